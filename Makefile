@@ -1,0 +1,32 @@
+# make demo    set up, make the demo's clips and runs, serve the app
+# make test    set up, run the tests
+# make check   set up, then format, lint and types
+# make setup   only set up (.venv)
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test check setup
+.DEFAULT_GOAL := demo
+
+demo: $(INSTALLED)
+	$(BIN)/sth demo
+
+test: $(INSTALLED)
+	$(BIN)/python tests/browser.py
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup: $(INSTALLED)
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "STH Workbench needs Python 3.11 or newer; python3 is $$(python3 --version)"; exit 1; }
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@

@@ -1,0 +1,159 @@
+"""The supplement's Figures 5 to 8 from whatever runs are there (Section 6.1).
+
+For each clip a layer's coefficients are averaged over its channels, then over all clips of the
+dataset. alpha_S + alpha_T = 1, so alpha_T (solid) tells both; alpha_S is dotted where it is drawn.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.runs import Run, attention_by_layer
+from sth_core.files import temporary_beside, write_json
+
+# Okabe & Ito's colours, told apart with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+
+
+@dataclass(frozen=True)
+class SupplementFigure:
+    """A figure, the numbers that it plots, and what they are."""
+
+    name: str
+    title: str
+    caption: str
+    figure: go.Figure
+    data: pd.DataFrame
+
+
+def gather(runs: list[Run]) -> pd.DataFrame:
+    """Per-layer attention of all usable runs that have attention, a row per run and layer."""
+    tables = []
+    for run in runs:
+        if not (run.usable and run.meta.get("attention") and any((run.path / "attention").glob("*.parquet"))):
+            continue
+        table = attention_by_layer(run)
+        dataset, p, modality = run.meta["dataset"], run.p, run.modality
+        tables.append(table.assign(run=run.name, dataset=dataset, p=p, modality=modality))
+    if not tables:
+        return pd.DataFrame()
+    return pd.concat(tables, ignore_index=True)
+
+
+def supplement_figures(table: pd.DataFrame) -> list[SupplementFigure]:
+    """Figures 5 to 8 from `gather`'s table; each uses the runs that differ in its variable alone."""
+    if table.empty:
+        return []
+    rgb, flow = table[table["modality"] == "RGB"], table[table["modality"] == "Flow"]
+    main_p = main_fraction(table)
+    rgb_main = rgb[rgb["p"] == main_p]
+    both = table[(table["p"] == main_p) & table["dataset"].isin(set(rgb_main["dataset"]) & set(flow["dataset"]))]
+    by_depth = lines(rgb_main if len(rgb_main) else table, lambda row: row["dataset"], spatial=True)
+    specs = [
+        ("figure5_layers", "Figure 5: attention by layer", by_depth, rgb_main if len(rgb_main) else table,
+         f"alpha_T (solid) and alpha_S (dotted) at each layer, RGB, p = {main_p}."),
+        ("figure6_proportions", "Figure 6: attention by temporal proportion p",
+         lines(rgb, lambda row: f"{row['dataset']}, p = {row['p']}"), rgb,
+         "alpha_T at each layer for each p, RGB. The fewer temporal kernels, the smaller p."),
+        ("figure7_datasets", "Figure 7: attention by dataset", bars(rgb_main, "dataset"), rgb_main,
+         f"Mean over the layers, RGB, p = {main_p}. The synthetic sets share their pixels: only the "
+         "question differs."),
+        ("figure8_modalities", "Figure 8: attention by modality",
+         lines(both, lambda row: f"{row['dataset']}, {row['modality']}"), both,
+         f"alpha_T at each layer for RGB and Flow input, p = {main_p}."),
+    ]  # fmt: skip
+    return [
+        SupplementFigure(name, title, f"{caption} {sample_size(data)}", figure, data)
+        for name, title, figure, data, caption in specs
+        if len(data)
+    ]
+
+
+def main_fraction(table: pd.DataFrame) -> str:
+    """The p to compare at: 1/4, the paper's choice, or else the one that most runs have."""
+    return "1/4" if (table["p"] == "1/4").any() else str(table["p"].mode()[0])
+
+
+def sample_size(data: pd.DataFrame) -> str:
+    n = sorted({int(v) for v in data["n"]})
+    clips = f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}"
+    return f"n = {clips} clips a run; shaded or barred: one standard deviation over clips."
+
+
+def lines(table: pd.DataFrame, series: Callable[[pd.Series], str], spatial: bool = False) -> go.Figure:
+    """alpha over the layers, one line for each series, a band of one standard deviation."""
+    figure = go.Figure()
+    if len(table):
+        table = table.assign(series=table.apply(series, axis=1), order=table["p"].map(Fraction))
+        table = table.sort_values(["dataset", "order", "modality", "layer_index"], kind="stable")
+    for i, (name, rows) in enumerate(table.groupby("series", sort=False) if len(table) else ()):
+        colour = COLOURS[i % len(COLOURS)]
+        low, high = rows["alpha_temporal"] - rows["sd"], rows["alpha_temporal"] + rows["sd"]
+        figure.add_scatter(
+            x=[*rows["layer"], *rows["layer"][::-1]], y=[*high, *low[::-1]], fill="toself", mode="lines",
+            line_width=0, fillcolor=colour, opacity=0.15, hoverinfo="skip", showlegend=False, legendgroup=name,
+        )  # fmt: skip
+        figure.add_scatter(
+            x=rows["layer"], y=rows["alpha_temporal"], name=f"{name}: α_T" if spatial else name,
+            mode="lines+markers", line_color=colour, legendgroup=name, customdata=rows[["sd", "n", "run"]],
+            hovertemplate="%{x}<br>α_T = %{y:.3f} ± %{customdata[0]:.3f}<br>n = %{customdata[1]} clips"
+            "<br>%{customdata[2]}<extra></extra>",
+        )  # fmt: skip
+        if spatial:
+            figure.add_scatter(
+                x=rows["layer"], y=rows["alpha_spatial"], name=f"{name}: α_S", mode="lines",
+                line={"color": colour, "dash": "dot"}, legendgroup=name,
+                hovertemplate="%{x}<br>α_S = %{y:.3f}<extra></extra>",
+            )  # fmt: skip
+    figure.add_hline(y=0.5, line={"color": "#888888", "width": 1})
+    return styled(figure, "layer, from input to output", "attention coefficient α" if spatial else "α_T")
+
+
+def bars(table: pd.DataFrame, by: str) -> go.Figure:
+    """Mean alpha_S and alpha_T over the layers, a pair of bars for each value of `by`."""
+    figure = go.Figure()
+    means = (
+        table.groupby(by)[["alpha_spatial", "alpha_temporal", "sd", "n"]].mean().reset_index() if len(table) else None
+    )
+    for column, name, colour in (("alpha_spatial", "α_S", COLOURS[0]), ("alpha_temporal", "α_T", COLOURS[1])):
+        if means is not None:
+            figure.add_bar(
+                x=means[by], y=means[column], name=name, marker_color=colour, customdata=means[["n"]],
+                error_y={"type": "data", "array": means["sd"], "thickness": 1.2},
+                text=means[column].map("{:.3f}".format), textposition="inside", insidetextanchor="start",
+                hovertemplate=f"%{{x}}<br>{name} = %{{y:.3f}}<br>n = %{{customdata[0]}} clips<extra></extra>",
+            )  # fmt: skip
+    return styled(figure, "", "mean attention coefficient α")
+
+
+def styled(figure: go.Figure, x: str, y: str) -> go.Figure:
+    figure.update_layout(
+        xaxis_title=x, yaxis_title=y, template="plotly_white", height=440, barmode="group",
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}, margin={"t": 40, "r": 20},
+    )  # fmt: skip
+    return figure
+
+
+def write_figures(runs: list[Run], out: Path) -> list[Path]:
+    """Each figure as interactive HTML, its numbers as CSV and its recipe as JSON; the HTML paths."""
+    written = []
+    for item in supplement_figures(gather(runs)):
+        titled = go.Figure(item.figure).update_layout(title=f"{item.title}<br><sub>{item.caption}</sub>", margin_t=150)
+        page = out / f"{item.name}.html"
+        with temporary_beside(page) as temporary:
+            titled.write_html(temporary, include_plotlyjs="directory", div_id=item.name)
+        with temporary_beside(page.with_suffix(".csv")) as temporary:
+            item.data.to_csv(temporary, index=False, lineterminator="\n")
+        sources = [run for run in runs if run.name in set(item.data["run"])]
+        recipe = {
+            "figure": item.name,
+            "caption": item.caption,
+            "runs": [{"run": run.name, "checkpoint_sha256": run.meta["checkpoint_sha256"]} for run in sources],
+        }
+        write_json(page.with_suffix(".json"), recipe)
+        written.append(page)
+    return written

@@ -1,0 +1,222 @@
+"""A network over a dataset -> a run directory: predictions and attention of every clip.
+
+    RUN/run.json                    what was run on what, by whom it can be repeated
+    RUN/predictions/*.parquet       a row per clip
+    RUN/attention/*.parquet         a row per clip and layer
+    RUN/failures.parquet            a row per clip that could not be read
+
+Clips are written in parts, each under a temporary name first, the attention before the
+predictions: a clip counts as recorded once its prediction stands. An interrupted recording goes
+on with the clips that are missing, and tries the unreadable ones again.
+"""
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from sth_core.checkpoint import Checkpoint, load_checkpoint
+from sth_core.datasets.clips import Sample, TestClips
+from sth_core.datasets.table import Annotation, read_dataset
+from sth_core.errors import UserError
+from sth_core.evaluation import BatchResult, run_over
+from sth_core.files import sha256, temporary_beside, write_json
+from sth_core.network import Layer, pick_device
+
+CLIPS_PER_PART = 64
+FAILURE_COLUMNS = ["clip_id", "path", "reason"]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a recording came to; `accuracy` is over the readable clips that have a known label."""
+
+    run: Path
+    clips: int
+    failures: int
+    accuracy: float
+
+
+def record(
+    checkpoint_path: Path,
+    data: Path,
+    run: Path,
+    split: str = "val",
+    annotation: Annotation | None = None,
+    device: str = "auto",
+    batch_size: int = 8,
+    workers: int = 0,
+    command: str = "",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Recorded:
+    """Record `split` of the dataset in `data` with the network of a checkpoint.
+
+    `annotation` says where the labels are; by default as in the checkpoint's training.
+
+    Raises:
+        UserError: the checkpoint or the data cannot be used, the split is empty, or `run` holds
+            the recording of another checkpoint.
+    """
+    checkpoint = load_checkpoint(checkpoint_path, pick_device(device))
+    annotation = annotation or checkpoint.annotation
+    table = read_dataset(data, annotation)
+    splits = table["split"].value_counts().to_dict()
+    table = table[table["split"] == split].reset_index(drop=True)
+    if table.empty:
+        raise UserError(f"no clips in the split {split!r} of {data}; it has {splits}")
+    meta = describe(checkpoint, checkpoint_path, data, annotation, split, len(table), command)
+    meta = begin(run, meta)
+
+    done = recorded_clips(run)
+    todo = table[~table["clip_id"].isin(done)].reset_index(drop=True)
+    clips = TestClips(todo, checkpoint.classes, checkpoint.preprocessing)
+    rows: list[dict[str, Any]] = []
+    attention: list[dict[str, Any]] = []
+    failures: list[dict[str, str]] = []
+    part = len(list((run / "predictions").glob("*.parquet")))
+    layers = checkpoint.model.attention_layers
+    seen = len(done)
+    for batch in run_over(checkpoint.model, clips, checkpoint.preprocessing, batch_size, workers):
+        rows += prediction_rows(batch, todo, checkpoint.classes)
+        attention += attention_rows(batch, todo, layers)
+        failures += [failure_row(sample, todo) for sample in batch.failed]
+        seen += len(batch.samples) + len(batch.failed)
+        if len(rows) >= CLIPS_PER_PART:
+            write_part(run, part, rows, attention)
+            part, rows, attention = part + 1, [], []
+        progress(seen, len(table))
+    if rows:
+        write_part(run, part, rows, attention)
+    write_table(run / "failures.parquet", pd.DataFrame(failures, columns=FAILURE_COLUMNS))
+    write_json(run / "run.json", meta | {"finished": now()})
+    correct = pd.concat(
+        [pd.read_parquet(file, columns=["correct"]) for file in sorted((run / "predictions").glob("*.parquet"))]
+        or [pd.DataFrame({"correct": []})]
+    )["correct"]
+    return Recorded(run, len(table), len(failures), float(correct.mean()) if len(correct) else float("nan"))
+
+
+def describe(
+    checkpoint: Checkpoint,
+    path: Path,
+    data: Path,
+    annotation: Annotation,
+    split: str,
+    clips: int,
+    command: str,
+) -> dict[str, Any]:
+    """The contents of run.json when a recording begins."""
+    config = checkpoint.model.config
+    question = "" if annotation.label == "label" else f": {annotation.label}"
+    return {
+        "arch": config.backbone,
+        "width": config.width,
+        "frames": config.frames,
+        "conv": config.conv,
+        "temporal_fraction": config.temporal_fraction,
+        "attention": config.attention,
+        "modality": config.modality,
+        "dataset": f"{data.resolve().name}{question}",
+        "data": str(data.resolve()),
+        "label": annotation.label,
+        "split": split,
+        "clips": clips,
+        "protocol": {"clips_per_video": 1, "crop": "center", "sampling": "segment middles"},
+        "classes": checkpoint.classes,
+        "layers": [{"index": a.index, "layer": a.name, "stage": a.stage} for a in checkpoint.model.attention_layers],
+        "checkpoint": str(path.resolve()),
+        "checkpoint_sha256": sha256(path),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "command": command,
+        "started": now(),
+        "finished": None,
+    }
+
+
+def begin(run: Path, meta: dict[str, Any]) -> dict[str, Any]:
+    """Make the run directory, or check that what is there is the same recording, begun earlier."""
+    file = run / "run.json"
+    if file.is_file():
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{file} is damaged ({error}); delete {run} or choose another folder") from error
+        for key in ("checkpoint_sha256", "data", "label", "split"):
+            if before.get(key) != meta[key]:
+                raise UserError(
+                    f"{run} holds another recording ({key} is {before.get(key)!r}, now {meta[key]!r}); "
+                    f"choose another folder for this one"
+                )
+        meta = meta | {"started": before["started"]}
+    (run / "predictions").mkdir(parents=True, exist_ok=True)
+    (run / "attention").mkdir(exist_ok=True)
+    write_json(file, meta)
+    return meta
+
+
+def recorded_clips(run: Path) -> set[str]:
+    files = sorted((run / "predictions").glob("*.parquet"))
+    return {clip for file in files for clip in pd.read_parquet(file, columns=["clip_id"])["clip_id"]}
+
+
+def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for sample, scores in zip(batch.samples, batch.logits.softmax(1), strict=True):
+        best = int(scores.argmax())
+        rows.append(
+            {
+                "clip_id": table["clip_id"][sample.row],
+                "path": table["path"][sample.row],
+                "label": table["label"][sample.row],
+                "prediction": classes[best],
+                "correct": best == sample.label,
+                "confidence": float(scores[best]),
+                "scores": scores.numpy(),
+                "view_scores": [scores.numpy()],
+                "frame_indices": sample.frame_indices,
+            }
+        )
+    return rows
+
+
+def attention_rows(batch: BatchResult, table: pd.DataFrame, layers: list[Layer]) -> list[dict[str, Any]]:
+    """alpha_S and alpha_T of each clip and layer, averaged over the C_out channels (Section 6.1)."""
+    means = {layer.name: batch.attention[layer.name].mean(2) for layer in layers if batch.samples}  # (B, 2)
+    return [
+        {
+            "clip_id": table["clip_id"][sample.row],
+            "layer_index": layer.index,
+            "layer": layer.name,
+            "stage": layer.stage,
+            "alpha_spatial": float(means[layer.name][i, 0]),
+            "alpha_temporal": float(means[layer.name][i, 1]),
+        }
+        for i, sample in enumerate(batch.samples)
+        for layer in layers
+    ]
+
+
+def failure_row(sample: Sample, table: pd.DataFrame) -> dict[str, str]:
+    return {"clip_id": table["clip_id"][sample.row], "path": table["path"][sample.row], "reason": sample.failure}
+
+
+def write_part(run: Path, part: int, rows: list[dict[str, Any]], attention: list[dict[str, Any]]) -> None:
+    name = f"part-{part:05d}.parquet"
+    if attention:
+        write_table(run / "attention" / name, pd.DataFrame(attention))
+    write_table(run / "predictions" / name, pd.DataFrame(rows))
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    with temporary_beside(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,130 @@
+"""Run directories as tables: DuckDB over their Parquet files, pandas out."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from sth_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory. `problem` is empty, or a sentence why it cannot be shown whole."""
+
+    path: Path
+    meta: dict[str, Any]
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def p(self) -> str:
+        """The temporal fraction as the paper writes it: 1/4, or 0 for a 2D network."""
+        p = self.meta["temporal_fraction"]
+        return f"1/{round(1 / p)}" if p else "0"
+
+    @property
+    def modality(self) -> str:
+        return {"rgb": "RGB", "flow": "Flow"}[self.meta["modality"]]
+
+    @property
+    def title(self) -> str:
+        """dataset, p and modality: what tells this run from the others of a study."""
+        return f"{self.meta['dataset']}, p = {self.p}, {self.modality}"
+
+    @property
+    def usable(self) -> bool:
+        return any((self.path / "predictions").glob("*.parquet"))
+
+
+def find_runs(folder: Path) -> list[Run]:
+    """All runs at or below `folder`, by path; one that is damaged or unfinished says so."""
+    files = sorted(folder.glob("**/run.json"))
+    return [open_run(file.parent) for file in files]
+
+
+def open_run(path: Path) -> Run:
+    """Read a run's description; raises nothing: what is wrong is its `problem`."""
+    try:
+        meta = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        missing = {"dataset", "modality", "temporal_fraction", "classes", "clips", "finished"} - meta.keys()
+    except (OSError, ValueError, AttributeError) as error:
+        return Run(path, {}, f"run.json cannot be read ({error})")
+    if missing:
+        return Run(path, {}, f"run.json lacks {', '.join(sorted(missing))}")
+    run = Run(path, meta)
+    if meta["finished"]:
+        return run
+    done = len(predictions(run)) if run.usable else 0
+    return Run(
+        path,
+        meta,
+        f"recording has not finished: {done} of {meta['clips']} clips so far; the same `sth record` "
+        f"command goes on where it stopped",
+    )
+
+
+def predictions(run: Run) -> pd.DataFrame:
+    """A row per clip, ordered by clip_id: see design of the run directory in `analysis.recording`."""
+    return _query(run, "predictions", "SELECT * FROM {files} ORDER BY clip_id")
+
+
+def failures(run: Run) -> pd.DataFrame:
+    file = run.path / "failures.parquet"
+    return pd.read_parquet(file) if file.is_file() else pd.DataFrame(columns=["clip_id", "path", "reason"])
+
+
+def clip_attention(run: Run, clip_id: str) -> pd.DataFrame:
+    """alpha of one clip: layer_index, layer, stage, alpha_spatial, alpha_temporal."""
+    return _query(run, "attention", "SELECT * FROM {files} WHERE clip_id = ? ORDER BY layer_index", [clip_id])
+
+
+def attention_by_layer(run: Run, label: str | None = None) -> pd.DataFrame:
+    """Mean and standard deviation over clips of each layer's alpha; with `label` over that class.
+
+    Returns:
+        layer_index, layer, stage, n, alpha_spatial, alpha_temporal, sd (of both: they sum to 1).
+    """
+    chosen = "WHERE clip_id IN (SELECT clip_id FROM {predictions} WHERE label = ?)" if label is not None else ""
+    return _query(
+        run,
+        "attention",
+        f"""SELECT layer_index, layer, stage, count(*) AS n, avg(alpha_spatial) AS alpha_spatial,
+                   avg(alpha_temporal) AS alpha_temporal, coalesce(stddev_samp(alpha_temporal), 0) AS sd
+            FROM {{files}} {chosen} GROUP BY ALL ORDER BY layer_index""",
+        [label] if label is not None else [],
+    )
+
+
+def attention_by_clip(run: Run) -> pd.DataFrame:
+    """Mean over the layers for each clip: clip_id, label, correct, alpha_spatial, alpha_temporal."""
+    return _query(
+        run,
+        "attention",
+        """SELECT clip_id, any_value(label) AS label, any_value(correct) AS correct,
+                  avg(alpha_spatial) AS alpha_spatial, avg(alpha_temporal) AS alpha_temporal
+           FROM {files} JOIN (SELECT clip_id, label, correct FROM {predictions}) USING (clip_id)
+           GROUP BY clip_id ORDER BY clip_id""",
+    )
+
+
+def _query(run: Run, kind: str, sql: str, values: list[Any] | None = None) -> pd.DataFrame:
+    """Run `sql`, in which {files} stands for the run's parts of this kind, {predictions} for those."""
+    if not any((run.path / kind).glob("*.parquet")):
+        raise UserError(f"{run.path} holds no {kind}")
+    tables = {name: f"read_parquet({_quoted(run.path / name / '*.parquet')})" for name in ("predictions", kind)}
+    connection = duckdb.connect()  # in memory, one for each call: sessions share nothing
+    try:
+        return connection.execute(sql.format(files=tables[kind], **tables), values or []).df()
+    finally:
+        connection.close()
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

@@ -1,0 +1,97 @@
+"""One safetensors file: weights, and as metadata all that is needed to use them."""
+
+import json
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from sth_core.datasets.table import Annotation
+from sth_core.errors import UserError
+from sth_core.files import temporary_beside
+from sth_core.network import VideoNetwork, config_of, model_from_config
+from sth_core.video.transforms import Preprocessing
+
+FORMAT = "sth-workbench-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network (in eval mode) with what it was trained on and how."""
+
+    model: VideoNetwork
+    classes: list[str]
+    preprocessing: Preprocessing
+    annotation: Annotation
+    training: dict[str, Any]
+
+
+def save_checkpoint(
+    path: str | PathLike[str],
+    model: VideoNetwork,
+    classes: list[str],
+    preprocessing: Preprocessing,
+    annotation: Annotation = Annotation(),
+    training: dict[str, Any] | None = None,
+    half: bool = False,
+) -> None:
+    """Write the network; `half` stores its floating-point weights in 16 bits."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(config_of(model)),
+        "classes": json.dumps(classes),
+        "preprocessing": json.dumps(asdict(preprocessing)),
+        "annotation": json.dumps(asdict(annotation)),
+        "training": json.dumps(training or {}),
+    }
+    with temporary_beside(Path(path)) as temporary:
+        save_file(weights, temporary, metadata)
+
+
+def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu") -> Checkpoint:
+    """Build the network of a checkpoint file and give it its weights.
+
+    Raises:
+        UserError: no such file, not a checkpoint of this project, or weights that do not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no such checkpoint: {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path} is no checkpoint of this project: its metadata has no format {FORMAT!r}")
+    model = model_from_config(json.loads(metadata["config"]))
+    expected = model.state_dict()
+    problems = [f"missing {name}" for name in expected if name not in weights]
+    problems += [f"unexpected {name}" for name in weights if name not in expected]
+    problems += [
+        f"{name} is {tuple(weights[name].shape)} where the network has {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    if problems:
+        raise UserError(f"{path}: weights do not fit the network: {'; '.join(problems)}")
+    model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in weights.items()})
+    return Checkpoint(
+        model.to(device).eval(),
+        json.loads(metadata["classes"]),
+        Preprocessing(**_tuples(json.loads(metadata["preprocessing"]))),
+        Annotation(**_tuples(json.loads(metadata["annotation"]))),
+        json.loads(metadata["training"]),
+    )
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

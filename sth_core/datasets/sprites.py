@@ -1,0 +1,141 @@
+"""The synthetic set's things and places: textured shapes and backgrounds, drawn from a random generator."""
+
+import cv2
+import numpy as np
+
+Array = np.ndarray
+Rng = np.random.Generator
+
+# appearance label -> (shape, texture). No thing looks the same after a turn of less than half a
+# circle, so that its turning can be seen.
+APPEARANCES: dict[str, tuple[str, str]] = {
+    "striped disc": ("disc", "stripes"),
+    "checked square": ("square", "checks"),
+    "dotted triangle": ("triangle", "dots"),
+    "plain star": ("star", "plain"),
+    "striped ring": ("ring", "stripes"),
+    "wavy heart": ("heart", "waves"),
+    "dotted crescent": ("crescent", "dots"),
+    "checked arrow": ("arrow", "checks"),
+    "wavy bar": ("bar", "waves"),
+    "plain cross": ("cross", "plain"),
+    "striped letter L": ("letter L", "stripes"),
+    "target disc": ("disc", "target"),
+}
+SPRITE = 128  # pixels; shapes fill the unit circle around the centre
+
+
+def grid(height: int, width: int, unit: float) -> tuple[Array, Array]:
+    """x and y of each pixel, 0 in the middle, in units of `unit` pixels."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return (x - (width - 1) / 2) / unit, (y - (height - 1) / 2) / unit
+
+
+def polygon(points: list[tuple[float, float]]) -> Array:
+    """The mask of a polygon whose corners are given in the unit square."""
+    scaled = np.array(points) * (SPRITE / 2 - 2) + SPRITE / 2
+    mask = np.zeros((SPRITE, SPRITE), np.uint8)
+    cv2.fillPoly(mask, [np.round(scaled * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
+    return mask.astype(np.float32) / 255
+
+
+def inside(distance: Array) -> Array:
+    """A soft mask from a signed distance in units of the shape's radius (negative is inside)."""
+    return np.clip(0.5 - distance * SPRITE / 2, 0, 1)
+
+
+def shape_mask(shape: str) -> Array:
+    """The shape's coverage (SPRITE, SPRITE), 0 to 1."""
+    x, y = grid(SPRITE, SPRITE, SPRITE / 2 - 2)
+    r = np.hypot(x, y)
+    if shape == "disc":
+        return inside(r - 0.95)
+    if shape == "ring":
+        return inside(np.abs(r - 0.72) - 0.23)
+    if shape == "crescent":
+        return np.minimum(inside(r - 0.95), 1 - inside(np.hypot(x - 0.5, y) - 0.72))
+    if shape == "heart":
+        u, v = x * 1.15, -y * 1.15 + 0.1
+        return np.clip(0.5 - ((u**2 + v**2 - 0.7) ** 3 - u**2 * v**3) * 40, 0, 1)
+    if shape == "square":
+        return inside(np.maximum(np.abs(x), np.abs(y)) - 0.72)
+    if shape == "bar":
+        return inside(np.maximum(np.abs(x) - 0.95, np.abs(y) - 0.38))
+    if shape == "cross":  # one arm is short
+        upright = np.maximum(np.abs(x) - 0.25, np.abs(y) - 0.95)
+        across = np.maximum(np.abs(x + 0.2) - 0.7, np.abs(y) - 0.25)
+        return inside(np.minimum(upright, across))
+    if shape == "triangle":
+        return polygon([(0, -0.98), (0.8, 0.7), (-0.8, 0.7)])
+    if shape == "arrow":
+        return polygon([(0.98, 0), (0.2, 0.75), (0.2, 0.3), (-0.9, 0.3), (-0.9, -0.3), (0.2, -0.3), (0.2, -0.75)])
+    if shape == "letter L":
+        return polygon([(-0.6, -0.9), (-0.1, -0.9), (-0.1, 0.4), (0.7, 0.4), (0.7, 0.9), (-0.6, 0.9)])
+    if shape == "star":  # one ray is long
+        angles = np.arange(10) * np.pi / 5
+        radii = np.where(np.arange(10) % 2, 0.36, 0.78)
+        radii[0] = 1.0
+        return polygon([(q * np.sin(a), -q * np.cos(a)) for q, a in zip(radii, angles, strict=True)])
+    raise ValueError(f"unknown shape {shape!r}")
+
+
+def texture(kind: str, x: Array, y: Array) -> Array:
+    """A pattern between 0 and 1 over coordinates in units of the thing's radius."""
+    if kind == "stripes":
+        return (np.sin(x * 11) > 0).astype(np.float32)
+    if kind == "checks":
+        return ((np.sin(x * 8) > 0) ^ (np.sin(y * 8) > 0)).astype(np.float32)
+    if kind == "dots":
+        return (np.cos(x * 13) + np.cos(y * 13) > 0.7).astype(np.float32)
+    if kind == "waves":
+        return 0.5 + 0.5 * np.sin(y * 12 + 1.6 * np.sin(x * 7))
+    if kind == "target":  # rings around a point off the centre
+        return (np.sin(np.hypot(x - 0.45, y) * 12) > 0).astype(np.float32)
+    if kind == "plain":
+        return np.full_like(x, 0.5)
+    raise ValueError(f"unknown texture {kind!r}")
+
+
+def two_colours(rng: Rng) -> tuple[Array, Array]:
+    """Two colours (3,), 0 to 255, that differ clearly in brightness."""
+    hue = rng.uniform(0, 180, 2)
+    hsv = np.array(
+        [[[hue[0], rng.uniform(60, 230), rng.uniform(20, 90)]], [[hue[1], rng.uniform(20, 160), rng.uniform(190, 255)]]]
+    ).astype(np.uint8)
+    dark, light = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)[:, 0]
+    return dark, light
+
+
+def draw_thing(appearance: str, rng: Rng) -> Array:
+    """A sprite (SPRITE, SPRITE, 4) float32: colour 0 to 255, and coverage 0 to 1 as fourth channel."""
+    shape, kind = APPEARANCES[appearance]
+    mask = shape_mask(shape)
+    x, y = grid(SPRITE, SPRITE, SPRITE / 2 - 2)
+    dark, light = two_colours(rng)
+    pattern = texture(kind, x, y)[..., None]
+    colour = dark * (1 - pattern) + light * pattern
+    if kind == "plain":
+        colour = np.broadcast_to(light if rng.random() < 0.5 else dark, colour.shape)
+    edge = cv2.erode(mask, np.ones((7, 7), np.uint8))[..., None]  # an outline, light or dark
+    outline = light if colour.mean() < 128 else dark
+    colour = colour * edge + outline * (1 - edge)
+    return np.dstack([colour, mask]).astype(np.float32)
+
+
+def draw_background(height: int, width: int, rng: Rng) -> Array:
+    """A textured place (H, W, 3) uint8: blurred noise, a faint pattern, grain."""
+    hue, spread = rng.uniform(0, 360), rng.uniform(10, 60)
+    coarse = np.empty((5, 6, 3), np.float32)
+    coarse[..., 0] = (hue + rng.uniform(-spread, spread, (5, 6))) % 360
+    coarse[..., 1] = rng.uniform(0.1, 0.4, (5, 6))
+    coarse[..., 2] = rng.uniform(0.3, 0.8, (5, 6))
+    colours = cv2.cvtColor(coarse, cv2.COLOR_HSV2RGB) * 255
+    place: Array = cv2.resize(colours, (width, height), interpolation=cv2.INTER_CUBIC)
+    x, y = grid(height, width, rng.uniform(60, 140))
+    a = rng.uniform(0, np.pi)
+    kind = ["stripes", "checks", "dots", "waves", "target"][rng.integers(5)]
+    pattern = texture(kind, x * np.cos(a) - y * np.sin(a), x * np.sin(a) + y * np.cos(a))
+    pattern = cv2.GaussianBlur(pattern, (0, 0), 1.5) - 0.5
+    place += pattern[..., None] * rng.uniform(10, 40)
+    place += rng.normal(0, 5, place.shape).astype(np.float32)
+    return np.clip(place, 0, 255).astype(np.uint8)

@@ -1,0 +1,185 @@
+"""The same clips, two questions: a synthetic set whose every clip has a motion and an appearance.
+
+Both labels are drawn independently, so that a network trained on the motion and one trained on
+the appearance see identical pixels: the contrast of Fig. 7 without a difference in the data.
+
+No frame tells a motion from its reverse. A clip is driven by a level u(t) = (phase + v t) mod 1
+with v > 0 for the first motion of a pair and v < 0 for the second. The phase is uniform, hence
+u(t) is uniform at every t for both: each frame of a clip, taken alone, has the same distribution
+under either label. Only the order of frames tells them apart; a clip played backward is a clip
+of the other label.
+"""
+
+import csv
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sth_core.datasets.sprites import APPEARANCES, SPRITE, Array, draw_background, draw_thing
+from sth_core.files import write_atomically
+from sth_core.video.encoding import write_video
+
+WIDTH, HEIGHT, FPS = 320, 240, 24
+LENGTHS = (2 * FPS, 3 * FPS + 1)  # frames: 2 to 3 seconds
+MOTION_PAIRS = (
+    ("moving right", "moving left"),
+    ("moving down", "moving up"),
+    ("coming towards", "going away"),
+    ("turning clockwise", "turning counterclockwise"),
+    ("appearing", "vanishing"),
+    ("opening", "closing"),
+)
+MOTIONS = tuple(motion for pair in MOTION_PAIRS for motion in pair)
+COLUMNS = ("path", "motion", "appearance", "split", "frames", "seed")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One clip before it is drawn; the same scene gives the same file, byte for byte."""
+
+    motion: str
+    appearance: str
+    seed: tuple[int, int]  # the set's seed, the clip's number
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where and how the thing is in one frame: pixels, radians, and shares of 1."""
+
+    x: float
+    y: float
+    radius: float
+    angle: float
+    opacity: float = 1.0
+    gap: float = 0.0  # between its halves, in radii
+
+
+def level(phase: float, speed: float, t: float) -> float:
+    """u(t), t from 0 at the clip's start to 1 at its end."""
+    return (phase + speed * t) % 1.0
+
+
+def pose_at(motion: str, u: float, start: Pose) -> Pose:
+    """The pose at level u. Both motions of a pair share the map; only u's direction differs."""
+    pair = next(i for i, names in enumerate(MOTION_PAIRS) if motion in names)
+    x, y, r, angle = start.x, start.y, start.radius, start.angle
+    if pair == 0:  # in at one edge, out at the other
+        return Pose(-r + u * (WIDTH + 2 * r), y, r, angle)
+    if pair == 1:
+        return Pose(x, -r + u * (HEIGHT + 2 * r), r, angle)
+    if pair == 2:
+        fade = min(1.0, 12 * min(u, 1 - u))  # hides the return from near to far
+        return Pose(x, y, r * 0.4 * 4**u, angle, opacity=fade)
+    if pair == 3:
+        return Pose(x, y, r, angle + 2 * math.pi * u)
+    if pair == 4:
+        return Pose(x, y, r, angle, opacity=u)
+    return Pose(x, y, r, angle, gap=1.4 * u)
+
+
+def paint(place: Array, thing: Array, pose: Pose) -> Array:
+    """The frame (H, W, 3) uint8: the place with the thing in its pose."""
+    frame = place.copy()
+    left, right = thing.copy(), thing.copy()
+    left[:, SPRITE // 2 :, 3] = 0
+    right[:, : SPRITE // 2, 3] = 0
+    cos, sin = math.cos(pose.angle), math.sin(pose.angle)
+    halves = [(thing, 0.0)] if pose.gap == 0 else [(left, -pose.gap / 2), (right, pose.gap / 2)]
+    for sprite, shift in halves:
+        cx, cy = pose.x + shift * pose.radius * cos, pose.y + shift * pose.radius * sin
+        reach = pose.radius * 1.45  # a half diagonal, and a margin: only this window changes
+        x0, x1 = np.clip([int(cx - reach), math.ceil(cx + reach)], 0, WIDTH)
+        y0, y1 = np.clip([int(cy - reach), math.ceil(cy + reach)], 0, HEIGHT)
+        if x0 == x1 or y0 == y1:
+            continue
+        a, b = pose.radius / (SPRITE / 2 - 2) * cos, pose.radius / (SPRITE / 2 - 2) * sin
+        c = SPRITE / 2 - 0.5
+        matrix = np.array([[a, -b, cx - x0 - a * c + b * c], [b, a, cy - y0 - b * c - a * c]])
+        size = (int(x1 - x0), int(y1 - y0))
+        drawn = cv2.warpAffine(sprite, matrix, size, flags=cv2.INTER_LINEAR)
+        window = frame[y0:y1, x0:x1]
+        blend = window + drawn[..., 3:] * pose.opacity * (drawn[..., :3] - window)
+        frame[y0:y1, x0:x1] = np.clip(blend + 0.5, 0, 255)
+    return frame
+
+
+def length_of(scene: Scene) -> int:
+    """The clip's frames: the first number that its generator gives."""
+    return int(np.random.default_rng(scene.seed).integers(*LENGTHS))
+
+
+def render(scene: Scene) -> Iterator[Array]:
+    """The clip's frames (H, W, 3) uint8, 2 to 3 seconds of them."""
+    rng = np.random.default_rng(scene.seed)
+    frames = int(rng.integers(*LENGTHS))
+    start = Pose(
+        x=rng.uniform(0.35, 0.65) * WIDTH,
+        y=rng.uniform(0.35, 0.65) * HEIGHT,
+        radius=rng.uniform(46, 62),
+        angle=rng.uniform(-math.pi, math.pi),
+    )
+    phase, speed = rng.uniform(), rng.uniform(0.55, 0.95)
+    if scene.motion in [pair[1] for pair in MOTION_PAIRS]:
+        speed = -speed
+    place, thing = draw_background(HEIGHT, WIDTH, rng), draw_thing(scene.appearance, rng)
+    for t in range(frames):
+        yield paint(place, thing, pose_at(scene.motion, level(phase, speed, t / frames), start))
+
+
+def draw_scenes(clips: int, seed: int) -> list[Scene]:
+    """Balanced labels, the two questions drawn independently of each other."""
+    rng = np.random.default_rng([seed, 2020])
+    motions = rng.permutation([MOTIONS[i % len(MOTIONS)] for i in range(clips)])
+    things = list(APPEARANCES)
+    appearances = rng.permutation([things[i % len(things)] for i in range(clips)])
+    return [Scene(str(m), str(a), (seed, i)) for i, (m, a) in enumerate(zip(motions, appearances, strict=True))]
+
+
+def write_clip(scene: Scene, path: Path) -> None:
+    cv2.setNumThreads(1)
+    write_video(path, render(scene), FPS)
+
+
+def synthesize(
+    folder: Path,
+    clips: int,
+    seed: int,
+    split: str = "val",
+    workers: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Write `clips` H.264 files and add them to `folder`/manifest.csv; returns the manifest's path.
+
+    Clips that are there already are kept, so that an interrupted call goes on where it stopped.
+    """
+    scenes = draw_scenes(clips, seed)
+    paths = [folder / split / f"{seed:04d}_{i:05d}.mp4" for i in range(clips)]
+    todo = [i for i, path in enumerate(paths) if not path.exists()]
+    progress(clips - len(todo), clips)
+    if todo:
+        # Spawned, not forked: the caller may have threads, and on two of three systems must spawn.
+        with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+            jobs = pool.map(write_clip, [scenes[i] for i in todo], [paths[i] for i in todo], chunksize=4)
+            for done, _ in enumerate(jobs, clips - len(todo) + 1):
+                progress(done, clips)
+    rows: dict[str, dict[str, object]] = {}
+    for scene, path in zip(scenes, paths, strict=True):
+        name = path.relative_to(folder).as_posix()
+        values = (name, scene.motion, scene.appearance, split, length_of(scene), seed)
+        rows[name] = dict(zip(COLUMNS, values, strict=True))
+    manifest = folder / "manifest.csv"
+    if manifest.exists():  # another split of the same folder stays
+        with manifest.open(newline="") as file:
+            rows = {row["path"]: row for row in csv.DictReader(file) if row["split"] != split} | rows
+    with write_atomically(manifest) as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+    return manifest

@@ -1,0 +1,124 @@
+"""Recipes: TOML files that say everything about a training run, read as they are."""
+
+import dataclasses
+import tomllib
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+from sth_core.datasets.clips import Augment
+from sth_core.datasets.table import Annotation
+from sth_core.errors import UserError
+from sth_core.network import ModelConfig
+from sth_core.video.transforms import Preprocessing
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """SGD with momentum and Nesterov's step; warm-up, then a cosine down to zero."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warmup_epochs: float
+    momentum: float
+    weight_decay: float
+    label_smoothing: float
+    clip_gradient: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The sections of a recipe file. `model` lacks num_classes: the data tells them."""
+
+    data: Annotation
+    model: dict[str, Any]
+    preprocessing: Preprocessing
+    augment: Augment
+    optimisation: Optimisation
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+SECTIONS = {
+    "data": Annotation,
+    "model": ModelConfig,
+    "preprocessing": Preprocessing,
+    "augment": Augment,
+    "optimisation": Optimisation,
+}
+
+
+def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe; `changes` are "section.key=value" and go before what the file says.
+
+    Raises:
+        UserError: no such file, not TOML, an unknown section or key, a value of another type.
+    """
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a TOML file: {error}") from error
+    for change in changes:
+        name, _, value = change.partition("=")
+        section, _, key = name.partition(".")
+        if not key or not value:
+            raise UserError(f"a change must look like section.key=value, got {change!r}")
+        sections.setdefault(section, {})[key] = _parse(value)
+    return recipe_from(sections, str(path))
+
+
+def recipe_from(sections: dict[str, Any], origin: str) -> Recipe:
+    """The recipe of nested plain values, as a TOML file or a checkpoint holds them."""
+    _refuse_unknown(sections, tuple(SECTIONS), f"{origin}: unknown section")
+    built = {name: _section(kind, sections.get(name, {}), f"{origin} [{name}]") for name, kind in SECTIONS.items()}
+    return Recipe(**built)
+
+
+def _section(kind: type, values: dict[str, Any], where: str) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    if kind is ModelConfig:
+        del fields["num_classes"]
+    _refuse_unknown(values, tuple(fields), f"{where}: unknown key")
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        wanted = get_origin(hints[key]) or hints[key]
+        possible = {float: (int, float), tuple: (list, tuple)}.get(wanted, (wanted,))
+        if not isinstance(value, possible) or (isinstance(value, bool) and wanted is not bool):
+            raise UserError(f"{where}: {key} must be a {wanted.__name__}, got {value!r}")
+    values = {key: _frozen(value) for key, value in values.items()}
+    if kind is ModelConfig:
+        return values
+    missing = [f.name for f in fields.values() if f.default is dataclasses.MISSING and f.name not in values]
+    if missing:
+        raise UserError(f"{where}: missing {', '.join(missing)}")
+    return kind(**values)
+
+
+def _refuse_unknown(given: dict[str, Any], possible: tuple[str, ...], what: str) -> None:
+    for key in given:
+        if key not in possible:
+            near = get_close_matches(key, possible, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise UserError(f"{what} {key!r}{hint}; possible: {', '.join(possible)}")
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+
+
+def _parse(value: str) -> Any:
+    """A value as TOML reads it; 1/4 is a number and bare words are strings."""
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        try:
+            return float(Fraction(value))
+        except (ValueError, ZeroDivisionError):
+            return value

@@ -1,0 +1,189 @@
+"""Spatio-temporal hybrid convolution (STH-Conv): Eq. 2, Eq. 3, Figures 2 to 4 of Li et al. 2020.
+
+Reads from leaf to root: `Tap`, the two halves of a kernel, the attentive integration, `STHConv`.
+Shapes: B clips, T frames, C channels, H x W pixels. A clip's frames are adjacent: (B*T, C, H, W).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Tap:
+    """What a forward pass shows to an observer; identity unless a subclass says otherwise.
+
+    It is an argument of the call, never a hook on the model, so that one model can serve many
+    observers at once. Whatever a method returns is what the network goes on with: recording
+    returns its input, an intervention returns something else.
+    """
+
+    def attention(self, layer: str, alpha: Tensor) -> Tensor:
+        """alpha (B, 2, C_out): [:, 0] is alpha_S, [:, 1] is alpha_T (Eq. 3)."""
+        return alpha
+
+    def features(self, layer: str, x: Tensor) -> Tensor:
+        """x (B*T, C, H, W): the output of a backbone's block."""
+        return x
+
+
+UNOBSERVED = Tap()
+
+
+def temporal_types(temporal_fraction: float, channels: int) -> int:
+    """The number n = 1/p of hybrid kernel types (Fig. 2 shows n = 4).
+
+    Raises:
+        ValueError: p is not one over a whole number, or n does not divide `channels`.
+    """
+    types = round(1 / temporal_fraction) if 0 < temporal_fraction <= 1 else 0
+    if types < 1 or abs(types * temporal_fraction - 1) > 1e-6:
+        raise ValueError(
+            f"temporal_fraction must be 1/n for a whole number n (1/2, 1/4, 1/8, ...), got "
+            f"{temporal_fraction!r}; for no temporal kernels at all use conv='2d'"
+        )
+    if channels % types:
+        raise ValueError(
+            f"temporal_fraction 1/{types} needs channels that {types} divides, got {channels}; "
+            f"possible here: {', '.join(f'1/{n}' for n in range(1, channels + 1) if channels % n == 0)}"
+        )
+    return types
+
+
+def temporal_conv(x: Tensor, weight: Tensor, frames: int, stride: int, dilation: int, groups: int) -> Tensor:
+    """Convolve each pixel over time. x (B*T, C_in, H, W), weight (C_out, C_in/groups, K).
+
+    The pixels of a frame are laid out in one row, so that time becomes the vertical axis of a
+    plain 2D convolution with a K x 1 kernel: on CPU 2 to 5 times as fast as conv3d.
+    """
+    if stride > 1:
+        x = x[:, :, ::stride, ::stride]
+    _, C, H, W = x.shape
+    x = x.reshape(-1, frames, C, H * W).transpose(1, 2)  # B C T HW
+    padding = dilation * (weight.shape[-1] // 2)
+    y = F.conv2d(x, weight[..., None], padding=(padding, 0), dilation=(dilation, 1), groups=groups)
+    return y.transpose(1, 2).reshape(-1, weight.shape[0], H, W)
+
+
+class AttentiveIntegration(nn.Module):
+    """alpha_S and alpha_T of Eq. 3, from the squeezed spatial and temporal parts.
+
+    Global means over T, H, W of O_S and O_T, concatenated (2 C_out) -> C_out/4 -> ReLU -> 2 C_out,
+    then a softmax between the two parts, channel by channel.
+
+    Inferred: Figure 4 is a picture without text. Tables 6 and 7 pin its size: in ResNet-50 with
+    174 classes attention adds 1.2 M parameters (22.0 -> 23.2); this form adds C_out^2 a layer,
+    1.26 M in all. A sigmoid gate for each part has the same parameters and fits as well; the
+    softmax makes the two coefficients comparable, as Figures 5 to 8 compare them.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(2 * channels, max(1, channels // 4))
+        self.expand = nn.Linear(max(1, channels // 4), 2 * channels)
+
+    def forward(self, spatial: Tensor, temporal: Tensor, frames: int) -> Tensor:
+        """Both parts (B*T, C_out, H, W) -> alpha (B, 2, C_out), [:, 0] + [:, 1] = 1."""
+        parts = torch.cat([spatial.mean((2, 3)), temporal.mean((2, 3))], 1)  # B*T 2C
+        parts = parts.unflatten(0, (-1, frames)).mean(1)  # B 2C
+        return self.expand(F.relu(self.squeeze(parts))).unflatten(1, (2, -1)).softmax(1)
+
+
+class STHConv(nn.Module):
+    """A 2D convolution with a share p of its basic kernels replaced by temporal ones (Section 3.2).
+
+    | paper                   | here                                                        |
+    |-------------------------|-------------------------------------------------------------|
+    | p                       | `temporal_fraction` = 1/n                                   |
+    | W^(S), 1 x 3 x 3        | `weight_spatial` (C_out, (1-p) C_in, 3, 3)                  |
+    | W^(T), 3 x 1 x 1        | `weight_temporal` (C_out, p C_in, 3)                        |
+    | STH_hybrid, Fig. 3 (a)  | variant="hybrid": C_out/n kernels of each of n types; type  |
+    |                         | g is temporal in input channels [g p C_in, (g+1) p C_in)    |
+    | STH_merge, Fig. 3 (b)   | variant="merge": every kernel is of type 0                  |
+    | alpha_S, alpha_T, Eq. 3 | `integration`, if `attention`                               |
+    | rate d of Table 8       | `dilation`, of both parts                                   |
+
+    Weights are stored without the entries that are always zero, so that parameters count as in
+    the paper. The paper does not say where the spatial stride of a strided block goes in a
+    temporal kernel: here it reads the pixel under the centre of the spatial kernel.
+
+    Args:
+        in_channels, out_channels: C_in and C_out; n must divide C_in, and for "hybrid" C_out.
+        frames: T, the number of adjacent frames of one clip.
+        name: how a `Tap` knows this layer.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        dilation: int = 1,
+        temporal_fraction: float = 1 / 4,
+        variant: str = "hybrid",
+        attention: bool = False,
+        frames: int = 8,
+        name: str = "",
+    ) -> None:
+        super().__init__()
+        if variant not in ("hybrid", "merge"):
+            raise ValueError(f"variant must be 'hybrid' or 'merge' (Fig. 3), got {variant!r}")
+        n = temporal_types(temporal_fraction, in_channels)
+        if variant == "hybrid":
+            temporal_types(temporal_fraction, out_channels)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.stride, self.dilation, self.frames, self.name = stride, dilation, frames, name
+        self.types = n if variant == "hybrid" else 1  # kernel types in use
+        self.block = in_channels // n  # p C_in: the temporal input channels of a type
+        self.weight_spatial = nn.Parameter(torch.empty(out_channels, in_channels - self.block, 3, 3))
+        self.weight_temporal = nn.Parameter(torch.empty(out_channels, self.block, 3))
+        self.integration = AttentiveIntegration(out_channels) if attention else None
+        # He initialisation with the fan of the whole hybrid kernel, so that O_S + O_T has the
+        # variance that a 2D layer would have.
+        fan_out = out_channels * (9 * (in_channels - self.block) + 3 * self.block) / in_channels
+        for weight in (self.weight_spatial, self.weight_temporal):
+            nn.init.normal_(weight, std=(2 / fan_out) ** 0.5)
+
+    def padded_spatial_weight(self) -> Tensor:
+        """W^(S) as a plain 2D weight (C_out, C_in, 3, 3), zero where a kernel is temporal."""
+        hole = self.weight_spatial.new_zeros(self.out_channels // self.types, self.block, 3, 3)
+        kinds = [
+            torch.cat([w[:, : g * self.block], hole, w[:, g * self.block :]], 1)
+            for g, w in enumerate(self.weight_spatial.chunk(self.types))
+        ]
+        return torch.cat(kinds)
+
+    def dense_kernel(self) -> Tensor:
+        """The (C_out, C_in, 3, 3, 3) kernel with which F.conv3d gives O_S + O_T (Eq. 2)."""
+        dense = self.weight_spatial.new_zeros(self.out_channels, self.in_channels, 3, 3, 3)
+        dense[:, :, 1] = self.padded_spatial_weight()
+        for g, rows in enumerate(torch.arange(self.out_channels).chunk(self.types)):
+            dense[rows, g * self.block : (g + 1) * self.block, :, 1, 1] = self.weight_temporal[rows]
+        return dense
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """O_S and O_T of Eq. 2, each (B*T, C_out, H', W'), from x (B*T, C_in, H, W)."""
+        if x.shape[0] % self.frames:
+            raise ValueError(
+                f"STHConv was built for clips of {self.frames} frames, got {x.shape[0]} frames in all, "
+                f"which is no whole number of clips; pass (B*T, C, H, W) with T = {self.frames}"
+            )
+        d = self.dilation
+        spatial = F.conv2d(x, self.padded_spatial_weight(), stride=self.stride, padding=d, dilation=d)
+        temporal_input = x[:, : self.types * self.block]  # merge: block 0 alone
+        return spatial, temporal_conv(temporal_input, self.weight_temporal, self.frames, self.stride, d, self.types)
+
+    def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
+        """x (B*T, C_in, H, W) -> (B*T, C_out, H', W'): Eq. 2, or Eq. 3 with attention."""
+        spatial, temporal = self.parts(x)
+        if self.integration is None:
+            return spatial + temporal
+        alpha = tap.attention(self.name, self.integration(spatial, temporal, self.frames))
+        alpha_s, alpha_t = alpha.repeat_interleave(self.frames, 0)[..., None, None].unbind(1)  # B*T C 1 1
+        return alpha_s * spatial + alpha_t * temporal
+
+    def extra_repr(self) -> str:
+        variant = "hybrid" if self.types > 1 else "merge"
+        return (
+            f"{self.in_channels}, {self.out_channels}, p={self.block}/{self.in_channels}, {variant}, "
+            f"stride={self.stride}, dilation={self.dilation}, frames={self.frames}"
+        )

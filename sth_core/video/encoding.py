@@ -1,0 +1,60 @@
+"""Writing video that browsers play: H.264 in mp4, yuv420p."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from sth_core.files import temporary_beside
+from sth_core.video.decoding import UnreadableVideo, decode_in_order
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> None:
+    """Encode frames (H, W, 3) uint8 RGB, of even height and width, to an mp4 file.
+
+    One thread: the same frames give the same bytes.
+    """
+    with temporary_beside(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": str(crf), "preset": "veryfast"}
+        stream.codec_context.thread_count = 1
+        for i, frame in enumerate(frames):
+            if i == 0:
+                stream.height, stream.width = frame.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def plays_in_browsers(path: Path) -> bool:
+    """Whether the file is H.264 in mp4 or VP8, VP9 or AV1 in webm."""
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            codec = container.streams.video[0].codec_context.name if container.streams.video else ""
+    except av.FFmpegError:
+        return False
+    playable = {".mp4": {"h264"}, ".m4v": {"h264"}, ".webm": {"vp8", "vp9", "av1", "libdav1d"}}
+    return codec in playable.get(path.suffix.lower(), set())
+
+
+def transcode(path: Path, target: Path) -> None:
+    """Write the video as H.264, frame for frame, cropped to an even size.
+
+    Raises:
+        UnreadableVideo: no frame of it can be decoded.
+    """
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            rate = float(container.streams.video[0].average_rate or 25)
+    except (av.FFmpegError, IndexError) as error:
+        raise UnreadableVideo(f"{path}: not a video that can be decoded") from error
+
+    def frames() -> Iterable[np.ndarray]:
+        for frame in decode_in_order(path):
+            pixels = frame.to_ndarray(format="rgb24")
+            H, W = pixels.shape[:2]
+            yield np.ascontiguousarray(pixels[: H - H % 2, : W - W % 2])
+
+    write_video(target, frames(), rate)

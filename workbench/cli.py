@@ -1,0 +1,203 @@
+"""The `sth` command."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from sth_core.errors import UserError
+from workbench.progress import console, progress_bars
+
+FOLDER = click.Path(path_type=Path)
+APP = Path(__file__).parent.parent / "app.py"
+
+
+def friendly(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's mistake is one sentence on stderr and exit code 2, never a traceback."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (UserError, OSError) as error:
+            if os.environ.get("STH_DEBUG"):
+                raise
+            click.echo(f"sth: {error}", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            click.echo("\nsth: stopped; the same command goes on from here", err=True)
+            sys.exit(130)
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sth-workbench")
+def main() -> None:
+    """STH Workbench: spatio-temporal hybrid convolution, and what such networks look at."""
+
+
+@main.group()
+def data() -> None:
+    """Make and check datasets."""
+
+
+@data.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--clips", default=240, show_default=True, type=click.IntRange(1), help="How many clips.")
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same files.")
+@click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
+@click.option("--workers", type=click.IntRange(1), help="Processes; by default one a core.")
+@friendly
+def synthesize(folder: Path, clips: int, seed: int, split: str, workers: int | None) -> None:
+    """Write the synthetic set: H.264 clips, each with a motion and an appearance label."""
+    from sth_core.datasets.synthetic import synthesize
+
+    with progress_bars() as show:
+        manifest = synthesize(folder, clips, seed, split, workers, partial(show, "making clips"))
+    console.print(f"{clips} clips and their labels: {manifest}")
+
+
+@main.command()
+@click.argument("recipe", type=FOLDER)
+@click.option(
+    "--data", "folder", type=FOLDER, required=True, help="A folder of clips with a manifest.csv or class folders."
+)
+@click.option("-o", "--out", type=FOLDER, required=True, help="Where the network and its metrics go.")
+@click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the recipe.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...")
+@friendly
+def train(recipe: Path, folder: Path, out: Path, changes: tuple[str, ...], device: str) -> None:
+    """Train a network by a RECIPE (a TOML file, see recipes/)."""
+    from sth_core.datasets.table import read_dataset
+    from sth_core.recipe import load_recipe
+    from sth_core.training import Progress, train
+
+    loaded = load_recipe(recipe, changes)
+    table = read_dataset(folder, loaded.data)
+    with progress_bars() as show:
+
+        def report(p: Progress) -> None:
+            detail = f"epoch {p.epoch}, loss {p.loss:.3f}, {p.clips_per_second:.0f} clips/s" if p.epoch else ""
+            show("reading clips" if p.stage == "reading" else "training", p.done, p.total, detail)
+
+        trained = train(loaded, table, out, device, report)
+    console.print(f"accuracy {trained.accuracy:.3f} on {trained.clips} held-out clips; network: {trained.checkpoint}")
+    for clip_id, reason in trained.failures.items():
+        console.print(f"not read: {clip_id}: {reason}", markup=False)
+
+
+@main.command()
+@click.argument("checkpoint", type=FOLDER)
+@click.option("--data", "folder", type=FOLDER, required=True, help="A folder of clips.")
+@click.option("-o", "--out", "run", type=FOLDER, required=True, help="The run directory to write.")
+@click.option("--split", default="val", show_default=True, help="Which clips.")
+@click.option("--label", help="The manifest's column of labels; by default the one trained on.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Processes that decode.")
+@click.option("--device", default="auto", show_default=True)
+@friendly
+def record(
+    checkpoint: Path,
+    folder: Path,
+    run: Path,
+    split: str,
+    label: str | None,
+    batch_size: int,
+    workers: int,
+    device: str,
+) -> None:
+    """Record a network's predictions and attention over a dataset."""
+    from analysis.recording import record
+    from sth_core.checkpoint import load_checkpoint
+
+    annotation = replace(load_checkpoint(checkpoint).annotation, label=label) if label else None
+    with progress_bars() as show:
+        done = record(
+            checkpoint, folder, run, split, annotation, device, batch_size, workers,
+            command=shlex.join(["sth", *sys.argv[1:]]),
+            progress=partial(show, f"recording {run.name}"),
+        )  # fmt: skip
+    console.print(
+        f"{done.clips} clips, {done.failures} of them unreadable; accuracy {done.accuracy:.3f}; run: {done.run}"
+    )
+
+
+@main.command()
+@click.argument("runs", type=FOLDER)
+@click.option("-o", "--out", type=FOLDER, required=True, help="Where the figures go.")
+@friendly
+def figures(runs: Path, out: Path) -> None:
+    """Draw the supplement's Figures 5 to 8 from a folder of RUNS."""
+    from analysis.figures import write_figures
+    from analysis.runs import find_runs
+
+    if not runs.is_dir():
+        raise UserError(f"no such folder of runs: {runs}")
+    written = write_figures(find_runs(runs), out)
+    if not written:
+        raise UserError(f"no run with attention in {runs}; make one with `sth record`")
+    for page in written:
+        console.print(f"{page} (numbers: .csv, recipe: .json)")
+
+
+@main.command()
+@click.argument("runs", type=FOLDER)
+@click.option("--port", default=8501, show_default=True)
+@friendly
+def app(runs: Path, port: int) -> None:
+    """Browse a folder of RUNS in the web browser (served to this machine alone)."""
+    serve(runs, port)
+
+
+@main.command()
+@click.option("-o", "--out", type=FOLDER, default=Path("demo"), show_default=True, help="Where everything goes.")
+@click.option("--no-app", is_flag=True, help="Make it all, but do not serve it.")
+@click.option("--retrain", is_flag=True, help="Train the networks anew first (hours on a laptop).")
+@click.option("--port", default=8501, show_default=True)
+@friendly
+def demo(out: Path, no_app: bool, retrain: bool, port: int) -> None:
+    """Make clips, record eight networks on them, draw the figures, and show it all."""
+    from workbench import demo as the_demo
+
+    with progress_bars() as show:
+        networks = the_demo.retrain(out, show) if retrain else the_demo.SHIPPED
+        table = the_demo.make_demo(out, networks, show)
+    console.print(as_table(table))
+    console.print(f"runs: {out / 'runs'}   figures: {out / 'figures'}   clips: {out / 'clips'}")
+    if not no_app:
+        serve(out / "runs", port)
+
+
+def as_table(table: Any) -> Table:
+    """A data frame as a terminal table; fractions with three digits."""
+    shown = Table(*table.columns)
+    for row in table.itertuples(index=False):
+        shown.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+    return shown
+
+
+def serve(runs: Path, port: int) -> None:
+    """Run the Streamlit app on localhost until it is stopped."""
+    runs.mkdir(parents=True, exist_ok=True)
+    console.print(f"\nSTH Workbench: http://localhost:{port}   (Ctrl-C stops it)")
+    flags = {
+        "server.address": "127.0.0.1",
+        "server.port": str(port),
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.showErrorDetails": "none",
+        "client.toolbarMode": "minimal",
+    }
+    command = [sys.executable, "-m", "streamlit", "run", str(APP), *(f"--{k}={v}" for k, v in flags.items())]
+    environment = os.environ | {"STH_RUNS": str(runs.resolve())}
+    sys.exit(subprocess.run(command, env=environment, cwd=APP.parent).returncode)

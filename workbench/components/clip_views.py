@@ -1,0 +1,95 @@
+"""The parts of the clip page: frames, Grad-CAM, alpha by layer, scores. Each takes data and draws."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+import torch
+
+from analysis.figures import COLOURS, styled
+from analysis.gradcam import Cam, gradcam, overlay, seen_frames
+from analysis.runs import Run, attention_by_layer, clip_attention
+from sth_core.checkpoint import Checkpoint
+from sth_core.video.encoding import plays_in_browsers, transcode
+from sth_core.video.transforms import crop, normalise, read_clip
+
+
+@st.cache_data(show_spinner="Converting the video for the browser", max_entries=64)
+def browser_video(path: str, changed: int) -> bytes:
+    """The video as bytes that browsers play; other codecs become H.264."""
+    if plays_in_browsers(Path(path)):
+        return Path(path).read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "video.mp4"
+        transcode(Path(path), target)
+        return target.read_bytes()
+
+
+@st.cache_data(show_spinner="Reading frames", max_entries=64)
+def frames_and_input(path: str, changed: int, _checkpoint: Checkpoint, sha256: str) -> tuple[np.ndarray, ...]:
+    """What the network saw, for people (T, 224, 224, 3), its input (T, H, W, C), the frames' numbers."""
+    p = _checkpoint.preprocessing
+    clip, indices = read_clip(Path(path), p)
+    return seen_frames(Path(path), indices, p), crop(clip, p.crop), indices
+
+
+def explain(checkpoint: Checkpoint, pixels: np.ndarray, target: int, layer: str, definition: str) -> Cam:
+    clip = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), checkpoint.preprocessing)
+    return gradcam(checkpoint.model, clip, target, layer, definition)
+
+
+def strip(images: np.ndarray, captions: list[str], alt: str) -> None:
+    """Images side by side in the order of time, a caption under each."""
+    for column, image, caption in zip(st.columns(len(images), gap="xxsmall"), images, captions, strict=True):
+        column.image(image, caption=caption, width="stretch", alt=f"{alt}, {caption}")
+
+
+def cam_strip(frames: np.ndarray, cam: Cam, indices: np.ndarray, opacity: float) -> None:
+    shares = cam.per_frame
+    captions = [f"frame {i} · {share:.0%}" for i, share in zip(indices, shares, strict=True)]
+    strip(overlay(frames, cam.maps, opacity), captions, "Grad-CAM")
+
+
+def scores_figure(top: pd.DataFrame, label: str) -> go.Figure:
+    """The highest scores as bars; the true class is orange."""
+    top = top.iloc[::-1]
+    colours = [COLOURS[1] if name == label else COLOURS[0] for name in top["label"]]
+    figure = go.Figure(
+        go.Bar(
+            x=top["score"], y=top["label"], orientation="h", marker_color=colours, cliponaxis=False,
+            text=top["score"].map("{:.1%}".format), textposition="auto",
+        )
+    )  # fmt: skip
+    figure.update_layout(
+        height=260, margin={"t": 5, "b": 5}, yaxis={"automargin": True},
+        xaxis={"range": [0, 1], "tickformat": ".0%", "title": "score (softmax)"},
+    )  # fmt: skip
+    return figure
+
+
+def alpha_figure(run: Run, clip_id: str, label: str) -> go.Figure | None:
+    """alpha_T of this clip by layer, against the mean and spread of its class and of the run."""
+    if not run.meta.get("attention"):
+        return None
+    clip, of_class, of_all = clip_attention(run, clip_id), attention_by_layer(run, label), attention_by_layer(run)
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[*of_class["layer"], *of_class["layer"][::-1]],
+        y=[*(of_class["alpha_temporal"] + of_class["sd"]), *(of_class["alpha_temporal"] - of_class["sd"])[::-1]],
+        fill="toself", mode="lines", line_width=0, fillcolor=COLOURS[0], opacity=0.18, hoverinfo="skip",
+        name="± 1 standard deviation of the class",
+    )  # fmt: skip
+    for rows, name, line in (
+        (of_all, f"all clips (n = {of_all['n'].max()})", {"color": "#999999", "dash": "dot"}),
+        (of_class, f"its class (n = {of_class['n'].max()})", {"color": COLOURS[0]}),
+        (clip, "this clip", {"color": COLOURS[1], "width": 3}),
+    ):
+        figure.add_scatter(
+            x=rows["layer"], y=rows["alpha_temporal"], name=name, mode="lines+markers", line=line,
+            hovertemplate="%{x}: %{y:.3f}",
+        )  # fmt: skip
+    figure.update_layout(hovermode="x unified")
+    return styled(figure, "layer, from input to output", "α_T (α_S = 1 - α_T)").update_layout(height=380)

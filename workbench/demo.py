@@ -1,0 +1,141 @@
+"""The demo: clips made here, eight networks recorded on them, the supplement's figures drawn."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.figures import write_figures
+from analysis.recording import record
+from analysis.runs import attention_by_clip, find_runs, open_run, predictions
+from sth_core.checkpoint import load_checkpoint, save_checkpoint
+from sth_core.datasets.synthetic import MOTION_PAIRS, synthesize
+from sth_core.datasets.table import read_dataset
+from sth_core.files import sha256
+from sth_core.recipe import load_recipe
+from sth_core.training import Progress, train
+
+HERE = Path(__file__).parent
+SHIPPED = HERE / "networks"
+RECIPES = HERE.parent / "recipes"
+CLIPS, CLIP_SEED = 240, 1
+TRAINING_CLIPS, TRAINING_SEED = 1800, 0
+
+Show = Callable[..., None]  # what, done, total, detail
+
+
+@dataclass(frozen=True)
+class DemoNetwork:
+    """A network that ships: how `sth train` makes it."""
+
+    name: str
+    recipe: str
+    changes: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        changes = "".join(f" --set {change}" for change in self.changes)
+        return f"sth train recipes/{self.recipe}{changes} --data demo/training -o demo/networks/{self.name}"
+
+
+NETWORKS = (
+    DemoNetwork("motion-rgb-p2", "synthetic_motion.toml", ("model.temporal_fraction=1/2",)),
+    DemoNetwork("motion-rgb-p4", "synthetic_motion.toml"),
+    DemoNetwork("motion-rgb-p8", "synthetic_motion.toml", ("model.temporal_fraction=1/8",)),
+    DemoNetwork("motion-flow-p4", "synthetic_motion_flow.toml"),
+    DemoNetwork("appearance-rgb-p2", "synthetic_appearance.toml", ("model.temporal_fraction=1/2",)),
+    DemoNetwork("appearance-rgb-p4", "synthetic_appearance.toml"),
+    DemoNetwork("appearance-rgb-p8", "synthetic_appearance.toml", ("model.temporal_fraction=1/8",)),
+    DemoNetwork("appearance-flow-p4", "synthetic_appearance_flow.toml"),
+)
+# Trained for the table, not shipped: the same network without temporal kernels (Table 6, p = 0).
+BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion.toml", ("model.conv=2d",))
+
+
+def make_demo(folder: Path, networks: Path, show: Show) -> pd.DataFrame:
+    """Make what is not there yet of `folder`/clips, /runs and /figures; returns `summary`'s table."""
+    clips = folder / "clips"
+    synthesize(clips, CLIPS, CLIP_SEED, "val", progress=partial(show, "making clips"))
+    runs = folder / "runs"
+    for network in NETWORKS:
+        checkpoint, run = networks / f"{network.name}.safetensors", runs / network.name
+        if is_recorded(run, checkpoint):
+            continue
+        shutil.rmtree(run, ignore_errors=True)  # of another network, or cut off
+        record(
+            checkpoint,
+            clips,
+            run,
+            command=f"sth record {checkpoint.name} --data {clips} -o {run}",
+            progress=partial(show, f"recording {network.name}"),
+        )
+    figures = folder / "figures"
+    if not any(figures.glob("*.html")) or newest(runs, "run.json") > newest(figures, "*.html"):
+        write_figures(find_runs(runs), figures)
+    return summary(runs)
+
+
+def is_recorded(run: Path, checkpoint: Path) -> bool:
+    try:
+        meta = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(meta.get("finished")) and meta.get("checkpoint_sha256") == sha256(checkpoint)
+
+
+def newest(folder: Path, pattern: str) -> float:
+    return max((file.stat().st_mtime for file in folder.rglob(pattern)), default=0.0)
+
+
+def summary(runs: Path) -> pd.DataFrame:
+    """A row per demo run: network, question, p, input, clips, accuracy, alpha_T."""
+    rows = []
+    for network in NETWORKS:
+        run = open_run(runs / network.name)
+        table = predictions(run)
+        rows.append(
+            {
+                "network": network.name,
+                "question": run.meta["label"],
+                "p": run.p,
+                "input": run.modality,
+                "clips": len(table),
+                "accuracy": table["correct"].mean(),
+                "alpha_T": attention_by_clip(run)["alpha_temporal"].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def retrain(folder: Path, show: Show) -> Path:
+    """Train the demo's networks and the 2D baseline anew; returns the folder of the new ones."""
+    data, out = folder / "training", folder / "networks"
+    for clips, seed, split in ((CLIPS, CLIP_SEED, "val"), (TRAINING_CLIPS, TRAINING_SEED, "train")):
+        synthesize(data, clips, seed, split, progress=partial(show, f"making {split} clips"))
+    for network in (*NETWORKS, BASELINE):
+
+        def report(p: Progress, name: str = network.name) -> None:
+            detail = f"epoch {p.epoch}, loss {p.loss:.3f}, {p.clips_per_second:.0f} clips/s" if p.epoch else ""
+            show(f"{'reading for' if p.stage == 'reading' else 'training'} {name}", p.done, p.total, detail)
+
+        recipe = load_recipe(RECIPES / network.recipe, network.changes)
+        trained = train(recipe, read_dataset(data, recipe.data), out / network.name, progress=report)
+        ship(trained.checkpoint, out / f"{network.name}.safetensors")
+    return out
+
+
+def ship(trained: Path, target: Path) -> None:
+    """Store a trained network's weights in 16 bits."""
+    c = load_checkpoint(trained)
+    save_checkpoint(target, c.model, c.classes, c.preprocessing, c.annotation, c.training, half=True)
+
+
+def order_accuracy(table: pd.DataFrame) -> tuple[float, float]:
+    """Of motion predictions: the share in the right pair, and of those the share in the right order."""
+    pair = {motion: i for i, names in enumerate(MOTION_PAIRS) for motion in names}
+    right_pair = table["label"].map(pair) == table["prediction"].map(pair)
+    return float(right_pair.mean()), float(table.loc[right_pair, "correct"].mean())
