@@ -4,19 +4,20 @@ For each clip a layer's coefficients are averaged over its channels, then over a
 dataset. alpha_S + alpha_T = 1, so alpha_T (solid) tells both; alpha_S is dotted where it is drawn.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import cycle
 from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.runs import Run, attention_by_layer
+from analysis.runs import Run, attention_by_layer, parts
 from sth_core.files import temporary_beside, write_json
 
 # Okabe & Ito's colours, told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def gather(runs: list[Run]) -> pd.DataFrame:
     """Per-layer attention of all usable runs that have attention, a row per run and layer."""
     tables = []
     for run in runs:
-        if not (run.usable and run.meta.get("attention") and any((run.path / "attention").glob("*.parquet"))):
+        if not has_attention(run):
             continue
         table = attention_by_layer(run)
         dataset, p, modality = run.meta["dataset"], run.p, run.modality
@@ -44,26 +45,33 @@ def gather(runs: list[Run]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def has_attention(run: Run) -> bool:
+    return run.usable and bool(run.meta.get("attention") and parts(run.path, "attention"))
+
+
 def supplement_figures(table: pd.DataFrame) -> list[SupplementFigure]:
     """Figures 5 to 8 from `gather`'s table; each uses the runs that differ in its variable alone."""
     if table.empty:
         return []
-    rgb, flow = table[table["modality"] == "RGB"], table[table["modality"] == "Flow"]
-    main_p = main_fraction(table)
-    rgb_main = rgb[rgb["p"] == main_p]
-    both = table[(table["p"] == main_p) & table["dataset"].isin(set(rgb_main["dataset"]) & set(flow["dataset"]))]
-    by_depth = lines(rgb_main if len(rgb_main) else table, lambda row: row["dataset"], spatial=True)
+    modality = "RGB" if (table["modality"] == "RGB").any() else "Flow"
+    of_one = table[table["modality"] == modality]
+    main_p = main_fraction(of_one)
+    at_main_p = table[table["p"] == main_p]
+    main = of_one[of_one["p"] == main_p]
+    modalities = at_main_p.groupby("dataset")["modality"].nunique()
+    both = at_main_p[at_main_p["dataset"].map(modalities) > 1]
     specs = [
-        ("figure5_layers", "Figure 5: attention by layer", by_depth, rgb_main if len(rgb_main) else table,
-         f"alpha_T (solid) and alpha_S (dotted) at each layer, RGB, p = {main_p}."),
+        ("figure5_layers", "Figure 5: attention by layer",
+         lines(main, spatial=True), main,
+         f"alpha_T (solid) and alpha_S (dotted) at each layer, {modality}, p = {main_p}."),
         ("figure6_proportions", "Figure 6: attention by temporal proportion p",
-         lines(rgb, lambda row: f"{row['dataset']}, p = {row['p']}"), rgb,
-         "alpha_T at each layer for each p, RGB. The fewer temporal kernels, the smaller p."),
-        ("figure7_datasets", "Figure 7: attention by dataset", bars(rgb_main, "dataset"), rgb_main,
-         f"Mean over the layers, RGB, p = {main_p}. The synthetic sets share their pixels: only the "
-         "question differs."),
+         lines(of_one, "p"), of_one,
+         f"alpha_T at each layer for each p, {modality}. The fewer temporal kernels, the smaller p."),
+        ("figure7_datasets", "Figure 7: attention by dataset", bars(main), main,
+         f"Mean over the layers, {modality}, p = {main_p}; a bar's spread is the mean of its layers' spreads. "
+         "The synthetic sets share their pixels: only the question differs."),
         ("figure8_modalities", "Figure 8: attention by modality",
-         lines(both, lambda row: f"{row['dataset']}, {row['modality']}"), both,
+         lines(both, "modality"), both,
          f"alpha_T at each layer for RGB and Flow input, p = {main_p}."),
     ]  # fmt: skip
     return [
@@ -84,22 +92,33 @@ def sample_size(data: pd.DataFrame) -> str:
     return f"n = {clips} clips a run; shaded or barred: one standard deviation over clips."
 
 
-def lines(table: pd.DataFrame, series: Callable[[pd.Series], str], spatial: bool = False) -> go.Figure:
-    """alpha over the layers, one line for each series, a band of one standard deviation."""
+def lines(table: pd.DataFrame, vary: str = "", spatial: bool = False) -> go.Figure:
+    """alpha over the layers: a colour for each dataset, a dash for each value of `vary`, a band of one sd."""
     figure = go.Figure()
     if len(table):
-        table = table.assign(series=table.apply(series, axis=1), order=table["p"].map(Fraction))
-        table = table.sort_values(["dataset", "order", "modality", "layer_index"], kind="stable")
-    for i, (name, rows) in enumerate(table.groupby("series", sort=False) if len(table) else ()):
-        colour = COLOURS[i % len(COLOURS)]
+        alike = table.groupby(["dataset", "p", "modality"])["run"].transform("nunique")
+        table = table.assign(fraction=table["p"].map(Fraction), alike=alike)
+    keys = ["dataset", "fraction", "modality", "run"]
+    colours = dict(zip(sorted(set(table["dataset"])), cycle(COLOURS), strict=False)) if len(table) else {}
+    values = sorted(set(table[vary]), key=order_of, reverse=True) if vary and len(table) else []
+    for (dataset, _, _, run), rows in table.groupby(keys) if len(table) else ():
+        colour, dash = colours[dataset], "solid"
+        name = dataset
+        if vary:
+            value = rows[vary].iloc[0]
+            dash = DASHES[values.index(value) % len(DASHES)]
+            name += f", {'p = ' if vary == 'p' else ''}{value}"
+        if rows["alike"].iloc[0] > 1:
+            name += f" ({run})"
         low, high = rows["alpha_temporal"] - rows["sd"], rows["alpha_temporal"] + rows["sd"]
         figure.add_scatter(
             x=[*rows["layer"], *rows["layer"][::-1]], y=[*high, *low[::-1]], fill="toself", mode="lines",
-            line_width=0, fillcolor=colour, opacity=0.15, hoverinfo="skip", showlegend=False, legendgroup=name,
+            line_width=0, fillcolor=colour, opacity=0.13, hoverinfo="skip", showlegend=False, legendgroup=name,
         )  # fmt: skip
         figure.add_scatter(
             x=rows["layer"], y=rows["alpha_temporal"], name=f"{name}: α_T" if spatial else name,
-            mode="lines+markers", line_color=colour, legendgroup=name, customdata=rows[["sd", "n", "run"]],
+            mode="lines+markers", line={"color": colour, "dash": dash}, legendgroup=name,
+            customdata=rows[["sd", "n", "run"]],
             hovertemplate="%{x}<br>α_T = %{y:.3f} ± %{customdata[0]:.3f}<br>n = %{customdata[1]} clips"
             "<br>%{customdata[2]}<extra></extra>",
         )  # fmt: skip
@@ -113,20 +132,24 @@ def lines(table: pd.DataFrame, series: Callable[[pd.Series], str], spatial: bool
     return styled(figure, "layer, from input to output", "attention coefficient α" if spatial else "α_T")
 
 
-def bars(table: pd.DataFrame, by: str) -> go.Figure:
-    """Mean alpha_S and alpha_T over the layers, a pair of bars for each value of `by`."""
+def order_of(value: str) -> tuple[float, str]:
+    """p by its size, any other value by its name."""
+    return (float(Fraction(value)), "") if value[:1].isdigit() else (0.0, value)
+
+
+def bars(table: pd.DataFrame) -> go.Figure:
+    """Mean alpha_S and alpha_T over the layers, a pair of bars for each run, named by its dataset."""
     figure = go.Figure()
-    means = (
-        table.groupby(by)[["alpha_spatial", "alpha_temporal", "sd", "n"]].mean().reset_index() if len(table) else None
-    )
+    means = table.groupby(["dataset", "run"])[["alpha_spatial", "alpha_temporal", "sd", "n"]].mean().reset_index()
+    alone = ~means["dataset"].duplicated(keep=False)
+    names = means["dataset"].where(alone, means["dataset"] + " (" + means["run"] + ")")
     for column, name, colour in (("alpha_spatial", "α_S", COLOURS[0]), ("alpha_temporal", "α_T", COLOURS[1])):
-        if means is not None:
-            figure.add_bar(
-                x=means[by], y=means[column], name=name, marker_color=colour, customdata=means[["n"]],
-                error_y={"type": "data", "array": means["sd"], "thickness": 1.2},
-                text=means[column].map("{:.3f}".format), textposition="inside", insidetextanchor="start",
-                hovertemplate=f"%{{x}}<br>{name} = %{{y:.3f}}<br>n = %{{customdata[0]}} clips<extra></extra>",
-            )  # fmt: skip
+        figure.add_bar(
+            x=names, y=means[column], name=name, marker_color=colour, customdata=means[["n"]],
+            error_y={"type": "data", "array": means["sd"], "thickness": 1.2},
+            text=means[column].map("{:.3f}".format), textposition="inside", insidetextanchor="start",
+            hovertemplate=f"%{{x}}<br>{name} = %{{y:.3f}}<br>n = %{{customdata[0]}} clips<extra></extra>",
+        )  # fmt: skip
     return styled(figure, "", "mean attention coefficient α")
 
 
@@ -148,7 +171,7 @@ def write_figures(runs: list[Run], out: Path) -> list[Path]:
             titled.write_html(temporary, include_plotlyjs="directory", div_id=item.name)
         with temporary_beside(page.with_suffix(".csv")) as temporary:
             item.data.to_csv(temporary, index=False, lineterminator="\n")
-        sources = [run for run in runs if run.name in set(item.data["run"])]
+        sources = [run for run in runs if has_attention(run) and run.name in set(item.data["run"])]
         recipe = {
             "figure": item.name,
             "caption": item.caption,

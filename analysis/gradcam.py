@@ -63,17 +63,21 @@ def gradcam(model: VideoNetwork, clip: Tensor, target: int, layer: str, definiti
         layer: a block's name, as `layer_sizes` lists them.
 
     Raises:
-        ValueError: no such layer, class or definition.
+        ValueError: no such layer, class or definition, or a network in training mode.
     """
     if definition not in DEFINITIONS:
         raise ValueError(f"unknown definition {definition!r}; possible: {', '.join(DEFINITIONS)}")
     if not 0 <= target < model.config.num_classes:
         raise ValueError(f"class {target} is not one of 0 to {model.config.num_classes - 1}")
+    if model.training:
+        raise ValueError(
+            "the network is in training mode, where dropout is random and batch norm learns; call model.eval()"
+        )
     tap = FeatureRecorder((layer,))
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         # The gradient is asked for one activation only, so no parameter's .grad is touched; an
         # input that requires it keeps the graph also when the parameters are frozen.
-        logits = model(clip[None].detach().requires_grad_(), tap)
+        logits = model(clip[None].detach().clone().requires_grad_(), tap)
         if layer not in tap.recorded:
             raise ValueError(f"no layer {layer!r}; possible: {', '.join(layer_sizes(model, clip.shape[-1]))}")
         activation = tap.recorded[layer]  # T C h w

@@ -11,6 +11,7 @@ on with the clips that are missing, and tries the unreadable ones again.
 """
 
 import json
+import math
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from analysis.runs import parts
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import Sample, TestClips
 from sth_core.datasets.table import Annotation, read_dataset
@@ -51,7 +53,7 @@ def record(
     annotation: Annotation | None = None,
     device: str = "auto",
     batch_size: int = 8,
-    workers: int = 0,
+    workers: int = 2,
     command: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Recorded:
@@ -73,13 +75,13 @@ def record(
     meta = describe(checkpoint, checkpoint_path, data, annotation, split, len(table), command)
     meta = begin(run, meta)
 
-    done = recorded_clips(run)
+    done = set(recorded_clips(run)["clip_id"])
     todo = table[~table["clip_id"].isin(done)].reset_index(drop=True)
     clips = TestClips(todo, checkpoint.classes, checkpoint.preprocessing)
     rows: list[dict[str, Any]] = []
     attention: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
-    part = len(list((run / "predictions").glob("*.parquet")))
+    part = len(parts(run, "predictions"))
     layers = checkpoint.model.attention_layers
     seen = len(done)
     for batch in run_over(checkpoint.model, clips, checkpoint.preprocessing, batch_size, workers):
@@ -95,11 +97,9 @@ def record(
         write_part(run, part, rows, attention)
     write_table(run / "failures.parquet", pd.DataFrame(failures, columns=FAILURE_COLUMNS))
     write_json(run / "run.json", meta | {"finished": now()})
-    correct = pd.concat(
-        [pd.read_parquet(file, columns=["correct"]) for file in sorted((run / "predictions").glob("*.parquet"))]
-        or [pd.DataFrame({"correct": []})]
-    )["correct"]
-    return Recorded(run, len(table), len(failures), float(correct.mean()) if len(correct) else float("nan"))
+    recorded = recorded_clips(run)
+    known = recorded.loc[recorded["label"].isin(checkpoint.classes), "correct"]
+    return Recorded(run, len(table), len(failures), float(known.mean()) if len(known) else math.nan)
 
 
 def describe(
@@ -144,8 +144,8 @@ def begin(run: Path, meta: dict[str, Any]) -> dict[str, Any]:
     file = run / "run.json"
     if file.is_file():
         try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
+            before = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
             raise UserError(f"{file} is damaged ({error}); delete {run} or choose another folder") from error
         for key in ("checkpoint_sha256", "data", "label", "split"):
             if before.get(key) != meta[key]:
@@ -153,16 +153,18 @@ def begin(run: Path, meta: dict[str, Any]) -> dict[str, Any]:
                     f"{run} holds another recording ({key} is {before.get(key)!r}, now {meta[key]!r}); "
                     f"choose another folder for this one"
                 )
-        meta = meta | {"started": before["started"]}
+        meta = meta | {"started": before.get("started", meta["started"])}
     (run / "predictions").mkdir(parents=True, exist_ok=True)
     (run / "attention").mkdir(exist_ok=True)
     write_json(file, meta)
     return meta
 
 
-def recorded_clips(run: Path) -> set[str]:
-    files = sorted((run / "predictions").glob("*.parquet"))
-    return {clip for file in files for clip in pd.read_parquet(file, columns=["clip_id"])["clip_id"]}
+def recorded_clips(run: Path) -> pd.DataFrame:
+    """clip_id, label, correct of the clips whose prediction stands."""
+    columns = ["clip_id", "label", "correct"]
+    tables = [pd.read_parquet(file, columns=columns) for file in parts(run, "predictions")]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
 def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str]) -> list[dict[str, Any]]:

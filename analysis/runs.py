@@ -10,6 +10,8 @@ import pandas as pd
 
 from sth_core.errors import UserError
 
+NEEDED = {"dataset", "modality", "temporal_fraction", "classes", "clips", "checkpoint_sha256", "finished"}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -40,7 +42,15 @@ class Run:
 
     @property
     def usable(self) -> bool:
-        return any((self.path / "predictions").glob("*.parquet"))
+        return bool(parts(self.path, "predictions"))
+
+
+def parts(run: Path, kind: str) -> list[Path]:
+    """The Parquet files of a run's predictions or attention, in order.
+
+    Not those whose name begins with a dot: a recording that was killed leaves one half written.
+    """
+    return sorted((run / kind).glob("[!.]*.parquet"))
 
 
 def find_runs(folder: Path) -> list[Run]:
@@ -53,15 +63,21 @@ def open_run(path: Path) -> Run:
     """Read a run's description; raises nothing: what is wrong is its `problem`."""
     try:
         meta = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        missing = {"dataset", "modality", "temporal_fraction", "classes", "clips", "finished"} - meta.keys()
+        missing = NEEDED - meta.keys()
     except (OSError, ValueError, AttributeError) as error:
         return Run(path, {}, f"run.json cannot be read ({error})")
     if missing:
         return Run(path, {}, f"run.json lacks {', '.join(sorted(missing))}")
     run = Run(path, meta)
+    try:
+        run.title  # noqa: B018 (fails where a value is not one that a recording writes)
+        done = len(predictions(run)) if run.usable and not meta["finished"] else 0
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        return Run(path, {}, f"run.json has a value that does not fit ({type(error).__name__}: {error})")
+    except UserError as error:
+        return Run(path, {}, str(error))
     if meta["finished"]:
         return run
-    done = len(predictions(run)) if run.usable else 0
     return Run(
         path,
         meta,
@@ -116,12 +132,15 @@ def attention_by_clip(run: Run) -> pd.DataFrame:
 
 def _query(run: Run, kind: str, sql: str, values: list[Any] | None = None) -> pd.DataFrame:
     """Run `sql`, in which {files} stands for the run's parts of this kind, {predictions} for those."""
-    if not any((run.path / kind).glob("*.parquet")):
+    files = {name: parts(run.path, name) for name in ("predictions", kind)}
+    if not files[kind]:
         raise UserError(f"{run.path} holds no {kind}")
-    tables = {name: f"read_parquet({_quoted(run.path / name / '*.parquet')})" for name in ("predictions", kind)}
+    tables = {name: f"read_parquet([{', '.join(map(_quoted, paths))}])" for name, paths in files.items()}
     connection = duckdb.connect()  # in memory, one for each call: sessions share nothing
     try:
         return connection.execute(sql.format(files=tables[kind], **tables), values or []).df()
+    except duckdb.Error as error:
+        raise UserError(f"{run.path}: its {kind} cannot be read ({str(error).splitlines()[0]})") from error
     finally:
         connection.close()
 

@@ -1,13 +1,16 @@
 """A network over a table of clips, one batch at a time."""
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from sth_core.datasets.clips import Sample
+from sth_core.datasets.clips import Sample, TestClips
 from sth_core.network import VideoNetwork
 from sth_core.video.transforms import Preprocessing, normalise
 
@@ -22,30 +25,49 @@ class BatchResult:
     attention: dict[str, Tensor]
 
 
+def read_ahead(clips: Dataset[Sample], total: int, workers: int, ahead: int) -> Iterator[Sample]:
+    """All samples in order, read by `workers` threads, at most `ahead` of them before they are asked for.
+
+    Threads, as decoding, resizing and optical flow release Python's lock.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Sample]] = deque()
+        try:
+            for row in range(total):
+                waiting.append(pool.submit(clips.__getitem__, row))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
 @torch.inference_mode()
 def run_over(
     model: VideoNetwork,
-    clips: Dataset[Sample],
+    clips: TestClips,
     preprocessing: Preprocessing,
     batch_size: int = 8,
-    workers: int = 0,
+    workers: int = 2,
 ) -> Iterator[BatchResult]:
-    """Run the network in eval mode over all clips, in order."""
+    """Run the network in eval mode over all clips, in order; the next batch is read meanwhile."""
     device = next(model.parameters()).device
     model.eval()
-    loader = DataLoader(clips, batch_size, num_workers=workers, collate_fn=list)
-    for batch in loader:
-        samples = [s for s in batch if s.clip is not None]
+    samples = read_ahead(clips, len(clips), workers, ahead=batch_size + workers)
+    while batch := list(islice(samples, batch_size)):
+        readable = [s for s in batch if s.clip is not None]
         failed = [s for s in batch if s.clip is None]
-        if not samples:
+        if not readable:
             yield BatchResult([], failed, torch.empty(0, model.config.num_classes), {})
             continue
-        pixels = torch.stack([s.clip for s in samples]).to(device)
+        pixels = torch.stack([s.clip for s in readable if s.clip is not None]).to(device)
         logits, attention = model.forward_with_attention(normalise(pixels, preprocessing))
-        yield BatchResult(samples, failed, logits.cpu(), {name: a.cpu() for name, a in attention.items()})
+        yield BatchResult(readable, failed, logits.cpu(), {name: a.cpu() for name, a in attention.items()})
 
 
-def accuracy(model: VideoNetwork, clips: Dataset[Sample], preprocessing: Preprocessing) -> float:
+def accuracy(model: VideoNetwork, clips: TestClips, preprocessing: Preprocessing) -> float:
     """The share of readable clips whose largest logit is their label's."""
     right = total = 0
     for batch in run_over(model, clips, preprocessing):

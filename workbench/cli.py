@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,7 +62,7 @@ def synthesize(folder: Path, clips: int, seed: int, split: str, workers: int | N
 
     with progress_bars() as show:
         manifest = synthesize(folder, clips, seed, split, workers, partial(show, "making clips"))
-    console.print(f"{clips} clips and their labels: {manifest}")
+    click.echo(f"{clips} clips and their labels: {manifest}")
 
 
 @main.command()
@@ -90,9 +89,9 @@ def train(recipe: Path, folder: Path, out: Path, changes: tuple[str, ...], devic
             show("reading clips" if p.stage == "reading" else "training", p.done, p.total, detail)
 
         trained = train(loaded, table, out, device, report)
-    console.print(f"accuracy {trained.accuracy:.3f} on {trained.clips} held-out clips; network: {trained.checkpoint}")
+    click.echo(f"accuracy {trained.accuracy:.3f} on {trained.clips} held-out clips; network: {trained.checkpoint}")
     for clip_id, reason in trained.failures.items():
-        console.print(f"not read: {clip_id}: {reason}", markup=False)
+        click.echo(f"not read: {clip_id}: {reason}")
 
 
 @main.command()
@@ -102,7 +101,7 @@ def train(recipe: Path, folder: Path, out: Path, changes: tuple[str, ...], devic
 @click.option("--split", default="val", show_default=True, help="Which clips.")
 @click.option("--label", help="The manifest's column of labels; by default the one trained on.")
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1))
-@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Processes that decode.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
 @click.option("--device", default="auto", show_default=True)
 @friendly
 def record(
@@ -126,9 +125,7 @@ def record(
             command=shlex.join(["sth", *sys.argv[1:]]),
             progress=partial(show, f"recording {run.name}"),
         )  # fmt: skip
-    console.print(
-        f"{done.clips} clips, {done.failures} of them unreadable; accuracy {done.accuracy:.3f}; run: {done.run}"
-    )
+    click.echo(f"{done.clips} clips, {done.failures} of them unreadable; accuracy {done.accuracy:.3f}; run: {done.run}")
 
 
 @main.command()
@@ -146,7 +143,7 @@ def figures(runs: Path, out: Path) -> None:
     if not written:
         raise UserError(f"no run with attention in {runs}; make one with `sth record`")
     for page in written:
-        console.print(f"{page} (numbers: .csv, recipe: .json)")
+        click.echo(f"{page} (numbers: .csv, recipe: .json)")
 
 
 @main.command()
@@ -172,7 +169,7 @@ def demo(out: Path, no_app: bool, retrain: bool, port: int) -> None:
         networks = the_demo.retrain(out, show) if retrain else the_demo.SHIPPED
         table = the_demo.make_demo(out, networks, show)
     console.print(as_table(table))
-    console.print(f"runs: {out / 'runs'}   figures: {out / 'figures'}   clips: {out / 'clips'}")
+    click.echo(f"runs: {out / 'runs'}   figures: {out / 'figures'}   clips: {out / 'synthetic'}")
     if not no_app:
         serve(out / "runs", port)
 
@@ -188,7 +185,7 @@ def as_table(table: Any) -> Table:
 def serve(runs: Path, port: int) -> None:
     """Run the Streamlit app on localhost until it is stopped."""
     runs.mkdir(parents=True, exist_ok=True)
-    console.print(f"\nSTH Workbench: http://localhost:{port}   (Ctrl-C stops it)")
+    click.echo(f"\nSTH Workbench: http://localhost:{port}   (Ctrl-C stops it)")
     flags = {
         "server.address": "127.0.0.1",
         "server.port": str(port),
@@ -199,5 +196,6 @@ def serve(runs: Path, port: int) -> None:
         "client.toolbarMode": "minimal",
     }
     command = [sys.executable, "-m", "streamlit", "run", str(APP), *(f"--{k}={v}" for k, v in flags.items())]
-    environment = os.environ | {"STH_RUNS": str(runs.resolve())}
-    sys.exit(subprocess.run(command, env=environment, cwd=APP.parent).returncode)
+    os.environ["STH_RUNS"] = str(runs.resolve())
+    os.chdir(APP.parent)  # where .streamlit/config.toml lies
+    os.execv(sys.executable, command)  # the server takes this process's place, and its signals

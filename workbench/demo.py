@@ -1,6 +1,5 @@
 """The demo: clips made here, eight networks recorded on them, the supplement's figures drawn."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,8 +56,8 @@ BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion.toml", ("model.conv=2d
 
 
 def make_demo(folder: Path, networks: Path, show: Show) -> pd.DataFrame:
-    """Make what is not there yet of `folder`/clips, /runs and /figures; returns `summary`'s table."""
-    clips = folder / "clips"
+    """Make what is not there yet of `folder`/synthetic, /runs and /figures; returns `summary`'s table."""
+    clips = folder / "synthetic"
     synthesize(clips, CLIPS, CLIP_SEED, "val", progress=partial(show, "making clips"))
     runs = folder / "runs"
     for network in NETWORKS:
@@ -80,11 +79,8 @@ def make_demo(folder: Path, networks: Path, show: Show) -> pd.DataFrame:
 
 
 def is_recorded(run: Path, checkpoint: Path) -> bool:
-    try:
-        meta = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(meta.get("finished")) and meta.get("checkpoint_sha256") == sha256(checkpoint)
+    meta = open_run(run).meta
+    return bool(meta.get("finished")) and meta["checkpoint_sha256"] == sha256(checkpoint)
 
 
 def newest(folder: Path, pattern: str) -> float:

@@ -1,5 +1,6 @@
 """Progress in the terminal: what, how far, how long yet."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -7,17 +8,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 console = Console(highlight=False)
+SECONDS_BETWEEN_LINES = 15.0  # in a log file, where a bar cannot move
 
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[..., None]]:
-    """Yields show(what, done, total, detail=""): one bar for each `what`, made when first shown."""
+    """Yields show(what, done, total, detail=""): one bar for each `what`, made when first shown.
+
+    Where the output is no terminal, a line now and then says the same.
+    """
+    if not console.is_terminal:
+        yield lines()
+        return
     columns = (
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<28}", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         tasks: dict[str, TaskID] = {}
@@ -28,3 +36,20 @@ def progress_bars() -> Iterator[Callable[..., None]]:
             progress.update(tasks[what], completed=done, total=total, detail=detail)
 
         yield show
+
+
+def lines() -> Callable[..., None]:
+    """show(...) for a log: the first, the last and every 15 seconds a line for each `what`."""
+    began: dict[str, float] = {}
+    said: dict[str, float] = {}
+
+    def show(what: str, done: int, total: int, detail: str = "") -> None:
+        now = time.monotonic()
+        began.setdefault(what, now)
+        if done < total and now - said.get(what, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES:
+            return
+        said[what] = now
+        left = (now - began[what]) / done * (total - done) if done else 0.0
+        console.print(f"{what}: {done}/{total}" + (f", {left:.0f} s left" if left else ""), detail, markup=False)
+
+    return show

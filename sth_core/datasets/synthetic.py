@@ -143,7 +143,7 @@ def draw_scenes(clips: int, seed: int) -> list[Scene]:
 
 
 def write_clip(scene: Scene, path: Path) -> None:
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # clips are made in parallel, not the pixels of one
     write_video(path, render(scene), FPS)
 
 

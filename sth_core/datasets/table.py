@@ -62,6 +62,8 @@ def _read_manifest(manifest: Path, annotation: Annotation) -> pd.DataFrame:
         rows = pd.read_csv(manifest, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{manifest}: not a CSV file with a header line ({error})") from error
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes a first field too many for an index
+        raise UserError(f"{manifest}: its lines have more fields than its header line")
     for column in filter(None, ("path", annotation.label, annotation.group)):
         if column not in rows:
             raise UserError(f"{manifest}: has no column {column!r}; its columns: {', '.join(rows.columns)}")
@@ -79,7 +81,8 @@ def _read_folders(folder: Path) -> pd.DataFrame:
     rows = []
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if path.suffix.lower() in VIDEO_SUFFIXES and len(parts) in (2, 3):
+        hidden = path.name.startswith(".")  # an unfinished file, or what macOS puts beside a file
+        if path.suffix.lower() in VIDEO_SUFFIXES and len(parts) in (2, 3) and not hidden:
             split = parts[0] if len(parts) == 3 and parts[0] in SPLITS else ""
             clip_id = "/".join(parts)
             rows.append({"clip_id": clip_id, "label": parts[-2], "split": split, "group": clip_id})

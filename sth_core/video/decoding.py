@@ -39,7 +39,13 @@ def count_frames(path: str | PathLike[str]) -> int:
 def _count(path: Path, size: int, mtime_ns: int) -> int:
     if path.suffix.lower() in RANDOM_ACCESS_IS_EXACT:
         return len(_decord(path))
-    frames = sum(1 for _ in decode_in_order(path))
+    frames = 0
+    try:
+        for _ in decode_in_order(path):
+            frames += 1
+    except UnreadableVideo:
+        if frames == 0:
+            raise
     if frames == 0:
         raise UnreadableVideo(f"{path}: no frame can be decoded")
     return frames

@@ -16,6 +16,8 @@ from sth_core.checkpoint import Checkpoint
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.transforms import crop, normalise, read_clip
 
+PER_ROW = 8
+
 
 @st.cache_data(show_spinner="Converting the video for the browser", max_entries=64)
 def browser_video(path: str, changed: int) -> bytes:
@@ -42,9 +44,11 @@ def explain(checkpoint: Checkpoint, pixels: np.ndarray, target: int, layer: str,
 
 
 def strip(images: np.ndarray, captions: list[str], alt: str) -> None:
-    """Images side by side in the order of time, a caption under each."""
-    for column, image, caption in zip(st.columns(len(images), gap="xxsmall"), images, captions, strict=True):
-        column.image(image, caption=caption, width="stretch", alt=f"{alt}, {caption}")
+    """Images side by side in the order of time, eight in a row, a caption under each."""
+    for start in range(0, len(images), PER_ROW):
+        row = zip(images[start : start + PER_ROW], captions[start : start + PER_ROW], strict=True)
+        for column, (image, caption) in zip(st.columns(PER_ROW, gap="xxsmall"), row, strict=False):
+            column.image(image, caption=caption, width="stretch", alt=f"{alt}, {caption}")
 
 
 def cam_strip(frames: np.ndarray, cam: Cam, indices: np.ndarray, opacity: float) -> None:

@@ -11,6 +11,7 @@ from analysis.statistics import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.files import sha256
+from sth_core.network import FLOW_STACK
 from sth_core.video.decoding import UnreadableVideo
 from workbench.components.clip_views import (
     alpha_figure,
@@ -75,6 +76,8 @@ def show_gradcam(checkpoint: Checkpoint, clip: pd.Series, path: Path, classes: l
     frames, pixels, indices = frames_and_input(clip["path"], changed, checkpoint, run.meta["checkpoint_sha256"])
     st.subheader("What the network saw")
     strip(frames, [f"frame {i}" for i in indices], "what the network saw")
+    if checkpoint.preprocessing.modality == "flow":
+        st.caption(f"It saw optical flow, not these pixels: {FLOW_STACK} fields that begin at each of these frames.")
 
     st.subheader("Grad-CAM over time")
     sizes = layer_sizes(checkpoint.model, checkpoint.preprocessing.crop)
@@ -101,7 +104,7 @@ def show_gradcam(checkpoint: Checkpoint, clip: pd.Series, path: Path, classes: l
     st.caption(
         f"What speaks for **{plain(target)}** at {layer}, Grad-CAM with {DEFINITION_NAMES[definition]}, one scale for "
         f"the clip, negative values dropped. Under each frame: its number and its share of the clip's CAM.  \n"
-        f"**How to read this:** bright is where, and in which frame, a change would change the score most."
+        f"**How to read this:** bright is where and when the layer's features raise this class's score."
     )
 
 

@@ -1,0 +1,55 @@
+"""Pictures of the app's pages, as a browser shows them: python docs/screenshots.py RUNS -o docs/images
+
+RUNS is a folder of runs (`sth demo --no-app` makes demo/runs). Needs a Chromium, see tests/browser.py.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+from playwright.sync_api import Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.browser import FLAGS, installed_browser, serve
+
+WIDTH, TALLEST = 1440, 4000
+
+
+def shoot(page: Page, address: str, picture: Path) -> None:
+    """One page, as tall as its contents."""
+    page.set_viewport_size({"width": WIDTH, "height": 900})
+    page.goto(address)
+    page.wait_for_selector("[data-testid=stMainBlockContainer] h1", timeout=60_000)
+    page.wait_for_timeout(1500)
+    page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=120_000)
+    page.wait_for_timeout(1000)
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": WIDTH, "height": min(height, TALLEST)})
+    page.wait_for_timeout(2500)
+    page.screenshot(path=picture)
+    print(picture)
+
+
+@click.command(help=__doc__)
+@click.argument("runs", type=click.Path(path_type=Path, exists=True))
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("docs/images"), show_default=True)
+@click.option("--run", default="appearance-rgb-p4", show_default=True, help="The run of the pages that show one.")
+@click.option("--clip", default="", help="The clip of the clip page; by default the most confident mistake.")
+def main(runs: Path, out: Path, run: str, clip: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    server, address = serve(runs)
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=installed_browser(), args=FLAGS)
+            page = browser.new_page()
+            shoot(page, address, out / "attention.png")
+            shoot(page, f"{address}/predictions?run={run}", out / "predictions.png")
+            shoot(page, f"{address}/clip?run={run}" + (f"&clip={clip}" if clip else ""), out / "clip.png")
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+if __name__ == "__main__":
+    main()

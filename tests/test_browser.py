@@ -1,0 +1,85 @@
+"""A real Chromium on the served app: from the misclassified clips to the Grad-CAM of one."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser import FLAGS, installed_browser, serve
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def address(demo: Path) -> Iterator[str]:
+    """The app, served by `sth app`."""
+    server, address = serve(demo / "runs")
+    yield address
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=installed_browser(), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    page.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
+    yield page
+    page.close()
+
+
+def painted(page: Page, selector: str) -> list[bool]:
+    """Whether each image is loaded and has pixels."""
+    script = "images => images.map(i => i.complete && i.naturalWidth > 0)"
+    return page.locator(selector).evaluate_all(script)
+
+
+def test_from_the_attention_plots_to_the_grad_cam_of_a_misclassified_clip(page: Page, address: str):
+    page.goto(address)
+    expect(page.get_by_role("heading", name="Figure 5: attention by layer")).to_be_visible()
+    expect(page.locator(".js-plotly-plot .scatterlayer").first).to_be_visible()
+
+    page.get_by_role("link", name="Predictions").click()
+    expect(page.get_by_role("heading", name="Predictions")).to_be_visible()
+    expect(page.get_by_text("the most confident mistake first")).to_be_visible()
+    said = page.get_by_text("said: ").first
+    expect(said).to_be_visible()
+    page.get_by_role("link", name="Inspect").first.click()
+
+    expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
+    assert "run=" in page.url and "clip=" in page.url
+    overlays = page.locator("img[alt^='Grad-CAM, frame']")
+    expect(overlays).to_have_count(8)
+    page.wait_for_timeout(500)
+    assert painted(page, "img[alt^='Grad-CAM, frame']") == [True] * 8
+    numbers = [int(re.search(r"frame (\d+)", alt)[1]) for alt in overlays.evaluate_all("i => i.map(x => x.alt)")]
+    assert numbers == sorted(numbers) and len(set(numbers)) == 8
+    expect(page.get_by_text("said: ").first).to_be_visible()
+
+
+def test_the_video_plays(page: Page, address: str):
+    page.goto(f"{address}/clip?run=motion-rgb-p4")
+    video = page.locator("video")
+    expect(video).to_be_visible()
+    video.evaluate("v => new Promise(done => v.readyState >= 2 ? done() : v.addEventListener('loadeddata', done))")
+    video.evaluate("v => v.play()")
+    page.wait_for_function("document.querySelector('video').currentTime > 0.2")
+    assert video.evaluate("v => [v.videoWidth, v.videoHeight]") == [320, 240]
+
+
+def test_a_link_opens_the_same_view_in_another_browser(page: Page, browser: Browser, address: str):
+    page.goto(f"{address}/clip?run=motion-rgb-p4&clip=val%2F0001_00007.mp4")
+    expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
+    expect(page.get_by_text("val/0001_00007.mp4").first).to_be_visible()
+    page.get_by_role("link", name="Predictions").click()
+    expect(page.get_by_role("heading", name="Predictions")).to_be_visible()

@@ -1,0 +1,161 @@
+"""A checkpoint is one file that brings the same network back, or says why it cannot."""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sth_core import VideoNetwork, create_model, load_checkpoint, save_checkpoint
+from sth_core.datasets.table import Annotation
+from sth_core.errors import UserError
+from sth_core.video.transforms import Preprocessing
+
+CLASSES = ["opening", "schließen", "à gauche"]
+PREPROCESSING = Preprocessing("flow", frames=4, resize=40, crop=32, mean=(0.502,), std=(0.1,), flow_bound=8.0)
+ANNOTATION = Annotation(label="motion", split="", group="sequence", held_out=("1", "2"))
+TRAINING = {"recipe": {"optimisation": {"epochs": 2}}, "val_accuracy": 0.75, "seed": 7}
+
+
+@pytest.fixture
+def model() -> VideoNetwork:
+    """A network whose batch norms have seen something."""
+    torch.manual_seed(0)
+    network = create_model("resnet18", 3, 4, "sth_merge", 1 / 2, dilations=(1, 2), modality="flow", width=8)
+    torch.nn.init.normal_(network.fc.weight)
+    network.train()(some_clips())
+    return network.eval()
+
+
+@pytest.fixture
+def saved(model: VideoNetwork, tmp_path: Path) -> Path:
+    path = tmp_path / "new folder" / "model.safetensors"
+    save_checkpoint(path, model, CLASSES, PREPROCESSING, ANNOTATION, TRAINING)
+    return path
+
+
+def some_clips() -> Tensor:
+    return torch.randn(2, 4, 10, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_network_comes_back_bit_for_bit(model: VideoNetwork, saved: Path) -> None:
+    loaded = load_checkpoint(saved).model
+    assert loaded.config == model.config
+    assert not loaded.training
+    assert list(loaded.state_dict()) == list(model.state_dict())
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in loaded.state_dict().items())
+    assert torch.equal(loaded(some_clips()), model(some_clips()))
+
+
+def test_what_it_was_trained_on_and_how_comes_back(saved: Path) -> None:
+    loaded = load_checkpoint(saved)
+    assert loaded.classes == CLASSES
+    assert loaded.preprocessing == PREPROCESSING
+    assert loaded.annotation == ANNOTATION
+    assert loaded.training == TRAINING
+
+
+def test_only_the_checkpoint_is_left_in_its_folder(saved: Path) -> None:
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_half_the_bits_make_half_the_file_and_nearly_the_same_logits(
+    model: VideoNetwork, saved: Path, tmp_path: Path
+) -> None:
+    half = tmp_path / "half.safetensors"
+    save_checkpoint(half, model, CLASSES, PREPROCESSING, half=True)
+    assert half.stat().st_size < 0.6 * saved.stat().st_size
+    loaded = load_checkpoint(half).model
+    assert {w.dtype for w in loaded.parameters()} == {torch.float32}
+    logits = model(some_clips()).detach()
+    torch.testing.assert_close(loaded(some_clips()), logits, atol=0.02 * float(logits.abs().max()), rtol=0)
+    assert not torch.equal(loaded(some_clips()), logits)
+
+
+def test_saving_leaves_the_network_as_it_was(model: VideoNetwork, tmp_path: Path) -> None:
+    before = model(some_clips())
+    save_checkpoint(tmp_path / "half.safetensors", model, CLASSES, PREPROCESSING, half=True)
+    assert torch.equal(model(some_clips()), before)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.safetensors"
+    with pytest.raises(UserError, match=f"^no such checkpoint: {path}$"):
+        load_checkpoint(path)
+
+
+class Trap:
+    """Unpickling this would run code."""
+
+    def __reduce__(self) -> tuple[Callable, tuple[str]]:
+        return exec, ("raise SystemExit('a pickle was executed')",)
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all", pickle.dumps(Trap())], ids=["empty", "text", "pickle"])
+def test_what_is_no_safetensors_file_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{path} is not a safetensors file: "):
+        load_checkpoint(path)
+
+
+def test_a_torch_file_is_refused_without_being_unpickled(model: VideoNetwork, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"weights": model.state_dict(), "trap": Trap()}, path)
+    with pytest.raises(UserError, match="is not a safetensors file"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}])
+def test_somebody_elses_safetensors_file_is_refused(metadata: dict[str, str] | None, tmp_path: Path) -> None:
+    path = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.ones(2)}, path, metadata)
+    with pytest.raises(
+        UserError, match="is no checkpoint of this project: its metadata has no format 'sth-workbench-1'"
+    ):
+        load_checkpoint(path)
+
+
+def edited(path: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
+    """The same file with other weights."""
+    with safe_open(path, "pt") as file:
+        weights, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    change(weights)
+    save_file(weights, path, metadata)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda weights: weights.pop("fc.bias"), "missing fc.bias"),
+        (lambda weights: weights.update(extra=torch.ones(1)), "unexpected extra"),
+        (lambda weights: weights.update({"fc.bias": torch.ones(4)}), "fc.bias is (4,) where the network has (3,)"),
+    ],
+    ids=["missing", "unexpected", "misshapen"],
+)
+def test_weights_that_do_not_fit_are_named(change: Callable, problem: str, saved: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        load_checkpoint(edited(saved, change))
+    assert str(refused.value) == f"{saved}: weights do not fit the network: {problem}"
+
+
+def test_all_that_does_not_fit_is_said_at_once(saved: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"fit the network: missing backbone\.conv1\.weight; missing fc\.bias; unexpected x$"
+    ):
+        load_checkpoint(
+            edited(saved, lambda w: (w.pop("fc.bias"), w.pop("backbone.conv1.weight"), w.update(x=torch.ones(1))))
+        )
+
+
+def test_the_metadata_can_be_read_by_anybody(saved: Path) -> None:
+    with safe_open(saved, "pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["classes"]) == CLASSES
+    assert json.loads(metadata["config"])["backbone"] == "resnet18"

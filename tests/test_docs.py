@@ -1,0 +1,79 @@
+"""What the documents say is what the project does."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from workbench.cli import main
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "workbench/networks/README.md"])
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands_in(document: Path) -> list[list[str]]:
+    """Every `sth ...` line of the document's shell blocks, and of its inline code."""
+    text = document.read_text(encoding="utf-8")
+    lines = [line for block in blocks(document, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    inline = re.findall(r"`(sth [^`]+)`", text)
+    return [shlex.split(line, comments=True) for line in [*lines, *inline] if line.startswith("sth ")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_shown_exists_and_takes_these_options(document):
+    for words in commands_in(document):
+        command: click.Command = main
+        rest = words[1:]
+        while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+            assert rest[0] in command.commands, f"{document.name}: no such command: {shlex.join(words)}"
+            command, rest = command.commands[rest[0]], rest[1:]
+        known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--version"}
+        for word in rest:
+            if word.startswith("-"):
+                assert word.split("=")[0] in known, f"{document.name}: {shlex.join(words)} has no option {word}"
+
+
+@pytest.mark.parametrize(
+    ("document", "snippet"),
+    [(d.name, s) for d in DOCUMENTS for s in blocks(d, "python")],
+    ids=lambda value: value[:20].split("\n")[0],
+)
+def test_python_snippets_run(document, snippet, scenes_folder, tmp_path, monkeypatch):
+    (tmp_path / "workbench").symlink_to(ROOT / "workbench")
+    (tmp_path / "clip.mp4").symlink_to(next((scenes_folder / "val").glob("*.mp4")))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, document, "exec"), {})
+
+
+def test_the_command_reference_is_the_commands_own_help():
+    spec = importlib.util.spec_from_file_location("commands_reference", ROOT / "docs" / "commands_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == module.reference()
+
+
+def test_every_command_has_help():
+    def check(command: click.Command, name: str) -> None:
+        result = CliRunner().invoke(main, [*name.split(), "--help"])
+        assert result.exit_code == 0
+        assert command.help, f"sth {name} has no help"
+        if isinstance(command, click.Group):
+            for child, below in command.commands.items():
+                check(below, f"{name} {child}".strip())
+
+    check(main, "")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_pictures_are_there(document):
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"

@@ -1,0 +1,239 @@
+"""Grad-CAM against Captum and by hand; explaining leaves no trace on a shared network."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from torch import Tensor, nn
+
+from analysis.gradcam import DEFINITIONS, Cam, default_layer, gradcam, layer_sizes, overlay
+from sth_core.network import VideoNetwork, create_model
+from sth_core.sth_conv import Tap
+from tests.tiny import tiny_network
+
+LAYERS = ("layer1.0", "layer2.1", "layer3.0", "layer4.1")
+
+
+@pytest.fixture(scope="module")
+def sth() -> VideoNetwork:
+    return tiny_network(seed=2)
+
+
+@pytest.fixture(scope="module")
+def flat() -> VideoNetwork:
+    return tiny_network(seed=2, conv="2d")
+
+
+@pytest.fixture(scope="module")
+def clip() -> Tensor:
+    """(T, C, H, W)"""
+    return torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture(scope="module")
+def ones() -> VideoNetwork:
+    """A 2D network that hands its input's first channel on, and counts it: every number by hand.
+
+    The stem picks a pixel, the 3 x 3 convolutions are zero, the projections sum all channels. The
+    logits are 1, -1 and 0 times the sum of the features.
+    """
+    model = create_model("resnet18", 3, frames=2, conv="2d", width=1).eval()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, float(module.kernel_size == (1, 1)))
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 0.0
+    with torch.no_grad():
+        model.backbone.conv1.weight[:, 0, 3, 3] = 1
+        model.fc.weight.copy_(torch.tensor([1.0, -1.0, 0.0])[:, None].expand(3, 8))
+    return model
+
+
+@pytest.fixture(scope="module")
+def counting() -> Tensor:
+    """Frame t is filled with t + 1."""
+    return torch.arange(1.0, 3.0)[:, None, None, None].expand(2, 3, 32, 32).clone()
+
+
+class Regrouped(nn.Module):
+    """A block whose output passes `whole` as one clip (1, C, T, h, w): there Captum sees it."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block, self.whole = block, nn.Identity()
+
+    def forward(self, x: Tensor, tap: Tap) -> Tensor:
+        clip = self.whole(self.block(x, tap).transpose(0, 1)[None])
+        return clip[0].transpose(0, 1)
+
+
+def captum_maps(model: VideoNetwork, clip: Tensor, target: int, layer: str, definition: str) -> np.ndarray:
+    model = deepcopy(model)
+    module = model.backbone.get_submodule(layer)
+    if definition == "per_clip":
+        stage, number = layer.split(".")
+        regrouped = Regrouped(module)
+        model.backbone.get_submodule(stage)[int(number)] = regrouped
+        module = regrouped.whole
+    maps = LayerGradCam(model, module).attribute(clip[None], target, relu_attributions=True)
+    return maps.detach().numpy().reshape(len(clip), *maps.shape[-2:])
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS)
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("conv", ["sth", "flat"])
+def test_maps_are_captum_s(
+    conv: str, layer: str, definition: str, clip: Tensor, request: pytest.FixtureRequest
+) -> None:
+    model = request.getfixturevalue(conv)
+    expected = captum_maps(model, clip, 3, layer, definition)
+    cam = gradcam(model, clip, 3, layer, definition)
+    assert (cam.layer, cam.target, cam.definition) == (layer, 3, definition)
+    assert expected.max() > 0
+    assert cam.maps.shape == (4, *layer_sizes(model, 64)[layer][1:])
+    np.testing.assert_allclose(cam.maps, expected, atol=1e-5 * expected.max())
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS)
+def test_maps_by_hand(ones: VideoNetwork, counting: Tensor, definition: str) -> None:
+    """The last block holds 8 (t + 1) in 8 channels, of gradient 1/2 each; the first t + 1 in 8 x 8
+    pixels, of gradient 32 in the one pixel that is picked, 1/2 on average."""
+    assert ones(counting[None])[0].tolist() == [96.0, -96.0, 0.0]
+    last = gradcam(ones, counting, 0, "layer4.1", definition)
+    np.testing.assert_allclose(last.maps, [[[32.0]], [[64.0]]], rtol=1e-6)
+    np.testing.assert_allclose(last.per_frame, [1 / 3, 2 / 3], rtol=1e-6)
+    first = gradcam(ones, counting, 0, "layer1.0", definition)
+    np.testing.assert_allclose(first.maps, np.broadcast_to([[[0.5]], [[1.0]]], (2, 8, 8)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", [1, 2])  # all speaks against class 1, nothing reaches class 2
+def test_no_map_where_nothing_speaks_for_the_class(ones: VideoNetwork, counting: Tensor, target: int) -> None:
+    cam = gradcam(ones, counting, target, "layer2.0")
+    assert cam.maps.shape == (2, 4, 4)
+    assert (cam.maps == 0).all()
+    assert cam.per_frame.tolist() == [0, 0]
+    frames = np.random.default_rng(0).integers(0, 256, (2, 20, 30, 3), np.uint8)
+    assert np.array_equal(overlay(frames, cam.maps), frames)
+
+
+def test_definitions_agree_at_the_top_and_differ_below_temporal_layers(sth: VideoNetwork, clip: Tensor) -> None:
+    def pair(layer: str) -> Iterator[np.ndarray]:
+        return (gradcam(sth, clip, 0, layer, definition).maps for definition in DEFINITIONS)
+
+    per_step, per_clip = pair("layer4.1")
+    np.testing.assert_allclose(per_step, per_clip, atol=1e-6 * per_clip.max())
+    per_step, per_clip = pair("layer2.1")
+    assert np.abs(per_step - per_clip).max() > 0.05 * per_clip.max()
+
+
+def state_of(model: VideoNetwork) -> list[object]:
+    hooks = [
+        len(getattr(module, kind))
+        for module in model.modules()
+        for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    ]
+    modes = [module.training for module in model.modules()]
+    return [sum(hooks), modes, [(p.requires_grad, p.grad) for p in model.parameters()]]
+
+
+MISTAKES = [
+    ({"layer": "layer9.0"}, r"no layer 'layer9\.0'; possible: layer1\.0, layer1\.1, .*layer4\.1"),
+    ({"target": 12}, "class 12 is not one of 0 to 11"),
+    ({"target": -1}, "class -1 is not one of 0 to 11"),
+    ({"definition": "per_pixel"}, "unknown definition 'per_pixel'; possible: per_step, per_clip"),
+]
+
+
+@pytest.mark.parametrize("change,message", [({}, ""), *MISTAKES])
+def test_explaining_leaves_no_trace(change: dict, message: str, clip: Tensor) -> None:
+    model = tiny_network(seed=2)
+    model.fc.weight.requires_grad_(False)
+    model.fc.bias.grad = torch.ones_like(model.fc.bias)
+    before, weights, pixels = state_of(model), deepcopy(model.state_dict()), clip.clone()
+    with torch.inference_mode():
+        logits = model(clip[None])
+    arguments = {"target": 1, "layer": "layer2.0", "definition": "per_step"} | change
+    if message:
+        with pytest.raises(ValueError, match=message):
+            gradcam(model, clip, **arguments)
+    else:
+        gradcam(model, clip, **arguments)
+    after = state_of(model)
+    assert after[:2] == before[:2]
+    assert before[0] == 0
+    for (required, gradient), (required_before, gradient_before) in zip(after[2], before[2], strict=True):
+        assert required == required_before
+        assert gradient is gradient_before
+    assert model.fc.bias.grad.tolist() == [1.0] * 12
+    assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+    assert torch.equal(clip, pixels)
+    assert not clip.requires_grad
+    with torch.inference_mode():
+        assert torch.equal(model(clip[None]), logits)
+
+
+def test_a_network_in_training_mode_is_refused_before_it_runs(clip: Tensor) -> None:
+    model = tiny_network().train()
+    weights = deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=r"training mode.*call model\.eval\(\)"):
+        gradcam(model, clip, 0, "layer2.0")
+    assert model.training
+    assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_frozen_parameters_and_callers_without_gradients(sth: VideoNetwork, clip: Tensor) -> None:
+    expected = gradcam(sth, clip, 4, "layer3.0").maps
+    frozen = deepcopy(sth).requires_grad_(False)
+    assert np.array_equal(gradcam(frozen, clip, 4, "layer3.0").maps, expected)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            made_here = clip * 1
+            assert np.array_equal(gradcam(frozen, made_here, 4, "layer3.0").maps, expected)
+            assert not torch.is_grad_enabled()
+
+
+def test_two_threads_on_one_network_get_their_own_maps(sth: VideoNetwork) -> None:
+    clips = torch.randn(2, 4, 3, 64, 64, generator=torch.Generator().manual_seed(6))
+    questions = [(clips[0], 0, "layer2.0"), (clips[1], 7, "layer3.1")] * 6
+    alone = [gradcam(sth, *question).maps for question in questions[:2]] * 6
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda question: gradcam(sth, *question).maps, questions))
+    for maps, expected in zip(together, alone, strict=True):
+        np.testing.assert_allclose(maps, expected, atol=1e-5 * expected.max())
+
+
+def test_layer_sizes(sth: VideoNetwork) -> None:
+    sizes = layer_sizes(sth, 64)
+    assert list(sizes) == [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
+    assert sizes["layer1.1"] == (8, 16, 16)
+    assert sizes["layer4.0"] == (64, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "sides,layer",
+    [((14, 7, 6, 5), "c"), ((14, 7, 5, 5), "b"), ((6, 3), "a"), ((4, 4, 2), "a"), ((56, 28, 14, 7), "d")],
+)
+def test_default_layer_is_the_deepest_with_six_by_six_cells(sides: tuple[int, ...], layer: str) -> None:
+    assert default_layer({name: (8, side, side) for name, side in zip("abcd", sides, strict=False)}) == layer
+
+
+def test_the_shares_of_the_frames_sum_to_one() -> None:
+    cam = Cam(np.array([[[1.0, 2.0]], [[0.0, 0.0]], [[4.0, 1.0]]]), "layer1.0", 0, "per_step")
+    assert cam.per_frame.tolist() == [3 / 8, 0, 5 / 8]
+
+
+def test_overlay_lights_up_where_and_when_the_map_is_high() -> None:
+    frames = np.full((2, 40, 40, 3), 100, np.uint8)
+    maps = np.zeros((2, 4, 4), np.float32)
+    maps[1, 0, 0] = 0.02  # the clip's largest value is full brightness, however small
+    painted = overlay(frames, maps)
+    assert np.array_equal(painted[0], frames[0])
+    assert painted[1, :5, :5].mean() > 150
+    assert np.array_equal(painted[1, 30:, 30:], frames[1, 30:, 30:])
+    assert np.array_equal(painted, overlay(frames, maps * 50))
+    assert np.array_equal(overlay(frames, maps, opacity=0), frames)
+    assert (frames == 100).all()

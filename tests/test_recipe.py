@@ -1,0 +1,128 @@
+"""A recipe file says everything about a run, or is refused with a sentence."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sth_core import create_model
+from sth_core.datasets.synthetic import MOTION_PAIRS
+from sth_core.errors import UserError
+from sth_core.network import CHANNELS
+from sth_core.recipe import Recipe, load_recipe, recipe_from
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
+MOTION = next(path for path in RECIPES if path.stem == "synthetic_motion")
+
+
+def test_there_is_a_recipe_for_each_question_and_modality() -> None:
+    questions = {f"synthetic_{question}{flow}" for question in ("motion", "appearance") for flow in ("", "_flow")}
+    assert questions <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_shipped_recipe_builds_its_network(path: Path) -> None:
+    recipe = load_recipe(path)
+    model = create_model(num_classes=12, **recipe.model)
+    p = recipe.preprocessing
+    assert (model.config.frames, model.config.modality) == (p.frames, p.modality)
+    assert CHANNELS[p.modality] % len(p.mean) == CHANNELS[p.modality] % len(p.std) == 0
+    assert p.crop <= p.resize
+    clips = torch.zeros(1, p.frames, CHANNELS[p.modality], p.crop, p.crop)
+    assert model.eval()(clips).shape == (1, 12)
+
+
+@pytest.mark.parametrize("name", ["synthetic_motion", "synthetic_motion_flow"])
+def test_a_mirrored_or_reversed_motion_is_another_motion(name: str) -> None:
+    augment = load_recipe(MOTION.with_stem(name)).augment
+    assert {frozenset(pair) for pair in augment.reverse_swaps} == {frozenset(pair) for pair in MOTION_PAIRS}
+    mirrored = (("moving left", "moving right"), ("turning clockwise", "turning counterclockwise"))
+    assert augment.flip_swaps == mirrored
+
+
+@pytest.mark.parametrize("name", ["synthetic_appearance", "synthetic_appearance_flow"])
+def test_a_mirrored_or_reversed_thing_is_the_same_thing(name: str) -> None:
+    augment = load_recipe(MOTION.with_stem(name)).augment
+    assert augment.flip_swaps == augment.reverse_swaps == ()
+
+
+def test_the_two_questions_are_put_to_the_same_network_in_the_same_way() -> None:
+    motion, appearance = load_recipe(MOTION), load_recipe(MOTION.with_stem("synthetic_appearance"))
+    assert (motion.model, motion.preprocessing) == (appearance.model, appearance.preprocessing)
+    assert motion.optimisation == appearance.optimisation
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("model.temporal_fraction=1/8", 0.125),
+        ("model.temporal_fraction=0.5", 0.5),
+        ("model.conv=2d", "2d"),
+        ('model.conv="sth_merge"', "sth_merge"),
+        ("model.attention=false", False),
+        ("model.dilations=[1, 2, 3]", (1, 2, 3)),
+        ("model.width=32", 32),
+    ],
+)
+def test_a_change_goes_before_what_the_file_says(change: str, value: object) -> None:
+    key = change.split("=")[0].removeprefix("model.")
+    recipe = load_recipe(MOTION, (change,))
+    assert recipe.model == load_recipe(MOTION).model | {key: value}
+    assert type(recipe.model[key]) is type(value)
+
+
+def test_of_two_changes_of_a_key_the_last_counts() -> None:
+    assert load_recipe(MOTION, ("optimisation.epochs=3", "optimisation.epochs=5")).optimisation.epochs == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("model.widht=32", "[model]: unknown key 'widht' (did you mean 'width'?); possible: backbone, frames, "),
+        ("model.num_classes=5", "[model]: unknown key 'num_classes'"),
+        ("optimization.epochs=5", ": unknown section 'optimization' (did you mean 'optimisation'?); possible: data, "),
+        ("optimisation.epochs=many", "[optimisation]: epochs must be a int, got 'many'"),
+        ("optimisation.epochs=2.5", "[optimisation]: epochs must be a int, got 2.5"),
+        ("optimisation.epochs=true", "[optimisation]: epochs must be a int, got True"),
+        ("optimisation.learning_rate=fast", "[optimisation]: learning_rate must be a float, got 'fast'"),
+        ("model.attention=1", "[model]: attention must be a bool, got 1"),
+        ("model.dilations=2", "[model]: dilations must be a tuple, got 2"),
+        ("model.temporal_fraction=1/0", "[model]: temporal_fraction must be a float, got '1/0'"),
+        ("model.width", "a change must look like section.key=value, got 'model.width'"),
+        ("width=3", "a change must look like section.key=value, got 'width=3'"),
+        ("model.width=", "a change must look like section.key=value, got 'model.width='"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_with_the_near_word(change: str, sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        load_recipe(MOTION, (change,))
+    assert sentence in str(refused.value)
+
+
+def test_a_whole_number_is_a_number() -> None:
+    assert load_recipe(MOTION, ("optimisation.learning_rate=1",)).optimisation.learning_rate == 1
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "short.toml"
+    path.write_text('[model]\nbackbone = "resnet18"\n[optimisation]\nepochs = 2\nbatch_size = 4\n')
+    with pytest.raises(UserError, match=r"short\.toml \[optimisation\]: missing learning_rate, warmup_epochs, "):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "cannot read the recipe"), (b"epochs 3", "is not a TOML file"), (b"\xff", "is not a TOML file")],
+)
+def test_a_file_that_is_no_recipe_is_refused(content: bytes | None, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=reason) as refused:
+        load_recipe(path)
+    assert str(path) in str(refused.value)
+
+
+def test_a_recipe_survives_being_written_as_plain_values() -> None:
+    recipe: Recipe = load_recipe(MOTION, ("model.dilations=[1, 2]",))
+    assert recipe_from(recipe.plain(), "checkpoint") == recipe

@@ -1,0 +1,213 @@
+"""A recording that is cut off and begun again ends as one that was not; a foreign run is refused."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import recording
+from analysis.recording import record
+from analysis.runs import open_run, predictions
+from sth_core.datasets.table import Annotation
+from sth_core.errors import UserError
+from tests.tiny import save_tiny
+
+PART, BATCH = 4, 2
+
+# Records, and kills itself without a word when the second part (clips 4 to 7) comes to be written.
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from analysis import recording
+from sth_core.files import temporary_beside
+
+moment, checkpoint, data, run, part, batch = sys.argv[1:]
+write_table = recording.write_table
+
+def write(path, table):
+    if path.name == "part-00001.parquet" and path.parent.name == moment.split()[-1]:
+        if moment.startswith("half"):
+            with temporary_beside(path) as temporary:
+                table.to_parquet(temporary)
+                os.truncate(temporary, temporary.stat().st_size // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_table(path, table)
+
+recording.write_table, recording.CLIPS_PER_PART = write, int(part)
+recording.record(Path(checkpoint), Path(data), Path(run), batch_size=int(batch))
+"""
+
+
+class Cut(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("network") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def dozen(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of twelve val clips (of the train clips only the rows); read it, never write in it."""
+    folder = tmp_path_factory.mktemp("dozen")
+    table = pd.read_csv(scenes_folder / "manifest.csv")
+    clips = table.loc[table["split"] == "val", "path"].iloc[:12]
+    table[(table["split"] == "train") | table["path"].isin(clips)].to_csv(folder / "manifest.csv", index=False)
+    (folder / "val").mkdir()
+    for path in clips:
+        shutil.copy(scenes_folder / path, folder / path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(checkpoint: Path, dozen: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording that nothing interrupted; read it, never write in it."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    record(checkpoint, dozen, folder, batch_size=BATCH)
+    return folder
+
+
+@pytest.fixture
+def another(whole: Path, tmp_path: Path) -> Path:
+    """A copy of `whole` to be damaged."""
+    return Path(shutil.copytree(whole, tmp_path / "another"))
+
+
+def attention_of(run: Path) -> pd.DataFrame:
+    tables = [pd.read_parquet(file) for file in (run / "attention").glob("part-*.parquet")]
+    return pd.concat(tables).sort_values(["clip_id", "layer_index"], ignore_index=True)
+
+
+def assert_equal_runs(run: Path, whole: Path) -> None:
+    """The same clips, each once, with the same predictions and attention, and both finished."""
+    a, b = open_run(run), open_run(whole)
+    assert a.problem == b.problem == ""
+    table, expected = predictions(a), predictions(b)
+    assert len(expected) == 12
+    same = ["clip_id", "path", "label", "prediction", "correct"]
+    pd.testing.assert_frame_equal(table[same], expected[same])
+    np.testing.assert_allclose(np.stack(table["scores"]), np.stack(expected["scores"]), atol=1e-6)
+    assert np.array_equal(np.stack(table["frame_indices"]), np.stack(expected["frame_indices"]))
+    pd.testing.assert_frame_equal(attention_of(run), attention_of(whole), check_exact=False, atol=1e-6)
+    same_meta = set(b.meta) - {"started", "finished"}
+    assert {key: a.meta[key] for key in same_meta} == {key: b.meta[key] for key in same_meta}
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(run / "failures.parquet"), pd.read_parquet(whole / "failures.parquet")
+    )
+
+
+@pytest.mark.parametrize("batches", [1, 2, 3, 6])
+def test_a_raised_exception(
+    batches: int, checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off after each of some batches; what stands after that is a multiple of a part."""
+    monkeypatch.setattr(recording, "CLIPS_PER_PART", PART)
+    seen: list[int] = []
+
+    def cut(done: int, total: int) -> None:
+        seen.append(done)
+        assert total == 12
+        if len(seen) == batches:
+            raise Cut
+
+    with pytest.raises(Cut):
+        record(checkpoint, dozen, tmp_path / "run", batch_size=BATCH, progress=cut)
+    assert seen == [BATCH * (i + 1) for i in range(batches)]
+    run = open_run(tmp_path / "run")
+    stand = BATCH * batches // PART * PART
+    assert (len(predictions(run)) if run.usable else 0) == stand
+    assert f"{stand} of 12 clips so far" in run.problem
+    again: list[int] = []
+    record(checkpoint, dozen, tmp_path / "run", batch_size=BATCH, progress=lambda done, _: again.append(done))
+    assert again == list(range(stand + BATCH, 13, BATCH))
+    assert_equal_runs(tmp_path / "run", whole)
+
+
+def test_cut_off_twice_and_gone_on_with_other_batches(
+    checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(done: int, total: int) -> None:
+        if done >= 8:
+            raise Cut
+
+    for part, batch in ((PART, 3), (1, 1)):
+        monkeypatch.setattr(recording, "CLIPS_PER_PART", part)
+        with pytest.raises(Cut):
+            record(checkpoint, dozen, tmp_path / "run", batch_size=batch, progress=cut)
+    record(checkpoint, dozen, tmp_path / "run", batch_size=5)
+    assert_equal_runs(tmp_path / "run", whole)
+
+
+@pytest.mark.parametrize("moment", ["at attention", "at predictions", "half of predictions"])
+def test_a_killed_process(moment: str, checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = [moment, str(checkpoint), str(dozen), str(run), str(PART), str(BATCH)]
+    died = subprocess.run([sys.executable, "-c", DIES, *arguments], capture_output=True, text=True, timeout=300)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    left_over = [file.name for file in (run / "predictions").iterdir() if file.name.startswith(".")]
+    assert bool(left_over) == moment.startswith("half")
+    cut_off = open_run(run)
+    assert "4 of 12 clips so far" in cut_off.problem
+    assert len(predictions(cut_off)) == 4
+    record(checkpoint, dozen, run, batch_size=BATCH)
+    assert_equal_runs(run, whole)
+
+
+def test_a_finished_recording_is_left_as_it_is(checkpoint: Path, dozen: Path, another: Path) -> None:
+    parts = {file: file.stat().st_mtime_ns for file in another.glob("*/*.parquet")}
+    started = open_run(another).meta["started"]
+    shown: list[int] = []
+    done = record(checkpoint, dozen, another, progress=lambda now, _: shown.append(now))
+    assert shown == []
+    assert {file: file.stat().st_mtime_ns for file in another.glob("*/*.parquet")} == parts
+    assert open_run(another).meta["started"] == started
+    assert done.accuracy == predictions(open_run(another))["correct"].mean()
+
+
+@pytest.mark.parametrize("changed", ["checkpoint_sha256", "split", "data", "label"])
+def test_the_run_of_something_else_is_refused(
+    changed: str, checkpoint: Path, dozen: Path, another: Path, tmp_path: Path
+) -> None:
+    before = {file: file.read_bytes() for file in another.rglob("*.*")}
+    arguments: dict[str, object] = {"checkpoint_path": checkpoint, "data": dozen, "run": another}
+    if changed == "checkpoint_sha256":
+        arguments["checkpoint_path"] = save_tiny(tmp_path / "other.safetensors", seed=1)
+    if changed == "split":
+        arguments["split"] = "train"
+    if changed == "data":
+        arguments["data"] = tmp_path / "moved"
+        (tmp_path / "moved").symlink_to(dozen)
+        record(**arguments)  # type: ignore[arg-type]  # the same folder by another name
+        (tmp_path / "moved").unlink()
+        (tmp_path / "moved" / "val").mkdir(parents=True)
+        shutil.copy(dozen / "manifest.csv", tmp_path / "moved")
+        before = {file: file.read_bytes() for file in another.rglob("*.*")}
+    if changed == "label":
+        arguments["annotation"] = Annotation(label="appearance")
+    with pytest.raises(UserError, match=rf"another recording \({changed} is .*choose another folder"):
+        record(**arguments)  # type: ignore[arg-type]
+    assert {file: file.read_bytes() for file in another.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("text", ["", '{"arch": "resn', "[1, 2]", "null", "\x00\x01"])
+def test_a_damaged_run_json_is_refused(text: str, checkpoint: Path, dozen: Path, another: Path) -> None:
+    (another / "run.json").write_text(text)
+    with pytest.raises(UserError, match=r"run\.json is damaged \(.*delete .* or choose another folder"):
+        record(checkpoint, dozen, another)
+    assert (another / "run.json").read_text() == text
+
+
+def test_a_run_json_without_a_beginning_is_completed(checkpoint: Path, dozen: Path, another: Path) -> None:
+    meta = json.loads((another / "run.json").read_text())
+    del meta["started"]
+    (another / "run.json").write_text(json.dumps(meta))
+    record(checkpoint, dozen, another)
+    assert open_run(another).meta["started"]

@@ -1,0 +1,166 @@
+"""Run directories as tables: hand-written runs, damaged ones among them, against pandas."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.runs import (
+    attention_by_clip,
+    attention_by_layer,
+    clip_attention,
+    failures,
+    find_runs,
+    open_run,
+    parts,
+    predictions,
+)
+from sth_core.errors import UserError
+from tests.tiny import write_run
+
+# alpha_T of four clips (c0 and c2 of class "a", c1 and c3 of class "b") at three layers
+ALPHAS = [[0.1, 0.2, 0.3], [0.5, 0.5, 0.5], [0.3, 0.4, 0.9], [0.7, 0.1, 0.1]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write_run(tmp_path / "run", ALPHAS, parts=3)
+
+
+def test_find_runs_finds_nested_runs_and_says_what_is_wrong(tmp_path: Path) -> None:
+    write_run(tmp_path / "good", ALPHAS)
+    write_run(tmp_path / "study" / "deep" / "nested", ALPHAS)
+    write_run(tmp_path / "half", ALPHAS[:2], clips=4, finished=None)
+    (write_run(tmp_path / "torn", ALPHAS) / "run.json").write_text('{"dataset": "se')
+    (write_run(tmp_path / "list", ALPHAS) / "run.json").write_text("[]")
+    (write_run(tmp_path / "bytes", ALPHAS) / "run.json").write_bytes(b"\xff\xfe{}")
+    (write_run(tmp_path / "bare", ALPHAS) / "run.json").write_text('{"dataset": "set", "clips": 4}')
+    (tmp_path / "empty").mkdir()
+    problems = {run.path.relative_to(tmp_path).as_posix(): run.problem for run in find_runs(tmp_path)}
+    assert list(problems) == ["bare", "bytes", "good", "half", "list", "study/deep/nested", "torn"]
+    assert problems["good"] == problems["study/deep/nested"] == ""
+    assert problems["half"].startswith("recording has not finished: 2 of 4 clips so far; the same `sth record`")
+    for name in ("torn", "list", "bytes"):
+        assert problems[name].startswith("run.json cannot be read (")
+    assert problems["bare"] == "run.json lacks checkpoint_sha256, classes, finished, modality, temporal_fraction"
+
+
+def test_find_runs_where_there_are_none(tmp_path: Path) -> None:
+    assert find_runs(tmp_path) == []
+    assert find_runs(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("change", [{"temporal_fraction": "a quarter"}, {"modality": "sound"}, {"modality": None}])
+def test_a_value_that_no_recording_writes(run: Path, change: dict[str, object]) -> None:
+    meta = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(meta | change))
+    opened = open_run(run)
+    assert opened.meta == {}
+    assert opened.problem.startswith("run.json has a value that does not fit (")
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ALPHAS, finished=None)
+    shutil.rmtree(run / "predictions")
+    opened = open_run(run)
+    assert not opened.usable
+    assert "0 of 4 clips so far" in opened.problem
+    with pytest.raises(UserError, match="holds no predictions"):
+        predictions(opened)
+
+
+def test_a_damaged_part_of_an_unfinished_run_is_its_problem(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ALPHAS, parts=2, finished=None)
+    (run / "predictions" / "part-00001.parquet").write_bytes(b"PAR1 and no more")
+    assert "its predictions cannot be read" in open_run(run).problem
+    with pytest.raises(UserError, match=r"run: its predictions cannot be read \(.*part-00001"):
+        predictions(open_run(run))
+
+
+def test_what_a_killed_recording_left_behind_is_no_part(run: Path) -> None:
+    (run / "predictions" / ".part-00003.99.part.parquet").write_bytes(b"PAR1")
+    (run / "attention" / ".part-00003.99.part.parquet").write_bytes(b"PAR1")
+    assert [file.name for file in parts(run, "predictions")] == [f"part-0000{i}.parquet" for i in range(3)]
+    assert len(predictions(open_run(run))) == 4
+    assert set(attention_by_layer(open_run(run))["n"]) == {4}
+
+
+@pytest.mark.parametrize(
+    "fraction,modality,p,title",
+    [(0.25, "rgb", "1/4", "set, p = 1/4, RGB"), (0.125, "flow", "1/8", "set, p = 1/8, Flow"),
+     (1 / 3, "rgb", "1/3", "set, p = 1/3, RGB"), (0.0, "rgb", "0", "set, p = 0, RGB")],
+)  # fmt: skip
+def test_names_of_a_run(tmp_path: Path, fraction: float, modality: str, p: str, title: str) -> None:
+    run = open_run(write_run(tmp_path / "some name", ALPHAS, temporal_fraction=fraction, modality=modality))
+    assert (run.name, run.p, run.title, run.problem) == ("some name", p, title, "")
+
+
+def test_predictions_of_all_parts_in_order(run: Path) -> None:
+    table = predictions(open_run(run))
+    assert list(table["clip_id"]) == ["c0", "c1", "c2", "c3"]
+    assert list(table["label"]) == ["a", "b", "a", "b"]
+    assert list(table["correct"]) == [True, False, True, False]
+
+
+@pytest.mark.parametrize("label,clips", [(None, [0, 1, 2, 3]), ("a", [0, 2]), ("b", [1, 3])])
+def test_attention_by_layer_by_hand(run: Path, label: str | None, clips: list[int]) -> None:
+    table = attention_by_layer(open_run(run), label)
+    chosen = np.array(ALPHAS)[clips]
+    assert list(table["layer"]) == ["layer0.0.conv1", "layer1.0.conv1", "layer2.0.conv1"]
+    assert list(table["layer_index"]) == [0, 1, 2]
+    assert list(table["stage"]) == ["layer0", "layer1", "layer2"]
+    assert list(table["n"]) == [len(clips)] * 3
+    np.testing.assert_allclose(table["alpha_temporal"], chosen.mean(0), atol=1e-12)
+    np.testing.assert_allclose(table["alpha_spatial"], 1 - chosen.mean(0), atol=1e-12)
+    np.testing.assert_allclose(table["sd"], chosen.std(0, ddof=1), atol=1e-12)
+
+
+def test_attention_by_layer_equals_pandas(run: Path) -> None:
+    rows = pd.concat([pd.read_parquet(file) for file in (run / "attention").iterdir()])
+    expected = rows.groupby(["layer_index", "layer", "stage"])["alpha_temporal"].agg(["mean", "std", "count"])
+    table = attention_by_layer(open_run(run))
+    np.testing.assert_allclose(table[["alpha_temporal", "sd", "n"]].astype(float), expected, atol=1e-12)
+
+
+def test_one_clip_has_no_spread_and_an_unknown_class_no_rows(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run", ALPHAS[:1]))
+    assert list(attention_by_layer(run)["sd"]) == [0, 0, 0]
+    assert attention_by_layer(run, "b").empty
+    assert attention_by_layer(run, 'it\'s "no" class; --').empty
+
+
+def test_attention_by_clip(run: Path) -> None:
+    table = attention_by_clip(open_run(run))
+    assert list(table["clip_id"]) == ["c0", "c1", "c2", "c3"]
+    assert list(table["label"]) == ["a", "b", "a", "b"]
+    assert list(table["correct"]) == [True, False, True, False]
+    np.testing.assert_allclose(table["alpha_temporal"], [0.2, 0.5, 1.6 / 3, 0.3], atol=1e-12)
+    np.testing.assert_allclose(table["alpha_spatial"], 1 - table["alpha_temporal"], atol=1e-12)
+
+
+def test_clip_attention(run: Path) -> None:
+    table = clip_attention(open_run(run), "c2")
+    assert list(table["layer_index"]) == [0, 1, 2]
+    assert list(table["alpha_temporal"]) == ALPHAS[2]
+    assert clip_attention(open_run(run), "c9").empty
+
+
+@pytest.mark.parametrize("name", ["it's a run", "50% [1] *?", "{files} {0}", 'ünï "code"', "a'; DROP TABLE x; --'"])
+def test_folders_of_any_name(tmp_path: Path, name: str) -> None:
+    (run,) = find_runs(write_run(tmp_path / name, ALPHAS, parts=2))
+    assert run.name == name
+    assert len(predictions(run)) == 4
+    assert len(attention_by_clip(run)) == 4
+    assert list(attention_by_layer(run, "a")["n"]) == [2, 2, 2]
+
+
+def test_failures(run: Path) -> None:
+    opened = open_run(run)
+    assert list(failures(opened).columns) == ["clip_id", "path", "reason"]
+    assert failures(opened).empty
+    row = {"clip_id": "c4", "path": "/data/c4.mp4", "reason": "no such file"}
+    pd.DataFrame([row]).to_parquet(run / "failures.parquet")
+    assert failures(opened).to_dict("records") == [row]

@@ -1,0 +1,199 @@
+"""Recipes, and the runs that they make."""
+
+import copy
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sth_core import create_model, load_checkpoint
+from sth_core.datasets.clips import Augment, TrainClips, swap
+from sth_core.datasets.table import read_dataset
+from sth_core.errors import UserError
+from sth_core.recipe import Recipe, recipe_from
+from sth_core.training import Progress, learning_rate, train
+from sth_core.video.transforms import Preprocessing
+
+TINY = {
+    "data": {"label": "motion"},
+    "model": {"backbone": "resnet18", "width": 8, "frames": 2, "temporal_fraction": 0.25, "dropout": 0.2},
+    "preprocessing": {"frames": 2, "resize": 36, "crop": 32},
+    "augment": {"reverse": True, "reverse_swaps": [["opening", "closing"]]},
+    "optimisation": {
+        "epochs": 2,
+        "batch_size": 8,
+        "learning_rate": 0.05,
+        "warmup_epochs": 1,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "label_smoothing": 0.05,
+        "clip_gradient": 5.0,
+        "seed": 0,
+    },
+}
+
+
+def tiny(**changes: object) -> Recipe:
+    """The tiny recipe; a change is section__key=value."""
+    sections = copy.deepcopy(TINY)
+    for name, value in changes.items():
+        section, key = name.split("__")
+        sections[section][key] = value
+    return recipe_from(sections, "tiny.toml")
+
+
+@pytest.fixture
+def table(scenes_folder: Path) -> pd.DataFrame:
+    return read_dataset(scenes_folder, tiny().data)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(run / "model.safetensors").model.state_dict()
+
+
+def test_a_run_leaves_a_network_and_its_numbers(table: pd.DataFrame, tmp_path: Path) -> None:
+    shown: list[Progress] = []
+    result = train(tiny(), table, tmp_path / "run", "cpu", shown.append)
+
+    assert result.checkpoint == tmp_path / "run" / "model.safetensors"
+    assert (result.clips, result.failures) == (24, {})
+    loaded = load_checkpoint(result.checkpoint)
+    assert loaded.classes == sorted(set(table["label"]))
+    assert loaded.preprocessing == Preprocessing(frames=2, resize=36, crop=32)
+    assert loaded.annotation.label == "motion"
+    assert loaded.training["val_accuracy"] == result.accuracy
+    assert recipe_from(loaded.training["recipe"], "checkpoint") == tiny()
+    assert not torch.equal(loaded.model.fc.weight, untrained().fc.weight)
+
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(0 < float(row["loss"]) < 10 for row in rows)
+    assert [(p.done, p.total) for p in shown if p.stage == "reading"] == [(i, 24) for i in range(1, 25)]
+    assert [(p.done, p.total, p.epoch) for p in shown if p.stage == "training"] == [
+        (i, 6, 1 + (i > 3)) for i in range(1, 7)
+    ]
+
+
+def untrained() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return create_model(num_classes=12, **tiny().model)
+
+
+def test_a_run_interrupted_after_an_epoch_goes_on_to_the_same_weights(table: pd.DataFrame, tmp_path: Path) -> None:
+    train(tiny(), table, tmp_path / "whole", "cpu")
+
+    def stop_in_epoch_2(p: Progress) -> None:
+        if p.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), table, tmp_path / "broken", "cpu", stop_in_epoch_2)
+    assert not (tmp_path / "broken" / "model.safetensors").exists()
+    steps: list[Progress] = []
+    train(tiny(), table, tmp_path / "broken", "cpu", steps.append)
+
+    assert {p.epoch for p in steps if p.stage == "training"} == {2}, "the first epoch was trained again"
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+    assert (tmp_path / "whole" / "metrics.csv").read_bytes() == (tmp_path / "broken" / "metrics.csv").read_bytes()
+
+
+def test_another_recipe_does_not_go_on_from_the_state_it_finds(table: pd.DataFrame, tmp_path: Path) -> None:
+    few = table.groupby("split").head(8)
+    train(tiny(optimisation__epochs=1), few, tmp_path / "run", "cpu")
+    train(tiny(optimisation__seed=1), few, tmp_path / "run", "cpu")
+    train(tiny(optimisation__seed=1), few, tmp_path / "fresh", "cpu")
+    assert torch.equal(weights(tmp_path / "run")["fc.weight"], weights(tmp_path / "fresh")["fc.weight"])
+
+
+def test_an_unreadable_clip_is_left_out_and_named(table: pd.DataFrame, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    row = {"clip_id": "train/broken.mp4", "path": str(broken), "label": "opening", "split": "train", "group": "x"}
+    few = pd.concat([table.groupby("split").head(8), pd.DataFrame([row])], ignore_index=True)
+    result = train(tiny(), few, tmp_path / "run", "cpu")
+    reason = f"{broken}: not a video that can be decoded"
+    assert result.failures == {"train/broken.mp4": reason}
+    failures = pd.read_parquet(tmp_path / "run" / "failures.parquet")
+    assert failures.to_dict("records") == [{"clip_id": "train/broken.mp4", "reason": reason}]
+    assert load_checkpoint(result.checkpoint).training["train_clips"] == 8
+
+
+def test_when_no_clip_can_be_read_the_reasons_are_given(table: pd.DataFrame, tmp_path: Path) -> None:
+    gone = table.assign(path=str(tmp_path / "gone.mp4"))
+    with pytest.raises(UserError, match=r"none of the 24 training clips could be read: .*gone\.mp4: no such file"):
+        train(tiny(), gone, tmp_path / "run", "cpu")
+
+
+def test_both_splits_are_needed(table: pd.DataFrame, tmp_path: Path) -> None:
+    only_train = table[table["split"] == "train"]
+    with pytest.raises(UserError, match=r"clips in the splits 'train' and 'val'; this dataset has \{'train': 24\}"):
+        train(tiny(), only_train, tmp_path / "run", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"model__temporal_fraction": 1 / 16},
+            r"\[model\]: temporal_fraction 1/16 needs channels that 16 divides, got 8",
+        ),
+        ({"model__backbone": "resnet81"}, r"\[model\]: unknown backbone 'resnet81' \(did you mean 'resnet18'\?\)"),
+        ({"model__frames": 4}, r"frames and modality must be the same in \[model\] and \[preprocessing\]"),
+        ({"preprocessing__modality": "flow"}, r"frames and modality must be the same"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused_before_any_clip_is_read(
+    changes: dict, sentence: str, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        train(tiny(**changes), table.assign(path="nowhere"), tmp_path / "run", "cpu")
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(table: pd.DataFrame, tmp_path: Path) -> None:
+    wild = tiny(optimisation__learning_rate=1e30, optimisation__clip_gradient=1e30)
+    with pytest.raises(
+        UserError, match=r"the loss is (nan|inf) in epoch \d, step \d \(clips train/.*smaller learning_rate"
+    ):
+        train(wild, table, tmp_path / "run", "cpu")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_swap_exchanges_the_labels_of_a_pair_and_no_others() -> None:
+    pairs = (("left", "right"), ("up", "down"))
+    assert [swap(label, pairs) for label in ("left", "right", "down", "turning")] == ["right", "left", "up", "turning"]
+
+
+@pytest.mark.parametrize(
+    ("augment", "changed"),
+    [
+        (Augment(), {("left", 0, 0)}),
+        (Augment(flip=True, flip_swaps=(("left", "right"),)), {("left", 0, 0), ("right", 0, 1)}),
+        (Augment(reverse=True, reverse_swaps=(("left", "right"),)), {("left", 0, 0), ("right", 1, 0)}),
+        (Augment(flip=True, reverse=True), {("left", r, f) for r in (0, 1) for f in (0, 1)}),
+    ],
+    ids=["none", "flip", "reverse", "both, without swaps"],
+)
+def test_flipped_and_reversed_clips_get_the_label_that_is_then_true(augment: Augment, changed: set) -> None:
+    p = Preprocessing(frames=2, resize=2, crop=2)
+    clips = TrainClips(
+        pd.DataFrame({"clip_id": ["x"], "path": ["x"], "label": ["left"]}), ["left", "right"], p, augment
+    )
+    clips.fields[0] = np.zeros((2, 2, 2, 3), np.uint8)
+    clips.fields[0][:, :, 1] = 1  # the right side is lit,
+    clips.fields[0][1] += 2  # the last frame more so
+    seen = set()
+    for seed in range(40):
+        clip, label = clips.sample(0, np.random.default_rng(seed))
+        seen.add((clips.classes[label], int(clip[0].max() > clip[1].max()), int(clip[0, 0, 0, 0] % 2)))
+    assert seen == changed
+
+
+def test_the_learning_rate_warms_up_then_falls_to_zero() -> None:
+    o = tiny(optimisation__epochs=9, optimisation__learning_rate=0.1).optimisation
+    rates = [learning_rate(o, epoch) for epoch in (0, 0.5, 1, 5, 9)]
+    assert rates == pytest.approx([0.002, 0.052, 0.1, 0.05, 0.0], abs=1e-12)

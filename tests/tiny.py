@@ -1,0 +1,58 @@
+"""Small untrained networks and hand-written runs for tests."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from sth_core.checkpoint import save_checkpoint
+from sth_core.datasets.synthetic import MOTIONS
+from sth_core.datasets.table import Annotation
+from sth_core.network import VideoNetwork, create_model
+from sth_core.video.transforms import Preprocessing
+
+CLASSES = sorted(MOTIONS)
+RGB = Preprocessing("rgb", frames=4, resize=36, crop=32)
+FLOW = Preprocessing("flow", frames=4, resize=36, crop=32, mean=(0.502,), std=(0.1,), flow_bound=8.0)
+
+
+def tiny_network(seed: int = 0, **changes: object) -> VideoNetwork:
+    """STH-ResNet-18 of width 8 and 4 frames, in eval mode, whose logits differ from class to class."""
+    torch.manual_seed(seed)
+    model = create_model("resnet18", len(CLASSES), **({"width": 8, "frames": 4} | changes))
+    torch.nn.init.normal_(model.fc.weight)
+    return model.eval()
+
+
+def save_tiny(path: Path, seed: int = 0, **changes: object) -> Path:
+    """A checkpoint of `tiny_network`, annotated with the motions."""
+    preprocessing = FLOW if changes.get("modality") == "flow" else RGB
+    save_checkpoint(path, tiny_network(seed, **changes), CLASSES, preprocessing, Annotation(label="motion"))
+    return path
+
+
+def write_run(path: Path, alphas: list[list[float]], parts: int = 1, **meta: object) -> Path:
+    """A run directory by hand: `alphas` is alpha_T of each clip and layer; clip i is of class "a" or "b" in turn."""
+    described = {
+        "arch": "resnet18", "conv": "sth", "temporal_fraction": 0.25, "attention": True, "modality": "rgb",
+        "dataset": "set", "label": "label", "split": "val", "clips": len(alphas), "classes": ["a", "b"],
+        "checkpoint_sha256": f"sha of {path.name}", "finished": "2024-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    for kind in ("predictions", "attention"):
+        (path / kind).mkdir(parents=True)
+    (path / "run.json").write_text(json.dumps(described | meta), encoding="utf-8")
+    for part in range(parts):
+        clips = range(part, len(alphas), parts)
+        rows = [
+            {"clip_id": f"c{i}", "label": "ab"[i % 2], "prediction": "a", "correct": i % 2 == 0, "confidence": 0.5}
+            for i in clips
+        ]
+        layers = [
+            {"clip_id": f"c{i}", "layer_index": j, "layer": f"layer{j}.0.conv1", "stage": f"layer{j}",
+             "alpha_spatial": 1 - alpha, "alpha_temporal": alpha}
+            for i in clips for j, alpha in enumerate(alphas[i])
+        ]  # fmt: skip
+        pd.DataFrame(rows).to_parquet(path / "predictions" / f"part-{part:05d}.parquet")
+        pd.DataFrame(layers).to_parquet(path / "attention" / f"part-{part:05d}.parquet")
+    return path
