@@ -2,11 +2,18 @@
 
 import streamlit as st
 
+from sth_core.errors import UserError
+from workbench.components.context import plain
+
 st.set_page_config(page_title="STH Workbench", page_icon=":material/movie:", layout="wide")
-st.navigation(
+page = st.navigation(
     [
         st.Page("workbench/pages/attention.py", title="Attention", icon=":material/ssid_chart:", default=True),
         st.Page("workbench/pages/predictions.py", title="Predictions", icon=":material/table_rows:"),
         st.Page("workbench/pages/clip.py", title="Clip", icon=":material/movie:"),
     ]
-).run()
+)
+try:
+    page.run()
+except UserError as error:  # a file that cannot be used: a sentence, not a traceback
+    st.error(plain(str(error)))

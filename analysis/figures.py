@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.runs import Run, attention_by_layer, parts
+from analysis.runs import Run, attention_by_clip, attention_by_layer, parts
 from sth_core.files import temporary_beside, write_json
 
 # Okabe & Ito's colours, told apart with any colour vision.
@@ -39,7 +39,9 @@ def gather(runs: list[Run]) -> pd.DataFrame:
             continue
         table = attention_by_layer(run)
         dataset, p, modality = run.meta["dataset"], run.p, run.modality
-        tables.append(table.assign(run=run.name, dataset=dataset, p=p, modality=modality))
+        table = table.assign(run=run.name, dataset=dataset, p=p, modality=modality)
+        # Figure 7's spread: over clips, of a clip's mean over its layers (not the mean of the layers' spreads)
+        tables.append(table.assign(sd_of_mean=attention_by_clip(run)["alpha_temporal"].std()))
     if not tables:
         return pd.DataFrame()
     return pd.concat(tables, ignore_index=True)
@@ -68,7 +70,7 @@ def supplement_figures(table: pd.DataFrame) -> list[SupplementFigure]:
          lines(of_one, "p"), of_one,
          f"alpha_T at each layer for each p, {modality}. The fewer temporal kernels, the smaller p."),
         ("figure7_datasets", "Figure 7: attention by dataset", bars(main), main,
-         f"Mean over the layers, {modality}, p = {main_p}; a bar's spread is the mean of its layers' spreads. "
+         f"Mean over the layers, {modality}, p = {main_p}. "
          "The synthetic sets share their pixels: only the question differs."),
         ("figure8_modalities", "Figure 8: attention by modality",
          lines(both, "modality"), both,
@@ -140,13 +142,15 @@ def order_of(value: str) -> tuple[float, str]:
 def bars(table: pd.DataFrame) -> go.Figure:
     """Mean alpha_S and alpha_T over the layers, a pair of bars for each run, named by its dataset."""
     figure = go.Figure()
-    means = table.groupby(["dataset", "run"])[["alpha_spatial", "alpha_temporal", "sd", "n"]].mean().reset_index()
+    means = (
+        table.groupby(["dataset", "run"])[["alpha_spatial", "alpha_temporal", "sd_of_mean", "n"]].mean().reset_index()
+    )
     alone = ~means["dataset"].duplicated(keep=False)
     names = means["dataset"].where(alone, means["dataset"] + " (" + means["run"] + ")")
     for column, name, colour in (("alpha_spatial", "α_S", COLOURS[0]), ("alpha_temporal", "α_T", COLOURS[1])):
         figure.add_bar(
             x=names, y=means[column], name=name, marker_color=colour, customdata=means[["n"]],
-            error_y={"type": "data", "array": means["sd"], "thickness": 1.2},
+            error_y={"type": "data", "array": means["sd_of_mean"], "thickness": 1.2},
             text=means[column].map("{:.3f}".format), textposition="inside", insidetextanchor="start",
             hovertemplate=f"%{{x}}<br>{name} = %{{y:.3f}}<br>n = %{{customdata[0]}} clips<extra></extra>",
         )  # fmt: skip

@@ -106,7 +106,7 @@ def overlay(frames: np.ndarray, maps: np.ndarray, opacity: float = 0.55) -> np.n
         return frames.copy()
     painted = []
     for frame, cam in zip(frames, maps / top, strict=True):
-        cam = np.clip(cv2.resize(cam.astype(np.float32), (W, H), interpolation=cv2.INTER_CUBIC), 0, 1)
+        cam = np.clip(cv2.resize(cam.astype(np.float32), (W, H), interpolation=cv2.INTER_LINEAR), 0, 1)
         heat = cv2.applyColorMap((cam * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
         alpha = (opacity * np.sqrt(cam))[..., None]
         painted.append((frame * (1 - alpha) + heat * alpha).astype(np.uint8))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sth_core.backbones import RESNETS, MakeConv, ResNet
 from sth_core.baselines import SpatialConv
+from sth_core.errors import UserError
 from sth_core.sth_conv import UNOBSERVED, STHConv, Tap
 
 CONVS = ("sth", "sth_merge", "2d")
@@ -190,7 +191,14 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """ "auto" takes a GPU when there is one."""
+    """ "auto" takes a GPU when there is one.
+
+    Raises:
+        UserError: there is no such device here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"no device {name!r} here ({str(error).splitlines()[0]}); try --device cpu") from error

@@ -65,6 +65,9 @@ def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a TOML file: {error}") from error
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise UserError(f"{path}: {name} must be a section [{name}], got {section!r}")
     for change in changes:
         name, _, value = change.partition("=")
         section, _, key = name.partition(".")

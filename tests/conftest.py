@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from sth_core.datasets.synthetic import synthesize
-from workbench.demo import SHIPPED, make_demo
 
 
 @pytest.fixture(scope="session")

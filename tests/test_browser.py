@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -75,6 +76,20 @@ def test_the_video_plays(page: Page, address: str):
     video.evaluate("v => v.play()")
     page.wait_for_function("document.querySelector('video').currentTime > 0.2")
     assert video.evaluate("v => [v.videoWidth, v.videoHeight]") == [320, 240]
+
+
+def test_next_misclassified_shows_another_clip(page: Page, address: str):
+    page.goto(f"{address}/clip?run=appearance-flow-p4")
+    expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
+    shown = [page.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first.inner_text()]
+    for _ in range(2):
+        page.get_by_role("link", name="Next misclassified").click()
+        caption = page.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first
+        expect(caption).not_to_have_text(shown[-1])
+        shown.append(caption.inner_text())
+        clip = parse_qs(urlsplit(page.url).query)["clip"][0]
+        assert shown[-1].endswith(clip)
+    assert len(set(shown)) == 3
 
 
 def test_a_link_opens_the_same_view_in_another_browser(page: Page, browser: Browser, address: str):

@@ -8,9 +8,7 @@ import pytest
 from analysis.runs import failures, open_run, predictions
 from sth_core.checkpoint import load_checkpoint
 from sth_core.recipe import load_recipe, recipe_from
-from sth_core.training import Trained
-from workbench import demo as the_demo
-from workbench.demo import BASELINE, NETWORKS, RECIPES, SHIPPED, order_accuracy, summary
+from workbench.demo import NETWORKS, RECIPES, SHIPPED, order_accuracy, summary
 
 FILES = [SHIPPED / f"{network.name}.safetensors" for network in NETWORKS]
 
@@ -64,26 +62,3 @@ def test_the_same_pixels_under_two_questions(demo: Path):
     pd.testing.assert_series_equal(motion["clip_id"], thing["clip_id"])
     assert [list(i) for i in motion["frame_indices"]] == [list(i) for i in thing["frame_indices"]]
     assert not set(motion["label"]) & set(thing["label"])
-
-
-def test_retraining_makes_all_networks_the_baseline_and_what_ships(tmp_path: Path, monkeypatch):
-    """The whole of --retrain but for the training itself, which test_training.py covers."""
-    commands = []
-
-    def quick(recipe, table, out, progress):
-        commands.append((recipe.model["modality"], recipe.model["conv"], recipe.model["temporal_fraction"]))
-        assert (table["split"] == "train").sum() == 4
-        assert (table["split"] == "val").sum() == 2
-        out.mkdir(parents=True)
-        file = out / "model.safetensors"
-        file.write_bytes((SHIPPED / "motion-rgb-p4.safetensors").read_bytes())
-        return Trained(file, 1.0, 2, {})
-
-    monkeypatch.setattr(the_demo, "train", quick)
-    monkeypatch.setattr(the_demo, "CLIPS", 2)
-    monkeypatch.setattr(the_demo, "TRAINING_CLIPS", 4)
-    made = the_demo.retrain(tmp_path, lambda *_: None)
-    names = {network.name for network in (*NETWORKS, BASELINE)}
-    assert {file.stem for file in made.glob("*.safetensors")} == names
-    assert len(commands) == 9
-    assert ("rgb", "2d", 0.25) in commands

@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 SHIPPED = HERE / "networks"
 RECIPES = HERE.parent / "recipes"
 CLIPS, CLIP_SEED = 240, 1
+LAST_FIGURE = "figure8_modalities.json"  # written last: when it stands, all do
 TRAINING_CLIPS, TRAINING_SEED = 1800, 0
 
 Show = Callable[..., None]  # what, done, total, detail
@@ -62,7 +63,7 @@ def make_demo(folder: Path, networks: Path, show: Show) -> pd.DataFrame:
     runs = folder / "runs"
     for network in NETWORKS:
         checkpoint, run = networks / f"{network.name}.safetensors", runs / network.name
-        if is_recorded(run, checkpoint):
+        if is_recorded(run, checkpoint, clips):
             continue
         shutil.rmtree(run, ignore_errors=True)  # of another network, or cut off
         record(
@@ -73,14 +74,15 @@ def make_demo(folder: Path, networks: Path, show: Show) -> pd.DataFrame:
             progress=partial(show, f"recording {network.name}"),
         )
     figures = folder / "figures"
-    if not any(figures.glob("*.html")) or newest(runs, "run.json") > newest(figures, "*.html"):
+    if not (figures / LAST_FIGURE).is_file() or newest(runs, "run.json") > newest(figures, LAST_FIGURE):
         write_figures(find_runs(runs), figures)
     return summary(runs)
 
 
-def is_recorded(run: Path, checkpoint: Path) -> bool:
+def is_recorded(run: Path, checkpoint: Path, clips: Path) -> bool:
     meta = open_run(run).meta
-    return bool(meta.get("finished")) and meta["checkpoint_sha256"] == sha256(checkpoint)
+    same = meta.get("checkpoint_sha256") == sha256(checkpoint) and meta.get("data") == str(clips.resolve())
+    return bool(meta.get("finished")) and same
 
 
 def newest(folder: Path, pattern: str) -> float:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.figures import gather, supplement_figures
-from workbench.components.context import all_runs, plain, warn_of_problems
+from workbench.components.context import all_runs, plain, runs_folder, warn_of_problems
 
 HOW_TO_READ = {
     "figure5_layers": "Where a solid line is above 0.5, the layer weighs its temporal part more than its spatial part.",
@@ -18,9 +18,9 @@ st.caption("How much a network weighs the temporal part (α_T) and the spatial p
 runs = all_runs()
 warn_of_problems(runs)
 with st.sidebar:
-    names = [run.name for run in runs if run.usable and run.meta]
-    chosen = st.multiselect("Runs", names, default=names, help="The figures use these runs.")
-figures = supplement_figures(gather([run for run in runs if run.name in chosen]))
+    named = {str(run.path.relative_to(runs_folder())): run for run in runs if run.usable and run.meta}
+    chosen = st.multiselect("Runs", list(named), default=list(named), help="The figures use these runs.")
+figures = supplement_figures(gather([named[name] for name in chosen]))
 if not figures:
     st.info("None of the chosen runs has recorded attention. Networks with conv = 'sth' and attention record it.")
     st.stop()
