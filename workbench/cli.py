@@ -1,5 +1,6 @@
 """The `sth` command."""
 
+import math
 import os
 import shlex
 import sys
@@ -125,7 +126,8 @@ def record(
             command=shlex.join(["sth", *sys.argv[1:]]),
             progress=partial(show, f"recording {run.name}"),
         )  # fmt: skip
-    click.echo(f"{done.clips} clips, {done.failures} of them unreadable; accuracy {done.accuracy:.3f}; run: {done.run}")
+    score = "no label known to the network" if math.isnan(done.accuracy) else f"accuracy {done.accuracy:.3f}"
+    click.echo(f"{done.clips} clips, {done.failures} of them unreadable; {score}; run: {done.run}")
 
 
 @main.command()
