@@ -31,6 +31,13 @@ class Optimisation:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The checkpoint whose weights training starts from, by its path; empty for random weights."""
+
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The sections of a recipe file. `model` lacks num_classes: the data tells them."""
 
@@ -39,6 +46,7 @@ class Recipe:
     preprocessing: Preprocessing
     augment: Augment
     optimisation: Optimisation
+    start: Start = Start()
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,6 +58,7 @@ SECTIONS = {
     "preprocessing": Preprocessing,
     "augment": Augment,
     "optimisation": Optimisation,
+    "start": Start,
 }
 
 
@@ -81,7 +90,16 @@ def recipe_from(sections: dict[str, Any], origin: str) -> Recipe:
     """The recipe of nested plain values, as a TOML file or a checkpoint holds them."""
     _refuse_unknown(sections, tuple(SECTIONS), f"{origin}: unknown section")
     built = {name: _section(kind, sections.get(name, {}), f"{origin} [{name}]") for name, kind in SECTIONS.items()}
-    return Recipe(**built)
+    recipe = Recipe(**built)
+    if recipe.preprocessing.crop > recipe.preprocessing.resize:
+        raise UserError(
+            f"{origin} [preprocessing]: crop ({recipe.preprocessing.crop}) must not be larger than "
+            f"resize ({recipe.preprocessing.resize})"
+        )
+    for key in ("epochs", "batch_size"):
+        if getattr(recipe.optimisation, key) < 1:
+            raise UserError(f"{origin} [optimisation]: {key} must be at least 1")
+    return recipe
 
 
 def _section(kind: type, values: dict[str, Any], where: str) -> Any:
@@ -94,7 +112,7 @@ def _section(kind: type, values: dict[str, Any], where: str) -> Any:
         wanted = get_origin(hints[key]) or hints[key]
         possible = {float: (int, float), tuple: (list, tuple)}.get(wanted, (wanted,))
         if not isinstance(value, possible) or (isinstance(value, bool) and wanted is not bool):
-            raise UserError(f"{where}: {key} must be a {wanted.__name__}, got {value!r}")
+            raise UserError(f"{where}: {key} must be of type {wanted.__name__}, got {value!r}")
     values = {key: _frozen(value) for key, value in values.items()}
     if kind is ModelConfig:
         return values

@@ -182,7 +182,7 @@ class STHConv(nn.Module):
         return alpha_s * spatial + alpha_t * temporal
 
     def extra_repr(self) -> str:
-        variant = "hybrid" if self.types > 1 else "merge"
+        variant = "hybrid" if self.types * self.block == self.in_channels else "merge"
         return (
             f"{self.in_channels}, {self.out_channels}, p={self.block}/{self.in_channels}, {variant}, "
             f"stride={self.stride}, dilation={self.dilation}, frames={self.frames}"

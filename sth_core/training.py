@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sth_core.checkpoint import save_checkpoint
+from sth_core.checkpoint import save_checkpoint, start_from
 from sth_core.datasets.clips import TestClips, TrainClips
 from sth_core.errors import UserError
 from sth_core.evaluation import accuracy
@@ -76,6 +76,8 @@ def train(
         model = create_model(num_classes=len(classes), **recipe.model)
     except ValueError as error:
         raise UserError(f"[model]: {error}") from error
+    if recipe.start.checkpoint:
+        start_from(model, classes, recipe.start.checkpoint)
     model = model.to(where).to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         parameter_groups(model, settings.weight_decay),
@@ -91,10 +93,11 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     write_failures(out, clips.failures)
     state, metrics = out / "state.pt", []
+    job = repr((recipe, sorted(clips.table["clip_id"]), classes))  # another job's state is no place to go on from
     first_epoch = 0
     if state.is_file():
         saved = torch.load(state, map_location=where, weights_only=True)
-        if saved["recipe"] == repr(recipe):
+        if saved["job"] == job:
             model.load_state_dict(saved["model"])
             optimiser.load_state_dict(saved["optimiser"])
             first_epoch, metrics = saved["epoch"], saved["metrics"]
@@ -124,7 +127,7 @@ def train(
         with temporary_beside(state) as temporary:
             torch.save(
                 {
-                    "recipe": repr(recipe),
+                    "job": job,
                     "epoch": epoch + 1,
                     "model": model.state_dict(),
                     "optimiser": optimiser.state_dict(),

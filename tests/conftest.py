@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sth_core.datasets.synthetic import synthesize
+from workbench.demo import SHIPPED, make_demo
 
 
 @pytest.fixture(scope="session")
@@ -38,5 +39,5 @@ def real_data() -> Path:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole demo as `sth demo --no-app` makes it, with the networks that ship."""
     folder = tmp_path_factory.mktemp("demo")
-    return Path("/tmp/demo")
+    make_demo(folder, SHIPPED, lambda *_: None)
     return folder

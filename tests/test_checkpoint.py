@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sth_core import VideoNetwork, create_model, load_checkpoint, save_checkpoint
+from sth_core.checkpoint import start_from
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.video.transforms import Preprocessing
@@ -159,3 +160,34 @@ def test_the_metadata_can_be_read_by_anybody(saved: Path) -> None:
         metadata = file.metadata()
     assert json.loads(metadata["classes"]) == CLASSES
     assert json.loads(metadata["config"])["backbone"] == "resnet18"
+
+
+def test_training_can_start_from_another_networks_weights(tmp_path: Path) -> None:
+    """All but the classifier, whose classes are others; and the classifier too where they are the same."""
+    source, target, same = (tiny_model(seed) for seed in (1, 2, 3))
+    file = tmp_path / "source.safetensors"
+    save_checkpoint(file, source, ["a", "b", "c"], Preprocessing())
+    taken = start_from(target, ["d", "e", "f"], file)
+    assert taken == len(source.state_dict()) - 2
+    for name, tensor in target.state_dict().items():
+        assert torch.equal(tensor, source.state_dict()[name]) != name.startswith("fc."), name
+    assert start_from(same, ["a", "b", "c"], file) == len(source.state_dict())
+    assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in same.state_dict().items())
+
+
+def test_starting_from_a_network_of_another_width_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "source.safetensors"
+    save_checkpoint(file, tiny_model(1), ["a", "b", "c"], Preprocessing())
+    wider = create_model("resnet50", 3, frames=2, width=24)
+    with pytest.raises(UserError, match=r"only \d+ of \d+ weights fit this network"):
+        start_from(wider, ["a", "b", "c"], file)
+
+
+def tiny_model(seed: int) -> VideoNetwork:
+    """Whose every tensor is random, also those that start at zero or one."""
+    torch.manual_seed(seed)
+    model = create_model("resnet18", 3, frames=2, width=8)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.1, 1)
+    return model

@@ -169,7 +169,7 @@ def test_data_that_is_not_there(checkpoint: Path, recipe: Path, scenes_folder: P
         ("optimisation.epoch=3", "unknown key 'epoch' (did you mean 'epochs'?)"),
         ("optimization.epochs=3", "unknown section 'optimization' (did you mean 'optimisation'?)"),
         ("epochs=3", "a change must look like section.key=value, got 'epochs=3'"),
-        ("optimisation.epochs=many", "epochs must be a int, got 'many'"),
+        ("optimisation.epochs=many", "epochs must be of type int, got 'many'"),
         ("model.backbone=resnet19", "unknown backbone 'resnet19' (did you mean 'resnet18'?)"),
         ("model.temporal_fraction=0.3", "temporal_fraction must be 1/n"),
     ],

@@ -65,4 +65,4 @@ def test_a_clip_of_a_real_video_reaches_the_network(modality: str, real_data: Pa
         clip, indices = read_clip(path, Preprocessing(modality, resize=64, crop=56))
         assert min(clip.shape[1:3]) == 64 and clip.shape[3] == {"rgb": 3, "flow": 10}[modality]
         assert (np.diff(indices) > 0).all()
-        assert clip.std() > 1, f"{path.name} looks empty"
+        assert clip.max() > clip.min(), f"{path.name} looks empty"

@@ -128,7 +128,7 @@ def levels_of(motions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> np.n
     monkeypatch.setattr(synthetic, "draw_thing", lambda *_: None)
     monkeypatch.setattr(synthetic, "paint", lambda *_: None)
     monkeypatch.setattr(synthetic, "pose_at", lambda motion, u, start: seen.append(u))
-    for scene in draw_scenes(2400, seed=9):
+    for scene in draw_scenes(12000, seed=9):
         if scene.motion in motions:
             list(render(scene))
     return np.array(seen).reshape(-1, 5)
@@ -137,11 +137,12 @@ def levels_of(motions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> np.n
 def test_at_every_time_the_level_is_uniform_for_both_motions(monkeypatch: pytest.MonkeyPatch) -> None:
     firsts = levels_of(tuple(pair[0] for pair in MOTION_PAIRS), monkeypatch)
     seconds = levels_of(tuple(pair[1] for pair in MOTION_PAIRS), monkeypatch)
-    assert len(firsts) == len(seconds) == 1200
+    assert len(firsts) == len(seconds) == 6000
     for t in range(5):
-        assert stats.kstest(firsts[:, t], "uniform").pvalue > 0.01
-        assert stats.kstest(seconds[:, t], "uniform").pvalue > 0.01
-        assert stats.ks_2samp(firsts[:, t], seconds[:, t]).pvalue > 0.01
+        # The largest gap between the distributions; of 6000 uniform draws it is below 0.025 in 999 of 1000 cases.
+        assert stats.kstest(firsts[:, t], "uniform").statistic < 0.03
+        assert stats.kstest(seconds[:, t], "uniform").statistic < 0.03
+        assert stats.ks_2samp(firsts[:, t], seconds[:, t]).statistic < 0.04
     forward, backward = (np.diff(u, axis=1) % 1 for u in (firsts, seconds))
     assert (forward < 0.2).all() and (backward > 0.8).all()  # and yet one rises where the other falls
 

@@ -122,7 +122,7 @@ class TrainClips:
         fields = self.fields[row]
         count = len(fields) + (p.modality == "flow")
         starts = segment_indices(positions_in(count, p), p.frames, rng)
-        clip = crop(stack_fields(fields[fields_of(starts, count, p)]), p.crop, rng)
+        clip = stack_fields(crop(fields, p.crop, rng)[fields_of(starts, count, p)])
         if a.flip and rng.random() < 0.5:
             clip, label = mirror(clip, p.modality), swap(label, a.flip_swaps)
         if a.reverse and rng.random() < 0.5:

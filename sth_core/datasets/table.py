@@ -50,7 +50,13 @@ def read_dataset(folder: Path, annotation: Annotation) -> pd.DataFrame:
     if clips["clip_id"].duplicated().any():
         twice = clips.loc[clips["clip_id"].duplicated(), "clip_id"].iloc[0]
         raise UserError(f"{manifest}: {twice} is listed twice")
-    if clips["split"].eq("").any():
+    without = clips["split"].eq("")
+    if without.any() and not without.all():
+        raise UserError(
+            f"{folder}: {without.sum()} of {len(clips)} clips have no split, among them "
+            f"{clips.loc[without, 'clip_id'].iloc[0]}; give all of them one ({', '.join(SPLITS)}), or none"
+        )
+    if without.all():
         clips["split"] = _split_by_group(clips["group"], annotation.held_out)
     clips["path"] = [str(folder.resolve() / clip_id) for clip_id in clips["clip_id"]]
     columns = ["clip_id", "path", "label", "split", "group"]

@@ -101,12 +101,12 @@ def read_clip(path: Path, p: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
 
 
 def crop(clip: np.ndarray, side: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """The central square (T, side, side, C), or with `rng` one anywhere."""
-    H, W = clip.shape[1:3]
+    """The central square (..., side, side, C), or with `rng` one anywhere."""
+    H, W = clip.shape[-3:-1]
     y, x = ((H - side) // 2, (W - side) // 2)
     if rng is not None:
         y, x = int(rng.integers(H - side + 1)), int(rng.integers(W - side + 1))
-    return clip[:, y : y + side, x : x + side]
+    return clip[..., y : y + side, x : x + side, :]
 
 
 def mirror(clip: np.ndarray, modality: str) -> np.ndarray:
@@ -128,8 +128,8 @@ def play_backward(clip: np.ndarray, modality: str) -> np.ndarray:
 
 
 def negative(flow: np.ndarray) -> np.ndarray:
-    """The opposite of 8-bit flow, whose values are 1 to 255 with 128 for none."""
-    return (256 - flow.astype(np.int16)).astype(np.uint8)
+    """The opposite of 8-bit flow, whose values are 1 to 255 with 128 for none: 256 - v, which is -v in 8 bits."""
+    return np.negative(flow)
 
 
 def normalise(clips: Tensor, p: Preprocessing) -> Tensor:
