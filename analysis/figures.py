@@ -65,16 +65,16 @@ def supplement_figures(table: pd.DataFrame) -> list[SupplementFigure]:
     specs = [
         ("figure5_layers", "Figure 5: attention by layer",
          lines(main, spatial=True), main,
-         f"alpha_T (solid) and alpha_S (dotted) at each layer, {modality}, p = {main_p}."),
+         f"α_T (solid) and α_S (dotted) at each layer, {modality}, p = {main_p}."),
         ("figure6_proportions", "Figure 6: attention by temporal proportion p",
          lines(of_one, "p"), of_one,
-         f"alpha_T at each layer for each p, {modality}. The fewer temporal kernels, the smaller p."),
+         f"α_T at each layer for each p, {modality}. The fewer temporal kernels, the smaller p."),
         ("figure7_datasets", "Figure 7: attention by dataset", bars(main), main,
          f"Mean over the layers, {modality}, p = {main_p}. "
          "The synthetic sets share their pixels: only the question differs."),
         ("figure8_modalities", "Figure 8: attention by modality",
          lines(both, "modality"), both,
-         f"alpha_T at each layer for RGB and Flow input, p = {main_p}."),
+         f"α_T at each layer for RGB and Flow input, p = {main_p}."),
     ]  # fmt: skip
     return [
         SupplementFigure(name, title, f"{caption} {sample_size(data)}", figure, data)

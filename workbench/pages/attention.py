@@ -8,9 +8,9 @@ from workbench.components.context import all_runs, plain, runs_folder, warn_of_p
 HOW_TO_READ = {
     "figure5_layers": "Where a solid line is above 0.5, the layer weighs its temporal part more than its spatial part.",
     "figure6_proportions": "Lines of one dataset apart from each other: the network makes up for having fewer (or "
-    "more) temporal kernels. The paper finds a higher alpha_T at p = 1/4 than at 1/2.",
-    "figure7_datasets": "The paper finds a higher alpha_T where the question needs time.",
-    "figure8_modalities": "The paper finds a higher alpha_T for Flow.",
+    "more) temporal kernels. The paper finds a higher α_T at p = 1/4 than at 1/2.",
+    "figure7_datasets": "The paper finds a higher α_T where the question needs time.",
+    "figure8_modalities": "The paper finds a higher α_T for Flow.",
 }
 
 st.title("Attention")
