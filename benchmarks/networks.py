@@ -1,6 +1,6 @@
-"""How good the demo's networks are, on clips that neither training nor demo has seen.
+"""How good the demo's networks are, on the demo's clips, which training has not seen.
 
-    python -m benchmarks.networks [--clips 960] [-o demo/held-out] [--baseline FILE]
+    python -m benchmarks.networks [-o demo] [--baseline FILE]
 
 prints the table of workbench/networks/README.md. The baseline, the same network without temporal
 kernels (p = 0 of Table 6), is not shipped; its row is there when its file is:
@@ -18,16 +18,14 @@ import click
 import torch
 
 from analysis.recording import record
-from analysis.runs import attention_by_clip, open_run, predictions
+from analysis.runs import Run, attention_by_clip, open_run, predictions
 from analysis.statistics import wilson_interval
 from sth_core.checkpoint import load_checkpoint
-from sth_core.datasets.synthetic import synthesize
 from sth_core.network import count_parameters
-from workbench.demo import BASELINE, NETWORKS, SHIPPED, order_accuracy
+from workbench.demo import BASELINE, CLIP_SEED, CLIPS, NETWORKS, SHIPPED, make_demo, order_accuracy
 from workbench.progress import progress_bars
 
-HELD_OUT_SEED = 2
-BASELINE_FILE = Path("demo/networks/motion-rgb-p0/model.safetensors")
+FOLDER = click.Path(path_type=Path)
 HEADER = (
     "| network | question | input | p | parameters | accuracy (95 % interval) | right pair | right order in the pair "
     "| mean α_T | trained by |\n|---|---|---|---|---|---|---|---|---|---|"
@@ -35,28 +33,25 @@ HEADER = (
 
 
 @click.command(help=__doc__)
-@click.option("--clips", default=960, show_default=True)
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("demo/held-out"), show_default=True)
-@click.option("--baseline", type=click.Path(path_type=Path), default=BASELINE_FILE)
-def main(clips: int, out: Path, baseline: Path) -> None:
-    data = out / "synthetic"
-    files = [(network, SHIPPED / f"{network.name}.safetensors") for network in NETWORKS]
-    if baseline.is_file():
-        files.append((BASELINE, baseline))
-    rows = []
+@click.option("-o", "--out", type=FOLDER, default=Path("demo"), show_default=True)
+@click.option("--baseline", type=FOLDER, default=Path("demo/networks/motion-rgb-p0/model.safetensors"))
+def main(out: Path, baseline: Path) -> None:
     with progress_bars() as show:
-        synthesize(data, clips, HELD_OUT_SEED, "val", progress=partial(show, "making clips"))
-        for network, file in files:
-            run = out / "runs" / network.name
-            record(file, data, run, progress=partial(show, network.name))
-            rows.append(row(network.name, network.command, file, run))
-    print(f"{clips} clips, seed {HELD_OUT_SEED}; {os.cpu_count()} CPU cores ({platform.machine()}), "
-          f"torch {torch.__version__}\n")  # fmt: skip
-    print(HEADER, *rows, sep="\n")
+        make_demo(out, SHIPPED, show)
+        runs = [(network, SHIPPED / f"{network.name}.safetensors", out / "runs" / network.name) for network in NETWORKS]
+        if baseline.is_file():
+            run = out / "baseline" / BASELINE.name
+            record(baseline, out / "synthetic", run, progress=partial(show, BASELINE.name))
+            runs.append((BASELINE, baseline, run))
+    print(
+        f"{CLIPS} clips, seed {CLIP_SEED}; {os.cpu_count()} CPU cores ({platform.machine()}), torch {torch.__version__}"
+    )
+    print(f"\n{HEADER}")
+    for network, file, run in runs:
+        print(row(network.name, network.command, file, open_run(run)))
 
 
-def row(name: str, command: str, file: Path, folder: Path) -> str:
-    run = open_run(folder)
+def row(name: str, command: str, file: Path, run: Run) -> str:
     table = predictions(run)
     correct = int(table["correct"].sum())
     low, high = wilson_interval(correct, len(table))
