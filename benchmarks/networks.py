@@ -5,7 +5,7 @@
 prints the table of workbench/networks/README.md. The baseline, the same network without temporal
 kernels (p = 0 of Table 6), is not shipped; its row is there when its file is:
 
-    sth train recipes/synthetic_motion.toml --set model.conv=2d --set optimisation.epochs=4 \\
+    sth train recipes/synthetic_motion.toml --set model.conv=2d --set optimisation.epochs=3 \\
         --data demo/training -o demo/networks/motion-rgb-p0
 """
 
