@@ -104,11 +104,14 @@ def test_a_second_call_makes_nothing_anew(made: tuple[Path, pd.DataFrame], netwo
 
 
 def test_what_does_not_fit_is_recorded_anew(made: tuple[Path, pd.DataFrame], networks: Path, tmp_path: Path) -> None:
-    """A run of an older network, one cut off, one whose description is torn, one that is missing."""
+    """A run of an older network, one cut off, a torn description, one missing, one of clips that were moved."""
     folder = Path(shutil.copytree(made[0], tmp_path / "demo"))
     newer = Path(shutil.copytree(networks, tmp_path / "networks"))
-    older, cut_off, torn, missing, *others = (network.name for network in demo.NETWORKS)
+    older, cut_off, torn, missing, moved, *others = (network.name for network in demo.NETWORKS)
     runs = folder / "runs"
+    for name in (older, cut_off, *others):  # the copied folder's clips are theirs
+        meta = json.loads((runs / name / "run.json").read_text())
+        (runs / name / "run.json").write_text(json.dumps(meta | {"data": str((folder / "synthetic").resolve())}))
     save_untrained(demo.NETWORKS[0], newer, seed=99)
     meta = json.loads((runs / cut_off / "run.json").read_text())
     (runs / cut_off / "run.json").write_text(json.dumps(meta | {"finished": None}))
@@ -118,7 +121,7 @@ def test_what_does_not_fit_is_recorded_anew(made: tuple[Path, pd.DataFrame], net
     shutil.rmtree(runs / missing)
     before = times(folder)
     demo.make_demo(folder, newer, quiet)
-    for name in (older, cut_off, torn, missing):
+    for name in (older, cut_off, torn, missing, moved):
         run = open_run(runs / name)
         assert run.problem == ""
         assert sorted(predictions(run)["clip_id"]) == sorted(f"val/0004_{i:05d}.mp4" for i in range(12))
