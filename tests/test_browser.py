@@ -55,10 +55,12 @@ def test_from_the_attention_plots_to_the_grad_cam_of_a_misclassified_clip(page: 
     expect(page.get_by_text("the most confident mistake first")).to_be_visible()
     said = page.get_by_text("said: ").first
     expect(said).to_be_visible()
-    page.get_by_role("link", name="Inspect").first.click()
+    inspect = page.get_by_role("link", name="Inspect").first
+    clip = parse_qs(urlsplit(inspect.get_attribute("href")).query)["clip"][0]
+    inspect.click()
 
     expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
-    assert "run=" in page.url and "clip=" in page.url
+    expect(page.get_by_test_id("stCaptionContainer").filter(has_text=clip).first).to_be_visible()
     overlays = page.locator("img[alt^='Grad-CAM, frame']")
     expect(overlays).to_have_count(8)
     page.wait_for_timeout(500)

@@ -116,7 +116,7 @@ path, classes = Path(clip["path"]), run.meta["classes"]
 
 verdict = ":green[correct]" if clip["correct"] else f":red[said: {plain(clip['prediction'])}]"
 st.markdown(f"#### {plain(clip['label'])} · {verdict} · confidence {clip['confidence']:.1%}")
-st.caption(plain(str(path)))
+st.caption(plain(clip["clip_id"]))
 video, scores = st.columns([2, 3])
 try:
     video.video(browser_video(str(path), path.stat().st_mtime_ns), loop=True, muted=True)
