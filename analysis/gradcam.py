@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sth_core.network import FeatureRecorder, VideoNetwork
+from sth_core.network import CHANNELS, FeatureRecorder, VideoNetwork
 from sth_core.video.decoding import read_frames
 from sth_core.video.transforms import Preprocessing, crop, resize_short_side
 
@@ -43,9 +43,7 @@ def layer_sizes(model: VideoNetwork, side: int) -> dict[str, tuple[int, int, int
     tap = FeatureRecorder()
     device = next(model.parameters()).device
     with torch.inference_mode():
-        model.backbone(
-            torch.zeros(model.config.frames, model.backbone.conv1.in_channels, side, side, device=device), tap
-        )
+        model(torch.zeros(1, model.config.frames, CHANNELS[model.config.modality], side, side, device=device), tap)
     return {name: (x.shape[1], x.shape[2], x.shape[3]) for name, x in tap.recorded.items()}
 
 

@@ -1,18 +1,27 @@
 """Frame networks: 2D backbones whose 3 x 3 convolutions are made by the caller (Table 1).
 
-Every module takes (B*T, C, H, W) and a `Tap`. Names follow torchvision's ResNet, so that its
-weights fit by name.
+Every module takes (B*T, C, H, W) and a `Tap`. Names follow torchvision's models, so that their
+weights fit by name. The first convolution, which sees pixels, is never replaced.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sth_core.sth_conv import UNOBSERVED, Tap
 
-# (in_channels, out_channels, stride, layer name) -> a module called as conv(x, tap)
-MakeConv = Callable[[int, int, int, str], nn.Module]
+
+class Maker(Protocol):
+    """What a backbone leaves open: its 3 x 3 convolutions, and how a residual branch begins."""
+
+    def conv(self, in_channels: int, out_channels: int, stride: int, name: str, groups: int = 1) -> nn.Module:
+        """A module called as conv(x, tap); `name` is where it stands in the backbone."""
+
+    def entry(self) -> nn.Module:
+        """What a residual branch passes its input through: nothing, or TSM's shift."""
 
 
 class Downsample(nn.Sequential):
@@ -23,7 +32,7 @@ class Downsample(nn.Sequential):
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions (ResNet-18 and -34); both are made by `make_conv`.
+    """Two 3 x 3 convolutions (ResNet-18 and -34); both are made by `make`.
 
     Table 1 gives bottleneck blocks only; that both convolutions of a basic block are replaced
     follows from "replacing the 1 x 3 x 3 convolution" (Section 4.2).
@@ -31,35 +40,35 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, width: int, stride: int, make_conv: MakeConv, name: str) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int, make: Maker, entry: nn.Module, name: str) -> None:
         super().__init__()
-        self.name = name
-        self.conv1 = make_conv(in_channels, width, stride, f"{name}.conv1")
+        self.name, self.entry = name, entry
+        self.conv1 = make.conv(in_channels, width, stride, f"{name}.conv1")
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = make_conv(width, width, 1, f"{name}.conv2")
+        self.conv2 = make.conv(width, width, 1, f"{name}.conv2")
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = (
             Downsample(in_channels, width, stride) if stride > 1 or in_channels != width else nn.Identity()
         )
 
     def forward(self, x: Tensor, tap: Tap) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x, tap)))
+        y = F.relu(self.bn1(self.conv1(self.entry(x), tap)))
         y = self.bn2(self.conv2(y, tap))
         return tap.features(self.name, F.relu(y + self.downsample(x)))
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 (made by `make_conv`), 1 x 1: the STH block of Section 3.4."""
+    """1 x 1, 3 x 3 (made by `make`), 1 x 1: the STH block of Section 3.4."""
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int, make_conv: MakeConv, name: str) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int, make: Maker, entry: nn.Module, name: str) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.entry = name, entry
         out_channels = width * self.expansion
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = make_conv(width, width, stride, f"{name}.conv2")
+        self.conv2 = make.conv(width, width, stride, f"{name}.conv2")
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
@@ -70,7 +79,7 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor, tap: Tap) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn1(self.conv1(self.entry(x))))
         y = F.relu(self.bn2(self.conv2(y, tap)))
         y = self.bn3(self.conv3(y))
         return tap.features(self.name, F.relu(y + self.downsample(x)))
@@ -85,23 +94,28 @@ class ResNet(nn.Module):
         depths: tuple[int, int, int, int],
         in_channels: int,
         width: int,
-        make_conv: MakeConv,
+        make: Maker,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)  # 1 x 7 x 7 in Table 1: never STH
+        self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)  # 1 x 7 x 7 in Table 1
         self.bn1 = nn.BatchNorm2d(width)
+        shift_every = 2 if depths[2] >= 23 else 1  # TSM: in ResNet-101 every second block shifts
         channels = width
         for stage, depth in enumerate(depths):
             blocks = []
             for i in range(depth):
                 stride = 2 if stage > 0 and i == 0 else 1
-                blocks.append(block(channels, width * 2**stage, stride, make_conv, f"layer{stage + 1}.{i}"))
+                entry = nn.Identity() if i % shift_every else make.entry()
+                blocks.append(block(channels, width * 2**stage, stride, make, entry, f"layer{stage + 1}.{i}"))
                 channels = width * 2**stage * block.expansion
             self.add_module(f"layer{stage + 1}", nn.ModuleList(blocks))
         self.num_features = channels
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialise_plain_convolutions(self)
+
+    @staticmethod
+    def stage_of(name: str) -> str:
+        """The stage that the module `name` belongs to."""
+        return name.split(".")[0]
 
     def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
         """(B*T, C, H, W) -> features (B*T, num_features)."""
@@ -112,7 +126,147 @@ class ResNet(nn.Module):
         return x.mean((2, 3))
 
 
-RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
-    "resnet18": (BasicBlock, (2, 2, 2, 2)),
-    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+class InvertedResidual(nn.Module):
+    """1 x 1 (expand), depthwise 3 x 3 (made by `make`), 1 x 1 (project); residual where shapes allow."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, expansion: int, make: Maker, name: str
+    ) -> None:
+        super().__init__()
+        self.name, hidden = name, in_channels * expansion
+        self.residual = stride == 1 and in_channels == out_channels
+        self.entry = make.entry() if self.residual else nn.Identity()
+        depthwise = 0 if expansion == 1 else 1  # its place in torchvision's list
+        expand = [nn.Conv2d(in_channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden)]
+        middle = make.conv(hidden, hidden, stride, f"{name}.conv.{depthwise}.0", groups=hidden)
+        layers = [
+            *([nn.ModuleList(expand)] if depthwise else []),
+            nn.ModuleList([middle, nn.BatchNorm2d(hidden)]),
+            nn.Conv2d(hidden, out_channels, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
+        ]
+        self.conv = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, tap: Tap) -> Tensor:
+        *expand, (conv, bn), project, project_bn = self.conv
+        y = self.entry(x)
+        for expand_conv, expand_bn in expand:
+            y = F.relu6(expand_bn(expand_conv(y)))
+        y = F.relu6(bn(conv(y, tap)))
+        y = project_bn(project(y))
+        return tap.features(self.name, x + y if self.residual else y)
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2 (Sandler et al. 2018) up to its pooled features; `width` 64 is its multiplier 1.0."""
+
+    STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    # expansion, channels, blocks, stride of the first
+
+    def __init__(self, in_channels: int, width: int, make: Maker) -> None:
+        super().__init__()
+        channels = eighths(32 * width / 64)
+        stem = [nn.Conv2d(in_channels, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)]
+        layers: list[nn.Module] = [nn.ModuleList(stem)]
+        self.stages = [0]
+        for stage, (expansion, out, depth, first_stride) in enumerate(self.STAGES, 1):
+            out_channels = eighths(out * width / 64)
+            for i in range(depth):
+                stride = first_stride if i == 0 else 1
+                name = f"features.{len(layers)}"
+                layers.append(InvertedResidual(channels, out_channels, stride, expansion, make, name))
+                self.stages.append(stage)
+                channels = out_channels
+        self.num_features = eighths(1280 * max(1.0, width / 64))
+        layers.append(
+            nn.ModuleList([nn.Conv2d(channels, self.num_features, 1, bias=False), nn.BatchNorm2d(self.num_features)])
+        )
+        self.features = nn.ModuleList(layers)
+        initialise_plain_convolutions(self)
+
+    def stage_of(self, name: str) -> str:
+        return f"stage{self.stages[int(name.split('.')[1])]}"
+
+    def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
+        """(B*T, C, H, W) -> features (B*T, num_features)."""
+        (stem, stem_bn), *blocks, (head, head_bn) = self.features
+        x = F.relu6(stem_bn(stem(x)))
+        for block in blocks:
+            x = block(x, tap)
+        return F.relu6(head_bn(head(x))).mean((2, 3))
+
+
+class VGG16(nn.Module):
+    """VGG-16 with batch norm (Simonyan and Zisserman 2015) up to the second hidden layer of its classifier.
+
+    The paper names VGG without more. With batch norm, since alpha_S + alpha_T = 1 halves what
+    a layer puts out, and thirteen layers without it would fade.
+    """
+
+    STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
+
+    def __init__(self, in_channels: int, width: int, make: Maker) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        self.stages: list[int] = []
+        self.shift = make.entry()
+        channels = in_channels
+        for stage, (out, depth) in enumerate(self.STAGES, 1):
+            out_channels = out * width // 64
+            for _ in range(depth):
+                name = f"features.{len(layers)}"
+                conv = (
+                    make.conv(channels, out_channels, 1, name)
+                    if layers
+                    else nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
+                )
+                layers += [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]
+                channels = out_channels
+            layers.append(nn.MaxPool2d(2))
+            self.stages += [stage] * (3 * depth + 1)
+        self.features = nn.ModuleList(layers)
+        self.num_features = 4096 * width // 64
+        self.classifier = nn.ModuleDict(
+            {"0": nn.Linear(channels * 49, self.num_features), "3": nn.Linear(self.num_features, self.num_features)}
+        )
+        initialise_plain_convolutions(self)
+
+    def stage_of(self, name: str) -> str:
+        return f"stage{self.stages[int(name.split('.')[1])]}"
+
+    def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
+        """(B*T, C, H, W) -> features (B*T, num_features)."""
+        for i, layer in enumerate(self.features):
+            if i == 0 or isinstance(layer, nn.BatchNorm2d | nn.MaxPool2d):
+                x = layer(x)
+            elif isinstance(layer, nn.ReLU):
+                x = tap.features(f"features.{i}", layer(x))
+            else:
+                x = layer(self.shift(x), tap)
+        x = F.adaptive_avg_pool2d(x, 7).flatten(1)
+        for hidden in self.classifier.values():
+            x = F.dropout(F.relu(hidden(x)), 0.5, self.training)
+        return x
+
+
+def eighths(channels: float) -> int:
+    """The multiple of 8 nearest to `channels`, at least 8 (MobileNet's rounding)."""
+    return max(8, int(channels + 4) // 8 * 8)
+
+
+def initialise_plain_convolutions(backbone: nn.Module) -> None:
+    """He initialisation of the plain 2D convolutions; the others bring their own."""
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+Backbone = ResNet | MobileNetV2 | VGG16
+BACKBONES: dict[str, Callable[[int, int, Maker], Backbone]] = {
+    "resnet18": partial(ResNet, BasicBlock, (2, 2, 2, 2)),
+    "resnet34": partial(ResNet, BasicBlock, (3, 4, 6, 3)),
+    "resnet50": partial(ResNet, Bottleneck, (3, 4, 6, 3)),
+    "resnet101": partial(ResNet, Bottleneck, (3, 4, 23, 3)),
+    "mobilenet_v2": MobileNetV2,
+    "vgg16": VGG16,
 }

@@ -1,6 +1,7 @@
 """One safetensors file: weights, and as metadata all that is needed to use them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
@@ -74,15 +76,8 @@ def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu
         raise UserError(f"{path} is no checkpoint of this project: its metadata has no format {FORMAT!r}")
     model = model_from_config(json.loads(metadata["config"]))
     expected = model.state_dict()
-    problems = [f"missing {name}" for name in expected if name not in weights]
-    problems += [f"unexpected {name}" for name in weights if name not in expected]
-    problems += [
-        f"{name} is {tuple(weights[name].shape)} where the network has {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    if problems:
-        raise UserError(f"{path}: weights do not fit the network: {'; '.join(problems)}")
+    if problems := misfits({name: tuple(tensor.shape) for name, tensor in expected.items()}, weights):
+        raise UserError(f"{path}: weights do not fit the network: {problems}")
     model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in weights.items()})
     return Checkpoint(
         model.to(device).eval(),
@@ -91,6 +86,18 @@ def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu
         Annotation(**_tuples(json.loads(metadata["annotation"]))),
         json.loads(metadata["training"]),
     )
+
+
+def misfits(expected: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]) -> str:
+    """Every tensor that is missing, unexpected or of another shape, as one sentence; empty if all fit."""
+    problems = [f"missing {name}" for name in expected if name not in weights]
+    problems += [f"unexpected {name}" for name in weights if name not in expected]
+    problems += [
+        f"{name} is {tuple(weights[name].shape)} where the network has {shape}"
+        for name, shape in expected.items()
+        if name in weights and tuple(weights[name].shape) != shape
+    ]
+    return "; ".join(problems)
 
 
 def start_from(model: VideoNetwork, classes: list[str], path: str | PathLike[str]) -> int:

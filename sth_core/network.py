@@ -6,12 +6,12 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor, nn
 
-from sth_core.backbones import RESNETS, MakeConv, ResNet
-from sth_core.baselines import SpatialConv
+from sth_core.backbones import BACKBONES
+from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
 from sth_core.errors import UserError
-from sth_core.sth_conv import UNOBSERVED, STHConv, Tap
+from sth_core.sth_conv import UNOBSERVED, DepthwiseSTHConv, HybridConv, STHConv, Tap
 
-CONVS = ("sth", "sth_merge", "2d")
+CONVS = ("sth", "sth_merge", "2d", "tsm", "2plus1d_sequential", "2plus1d_parallel", "3d")
 FLOW_STACK = 5  # consecutive flow fields in one flow "frame", as in TSN
 CHANNELS = {"rgb": 3, "flow": 2 * FLOW_STACK}
 
@@ -71,8 +71,7 @@ class VideoNetwork(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        block, depths = RESNETS[config.backbone]
-        self.backbone = ResNet(block, depths, CHANNELS[config.modality], config.width, conv_maker(config))
+        self.backbone = BACKBONES[config.backbone](CHANNELS[config.modality], config.width, ConvMaker(config))
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(self.backbone.num_features, config.num_classes)
         nn.init.normal_(self.fc.weight, std=0.001)
@@ -81,8 +80,8 @@ class VideoNetwork(nn.Module):
     @property
     def attention_layers(self) -> list[Layer]:
         """The layers that have alpha_S and alpha_T, in forward order; empty without attention."""
-        convs = [m for m in self.modules() if isinstance(m, STHConv) and m.integration is not None]
-        return [Layer(i, conv.name, conv.name.split(".")[0]) for i, conv in enumerate(convs)]
+        convs = [m for m in self.modules() if isinstance(m, HybridConv) and m.integration is not None]
+        return [Layer(i, conv.name, self.backbone.stage_of(conv.name)) for i, conv in enumerate(convs)]
 
     def forward(self, clips: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
         """clips (B, T, C, H, W) float -> logits (B, num_classes).
@@ -105,29 +104,31 @@ class VideoNetwork(nn.Module):
         return self(clips, tap), tap.recorded
 
 
-def conv_maker(config: ModelConfig) -> MakeConv:
-    """How the backbone's 3 x 3 convolutions are made; dilations alternate over them (Table 8)."""
-    made = 0
+class ConvMaker:
+    """Makes the backbone's 3 x 3 convolutions by the config; dilations alternate over them (Table 8)."""
 
-    def make(in_channels: int, out_channels: int, stride: int, name: str) -> nn.Module:
-        nonlocal made
-        dilation = config.dilations[made % len(config.dilations)]
-        made += 1
-        if config.conv == "2d":
-            return SpatialConv(in_channels, out_channels, stride, dilation)
-        return STHConv(
-            in_channels,
-            out_channels,
-            stride,
-            dilation,
-            config.temporal_fraction,
-            variant="merge" if config.conv == "sth_merge" else "hybrid",
-            attention=config.attention,
-            frames=config.frames,
-            name=name,
-        )
+    def __init__(self, config: ModelConfig) -> None:
+        self.config, self.made = config, 0
 
-    return make
+    def entry(self) -> nn.Module:
+        return TemporalShift(self.config.frames) if self.config.conv == "tsm" else nn.Identity()
+
+    def conv(self, in_channels: int, out_channels: int, stride: int, name: str, groups: int = 1) -> nn.Module:
+        c = self.config
+        dilation = c.dilations[self.made % len(c.dilations)]
+        self.made += 1
+        shape = (in_channels, out_channels, stride, dilation)
+        if c.conv in ("2d", "tsm"):
+            return SpatialConv(*shape, groups)
+        if c.conv == "3d":
+            return InflatedConv(*shape, groups, c.frames)
+        if c.conv in ("2plus1d_sequential", "2plus1d_parallel"):
+            return SeparableConv(*shape, groups, c.frames, parallel=c.conv == "2plus1d_parallel")
+        variant = "merge" if c.conv == "sth_merge" else "hybrid"
+        rest = (c.temporal_fraction, variant, c.attention, c.frames, name)
+        if groups > 1:  # a depthwise convolution: as many groups as channels
+            return DepthwiseSTHConv(in_channels, stride, dilation, *rest)
+        return STHConv(*shape, *rest)
 
 
 def create_model(
@@ -145,22 +146,24 @@ def create_model(
     """Build a video network.
 
     Args:
-        backbone: "resnet18" or "resnet50".
+        backbone: "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2" or "vgg16".
         num_classes: the length of a row of logits.
         frames: T, the frames of one clip.
-        conv: "sth" (hybrid, Fig. 3 a), "sth_merge" (Fig. 3 b) or "2d" (TSN, p = 0).
-        temporal_fraction: p = 1/n of Eq. 2; ignored by "2d".
-        attention: the attentive integration of Eq. 3; ignored by "2d", which has no second part.
+        conv: "sth" (hybrid, Fig. 3 a), "sth_merge" (Fig. 3 b), or what the paper compares with: "2d"
+            (TSN, p = 0), "tsm", "2plus1d_sequential", "2plus1d_parallel", "3d" (I3D's inflation).
+        temporal_fraction: p = 1/n of Eq. 2; only "sth" and "sth_merge" have it.
+        attention: the attentive integration of Eq. 3; only "sth" and "sth_merge" have it.
         dilations: dilation rates, alternating over the layers (Table 8).
         modality: "rgb" (3 channels) or "flow" (stacks of 5 fields, 10 channels).
-        width: channels of the first stage; 64 is the paper's, smaller is for laptops.
+        width: channels of the first stage; 64 is the paper's, smaller is for laptops. All channels
+            of a backbone are scaled by width/64.
         dropout: before the classifier (the paper does not say; 0.5 is TSM's).
 
     Raises:
         ValueError: an argument has no such value; the message names the possible ones.
     """
     for what, given, possible in (
-        ("backbone", backbone, tuple(RESNETS)),
+        ("backbone", backbone, tuple(BACKBONES)),
         ("conv", conv, CONVS),
         ("modality", modality, tuple(CHANNELS)),
     ):
@@ -168,10 +171,15 @@ def create_model(
             near = get_close_matches(given, possible, 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ValueError(f"unknown {what} {given!r}{hint}; possible: {', '.join(possible)}")
+    if not dilations or any(not isinstance(d, int) or d < 1 for d in dilations):
+        raise ValueError(f"dilations must be whole numbers of at least 1, at least one of them, got {dilations!r}")
+    for what, number in (("num_classes", num_classes), ("frames", frames), ("width", width)):
+        if number < 1:
+            raise ValueError(f"{what} must be at least 1, got {number}")
     config = ModelConfig(
         backbone, num_classes, frames, conv, temporal_fraction, attention, tuple(dilations), modality, width, dropout
     )
-    if conv == "2d":
+    if not conv.startswith("sth"):
         config = replace(config, temporal_fraction=0.0, attention=False)
     return VideoNetwork(config)
 

@@ -32,9 +32,14 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Start:
-    """The checkpoint whose weights training starts from, by its path; empty for random weights."""
+    """What training starts from: random weights, if neither is given.
+
+    `checkpoint` is the path of a network of this project (.safetensors) or of a TSN/TSM-style
+    .pth; `imagenet` takes torchvision's weights of the backbone.
+    """
 
     checkpoint: str = ""
+    imagenet: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,8 @@ def recipe_from(sections: dict[str, Any], origin: str) -> Recipe:
             f"{origin} [preprocessing]: crop ({recipe.preprocessing.crop}) must not be larger than "
             f"resize ({recipe.preprocessing.resize})"
         )
+    if recipe.start.checkpoint and recipe.start.imagenet:
+        raise UserError(f"{origin} [start]: give either checkpoint or imagenet, not both")
     for key in ("epochs", "batch_size"):
         if getattr(recipe.optimisation, key) < 1:
             raise UserError(f"{origin} [optimisation]: {key} must be at least 1")

@@ -1,6 +1,8 @@
 """Spatio-temporal hybrid convolution (STH-Conv): Eq. 2, Eq. 3, Figures 2 to 4 of Li et al. 2020.
 
-Reads from leaf to root: `Tap`, the two halves of a kernel, the attentive integration, `STHConv`.
+Reads from leaf to root: `Tap`, the temporal half of a kernel, the attentive integration, what every
+hybrid convolution does with its two parts, and the two that there are: `STHConv`, and
+`DepthwiseSTHConv` for MobileNet.
 Shapes: B clips, T frames, C channels, H x W pixels. A clip's frames are adjacent: (B*T, C, H, W).
 """
 
@@ -71,24 +73,90 @@ class AttentiveIntegration(nn.Module):
     then a softmax between the two parts, channel by channel.
 
     Inferred: Figure 4 is a picture without text. Tables 6 and 7 pin its size: in ResNet-50 with
-    174 classes attention adds 1.2 M parameters (22.0 -> 23.2); this form adds C_out^2 a layer,
-    1.26 M in all. A sigmoid gate for each part has the same parameters and fits as well; the
-    softmax makes the two coefficients comparable, as Figures 5 to 8 compare them.
+    174 classes attention adds 1.2 M parameters (22.0 -> 23.2); this form adds C_out^2 weights a
+    layer, 1.27 M in all with its biases. Other readings of the same size fit as well: a sigmoid
+    gate for each part; a squeeze of the sum O_S + O_T to C_out/3. The softmax makes the two
+    coefficients comparable, as Figures 5 to 8 compare them.
+
+    Args:
+        squeezed: how many means come in; 2 C_out for the two parts of an `STHConv`.
+        pairs: how many pairs of alpha_S and alpha_T come out; C_out for an `STHConv`.
+        hidden: units between; C_out/4.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, squeezed: int, pairs: int, hidden: int) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(2 * channels, max(1, channels // 4))
-        self.expand = nn.Linear(max(1, channels // 4), 2 * channels)
+        self.squeeze = nn.Linear(squeezed, hidden)
+        self.expand = nn.Linear(hidden, 2 * pairs)
 
-    def forward(self, spatial: Tensor, temporal: Tensor, frames: int) -> Tensor:
-        """Both parts (B*T, C_out, H, W) -> alpha (B, 2, C_out), [:, 0] + [:, 1] = 1."""
-        parts = torch.cat([spatial.mean((2, 3)), temporal.mean((2, 3))], 1)  # B*T 2C
-        parts = parts.unflatten(0, (-1, frames)).mean(1)  # B 2C
-        return self.expand(F.relu(self.squeeze(parts))).unflatten(1, (2, -1)).softmax(1)
+    def forward(self, means: Tensor) -> Tensor:
+        """(B, squeezed) -> alpha (B, 2, pairs), [:, 0] + [:, 1] = 1."""
+        return self.expand(F.relu(self.squeeze(means))).unflatten(1, (2, -1)).softmax(1)
 
 
-class STHConv(nn.Module):
+class HybridConv(nn.Module):
+    """What an `STHConv` and a `DepthwiseSTHConv` have in common: Eq. 3 over the parts of Eq. 2.
+
+    Args:
+        frames: T, the number of adjacent frames of one clip.
+        name: how a `Tap` knows this layer.
+    """
+
+    integration: AttentiveIntegration | None
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, dilation: int, variant: str, frames: int, name: str
+    ) -> None:
+        super().__init__()
+        if variant not in ("hybrid", "merge"):
+            raise ValueError(f"variant must be 'hybrid' or 'merge' (Fig. 3), got {variant!r}")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.stride, self.dilation, self.frames, self.name = stride, dilation, frames, name
+        self.variant = variant
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """O_S and O_T of Eq. 2, each (B*T, C_out, H', W'), from x (B*T, C_in, H, W)."""
+        raise NotImplementedError
+
+    def alpha(self, spatial: Tensor, temporal: Tensor) -> Tensor:
+        """alpha (B, 2, C_out) of Eq. 3 from O_S and O_T; only with attention."""
+        raise NotImplementedError
+
+    def clip_means(self, x: Tensor) -> Tensor:
+        """Means over T, H, W: (B*T, C, H, W) -> (B, C)."""
+        return x.mean((2, 3)).unflatten(0, (-1, self.frames)).mean(1)
+
+    def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
+        """x (B*T, C_in, H, W) -> (B*T, C_out, H', W'): Eq. 2, or Eq. 3 with attention.
+
+        Raises:
+            ValueError: the frames are no whole number of clips.
+        """
+        if x.shape[0] % self.frames:
+            raise ValueError(
+                f"{type(self).__name__} was built for clips of {self.frames} frames, got {x.shape[0]} frames in all, "
+                f"which is no whole number of clips; pass (B*T, C, H, W) with T = {self.frames}"
+            )
+        spatial, temporal = self.parts(x)
+        if self.integration is None:
+            return spatial + temporal
+        alpha = tap.attention(self.name, self.alpha(spatial, temporal))
+        alpha_s, alpha_t = per_frame(alpha, self.frames)
+        return alpha_s * spatial + alpha_t * temporal
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, {self.variant}, stride={self.stride}, "
+            f"dilation={self.dilation}, frames={self.frames}"
+        )
+
+
+def per_frame(alpha: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """alpha (B, 2, C) -> alpha_S and alpha_T, each (B*T, C, 1, 1)."""
+    return alpha.repeat_interleave(frames, 0)[..., None, None].unbind(1)  # type: ignore[return-value]
+
+
+class STHConv(HybridConv):
     """A 2D convolution with a share p of its basic kernels replaced by temporal ones (Section 3.2).
 
     | paper                   | here                                                        |
@@ -110,6 +178,9 @@ class STHConv(nn.Module):
         in_channels, out_channels: C_in and C_out; n must divide C_in, and for "hybrid" C_out.
         frames: T, the number of adjacent frames of one clip.
         name: how a `Tap` knows this layer.
+
+    Raises:
+        ValueError: p is not 1/n, n does not divide the channels, or an unknown variant.
     """
 
     def __init__(
@@ -124,19 +195,17 @@ class STHConv(nn.Module):
         frames: int = 8,
         name: str = "",
     ) -> None:
-        super().__init__()
-        if variant not in ("hybrid", "merge"):
-            raise ValueError(f"variant must be 'hybrid' or 'merge' (Fig. 3), got {variant!r}")
+        super().__init__(in_channels, out_channels, stride, dilation, variant, frames, name)
         n = temporal_types(temporal_fraction, in_channels)
         if variant == "hybrid":
             temporal_types(temporal_fraction, out_channels)
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.stride, self.dilation, self.frames, self.name = stride, dilation, frames, name
         self.types = n if variant == "hybrid" else 1  # kernel types in use
         self.block = in_channels // n  # p C_in: the temporal input channels of a type
         self.weight_spatial = nn.Parameter(torch.empty(out_channels, in_channels - self.block, 3, 3))
         self.weight_temporal = nn.Parameter(torch.empty(out_channels, self.block, 3))
-        self.integration = AttentiveIntegration(out_channels) if attention else None
+        self.integration = (
+            AttentiveIntegration(2 * out_channels, out_channels, max(1, out_channels // 4)) if attention else None
+        )
         # He initialisation with the fan of the whole hybrid kernel, so that O_S + O_T has the
         # variance that a 2D layer would have.
         fan_out = out_channels * (9 * (in_channels - self.block) + 3 * self.block) / in_channels
@@ -152,6 +221,16 @@ class STHConv(nn.Module):
         ]
         return torch.cat(kinds)
 
+    @torch.no_grad()
+    def load_2d(self, weight: Tensor) -> None:
+        """Take a 2D convolution's weight (C_out, C_in, 3, 3): a spatial kernel gets the values of its
+        input channel, the temporal kernels stay as they are (Section 4.2)."""
+        kinds = [
+            torch.cat([w[:, : g * self.block], w[:, (g + 1) * self.block :]], 1)
+            for g, w in enumerate(weight.chunk(self.types))
+        ]
+        self.weight_spatial.copy_(torch.cat(kinds))
+
     def dense_kernel(self) -> Tensor:
         """The (C_out, C_in, 3, 3, 3) kernel with which F.conv3d gives O_S + O_T (Eq. 2)."""
         dense = self.weight_spatial.new_zeros(self.out_channels, self.in_channels, 3, 3, 3)
@@ -161,29 +240,95 @@ class STHConv(nn.Module):
         return dense
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """O_S and O_T of Eq. 2, each (B*T, C_out, H', W'), from x (B*T, C_in, H, W)."""
-        if x.shape[0] % self.frames:
-            raise ValueError(
-                f"STHConv was built for clips of {self.frames} frames, got {x.shape[0]} frames in all, "
-                f"which is no whole number of clips; pass (B*T, C, H, W) with T = {self.frames}"
-            )
         d = self.dilation
         spatial = F.conv2d(x, self.padded_spatial_weight(), stride=self.stride, padding=d, dilation=d)
-        temporal_input = x[:, : self.types * self.block]  # merge: block 0 alone
-        return spatial, temporal_conv(temporal_input, self.weight_temporal, self.frames, self.stride, d, self.types)
+        return spatial, self.temporal_part(x)
 
-    def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
-        """x (B*T, C_in, H, W) -> (B*T, C_out, H', W'): Eq. 2, or Eq. 3 with attention."""
-        spatial, temporal = self.parts(x)
-        if self.integration is None:
-            return spatial + temporal
-        alpha = tap.attention(self.name, self.integration(spatial, temporal, self.frames))
-        alpha_s, alpha_t = alpha.repeat_interleave(self.frames, 0)[..., None, None].unbind(1)  # B*T C 1 1
-        return alpha_s * spatial + alpha_t * temporal
+    def temporal_part(self, x: Tensor) -> Tensor:
+        """O_T: output group g reads channel block g, hence one grouped convolution; merge reads block 0 alone."""
+        x = x[:, : self.types * self.block]
+        return temporal_conv(x, self.weight_temporal, self.frames, self.stride, self.dilation, self.types)
+
+    def alpha(self, spatial: Tensor, temporal: Tensor) -> Tensor:
+        assert self.integration is not None
+        return self.integration(torch.cat([self.clip_means(spatial), self.clip_means(temporal)], 1))
 
     def extra_repr(self) -> str:
-        variant = "hybrid" if self.types * self.block == self.in_channels else "merge"
-        return (
-            f"{self.in_channels}, {self.out_channels}, p={self.block}/{self.in_channels}, {variant}, "
-            f"stride={self.stride}, dilation={self.dilation}, frames={self.frames}"
-        )
+        return f"{super().extra_repr()}, p={self.block}/{self.in_channels}"
+
+
+class DepthwiseSTHConv(HybridConv):
+    """The hybrid of a depthwise convolution (MobileNetV2), where each output channel has one input channel.
+
+    The paper names MobileNet but not how. Here a share p of the channels is temporal and the
+    others are spatial: every n-th channel, from the first on ("hybrid", interleaved), or the first
+    p C ("merge"). So O_S is zero in temporal channels and O_T in spatial ones.
+
+    With a single part in each channel, alpha_S and alpha_T of one channel would have nothing to
+    balance. They are shared by a group of n channels, one temporal and its n - 1 spatial
+    neighbours: alpha_T weighs the one, alpha_S the others, and they sum to one. What is
+    squeezed is the one part that each channel has (C means).
+
+    Raises:
+        ValueError: p is not 1/n, n does not divide the channels, or an unknown variant.
+    """
+
+    temporal_channels: Tensor
+    spatial_channels: Tensor
+    group_of: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        stride: int = 1,
+        dilation: int = 1,
+        temporal_fraction: float = 1 / 4,
+        variant: str = "hybrid",
+        attention: bool = False,
+        frames: int = 8,
+        name: str = "",
+    ) -> None:
+        super().__init__(channels, channels, stride, dilation, variant, frames, name)
+        n = temporal_types(temporal_fraction, channels)
+        groups = channels // n
+        group = torch.arange(groups)
+        if variant == "hybrid":
+            group_of = group.repeat_interleave(n)
+            temporal, spatial = group * n, (group[:, None] * n + torch.arange(1, n)).flatten()
+        else:
+            group_of = torch.cat([group, group.repeat_interleave(n - 1)])
+            temporal, spatial = group, torch.arange(groups, channels)
+        self.register_buffer("group_of", group_of, persistent=False)
+        self.register_buffer("temporal_channels", temporal, persistent=False)
+        self.register_buffer("spatial_channels", spatial, persistent=False)
+        self.weight_spatial = nn.Parameter(torch.empty(channels - groups, 1, 3, 3))
+        self.weight_temporal = nn.Parameter(torch.empty(groups, 1, 3))
+        self.integration = AttentiveIntegration(channels, groups, max(1, channels // 4)) if attention else None
+        nn.init.normal_(self.weight_spatial, std=(2 / 9) ** 0.5)
+        nn.init.normal_(self.weight_temporal, std=(2 / 3) ** 0.5)
+
+    @torch.no_grad()
+    def load_2d(self, weight: Tensor) -> None:
+        """Take a depthwise weight (C, 1, 3, 3): spatial channels get theirs, temporal ones stay as they are."""
+        self.weight_spatial.copy_(weight[self.spatial_channels])
+
+    def dense_kernel(self) -> Tensor:
+        """The (C, 1, 3, 3, 3) kernel with which F.conv3d in C groups gives O_S + O_T."""
+        dense = self.weight_spatial.new_zeros(self.in_channels, 1, 3, 3, 3)
+        dense[self.spatial_channels, :, 1] = self.weight_spatial
+        dense[self.temporal_channels, :, :, 1, 1] = self.weight_temporal
+        return dense
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        d, C = self.dilation, self.in_channels
+        weight = self.weight_spatial.new_zeros(C, 1, 3, 3).index_copy(0, self.spatial_channels, self.weight_spatial)
+        spatial = F.conv2d(x, weight, stride=self.stride, padding=d, dilation=d, groups=C)
+        weight = self.weight_temporal.new_zeros(C, 1, 3).index_copy(0, self.temporal_channels, self.weight_temporal)
+        return spatial, temporal_conv(x, weight, self.frames, self.stride, d, groups=C)
+
+    def alpha(self, spatial: Tensor, temporal: Tensor) -> Tensor:
+        assert self.integration is not None
+        return self.integration(self.clip_means(spatial + temporal))[..., self.group_of]
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, p={len(self.temporal_channels)}/{self.in_channels}"

@@ -18,8 +18,9 @@ from sth_core.datasets.clips import TestClips, TrainClips
 from sth_core.errors import UserError
 from sth_core.evaluation import accuracy
 from sth_core.files import temporary_beside, write_atomically
-from sth_core.network import create_model, pick_device
-from sth_core.recipe import Optimisation, Recipe
+from sth_core.network import VideoNetwork, create_model, pick_device
+from sth_core.pretrained import load_2d_weights, load_imagenet, read_pth, without_classifier
+from sth_core.recipe import Optimisation, Recipe, Start
 from sth_core.video.transforms import normalise
 
 
@@ -76,8 +77,7 @@ def train(
         model = create_model(num_classes=len(classes), **recipe.model)
     except ValueError as error:
         raise UserError(f"[model]: {error}") from error
-    if recipe.start.checkpoint:
-        start_from(model, classes, recipe.start.checkpoint)
+    begin(model, classes, recipe.start)
     model = model.to(where).to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         parameter_groups(model, settings.weight_decay),
@@ -152,6 +152,16 @@ def train(
     checkpoint = out / "model.safetensors"
     save_checkpoint(checkpoint, model, classes, p, recipe.data, training)
     return Trained(checkpoint, score, len(val_rows), clips.failures)
+
+
+def begin(model: VideoNetwork, classes: list[str], start: Start) -> None:
+    """Give the network the weights that the recipe's [start] names."""
+    if start.imagenet:
+        load_imagenet(model)
+    elif start.checkpoint.endswith((".pth", ".pt", ".tar")):
+        load_2d_weights(model, without_classifier(read_pth(start.checkpoint)), start.checkpoint)
+    elif start.checkpoint:
+        start_from(model, classes, start.checkpoint)
 
 
 def train_step(

@@ -14,6 +14,7 @@ import click
 from rich.table import Table
 
 from sth_core.errors import UserError
+from sth_core.files import write_atomically
 from workbench.progress import console, progress_bars
 
 FOLDER = click.Path(path_type=Path)
@@ -128,6 +129,72 @@ def record(
         )  # fmt: skip
     score = "no label known to the network" if math.isnan(done.accuracy) else f"accuracy {done.accuracy:.3f}"
     click.echo(f"{done.clips} clips, {done.failures} of them unreadable; {score}; run: {done.run}")
+
+
+@main.command()
+@click.argument("network", type=FOLDER, required=False)
+@click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the recipe.")
+@click.option("--classes", default=174, show_default=True, type=click.IntRange(1), help="Of a recipe's network.")
+@click.option("--csv", "file", type=FOLDER, help="Write the table to this file too.")
+@friendly
+def complexity(network: Path | None, changes: tuple[str, ...], classes: int, file: Path | None) -> None:
+    """Count parameters and multiply-adds: the paper's Tables 6 to 9 beside ours, or NETWORK's layers.
+
+    NETWORK is a checkpoint (.safetensors) or a recipe (.toml).
+    """
+    from workbench.complexity import layer_table, paper_table, print_paper_table
+
+    if network is None:
+        table = paper_table()
+        print_paper_table(table, console)
+    else:
+        table, total = layer_table(network, changes, classes)
+        console.print(as_table(table))
+        click.echo(total)
+    if file:
+        with write_atomically(file) as out:
+            table.to_csv(out, index=False)
+        click.echo(f"table: {file}")
+
+
+@main.command("import")
+@click.argument("weights", type=FOLDER)
+@click.argument("recipe", type=FOLDER)
+@click.option("--classes", type=FOLDER, required=True, help="A text file, one class a line, in the network's order.")
+@click.option("-o", "--out", type=FOLDER, required=True, help="The checkpoint to write (.safetensors).")
+@click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the recipe.")
+@friendly
+def import_weights(weights: Path, recipe: Path, classes: Path, out: Path, changes: tuple[str, ...]) -> None:
+    """Make a checkpoint of a TSN or TSM style WEIGHTS file (.pth); RECIPE says which network it is.
+
+    The file must hold tensors and plain values only: nothing that needs pickle is loaded.
+    """
+    from sth_core.checkpoint import save_checkpoint
+    from sth_core.network import create_model
+    from sth_core.pretrained import load_2d_weights, read_pth
+    from sth_core.recipe import load_recipe
+
+    loaded = load_recipe(recipe, changes)
+    names = [line.strip() for line in classes.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if len(set(names)) != len(names) or not names:
+        raise UserError(f"{classes} must name each class once, one a line; it has {len(names)} lines")
+    try:
+        model = create_model(num_classes=len(names), **loaded.model)
+    except ValueError as error:
+        raise UserError(f"{recipe} [model]: {error}") from error
+    done = load_2d_weights(model, read_pth(weights), str(weights))
+    save_checkpoint(out, model, names, loaded.preprocessing, loaded.data, {"imported": weights.name})
+    click.echo(f"{len(done.taken)} tensors taken, {len(done.kept)} left at random; network: {out}")
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.argument("name", type=click.Choice(["convolutions", "networks"]))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def benchmark(name: str, options: tuple[str, ...]) -> None:
+    """Measure speed on this machine, side by side; `sth benchmark NAME --help` shows the options."""
+    from importlib import import_module
+
+    import_module(f"benchmarks.{name}").main(list(options), prog_name=f"sth benchmark {name}")
 
 
 @main.command()

@@ -1,0 +1,174 @@
+"""Weights from elsewhere: ImageNet by torchvision, and .pth files of TSN and TSM.
+
+They are 2D networks. What a spatial kernel of ours has in common with theirs, it keeps; temporal
+kernels, and the attention, start at random (Section 4.2).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor
+
+from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv
+from sth_core.checkpoint import misfits
+from sth_core.errors import UserError
+from sth_core.network import VideoNetwork
+from sth_core.sth_conv import DepthwiseSTHConv, STHConv
+
+Replaced = (STHConv, DepthwiseSTHConv, SpatialConv, SeparableConv, InflatedConv)
+WRAPPERS = ("module.", "base_model.")  # DataParallel's, and the TSN/TSM repositories'
+CLASSIFIERS = ("new_fc.", "fc.", "classifier.1.", "classifier.6.")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Names of the network's tensors that were given weights, and of those that stay as they were."""
+
+    taken: list[str]
+    kept: list[str]
+
+
+def load_imagenet(model: VideoNetwork) -> Loaded:
+    """Start from ImageNet: torchvision's IMAGENET1K_V1 weights, those that TSN and TSM start from.
+
+    Downloaded once into torch's hub cache (TORCH_HOME). With flow as input the first
+    convolution's RGB weights are averaged and repeated (TSN's cross-modality initialisation).
+
+    Raises:
+        UserError: a network of another width, or the weights cannot be had.
+    """
+    backbone = model.config.backbone
+    if model.config.width != 64:
+        raise UserError(
+            f"ImageNet weights are for width 64, this network has width {model.config.width}; "
+            f"train it from random weights, or set width to 64"
+        )
+    name = "vgg16_bn" if backbone == "vgg16" else backbone
+    try:
+        weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].get_state_dict(
+            progress=False, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"cannot get the ImageNet weights of {name}: {error}; on a machine without internet, copy the file "
+            f"that this names into $TORCH_HOME/hub/checkpoints"
+        ) from error
+    return load_2d_weights(model, without_classifier(plain_names(weights)), f"torchvision's {name}")
+
+
+def read_pth(path: str | PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a TSN/TSM-style .pth file, by the names that torchvision gives them.
+
+    Raises:
+        UserError: no such file, or one that holds more than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(
+            f"{path} holds Python objects, which would run code of whoever made it; it is not loaded. Save its "
+            f"tensors alone where it was made: torch.save({{'state_dict': model.state_dict()}}, 'weights.pth')"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is not a PyTorch file: {str(error).splitlines()[0]}") from error
+    if isinstance(content, Mapping):
+        content = content.get("state_dict", content.get("model", content))
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise UserError(f"{path} holds no weights; its keys are: {', '.join(map(str, list(content)[:8]))}")
+    return plain_names(tensors)
+
+
+def plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {plain_name(name): weight for name, weight in weights.items()}
+
+
+def without_classifier(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the last layer, whose classes are not ours."""
+    return {name: weight for name, weight in weights.items() if not name.startswith("fc.")}
+
+
+def plain_name(name: str) -> str:
+    """'module.base_model.layer1.0.conv1.net.weight' -> 'layer1.0.conv1.weight'."""
+    for wrapper in WRAPPERS:
+        name = name.removeprefix(wrapper)
+    for classifier in CLASSIFIERS:
+        if name.startswith(classifier):
+            return f"fc.{name.removeprefix(classifier)}"
+    return name.replace(".net.", ".")  # TSM wraps the convolution that it shifts
+
+
+@torch.no_grad()
+def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: str) -> Loaded:
+    """Give `model` the weights of a 2D network of the same backbone.
+
+    Args:
+        weights: by torchvision's names; "fc.weight" and "fc.bias" are the classifier's, if there.
+        origin: where they come from, for the error.
+
+    Raises:
+        UserError: the weights are of another backbone or another number of classes; every name that
+            is missing, unexpected or of another shape is in the message, and nothing is changed.
+    """
+    weights = without_conv_biases(dict(weights))
+    replaced = {n: m for n, m in model.backbone.named_modules() if isinstance(m, Replaced)}
+    mine = {name.removeprefix("backbone."): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
+    plain = {name: tensor for name, tensor in mine.items() if name.rpartition(".")[0] not in replaced}
+    plain = {name: tensor for name, tensor in plain.items() if not _inside(name, replaced)}
+    expected = {name: tuple(tensor.shape) for name, tensor in plain.items()}
+    expected |= {f"{name}.weight": _shape_2d(conv) for name, conv in replaced.items()}
+    if not any(name.startswith("fc.") for name in weights):
+        del expected["fc.weight"], expected["fc.bias"]
+
+    first = next(name for name in expected if name.endswith("weight"))
+    if first in weights and weights[first].shape[1] == 3 and expected[first][1] != 3:
+        weights[first] = weights[first].mean(1, keepdim=True).expand(expected[first])
+    if problems := misfits(expected, weights):
+        raise UserError(
+            f"{origin} does not fit a {model.config.backbone} for {model.config.num_classes} classes: {problems}"
+        )
+    for name in expected:
+        if name in plain:
+            plain[name].copy_(weights[name])
+        else:
+            replaced[name.removesuffix(".weight")].load_2d(weights[name])  # type: ignore[operator]
+    spatial = {f"{name}.{part}" for name in replaced for part in ("weight", "weight_spatial")}
+    return Loaded(sorted(expected), sorted(name for name in mine if name not in expected and name not in spatial))
+
+
+def without_conv_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """VGG's convolutions have biases that its batch norms take off again: put them into the running means."""
+    for name in [n for n in weights if n.startswith("features.") and n.endswith(".running_mean")]:
+        number = int(name.split(".")[1])
+        bias = weights.pop(f"features.{number - 1}.bias", None) if name.count(".") == 2 else None
+        if bias is not None:
+            weights[name] = weights[name] - bias
+    return weights
+
+
+def _inside(name: str, modules: Mapping[str, object]) -> bool:
+    return any(name.startswith(f"{module}.") for module in modules)
+
+
+def _shape_2d(conv: torch.nn.Module) -> tuple[int, ...]:
+    """The shape of the 2D weight that `conv.load_2d` takes."""
+    if isinstance(conv, DepthwiseSTHConv):
+        return (conv.out_channels, 1, 3, 3)
+    if isinstance(conv, STHConv):
+        return (conv.out_channels, conv.in_channels, 3, 3)
+    if isinstance(conv, SeparableConv):
+        return tuple(conv.weight_spatial.shape)
+    weight = conv.weight
+    assert isinstance(weight, Tensor)
+    return (*weight.shape[:2], 3, 3)
