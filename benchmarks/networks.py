@@ -1,10 +1,12 @@
 """How good the demo's networks are, on the demo's clips, which training has not seen.
 
-    python -m benchmarks.networks [-o demo] [--baseline FILE]
+\b
+    sth benchmark networks [-o demo] [--baseline FILE]
 
 prints the table of workbench/networks/README.md. The baseline, the same network without temporal
 kernels (p = 0 of Table 6), is not shipped; its row is there when its file is:
 
+\b
     sth train recipes/synthetic_motion.toml --set model.conv=2d --set optimisation.epochs=3 \\
         --data demo/training -o demo/networks/motion-rgb-p0
 """

@@ -17,8 +17,8 @@ def reference() -> str:
         context = click.Context(command, info_name=name, parent=parent, terminal_width=100, **main.context_settings)
         sections.append(f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```")
         if isinstance(command, click.Group):
-            for child in sorted(command.commands):
-                add(command.commands[child], child, context)
+            for child in sorted(command.list_commands(context)):
+                add(command.get_command(context, child), child, context)
 
     add(main, "sth", None)
     return "\n\n".join(sections) + "\n"

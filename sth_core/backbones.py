@@ -126,6 +126,14 @@ class ResNet(nn.Module):
         return x.mean((2, 3))
 
 
+class ConvNorm(nn.ModuleList):
+    """A convolution and its batch norm, numbered as in torchvision's MobileNetV2."""
+
+    def forward(self, x: Tensor, *tap: Tap) -> Tensor:
+        conv, norm = self
+        return norm(conv(x, *tap))
+
+
 class InvertedResidual(nn.Module):
     """1 x 1 (expand), depthwise 3 x 3 (made by `make`), 1 x 1 (project); residual where shapes allow."""
 
@@ -136,24 +144,23 @@ class InvertedResidual(nn.Module):
         self.name, hidden = name, in_channels * expansion
         self.residual = stride == 1 and in_channels == out_channels
         self.entry = make.entry() if self.residual else nn.Identity()
-        depthwise = 0 if expansion == 1 else 1  # its place in torchvision's list
-        expand = [nn.Conv2d(in_channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden)]
-        middle = make.conv(hidden, hidden, stride, f"{name}.conv.{depthwise}.0", groups=hidden)
-        layers = [
-            *([nn.ModuleList(expand)] if depthwise else []),
-            nn.ModuleList([middle, nn.BatchNorm2d(hidden)]),
+        self.expands = expansion > 1
+        middle = make.conv(hidden, hidden, stride, f"{name}.conv.{int(self.expands)}.0", groups=hidden)
+        layers: list[nn.Module] = [
+            ConvNorm([middle, nn.BatchNorm2d(hidden)]),
             nn.Conv2d(hidden, out_channels, 1, bias=False),
             nn.BatchNorm2d(out_channels),
         ]
+        if self.expands:
+            layers.insert(0, ConvNorm([nn.Conv2d(in_channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden)]))
         self.conv = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, tap: Tap) -> Tensor:
-        *expand, (conv, bn), project, project_bn = self.conv
         y = self.entry(x)
-        for expand_conv, expand_bn in expand:
-            y = F.relu6(expand_bn(expand_conv(y)))
-        y = F.relu6(bn(conv(y, tap)))
-        y = project_bn(project(y))
+        if self.expands:
+            y = F.relu6(self.conv[0](y))
+        y = F.relu6(self.conv[-3](y, tap))
+        y = self.conv[-1](self.conv[-2](y))
         return tap.features(self.name, x + y if self.residual else y)
 
 
@@ -166,8 +173,8 @@ class MobileNetV2(nn.Module):
     def __init__(self, in_channels: int, width: int, make: Maker) -> None:
         super().__init__()
         channels = eighths(32 * width / 64)
-        stem = [nn.Conv2d(in_channels, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)]
-        layers: list[nn.Module] = [nn.ModuleList(stem)]
+        stem = ConvNorm([nn.Conv2d(in_channels, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)])
+        layers: list[nn.Module] = [stem]
         self.stages = [0]
         for stage, (expansion, out, depth, first_stride) in enumerate(self.STAGES, 1):
             out_channels = eighths(out * width / 64)
@@ -178,9 +185,8 @@ class MobileNetV2(nn.Module):
                 self.stages.append(stage)
                 channels = out_channels
         self.num_features = eighths(1280 * max(1.0, width / 64))
-        layers.append(
-            nn.ModuleList([nn.Conv2d(channels, self.num_features, 1, bias=False), nn.BatchNorm2d(self.num_features)])
-        )
+        head = nn.Conv2d(channels, self.num_features, 1, bias=False)
+        layers.append(ConvNorm([head, nn.BatchNorm2d(self.num_features)]))
         self.features = nn.ModuleList(layers)
         initialise_plain_convolutions(self)
 
@@ -189,11 +195,10 @@ class MobileNetV2(nn.Module):
 
     def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
         """(B*T, C, H, W) -> features (B*T, num_features)."""
-        (stem, stem_bn), *blocks, (head, head_bn) = self.features
-        x = F.relu6(stem_bn(stem(x)))
-        for block in blocks:
+        x = F.relu6(self.features[0](x))
+        for block in self.features[1:-1]:
             x = block(x, tap)
-        return F.relu6(head_bn(head(x))).mean((2, 3))
+        return F.relu6(self.features[-1](x)).mean((2, 3))
 
 
 class VGG16(nn.Module):
@@ -210,16 +215,16 @@ class VGG16(nn.Module):
         layers: list[nn.Module] = []
         self.stages: list[int] = []
         self.shift = make.entry()
+        self.replaced: set[int] = set()  # numbers of the layers that `make` made
         channels = in_channels
         for stage, (out, depth) in enumerate(self.STAGES, 1):
             out_channels = out * width // 64
             for _ in range(depth):
-                name = f"features.{len(layers)}"
-                conv = (
-                    make.conv(channels, out_channels, 1, name)
-                    if layers
-                    else nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
-                )
+                if layers:
+                    self.replaced.add(len(layers))
+                    conv = make.conv(channels, out_channels, 1, f"features.{len(layers)}")
+                else:
+                    conv = nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
                 layers += [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]
                 channels = out_channels
             layers.append(nn.MaxPool2d(2))
@@ -237,12 +242,12 @@ class VGG16(nn.Module):
     def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
         """(B*T, C, H, W) -> features (B*T, num_features)."""
         for i, layer in enumerate(self.features):
-            if i == 0 or isinstance(layer, nn.BatchNorm2d | nn.MaxPool2d):
-                x = layer(x)
+            if i in self.replaced:
+                x = layer(self.shift(x), tap)
             elif isinstance(layer, nn.ReLU):
                 x = tap.features(f"features.{i}", layer(x))
             else:
-                x = layer(self.shift(x), tap)
+                x = layer(x)
         x = F.adaptive_avg_pool2d(x, 7).flatten(1)
         for hidden in self.classifier.values():
             x = F.dropout(F.relu(hidden(x)), 0.5, self.training)

@@ -57,6 +57,8 @@ class SeparableConv(nn.Module):
     kernels differ from STH.
     """
 
+    bias: Tensor | None
+
     def __init__(
         self,
         in_channels: int,
@@ -73,6 +75,7 @@ class SeparableConv(nn.Module):
         read = in_channels if parallel else out_channels
         self.weight_spatial = nn.Parameter(torch.empty(out_channels, in_channels // groups, 3, 3))
         self.weight_temporal = nn.Parameter(torch.empty(out_channels, read // groups, 3))
+        self.register_parameter("bias", None)  # until a batch norm is folded in
         nn.init.kaiming_normal_(self.weight_spatial, mode="fan_out", nonlinearity="relu")
         if parallel:
             nn.init.kaiming_normal_(self.weight_temporal, mode="fan_out", nonlinearity="relu")
@@ -85,11 +88,11 @@ class SeparableConv(nn.Module):
         nn.init.dirac_(self.weight_temporal, self.groups)
 
     def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
-        d = self.dilation
-        spatial = F.conv2d(x, self.weight_spatial, stride=self.stride, padding=d, dilation=d, groups=self.groups)
+        d, g = self.dilation, self.groups
+        spatial = F.conv2d(x, self.weight_spatial, stride=self.stride, padding=d, dilation=d, groups=g)
         if self.parallel:
-            return spatial + temporal_conv(x, self.weight_temporal, self.frames, self.stride, d, self.groups)
-        return temporal_conv(spatial, self.weight_temporal, self.frames, 1, d, self.groups)
+            return spatial + temporal_conv(x, self.weight_temporal, self.frames, self.stride, d, g, self.bias)
+        return temporal_conv(spatial, self.weight_temporal, self.frames, 1, d, g, self.bias)
 
     @torch.no_grad()
     def load_2d(self, weight: Tensor) -> None:
@@ -99,18 +102,21 @@ class SeparableConv(nn.Module):
 class InflatedConv(nn.Module):
     """A 3 x 3 x 3 convolution, as I3D inflates a 3 x 3 one (Carreira and Zisserman 2017)."""
 
+    bias: Tensor | None
+
     def __init__(
         self, in_channels: int, out_channels: int, stride: int, dilation: int, groups: int, frames: int
     ) -> None:
         super().__init__()
         self.stride, self.dilation, self.groups, self.frames = stride, dilation, groups, frames
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, 3, 3, 3))
+        self.register_parameter("bias", None)  # until a batch norm is folded in
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
         clips = x.unflatten(0, (-1, self.frames)).transpose(1, 2)  # B C T H W
         stride, d = (1, self.stride, self.stride), self.dilation
-        y = F.conv3d(clips, self.weight, stride=stride, padding=d, dilation=d, groups=self.groups)
+        y = F.conv3d(clips, self.weight, self.bias, stride, d, d, self.groups)
         return y.transpose(1, 2).flatten(0, 1)
 
     @torch.no_grad()

@@ -126,9 +126,9 @@ class ConvMaker:
             return SeparableConv(*shape, groups, c.frames, parallel=c.conv == "2plus1d_parallel")
         variant = "merge" if c.conv == "sth_merge" else "hybrid"
         rest = (c.temporal_fraction, variant, c.attention, c.frames, name)
-        if groups > 1:  # a depthwise convolution: as many groups as channels
+        if groups == in_channels > 1:
             return DepthwiseSTHConv(in_channels, stride, dilation, *rest)
-        return STHConv(*shape, *rest)
+        return STHConv(in_channels, out_channels, stride, dilation, *rest)
 
 
 def create_model(
@@ -196,6 +196,17 @@ def config_of(model: VideoNetwork) -> dict[str, object]:
 
 def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+def channels_last(model: VideoNetwork) -> VideoNetwork:
+    """The network itself, its weights laid out with the channels innermost: faster on CPU and GPU alike.
+
+    Then the frames of a clip are an image whose height is time without a copy (`temporal_conv`).
+    """
+    for w in model.parameters():
+        if w.ndim in (4, 5):
+            w.data = w.data.contiguous(memory_format=torch.channels_last if w.ndim == 4 else torch.channels_last_3d)
+    return model
 
 
 def pick_device(name: str = "auto") -> torch.device:

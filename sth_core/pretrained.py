@@ -4,6 +4,7 @@ They are 2D networks. What a spatial kernel of ours has in common with theirs, i
 kernels, and the attention, start at random (Section 4.2).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -54,10 +55,10 @@ def load_imagenet(model: VideoNetwork) -> Loaded:
         weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].get_state_dict(
             progress=False, check_hash=True, weights_only=True
         )
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # no network, a disk that is full, or a file in the cache that is damaged
         raise UserError(
-            f"cannot get the ImageNet weights of {name}: {error}; on a machine without internet, copy the file "
-            f"that this names into $TORCH_HOME/hub/checkpoints"
+            f"cannot get the ImageNet weights of {name}: {error or type(error).__name__}; on a machine without "
+            f"internet, copy the file that this names into $TORCH_HOME/hub/checkpoints; if one is there, it is damaged"
         ) from error
     return load_2d_weights(model, without_classifier(plain_names(weights)), f"torchvision's {name}")
 
@@ -71,15 +72,7 @@ def read_pth(path: str | PathLike[str]) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no such file: {path}")
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise UserError(
-            f"{path} holds Python objects, which would run code of whoever made it; it is not loaded. Save its "
-            f"tensors alone where it was made: torch.save({{'state_dict': model.state_dict()}}, 'weights.pth')"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not a PyTorch file: {str(error).splitlines()[0]}") from error
+    content = _load_plain(path)
     if isinstance(content, Mapping):
         content = content.get("state_dict", content.get("model", content))
     if not isinstance(content, Mapping):
@@ -88,6 +81,21 @@ def read_pth(path: str | PathLike[str]) -> dict[str, Tensor]:
     if not tensors:
         raise UserError(f"{path} holds no weights; its keys are: {', '.join(map(str, list(content)[:8]))}")
     return plain_names(tensors)
+
+
+def _load_plain(path: Path) -> Any:
+    """What torch.load gives without pickled objects; any other file is a UserError."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        if "GLOBAL" in str(error) or "class" in str(error):
+            raise UserError(
+                f"{path} holds Python objects, which would run code of whoever made it; it is not loaded. Save its "
+                f"tensors alone where it was made: torch.save({{'state_dict': model.state_dict()}}, 'weights.pth')"
+            ) from error
+        raise UserError(f"{path} is not a PyTorch file, or is damaged ({type(error).__name__})") from error
+    except Exception as error:  # a damaged file ends the unpickler in any of a dozen ways
+        raise UserError(f"{path} is not a PyTorch file, or is damaged ({type(error).__name__})") from error
 
 
 def plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -132,8 +140,8 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
         del expected["fc.weight"], expected["fc.bias"]
 
     first = next(name for name in expected if name.endswith("weight"))
-    if first in weights and weights[first].shape[1] == 3 and expected[first][1] != 3:
-        weights[first] = weights[first].mean(1, keepdim=True).expand(expected[first])
+    if first in weights and weights[first].ndim == 4 and weights[first].shape[1] == 3 != expected[first][1]:
+        weights[first] = weights[first].mean(1, keepdim=True).expand(-1, expected[first][1], -1, -1)
     if problems := misfits(expected, weights):
         raise UserError(
             f"{origin} does not fit a {model.config.backbone} for {model.config.num_classes} classes: {problems}"
@@ -149,11 +157,11 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
 
 def without_conv_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """VGG's convolutions have biases that its batch norms take off again: put them into the running means."""
-    for name in [n for n in weights if n.startswith("features.") and n.endswith(".running_mean")]:
-        number = int(name.split(".")[1])
-        bias = weights.pop(f"features.{number - 1}.bias", None) if name.count(".") == 2 else None
-        if bias is not None:
-            weights[name] = weights[name] - bias
+    for name in list(weights):
+        if norm := re.fullmatch(r"features\.(\d+)\.running_mean", name):
+            bias = weights.pop(f"features.{int(norm[1]) - 1}.bias", None)
+            if bias is not None and bias.shape == weights[name].shape:
+                weights[name] = weights[name] - bias
     return weights
 
 

@@ -96,6 +96,12 @@ def recipe_from(sections: dict[str, Any], origin: str) -> Recipe:
     _refuse_unknown(sections, tuple(SECTIONS), f"{origin}: unknown section")
     built = {name: _section(kind, sections.get(name, {}), f"{origin} [{name}]") for name, kind in SECTIONS.items()}
     recipe = Recipe(**built)
+    p, model = recipe.preprocessing, recipe.model
+    for key in ("frames", "resize", "crop"):
+        if getattr(p, key) < 1:
+            raise UserError(f"{origin} [preprocessing]: {key} must be at least 1, got {getattr(p, key)}")
+    if (p.frames, p.modality) != (model.get("frames", 8), model.get("modality", "rgb")):
+        raise UserError(f"{origin}: frames and modality must be the same in [model] and [preprocessing]")
     if recipe.preprocessing.crop > recipe.preprocessing.resize:
         raise UserError(
             f"{origin} [preprocessing]: crop ({recipe.preprocessing.crop}) must not be larger than "

@@ -51,7 +51,9 @@ def temporal_types(temporal_fraction: float, channels: int) -> int:
     return types
 
 
-def temporal_conv(x: Tensor, weight: Tensor, frames: int, stride: int, dilation: int, groups: int) -> Tensor:
+def temporal_conv(
+    x: Tensor, weight: Tensor, frames: int, stride: int, dilation: int, groups: int, bias: Tensor | None = None
+) -> Tensor:
     """Convolve each pixel over time. x (B*T, C_in, H, W), weight (C_out, C_in/groups, K).
 
     The pixels of a frame are laid out in one row, so that time becomes the vertical axis of a
@@ -62,7 +64,7 @@ def temporal_conv(x: Tensor, weight: Tensor, frames: int, stride: int, dilation:
     _, C, H, W = x.shape
     x = x.reshape(-1, frames, C, H * W).transpose(1, 2)  # B C T HW
     padding = dilation * (weight.shape[-1] // 2)
-    y = F.conv2d(x, weight[..., None], padding=(padding, 0), dilation=(dilation, 1), groups=groups)
+    y = F.conv2d(x, weight[..., None], bias, padding=(padding, 0), dilation=(dilation, 1), groups=groups)
     return y.transpose(1, 2).reshape(-1, weight.shape[0], H, W)
 
 

@@ -18,7 +18,7 @@ from sth_core.datasets.clips import TestClips, TrainClips
 from sth_core.errors import UserError
 from sth_core.evaluation import accuracy
 from sth_core.files import temporary_beside, write_atomically
-from sth_core.network import VideoNetwork, create_model, pick_device
+from sth_core.network import VideoNetwork, channels_last, create_model, pick_device
 from sth_core.pretrained import load_2d_weights, load_imagenet, read_pth, without_classifier
 from sth_core.recipe import Optimisation, Recipe, Start
 from sth_core.video.transforms import normalise
@@ -68,8 +68,6 @@ def train(
         raise UserError(f"training needs clips in the splits 'train' and 'val'; this dataset has {counts}")
     classes = sorted(set(train_rows["label"]))
     p = recipe.preprocessing
-    if (p.frames, p.modality) != (recipe.model.get("frames", 8), recipe.model.get("modality", "rgb")):
-        raise UserError("frames and modality must be the same in [model] and [preprocessing]")
     where = pick_device(device)
     settings = recipe.optimisation
     torch.manual_seed(settings.seed)
@@ -78,7 +76,7 @@ def train(
     except ValueError as error:
         raise UserError(f"[model]: {error}") from error
     begin(model, classes, recipe.start)
-    model = model.to(where).to(memory_format=torch.channels_last)
+    channels_last(model.to(where))
     optimiser = torch.optim.SGD(
         parameter_groups(model, settings.weight_decay),
         lr=settings.learning_rate,

@@ -1,15 +1,23 @@
 """One contract over every network that create_model builds, and what the paper says about their size."""
 
+import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import Tensor
 
-from sth_core import Tap, VideoNetwork, create_model
-from sth_core.network import FeatureRecorder, config_of, count_parameters, model_from_config
+from sth_core import Tap, VideoNetwork, create_model, inference
+from sth_core.backbones import BACKBONES as BUILDERS
+from sth_core.inference import DenseSTHConv, NeighbourSTHConv, for_inference
+from sth_core.network import CONVS, FeatureRecorder, config_of, count_parameters, model_from_config
 
-BACKBONES, CONVS, MODALITIES = ["resnet18", "resnet50"], ["sth", "sth_merge", "2d"], {"rgb": 3, "flow": 10}
+BACKBONES = list(BUILDERS)
+
+MODALITIES = {"rgb": 3, "flow": 10}
+# How many 3 x 3 convolutions each backbone has, the first one on pixels aside.
+REPLACED = {"resnet18": 16, "resnet34": 32, "resnet50": 16, "resnet101": 33, "mobilenet_v2": 17, "vgg16": 12}
 
 
 def tiny(seed: int = 0, **arguments: object) -> VideoNetwork:
@@ -17,21 +25,38 @@ def tiny(seed: int = 0, **arguments: object) -> VideoNetwork:
     torch.manual_seed(seed)
     settings = {"backbone": "resnet18", "num_classes": 5, "frames": 4, "width": 8} | arguments
     model = create_model(**settings)
+    shaken(model)
     torch.nn.init.normal_(model.fc.weight)
     for layer in model.attention_layers:  # so few units that by chance none would be awake for these clips
         torch.nn.init.ones_(model.get_submodule(f"backbone.{layer.name}.integration.squeeze").bias)
     return model.eval()
 
 
+def shaken(model: VideoNetwork) -> None:
+    """Batch norms with a scale, a shift and statistics of their own, as after training."""
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(norm.weight, 0.8, 1.2)
+            torch.nn.init.uniform_(norm.running_var, 0.8, 1.2)
+            torch.nn.init.normal_(norm.bias, std=0.1)
+            torch.nn.init.normal_(norm.running_mean, std=0.1)
+
+
 def some_clips(batch: int = 2, channels: int = 3, frames: int = 4) -> Tensor:
     return torch.randn(batch, frames, channels, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def sth_layers(model: VideoNetwork) -> list[str]:
-    """The names of the 3 x 3 convolutions of a ResNet, from its depths alone."""
-    if model.config.backbone == "resnet50":
-        return [f"layer{s + 1}.{i}.conv2" for s, depth in enumerate((3, 4, 6, 3)) for i in range(depth)]
-    return [f"layer{s}.{i}.conv{c}" for s in (1, 2, 3, 4) for i in (0, 1) for c in (1, 2)]
+@pytest.mark.parametrize(
+    ("backbone", "names"),
+    [
+        ("resnet18", [f"layer{s}.{i}.conv{c}" for s in (1, 2, 3, 4) for i in (0, 1) for c in (1, 2)]),
+        ("resnet50", [f"layer{s + 1}.{i}.conv2" for s, depth in enumerate((3, 4, 6, 3)) for i in range(depth)]),
+        ("mobilenet_v2", ["features.1.conv.0.0", *(f"features.{i}.conv.1.0" for i in range(2, 18))]),
+        ("vgg16", [f"features.{i}" for i in (3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)]),
+    ],
+)
+def test_every_3_x_3_convolution_after_the_first_is_hybrid(backbone: str, names: list[str]) -> None:
+    assert [layer.name for layer in tiny(backbone=backbone).attention_layers] == names
 
 
 @pytest.mark.parametrize(
@@ -63,28 +88,89 @@ def test_without_temporal_kernels_it_is_the_resnet_50_of_torchvision() -> None:
 def test_every_network_keeps_the_contract(backbone: str, conv: str, modality: str) -> None:
     model = tiny(backbone=backbone, conv=conv, modality=modality)
     clips = some_clips(channels=MODALITIES[modality])
+    with torch.no_grad():
+        logits = model(clips)
+        assert logits.shape == (2, 5)
+        assert logits.isfinite().all()
+        assert torch.equal(model(clips), logits), "two passes in eval mode differ"
 
-    logits = model(clips)
-    assert logits.shape == (2, 5)
-    assert logits.isfinite().all()
-    assert torch.equal(model(clips), logits), "two passes in eval mode differ"
+        watched, attention = model.forward_with_attention(clips)
+        assert torch.equal(watched, logits), "watching the attention changed the result"
+        layers = model.attention_layers
+        assert len(layers) == (REPLACED[backbone] if conv.startswith("sth") else 0)
+        assert list(attention) == [layer.name for layer in layers]
+        assert [layer.index for layer in layers] == list(range(len(layers)))
+        assert all(re.fullmatch(r"(layer|stage)[1-7]", layer.stage) for layer in layers)
+        for name, alpha in attention.items():
+            assert alpha.shape == (2, 2, model.get_submodule(f"backbone.{name}").out_channels)
+            torch.testing.assert_close(alpha.sum(1), torch.ones_like(alpha[:, 0]))
+            assert (alpha > 0).all()
+        assert torch.equal(in_two_threads(model, clips), logits), "two threads at once disturb each other"
 
-    watched, attention = model.forward_with_attention(clips)
-    assert torch.equal(watched, logits), "watching the attention changed the result"
-    expected = [] if conv == "2d" else sth_layers(model)
-    assert list(attention) == [layer.name for layer in model.attention_layers] == expected
-    assert [(layer.index, layer.stage) for layer in model.attention_layers] == [
-        (i, name[:6]) for i, name in enumerate(expected)
-    ]
-    for name, alpha in attention.items():
-        assert alpha.shape == (2, 2, model.get_submodule(f"backbone.{name}").out_channels)
-        torch.testing.assert_close(alpha.sum(1), torch.ones_like(alpha[:, 0]))
-        assert (alpha > 0).all()
+        fast = for_inference(model)
+        quick, also = fast.forward_with_attention(clips)
+        torch.testing.assert_close(quick, logits, rtol=1e-4, atol=1e-5 * float(logits.abs().max()))
+        assert list(also) == list(attention)
+        for name, alpha in also.items():
+            torch.testing.assert_close(alpha, attention[name], rtol=0, atol=1e-5)
 
     model.train()(clips).square().sum().backward()
     without = [name for name, w in model.named_parameters() if w.grad is None or not w.grad.any()]
     assert without == [], "no gradient reaches these"
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
+
+
+def in_two_threads(model: VideoNetwork, clips: Tensor) -> Tensor:
+    """The logits, each clip's from a thread of its own that watches its attention."""
+
+    def one(clip: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits, attention = model.forward_with_attention(clip[None])
+        assert all(len(alpha) == 1 for alpha in attention.values())
+        return logits[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        together = torch.stack(list(pool.map(one, clips)))
+    alone = torch.stack([one(clip) for clip in clips])
+    assert torch.equal(together, alone)
+    return model(clips)
+
+
+@pytest.mark.parametrize("attention", [True, False])
+@pytest.mark.parametrize("p", [1, 1 / 2, 1 / 4, 1 / 8])
+@pytest.mark.parametrize("conv", ["sth", "sth_merge"])
+def test_what_is_fused_for_inference_gives_the_same_numbers(
+    conv: str, p: float, attention: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny(conv=conv, temporal_fraction=p, attention=attention, dilations=(1, 2))
+    clips, kept = some_clips(), {name: w.clone() for name, w in model.state_dict().items()}
+    with torch.no_grad():
+        logits = model(clips)
+        for narrowest, kind in ((1, NeighbourSTHConv), (10**6, DenseSTHConv)):
+            monkeypatch.setattr(inference, "NARROWEST", narrowest)
+            fast = for_inference(model)
+            if conv == "sth" and p < 1:
+                assert any(isinstance(m, kind) for m in fast.modules())
+            torch.testing.assert_close(fast(clips), logits, rtol=1e-4, atol=1e-5 * float(logits.abs().max()))
+            assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fast.modules())
+    assert all(torch.equal(w, kept[name]) for name, w in model.state_dict().items()), "the model itself was changed"
+
+
+# Convolutions and backbones do not know each other: all convolutions in one backbone, and one in each
+# kind of backbone (ResNet-34 and -101 are deeper, not other), is all code that there is to trace.
+TRACED = [("resnet18", conv) for conv in CONVS] + [(b, "sth") for b in ("resnet50", "mobilenet_v2", "vgg16")]
+
+
+@pytest.mark.parametrize(("backbone", "conv"), [*TRACED, ("mobilenet_v2", "3d"), ("vgg16", "tsm")])
+def test_a_network_survives_compile_and_export(backbone: str, conv: str) -> None:
+    model, clips = tiny(backbone=backbone, conv=conv), some_clips()
+    with torch.no_grad():
+        logits = model(clips)
+        torch._dynamo.reset()
+        traced = torch.compile(model, backend="eager", fullgraph=True)  # one graph, no break
+        torch.testing.assert_close(traced(clips), logits)
+        exported = torch.export.export(model, (clips,)).module()
+        torch.testing.assert_close(exported(clips), logits)
 
 
 def test_no_attention_means_no_layers_to_watch() -> None:
@@ -105,7 +191,7 @@ def test_the_features_of_each_block_can_be_recorded() -> None:
 
 def test_dilations_alternate_over_the_layers() -> None:
     model = tiny(dilations=(1, 2, 3))
-    used = [model.get_submodule(f"backbone.{name}").dilation for name in sth_layers(model)]
+    used = [model.get_submodule(f"backbone.{layer.name}").dilation for layer in model.attention_layers]
     assert used == [1, 2, 3] * 5 + [1]
     assert model(some_clips()).isfinite().all()
 
@@ -181,6 +267,11 @@ def test_what_a_tap_puts_in_place_of_alpha_reaches_the_logits() -> None:
         ({"backbone": "resnet8"}, "unknown backbone 'resnet8' (did you mean 'resnet18'?); possible: resnet18, "),
         ({"backbone": "vit"}, "unknown backbone 'vit'; possible: resnet18, "),
         ({"conv": "sth_merged"}, "unknown conv 'sth_merged' (did you mean 'sth_merge'?); possible: sth, sth_merge, 2d"),
+        ({"conv": "2+1d"}, "unknown conv '2+1d'"),
+        ({"dilations": ()}, "dilations must be whole numbers of at least 1, at least one of them, got ()"),
+        ({"dilations": (0,)}, "dilations must be whole numbers of at least 1, at least one of them, got (0,)"),
+        ({"frames": 0}, "frames must be at least 1, got 0"),
+        ({"temporal_fraction": 1 / 3}, "temporal_fraction 1/3 needs channels that 3 divides, got 64; possible here: "),
         ({"modality": "flows"}, "unknown modality 'flows' (did you mean 'flow'?); possible: rgb, flow"),
     ],
 )

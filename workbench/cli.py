@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,10 @@ def complexity(network: Path | None, changes: tuple[str, ...], classes: int, fil
     from workbench.complexity import layer_table, paper_table, print_paper_table
 
     if network is None:
+        if changes:
+            raise UserError(
+                "--set changes a recipe: name one, as in sth complexity recipes/ut_interaction.toml --set ..."
+            )
         table = paper_table()
         print_paper_table(table, console)
     else:
@@ -175,7 +180,10 @@ def import_weights(weights: Path, recipe: Path, classes: Path, out: Path, change
     from sth_core.recipe import load_recipe
 
     loaded = load_recipe(recipe, changes)
-    names = [line.strip() for line in classes.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    try:
+        names = [line.strip() for line in classes.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{classes} is not UTF-8 text: {error}") from error
     if len(set(names)) != len(names) or not names:
         raise UserError(f"{classes} must name each class once, one a line; it has {len(names)} lines")
     try:
@@ -187,14 +195,22 @@ def import_weights(weights: Path, recipe: Path, classes: Path, out: Path, change
     click.echo(f"{len(done.taken)} tensors taken, {len(done.kept)} left at random; network: {out}")
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
-@click.argument("name", type=click.Choice(["convolutions", "networks"]))
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def benchmark(name: str, options: tuple[str, ...]) -> None:
-    """Measure speed on this machine, side by side; `sth benchmark NAME --help` shows the options."""
-    from importlib import import_module
+class Benchmarks(click.Group):
+    """One command for each module of benchmarks/, imported when it is asked for."""
 
-    import_module(f"benchmarks.{name}").main(list(options), prog_name=f"sth benchmark {name}")
+    def list_commands(self, context: click.Context) -> list[str]:
+        return ["convolutions", "networks"]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in self.list_commands(context):
+            return None
+        command: click.Command = import_module(f"benchmarks.{name}").main
+        return command
+
+
+@main.command(cls=Benchmarks)
+def benchmark() -> None:
+    """Measure how fast and how good, side by side on this machine."""
 
 
 @main.command()

@@ -67,7 +67,10 @@ def layer_table(network: Path, changes: tuple[str, ...], classes: int) -> tuple[
             raise UserError("--set changes a recipe; a checkpoint is what it is")
         checkpoint = load_checkpoint(network)
         config, side = checkpoint.model.config, checkpoint.preprocessing.crop
-    costs = layer_costs(config, side)
+    try:
+        costs = layer_costs(config, side)
+    except RuntimeError as error:
+        raise UserError(f"{network}: a crop of {side} x {side} pixels is too small for a {config.backbone}") from error
     table = pd.DataFrame(
         {
             "layer": [c.name for c in costs],

@@ -1,0 +1,252 @@
+"""Speed of the convolutions that the paper compares, in the same ResNet-50, side by side.
+
+\b
+    sth benchmark convolutions                       inference on this machine's CPU, one clip
+    sth benchmark convolutions --training            training steps, and peak memory
+    sth benchmark convolutions --device cuda --dtype bf16 --batch 16
+
+All networks are treated alike: batch norms folded (`for_inference`), channels innermost, compiled
+by torch.compile (--eager leaves that out), and memory that is freed stays with the process. They
+take turns, one call each a round, so that a slow moment of the machine hits all; what is
+printed is the median. The last column says how near a network comes to bare convolutions:
+its multiply-adds a second, as a share of what the convolutions of the 2D network reach alone.
+"""
+
+import gc
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sth_core.complexity import layer_costs, total
+from sth_core.inference import for_inference
+from sth_core.memory import keep_freed_memory
+from sth_core.network import VideoNetwork, channels_last, create_model
+
+NETWORKS: dict[str, dict[str, object]] = {
+    "2D (TSN)": {"conv": "2d"},
+    "TSM": {"conv": "tsm"},
+    "(2+1)D sequential": {"conv": "2plus1d_sequential"},
+    "(2+1)D parallel": {"conv": "2plus1d_parallel"},
+    "3D": {"conv": "3d"},
+    "STH merge": {"conv": "sth_merge", "attention": False},
+    "STH hybrid": {"conv": "sth", "attention": False},
+    "STH hybrid + attention": {"conv": "sth", "attention": True},
+}
+CLASSES = 174
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+Step = Callable[[], object]
+
+
+@click.command(help=__doc__)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--dtype", default="fp32", show_default=True, type=click.Choice(list(DTYPES)))
+@click.option("--frames", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--side", default=224, show_default=True, type=click.IntRange(32))
+@click.option("--backbone", default="resnet50", show_default=True)
+@click.option("--training", is_flag=True, help="Forward, backward and an SGD step, instead of inference.")
+@click.option("--eager", is_flag=True, help="Without torch.compile (which needs a C++ compiler on a CPU).")
+@click.option("--rounds", default=15, show_default=True, type=click.IntRange(1))
+@click.option("--only", multiple=True, type=click.Choice(list(NETWORKS)), help="Some of the networks; TSM and 2D too.")
+@click.option("--peak", type=click.Choice(list(NETWORKS)), hidden=True, help="Print one network's peak memory.")
+def main(
+    device: str,
+    dtype: str,
+    frames: int,
+    batch: int,
+    side: int,
+    backbone: str,
+    training: bool,
+    eager: bool,
+    rounds: int,
+    only: tuple[str, ...],
+    peak: str | None,
+) -> None:
+    keep_freed_memory()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    clips = some_clips(batch, frames, side, device, DTYPES[dtype])
+    if peak:
+        print(peak_memory(build(peak, backbone, frames), clips))
+        return
+    names = [name for name in NETWORKS if not only or name in (*only, "2D (TSN)", "TSM")]
+    models = {name: build(name, backbone, frames).to(device) for name in names}
+    costs = {name: total(layer_costs(model.config, side))[0] * batch for name, model in models.items()}
+    steps: dict[str, Step] = {}
+    for name, model in models.items():
+        print(f"preparing {name}", file=sys.stderr)
+        steps[name] = training_step(model, clips) if training else inference_step(model, clips, eager)
+    if not training:
+        steps["bare"] = bare_convolutions(models["2D (TSN)"], clips, eager)
+    seconds = take_turns(steps, rounds, device)
+
+    threads = f"{torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()
+    how = "training" if training else "inference, " + ("eager" if eager else "torch.compile")
+    print(
+        f"\n{backbone}, {how}, batch {batch}, {frames} frames of {side} x {side}, {dtype}; {device} "
+        f"({platform.machine()}, {threads}), torch {torch.__version__}, median of {rounds} rounds\n"
+    )
+    print(f"| network | G multiply-adds | clips/s | x TSM | x 2D | {'peak memory x TSM' if training else 'of bare'} |")
+    print("|---|---|---|---|---|---|")
+    options = {"device": device, "dtype": dtype, "frames": frames, "batch": batch, "side": side, "backbone": backbone}
+    peaks = {name: measure_peak(name, options) for name in names} if training else {}
+    for name in names:
+        s = seconds[name]
+        if training:
+            last = f"{peaks[name] / peaks['TSM']:.2f}"
+        else:
+            last = f"{(costs[name] / s) / (costs['2D (TSN)'] / seconds['bare']):.0%}"
+        print(
+            f"| {name} | {costs[name] / batch:.1f} | {batch / s:.2f} | {seconds['TSM'] / s:.2f} | "
+            f"{seconds['2D (TSN)'] / s:.2f} | {last} |"
+        )
+    if not training:
+        rate = 2 * costs["2D (TSN)"] / seconds["bare"]
+        print(f"\nBare convolutions of the 2D network: {rate:.0f} GFLOP/s (two operations a multiply-add).")
+
+
+def build(name: str, backbone: str, frames: int) -> VideoNetwork:
+    torch.manual_seed(0)
+    return create_model(backbone, CLASSES, frames, **NETWORKS[name])  # type: ignore[arg-type]
+
+
+def some_clips(batch: int, frames: int, side: int, device: str, dtype: torch.dtype) -> Tensor:
+    """(B, T, 3, H, W), the channels innermost."""
+    pixels = torch.randn(batch * frames, 3, side, side, generator=torch.Generator().manual_seed(0))
+    pixels = pixels.to(device, dtype).contiguous(memory_format=torch.channels_last)
+    return pixels.unflatten(0, (batch, frames))
+
+
+def inference_step(model: VideoNetwork, clips: Tensor, eager: bool) -> Step:
+    fast: nn.Module = for_inference(model).to(clips.dtype)
+    if not eager:
+        fast = compiled(fast)
+
+    @torch.no_grad()
+    def step() -> Tensor:
+        return fast(clips)
+
+    return step
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """By inductor, weights packed ahead for the shapes that they meet."""
+    import torch._inductor.config as inductor
+
+    inductor.freezing = True
+    return torch.compile(model)  # type: ignore[return-value]
+
+
+def training_step(model: VideoNetwork, clips: Tensor) -> Step:
+    channels_last(model.train())
+    optimiser = torch.optim.SGD(model.parameters(), 1e-4, momentum=0.9)
+    labels = torch.arange(len(clips), device=clips.device) % CLASSES
+    half = clips.dtype != torch.float32
+
+    def step() -> Tensor:
+        with torch.autocast(clips.device.type, clips.dtype, enabled=half):
+            loss = F.cross_entropy(model(clips), labels)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        return loss
+
+    return step
+
+
+class Bare(nn.Module):
+    """The convolutions of a network alone, each on noise of the shape that it gets there."""
+
+    def __init__(self, model: VideoNetwork, clips: Tensor) -> None:
+        super().__init__()
+        fast = for_inference(model).to(clips.dtype)
+        self.convs, self.inputs = nn.ModuleList(), []
+
+        def note(conv: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+            self.convs.append(conv)
+            self.inputs.append(inputs[0].clone())
+
+        handles = [m.register_forward_hook(note) for m in fast.modules() if isinstance(m, nn.Conv2d)]
+        with torch.no_grad():
+            fast(clips)
+        for handle in handles:  # they are on a copy that only this class has
+            handle.remove()
+
+    def forward(self, inputs: list[Tensor]) -> list[Tensor]:
+        return [conv(x) for conv, x in zip(self.convs, inputs, strict=True)]
+
+
+def bare_convolutions(model: VideoNetwork, clips: Tensor, eager: bool) -> Step:
+    bare = Bare(model, clips)
+    inputs = bare.inputs
+    run: nn.Module = bare if eager else compiled(bare)
+
+    @torch.no_grad()
+    def step() -> None:
+        run(inputs)
+
+    return step
+
+
+def take_turns(steps: dict[str, Step], rounds: int, device: str) -> dict[str, float]:
+    """Median seconds of each step; the steps of a round follow each other."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():
+        for _ in range(2):
+            step()
+    for i in range(rounds):
+        print(f"round {i + 1}/{rounds}", file=sys.stderr)
+        for name, step in steps.items():
+            synchronise(device)
+            began = time.perf_counter()
+            step()
+            synchronise(device)
+            times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def synchronise(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def measure_peak(name: str, options: dict[str, object]) -> int:
+    """Peak memory in bytes of two training steps of this network, in a process of its own."""
+    words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
+    command = [sys.executable, "-m", "benchmarks.convolutions", *words, "--peak", name]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak_memory(model: VideoNetwork, clips: Tensor) -> int:
+    if clips.is_cuda:
+        step = training_step(model.to(clips.device), clips)
+        for _ in range(2):
+            step()
+        return torch.cuda.max_memory_allocated()
+    gc.collect()
+    before = peak_resident()
+    step = training_step(model, clips)
+    for _ in range(2):
+        step()
+    return peak_resident() - before
+
+
+def peak_resident() -> int:
+    """The most memory that this process has held, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux's ru_maxrss counts what the parent held when it forked
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    main()
