@@ -76,7 +76,7 @@ def pointwise(costs: list[LayerCost], frames: int) -> float:
 class PaperRow:
     """A row of the paper: its table, what it printed, and the network of ours (none if it is not built).
 
-    `why` says for each printed number that ours does not give, why; None if there is no number.
+    `why` says, where ours does not give a printed number, why.
     """
 
     table: str

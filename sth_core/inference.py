@@ -1,8 +1,8 @@
 """Networks for inference: the same numbers in fewer steps.
 
 `for_inference` folds each batch norm into the convolution before it, in every network alike, and
-computes an STH-Conv without the multiplications by the zeros that its plain form has: on a CPU
-that is what makes the hybrid cheaper than the 2D convolution that it replaces.
+computes an STH-Conv, where that is faster, without the multiplications by the zeros of its plain
+form.
 """
 
 import copy
@@ -94,16 +94,16 @@ class FusedHybridConv(HybridConv):
 class DenseSTHConv(FusedHybridConv):
     """As `FusedHybridConv`, with the spatial kernels padded once and not in each call."""
 
+    conv: STHConv
     weight: Tensor
 
     def __init__(self, conv: STHConv, scale: Tensor, shift: Tensor) -> None:
         super().__init__(conv, scale, shift)
         self.register_buffer("weight", conv.padded_spatial_weight())
-        self.temporal_part = conv.temporal_part
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         d = self.dilation
-        return F.conv2d(x, self.weight, None, self.stride, d, d), self.temporal_part(x)
+        return F.conv2d(x, self.weight, None, self.stride, d, d), self.conv.temporal_part(x)
 
 
 class NeighbourSTHConv(FusedHybridConv):
@@ -116,9 +116,10 @@ class NeighbourSTHConv(FusedHybridConv):
     multiplications, do what it does with 1 - 1/n of them: nothing is wasted.
     """
 
+    conv: STHConv
+
     def __init__(self, conv: STHConv, scale: Tensor, shift: Tensor) -> None:
         super().__init__(conv, scale, shift)
-        self.temporal_part = conv.temporal_part
         self.levels = [2**j for j in range(1, conv.types.bit_length())]
         dense = conv.padded_spatial_weight()
         for groups in self.levels:
@@ -128,7 +129,7 @@ class NeighbourSTHConv(FusedHybridConv):
 
     def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
         d = self.dilation
-        temporal = self.temporal_part(x)
+        temporal = self.conv.temporal_part(x)
         spatial = [
             F.conv2d(x, self.get_buffer(f"weight_{groups}"), None, self.stride, d, d, groups) for groups in self.levels
         ]
@@ -151,7 +152,7 @@ NARROWEST = 32  # channels of a block; a grouped convolution of narrower ones wi
 
 
 def fused(conv: STHConv, scale: Tensor, shift: Tensor) -> FusedHybridConv:
-    """The form that is fastest: on a GPU grouped convolutions lose more than the zeros cost."""
+    """The form that is fastest on a CPU; on a GPU, where none has been measured, the dense one."""
     power_of_two = conv.types > 1 and conv.types & (conv.types - 1) == 0
     if power_of_two and conv.block >= NARROWEST and scale.device.type == "cpu":
         return NeighbourSTHConv(conv, scale, shift)

@@ -7,8 +7,8 @@ def keep_freed_memory() -> bool:
     """Let the C library keep what is freed, for the next tensor, instead of giving it back to the system.
 
     Activations of a few megabytes are otherwise returned and asked for again in each layer, and the
-    system clears every page before it hands it out: on a virtual machine a fifth of a network's
-    time. The process then holds what it once needed at most. Only glibc (Linux) can; returns
+    system clears every page before it hands it out, which takes time, most of all on a virtual
+    machine. The process then holds what it once needed at most. Only glibc (Linux) can; returns
     whether it could.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h

@@ -199,11 +199,11 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def channels_last(model: VideoNetwork) -> VideoNetwork:
-    """The network itself, its weights laid out with the channels innermost: faster on CPU and GPU alike.
+    """The network itself, its weights and buffers laid out with the channels innermost: faster on CPU and GPU alike.
 
     Then the frames of a clip are an image whose height is time without a copy (`temporal_conv`).
     """
-    for w in model.parameters():
+    for w in (*model.parameters(), *model.buffers()):
         if w.ndim in (4, 5):
             w.data = w.data.contiguous(memory_format=torch.channels_last if w.ndim == 4 else torch.channels_last_3d)
     return model

@@ -87,14 +87,12 @@ def _load_plain(path: Path) -> Any:
     """What torch.load gives without pickled objects; any other file is a UserError."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        if "GLOBAL" in str(error) or "class" in str(error):
+    except Exception as error:  # a damaged file ends the unpickler in any of a dozen ways
+        if isinstance(error, UnpicklingError) and ("GLOBAL" in str(error) or "class" in str(error)):
             raise UserError(
                 f"{path} holds Python objects, which would run code of whoever made it; it is not loaded. Save its "
                 f"tensors alone where it was made: torch.save({{'state_dict': model.state_dict()}}, 'weights.pth')"
             ) from error
-        raise UserError(f"{path} is not a PyTorch file, or is damaged ({type(error).__name__})") from error
-    except Exception as error:  # a damaged file ends the unpickler in any of a dozen ways
         raise UserError(f"{path} is not a PyTorch file, or is damaged ({type(error).__name__})") from error
 
 
@@ -132,8 +130,7 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
     weights = without_conv_biases(dict(weights))
     replaced = {n: m for n, m in model.backbone.named_modules() if isinstance(m, Replaced)}
     mine = {name.removeprefix("backbone."): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
-    plain = {name: tensor for name, tensor in mine.items() if name.rpartition(".")[0] not in replaced}
-    plain = {name: tensor for name, tensor in plain.items() if not _inside(name, replaced)}
+    plain = {name: tensor for name, tensor in mine.items() if not _inside(name, replaced)}
     expected = {name: tuple(tensor.shape) for name, tensor in plain.items()}
     expected |= {f"{name}.weight": _shape_2d(conv) for name, conv in replaced.items()}
     if not any(name.startswith("fc.") for name in weights):

@@ -11,7 +11,7 @@ from typing import Any, get_origin, get_type_hints
 from sth_core.datasets.clips import Augment
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
-from sth_core.network import ModelConfig
+from sth_core.network import ModelConfig, VideoNetwork, create_model
 from sth_core.video.transforms import Preprocessing
 
 
@@ -102,17 +102,26 @@ def recipe_from(sections: dict[str, Any], origin: str) -> Recipe:
             raise UserError(f"{origin} [preprocessing]: {key} must be at least 1, got {getattr(p, key)}")
     if (p.frames, p.modality) != (model.get("frames", 8), model.get("modality", "rgb")):
         raise UserError(f"{origin}: frames and modality must be the same in [model] and [preprocessing]")
-    if recipe.preprocessing.crop > recipe.preprocessing.resize:
-        raise UserError(
-            f"{origin} [preprocessing]: crop ({recipe.preprocessing.crop}) must not be larger than "
-            f"resize ({recipe.preprocessing.resize})"
-        )
+    if p.crop > p.resize:
+        raise UserError(f"{origin} [preprocessing]: crop ({p.crop}) must not be larger than resize ({p.resize})")
     if recipe.start.checkpoint and recipe.start.imagenet:
         raise UserError(f"{origin} [start]: give either checkpoint or imagenet, not both")
     for key in ("epochs", "batch_size"):
         if getattr(recipe.optimisation, key) < 1:
             raise UserError(f"{origin} [optimisation]: {key} must be at least 1")
     return recipe
+
+
+def build_model(recipe: Recipe, num_classes: int, origin: str = "") -> VideoNetwork:
+    """The network of a recipe, its weights at random.
+
+    Raises:
+        UserError: a value of [model] is none of the possible ones, or does not fit another.
+    """
+    try:
+        return create_model(num_classes=num_classes, **recipe.model)
+    except ValueError as error:
+        raise UserError(f"{origin} [model]: {error}".lstrip()) from error
 
 
 def _section(kind: type, values: dict[str, Any], where: str) -> Any:

@@ -18,9 +18,9 @@ from sth_core.datasets.clips import TestClips, TrainClips
 from sth_core.errors import UserError
 from sth_core.evaluation import accuracy
 from sth_core.files import temporary_beside, write_atomically
-from sth_core.network import VideoNetwork, channels_last, create_model, pick_device
+from sth_core.network import VideoNetwork, channels_last, pick_device
 from sth_core.pretrained import load_2d_weights, load_imagenet, read_pth, without_classifier
-from sth_core.recipe import Optimisation, Recipe, Start
+from sth_core.recipe import Optimisation, Recipe, Start, build_model
 from sth_core.video.transforms import normalise
 
 
@@ -71,10 +71,7 @@ def train(
     where = pick_device(device)
     settings = recipe.optimisation
     torch.manual_seed(settings.seed)
-    try:
-        model = create_model(num_classes=len(classes), **recipe.model)
-    except ValueError as error:
-        raise UserError(f"[model]: {error}") from error
+    model = build_model(recipe, len(classes))
     begin(model, classes, recipe.start)
     channels_last(model.to(where))
     optimiser = torch.optim.SGD(

@@ -253,7 +253,7 @@ def test_complexity_of_a_checkpoint_that_ships() -> None:
         ("model.dilations=[]", f"{UT} [model]: dilations must be whole numbers of at least 1"),
         ("model.widht=8", f"{UT} [model]: unknown key 'widht' (did you mean 'width'?)"),
         ("model.width=wide", f"{UT} [model]: width must be of type int, got 'wide'"),
-        pytest.param(
+        (
             "preprocessing.crop=0",
             f"{UT} [preprocessing]",
         ),

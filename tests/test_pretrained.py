@@ -326,7 +326,7 @@ def test_the_weights_of_a_flow_network_are_taken_as_they_are() -> None:
             lambda w: w.update({"conv1.weight": torch.ones(64, 10, 7, 7)}),
             "conv1.weight is (64, 10, 7, 7) where the network has (64, 3, 7, 7)",
         ),
-        pytest.param(
+        (
             lambda w: w.update({"conv1.weight": torch.ones(64)}),
             "conv1.weight is (64,) where the network has (64, 3, 7, 7)",
         ),

@@ -175,9 +175,8 @@ def import_weights(weights: Path, recipe: Path, classes: Path, out: Path, change
     The file must hold tensors and plain values only: nothing that needs pickle is loaded.
     """
     from sth_core.checkpoint import save_checkpoint
-    from sth_core.network import create_model
     from sth_core.pretrained import load_2d_weights, read_pth
-    from sth_core.recipe import load_recipe
+    from sth_core.recipe import build_model, load_recipe
 
     loaded = load_recipe(recipe, changes)
     try:
@@ -186,10 +185,7 @@ def import_weights(weights: Path, recipe: Path, classes: Path, out: Path, change
         raise UserError(f"{classes} is not UTF-8 text: {error}") from error
     if len(set(names)) != len(names) or not names:
         raise UserError(f"{classes} must name each class once, one a line; it has {len(names)} lines")
-    try:
-        model = create_model(num_classes=len(names), **loaded.model)
-    except ValueError as error:
-        raise UserError(f"{recipe} [model]: {error}") from error
+    model = build_model(loaded, len(names), str(recipe))
     done = load_2d_weights(model, read_pth(weights), str(weights))
     save_checkpoint(out, model, names, loaded.preprocessing, loaded.data, {"imported": weights.name})
     click.echo(f"{len(done.taken)} tensors taken, {len(done.kept)} left at random; network: {out}")

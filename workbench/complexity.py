@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pandas as pd
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from sth_core.checkpoint import load_checkpoint
 from sth_core.complexity import compare_with_paper, layer_costs, total
 from sth_core.errors import UserError
-from sth_core.network import create_model
-from sth_core.recipe import load_recipe
+from sth_core.recipe import build_model, load_recipe
 
 TITLES = {
     "6": "the share p of temporal kernels",
@@ -57,10 +57,8 @@ def layer_table(network: Path, changes: tuple[str, ...], classes: int) -> tuple[
     """Each layer of a checkpoint's or a recipe's network, and the total as a sentence."""
     if network.suffix == ".toml":
         recipe = load_recipe(network, changes)
-        try:
-            config = create_model(num_classes=classes, **recipe.model).config
-        except ValueError as error:
-            raise UserError(f"{network} [model]: {error}") from error
+        with torch.device("meta"):  # only its config is wanted
+            config = build_model(recipe, classes, str(network)).config
         side = recipe.preprocessing.crop
     else:
         if changes:
