@@ -112,8 +112,9 @@ class NeighbourSTHConv(FusedHybridConv):
     With n = 2^k kernel types, type g reads every block of input channels but block g for its
     spatial part. Write g and b in binary: b differs from g first in some bit j, counted from the
     top. The pairs with the same j are a grouped convolution in 2^j groups in which each group
-    reads its neighbour. So k grouped convolutions, with 1/2, 1/4, ... 1/n of the dense one's
-    multiplications, do what it does with 1 - 1/n of them: nothing is wasted.
+    reads its neighbour, and the flip in `forward` takes what it gives to where it belongs. So k
+    grouped convolutions, with 1/2, 1/4, ... 1/n of the dense one's multiplications, do what it
+    does with 1 - 1/n of them: nothing is wasted.
     """
 
     conv: STHConv
@@ -129,23 +130,26 @@ class NeighbourSTHConv(FusedHybridConv):
 
     def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
         d = self.dilation
-        temporal = self.conv.temporal_part(x)
+        temporal = self.by_type(self.conv.temporal_part(x))
         spatial = [
-            F.conv2d(x, self.get_buffer(f"weight_{groups}"), None, self.stride, d, d, groups) for groups in self.levels
+            self.by_type(F.conv2d(x, self.get_buffer(f"weight_{groups}"), None, self.stride, d, d, groups)).flip(j)
+            for j, groups in enumerate(self.levels, start=1)
         ]
         if self.integration is None:
             alpha = self.scale.expand(x.shape[0] // self.frames, 2, -1)
         else:
-            means = torch.stack([swapped(self.clip_means(y), g) for y, g in zip(spatial, self.levels, strict=True)])
-            alpha = self.integration(torch.cat([means.sum(0), self.clip_means(temporal)], 1))
+            means = [self.clip_means(y.flatten(1, -3)) for y in (*spatial, temporal)]
+            alpha = self.integration(torch.cat([torch.stack(means[:-1]).sum(0), means[-1]], 1))
             alpha = tap.attention(self.name, alpha) * self.scale
-        alpha_s, alpha_t = per_frame(alpha, self.frames)
-        out = torch.addcmul(self.shift[:, None, None], temporal, alpha_t)
-        for y, groups in zip(spatial, self.levels, strict=True):
-            into, weigh, neighbour = (z.unflatten(1, (groups // 2, 2, -1)) for z in (out, alpha_s, y))
-            into[:, :, 0].addcmul_(neighbour[:, :, 1], weigh[:, :, 0])
-            into[:, :, 1].addcmul_(neighbour[:, :, 0], weigh[:, :, 1])
-        return out
+        alpha_s, alpha_t = map(self.by_type, per_frame(alpha, self.frames))
+        out = torch.addcmul(self.by_type(self.shift[None, :, None, None]), temporal, alpha_t)
+        for y in spatial:
+            out = torch.addcmul(out, y, alpha_s)
+        return out.flatten(1, -3)
+
+    def by_type(self, x: Tensor) -> Tensor:
+        """(N, C_out, H, W) -> (N, 2, 2, ..., C_out/n, H, W): a dimension for each bit of the type."""
+        return x.unflatten(1, (*[2] * len(self.levels), -1))
 
 
 NARROWEST = 32  # channels of a block; a grouped convolution of narrower ones wins nothing on a CPU
@@ -157,8 +161,3 @@ def fused(conv: STHConv, scale: Tensor, shift: Tensor) -> FusedHybridConv:
     if power_of_two and conv.block >= NARROWEST and scale.device.type == "cpu":
         return NeighbourSTHConv(conv, scale, shift)
     return DenseSTHConv(conv, scale, shift)
-
-
-def swapped(x: Tensor, groups: int) -> Tensor:
-    """(B, C): each group of channels changes places with its neighbour."""
-    return x.unflatten(1, (groups // 2, 2, -1)).flip(2).flatten(1)
