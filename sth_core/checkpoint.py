@@ -100,31 +100,5 @@ def misfits(expected: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tenso
     return "; ".join(problems)
 
 
-def start_from(model: VideoNetwork, classes: list[str], path: str | PathLike[str]) -> int:
-    """Give `model` a checkpoint's weights where name and shape fit; returns how many tensors did.
-
-    The classifier's are taken only when both networks have the same classes.
-
-    Raises:
-        UserError: the checkpoint cannot be used, or less than half of the weights fit.
-    """
-    source = load_checkpoint(path)
-    mine = model.state_dict()
-    fits = {
-        name: tensor
-        for name, tensor in source.model.state_dict().items()
-        if name in mine
-        and mine[name].shape == tensor.shape
-        and (source.classes == classes or not name.startswith("fc."))
-    }
-    if len(fits) < len(mine) / 2:
-        raise UserError(
-            f"{path}: only {len(fits)} of {len(mine)} weights fit this network; start from one of the same "
-            f"backbone, width and p"
-        )
-    model.load_state_dict(fits, strict=False)
-    return len(fits)
-
-
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

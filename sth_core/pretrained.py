@@ -1,12 +1,13 @@
-"""Weights from elsewhere: ImageNet by torchvision, and .pth files of TSN and TSM.
+"""Weights from elsewhere: ImageNet by torchvision, .pth files of TSN and TSM, another checkpoint.
 
-They are 2D networks. What a spatial kernel of ours has in common with theirs, it keeps; temporal
-kernels, and the attention, start at random (Section 4.2).
+The first two are 2D networks. What a spatial kernel of ours has in common with theirs, it keeps;
+temporal kernels, and the attention, start at random (Section 4.2).
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,7 +18,7 @@ import torchvision
 from torch import Tensor
 
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv
-from sth_core.checkpoint import misfits
+from sth_core.checkpoint import load_checkpoint, misfits
 from sth_core.errors import UserError
 from sth_core.network import VideoNetwork
 from sth_core.sth_conv import DepthwiseSTHConv, STHConv
@@ -61,6 +62,44 @@ def load_imagenet(model: VideoNetwork) -> Loaded:
             f"internet, copy the file that this names into $TORCH_HOME/hub/checkpoints; if one is there, it is damaged"
         ) from error
     return load_2d_weights(model, without_classifier(plain_names(weights)), f"torchvision's {name}")
+
+
+@torch.no_grad()
+def start_from(model: VideoNetwork, classes: list[str], path: str | PathLike[str]) -> Loaded:
+    """Start from a checkpoint of this project, of the same backbone, width, convolution and p, or a 2D network.
+
+    It may lack the attention, or have seen the other modality. The classifier's weights are taken
+    only when both networks have the same classes.
+
+    Raises:
+        UserError: the checkpoint cannot be used, or is of another kind; the message says which.
+    """
+    source = load_checkpoint(path)
+    theirs, ours = source.model.config, model.config
+    weights = source.model.state_dict()
+    if source.classes != classes:
+        weights = without_classifier(weights)
+    same = ["backbone", "width"]
+    if flat := theirs.conv in ("2d", "tsm"):
+        weights = {name.removeprefix("backbone."): weight for name, weight in weights.items()}
+    else:
+        same += ["conv", "temporal_fraction"] if "sth" in theirs.conv else ["conv"]
+    for key in same:
+        if getattr(theirs, key) != getattr(ours, key):
+            their, our = (
+                f"p = {Fraction(v)}" if key == "temporal_fraction" else f"{key} {v}"
+                for v in (getattr(theirs, key), getattr(ours, key))
+            )
+            raise UserError(f"{path} has {their}, this network has {our}; start from one that has the same")
+    if flat:
+        return load_2d_weights(model, weights, str(path))
+    mine = model.state_dict(keep_vars=True)
+    first = next(iter(mine))
+    weights[first] = of_channels(weights[first], mine[first].shape[1])
+    taken = [name for name in mine if name in weights and weights[name].shape == mine[name].shape]
+    for name in taken:
+        mine[name].copy_(weights[name])
+    return Loaded(taken, [name for name in mine if name not in taken])
 
 
 def read_pth(path: str | PathLike[str]) -> dict[str, Tensor]:
@@ -137,8 +176,8 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
         del expected["fc.weight"], expected["fc.bias"]
 
     first = next(name for name in expected if name.endswith("weight"))
-    if first in weights and weights[first].ndim == 4 and weights[first].shape[1] == 3 != expected[first][1]:
-        weights[first] = weights[first].mean(1, keepdim=True).expand(-1, expected[first][1], -1, -1)
+    if first in weights and weights[first].ndim == 4:
+        weights[first] = of_channels(weights[first], expected[first][1])
     if problems := misfits(expected, weights):
         raise UserError(
             f"{origin} does not fit a {model.config.backbone} for {model.config.num_classes} classes: {problems}"
@@ -150,6 +189,13 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
             replaced[name.removesuffix(".weight")].load_2d(weights[name])  # type: ignore[operator]
     spatial = {f"{name}.{part}" for name in replaced for part in ("weight", "weight_spatial")}
     return Loaded(sorted(expected), sorted(name for name in mine if name not in expected and name not in spatial))
+
+
+def of_channels(weight: Tensor, channels: int) -> Tensor:
+    """A first convolution's RGB weight (C_out, 3, k, k) for another input: TSN's cross-modality initialisation."""
+    if weight.shape[1] != 3 or channels == 3:
+        return weight
+    return weight.mean(1, keepdim=True).expand(-1, channels, -1, -1)
 
 
 def without_conv_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:

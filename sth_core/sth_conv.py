@@ -80,6 +80,11 @@ class AttentiveIntegration(nn.Module):
     gate for each part; a squeeze of the sum O_S + O_T to C_out/3. The softmax makes the two
     coefficients comparable, as Figures 5 to 8 compare them.
 
+    The paper is silent on the start. Hidden units start in pairs of opposite weights and no bias, so
+    that of each pair one is active whatever the clip: the means differ little between clips, half of
+    independent units would be silent for all of them, and in a narrow layer all of them can be,
+    which leaves alpha the same for every clip.
+
     Args:
         squeezed: how many means come in; 2 C_out for the two parts of an `STHConv`.
         pairs: how many pairs of alpha_S and alpha_T come out; C_out for an `STHConv`.
@@ -90,6 +95,9 @@ class AttentiveIntegration(nn.Module):
         super().__init__()
         self.squeeze = nn.Linear(squeezed, hidden)
         self.expand = nn.Linear(hidden, 2 * pairs)
+        with torch.no_grad():
+            self.squeeze.weight[1::2] = -self.squeeze.weight[: hidden // 2 * 2 : 2]
+        nn.init.zeros_(self.squeeze.bias)
 
     def forward(self, means: Tensor) -> Tensor:
         """(B, squeezed) -> alpha (B, 2, pairs), [:, 0] + [:, 1] = 1."""

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sth_core.checkpoint import save_checkpoint, start_from
+from sth_core.checkpoint import save_checkpoint
 from sth_core.datasets.clips import TestClips, TrainClips
 from sth_core.errors import UserError
 from sth_core.evaluation import accuracy
 from sth_core.files import temporary_beside, write_atomically
 from sth_core.network import VideoNetwork, channels_last, pick_device
-from sth_core.pretrained import load_2d_weights, load_imagenet, read_pth, without_classifier
+from sth_core.pretrained import load_2d_weights, load_imagenet, read_pth, start_from, without_classifier
 from sth_core.recipe import Optimisation, Recipe, Start, build_model
 from sth_core.video.transforms import normalise
 

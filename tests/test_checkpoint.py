@@ -4,6 +4,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sth_core import VideoNetwork, create_model, load_checkpoint, save_checkpoint
-from sth_core.checkpoint import start_from
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
+from sth_core.pretrained import start_from
 from sth_core.video.transforms import Preprocessing
 
 CLASSES = ["opening", "schließen", "à gauche"]
@@ -167,26 +168,62 @@ def test_training_can_start_from_another_networks_weights(tmp_path: Path) -> Non
     source, target, same = (tiny_model(seed) for seed in (1, 2, 3))
     file = tmp_path / "source.safetensors"
     save_checkpoint(file, source, ["a", "b", "c"], Preprocessing())
-    taken = start_from(target, ["d", "e", "f"], file)
-    assert taken == len(source.state_dict()) - 2
+    assert start_from(target, ["d", "e", "f"], file).kept == ["fc.weight", "fc.bias"]
     for name, tensor in target.state_dict().items():
         assert torch.equal(tensor, source.state_dict()[name]) != name.startswith("fc."), name
-    assert start_from(same, ["a", "b", "c"], file) == len(source.state_dict())
+    assert start_from(same, ["a", "b", "c"], file).kept == []
     assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in same.state_dict().items())
 
 
-def test_starting_from_a_network_of_another_width_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("theirs", "ours", "words"),
+    [
+        ({"temporal_fraction": 1 / 8}, {}, "has p = 1/8, this network has p = 1/4"),
+        ({"conv": "sth_merge"}, {}, "has conv sth_merge, this network has conv sth"),
+        ({"conv": "3d"}, {}, "has conv 3d, this network has conv sth"),
+        ({"width": 16}, {}, "has width 16, this network has width 8"),
+        ({"conv": "2d", "width": 16}, {}, "has width 16, this network has width 8"),
+        ({}, {"backbone": "resnet34"}, "has backbone resnet18, this network has backbone resnet34"),
+    ],
+)
+def test_starting_from_a_network_of_another_kind_is_refused(
+    theirs: dict[str, Any], ours: dict[str, Any], words: str, tmp_path: Path
+) -> None:
     file = tmp_path / "source.safetensors"
-    save_checkpoint(file, tiny_model(1), ["a", "b", "c"], Preprocessing())
-    wider = create_model("resnet50", 3, frames=2, width=24)
-    with pytest.raises(UserError, match=r"only \d+ of \d+ weights fit this network"):
-        start_from(wider, ["a", "b", "c"], file)
+    save_checkpoint(file, tiny_model(1, **theirs), ["a", "b", "c"], Preprocessing())
+    with pytest.raises(UserError) as refused:
+        start_from(tiny_model(2, **ours), ["a", "b", "c"], file)
+    assert str(refused.value) == f"{file} {words}; start from one that has the same"
 
 
-def tiny_model(seed: int) -> VideoNetwork:
+def test_starting_from_a_2d_network_gives_the_spatial_kernels(tmp_path: Path) -> None:
+    """As from ImageNet: the temporal kernels and the attention stay as they were."""
+    source, target = tiny_model(1, conv="2d"), tiny_model(2)
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    file = tmp_path / "source.safetensors"
+    save_checkpoint(file, source, ["a", "b", "c"], Preprocessing())
+    kept = start_from(target, ["a", "b", "c"], file).kept
+    assert kept and all("weight_temporal" in name or "integration" in name for name in kept)
+    assert all(torch.equal(before[f"backbone.{name}"], target.state_dict()[f"backbone.{name}"]) for name in kept)
+    conv, plain = target.backbone.layer1[0].conv1, source.backbone.layer1[0].conv1  # type: ignore[union-attr, index]
+    assert torch.equal(conv.weight_spatial[:2], plain.weight[:2, 2:])  # type 0 is temporal in the first p C_in = 2
+    assert torch.equal(target.fc.weight, source.fc.weight)
+
+
+def test_a_flow_network_starts_from_an_rgb_one_by_the_mean_over_its_colours(tmp_path: Path) -> None:
+    source, target = tiny_model(1), tiny_model(2, modality="flow")
+    file = tmp_path / "source.safetensors"
+    save_checkpoint(file, source, ["a", "b", "c"], Preprocessing())
+    assert start_from(target, ["a", "b", "c"], file).kept == []
+    first = target.backbone.conv1.weight  # type: ignore[union-attr]
+    mean = source.backbone.conv1.weight.mean(1)  # type: ignore[union-attr, operator]
+    assert first.shape[1] == 10 and all(torch.equal(first[:, c], mean) for c in range(10))  # type: ignore[index, union-attr]
+
+
+def tiny_model(seed: int, **config: Any) -> VideoNetwork:
     """Whose every tensor is random, also those that start at zero or one."""
     torch.manual_seed(seed)
-    model = create_model("resnet18", 3, frames=2, width=8)
+    model = create_model(**{"backbone": "resnet18", "num_classes": 3, "frames": 2, "width": 8, **config})
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             tensor.uniform_(0.1, 1)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sth_core import STHConv, Tap
-from sth_core.sth_conv import temporal_conv, temporal_types
+from sth_core.sth_conv import AttentiveIntegration, temporal_conv, temporal_types
 
 DOUBLE = torch.float64
 FRACTIONS = [1 / 2, 1 / 4, 1 / 8]
@@ -222,3 +222,17 @@ def test_frames_that_are_no_whole_number_of_clips_are_refused() -> None:
 def test_an_unknown_variant_is_refused() -> None:
     with pytest.raises(ValueError, match=r"variant must be 'hybrid' or 'merge' \(Fig. 3\), got 'mixed'"):
         STHConv(4, 4, variant="mixed")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_attention_depends_on_the_clip_from_the_start(seed: int) -> None:
+    """In a layer of 16 channels too, whose 4 hidden units could all be silent for every clip."""
+    torch.manual_seed(seed)
+    integration = AttentiveIntegration(32, 16, 4)
+    a_layers_means = torch.randn(1, 32)
+    clips = a_layers_means + 0.05 * torch.randn(6, 32)  # clips differ little
+    hidden = integration.squeeze(clips).relu()
+    assert ((hidden > 0).sum(1) == 2).all()
+    alpha = integration(clips)
+    assert torch.allclose(alpha.sum(1), torch.ones(6, 16))
+    assert (alpha.std(0) > 0).all()
