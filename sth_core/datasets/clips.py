@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sth_core.video.decoding import UnreadableVideo, count_frames
+from sth_core.video.decoding import count_frames
 from sth_core.video.sampling import segment_indices
+from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import (
     Preprocessing,
     crop,

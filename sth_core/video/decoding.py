@@ -1,111 +1,139 @@
 """Exact frames: every frame returned equals that frame of a full sequential decode.
 
-decord's random access is exact for H.264 in mp4 and VP9 in webm; in AVI files with B-frames it
-returns wrong frames (early, or scrambled in time). There the file is decoded in order by PyAV, as
-far as the last frame asked for.
+A frame is known by the time at which it is shown, never by a guess of its position: decoding begins
+at the keyframe before it and goes on until a frame with that very time comes out, over those that
+nothing refers to. Where times cannot be trusted (`timeline`), the file is decoded in order, as far as the
+last frame asked for. Only frames asked for are converted to RGB.
+
+This is PyAV alone. decord 3.4 is not asked: its random access is wrong in AVI with B-frames, in
+HEVC, and after an edit list, and where it is right it is slower than this (docs/data.md).
 """
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from os import PathLike
 from pathlib import Path
 
 import av
-import decord
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
-from sth_core.errors import UserError
+from sth_core.video.images import count_images, read_images
+from sth_core.video.timeline import Timeline, UnreadableVideo, decode_in_order, opened, timeline
 
-RANDOM_ACCESS_IS_EXACT = {".mp4", ".webm"}
 VIDEO_SUFFIXES = {".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg"}
-
-
-class UnreadableVideo(UserError):
-    """A file that gives no frames; the message says which and why."""
+# Codecs whose frames either serve as reference or do not; in HEVC one that does not at its own
+# temporal level still may at a higher one.
+SKIPPABLE = ("h264", "mpeg4")
 
 
 def count_frames(path: str | PathLike[str]) -> int:
     """The number of frames that can be decoded, which the header may overstate.
 
+    `path` is a video file, or a folder of extracted frames.
+
     Raises:
         UnreadableVideo: there is no such file, or no frame of it can be decoded.
     """
     path = _existing(path)
-    stat = path.stat()
-    return _count(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=100_000)
-def _count(path: Path, size: int, mtime_ns: int) -> int:
-    if path.suffix.lower() in RANDOM_ACCESS_IS_EXACT:
-        return len(_decord(path))
-    frames = 0
-    try:
-        for _ in decode_in_order(path):
-            frames += 1
-    except UnreadableVideo:
-        if frames == 0:
-            raise
-    if frames == 0:
-        raise UnreadableVideo(f"{path}: no frame can be decoded")
-    return frames
+    return count_images(path) if path.is_dir() else timeline(path).frames
 
 
 def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray:
     """The frames at `indices`, in that order, as uint8 RGB (len(indices), H, W, 3).
 
+    `path` is a video file, or a folder of extracted frames. A video that was filmed with the
+    camera turned is given upright, as players show it.
+
     Raises:
         UnreadableVideo: there is no such file, or a frame asked for cannot be decoded.
+        ValueError: no indices.
     """
     path = _existing(path)
     if not len(indices):
         raise ValueError("no frame indices given; pass at least one")
-    if path.suffix.lower() in RANDOM_ACCESS_IS_EXACT:
-        reader = _decord(path)
-        if max(indices) >= len(reader) or min(indices) < 0:
-            raise UnreadableVideo(f"{path}: has frames 0 to {len(reader) - 1}, asked for {list(indices)}")
-        try:
-            return reader.get_batch(list(indices)).asnumpy()
-        except decord.DECORDError as error:
-            raise UnreadableVideo(f"{path}: damaged: {_first_line(error)}") from error
-    wanted = set(indices)
-    found = {}
-    for i, frame in enumerate(decode_in_order(path)):
-        if i in wanted:
-            found[i] = frame.to_ndarray(format="rgb24")
-        if len(found) == len(wanted):
-            return np.stack([found[i] for i in indices])
-    raise UnreadableVideo(f"{path}: frames {sorted(wanted - set(found))} cannot be decoded")
+    count = count_frames(path)
+    if min(indices) < 0 or max(indices) >= count:
+        raise UnreadableVideo(f"{path}: has frames 0 to {count - 1}, asked for {list(indices)}")
+    if path.is_dir():
+        return read_images(path, indices)
+    wanted = sorted({int(i) for i in indices})
+    pictures = Pictures(path, wanted)
+    line = timeline(path)
+    if line.times is not None:
+        by_time(path, line, pictures)
+    if pictures.missing:  # in order, or a keyframe that decoding cannot begin at after all
+        in_order(path, pictures)
+    if pictures.missing:
+        raise UnreadableVideo(f"{path}: frames {sorted(pictures.missing)} cannot be decoded")
+    return pictures.at(indices)
+
+
+class Pictures:
+    """The frames of a file that are asked for, converted to RGB as they come."""
+
+    def __init__(self, path: Path, wanted: Iterable[int]) -> None:
+        self.path, self.missing = path, set(wanted)
+        self.place = {index: i for i, index in enumerate(sorted(self.missing))}
+        self.converter = VideoReformatter()  # keeps swscale's tables from frame to frame
+        self.pixels: np.ndarray | None = None
+        self.rotation = 0
+
+    def add(self, index: int, frame: av.VideoFrame) -> None:
+        if index not in self.missing:
+            return
+        plane = self.converter.reformat(frame, format="rgb24").planes[0]
+        picture = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[
+            :, : 3 * plane.width
+        ]
+        picture = picture.reshape(plane.height, plane.width, 3)
+        if self.pixels is None:
+            self.pixels, self.rotation = np.empty((len(self.place), *picture.shape), np.uint8), round(frame.rotation)
+        if picture.shape != self.pixels.shape[1:]:
+            raise UnreadableVideo(f"{self.path}: its frames change their size, at frame {index}")
+        self.pixels[self.place[index]] = picture
+        self.missing.remove(index)
+
+    def at(self, indices: Sequence[int]) -> np.ndarray:
+        assert self.pixels is not None
+        pixels = np.ascontiguousarray(np.rot90(self.pixels, self.rotation // 90, (1, 2)))
+        rows = [self.place[int(i)] for i in indices]
+        return pixels if rows == list(range(len(pixels))) else pixels[rows]
+
+
+def by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
+    """Decode from keyframe to keyframe; frames that do not come out stay missing."""
+    assert line.times is not None and line.keyframes is not None
+    index_at = {int(line.times[i]): i for i in sorted(pictures.missing)}
+    keyframes = line.keyframes.tolist()
+    with opened(path) as (container, stream):
+        skippable = stream.codec_context.name in SKIPPABLE
+        for keyframe, group in groupby(index_at, key=lambda time: keyframes[bisect_right(keyframes, time) - 1]):
+            times = set(group)
+            if keyframe != keyframes[0]:
+                container.seek(keyframe, stream=stream)
+            for packet in container.demux(stream):
+                if skippable:
+                    needed = packet.pts is None or packet.pts in times
+                    stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+                for frame in packet.decode():
+                    if frame.pts in times:
+                        pictures.add(index_at[frame.pts], frame)
+                        times.remove(frame.pts)
+                if not times:
+                    break
+
+
+def in_order(path: Path, pictures: Pictures) -> None:
+    for index, frame in enumerate(decode_in_order(path)):
+        pictures.add(index, frame)
+        if not pictures.missing:
+            return
 
 
 def _existing(path: str | PathLike[str]) -> Path:
     path = Path(path)
-    if not path.is_file():
-        raise UnreadableVideo(f"{path}: {'is a directory' if path.is_dir() else 'no such file'}")
+    if not path.exists():
+        raise UnreadableVideo(f"{path}: no such file")
     return path
-
-
-def _decord(path: Path) -> "decord.VideoReader":
-    try:
-        reader = decord.VideoReader(str(path), num_threads=1)
-    except (decord.DECORDError, RuntimeError) as error:
-        raise UnreadableVideo(f"{path}: not a video that can be decoded") from error
-    if len(reader) == 0:
-        raise UnreadableVideo(f"{path}: no frame can be decoded")
-    return reader
-
-
-def decode_in_order(path: Path) -> Iterator[av.VideoFrame]:
-    """Every frame, first to last; raises UnreadableVideo where the decoding breaks off."""
-    try:
-        # Old AVI files carry metadata in no particular encoding: it must not stop the decoding.
-        with av.open(str(path), metadata_errors="ignore") as container:
-            if not container.streams.video:
-                raise UnreadableVideo(f"{path}: has no video stream")
-            yield from container.decode(video=0)
-    except av.FFmpegError as error:
-        raise UnreadableVideo(f"{path}: not a video that can be decoded ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]

@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 from sth_core.files import temporary_beside
-from sth_core.video.decoding import UnreadableVideo, decode_in_order
+from sth_core.video.timeline import UnreadableVideo, decode_in_order
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> None:

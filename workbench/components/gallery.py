@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.runs import Run
-from sth_core.video.decoding import UnreadableVideo, read_frames
+from sth_core.video import UnreadableVideo, read_frames
 from sth_core.video.transforms import resize_short_side
 from workbench.components.context import CLIP_PAGE, plain, runs_folder
 

@@ -12,7 +12,7 @@ from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.files import sha256
 from sth_core.network import FLOW_STACK
-from sth_core.video.decoding import UnreadableVideo
+from sth_core.video import UnreadableVideo
 from workbench.components.clip_views import (
     alpha_figure,
     browser_video,

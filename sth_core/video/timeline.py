@@ -1,0 +1,196 @@
+"""Which frames a video file has, and whether one of them can be had without decoding those before it.
+
+A container's header lies: HMDB-51's AVI files announce frames that do not decode, and give each
+packet a time of its own making, so that whoever seeks in them lands on other frames. Times can be
+trusted in mp4 and webm, where each packet says when its frame is shown; everything else is decoded
+once from beginning to end, and what was learnt is remembered.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+
+from sth_core.errors import UserError
+
+# mp4 and mov, webm and mkv. Not mpegts (its seeking is a guess by bytes), not avi.
+TIMES_ARE_TRUE = ("mov", "matroska")
+
+
+class UnreadableVideo(UserError):
+    """A file that gives no frames; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The frames that a full sequential decode of a file gives.
+
+    `times` (frames,) are when they are shown, rising, in the stream's time base, and `keyframes` those
+    that decoding can begin at; None if the file has to be decoded in order.
+    """
+
+    frames: int
+    times: np.ndarray | None
+    keyframes: np.ndarray | None
+    reason: str = ""  # why it has to be decoded in order
+
+
+@dataclass(frozen=True)
+class Packets:
+    """What the packets of a stream say about themselves; nothing is decoded for it."""
+
+    times: np.ndarray
+    keyframes: np.ndarray
+    trouble: str
+
+
+def timeline(path: Path) -> Timeline:
+    """The timeline of a file; remembered as long as its size and time of change stay the same.
+
+    Raises:
+        UnreadableVideo: no frame of it can be decoded.
+    """
+    stat = path.stat()
+    return _timeline(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=20_000)
+def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
+    with opened(path) as (container, stream):
+        packets = read_packets(container, stream)
+        trusted = any(name in container.format.name for name in TIMES_ARE_TRUE)
+        kind = container.format.name.split(",")[0]
+    if trusted and not packets.trouble and len(packets.times):
+        return Timeline(len(packets.times), packets.times, packets.keyframes)
+    seek = not trusted and kind == "avi"
+    why = packets.trouble or f"{kind} files do not say when a frame is shown"
+    key = (str(path.resolve()), size, mtime_ns)
+    known = recall(key)
+    if known is None:
+        known = decode_everything(path, packets if seek else None)
+        remember(key, *known)
+    frames, in_step = known
+    if in_step and seek:
+        return Timeline(frames, packets.times, packets.keyframes)
+    return Timeline(frames, None, None, why)
+
+
+def read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
+    """The packets' times, in the order of showing, and what makes them useless, if anything does."""
+    times, keyframes, trouble = [], [], ""
+    for packet in container.demux(stream):
+        if packet.size == 0:
+            continue  # the demuxer's last word
+        if packet.pts is None:
+            trouble = "its packets have no times"
+            break
+        if packet.is_discard:
+            trouble = trouble or "an edit list hides some of its frames"
+        if packet.is_corrupt:
+            trouble = trouble or "a part of it is damaged or missing"
+        times.append(packet.pts)
+        if packet.is_keyframe:
+            keyframes.append(packet.pts)
+    if len(set(times)) < len(times):
+        trouble = trouble or "two of its frames have the same time"
+    if not trouble and times and (not keyframes or keyframes[0] != min(times)):
+        trouble = "it does not begin with a keyframe"
+    return Packets(np.sort(np.array(times, np.int64)), np.sort(np.array(keyframes, np.int64)), trouble)
+
+
+def decode_everything(path: Path, packets: Packets | None) -> tuple[int, bool]:
+    """How many frames there are, and whether they are in step with `packets`.
+
+    In an AVI file they are when it has no B-frames: then frames are shown in the order of their packets.
+
+    Raises:
+        UnreadableVideo: there is none.
+    """
+    frames, in_step = 0, packets is not None and not packets.trouble
+    try:
+        for frame in decode_in_order(path):
+            if in_step and packets is not None:
+                in_step = (
+                    frames < len(packets.times)
+                    and frame.pts == packets.times[frames]
+                    and PictureType(frame.pict_type) in (PictureType.I, PictureType.P)
+                )
+            frames += 1
+    except UnreadableVideo:
+        if frames == 0:
+            raise
+        in_step = False
+    if frames == 0:
+        raise UnreadableVideo(f"{path}: no frame can be decoded")
+    return frames, in_step and packets is not None and frames == len(packets.times)
+
+
+def decode_in_order(path: Path) -> Iterator[av.VideoFrame]:
+    """Every frame, first to last; raises UnreadableVideo where the decoding breaks off."""
+    with opened(path) as (container, stream):
+        yield from container.decode(stream)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """The file and its video, decoded by one thread: clips are read in parallel, not the frames of one.
+
+    Raises:
+        UnreadableVideo: it cannot be opened, has no video, or its decoding breaks off in the block.
+    """
+    try:
+        # Old AVI files carry metadata in no particular encoding: it must not stop the decoding.
+        with av.open(str(path), metadata_errors="ignore") as container:
+            if not container.streams.video:
+                raise UnreadableVideo(f"{path}: has no video stream")
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except av.FFmpegError as error:
+        what = "empty" if path.is_file() and path.stat().st_size == 0 else first_line(error)
+        raise UnreadableVideo(f"{path}: not a video that can be decoded ({what})") from error
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]
+
+
+# What was learnt by decoding a whole file, for the next process: (path, size, time of change) -> frames, in step.
+
+
+def recall(key: tuple[str, int, int]) -> tuple[int, bool] | None:
+    try:
+        with closing(_memory()) as memory:
+            row = memory.execute(
+                "SELECT frames, in_step FROM videos WHERE path = ? AND size = ? AND changed = ?", key
+            ).fetchone()
+    except (sqlite3.Error, OSError):
+        return None
+    return (row[0], bool(row[1])) if row else None
+
+
+def remember(key: tuple[str, int, int], frames: int, in_step: bool) -> None:
+    """Where no cache can be written, it is learnt anew each time."""
+    try:
+        with closing(_memory()) as memory, memory:
+            memory.execute("INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?)", (*key, frames, in_step))
+    except (sqlite3.Error, OSError):
+        pass
+
+
+def _memory() -> sqlite3.Connection:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "sth-workbench"
+    folder.mkdir(parents=True, exist_ok=True)
+    memory = sqlite3.connect(folder / "videos.sqlite", timeout=10)
+    memory.execute(
+        "CREATE TABLE IF NOT EXISTS videos (path TEXT PRIMARY KEY, size INT, changed INT, frames INT, in_step INT)"
+    )
+    return memory
