@@ -1,12 +1,21 @@
 """What many tests share: a small synthetic set, and the folder of real videos."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sth_core.datasets.synthetic import synthesize
 from workbench.demo import SHIPPED, make_demo
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of videos is not that of the person who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
