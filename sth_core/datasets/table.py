@@ -1,101 +1,134 @@
-"""A folder of videos as one table of clips: clip_id, path, label, split, group."""
+"""A dataset as people have it on disk, as one table of clips."""
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from sth_core.datasets import lists, official
+from sth_core.datasets.entries import SPLITS, Entry
+from sth_core.datasets.media import FLOW_FOLDER, Flow, Media
 from sth_core.errors import UserError
-from sth_core.video.decoding import VIDEO_SUFFIXES
 
-SPLITS = ("train", "val", "test")
+COLUMNS = ["clip_id", "path", "label", "split", "group", "flow", "problem"]
+Reader = Callable[[Path], list[Entry] | None]
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """Where a manifest says what; empty means that it does not.
+    """Where a dataset says what; empty means that it does not.
 
     `label`, `split` and `group` are columns of manifest.csv. Clips of one group (the same actors,
-    the same source video) never lie on both sides of a split: without a `split` column the groups
+    the same source video) never lie on both sides of a split: where no split is given, the groups
     in `held_out` make the split "val", or without those a fifth of all groups, chosen by checksum.
+    `format` is one of FORMATS where a folder could be of more than one; by default the first that
+    fits. `fold` is which of the official splits (UCF-101, HMDB-51 and lists have three). `flow` is the folder
+    of extracted flow, by default "flow" in the dataset's folder.
     """
 
     label: str = "label"
     split: str = "split"
     group: str = ""
     held_out: tuple[str, ...] = ()
+    format: str = ""
+    fold: int = 1
+    flow: str = ""
 
 
-def read_dataset(folder: Path, annotation: Annotation) -> pd.DataFrame:
-    """All clips of `folder`: those of its manifest.csv, else a class for each folder of videos.
+def readers(annotation: Annotation) -> dict[str, Reader]:
+    """A reader for each format, in the order in which they are tried."""
+    a = annotation
+    return {
+        "manifest": partial(lists.manifest, label=a.label, split=a.split, group=a.group),
+        "something_v1": partial(official.something_v1, fold=a.fold),
+        "something_v2": partial(official.something_v2, fold=a.fold),
+        "jester": partial(official.jester, fold=a.fold),
+        "kinetics": partial(official.kinetics, fold=a.fold),
+        "ucf101": partial(official.ucf101, fold=a.fold),
+        "hmdb51": partial(official.hmdb51, fold=a.fold),
+        "lists": partial(lists.tsn_lists, fold=a.fold),
+    }
 
-    Layouts without a manifest: <class>/x.mp4 or <split>/<class>/x.mp4.
+
+FORMATS = (*readers(Annotation()), "folders")
+
+
+def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.DataFrame:
+    """All clips of a dataset: by its annotation files, else a class for each folder of videos.
 
     Returns:
-        clip_id (path relative to the folder), path (absolute), label, split, group; by clip_id.
+        clip_id (unique), path (absolute), label, split, group, flow (a folder of extracted flow, or
+        empty), problem (why the clip cannot be used, with file and line; empty if it can); by clip_id.
 
     Raises:
-        UserError: no such folder, no clips in it, or a manifest that lacks a column.
+        UserError: no such folder, no clips in it, an unknown format, or annotation files that
+            cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"no such dataset folder: {folder}")
-    manifest = folder / "manifest.csv"
-    clips = _read_manifest(manifest, annotation) if manifest.is_file() else _read_folders(folder)
-    if clips.empty:
+    if annotation.format not in ("", *FORMATS):
+        raise UserError(f"unknown dataset format {annotation.format!r}; possible: {', '.join(FORMATS)}")
+    known = readers(annotation)
+    of_format = {annotation.format: known[annotation.format]} if annotation.format in known else known
+    entries = None
+    if annotation.format != "folders":
+        entries = next((found for read in of_format.values() if (found := read(folder)) is not None), None)
+    media = Media(folder.resolve())
+    if entries is None and annotation.format not in ("", "folders"):
+        raise UserError(f"{folder} holds no annotation files of the format {annotation.format!r}")
+    if entries is None:
+        entries = lists.class_folders(folder.resolve(), media)
+    if not entries:
         raise UserError(
-            f"no clips in {folder}: it needs a manifest.csv (path,label,split) or a folder of videos "
-            f"for each class ({', '.join(sorted(VIDEO_SUFFIXES))})"
+            f"no clips in {folder}: it needs a manifest.csv (path,label,split) or a folder of videos or of frames "
+            f"for each class, or the annotation files of a dataset ({', '.join(FORMATS[1:-1])})"
         )
-    if clips["clip_id"].duplicated().any():
-        twice = clips.loc[clips["clip_id"].duplicated(), "clip_id"].iloc[0]
-        raise UserError(f"{manifest}: {twice} is listed twice")
-    without = clips["split"].eq("")
-    if without.any() and not without.all():
+    clips = pd.DataFrame([_row(entry, media) for entry in unique(entries)], columns=COLUMNS)
+    if clips["problem"].ne("").all():
+        raise UserError(
+            f"none of the {len(clips)} clips of {folder} can be used; the first: {clips['problem'].iloc[0]}"
+        )
+    clips["split"] = _splits(clips, folder, annotation.held_out)
+    flow = Flow(Path(annotation.flow) if annotation.flow else folder.resolve() / FLOW_FOLDER)
+    clips["flow"] = [flow.find(clip_id) for clip_id in clips["clip_id"]]
+    return clips.sort_values("clip_id", ignore_index=True)
+
+
+def unique(entries: list[Entry]) -> list[Entry]:
+    """The entries, those whose id came before with a problem and an id of their own."""
+    first: dict[str, Entry] = {}
+    result = []
+    for entry in entries:
+        before = first.setdefault(entry.clip_id, entry)
+        if before is not entry:
+            problem = f"{entry.source}: {entry.clip_id} is listed twice, before in {before.source}"
+            entry = replace(entry, clip_id=f"{entry.clip_id} ({entry.source})", problem=problem)
+        result.append(entry)
+    return result
+
+
+def _row(entry: Entry, media: Media) -> tuple[str, ...]:
+    problem, path = entry.problem, media.folder / entry.name
+    if not problem:
+        found = media.find(entry.name, entry.label, entry.split) if entry.anywhere else media.at(entry.name)
+        path = found or path
+        if not found:
+            problem = f"{entry.source}: no video or folder of frames {entry.name!r} in {media.folder}"
+    return entry.clip_id, str(path), entry.label, entry.split, entry.group or entry.clip_id, "", problem
+
+
+def _splits(clips: pd.DataFrame, folder: Path, held_out: tuple[str, ...]) -> pd.Series:
+    without = clips["split"].eq("") & clips["problem"].eq("")
+    if without.all() or clips["split"].eq("").all():
+        if held_out:
+            return clips["group"].isin(held_out).map({True: "val", False: "train"})
+        return clips["group"].map(lambda group: "val" if zlib.crc32(group.encode()) % 5 == 0 else "train")
+    if without.any():
         raise UserError(
             f"{folder}: {without.sum()} of {len(clips)} clips have no split, among them "
             f"{clips.loc[without, 'clip_id'].iloc[0]}; give all of them one ({', '.join(SPLITS)}), or none"
         )
-    if without.all():
-        clips["split"] = _split_by_group(clips["group"], annotation.held_out)
-    clips["path"] = [str(folder.resolve() / clip_id) for clip_id in clips["clip_id"]]
-    columns = ["clip_id", "path", "label", "split", "group"]
-    return clips[columns].sort_values("clip_id", ignore_index=True)
-
-
-def _read_manifest(manifest: Path, annotation: Annotation) -> pd.DataFrame:
-    try:
-        rows = pd.read_csv(manifest, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{manifest}: not a CSV file with a header line ({error})") from error
-    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes a first field too many for an index
-        raise UserError(f"{manifest}: its lines have more fields than its header line")
-    for column in filter(None, ("path", annotation.label, annotation.group)):
-        if column not in rows:
-            raise UserError(f"{manifest}: has no column {column!r}; its columns: {', '.join(rows.columns)}")
-    return pd.DataFrame(
-        {
-            "clip_id": rows["path"].str.replace("\\", "/"),
-            "label": rows[annotation.label],
-            "split": rows.get(annotation.split, ""),
-            "group": rows[annotation.group] if annotation.group else rows["path"],
-        }
-    )
-
-
-def _read_folders(folder: Path) -> pd.DataFrame:
-    rows = []
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        hidden = path.name.startswith(".")  # an unfinished file, or what macOS puts beside a file
-        if path.suffix.lower() in VIDEO_SUFFIXES and len(parts) in (2, 3) and not hidden:
-            split = parts[0] if len(parts) == 3 and parts[0] in SPLITS else ""
-            clip_id = "/".join(parts)
-            rows.append({"clip_id": clip_id, "label": parts[-2], "split": split, "group": clip_id})
-    return pd.DataFrame(rows, columns=["clip_id", "label", "split", "group"])
-
-
-def _split_by_group(groups: pd.Series, held_out: tuple[str, ...]) -> pd.Series:
-    if held_out:
-        return groups.isin(held_out).map({True: "val", False: "train"})
-    return groups.map(lambda group: "val" if zlib.crc32(group.encode()) % 5 == 0 else "train")
+    return clips["split"]

@@ -1,0 +1,109 @@
+"""What an annotation file says of one clip, and how such files are read: with the line it stands in."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sth_core.errors import UserError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One clip as its annotation file has it.
+
+    `name` is what its video is called: a path below the dataset's folder, or, `anywhere`, the end
+    of one, with or without suffix. `source` is the file and line, for messages; `problem` says why
+    the clip cannot be used, if so.
+    """
+
+    clip_id: str
+    name: str
+    label: str
+    split: str
+    source: str
+    group: str = ""
+    problem: str = ""
+    anywhere: bool = True
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        UserError: it cannot be read, or a line of it is in another encoding.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
+
+
+def text_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(file and line, text) of each line that is not blank.
+
+    Raises:
+        UserError: the file cannot be read, or holds nothing.
+    """
+    some = False
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.strip():
+            some = True
+            yield f"{path}, line {number}", line.strip()
+    if not some:
+        raise UserError(f"{path} is empty")
+
+
+def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """(file and line, row) of a CSV file with a header line.
+
+    Raises:
+        UserError: the file cannot be read, has no header line, or a line of it has too many or too few fields.
+    """
+    reader = csv.DictReader(read_text(path).splitlines(keepends=True), strict=True)
+    try:
+        if not reader.fieldnames:
+            raise UserError(f"{path}: not a CSV file with a header line (it is empty)")
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in row:
+                raise UserError(f"{where}: has more fields than the header line ({', '.join(reader.fieldnames)})")
+            if missing := [name for name, value in row.items() if value is None]:
+                raise UserError(f"{where}: has no field for {', '.join(missing)}")
+            yield where, row
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num + 1}: not a CSV file with a header line ({error})") from error
+
+
+def csv_header(path: Path) -> list[str]:
+    """The column names of a CSV file; none if it is no such file."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
+def read_json(path: Path) -> Any:
+    """
+    Raises:
+        UserError: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+
+
+def known_label(label: str, labels: set[str], source: str, where: Path) -> str:
+    """The problem of a label that is not in the list of labels; empty if it is."""
+    return "" if label in labels or not labels else f"{source}: the label {label!r} is not in {where}"

@@ -1,0 +1,95 @@
+"""Datasets of one's own making: a CSV manifest, the list files of TSN and TSM, a folder for each class."""
+
+import re
+from pathlib import Path
+
+from sth_core.datasets.entries import SPLITS, Entry, csv_header, csv_rows, text_lines
+from sth_core.datasets.media import Media
+from sth_core.datasets.official import find
+from sth_core.errors import UserError
+
+LINE = re.compile(r"(?P<name>\S.*?)(?:\s+(?P<frames>\d+))?\s+(?P<label>\d+)")
+CLASS_LISTS = ("category.txt", "categories.txt", "classes.txt", "labels.txt", "label_map*.txt", "*label_map.txt")
+
+
+def manifest(folder: Path, label: str, split: str, group: str) -> list[Entry] | None:
+    """manifest.csv, whose column `path` is relative to the folder.
+
+    Raises:
+        UserError: it lacks a column, or is no CSV file.
+    """
+    file = folder / "manifest.csv"
+    if not file.is_file():
+        return None
+    rows = list(csv_rows(file))
+    columns = csv_header(file)
+    for column in filter(None, ("path", label, group)):
+        if column not in columns:
+            raise UserError(f"{file}: has no column {column!r}; its columns: {', '.join(columns)}")
+    entries: list[Entry] = []
+    for source, row in rows:
+        name = row["path"].replace("\\", "/")
+        problem = "" if name else f"{source}: no path"
+        entries.append(
+            Entry(name, name, row[label], row.get(split, ""), source, row[group] if group else name, problem)
+        )
+    return entries
+
+
+def tsn_lists(folder: Path, fold: int) -> list[Entry] | None:
+    """Lists of TSN, TSM and MMAction: lines of "path frames label" or "path label", labels from 0.
+
+    train*.txt and val*.txt, or *_train_*.txt and *_val_*.txt; with "split_N" in their names, those of
+    `fold`, and of lists for frames and for flow those for frames. Class names stand in
+    category.txt (or classes.txt, label_map*.txt), one a line; without it a class is its number.
+    """
+    lists = {split: _list_file(folder, split, fold) for split in SPLITS}
+    if not lists["train"]:
+        return None
+    class_list = find(folder, *CLASS_LISTS)
+    names = [line for _, line in text_lines(class_list)] if class_list else []
+    entries: list[Entry] = []
+    for split, file in lists.items():
+        if not file:
+            continue
+        for source, line in text_lines(file):
+            match = LINE.fullmatch(line)
+            if not match:
+                problem = f"{source}: must be path frames label, or path label; is {line!r}"
+                entries.append(Entry(line, line, "", split, source, problem=problem))
+                continue
+            number, problem = int(match["label"]), ""
+            if class_list and number >= len(names):
+                problem = f"{source}: the label {number} is not in {class_list} (0 to {len(names) - 1})"
+            label = names[number] if number < len(names) else str(number)
+            name = match["name"].replace("\\", "/")
+            entries.append(Entry(name, name, label, split, source, problem=problem))
+    return entries
+
+
+def _list_file(folder: Path, split: str, fold: int) -> Path | None:
+    found = [
+        file
+        for file in sorted({*folder.glob("*.txt"), *folder.glob("*/*.txt")})
+        if re.search(rf"(^|_){split}(_|\d|list|$)", file.stem.lower()) and _is_list(file)
+    ]
+    of_fold = [file for file in found if re.search(rf"split_?0?{fold}(\D|$)", file.stem)]
+    found = of_fold or [file for file in found if "split" not in file.stem]
+    return next((file for file in found if "flow" not in file.stem), None)
+
+
+def _is_list(file: Path) -> bool:
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        return bool(LINE.fullmatch(next((line.strip() for line in lines if line.strip()), "")))
+
+
+def class_folders(folder: Path, media: Media) -> list[Entry]:
+    """<class>/clip or <split>/<class>/clip, a clip being a video or a folder of frames."""
+    entries: list[Entry] = []
+    for path in sorted(media):
+        parts = path.relative_to(folder).parts
+        if len(parts) == 2 or (len(parts) == 3 and parts[0] not in SPLITS):
+            entries.append(Entry("/".join(parts), "/".join(parts), parts[-2], "", str(path), anywhere=False))
+        elif len(parts) == 3:
+            entries.append(Entry("/".join(parts), "/".join(parts), parts[1], parts[0], str(path), anywhere=False))
+    return entries

@@ -1,0 +1,104 @@
+"""Which videos, folders of frames and folders of flow lie below a dataset's folder, and which one a name means."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from sth_core.video.decoding import VIDEO_SUFFIXES
+from sth_core.video.images import FLOW_PREFIXES, NUMBERED
+
+FLOW_FOLDER = "flow"
+
+
+class Media:
+    """All videos and folders of frames below a folder; it is listed once, when this is made.
+
+    A folder that holds numbered images is a clip; what lies below it is not looked at, nor are
+    folders and files whose names begin with a dot.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.by_name: dict[str, list[Path]] = defaultdict(list)
+        for path in sorted(walk(folder)):
+            self.by_name[path.stem if is_video(path) else path.name].append(path)
+
+    def __iter__(self) -> Iterator[Path]:
+        for paths in self.by_name.values():
+            yield from paths
+
+    def at(self, name: str) -> Path | None:
+        """The video or folder of frames at a path below the folder."""
+        path = self.folder / name
+        return path if path.is_file() or (path.is_dir() and kind_of(path)) else None
+
+    def find(self, name: str, *hints: str) -> Path | None:
+        """The video or folder of frames whose path ends with `name`, whatever its suffix.
+
+        Of several it is the one with most of `hints` (a label, a split) among its folders.
+        """
+        if found := self.at(name):
+            return found
+        wanted = Path(name).parts[:-1]
+        named = {*self.by_name.get(Path(name).name, ()), *self.by_name.get(Path(name).stem, ())}
+        matching = [path for path in sorted(named) if path.parts[-1 - len(wanted) : -1] == wanted]
+        likely = {*hints, *(hint.replace(" ", "_") for hint in hints)}
+        return max(matching, key=lambda path: len(likely & set(path.parts)), default=None)
+
+
+class Flow:
+    """Folders of extracted flow, by the clip's path or name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.by_name: dict[str, list[Path]] = defaultdict(list)
+        if folder.is_dir():
+            for path in sorted(walk(folder, of_flow=True)):
+                self.by_name[path.name].append(path)
+
+    def find(self, clip_id: str) -> str:
+        """The folder of a clip's flow; empty if there is none."""
+        direct = self.folder / Path(clip_id).with_suffix("")
+        if direct in self.by_name.get(direct.name, []):
+            return str(direct)
+        found = self.by_name.get(Path(clip_id).stem) or self.by_name.get(Path(clip_id).name) or []
+        return str(found[0]) if len(found) == 1 else ""
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def walk(folder: Path, of_flow: bool = False) -> Iterator[Path]:
+    """Videos and folders of frames; or, `of_flow`, folders of flow."""
+    with os.scandir(folder) as entries:
+        children = [entry for entry in entries if not entry.name.startswith(".")]
+    if kind := _kind(entry.name for entry in children):
+        if kind in (("flow", "both") if of_flow else ("frames", "both")):
+            yield folder
+        return
+    for entry in children:
+        if entry.is_dir():
+            yield from walk(folder / entry.name, of_flow)
+        elif not of_flow and is_video(Path(entry.name)):
+            yield folder / entry.name
+
+
+def kind_of(folder: Path) -> str:
+    """What the numbered images of a folder are: "frames", "flow", "both", or "" without any."""
+    with os.scandir(folder) as entries:
+        return _kind(entry.name for entry in entries)
+
+
+def _kind(names: Iterator[str]) -> str:
+    frames = flow = False
+    for name in names:
+        if match := NUMBERED.fullmatch(name):
+            if match["prefix"].lower() in FLOW_PREFIXES:
+                flow = True
+            else:
+                frames = True
+            if frames and flow:
+                return "both"
+    return "frames" if frames else "flow" if flow else ""

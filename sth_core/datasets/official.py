@@ -1,0 +1,158 @@
+"""The six datasets of Section 4.1, from their own annotation files, as their owners distribute them.
+
+Each reader finds its files below the dataset's folder, returns the clips that they list, and returns
+None if the folder is of another dataset. A test list is the split "val" where no other is held
+out (UCF-101, HMDB-51): it is what TSN and TSM report on.
+"""
+
+import re
+from pathlib import Path
+
+from sth_core.datasets.entries import Entry, csv_header, csv_rows, known_label, read_json, text_lines
+from sth_core.errors import UserError
+
+
+def find(folder: Path, *patterns: str) -> Path | None:
+    """The first file of these names in the folder or in a folder directly below it."""
+    for pattern in patterns:
+        for place in (pattern, f"*/{pattern}"):
+            if found := sorted(folder.glob(place)):
+                return found[0]
+    return None
+
+
+def something_v1(folder: Path, fold: int) -> list[Entry] | None:
+    """Something-Something V1: "id;label" lines, a folder of frames for each id."""
+    return _id_label_files(folder, "something-something-v1")
+
+
+def jester(folder: Path, fold: int) -> list[Entry] | None:
+    """Jester: as Something-Something V1."""
+    return _id_label_files(folder, "jester-v1")
+
+
+def _id_label_files(folder: Path, prefix: str) -> list[Entry] | None:
+    if not find(folder, f"{prefix}-train.csv"):
+        return None
+    entries: list[Entry] = []
+    list_of_labels = find(folder, f"{prefix}-labels.csv")
+    labels = {label for _, label in text_lines(list_of_labels)} if list_of_labels else set()
+    for part, split in (("train", "train"), ("validation", "val"), ("test", "test")):
+        if not (file := find(folder, f"{prefix}-{part}.csv")):
+            continue
+        for source, line in text_lines(file):
+            number, separator, label = line.partition(";")
+            problem = ""
+            if split != "test":
+                problem = known_label(label, labels, source, list_of_labels or file)
+                if not separator:
+                    problem = f"{source}: must be id;label, is {line!r}"
+            entries.append(Entry(number, number, label, split, source, problem=problem))
+    return entries
+
+
+def something_v2(folder: Path, fold: int) -> list[Entry] | None:
+    """Something-Something V2: JSON with templates and placeholders, a webm file for each id.
+
+    The class is the template without its brackets, as in labels.json.
+    """
+    train = find(folder, "something-something-v2-train.json", "train.json")
+    if not train:
+        return None
+    prefix = train.name.removesuffix("train.json")
+    entries: list[Entry] = []
+    list_of_labels = find(folder, f"{prefix}labels.json")
+    labels = set(read_json(list_of_labels)) if list_of_labels else set()
+    for part, split in (("train", "train"), ("validation", "val"), ("test", "test")):
+        if not (file := find(folder, f"{prefix}{part}.json")):
+            continue
+        rows = read_json(file)
+        if not isinstance(rows, list):
+            raise UserError(f"{file}: must be a list of clips, is a {type(rows).__name__}")
+        for place, row in enumerate(rows, start=1):
+            source = f"{file}, clip {place}"
+            if not isinstance(row, dict) or "id" not in row:
+                entries.append(Entry(f"clip {place} of {file.name}", "", "", split, source, problem=f"{source}: no id"))
+                continue
+            label = str(row.get("template", "")).replace("[", "").replace("]", "")
+            problem = known_label(label, labels, source, list_of_labels or file) if split != "test" else ""
+            if split != "test" and not label:
+                problem = f"{source}: no template"
+            entries.append(Entry(str(row["id"]), str(row["id"]), label, split, source, problem=problem))
+    return entries
+
+
+def kinetics(folder: Path, fold: int) -> list[Entry] | None:
+    """Kinetics: CSV files with youtube_id, time_start, time_end; <label>/<id>_<start>_<end>.mp4."""
+    files = [f for f in sorted({*folder.glob("*.csv"), *folder.glob("*/*.csv")}) if "youtube_id" in csv_header(f)]
+    if not files:
+        return None
+    entries: list[Entry] = []
+    names = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
+    for file in files:
+        lacking = {"youtube_id", "time_start", "time_end"} - set(csv_header(file))
+        if lacking:
+            raise UserError(f"{file}: has no column {sorted(lacking)[0]!r}; its columns: {', '.join(csv_header(file))}")
+        of_file = next((split for name, split in names.items() if re.search(rf"(^|[^a-z]){name}", file.stem)), "")
+        for source, row in csv_rows(file):
+            split, label = names.get(row.get("split", ""), of_file), row.get("label", "")
+            problem = "" if split else f"{source}: the split {row.get('split', '')!r} is none of {', '.join(names)}"
+            if not label and split != "test":
+                problem = f"{source}: no label"
+            try:
+                start, end = (int(float(row[key])) for key in ("time_start", "time_end"))
+                name = f"{row['youtube_id']}_{start:06d}_{end:06d}"
+            except ValueError:
+                name = row["youtube_id"]
+                problem = f"{source}: time_start and time_end must be numbers"
+            entries.append(Entry(name, name, label, split, source, row["youtube_id"], problem))
+    return entries
+
+
+def ucf101(folder: Path, fold: int) -> list[Entry] | None:
+    """UCF-101: trainlist0N.txt, testlist0N.txt and classInd.txt, whose numbers begin at 1."""
+    if not (class_list := find(folder, "classInd.txt")):
+        return None
+    numbers: dict[str, str] = {}
+    for source, line in text_lines(class_list):
+        number, _, label = line.partition(" ")
+        if not number.isdigit() or not label:
+            raise UserError(f"{source}: must be a number and a class, is {line!r}")
+        numbers[label.strip()] = number
+    entries: list[Entry] = []
+    for part, split in (("train", "train"), ("test", "val")):
+        file = class_list.with_name(f"{part}list{fold:02d}.txt")
+        if not file.is_file():
+            raise UserError(f"no such file: {file}; UCF-101 has the splits 1, 2 and 3 (fold = {fold})")
+        for source, line in text_lines(file):
+            name, _, number = line.partition(" ")
+            label = Path(name).parts[0]
+            problem = known_label(label, set(numbers), source, class_list)
+            if not problem and number and number != numbers[label]:
+                problem = f"{source}: {label} is class {numbers[label]} in {class_list}, here {number}"
+            group = re.sub(r"_c\d+$", "", Path(name).stem)
+            entries.append(Entry(name, Path(name).stem, label, split, source, group, problem))
+    return entries
+
+
+def hmdb51(folder: Path, fold: int) -> list[Entry] | None:
+    """HMDB-51: <class>_test_splitN.txt with 1 for training, 2 for testing, 0 for neither."""
+    first = find(folder, "*_test_split1.txt")
+    if not first:
+        return None
+    entries: list[Entry] = []
+    files = sorted(first.parent.glob(f"*_test_split{fold}.txt"))
+    if not files:
+        raise UserError(f"no file *_test_split{fold}.txt in {first.parent}; HMDB-51 has the splits 1, 2 and 3")
+    for file in files:
+        label = file.name.removesuffix(f"_test_split{fold}.txt")
+        for source, line in text_lines(file):
+            name, _, use = line.rpartition(" ")
+            clip_id = f"{label}/{name}"
+            if use == "0":
+                continue
+            problem = "" if use in ("1", "2") else f"{source}: must end with 0, 1 or 2, is {line!r}"
+            split = "train" if use == "1" else "val"
+            group = name.split(f"_{label}_")[0]
+            entries.append(Entry(clip_id, Path(name).stem, label, split, source, group, problem))
+    return entries
