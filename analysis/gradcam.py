@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sth_core.network import CHANNELS, FeatureRecorder, VideoNetwork
 from sth_core.video.decoding import read_frames
-from sth_core.video.transforms import Preprocessing, crop, resize_short_side
+from sth_core.video.transforms import Preprocessing, crop, resize
 
 DEFINITIONS = ("per_step", "per_clip")
 FINE_ENOUGH = 6  # cells a side: below, a map says little about where
@@ -89,7 +89,12 @@ def gradcam(model: VideoNetwork, clip: Tensor, target: int, layer: str, definiti
 
 def seen_frames(path: Path, indices: np.ndarray, p: Preprocessing, side: int = 224) -> np.ndarray:
     """What the network saw of these frames, enlarged for people: uint8 (T, side, side, 3)."""
-    frames = resize_short_side(read_frames(path, [int(i) for i in indices]), round(side * p.resize / p.crop))
+
+    def enlarged(length: int) -> int:
+        return round(side * length / p.crop)
+
+    to = enlarged(p.resize) if isinstance(p.resize, int) else (enlarged(p.resize[0]), enlarged(p.resize[1]))
+    frames = resize(read_frames(path, [int(i) for i in indices]), to)
     return crop(frames, side)
 
 

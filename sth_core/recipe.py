@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_origin, get_type_hints
 
 from sth_core.datasets.clips import Augment
@@ -73,6 +74,21 @@ def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
     Raises:
         UserError: no such file, not TOML, an unknown section or key, a value of another type.
     """
+    return recipe_from(_changed(_read_sections(path), changes), str(path))
+
+
+def load_annotation(path: Path | None, changes: tuple[str, ...] = ()) -> Annotation:
+    """The [data] of a recipe, or the default one; `changes` are "key=value".
+
+    Raises:
+        UserError: as `load_recipe`.
+    """
+    sections = _read_sections(path) if path else {}
+    sections = _changed(sections, tuple(f"data.{change}" for change in changes))
+    return _section(Annotation, sections.get("data", {}), f"{path or ''} [data]".lstrip())
+
+
+def _read_sections(path: Path) -> dict[str, Any]:
     try:
         sections = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -82,13 +98,17 @@ def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
     for name, section in sections.items():
         if not isinstance(section, dict):
             raise UserError(f"{path}: {name} must be a section [{name}], got {section!r}")
+    return sections
+
+
+def _changed(sections: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
     for change in changes:
         name, _, value = change.partition("=")
         section, _, key = name.partition(".")
         if not key or not value:
             raise UserError(f"a change must look like section.key=value, got {change!r}")
         sections.setdefault(section, {})[key] = _parse(value)
-    return recipe_from(sections, str(path))
+    return sections
 
 
 def recipe_from(sections: dict[str, Any], origin: str) -> Recipe:
@@ -97,13 +117,16 @@ def recipe_from(sections: dict[str, Any], origin: str) -> Recipe:
     built = {name: _section(kind, sections.get(name, {}), f"{origin} [{name}]") for name, kind in SECTIONS.items()}
     recipe = Recipe(**built)
     p, model = recipe.preprocessing, recipe.model
-    for key in ("frames", "resize", "crop"):
+    if not isinstance(p.resize, int) and [type(side) for side in p.resize] != [int, int]:
+        raise UserError(f"{origin} [preprocessing]: resize must be a short side or [height, width], got {p.resize}")
+    for key in ("frames", "short_side", "crop"):
         if getattr(p, key) < 1:
-            raise UserError(f"{origin} [preprocessing]: {key} must be at least 1, got {getattr(p, key)}")
+            name = key.replace("short_side", "resize")
+            raise UserError(f"{origin} [preprocessing]: {name} must be at least 1, got {getattr(p, key)}")
     if (p.frames, p.modality) != (model.get("frames", 8), model.get("modality", "rgb")):
         raise UserError(f"{origin}: frames and modality must be the same in [model] and [preprocessing]")
-    if p.crop > p.resize:
-        raise UserError(f"{origin} [preprocessing]: crop ({p.crop}) must not be larger than resize ({p.resize})")
+    if p.crop > p.short_side:
+        raise UserError(f"{origin} [preprocessing]: crop ({p.crop}) must not be larger than resize ({p.short_side})")
     if recipe.start.checkpoint and recipe.start.imagenet:
         raise UserError(f"{origin} [start]: give either checkpoint or imagenet, not both")
     for key in ("epochs", "batch_size"):
@@ -132,9 +155,10 @@ def _section(kind: type, values: dict[str, Any], where: str) -> Any:
     hints = get_type_hints(kind)
     for key, value in values.items():
         wanted = get_origin(hints[key]) or hints[key]
-        possible = {float: (int, float), tuple: (list, tuple)}.get(wanted, (wanted,))
+        possible = {float: (int, float), tuple: (list, tuple), UnionType: (int, list, tuple)}.get(wanted, (wanted,))
         if not isinstance(value, possible) or (isinstance(value, bool) and wanted is not bool):
-            raise UserError(f"{where}: {key} must be of type {wanted.__name__}, got {value!r}")
+            name = "int or a list of two" if wanted is UnionType else wanted.__name__
+            raise UserError(f"{where}: {key} must be of type {name}, got {value!r}")
     values = {key: _frozen(value) for key, value in values.items()}
     if kind is ModelConfig:
         return values

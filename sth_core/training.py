@@ -63,10 +63,11 @@ def train(
             loss that is no longer a number.
     """
     train_rows, val_rows = table[table["split"] == "train"], table[table["split"] == "val"]
+    usable = train_rows[train_rows["problem"] == ""]
     if train_rows.empty or val_rows.empty:
         counts = table["split"].value_counts().to_dict()
         raise UserError(f"training needs clips in the splits 'train' and 'val'; this dataset has {counts}")
-    classes = sorted(set(train_rows["label"]))
+    classes = sorted(set(usable["label"]))
     p = recipe.preprocessing
     where = pick_device(device)
     settings = recipe.optimisation

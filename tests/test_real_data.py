@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sth_core.video import UnreadableVideo, count_frames, read_frames
-from sth_core.video.transforms import Preprocessing, read_clip
+from sth_core.video.fields import read_clip
+from sth_core.video.transforms import Preprocessing
 
 pytestmark = pytest.mark.real_data
 

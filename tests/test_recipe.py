@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sth_core import create_model
-from sth_core.datasets.synthetic import MOTION_PAIRS
+from sth_core.datasets.mirroring import mirror_labels
+from sth_core.datasets.synthetic import MOTION_PAIRS, MOTIONS
 from sth_core.errors import UserError
 from sth_core.network import CHANNELS
 from sth_core.recipe import Recipe, load_recipe, recipe_from
@@ -36,8 +37,14 @@ def test_a_shipped_recipe_builds_its_network(path: Path) -> None:
 def test_a_mirrored_or_reversed_motion_is_another_motion(name: str) -> None:
     augment = load_recipe(MOTION.with_stem(name)).augment
     assert {frozenset(pair) for pair in augment.reverse_swaps} == {frozenset(pair) for pair in MOTION_PAIRS}
-    mirrored = (("moving left", "moving right"), ("turning clockwise", "turning counterclockwise"))
-    assert augment.flip_swaps == mirrored
+    assert augment.flip
+    exchanged = {label: image for label, image in mirror_labels(list(MOTIONS)).items() if image != label}
+    assert exchanged == {
+        "moving left": "moving right",
+        "moving right": "moving left",
+        "turning clockwise": "turning counterclockwise",
+        "turning counterclockwise": "turning clockwise",
+    }
 
 
 @pytest.mark.parametrize("name", ["synthetic_appearance", "synthetic_appearance_flow"])

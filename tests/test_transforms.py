@@ -10,16 +10,16 @@ import torch
 
 from sth_core.video import read_frames
 from sth_core.video.encoding import write_video
+from sth_core.video.fields import read_clip
+from sth_core.video.flow import flow_field
 from sth_core.video.transforms import (
     Preprocessing,
     crop,
-    flow_field,
     mirror,
     negative,
     normalise,
     play_backward,
-    read_clip,
-    resize_short_side,
+    resize,
 )
 
 FLOW = Preprocessing("flow", frames=4, resize=64, crop=48, mean=(0.5,), std=(0.1,), flow_bound=8.0)
@@ -52,14 +52,14 @@ def test_the_short_side_is_resized_and_the_shape_kept(
     height: int, width: int, side: int, expected: tuple[int, int]
 ) -> None:
     frames = np.full((2, height, width, 3), 77, np.uint8)
-    resized = resize_short_side(frames, side)
+    resized = resize(frames, side)
     assert resized.shape == (2, *expected, 3)
     assert resized.dtype == np.uint8 and (resized == 77).all()
 
 
 def test_shrinking_by_two_averages_four_pixels() -> None:
     frame = np.array([[0, 4, 10, 10], [8, 12, 30, 30]], np.uint8)[None, ..., None].repeat(3, -1)
-    assert resize_short_side(frame, 1)[0, 0, :, 0].tolist() == [6, 20]
+    assert resize(frame, 1)[0, 0, :, 0].tolist() == [6, 20]
 
 
 def test_the_crop_is_central() -> None:

@@ -4,9 +4,8 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial, wraps
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,29 +15,11 @@ from rich.table import Table
 
 from sth_core.errors import UserError
 from sth_core.files import write_atomically
+from workbench.data_commands import data
+from workbench.friendly import FOLDER, friendly
 from workbench.progress import console, progress_bars
 
-FOLDER = click.Path(path_type=Path)
 APP = Path(__file__).parent.parent / "app.py"
-
-
-def friendly(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A user's mistake is one sentence on stderr and exit code 2, never a traceback."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (UserError, OSError) as error:
-            if os.environ.get("STH_DEBUG"):
-                raise
-            click.echo(f"sth: {error}", err=True)
-            sys.exit(2)
-        except KeyboardInterrupt:
-            click.echo("\nsth: stopped; the same command goes on from here", err=True)
-            sys.exit(130)
-
-    return run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,25 +28,7 @@ def main() -> None:
     """STH Workbench: spatio-temporal hybrid convolution, and what such networks look at."""
 
 
-@main.group()
-def data() -> None:
-    """Make and check datasets."""
-
-
-@data.command()
-@click.argument("folder", type=FOLDER)
-@click.option("--clips", default=240, show_default=True, type=click.IntRange(1), help="How many clips.")
-@click.option("--seed", default=1, show_default=True, help="The same seed gives the same files.")
-@click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
-@click.option("--workers", type=click.IntRange(1), help="Processes; by default one a core.")
-@friendly
-def synthesize(folder: Path, clips: int, seed: int, split: str, workers: int | None) -> None:
-    """Write the synthetic set: H.264 clips, each with a motion and an appearance label."""
-    from sth_core.datasets.synthetic import synthesize
-
-    with progress_bars() as show:
-        manifest = synthesize(folder, clips, seed, split, workers, partial(show, "making clips"))
-    click.echo(f"{clips} clips and their labels: {manifest}")
+main.add_command(data)
 
 
 @main.command()

@@ -12,30 +12,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sth_core.video.decoding import count_frames
+from sth_core.datasets.mirroring import mirror_labels
+from sth_core.video.fields import count_fields, fields_of, positions_in, read_clip, read_fields, stack_fields
 from sth_core.video.sampling import segment_indices
 from sth_core.video.timeline import UnreadableVideo
-from sth_core.video.transforms import (
-    Preprocessing,
-    crop,
-    fields_of,
-    mirror,
-    play_backward,
-    positions_in,
-    read_clip,
-    read_fields,
-    stack_fields,
-)
+from sth_core.video.transforms import Preprocessing, crop, mirror, play_backward, scaled_crop
 
 
 @dataclass(frozen=True)
 class Augment:
     """Random changes in training that keep the label true.
 
-    A mirrored clip of "moving left" moves right: `flip_swaps` lists the pairs of labels that a
-    flip exchanges, `reverse_swaps` those that playing backward does.
+    A mirrored clip of "moving left" moves right: its label is exchanged (`mirror_labels`), or, if there is no
+    such class, it is not mirrored. `flip_swaps` are further pairs of labels that a mirror exchanges,
+    `reverse_swaps` those that playing backward does. `crop_scales` are the sides of random crops, as
+    shares of the short side (TSN: 1, 0.875, 0.75, 0.66); without them a crop has the network's size.
     """
 
+    crop_scales: tuple[float, ...] = ()
     flip: bool = False
     flip_swaps: tuple[tuple[str, str], ...] = ()
     reverse: bool = False
@@ -66,17 +60,20 @@ class TestClips(Dataset[Sample]):
     __test__ = False  # not a test, whatever pytest thinks of the name
 
     def __init__(self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing) -> None:
-        self.paths, self.labels = list(table["path"]), list(table["label"])
+        self.rows = table[["path", "label", "flow", "problem"]].to_dict("records")
         self.numbers = {name: i for i, name in enumerate(classes)}
         self.preprocessing = preprocessing
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.rows)
 
     def __getitem__(self, row: int) -> Sample:
-        label = self.numbers.get(self.labels[row], -1)
+        source = self.rows[row]
+        label = self.numbers.get(source["label"], -1)
         try:
-            clip, indices = read_clip(Path(self.paths[row]), self.preprocessing)
+            if source["problem"]:
+                raise UnreadableVideo(source["problem"])
+            clip, indices = read_clip(Path(source["path"]), self.preprocessing, source["flow"])
         except UnreadableVideo as error:
             return Sample(row, None, label, np.empty(0, np.int64), str(error))
         clip = crop(clip, self.preprocessing.crop)
@@ -89,6 +86,7 @@ class TrainClips:
     def __init__(self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, augment: Augment) -> None:
         self.table, self.classes = table.reset_index(drop=True), classes
         self.preprocessing, self.augment = preprocessing, augment
+        self.mirrored = mirror_labels(classes, augment.flip_swaps)
         self.fields: dict[int, np.ndarray] = {}
         self.failures: dict[str, str] = {}  # clip_id -> reason
 
@@ -96,11 +94,12 @@ class TrainClips:
         """Decode all clips; one that cannot be read is left out and named in `failures`."""
 
         def read(row: int) -> np.ndarray | str:
-            path = Path(self.table["path"][row])
+            path, flow = Path(self.table["path"][row]), self.table["flow"][row]
             try:
-                count = count_frames(path)
-                fields = count if self.preprocessing.modality == "rgb" else max(1, count - 1)
-                return read_fields(path, range(fields), count, self.preprocessing)
+                if problem := self.table["problem"][row]:
+                    raise UnreadableVideo(problem)
+                count = count_fields(path, self.preprocessing, flow)
+                return read_fields(path, range(count), self.preprocessing, flow)
             except UnreadableVideo as error:
                 return str(error)
 
@@ -121,11 +120,10 @@ class TrainClips:
         """A random clip (T, H, W, C) uint8 of this row, augmented, and its class number."""
         p, a, label = self.preprocessing, self.augment, self.table["label"][row]
         fields = self.fields[row]
-        count = len(fields) + (p.modality == "flow")
-        starts = segment_indices(positions_in(count, p), p.frames, rng)
-        clip = stack_fields(crop(fields, p.crop, rng)[fields_of(starts, count, p)])
-        if a.flip and rng.random() < 0.5:
-            clip, label = mirror(clip, p.modality), swap(label, a.flip_swaps)
+        starts = segment_indices(positions_in(len(fields), p), p.frames, rng)
+        clip = scaled_crop(stack_fields(fields[fields_of(starts, len(fields), p)]), p.crop, a.crop_scales, rng)
+        if a.flip and label in self.mirrored and rng.random() < 0.5:
+            clip, label = mirror(clip, p.modality), self.mirrored[label]
         if a.reverse and rng.random() < 0.5:
             clip, label = play_backward(clip, p.modality), swap(label, a.reverse_swaps)
         return clip, self.classes.index(label)

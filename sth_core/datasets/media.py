@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sth_core.video.decoding import VIDEO_SUFFIXES
-from sth_core.video.images import FLOW_PREFIXES, NUMBERED
+from sth_core.video.images import NUMBERED, is_flow
 
 FLOW_FOLDER = "flow"
 
@@ -47,6 +47,11 @@ class Media:
         return max(matching, key=lambda path: len(likely & set(path.parts)), default=None)
 
 
+def flow_name(clip_id: str) -> str:
+    """Where the flow of a clip lies, below the folder of flow."""
+    return str(Path(clip_id).with_suffix("")) if is_video(Path(clip_id)) else clip_id
+
+
 class Flow:
     """Folders of extracted flow, by the clip's path or name."""
 
@@ -59,10 +64,10 @@ class Flow:
 
     def find(self, clip_id: str) -> str:
         """The folder of a clip's flow; empty if there is none."""
-        direct = self.folder / Path(clip_id).with_suffix("")
-        if direct in self.by_name.get(direct.name, []):
+        direct = self.folder / flow_name(clip_id)
+        found = self.by_name.get(direct.name, [])
+        if direct in found:
             return str(direct)
-        found = self.by_name.get(Path(clip_id).stem) or self.by_name.get(Path(clip_id).name) or []
         return str(found[0]) if len(found) == 1 else ""
 
 
@@ -71,11 +76,11 @@ def is_video(path: Path) -> bool:
 
 
 def walk(folder: Path, of_flow: bool = False) -> Iterator[Path]:
-    """Videos and folders of frames; or, `of_flow`, folders of flow."""
+    """Videos and folders of frames; or, `of_flow`, folders of numbered images of any kind."""
     with os.scandir(folder) as entries:
         children = [entry for entry in entries if not entry.name.startswith(".")]
     if kind := _kind(entry.name for entry in children):
-        if kind in (("flow", "both") if of_flow else ("frames", "both")):
+        if of_flow or kind != "flow":
             yield folder
         return
     for entry in children:
@@ -95,7 +100,7 @@ def _kind(names: Iterator[str]) -> str:
     frames = flow = False
     for name in names:
         if match := NUMBERED.fullmatch(name):
-            if match["prefix"].lower() in FLOW_PREFIXES:
+            if is_flow(match["prefix"]):
                 flow = True
             else:
                 frames = True

@@ -10,7 +10,7 @@ HEVC, and after an edit list, and where it is right it is slower than this (docs
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from os import PathLike
 from pathlib import Path
@@ -61,13 +61,41 @@ def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray
     wanted = sorted({int(i) for i in indices})
     pictures = Pictures(path, wanted)
     line = timeline(path)
-    if line.times is not None:
-        by_time(path, line, pictures)
-    if pictures.missing:  # in order, or a keyframe that decoding cannot begin at after all
+    if line.times is None:
         in_order(path, pictures)
+    else:
+        by_time(path, line, pictures)
     if pictures.missing:
         raise UnreadableVideo(f"{path}: frames {sorted(pictures.missing)} cannot be decoded")
     return pictures.at(indices)
+
+
+def all_frames(path: str | PathLike[str]) -> Iterator[np.ndarray]:
+    """Every frame of a video or folder of frames, first to last, one at a time: uint8 RGB (H, W, 3).
+
+    Raises:
+        UnreadableVideo: there is no such file, or where the decoding breaks off.
+    """
+    path = _existing(path)
+    if path.is_dir():
+        for i in range(count_images(path)):
+            yield read_images(path, [i])[0]
+        return
+    converter = VideoReformatter()
+    for frame in decode_in_order(path):
+        yield upright(to_rgb(converter, frame), frame)
+
+
+def to_rgb(converter: VideoReformatter, frame: av.VideoFrame) -> np.ndarray:
+    """(H, W, 3) uint8, a view of memory that goes with the frame."""
+    plane = converter.reformat(frame, format="rgb24").planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
+
+
+def upright(pictures: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """(..., H, W, 3) turned as the file says that players should, in memory of its own."""
+    return np.ascontiguousarray(np.rot90(pictures, round(frame.rotation) // 90, (-3, -2)))
 
 
 class Pictures:
@@ -78,32 +106,28 @@ class Pictures:
         self.place = {index: i for i, index in enumerate(sorted(self.missing))}
         self.converter = VideoReformatter()  # keeps swscale's tables from frame to frame
         self.pixels: np.ndarray | None = None
-        self.rotation = 0
+        self.first: av.VideoFrame | None = None
 
     def add(self, index: int, frame: av.VideoFrame) -> None:
         if index not in self.missing:
             return
-        plane = self.converter.reformat(frame, format="rgb24").planes[0]
-        picture = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[
-            :, : 3 * plane.width
-        ]
-        picture = picture.reshape(plane.height, plane.width, 3)
+        picture = to_rgb(self.converter, frame)
         if self.pixels is None:
-            self.pixels, self.rotation = np.empty((len(self.place), *picture.shape), np.uint8), round(frame.rotation)
+            self.pixels, self.first = np.empty((len(self.place), *picture.shape), np.uint8), frame
         if picture.shape != self.pixels.shape[1:]:
             raise UnreadableVideo(f"{self.path}: its frames change their size, at frame {index}")
         self.pixels[self.place[index]] = picture
         self.missing.remove(index)
 
     def at(self, indices: Sequence[int]) -> np.ndarray:
-        assert self.pixels is not None
-        pixels = np.ascontiguousarray(np.rot90(self.pixels, self.rotation // 90, (1, 2)))
+        assert self.pixels is not None and self.first is not None
+        pixels = upright(self.pixels, self.first)
         rows = [self.place[int(i)] for i in indices]
         return pixels if rows == list(range(len(pixels))) else pixels[rows]
 
 
 def by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
-    """Decode from keyframe to keyframe; frames that do not come out stay missing."""
+    """Decode from keyframe to keyframe; frames that do not come out at all stay missing."""
     assert line.times is not None and line.keyframes is not None
     index_at = {int(line.times[i]): i for i in sorted(pictures.missing)}
     keyframes = line.keyframes.tolist()
@@ -123,17 +147,26 @@ def by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
                         times.remove(frame.pts)
                 if not times:
                     break
+    if pictures.missing:  # a keyframe that decoding cannot begin at after all
+        in_order(path, pictures, index_at)
 
 
-def in_order(path: Path, pictures: Pictures) -> None:
-    for index, frame in enumerate(decode_in_order(path)):
-        pictures.add(index, frame)
+def in_order(path: Path, pictures: Pictures, index_at: dict[int, int] | None = None) -> None:
+    """Decode from the beginning; `index_at` tells frames by their time where one before them may not come out."""
+    for position, frame in enumerate(decode_in_order(path)):
+        if index_at is None:
+            pictures.add(position, frame)
+        elif frame.pts in index_at:
+            pictures.add(index_at[frame.pts], frame)
         if not pictures.missing:
             return
 
 
 def _existing(path: str | PathLike[str]) -> Path:
     path = Path(path)
-    if not path.exists():
-        raise UnreadableVideo(f"{path}: no such file")
-    return path
+    try:
+        if path.is_file() or path.is_dir():
+            return path
+    except OSError as error:  # too long a name, or a folder above it that may not be entered
+        raise UnreadableVideo(f"{path}: {error.strerror}") from error
+    raise UnreadableVideo(f"{path}: no such file")

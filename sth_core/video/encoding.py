@@ -8,7 +8,8 @@ import av
 import numpy as np
 
 from sth_core.files import temporary_beside
-from sth_core.video.timeline import UnreadableVideo, decode_in_order
+from sth_core.video.decoding import all_frames
+from sth_core.video.timeline import opened
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> None:
@@ -40,20 +41,21 @@ def plays_in_browsers(path: Path) -> bool:
 
 
 def transcode(path: Path, target: Path) -> None:
-    """Write the video as H.264, frame for frame, cropped to an even size.
+    """Write a video or folder of frames as H.264, frame for frame, cropped to an even size.
+
+    A folder does not say how fast it was filmed: it plays with the 12 frames a second of the Something sets
+    and Jester.
 
     Raises:
         UnreadableVideo: no frame of it can be decoded.
     """
-    try:
-        with av.open(str(path), metadata_errors="ignore") as container:
-            rate = float(container.streams.video[0].average_rate or 25)
-    except (av.FFmpegError, IndexError) as error:
-        raise UnreadableVideo(f"{path}: not a video that can be decoded") from error
+    rate = 12.0
+    if not path.is_dir():
+        with opened(path) as (_, stream):
+            rate = float(stream.average_rate or 25)
 
     def frames() -> Iterable[np.ndarray]:
-        for frame in decode_in_order(path):
-            pixels = frame.to_ndarray(format="rgb24")
+        for pixels in all_frames(path):
             H, W = pixels.shape[:2]
             yield np.ascontiguousarray(pixels[: H - H % 2, : W - W % 2])
 

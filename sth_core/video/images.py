@@ -11,24 +11,39 @@ import numpy as np
 from sth_core.video.timeline import UnreadableVideo
 
 NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)\.(?:jpe?g|png)", re.IGNORECASE)
-FLOW_PREFIXES = ("flow_x_", "flow_y_", "flow_", "x_", "y_")
+FLOW = re.compile(r"(.*[-_])?[xy]_|flow_", re.IGNORECASE)
+
+
+def is_flow(prefix: str) -> bool:
+    """Whether images with this before their number are optical flow: flow_x_, x_, 000001-x_, flow_."""
+    return bool(FLOW.fullmatch(prefix))
 
 
 def images_of(folder: Path) -> dict[str, list[str]]:
     """The numbered images of a folder by what stands before the number, each in the order of the numbers.
 
     Numbers may begin at 0 or 1 and have any number of digits.
+
+    Raises:
+        UnreadableVideo: the folder cannot be read, or two images have the same number.
     """
-    return _images(folder, folder.stat().st_mtime_ns)
+    try:
+        return _images(folder, folder.stat().st_mtime_ns)
+    except OSError as error:
+        raise UnreadableVideo(f"{folder}: {error.strerror}") from error
 
 
 @lru_cache(maxsize=20_000)
 def _images(folder: Path, mtime_ns: int) -> dict[str, list[str]]:
-    found: dict[str, list[tuple[int, str]]] = {}
+    found: dict[str, dict[int, str]] = {}
     for entry in folder.iterdir():
         if (match := NUMBERED.fullmatch(entry.name)) and not entry.name.startswith("."):
-            found.setdefault(match["prefix"], []).append((int(match["number"]), entry.name))
-    return {prefix: [name for _, name in sorted(images)] for prefix, images in sorted(found.items())}
+            images, number = found.setdefault(match["prefix"], {}), int(match["number"])
+            if number in images:
+                both = " and ".join(sorted((images[number], entry.name)))
+                raise UnreadableVideo(f"{folder}: two images for one frame ({both}); leave one of them in it")
+            images[number] = entry.name
+    return {prefix: [images[number] for number in sorted(images)] for prefix, images in sorted(found.items())}
 
 
 def frame_names(folder: Path) -> list[str]:
@@ -37,7 +52,7 @@ def frame_names(folder: Path) -> list[str]:
     Raises:
         UnreadableVideo: there are none, or two kinds of them.
     """
-    kinds = {prefix: names for prefix, names in images_of(folder).items() if prefix.lower() not in FLOW_PREFIXES}
+    kinds = {prefix: names for prefix, names in images_of(folder).items() if not is_flow(prefix)}
     if not kinds:
         raise UnreadableVideo(f"{folder}: is a directory, and holds no frames (00001.jpg, img_00001.jpg, ...)")
     if len(kinds) > 1:

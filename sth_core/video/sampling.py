@@ -9,6 +9,24 @@ def segment_indices(positions: int, segments: int, rng: np.random.Generator | No
     Without `rng` the middle of each part (testing), with it a random one (training). Fewer
     positions than segments repeat some.
     """
-    part = positions / segments
     offset = np.full(segments, 0.5) if rng is None else rng.random(segments)
+    return _positions(positions, segments, offset)
+
+
+def test_clips(positions: int, segments: int, clips: int) -> np.ndarray:
+    """Positions of the clips that are tested of one video, as int64 (clips, segments).
+
+    One clip takes the middle of each segment; two take the middles and the beginnings, as TSM does;
+    more take as many evenly spaced places of each segment. The paper samples one clip (Tables 2
+    and 9), two for temporal-related datasets, and ten for appearance-related ones, without saying where.
+    """
+    offsets = {1: [0.5], 2: [0.5, 0.0]}.get(clips) or (np.arange(clips) + 0.5) / clips
+    return np.stack([_positions(positions, segments, np.full(segments, offset)) for offset in offsets])
+
+
+test_clips.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest thinks of the name
+
+
+def _positions(positions: int, segments: int, offset: np.ndarray) -> np.ndarray:
+    part = positions / segments
     return ((np.arange(segments) + offset) * part).astype(np.int64).clip(0, positions - 1)

@@ -2,26 +2,31 @@
 
 A container's header lies: HMDB-51's AVI files announce frames that do not decode, and give each
 packet a time of its own making, so that whoever seeks in them lands on other frames. Times can be
-trusted in mp4 and webm, where each packet says when its frame is shown; everything else is decoded
-once from beginning to end, and what was learnt is remembered.
+trusted in mp4 and webm, where each packet says when its frame is shown, with the codecs of today, where
+each packet has one; everything else is decoded once from beginning to end, and what was learnt is remembered.
 """
 
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.frame import PictureType
 
 from sth_core.errors import UserError
 
 # mp4 and mov, webm and mkv. Not mpegts (its seeking is a guess by bytes), not avi.
 TIMES_ARE_TRUE = ("mov", "matroska")
+# Each packet of these is a frame that is shown. In VP8 it may be one that is only referred to, in MPEG-4 none.
+ONE_FRAME_A_PACKET = ("h264", "hevc", "vp9", "av1")
+# FFmpeg would take a picture for a video of one frame, and follow a playlist to other files.
+CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,dv"
 
 
 class UnreadableVideo(UserError):
@@ -49,6 +54,7 @@ class Packets:
     times: np.ndarray
     keyframes: np.ndarray
     trouble: str
+    reordered: bool  # frames are shown in another order than that of their packets
 
 
 def timeline(path: Path) -> Timeline:
@@ -57,7 +63,10 @@ def timeline(path: Path) -> Timeline:
     Raises:
         UnreadableVideo: no frame of it can be decoded.
     """
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UnreadableVideo(f"{path}: {error.strerror}") from error
     return _timeline(path, stat.st_size, stat.st_mtime_ns)
 
 
@@ -67,19 +76,22 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
         packets = read_packets(container, stream)
         trusted = any(name in container.format.name for name in TIMES_ARE_TRUE)
         kind = container.format.name.split(",")[0]
-    if trusted and not packets.trouble and len(packets.times):
+        certain = trusted and stream.codec_context.codec.canonical_name in ONE_FRAME_A_PACKET
+        # An AVI file that was copied into an mp4 brought its times along.
+        certain = certain and packets.reordered == stream.codec_context.has_b_frames
+    if certain and not packets.trouble and len(packets.times):
         return Timeline(len(packets.times), packets.times, packets.keyframes)
-    seek = not trusted and kind == "avi"
-    why = packets.trouble or f"{kind} files do not say when a frame is shown"
-    key = (str(path.resolve()), size, mtime_ns)
+    seek = (trusted or kind == "avi") and not packets.trouble
+    key = (os.fsencode(path.resolve()), size, mtime_ns)
     known = recall(key)
     if known is None:
-        known = decode_everything(path, packets if seek else None)
+        known = decode_everything(path, packets if seek else None, b_frames=trusted)
         remember(key, *known)
     frames, in_step = known
     if in_step and seek:
         return Timeline(frames, packets.times, packets.keyframes)
-    return Timeline(frames, None, None, why)
+    lie = "its packets and its frames have other times" if trusted else f"{kind} files do not say when a frame is shown"
+    return Timeline(frames, None, None, packets.trouble or lie)
 
 
 def read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
@@ -102,10 +114,11 @@ def read_packets(container: av.container.InputContainer, stream: av.VideoStream)
         trouble = trouble or "two of its frames have the same time"
     if not trouble and times and (not keyframes or keyframes[0] != min(times)):
         trouble = "it does not begin with a keyframe"
-    return Packets(np.sort(np.array(times, np.int64)), np.sort(np.array(keyframes, np.int64)), trouble)
+    shown = np.sort(np.array(times, np.int64))
+    return Packets(shown, np.sort(np.array(keyframes, np.int64)), trouble, times != shown.tolist())
 
 
-def decode_everything(path: Path, packets: Packets | None) -> tuple[int, bool]:
+def decode_everything(path: Path, packets: Packets | None, b_frames: bool) -> tuple[int, bool]:
     """How many frames there are, and whether they are in step with `packets`.
 
     In an AVI file they are when it has no B-frames: then frames are shown in the order of their packets.
@@ -113,14 +126,14 @@ def decode_everything(path: Path, packets: Packets | None) -> tuple[int, bool]:
     Raises:
         UnreadableVideo: there is none.
     """
-    frames, in_step = 0, packets is not None and not packets.trouble
+    frames, in_step = 0, packets is not None
     try:
         for frame in decode_in_order(path):
             if in_step and packets is not None:
                 in_step = (
                     frames < len(packets.times)
                     and frame.pts == packets.times[frames]
-                    and PictureType(frame.pict_type) in (PictureType.I, PictureType.P)
+                    and (b_frames or PictureType(frame.pict_type) in (PictureType.I, PictureType.P))
                 )
             frames += 1
     except UnreadableVideo:
@@ -146,42 +159,52 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
         UnreadableVideo: it cannot be opened, has no video, or its decoding breaks off in the block.
     """
     try:
+        # Absolute, or else "a:b.mp4" were file b.mp4 by way of the protocol a.
         # Old AVI files carry metadata in no particular encoding: it must not stop the decoding.
-        with av.open(str(path), metadata_errors="ignore") as container:
-            if not container.streams.video:
+        with av.open(
+            str(path.absolute()), metadata_errors="ignore", options={"format_whitelist": CONTAINERS}
+        ) as container:
+            videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+            if not videos:
                 raise UnreadableVideo(f"{path}: has no video stream")
-            stream = container.streams.video[0]
+            stream = videos[0]
+            if stream.codec_context is None:
+                raise UnreadableVideo(f"{path}: its video is of a kind that FFmpeg has no decoder for")
             stream.codec_context.thread_count = 1
             yield container, stream
     except av.FFmpegError as error:
-        what = "empty" if path.is_file() and path.stat().st_size == 0 else first_line(error)
-        raise UnreadableVideo(f"{path}: not a video that can be decoded ({what})") from error
+        raise UnreadableVideo(f"{path}: not a video that can be decoded ({reason(path, error)})") from error
 
 
-def first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]
+def reason(path: Path, error: av.FFmpegError) -> str:
+    with suppress(OSError):  # it may be gone
+        if path.stat().st_size == 0:
+            return "empty"
+    if isinstance(error, av.ArgumentError):  # not among CONTAINERS
+        return "of a format that holds no video"
+    return error.strerror or str(error)
 
 
 # What was learnt by decoding a whole file, for the next process: (path, size, time of change) -> frames, in step.
+# Where no cache can be read or written, or there is no home folder (RuntimeError), it is learnt anew each time.
 
 
-def recall(key: tuple[str, int, int]) -> tuple[int, bool] | None:
+def recall(key: tuple[bytes, int, int]) -> tuple[int, bool] | None:
     try:
         with closing(_memory()) as memory:
             row = memory.execute(
                 "SELECT frames, in_step FROM videos WHERE path = ? AND size = ? AND changed = ?", key
             ).fetchone()
-    except (sqlite3.Error, OSError):
+    except (sqlite3.Error, OSError, RuntimeError):
         return None
     return (row[0], bool(row[1])) if row else None
 
 
-def remember(key: tuple[str, int, int], frames: int, in_step: bool) -> None:
-    """Where no cache can be written, it is learnt anew each time."""
+def remember(key: tuple[bytes, int, int], frames: int, in_step: bool) -> None:
     try:
         with closing(_memory()) as memory, memory:
             memory.execute("INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?)", (*key, frames, in_step))
-    except (sqlite3.Error, OSError):
+    except (sqlite3.Error, OSError, RuntimeError):
         pass
 
 

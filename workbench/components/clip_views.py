@@ -14,7 +14,8 @@ from analysis.gradcam import Cam, gradcam, overlay, seen_frames
 from analysis.runs import Run, attention_by_layer, clip_attention
 from sth_core.checkpoint import Checkpoint
 from sth_core.video.encoding import plays_in_browsers, transcode
-from sth_core.video.transforms import crop, normalise, read_clip
+from sth_core.video.fields import read_clip
+from sth_core.video.transforms import crop, normalise
 
 PER_ROW = 8
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from analysis.runs import Run
 from sth_core.video import UnreadableVideo, read_frames
-from sth_core.video.transforms import resize_short_side
+from sth_core.video.transforms import resize
 from workbench.components.context import CLIP_PAGE, plain, runs_folder
 
 COLUMNS = 4
@@ -19,7 +19,7 @@ PER_PAGE = 12
 def thumbnail(path: str, index: int) -> np.ndarray | None:
     """Frame `index` with a short side of 150 pixels, or None if it cannot be read."""
     try:
-        return resize_short_side(read_frames(Path(path), [index]), 150)[0]
+        return resize(read_frames(Path(path), [index]), 150)[0]
     except UnreadableVideo:
         return None
 

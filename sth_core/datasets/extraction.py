@@ -1,0 +1,102 @@
+"""Optical flow of a whole dataset, extracted once: in parallel, and from where it was stopped."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from sth_core.datasets.media import flow_name
+from sth_core.errors import UserError
+from sth_core.files import write_json
+from sth_core.video.decoding import all_frames
+from sth_core.video.flow import Extraction, flow_field, read_extraction
+from sth_core.video.timeline import UnreadableVideo
+from sth_core.video.transforms import resize
+
+JPEG_QUALITY = 95
+
+
+def extract_flow(
+    clips: pd.DataFrame,
+    out: Path,
+    how: Extraction,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, str]:
+    """Write <out>/<clip>/flow_x_00001.jpg and flow_y_00001.jpg of each clip, and flow.json.
+
+    A clip's folder appears when it is whole; those that are there are not extracted again.
+
+    Returns:
+        The reason for each clip_id that could not be extracted.
+
+    Raises:
+        UserError: `out` holds flow that was extracted in another way.
+    """
+    file = out / "flow.json"
+    if file.is_file() and read_extraction(file) != how:
+        raise UserError(
+            f"{out} holds flow extracted with {_words(read_extraction(file))}, not with {_words(how)}; "
+            f"choose another folder, or delete this one"
+        )
+    write_json(file, asdict(how))
+    read_extraction.cache_clear()
+    failures = {row.clip_id: row.problem for row in clips.itertuples() if row.problem}
+    targets = {row.clip_id: out / flow_name(row.clip_id) for row in clips.itertuples() if not row.problem}
+    paths = dict(zip(clips["clip_id"], clips["path"], strict=True))
+    waiting = [clip_id for clip_id, target in targets.items() if not target.is_dir()]
+    done = len(clips) - len(waiting)
+    progress(done, len(clips))
+    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
+        futures = {pool.submit(extract_clip, Path(paths[id_]), targets[id_], how): id_ for id_ in waiting}
+        try:
+            for future in as_completed(futures):
+                if reason := future.result():
+                    failures[futures[future]] = reason
+                done += 1
+                progress(done, len(clips))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failures
+
+
+def extract_clip(path: Path, target: Path, how: Extraction) -> str:
+    """One clip's flow; returns why it could not be had, or nothing."""
+    unfinished = target.with_name(f".{target.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        before, number = None, 0
+        for frame in all_frames(path):
+            after = resize(frame[None], how.side)[0]
+            if before is not None:
+                number += 1
+                _write(unfinished, number, flow_field(before, after, how.bound, how.algorithm))
+            before = after
+        if before is not None and number == 0:  # a single frame does not move
+            _write(unfinished, 1, np.full((*before.shape[:2], 2), 128, np.uint8))
+        unfinished.replace(target)
+    except UnreadableVideo as error:
+        return str(error)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return ""
+
+
+def _write(folder: Path, number: int, field: np.ndarray) -> None:
+    for axis, image in zip("xy", np.moveaxis(field, -1, 0), strict=True):
+        _, content = cv2.imencode(".jpg", np.ascontiguousarray(image), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        (folder / f"flow_{axis}_{number:05d}.jpg").write_bytes(content.tobytes())
+
+
+def _words(how: Extraction) -> str:
+    return json.dumps(asdict(how))

@@ -1,0 +1,126 @@
+"""Optical flow: computed between frames, and read from the folders that TSN, TSM and MMAction extract it to.
+
+A field is uint8 (H, W, 2), x and y: v * 127 / bound + 128, clipped to 1..255, for v pixels a frame.
+TSN's is v * 127.5 / bound + 127.5, which differs by one step at most.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sth_core.errors import UserError
+from sth_core.video.images import images_of, read_image
+from sth_core.video.timeline import UnreadableVideo
+
+ALGORITHMS = ("dis", "tvl1")
+TSN_BOUND = 20.0
+X_IMAGES = re.compile(r"(.*)x_", re.IGNORECASE)
+
+
+def flow_field(before: np.ndarray, after: np.ndarray, bound: float, algorithm: str = "dis") -> np.ndarray:
+    """Dense optical flow between two frames (H, W, 3), as uint8 (H, W, 2); 128 is no motion.
+
+    "dis" (Kroeger et al. 2016) computes down to single pixels: the frames are small, and DIS by
+    default stops at a quarter of their size, where the outlines of things are lost. One step of
+    variational refinement instead of five: half the time, and the same outlines. "tvl1" (Zach et
+    al. 2007) is what TSN used, some hundred times slower on a CPU.
+    """
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
+    if algorithm == "tvl1":
+        flow = cv2.optflow.DualTVL1OpticalFlow.create().calc(gray[0], gray[1], None)  # type: ignore[call-overload]
+    else:
+        dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        dis.setFinestScale(0)
+        dis.setVariationalRefinementIterations(1)
+        flow = dis.calc(gray[0], gray[1], None)  # type: ignore[call-overload]
+    return to_8_bits(flow * (127 / bound))
+
+
+def to_8_bits(flow: np.ndarray) -> np.ndarray:
+    """Displacements, in steps of 8 bits, to 1..255."""
+    return np.clip(np.round(flow) + 128, 1, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class FlowImages:
+    """The extracted flow of one clip: pairs of gray images, or single ones with x in red and y in green."""
+
+    folder: Path
+    x: list[str]
+    y: list[str]  # empty: x holds both
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Fields (len(indices), H, W, 2) as they are stored."""
+        fields = {i: self._field(i) for i in dict.fromkeys(map(int, indices))}
+        if len({field.shape for field in fields.values()}) > 1:
+            raise UnreadableVideo(f"{self.folder}: its images differ in size")
+        return np.stack([fields[int(i)] for i in indices])
+
+    def _field(self, i: int) -> np.ndarray:
+        if not self.y:
+            return read_image(self.folder / self.x[i], cv2.IMREAD_COLOR_RGB)[..., :2]
+        x, y = (read_image(self.folder / names[i], cv2.IMREAD_GRAYSCALE) for names in (self.x, self.y))
+        if x.shape != y.shape:
+            raise UnreadableVideo(f"{self.folder}: {self.x[i]} and {self.y[i]} differ in size")
+        return np.stack([x, y], -1)
+
+
+def flow_images(folder: Path) -> FlowImages:
+    """flow_x_00001.jpg and flow_y_00001.jpg (TSN), x_00001.jpg and y_00001.jpg (MMAction),
+    000001-x_00001.jpg and so on, or one RGB image for both (TSM).
+
+    Raises:
+        UnreadableVideo: none of these are there, or not as many for x as for y.
+    """
+    if not folder.is_dir():
+        raise UnreadableVideo(f"{folder}: no such folder of optical flow")
+    kinds = images_of(folder)
+    for prefix, x in kinds.items():
+        if match := X_IMAGES.fullmatch(prefix):
+            y = next((names for other, names in kinds.items() if other.lower() == f"{match[1]}y_".lower()), [])
+            if len(x) != len(y):
+                raise UnreadableVideo(f"{folder}: {len(x)} images of flow in x and {len(y)} in y")
+            return FlowImages(folder, x, y)
+    both = [names for prefix, names in kinds.items() if prefix.lower() == "flow_" or len(kinds) == 1]
+    if not both:
+        raise UnreadableVideo(f"{folder}: no optical flow in it (flow_x_00001.jpg, x_00001.jpg, flow_00001.jpg, ...)")
+    return FlowImages(folder, both[0], [])
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How flow was extracted: what flow.json beside the clips' folders says.
+
+    `side` is the short side of the frames that flow was computed on, in pixels.
+    """
+
+    algorithm: str = "dis"
+    bound: float = TSN_BOUND
+    side: int = 256
+
+
+def extraction_of(folder: Path) -> Extraction | None:
+    """What flow.json says in a folder above a clip's folder of flow; None if others extracted it.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    file = next((above / "flow.json" for above in folder.parents if (above / "flow.json").is_file()), None)
+    return read_extraction(file) if file else None
+
+
+@lru_cache(maxsize=64)
+def read_extraction(file: Path) -> Extraction:
+    try:
+        return Extraction(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file} is damaged ({error}); extract the flow again") from error
