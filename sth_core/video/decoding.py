@@ -11,6 +11,7 @@ HEVC, and after an edit list, and where it is right it is slower than this (docs
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from os import PathLike
 from pathlib import Path
@@ -127,11 +128,13 @@ class Pictures:
 
 
 def by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
-    """Decode from keyframe to keyframe; frames that do not come out at all stay missing."""
+    """Decode from keyframe to keyframe, or from the beginning where that fails; what fails there too stays missing."""
     assert line.times is not None and line.keyframes is not None
     index_at = {int(line.times[i]): i for i in sorted(pictures.missing)}
     keyframes = line.keyframes.tolist()
-    with opened(path) as (container, stream):
+    with suppress(UnreadableVideo), opened(path) as (container, stream):
+        # Or else the decoder patches damage up with what it happened to decode before.
+        stream.codec_context.options = {"err_detect": "explode"}
         skippable = stream.codec_context.name in SKIPPABLE
         for keyframe, group in groupby(index_at, key=lambda time: keyframes[bisect_right(keyframes, time) - 1]):
             times = set(group)
@@ -147,7 +150,7 @@ def by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
                         times.remove(frame.pts)
                 if not times:
                     break
-    if pictures.missing:  # a keyframe that decoding cannot begin at after all
+    if pictures.missing:  # damage, or a keyframe that decoding cannot begin at after all
         in_order(path, pictures, index_at)
 
 

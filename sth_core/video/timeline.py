@@ -76,9 +76,12 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
         packets = read_packets(container, stream)
         trusted = any(name in container.format.name for name in TIMES_ARE_TRUE)
         kind = container.format.name.split(",")[0]
-        certain = trusted and stream.codec_context.codec.canonical_name in ONE_FRAME_A_PACKET
-        # An AVI file that was copied into an mp4 brought its times along.
-        certain = certain and packets.reordered == stream.codec_context.has_b_frames
+        certain = (
+            trusted
+            and stream.codec_context.codec.canonical_name in ONE_FRAME_A_PACKET
+            # It is not where the packets of an AVI file were copied into an mp4, and brought their times along.
+            and packets.reordered == stream.codec_context.has_b_frames
+        )
     if certain and not packets.trouble and len(packets.times):
         return Timeline(len(packets.times), packets.times, packets.keyframes)
     seek = (trusted or kind == "avi") and not packets.trouble
@@ -126,13 +129,14 @@ def decode_everything(path: Path, packets: Packets | None, b_frames: bool) -> tu
     Raises:
         UnreadableVideo: there is none.
     """
+    times = packets.times.tolist() if packets else []
     frames, in_step = 0, packets is not None
     try:
         for frame in decode_in_order(path):
-            if in_step and packets is not None:
+            if in_step:
                 in_step = (
-                    frames < len(packets.times)
-                    and frame.pts == packets.times[frames]
+                    frames < len(times)
+                    and frame.pts == times[frames]
                     and (b_frames or PictureType(frame.pict_type) in (PictureType.I, PictureType.P))
                 )
             frames += 1
@@ -142,7 +146,7 @@ def decode_everything(path: Path, packets: Packets | None, b_frames: bool) -> tu
         in_step = False
     if frames == 0:
         raise UnreadableVideo(f"{path}: no frame can be decoded")
-    return frames, in_step and packets is not None and frames == len(packets.times)
+    return frames, in_step and frames == len(times)
 
 
 def decode_in_order(path: Path) -> Iterator[av.VideoFrame]:
@@ -197,7 +201,7 @@ def recall(key: tuple[bytes, int, int]) -> tuple[int, bool] | None:
             ).fetchone()
     except (sqlite3.Error, OSError, RuntimeError):
         return None
-    return (row[0], bool(row[1])) if row else None
+    return (row[0], row[1] == 1) if row else None
 
 
 def remember(key: tuple[bytes, int, int], frames: int, in_step: bool) -> None:
