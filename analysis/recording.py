@@ -175,6 +175,7 @@ def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str])
             {
                 "clip_id": table["clip_id"][sample.row],
                 "path": table["path"][sample.row],
+                "flow": table["flow"][sample.row],
                 "label": table["label"][sample.row],
                 "prediction": classes[best],
                 "correct": best == sample.label,

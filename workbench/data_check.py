@@ -20,7 +20,8 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</t
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; color: #222 }}
 h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.1rem; margin: 2rem 0 .5rem }}
 .grid {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px }}
-figure {{ margin: 0 }} figure img {{ width: 100%; border-radius: 4px; display: block }}
+figure {{ margin: 0 }}
+figure img {{ width: 100%; aspect-ratio: 4/3; object-fit: contain; background: #f2f2f2; border-radius: 4px }}
 figcaption {{ font-size: 12px; color: #555; overflow-wrap: anywhere }}
 table {{ border-collapse: collapse; font-size: 13px }}
 td, th {{ text-align: left; padding: 3px 12px 3px 0; vertical-align: top }}
@@ -118,7 +119,9 @@ def classes_figure(clips: pd.DataFrame) -> go.Figure:
         counts = clips.loc[clips["split"] == split, "label"].value_counts().reindex(order)
         if counts.notna().any():
             figure.add_bar(x=list(order), y=counts, name=split, marker_color=colour)
-    return styled(figure, "", "clips").update_layout(barmode="stack", title="Clips of each class", margin_t=80)
+    return styled(figure, "", "clips").update_layout(
+        barmode="stack", title="Clips of each class", margin_t=80, height=360
+    )
 
 
 def lengths_figure(clips: pd.DataFrame) -> go.Figure:
@@ -127,7 +130,9 @@ def lengths_figure(clips: pd.DataFrame) -> go.Figure:
         lengths = clips.loc[clips["split"] == split, "frames"]
         if len(lengths):
             figure.add_histogram(x=lengths, name=split, marker_color=colour, nbinsx=60)
-    return styled(figure, "frames", "clips").update_layout(barmode="stack", title="Length of the clips", margin_t=80)
+    return styled(figure, "frames", "clips").update_layout(
+        barmode="stack", title="Length of the clips", margin_t=80, height=360
+    )
 
 
 def thumbnails(clips: pd.DataFrame) -> str:

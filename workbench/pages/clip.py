@@ -73,7 +73,10 @@ def load_network(run: Run) -> Checkpoint | None:
 
 def show_gradcam(checkpoint: Checkpoint, clip: pd.Series, path: Path, classes: list[str]) -> None:
     changed = path.stat().st_mtime_ns
-    frames, pixels, indices = frames_and_input(clip["path"], changed, checkpoint, run.meta["checkpoint_sha256"])
+    flow = clip.get("flow")  # runs of earlier versions have none
+    frames, pixels, indices = frames_and_input(
+        clip["path"], flow if isinstance(flow, str) else "", changed, checkpoint, run.meta["checkpoint_sha256"]
+    )
     st.subheader("What the network saw")
     strip(frames, [f"frame {i}" for i in indices], "what the network saw")
     if checkpoint.preprocessing.modality == "flow":
