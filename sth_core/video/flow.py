@@ -29,7 +29,7 @@ def flow_field(before: np.ndarray, after: np.ndarray, bound: float, algorithm: s
     "dis" (Kroeger et al. 2016) computes down to single pixels: the frames are small, and DIS by
     default stops at a quarter of their size, where the outlines of things are lost. One step of
     variational refinement instead of five: half the time, and the same outlines. "tvl1" (Zach et
-    al. 2007) is what TSN used, some hundred times slower on a CPU.
+    al. 2007) is what TSN used, about 75 times slower on a CPU.
     """
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
     if algorithm == "tvl1":
