@@ -89,7 +89,7 @@ def all_frames(path: str | PathLike[str]) -> Iterator[np.ndarray]:
 
 def to_rgb(converter: VideoReformatter, frame: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8, a view of memory that goes with the frame."""
-    plane = converter.reformat(frame, format="rgb24").planes[0]
+    plane = converter.reformat(frame, format="rgb24", threads=1).planes[0]
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     return rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
 

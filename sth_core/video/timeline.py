@@ -3,7 +3,8 @@
 A container's header lies: HMDB-51's AVI files announce frames that do not decode, and give each
 packet a time of its own making, so that whoever seeks in them lands on other frames. Times can be
 trusted in mp4 and webm, where each packet says when its frame is shown, with the codecs of today, where
-each packet has one; everything else is decoded once from beginning to end, and what was learnt is remembered.
+each packet has one; everything else is decoded once from beginning to end, and what was learnt is remembered:
+whether frames come out with the times of the packets, so that some can be left out on the way to others.
 """
 
 import os
@@ -13,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -25,6 +27,7 @@ from sth_core.errors import UserError
 TIMES_ARE_TRUE = ("mov", "matroska")
 # Each packet of these is a frame that is shown. In VP8 it may be one that is only referred to, in MPEG-4 none.
 ONE_FRAME_A_PACKET = ("h264", "hevc", "vp9", "av1")
+MPEG4_FRAME = b"\x00\x00\x01\xb6"  # what a frame of MPEG-4 Part 2 begins with
 # FFmpeg would take a picture for a video of one frame, and follow a playlist to other files.
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,dv"
 
@@ -38,7 +41,7 @@ class Timeline:
     """The frames that a full sequential decode of a file gives.
 
     `times` (frames,) are when they are shown, rising, in the stream's time base, and `keyframes` those
-    that decoding can begin at; None if the file has to be decoded in order.
+    that decoding can begin at; None if the file has to be decoded in order, and all of it.
     """
 
     frames: int
@@ -55,6 +58,14 @@ class Packets:
     keyframes: np.ndarray
     trouble: str
     reordered: bool  # frames are shown in another order than that of their packets
+
+
+class Learnt(NamedTuple):
+    """What a full decode says of a file."""
+
+    frames: int
+    in_step: bool  # its frames come out with the times of its packets
+    b_frames: bool
 
 
 def timeline(path: Path) -> Timeline:
@@ -84,22 +95,23 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
         )
     if certain and not packets.trouble and len(packets.times):
         return Timeline(len(packets.times), packets.times, packets.keyframes)
-    seek = (trusted or kind == "avi") and not packets.trouble
     key = (os.fsencode(path.resolve()), size, mtime_ns)
     known = recall(key)
     if known is None:
-        known = decode_everything(path, packets if seek else None, b_frames=trusted)
-        remember(key, *known)
-    frames, in_step = known
-    if in_step and seek:
-        return Timeline(frames, packets.times, packets.keyframes)
+        known = decode_everything(path, packets)
+        remember(key, known)
+    if known.in_step:
+        # In an AVI file with B-frames, and where seeking is a guess, packets get other times after a seek.
+        seek = trusted or (kind == "avi" and not known.b_frames)
+        return Timeline(known.frames, packets.times, packets.keyframes[: None if seek else 1])
     lie = "its packets and its frames have other times" if trusted else f"{kind} files do not say when a frame is shown"
-    return Timeline(frames, None, None, packets.trouble or lie)
+    return Timeline(known.frames, None, None, packets.trouble or lie)
 
 
 def read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
     """The packets' times, in the order of showing, and what makes them useless, if anything does."""
     times, keyframes, trouble = [], [], ""
+    mpeg4 = stream.codec_context.name == "mpeg4"
     for packet in container.demux(stream):
         if packet.size == 0:
             continue  # the demuxer's last word
@@ -110,6 +122,8 @@ def read_packets(container: av.container.InputContainer, stream: av.VideoStream)
             trouble = trouble or "an edit list hides some of its frames"
         if packet.is_corrupt:
             trouble = trouble or "a part of it is damaged or missing"
+        if mpeg4 and bytes(packet).count(MPEG4_FRAME) != 1:  # DivX's way to have B-frames in AVI
+            trouble = trouble or "some of its packets have two frames, or none"
         times.append(packet.pts)
         if packet.is_keyframe:
             keyframes.append(packet.pts)
@@ -121,24 +135,18 @@ def read_packets(container: av.container.InputContainer, stream: av.VideoStream)
     return Packets(shown, np.sort(np.array(keyframes, np.int64)), trouble, times != shown.tolist())
 
 
-def decode_everything(path: Path, packets: Packets | None, b_frames: bool) -> tuple[int, bool]:
-    """How many frames there are, and whether they are in step with `packets`.
-
-    In an AVI file they are when it has no B-frames: then frames are shown in the order of their packets.
+def decode_everything(path: Path, packets: Packets) -> Learnt:
+    """What is learnt from it.
 
     Raises:
         UnreadableVideo: there is none.
     """
-    times = packets.times.tolist() if packets else []
-    frames, in_step = 0, packets is not None
+    times = packets.times.tolist()
+    frames, in_step, b_frames = 0, not packets.trouble, False
     try:
         for frame in decode_in_order(path):
-            if in_step:
-                in_step = (
-                    frames < len(times)
-                    and frame.pts == times[frames]
-                    and (b_frames or PictureType(frame.pict_type) in (PictureType.I, PictureType.P))
-                )
+            in_step = in_step and frames < len(times) and frame.pts == times[frames]
+            b_frames = b_frames or PictureType(frame.pict_type) not in (PictureType.I, PictureType.P)
             frames += 1
     except UnreadableVideo:
         if frames == 0:
@@ -146,7 +154,7 @@ def decode_everything(path: Path, packets: Packets | None, b_frames: bool) -> tu
         in_step = False
     if frames == 0:
         raise UnreadableVideo(f"{path}: no frame can be decoded")
-    return frames, in_step and frames == len(times)
+    return Learnt(frames, in_step and frames == len(times), b_frames)
 
 
 def decode_in_order(path: Path) -> Iterator[av.VideoFrame]:
@@ -162,6 +170,9 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
     Raises:
         UnreadableVideo: it cannot be opened, has no video, or its decoding breaks off in the block.
     """
+    with suppress(OSError):  # what is wrong with it, if anything is, comes out below
+        if path.stat().st_size == 0:
+            raise UnreadableVideo(f"{path}: not a video that can be decoded (empty)")
     try:
         # Absolute, or else "a:b.mp4" were file b.mp4 by way of the protocol a.
         # Old AVI files carry metadata in no particular encoding: it must not stop the decoding.
@@ -177,37 +188,36 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
             stream.codec_context.thread_count = 1
             yield container, stream
     except av.FFmpegError as error:
-        raise UnreadableVideo(f"{path}: not a video that can be decoded ({reason(path, error)})") from error
+        raise UnreadableVideo(f"{path}: not a video that can be decoded ({reason(error)})") from error
 
 
-def reason(path: Path, error: av.FFmpegError) -> str:
-    with suppress(OSError):  # it may be gone
-        if path.stat().st_size == 0:
-            return "empty"
+def reason(error: av.FFmpegError) -> str:
+    if isinstance(error, av.EOFError):
+        return "it ends too early"
     if isinstance(error, av.ArgumentError):  # not among CONTAINERS
         return "of a format that holds no video"
     return error.strerror or str(error)
 
 
-# What was learnt by decoding a whole file, for the next process: (path, size, time of change) -> frames, in step.
+# What was learnt by decoding a whole file, for the next process: (path, size, time of change) -> Learnt.
 # Where no cache can be read or written, or there is no home folder (RuntimeError), it is learnt anew each time.
 
 
-def recall(key: tuple[bytes, int, int]) -> tuple[int, bool] | None:
+def recall(key: tuple[bytes, int, int]) -> Learnt | None:
     try:
         with closing(_memory()) as memory:
             row = memory.execute(
-                "SELECT frames, in_step FROM videos WHERE path = ? AND size = ? AND changed = ?", key
+                "SELECT frames, in_step, b_frames FROM learnt WHERE path = ? AND size = ? AND changed = ?", key
             ).fetchone()
     except (sqlite3.Error, OSError, RuntimeError):
         return None
-    return (row[0], row[1] == 1) if row else None
+    return Learnt(row[0], row[1] == 1, row[2] == 1) if row else None
 
 
-def remember(key: tuple[bytes, int, int], frames: int, in_step: bool) -> None:
+def remember(key: tuple[bytes, int, int], learnt: Learnt) -> None:
     try:
         with closing(_memory()) as memory, memory:
-            memory.execute("INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?)", (*key, frames, in_step))
+            memory.execute("INSERT OR REPLACE INTO learnt VALUES (?, ?, ?, ?, ?, ?)", (*key, *learnt))
     except (sqlite3.Error, OSError, RuntimeError):
         pass
 
@@ -218,6 +228,7 @@ def _memory() -> sqlite3.Connection:
     folder.mkdir(parents=True, exist_ok=True)
     memory = sqlite3.connect(folder / "videos.sqlite", timeout=10)
     memory.execute(
-        "CREATE TABLE IF NOT EXISTS videos (path TEXT PRIMARY KEY, size INT, changed INT, frames INT, in_step INT)"
+        "CREATE TABLE IF NOT EXISTS learnt "
+        "(path TEXT PRIMARY KEY, size INT, changed INT, frames INT, in_step INT, b_frames INT)"
     )
     return memory
