@@ -30,6 +30,7 @@ from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.files import sha256, temporary_beside, write_json
 from sth_core.network import Layer, pick_device
+from sth_core.video.sampling import Protocol
 
 CLIPS_PER_PART = 64
 FAILURE_COLUMNS = ["clip_id", "path", "reason"]
@@ -54,12 +55,15 @@ def record(
     device: str = "auto",
     batch_size: int = 8,
     workers: int = 2,
+    protocol: Protocol = Protocol(),
+    with_attention: bool = True,
     command: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Recorded:
     """Record `split` of the dataset in `data` with the network of a checkpoint.
 
-    `annotation` says where the labels are; by default as in the checkpoint's training.
+    `annotation` says where the labels are; by default as in the checkpoint's training. Without
+    `with_attention` only the predictions are kept.
 
     Raises:
         UserError: the checkpoint or the data cannot be used, the split is empty, or `run` holds
@@ -72,12 +76,12 @@ def record(
     table = table[table["split"] == split].reset_index(drop=True)
     if table.empty:
         raise UserError(f"no clips in the split {split!r} of {data}; it has {splits}")
-    meta = describe(checkpoint, checkpoint_path, data, annotation, split, len(table), command)
+    meta = describe(checkpoint, checkpoint_path, data, annotation, split, len(table), protocol, command)
     meta = begin(run, meta)
 
     done = set(recorded_clips(run)["clip_id"])
     todo = table[~table["clip_id"].isin(done)].reset_index(drop=True)
-    clips = TestClips(todo, checkpoint.classes, checkpoint.preprocessing)
+    clips = TestClips(todo, checkpoint.classes, checkpoint.preprocessing, protocol)
     rows: list[dict[str, Any]] = []
     attention: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
@@ -86,7 +90,7 @@ def record(
     seen = len(done)
     for batch in run_over(checkpoint.model, clips, checkpoint.preprocessing, batch_size, workers):
         rows += prediction_rows(batch, todo, checkpoint.classes)
-        attention += attention_rows(batch, todo, layers)
+        attention += attention_rows(batch, todo, layers) if with_attention else []
         failures += [failure_row(sample, todo) for sample in batch.failed]
         seen += len(batch.samples) + len(batch.failed)
         if len(rows) >= CLIPS_PER_PART:
@@ -109,6 +113,7 @@ def describe(
     annotation: Annotation,
     split: str,
     clips: int,
+    protocol: Protocol,
     command: str,
 ) -> dict[str, Any]:
     """The contents of run.json when a recording begins."""
@@ -127,7 +132,11 @@ def describe(
         "label": annotation.label,
         "split": split,
         "clips": clips,
-        "protocol": {"clips_per_video": 1, "crop": "center", "sampling": "segment middles"},
+        "protocol": {
+            "clips_per_video": protocol.clips,
+            "crop": {1: "center", 3: "three, of the whole height", 10: "ten"}[protocol.crops],
+            "sampling": "segment middles" if protocol.clips == 1 else "evenly in each segment",
+        },
         "classes": checkpoint.classes,
         "layers": [{"index": a.index, "layer": a.name, "stage": a.stage} for a in checkpoint.model.attention_layers],
         "checkpoint": str(path.resolve()),
@@ -147,7 +156,7 @@ def begin(run: Path, meta: dict[str, Any]) -> dict[str, Any]:
             before = dict(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise UserError(f"{file} is damaged ({error}); delete {run} or choose another folder") from error
-        for key in ("checkpoint_sha256", "data", "label", "split"):
+        for key in ("checkpoint_sha256", "data", "label", "split", "protocol"):
             if before.get(key) != meta[key]:
                 raise UserError(
                     f"{run} holds another recording ({key} is {before.get(key)!r}, now {meta[key]!r}); "
@@ -169,20 +178,21 @@ def recorded_clips(run: Path) -> pd.DataFrame:
 
 def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str]) -> list[dict[str, Any]]:
     rows = []
-    for sample, scores in zip(batch.samples, batch.logits.softmax(1), strict=True):
+    of_views = batch.view_logits.softmax(2)
+    for sample, scores, views in zip(batch.samples, batch.logits.softmax(1), of_views, strict=True):
         best = int(scores.argmax())
         rows.append(
             {
                 "clip_id": table["clip_id"][sample.row],
                 "path": table["path"][sample.row],
-                "flow": table["flow"][sample.row],
                 "label": table["label"][sample.row],
                 "prediction": classes[best],
                 "correct": best == sample.label,
                 "confidence": float(scores[best]),
                 "scores": scores.numpy(),
-                "view_scores": [scores.numpy()],
+                "view_scores": list(views.numpy()),
                 "frame_indices": sample.frame_indices,
+                "flow": table["flow"][sample.row],
             }
         )
     return rows

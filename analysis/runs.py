@@ -33,7 +33,7 @@ class Run:
 
     @property
     def modality(self) -> str:
-        return {"rgb": "RGB", "flow": "Flow"}[self.meta["modality"]]
+        return {"rgb": "RGB", "flow": "Flow", "rgb+flow": "RGB + Flow"}[self.meta["modality"]]
 
     @property
     def title(self) -> str:

@@ -2,7 +2,10 @@
 
 import math
 
+import numpy as np
 import pandas as pd
+
+RESAMPLES = 1000
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -13,6 +16,32 @@ def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, flo
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def summary(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """Top-1, top-5 and mean class accuracy of the clips whose label is one of `classes`.
+
+    Returns:
+        A row per metric: metric, value, low, high (95 % over clips: Wilson's, and for the mean class
+        accuracy a bootstrap over the clips of each class), n.
+    """
+    numbers = {label: i for i, label in enumerate(classes)}
+    known = predictions[predictions["label"].isin(numbers)]
+    n = len(known)
+    labels = known["label"].map(numbers).to_numpy(dtype=int)
+    scores = np.stack(list(known["scores"])) if n else np.empty((0, len(classes)))
+    better = (scores > scores[np.arange(n), labels][:, None]).sum(1)  # classes that score higher than the label's
+    rows = []
+    for k in (1, 5):
+        right = int((better < k).sum())
+        rows.append(("top-" + str(k), right / n if n else math.nan, *wilson_interval(right, n), n))
+    per_class = [(better == 0)[labels == label] for label in np.unique(labels)]
+    rng = np.random.default_rng(0)
+    drawn = [rng.choice(right, (RESAMPLES, len(right))).mean(1) for right in per_class]
+    value = float(np.mean([right.mean() for right in per_class])) if n else math.nan
+    low, high = np.percentile(np.mean(drawn, 0), [2.5, 97.5]) if n else (0.0, 1.0)
+    rows.append(("mean class accuracy", value, float(low), float(high), n))
+    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
 
 
 def accuracy_per_class(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:

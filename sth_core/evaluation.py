@@ -17,12 +17,18 @@ from sth_core.video.transforms import Preprocessing, normalise
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The readable samples of a batch with their logits (B, K) and each layer's alpha (B, 2, C_out)."""
+    """The readable samples of a batch with the logits of their views (B, V, K) and each layer's alpha (B, 2, C_out),
+    the mean over views."""
 
     samples: list[Sample]
     failed: list[Sample]
-    logits: Tensor
+    view_logits: Tensor
     attention: dict[str, Tensor]
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, K): the mean over the views, as TSN and TSM take it."""
+        return self.view_logits.mean(1)
 
 
 def read_ahead(clips: Dataset[Sample], total: int, workers: int, ahead: int) -> Iterator[Sample]:
@@ -56,15 +62,32 @@ def run_over(
     device = next(model.parameters()).device
     model.eval()
     samples = read_ahead(clips, len(clips), workers, ahead=batch_size + workers)
+    views, K = clips.protocol.views, model.config.num_classes
     while batch := list(islice(samples, batch_size)):
-        readable = [s for s in batch if s.clip is not None]
-        failed = [s for s in batch if s.clip is None]
-        if not readable:
-            yield BatchResult([], failed, torch.empty(0, model.config.num_classes), {})
-            continue
-        pixels = torch.stack([s.clip for s in readable if s.clip is not None]).to(device)
-        logits, attention = model.forward_with_attention(normalise(pixels, preprocessing))
-        yield BatchResult(readable, failed, logits.cpu(), {name: a.cpu() for name, a in attention.items()})
+        readable = [s for s in batch if s.views is not None]
+        failed = [s for s in batch if s.views is None]
+        logits: list[Tensor] = [torch.empty(0, views, K)]
+        alphas: list[dict[str, Tensor]] = []
+        for some in in_batches([s.views for s in readable if s.views is not None], batch_size):
+            pixels = normalise(torch.cat(some).to(device), preprocessing)
+            of_views, attention = model.forward_with_attention(pixels)
+            logits += [clips.unmirrored(of_one.cpu())[None] for of_one in of_views.split(views)]
+            alphas.append({name: a.unflatten(0, (-1, views)).mean(1).cpu() for name, a in attention.items()})
+        together = {name: torch.cat([a[name] for a in alphas]) for name in (alphas[0] if alphas else {})}
+        yield BatchResult(readable, failed, torch.cat(logits), together)
+
+
+def in_batches(samples: list[Tensor], views_at_once: int) -> Iterator[list[Tensor]]:
+    """Samples (V, ...) in groups of at most that many views, or of one sample, and of one size of frames."""
+    group: list[Tensor] = []
+    for sample in samples:
+        fits = (len(group) + 1) * len(sample) <= views_at_once and group and group[0].shape == sample.shape
+        if group and not fits:
+            yield group
+            group = []
+        group.append(sample)
+    if group:
+        yield group
 
 
 def accuracy(model: VideoNetwork, clips: TestClips, preprocessing: Preprocessing) -> float:

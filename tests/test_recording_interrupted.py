@@ -16,6 +16,7 @@ from analysis.recording import record
 from analysis.runs import open_run, predictions
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
+from sth_core.video.sampling import Protocol
 from tests.tiny import save_tiny
 
 PART, BATCH = 4, 2
@@ -172,7 +173,7 @@ def test_a_finished_recording_is_left_as_it_is(checkpoint: Path, dozen: Path, an
     assert done.accuracy == predictions(open_run(another))["correct"].mean()
 
 
-@pytest.mark.parametrize("changed", ["checkpoint_sha256", "split", "data", "label"])
+@pytest.mark.parametrize("changed", ["checkpoint_sha256", "split", "data", "label", "protocol"])
 def test_the_run_of_something_else_is_refused(
     changed: str, checkpoint: Path, dozen: Path, another: Path, tmp_path: Path
 ) -> None:
@@ -187,9 +188,10 @@ def test_the_run_of_something_else_is_refused(
         (tmp_path / "moved").symlink_to(dozen)
         record(**arguments)  # type: ignore[arg-type]  # the same folder by another name
         (tmp_path / "moved").unlink()
-        (tmp_path / "moved" / "val").mkdir(parents=True)
-        shutil.copy(dozen / "manifest.csv", tmp_path / "moved")
+        shutil.copytree(dozen, tmp_path / "moved")
         before = {file: file.read_bytes() for file in another.rglob("*.*")}
+    if changed == "protocol":
+        arguments["protocol"] = Protocol(clips=2)
     if changed == "label":
         arguments["annotation"] = Annotation(label="appearance")
     with pytest.raises(UserError, match=rf"another recording \({changed} is .*choose another folder"):

@@ -117,7 +117,7 @@ def test_an_unreadable_clip_is_left_out_and_named(table: pd.DataFrame, tmp_path:
     row |= {"flow": "", "problem": ""}
     few = pd.concat([table.groupby("split").head(8), pd.DataFrame([row])], ignore_index=True)
     result = train(tiny(), few, tmp_path / "run", "cpu")
-    reason = f"{broken}: not a video that can be decoded"
+    reason = f"{broken}: not a video that can be decoded (Invalid data found when processing input)"
     assert result.failures == {"train/broken.mp4": reason}
     failures = pd.read_parquet(tmp_path / "run" / "failures.parquet")
     assert failures.to_dict("records") == [{"clip_id": "train/broken.mp4", "reason": reason}]

@@ -4,6 +4,7 @@ import math
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -60,39 +61,107 @@ def train(recipe: Path, folder: Path, out: Path, changes: tuple[str, ...], devic
         click.echo(f"not read: {clip_id}: {reason}")
 
 
-@main.command()
-@click.argument("checkpoint", type=FOLDER)
-@click.option("--data", "folder", type=FOLDER, required=True, help="A folder of clips.")
-@click.option("-o", "--out", "run", type=FOLDER, required=True, help="The run directory to write.")
-@click.option("--split", default="val", show_default=True, help="Which clips.")
-@click.option("--label", help="The manifest's column of labels; by default the one trained on.")
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1))
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
-@click.option("--device", default="auto", show_default=True)
-@friendly
-def record(
+def of_a_network(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of what runs a network over a dataset."""
+    for option in (
+        click.option("--device", default="auto", show_default=True),
+        click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode."),
+        click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Views at once."),
+        click.option(
+            "--crops",
+            default="1",
+            show_default=True,
+            type=click.Choice(["1", "3", "10"]),
+            help="1: the centre; 3: the whole frame, in squares as high as it; 10: TSN's.",
+        ),
+        click.option("--clips", default=1, show_default=True, type=click.IntRange(1, 30), help="Clips of a video."),
+        click.option("--label", help="The manifest's column of labels; by default the one trained on."),
+        click.option("--split", default="val", show_default=True, help="Which clips."),
+        click.option("-o", "--out", "run", type=FOLDER, required=True, help="The run directory to write."),
+        click.option("--data", "folder", type=FOLDER, required=True, help="A dataset's folder."),
+        click.argument("checkpoint", type=FOLDER),
+    ):
+        command = option(command)
+    return command
+
+
+def run_network(
     checkpoint: Path,
     folder: Path,
     run: Path,
     split: str,
     label: str | None,
+    clips: int,
+    crops: str,
     batch_size: int,
     workers: int,
     device: str,
+    with_attention: bool,
 ) -> None:
-    """Record a network's predictions and attention over a dataset."""
     from analysis.recording import record
+    from analysis.runs import open_run, predictions
+    from analysis.statistics import summary
     from sth_core.checkpoint import load_checkpoint
+    from sth_core.video.sampling import Protocol
 
     annotation = replace(load_checkpoint(checkpoint).annotation, label=label) if label else None
     with progress_bars() as show:
         done = record(
-            checkpoint, folder, run, split, annotation, device, batch_size, workers,
-            command=shlex.join(["sth", *sys.argv[1:]]),
-            progress=partial(show, f"recording {run.name}"),
+            checkpoint, folder, run, split, annotation, device, batch_size, workers, Protocol(clips, int(crops)),
+            with_attention, command=shlex.join(["sth", *sys.argv[1:]]),
+            progress=partial(show, f"{'recording' if with_attention else 'evaluating'} {run.name}"),
         )  # fmt: skip
-    score = "no label known to the network" if math.isnan(done.accuracy) else f"accuracy {done.accuracy:.3f}"
-    click.echo(f"{done.clips} clips, {done.failures} of them unreadable; {score}; run: {done.run}")
+    if math.isnan(done.accuracy):
+        click.echo(f"{done.clips} clips, {done.failures} of them unreadable; no label known to the network; run: {run}")
+        return
+    opened = open_run(run)
+    for row in summary(predictions(opened), opened.meta["classes"]).itertuples():
+        click.echo(f"{row.metric}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, 95 % over {row.n} clips)")
+    click.echo(f"{done.clips} clips, {done.failures} of them unreadable; accuracy {done.accuracy:.3f}; run: {done.run}")
+
+
+@main.command()
+@of_a_network
+@friendly
+def record(**options: Any) -> None:
+    """Record a network's predictions and attention over a dataset."""
+    run_network(**options, with_attention=True)
+
+
+@main.command()
+@of_a_network
+@friendly
+def evaluate(**options: Any) -> None:
+    """Evaluate a network by the paper's protocols: 1, 2 or 10 clips of a video, 1, 3 or 10 crops.
+
+    The scores of each view are kept in the run directory.
+    """
+    run_network(**options, with_attention=False)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=FOLDER)
+@click.option("-o", "--out", type=FOLDER, required=True, help="The run directory to write.")
+@click.option("--weight", "weights", multiple=True, type=float, help="One for each run; by default all are equal.")
+@friendly
+def fuse(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...]) -> None:
+    """Fuse RUNS of the same clips into one, by the weighted mean of their scores.
+
+    Two streams (RGB and flow), or networks of 8 and of 16 frames (the paper's STH_En).
+    """
+    from analysis.fusion import fuse
+    from analysis.runs import open_run, predictions
+    from analysis.statistics import summary
+
+    opened = [open_run(run) for run in runs]
+    done = fuse(opened, list(weights) or [1.0] * len(runs), out, shlex.join(["sth", *sys.argv[1:]]))
+    classes = opened[0].meta["classes"]
+    for run in (*opened, open_run(out)):
+        top = summary(predictions(run), classes).iloc[0]
+        click.echo(f"{run.name}: top-1 {top['value']:.3f} ({top['low']:.3f} to {top['high']:.3f}, {top['n']} clips)")
+    if done.left_out:
+        click.echo(f"{done.left_out} clips are not in all of them and were left out")
+    click.echo(f"{done.clips} clips; run: {out}")
 
 
 @main.command()

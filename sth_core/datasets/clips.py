@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sth_core.datasets.mirroring import mirror_labels
-from sth_core.video.fields import count_fields, fields_of, positions_in, read_clip, read_fields, stack_fields
-from sth_core.video.sampling import segment_indices
+from sth_core.datasets.mirroring import mirror_labels, mirror_order
+from sth_core.video.fields import count_fields, fields_of, positions_in, read_clips, read_fields, stack_fields
+from sth_core.video.sampling import Protocol, segment_indices
 from sth_core.video.timeline import UnreadableVideo
-from sth_core.video.transforms import Preprocessing, crop, mirror, play_backward, scaled_crop
+from sth_core.video.transforms import Preprocessing, crops, mirror, play_backward, scaled_crop
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,13 @@ class Augment:
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip, uint8 (T, H, W, C), or the reason why it could not be read."""
+    """One video: its views, uint8 (V, T, H, W, C), the views of the first clip first, or why it could not be read.
+
+    `frame_indices` (T,) are those of the first clip.
+    """
 
     row: int
-    clip: Tensor | None
+    views: Tensor | None
     label: int
     frame_indices: np.ndarray
     failure: str = ""
@@ -55,29 +58,40 @@ def swap(label: str, pairs: tuple[tuple[str, str], ...]) -> str:
 
 
 class TestClips(Dataset[Sample]):
-    """The central crop of the middle clip of each row of a table of clips."""
+    """The views of each row of a table of clips that a protocol asks for; by default the centre of the middle clip."""
 
     __test__ = False  # not a test, whatever pytest thinks of the name
 
-    def __init__(self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing) -> None:
+    def __init__(
+        self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, protocol: Protocol = Protocol()
+    ) -> None:
         self.rows = table[["path", "label", "flow", "problem"]].to_dict("records")
         self.numbers = {name: i for i, name in enumerate(classes)}
-        self.preprocessing = preprocessing
+        self.preprocessing, self.protocol = preprocessing, protocol
+        self.mirrored = mirror_order(classes)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, row: int) -> Sample:
-        source = self.rows[row]
+        source, p = self.rows[row], self.preprocessing
         label = self.numbers.get(source["label"], -1)
         try:
             if source["problem"]:
                 raise UnreadableVideo(source["problem"])
-            clip, indices = read_clip(Path(source["path"]), self.preprocessing, source["flow"])
+            clips, indices = read_clips(Path(source["path"]), p, source["flow"], self.protocol.clips)
         except UnreadableVideo as error:
             return Sample(row, None, label, np.empty(0, np.int64), str(error))
-        clip = crop(clip, self.preprocessing.crop)
-        return Sample(row, torch.from_numpy(np.ascontiguousarray(clip)), label, indices)
+        side = p.short_side if self.protocol.crops == 3 else p.crop
+        views = np.concatenate([crops(clip, side, self.protocol.crops, p.modality) for clip in clips])
+        return Sample(row, torch.from_numpy(views), label, indices[0])
+
+    def unmirrored(self, logits: Tensor) -> Tensor:
+        """(V, K): the logits of mirrored views as those of what was mirrored: there, left is right."""
+        if self.protocol.crops != 10:
+            return logits
+        logits = logits.unflatten(0, (self.protocol.clips, 2, -1))  # five crops as they are, five mirrored
+        return torch.stack([logits[:, 0], logits[:, 1][..., self.mirrored]], 1).flatten(0, 2)
 
 
 class TrainClips:

@@ -26,3 +26,9 @@ def mirror_labels(classes: list[str], pairs: tuple[tuple[str, str], ...] = ()) -
     known = set(classes)
     images = {label: exchanged.get(label, mirrored(label)) for label in classes}
     return {label: image for label, image in images.items() if image in known}
+
+
+def mirror_order(classes: list[str]) -> list[int]:
+    """For each class the number of the class that its mirror image is; its own, if that is none of the classes."""
+    images = mirror_labels(classes)
+    return [classes.index(images.get(label, label)) for label in classes]

@@ -26,7 +26,7 @@ class Annotation:
     in `held_out` make the split "val", or without those a fifth of all groups, chosen by checksum.
     `format` is one of FORMATS where a folder could be of more than one; by default the first that
     fits. `fold` is which of the official splits (UCF-101, HMDB-51 and lists have three). `flow` is the folder
-    of extracted flow, by default "flow" in the dataset's folder.
+    of extracted flow, in the dataset's folder or anywhere, by default "flow".
     """
 
     label: str = "label"
@@ -92,7 +92,7 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
             f"none of the {len(clips)} clips of {folder} can be used; the first: {clips['problem'].iloc[0]}"
         )
     clips["split"] = _splits(clips, folder, annotation.held_out)
-    flow = Flow(Path(annotation.flow) if annotation.flow else folder.resolve() / FLOW_FOLDER)
+    flow = Flow(folder.resolve() / (annotation.flow or FLOW_FOLDER))
     clips["flow"] = [flow.find(clip_id) for clip_id in clips["clip_id"]]
     return clips.sort_values("clip_id", ignore_index=True)
 

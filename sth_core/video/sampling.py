@@ -1,6 +1,25 @@
 """Which frames of a video make a clip (Section 4.2: TSN's segments)."""
 
+from dataclasses import dataclass
+
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How often a video is looked at in testing: clips x crops views, whose logits are averaged.
+
+    Section 4.2: one clip and the central crop in Tables 2 and 9, two clips elsewhere for temporal-related
+    datasets, ten for appearance-related ones. Three crops see the whole frame: they are as high as the
+    resized frame, not the network's crop (TSM's full resolution). Ten are TSN's.
+    """
+
+    clips: int = 1
+    crops: int = 1
+
+    @property
+    def views(self) -> int:
+        return self.clips * self.crops
 
 
 def segment_indices(positions: int, segments: int, rng: np.random.Generator | None = None) -> np.ndarray:
