@@ -1,0 +1,188 @@
+"""The paper's protocols: several views of a video, whose logits are averaged; and runs fused into one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
+
+from analysis.fusion import fuse
+from analysis.recording import record
+from analysis.runs import failures, open_run, parts, predictions
+from analysis.statistics import summary, wilson_interval
+from sth_core import load_checkpoint
+from sth_core.datasets.clips import TestClips
+from sth_core.datasets.mirroring import mirror_order
+from sth_core.datasets.table import Annotation, read_dataset
+from sth_core.errors import UserError
+from sth_core.evaluation import in_batches, run_over
+from sth_core.video.fields import read_clips
+from sth_core.video.sampling import Protocol
+from sth_core.video.transforms import crops, normalise
+from tests.tiny import RGB, save_tiny
+from workbench.cli import main
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("network") / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def table(scenes_folder: Path) -> pd.DataFrame:
+    table = read_dataset(scenes_folder, Annotation(label="motion"))
+    return table[table["split"] == "val"].head(3).reset_index(drop=True)
+
+
+@pytest.mark.parametrize("protocol", [Protocol(), Protocol(2, 1), Protocol(10, 1), Protocol(1, 3), Protocol(2, 10)])
+def test_the_score_of_a_video_is_the_mean_over_the_logits_of_its_views(
+    protocol: Protocol, checkpoint: Path, table: pd.DataFrame
+) -> None:
+    loaded = load_checkpoint(checkpoint)
+    clips = TestClips(table, loaded.classes, RGB, protocol)
+    results = list(run_over(loaded.model, clips, RGB, batch_size=7))
+    logits = torch.cat([batch.logits for batch in results])
+    of_views = torch.cat([batch.view_logits for batch in results])
+    assert of_views.shape == (3, protocol.clips * protocol.crops, 12)
+    order = mirror_order(loaded.classes)
+    for row, path in enumerate(table["path"]):  # one view at a time, by hand
+        expected = []
+        for clip in read_clips(Path(path), RGB, clips=protocol.clips)[0]:
+            side = 36 if protocol.crops == 3 else 32
+            for number, view in enumerate(crops(clip, side, protocol.crops, "rgb")):
+                with torch.no_grad():
+                    logit = loaded.model(normalise(torch.from_numpy(np.ascontiguousarray(view))[None], RGB))[0]
+                expected.append(logit[order] if number >= 5 else logit)  # the last five of ten are mirrored
+        torch.testing.assert_close(of_views[row], torch.stack(expected), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits[row], torch.stack(expected).mean(0), atol=1e-4, rtol=1e-4)
+
+
+def test_alpha_is_the_mean_over_the_views(checkpoint: Path, table: pd.DataFrame) -> None:
+    loaded = load_checkpoint(checkpoint)
+    batch = next(run_over(loaded.model, TestClips(table, loaded.classes, RGB, Protocol(2, 1)), RGB))
+    view = batch.samples[0].views
+    assert view is not None
+    with torch.no_grad():
+        _, alone = loaded.model.forward_with_attention(normalise(view, RGB))
+    for name, alpha in alone.items():
+        torch.testing.assert_close(batch.attention[name][0], alpha.mean(0))
+
+
+def test_a_mirrored_view_speaks_for_the_mirrored_class() -> None:
+    classes = ["moving left", "moving right", "opening"]
+    clips = TestClips(pd.DataFrame(columns=["path", "label", "flow", "problem"]), classes, RGB, Protocol(1, 10))
+    logits = torch.tensor([[1.0, 2.0, 3.0]]).repeat(10, 1)
+    assert clips.unmirrored(logits).tolist() == [[1, 2, 3]] * 5 + [[2, 1, 3]] * 5
+
+
+def test_no_more_views_at_once_than_asked_for_but_a_whole_video() -> None:
+    def lengths(views: int, at_once: int) -> list[int]:
+        return [len(group) for group in in_batches([torch.zeros(views, 1)] * 5, at_once)]
+
+    assert lengths(1, 2) == [2, 2, 1]
+    assert lengths(3, 7) == [2, 2, 1]
+    assert lengths(10, 4) == [1, 1, 1, 1, 1]
+    assert [len(group) for group in in_batches([torch.zeros(1, 2), torch.zeros(1, 3)], 8)] == [1, 1]
+
+
+def test_evaluate_keeps_the_scores_of_each_view_and_prints_intervals(
+    checkpoint: Path, scenes_folder: Path, tmp_path: Path
+) -> None:
+    arguments = ["evaluate", str(checkpoint), "--data", str(scenes_folder), "-o", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, [*arguments, "--clips", "2", "--crops", "3"])
+    assert result.exit_code == 0, result.output
+    run = open_run(tmp_path / "run")
+    table = predictions(run)
+    assert run.meta["protocol"]["clips_per_video"] == 2 and not parts(run.path, "attention")
+    assert all(len(views) == 6 and np.isclose(np.sum(list(views), 1), 1).all() for views in table["view_scores"])
+    right = int(table["correct"].sum())
+    low, high = wilson_interval(right, 24)
+    assert f"top-1: {right / 24:.3f} ({low:.3f} to {high:.3f}, 95 % over 24 clips)" in result.output
+    again = CliRunner().invoke(main, [*arguments, "--clips", "1"])
+    assert again.exit_code == 2 and "holds another recording (protocol is" in again.output
+
+
+def some_predictions(n: int = 60, classes: int = 7) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    scores, labels = rng.dirichlet(np.ones(classes), n), rng.integers(0, classes, n)
+    scores[np.arange(n), labels] += 0.2
+    table = pd.DataFrame({"label": [f"c{i}" for i in labels], "scores": list(scores)})
+    return table, scores, labels
+
+
+def test_the_metrics_are_those_of_scikit_learn() -> None:
+    table, scores, labels = some_predictions()
+    values = summary(table, [f"c{i}" for i in range(7)]).set_index("metric")
+    assert values.loc["top-1", "value"] == pytest.approx(top_k_accuracy_score(labels, scores, k=1))
+    assert values.loc["top-5", "value"] == pytest.approx(top_k_accuracy_score(labels, scores, k=5))
+    expected = balanced_accuracy_score(labels, scores.argmax(1))
+    assert values.loc["mean class accuracy", "value"] == pytest.approx(expected)
+    assert (values["low"] <= values["value"] + 1e-9).all() and (values["value"] <= values["high"] + 1e-9).all()
+    assert 0.1 < values.loc["mean class accuracy", "high"] - values.loc["mean class accuracy", "low"] < 0.4
+
+
+def test_clips_of_no_known_label_do_not_count() -> None:
+    table = pd.DataFrame({"label": ["a", "b", "x"], "scores": [[0.9, 0.1], [0.8, 0.2], [0.5, 0.5]]})
+    values = summary(table, ["a", "b"]).set_index("metric")
+    assert values["n"].tolist() == [2, 2, 2] and values.loc["top-1", "value"] == 0.5
+
+
+@pytest.fixture(scope="module")
+def two_runs(checkpoint: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Of an RGB network and of a flow network, over the same clips."""
+    folder = tmp_path_factory.mktemp("runs")
+    flow = save_tiny(folder / "flow.safetensors", seed=1, modality="flow")
+    for name, network in (("rgb", checkpoint), ("flow", flow)):
+        record(network, scenes_folder, folder / name)
+    return [folder / "rgb", folder / "flow"]
+
+
+def test_fused_scores_are_the_weighted_mean(two_runs: list[Path], tmp_path: Path) -> None:
+    command = ["fuse", *map(str, two_runs), "-o", str(tmp_path / "both"), "--weight", "1", "--weight", "3"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    rgb, flow, both = (predictions(open_run(run)) for run in (*two_runs, tmp_path / "both"))
+    expected = 0.25 * np.stack(list(rgb["scores"])) + 0.75 * np.stack(list(flow["scores"]))
+    np.testing.assert_allclose(np.stack(list(both["scores"])), expected, rtol=1e-6)
+    run = open_run(tmp_path / "both")
+    assert run.problem == "" and run.modality == "RGB + Flow" and not run.meta["attention"]
+    assert [source["weight"] for source in run.meta["fused"]] == [0.25, 0.75]
+    classes = np.array(run.meta["classes"])
+    assert list(both["prediction"]) == list(classes[expected.argmax(1)])
+    assert list(both["correct"]) == list(both["prediction"] == both["label"])
+
+
+def test_a_clip_that_one_run_lacks_is_left_out_and_named(two_runs: list[Path], tmp_path: Path) -> None:
+    part = parts(two_runs[1], "predictions")[0]
+    table = pd.read_parquet(part)
+    few = tmp_path / "few"
+    (few / "predictions").mkdir(parents=True)
+    table.iloc[1:].to_parquet(few / "predictions" / part.name)
+    (few / "run.json").write_text((two_runs[1] / "run.json").read_text())
+    lost = table["clip_id"].iloc[0]
+    pd.DataFrame({"clip_id": [lost], "path": ["x"], "reason": ["gone"]}).to_parquet(few / "failures.parquet")
+    done = fuse([open_run(two_runs[0]), open_run(few)], [1, 1], tmp_path / "both")
+    assert (done.clips, done.left_out) == (23, 1)
+    assert list(failures(open_run(tmp_path / "both"))["clip_id"]) == [lost]
+
+
+def test_what_cannot_be_fused_is_refused(two_runs: list[Path], tmp_path: Path) -> None:
+    rgb, flow = map(open_run, two_runs)
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="fusing needs at least two runs, got 1"):
+        fuse([rgb], [1], out)
+    with pytest.raises(UserError, match=r"a weight for each of the 2 runs, none below 0, got \[1, -1\]"):
+        fuse([rgb, flow], [1, -1], out)
+    other = tmp_path / "other"
+    other.mkdir()
+    meta = json.loads((two_runs[1] / "run.json").read_text()) | {"classes": ["a", "b"]}
+    (other / "run.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match="have not the same classes"):
+        fuse([rgb, open_run(other)], [1, 1], out)
+    with pytest.raises(UserError, match="holds a run already; choose another folder"):
+        fuse([rgb, flow], [1, 1], two_runs[0])
+    assert not out.exists()
