@@ -77,7 +77,7 @@ def split_table(checked: pd.DataFrame) -> Table:
 
 def write_check(checked: pd.DataFrame, pairs: pd.DataFrame, name: str, out: Path) -> Path:
     """clips.csv, duplicates.csv and index.html, which shows both."""
-    for file, table in (("clips.csv", checked.drop(columns=["looks", "changed"])), ("duplicates.csv", pairs)):
+    for file, table in (("clips.csv", checked.drop(columns=["looks", "moves", "changed"])), ("duplicates.csv", pairs)):
         with temporary_beside(out / file) as temporary:
             table.to_csv(temporary, index=False, lineterminator="\n")
     usable = checked[checked["problem"] == ""]

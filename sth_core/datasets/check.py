@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,6 +22,9 @@ from sth_core.video.timeline import UnreadableVideo, opened, timeline
 LOOKS = 8  # frames of a clip whose looks are kept
 FINE, COARSE = 16, 8  # bits a side: what decides whether two clips are one, and what finds candidates
 SAME = 0.05  # share of bits that may differ
+MOVED = 10  # steps of brightness between a cell and how it looks in most of the frames
+FEW = 8  # cells that move, of those of 8 frames, which compression may bring about
+CLOCK = re.compile(r"(\d+):(\d+):([\d.]+)")
 CROWD = 64  # clips with one coarse look in common, beyond which that look says nothing
 
 
@@ -29,7 +33,8 @@ class ClipCheck:
     """What was found in one clip.
 
     `access` is "by time", or "in order" and why: then a frame costs as much as all before it. `exact` says whether
-    frames read one by one equal those of the full decode. `looks` are 8 frames as bits, in hex.
+    frames read one by one equal those of the full decode. `looks` are 8 frames as bits, in hex; `moves` what
+    moves in them.
     """
 
     clip_id: str
@@ -46,6 +51,7 @@ class ClipCheck:
     bytes: int = 0
     changed: int = 0
     looks: str = ""
+    moves: str = ""
 
 
 def check_dataset(
@@ -125,16 +131,19 @@ def check_clip(clip: ClipCheck) -> ClipCheck:
         clip = replace(clip, frames=decoded)
         if decoded != count:
             raise UnreadableVideo(f"{path}: {decoded} of {count} frames can be decoded")
+        if lost := cut_off(path, count):
+            raise UnreadableVideo(f"{path}: {count} of {count + lost} frames are in it; it was cut off, or is damaged")
         chosen = [at[0], at[len(at) // 2], at[-1]]
         exact = all(np.array_equal(read_frames(path, [i])[0], kept[i]) for i in chosen)
         height, width = kept[at[0]].shape[:2]
-        looks = "".join(look(kept[i], FINE) + look(kept[i], COARSE) for i in segment_indices(count, LOOKS).tolist())
+        shown = [kept[i] for i in segment_indices(count, LOOKS).tolist()]
         return replace(
             clip,
             width=width,
             height=height,
             exact=exact,
-            looks=looks,
+            looks="".join(look(frame, FINE) + look(frame, COARSE) for frame in shown),
+            moves=moves(shown),
             seconds=seconds(path, count),
             access=access(path),
         )
@@ -151,6 +160,25 @@ def access(path: Path) -> str:
     return "by time" if line.times is not None else f"in order ({line.reason})"
 
 
+def cut_off(path: Path, frames: int) -> int:
+    """About how many frames a video lacks of those that its header announces, if many.
+
+    AVI headers often count one or two that never were; in webm a frame may be shown for long. An mp4 that is cut
+    off cannot be decoded.
+    """
+    if path.is_dir():
+        return 0
+    times, lost = timeline(path).times, 0.0
+    with opened(path) as (container, stream):
+        if container.format.name == "avi":
+            lost = stream.frames - frames
+        elif times is not None and (end := CLOCK.fullmatch(stream.metadata.get("DURATION", ""))):
+            h, m, s = map(float, end.groups())
+            last = float(times[-1] * (stream.time_base or 0))
+            lost = (3600 * h + 60 * m + s - last) * float(stream.average_rate or 0) - 1
+    return round(lost) if lost > max(3, frames / 10) else 0
+
+
 def seconds(path: Path, frames: int) -> float:
     """The length of a video; a folder of frames has none."""
     if path.is_dir():
@@ -165,19 +193,37 @@ def look(frame: np.ndarray, side: int) -> str:
     return np.packbits(gray[:, 1:] > gray[:, :-1]).tobytes().hex()
 
 
+def moves(frames: list[np.ndarray]) -> str:
+    """Which cells of the frames differ from how they look in most of the frames, as hex: what moves, not where."""
+    cells = [
+        cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (FINE, FINE), interpolation=cv2.INTER_AREA) for f in frames
+    ]
+    usual = np.median(cells, axis=0)
+    return np.packbits(np.abs(cells - usual) > MOVED).tobytes().hex()
+
+
+def bits(text: str) -> np.ndarray:
+    return np.frombuffer(bytes.fromhex(text), np.uint8)
+
+
+def ones(packed: np.ndarray) -> int:
+    return int(np.bitwise_count(packed).sum())
+
+
 def duplicates(checked: pd.DataFrame) -> pd.DataFrame:
     """Pairs of clips that show the same, also after another compression: columns a, b, split_a, split_b, differing.
 
     Compared are 8 frames of each clip, in 256 bits each. `differing` is the share of bits that differ, at
-    most 0.05.
+    most 0.05. Clips of one place look the same but for what moves in them: of that, half must be the same.
     """
     fine, coarse = FINE * FINE // 4, COARSE * COARSE // 4  # hex digits
     usable = checked[(checked["looks"] != "") & (checked["frames"] > 0)]
     by_look: dict[tuple[int, str], list[int]] = defaultdict(list)
-    bits: dict[int, np.ndarray] = {}
-    for row, looks in zip(usable.index, usable["looks"], strict=True):
+    seen: dict[int, np.ndarray] = {}
+    moved: dict[int, np.ndarray] = {}
+    for row, looks, motion in zip(usable.index, usable["looks"], usable["moves"], strict=True):
         parts = [looks[i : i + fine + coarse] for i in range(0, len(looks), fine + coarse)]
-        bits[row] = np.unpackbits(np.frombuffer(bytes.fromhex("".join(p[:fine] for p in parts)), np.uint8))
+        seen[row], moved[row] = bits("".join(p[:fine] for p in parts)), bits(motion)
         for place, part in enumerate(parts):
             if len(set(part[fine:])) > 2:  # a frame of one colour looks like any other of one colour
                 by_look[place, part[fine:]].append(row)
@@ -185,8 +231,9 @@ def duplicates(checked: pd.DataFrame) -> pd.DataFrame:
     for rows in by_look.values():
         for i, a in enumerate(rows[:CROWD]):
             for b in rows[i + 1 : CROWD]:
-                differing = float((bits[a] != bits[b]).mean())
-                if differing <= SAME:
+                differing = ones(seen[a] ^ seen[b]) / (8 * len(seen[a]))
+                allowed = max(FEW, ones(moved[a] | moved[b]) / 2)
+                if differing <= SAME and ones(moved[a] ^ moved[b]) <= allowed:
                     found[a, b] = differing
     columns = ["a", "b", "split_a", "split_b", "differing"]
     pairs = [

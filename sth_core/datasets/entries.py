@@ -87,9 +87,9 @@ def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 def csv_header(path: Path) -> list[str]:
     """The column names of a CSV file; none if it is no such file."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             return next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
+    except (OSError, csv.Error):
         return []
 
 

@@ -39,7 +39,7 @@ def extract_flow(
         The reason for each clip_id that could not be extracted.
 
     Raises:
-        UserError: `out` holds flow that was extracted in another way.
+        UserError: `out` holds flow that was extracted in another way, or by others.
     """
     file = out / "flow.json"
     if file.is_file() and read_extraction(file) != how:
@@ -47,10 +47,19 @@ def extract_flow(
             f"{out} holds flow extracted with {_words(read_extraction(file))}, not with {_words(how)}; "
             f"choose another folder, or delete this one"
         )
-    write_json(file, asdict(how))
-    read_extraction.cache_clear()
     failures = {row.clip_id: row.problem for row in clips.itertuples() if row.problem}
     targets = {row.clip_id: out / flow_name(row.clip_id) for row in clips.itertuples() if not row.problem}
+    if not file.is_file() and (foreign := next(filter(Path.is_dir, targets.values()), None)):
+        raise UserError(f"{foreign} holds flow that others extracted; choose another folder, or delete that one")
+    write_json(file, asdict(how))
+    read_extraction.cache_clear()
+    of_target: dict[Path, list[str]] = {}
+    for clip_id, target in targets.items():
+        of_target.setdefault(target, []).append(clip_id)
+    for target, ids in of_target.items():
+        if len(ids) > 1:
+            failures |= dict.fromkeys(ids, f"{' and '.join(ids)} would have their flow in one folder, {target}")
+    targets = {clip_id: target for clip_id, target in targets.items() if clip_id not in failures}
     paths = dict(zip(clips["clip_id"], clips["path"], strict=True))
     waiting = [clip_id for clip_id, target in targets.items() if not target.is_dir()]
     done = len(clips) - len(waiting)

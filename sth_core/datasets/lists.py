@@ -9,7 +9,9 @@ from sth_core.datasets.official import find
 from sth_core.errors import UserError
 
 LINE = re.compile(r"(?P<name>\S.*?)(?:\s+(?P<frames>\d+))?\s+(?P<label>\d+)")
-CLASS_LISTS = ("category.txt", "categories.txt", "classes.txt", "labels.txt", "label_map*.txt", "*label_map.txt")
+CLASS_LISTS = (
+    "category.txt", "categories.txt", "classes.txt", "labels.txt", "label_map*.txt", "*label_map.txt", "classInd.txt",
+)  # fmt: skip
 
 
 def manifest(folder: Path, label: str, split: str, group: str) -> list[Entry] | None:
@@ -28,11 +30,12 @@ def manifest(folder: Path, label: str, split: str, group: str) -> list[Entry] | 
             raise UserError(f"{file}: has no column {column!r}; its columns: {', '.join(columns)}")
     entries: list[Entry] = []
     for source, row in rows:
-        name = row["path"].replace("\\", "/")
+        name, of_split = row["path"].replace("\\", "/"), row.get(split, "")
         problem = "" if name else f"{source}: no path"
-        entries.append(
-            Entry(name, name, row[label], row.get(split, ""), source, row[group] if group else name, problem)
-        )
+        if label and not row[label] and of_split == "train":
+            problem = f"{source}: no label"
+        of_group = row[group] if group else name
+        entries.append(Entry(name, name, row[label] if label else "", of_split, source, of_group, problem))
     return entries
 
 
@@ -41,13 +44,19 @@ def tsn_lists(folder: Path, fold: int) -> list[Entry] | None:
 
     train*.txt and val*.txt, or *_train_*.txt and *_val_*.txt; with "split_N" in their names, those of
     `fold`, and of lists for frames and for flow those for frames. Class names stand in
-    category.txt (or classes.txt, label_map*.txt), one a line; without it a class is its number.
+    category.txt (or classes.txt, label_map*.txt; in UCF-101's classInd.txt after their number), one a line;
+    without it a class is its number.
+
+    Raises:
+        UserError: there are lists for other folds.
     """
     lists = {split: _list_file(folder, split, fold) for split in SPLITS}
     if not lists["train"]:
         return None
     class_list = find(folder, *CLASS_LISTS)
     names = [line for _, line in text_lines(class_list)] if class_list else []
+    if class_list and class_list.name == "classInd.txt":
+        names = [line.partition(" ")[2] for line in names]
     entries: list[Entry] = []
     for split, file in lists.items():
         if not file:
@@ -74,13 +83,16 @@ def _list_file(folder: Path, split: str, fold: int) -> Path | None:
         if re.search(rf"(^|_){split}(_|\d|list|$)", file.stem.lower()) and _is_list(file)
     ]
     of_fold = [file for file in found if re.search(rf"split_?0?{fold}(\D|$)", file.stem)]
-    found = of_fold or [file for file in found if "split" not in file.stem]
-    return next((file for file in found if "flow" not in file.stem), None)
+    without = [file for file in found if "split" not in file.stem]
+    if found and not of_fold and not without:
+        raise UserError(f"no list of split {fold} in {found[0].parent}; there are {', '.join(f.name for f in found)}")
+    return next((file for file in of_fold or without if "flow" not in file.stem), None)
 
 
 def _is_list(file: Path) -> bool:
     with file.open(encoding="utf-8-sig", errors="replace") as lines:
-        return bool(LINE.fullmatch(next((line.strip() for line in lines if line.strip()), "")))
+        first = next((line.strip() for line in lines if line.strip()), None)
+    return first is None or LINE.fullmatch(first) is not None  # that a list is empty is said when it is read
 
 
 def class_folders(folder: Path, media: Media) -> list[Entry]:

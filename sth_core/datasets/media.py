@@ -18,11 +18,17 @@ class Media:
     folders and files whose names begin with a dot.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, flow: Path | None = None) -> None:
+        """`flow` is a folder whose images are flow, whatever they are called."""
         self.folder = folder
         self.by_name: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(walk(folder)):
-            self.by_name[path.stem if is_video(path) else path.name].append(path)
+        self.with_flow: set[Path] = set()  # folders of frames and of their flow
+        for path, kind in sorted(walk(folder)):
+            if kind == "flow" or (kind == "frames" and flow and flow != folder and path.is_relative_to(flow)):
+                continue
+            self.by_name[path.stem if kind == "video" else path.name].append(path)
+            if kind == "both":
+                self.with_flow.add(path)
 
     def __iter__(self) -> Iterator[Path]:
         for paths in self.by_name.values():
@@ -41,7 +47,7 @@ class Media:
         if found := self.at(name):
             return found
         wanted = Path(name).parts[:-1]
-        named = {*self.by_name.get(Path(name).name, ()), *self.by_name.get(Path(name).stem, ())}
+        named = {*self.by_name.get(Path(name).name, ()), *self.by_name.get(Path(flow_name(name)).name, ())}
         matching = [path for path in sorted(named) if path.parts[-1 - len(wanted) : -1] == wanted]
         likely = {*hints, *(hint.replace(" ", "_") for hint in hints)}
         return max(matching, key=lambda path: len(likely & set(path.parts)), default=None)
@@ -53,14 +59,16 @@ def flow_name(clip_id: str) -> str:
 
 
 class Flow:
-    """Folders of extracted flow, by the clip's path or name."""
+    """Folders of extracted flow: by the clip's path, or, if others extracted it, by its name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.ours = (folder / "flow.json").is_file()
         self.by_name: dict[str, list[Path]] = defaultdict(list)
         if folder.is_dir():
-            for path in sorted(walk(folder, of_flow=True)):
-                self.by_name[path.name].append(path)
+            for path, kind in sorted(walk(folder)):
+                if kind != "video":
+                    self.by_name[path.name].append(path)
 
     def find(self, clip_id: str) -> str:
         """The folder of a clip's flow; empty if there is none."""
@@ -68,26 +76,31 @@ class Flow:
         found = self.by_name.get(direct.name, [])
         if direct in found:
             return str(direct)
-        return str(found[0]) if len(found) == 1 else ""
+        if not found and direct.name.isdigit():
+            found = self.by_name.get(direct.name.zfill(6), [])  # TSM's flow of Something-Something V1
+        return str(found[0]) if len(found) == 1 and not self.ours else ""
 
 
 def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def walk(folder: Path, of_flow: bool = False) -> Iterator[Path]:
-    """Videos and folders of frames; or, `of_flow`, folders of numbered images of any kind."""
+def walk(folder: Path, top: bool = True) -> Iterator[tuple[Path, str]]:
+    """Each "video", and each folder of numbered images, with what these are: "frames", "flow", "both".
+
+    Images beside videos, or in the folder at the top, are no clip.
+    """
     with os.scandir(folder) as entries:
         children = [entry for entry in entries if not entry.name.startswith(".")]
-    if kind := _kind(entry.name for entry in children):
-        if of_flow or kind != "flow":
-            yield folder
+    kind = "" if top else _kind(entry.name for entry in children)
+    if kind and not any(entry.name.lower().endswith(tuple(VIDEO_SUFFIXES)) for entry in children):
+        yield folder, kind
         return
     for entry in children:
         if entry.is_dir():
-            yield from walk(folder / entry.name, of_flow)
-        elif not of_flow and is_video(Path(entry.name)):
-            yield folder / entry.name
+            yield from walk(folder / entry.name, top=False)
+        elif is_video(Path(entry.name)):
+            yield folder / entry.name, "video"
 
 
 def kind_of(folder: Path) -> str:

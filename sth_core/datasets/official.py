@@ -87,6 +87,9 @@ def kinetics(folder: Path, fold: int) -> list[Entry] | None:
     files = [f for f in sorted({*folder.glob("*.csv"), *folder.glob("*/*.csv")}) if "youtube_id" in csv_header(f)]
     if not files:
         return None
+    for other in sorted({other for file in files for other in file.parent.glob("*.csv")}):
+        if not csv_header(other):
+            raise UserError(f"{other} is empty")
     entries: list[Entry] = []
     names = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
     for file in files:
@@ -111,7 +114,8 @@ def kinetics(folder: Path, fold: int) -> list[Entry] | None:
 
 def ucf101(folder: Path, fold: int) -> list[Entry] | None:
     """UCF-101: trainlist0N.txt, testlist0N.txt and classInd.txt, whose numbers begin at 1."""
-    if not (class_list := find(folder, "classInd.txt")):
+    class_list = find(folder, "classInd.txt")
+    if not class_list or not any(class_list.parent.glob("trainlist*.txt")):
         return None
     numbers: dict[str, str] = {}
     for source, line in text_lines(class_list):

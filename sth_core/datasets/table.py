@@ -76,7 +76,7 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
     entries = None
     if annotation.format != "folders":
         entries = next((found for read in of_format.values() if (found := read(folder)) is not None), None)
-    media = Media(folder.resolve())
+    media = Media(folder.resolve(), folder.resolve() / annotation.flow if annotation.flow else None)
     if entries is None and annotation.format not in ("", "folders"):
         raise UserError(f"{folder} holds no annotation files of the format {annotation.format!r}")
     if entries is None:
@@ -92,8 +92,7 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
             f"none of the {len(clips)} clips of {folder} can be used; the first: {clips['problem'].iloc[0]}"
         )
     clips["split"] = _splits(clips, folder, annotation.held_out)
-    flow = Flow(folder.resolve() / (annotation.flow or FLOW_FOLDER))
-    clips["flow"] = [flow.find(clip_id) for clip_id in clips["clip_id"]]
+    clips["flow"] = _flow(clips, media, Flow(folder.resolve() / (annotation.flow or FLOW_FOLDER)))
     return clips.sort_values("clip_id", ignore_index=True)
 
 
@@ -118,6 +117,14 @@ def _row(entry: Entry, media: Media) -> tuple[str, ...]:
         if not found:
             problem = f"{entry.source}: no video or folder of frames {entry.name!r} in {media.folder}"
     return entry.clip_id, str(path), entry.label, entry.split, entry.group or entry.clip_id, "", problem
+
+
+def _flow(clips: pd.DataFrame, media: Media, flow: Flow) -> pd.Series:
+    """Each clip's folder of flow: one that belongs to no other clip, else its own, if flow lies beside its frames."""
+    found = clips["clip_id"].map(flow.find)
+    found[found.duplicated(keep=False) | found.eq(clips["path"])] = ""
+    beside = clips["path"].where(clips["path"].isin([str(path) for path in media.with_flow]), "")
+    return found.where(found.ne(""), beside)
 
 
 def _splits(clips: pd.DataFrame, folder: Path, held_out: tuple[str, ...]) -> pd.Series:

@@ -53,10 +53,12 @@ def read_extracted(folder: Path, indices: Sequence[int], p: Preprocessing) -> np
 
     Of flow that others extracted it is assumed that its bound is TSN's, 20 pixels of the resized frame.
     """
-    fields = resize(flow_images(folder).read(indices), p.resize)
+    stored = flow_images(folder).read(indices)
+    fields = resize(stored, p.resize)
+    grown = np.divide(fields.shape[2:0:-1], stored.shape[2:0:-1])  # in x and y: so do the vectors
     how = extraction_of(folder)
-    scale = how.bound / p.flow_bound * p.short_side / how.side if how else TSN_BOUND / p.flow_bound
-    return fields if scale == 1 else to_8_bits((fields - np.float32(128)) * scale)
+    scale = grown * how.bound / p.flow_bound if how else np.full(2, TSN_BOUND / p.flow_bound)
+    return fields if (scale == 1).all() else to_8_bits((fields - np.float32(128)) * scale.astype(np.float32))
 
 
 def positions_in(fields: int, p: Preprocessing) -> int:
