@@ -182,7 +182,7 @@ SOMETHING_V2_CLIPS = {
 
 def something_v2(folder: Path, prefix: str = "something-something-v2-") -> Path:
     """`prefix` is "labels/" in the distribution of today, which has the answers of the test too."""
-    (folder / prefix).parent.mkdir(parents=True, exist_ok=True)
+    (folder / f"{prefix}train.json").parent.mkdir(parents=True, exist_ok=True)
     for name, content in {"labels": SOMETHING_V2_LABELS, **SOMETHING_V2_CLIPS}.items():
         (folder / f"{prefix}{name}.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     if prefix == "labels/":
