@@ -1,0 +1,304 @@
+"""Which frames and which squares of a video are looked at, by the formulas of TSN and TSM; and what a mirror does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sth_core.datasets.mirroring import mirror_labels, mirror_order, mirrored
+from sth_core.video.fields import fields_of, positions_in, read_clips
+from sth_core.video.sampling import segment_indices, test_clips
+from sth_core.video.transforms import Preprocessing, crop, crops, mirror, resize, scaled_crop
+from tests.datasets_on_disk import FRAMES, flow_folder, frame_folder, video
+
+FLOW_STACK = 5
+RGB = Preprocessing(frames=8, resize=48, crop=32)
+FLOW = Preprocessing("flow", frames=8, resize=48, crop=32, mean=(0.5,), std=(0.1,))
+
+
+def tsm_centre(frames: int, segments: int, new_length: int) -> list[int]:
+    """`_get_test_indices` of TSM's ops/dataset.py, counted from 0."""
+    tick = (frames - new_length + 1) / float(segments)
+    return [int(tick / 2.0 + tick * x) for x in range(segments)]
+
+
+def tsm_beginning(frames: int, segments: int, new_length: int) -> list[int]:
+    """What TSM adds to it with --twice_sample."""
+    tick = (frames - new_length + 1) / float(segments)
+    return [int(tick * x) for x in range(segments)]
+
+
+@pytest.mark.parametrize("segments", [1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("new_length", [1, FLOW_STACK])
+def test_one_clip_is_the_centre_of_each_segment_and_the_second_its_beginning_as_in_tsm(
+    segments: int, new_length: int
+) -> None:
+    for frames in range(new_length, 301):
+        one = test_clips(frames - new_length + 1, segments, 1)
+        two = test_clips(frames - new_length + 1, segments, 2)
+        assert one.tolist() == [tsm_centre(frames, segments, new_length)]
+        assert two.tolist() == [
+            tsm_centre(frames, segments, new_length),
+            tsm_beginning(frames, segments, new_length),
+        ]
+
+
+def test_with_other_numbers_of_segments_a_position_on_the_edge_of_two_frames_may_be_that_before() -> None:
+    for segments in (3, 5, 7, 10, 12, 24):
+        for frames in range(1, 301):
+            for x, position in enumerate(test_clips(frames, segments, 1)[0]):
+                exact, rest = divmod((2 * x + 1) * frames, 2 * segments)
+                assert position == exact or (position == exact - 1 and rest == 0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        (40, [[2, 7, 12, 17, 22, 27, 32, 37], [0, 5, 10, 15, 20, 25, 30, 35]]),
+        (10, [[0, 1, 3, 4, 5, 6, 8, 9], [0, 1, 2, 3, 5, 6, 7, 8]]),
+        (3, [[0, 0, 0, 1, 1, 2, 2, 2], [0, 0, 0, 1, 1, 1, 2, 2]]),
+        (1, [[0] * 8, [0] * 8]),
+    ],
+)
+def test_two_clips_by_hand(frames: int, expected: list[list[int]]) -> None:
+    assert test_clips(frames, 8, 2).tolist() == expected
+
+
+def test_ten_clips_share_each_segment_evenly() -> None:
+    clips = test_clips(80, 8, 10)  # ten frames to a segment: each clip has one of them
+    assert clips.tolist() == [[start + clip for start in range(0, 80, 10)] for clip in range(10)]
+    assert test_clips(8, 8, 10).tolist() == [list(range(8))] * 10
+    assert test_clips(1, 8, 10).tolist() == [[0] * 8] * 10
+    assert test_clips(16, 2, 3).tolist() == [[1, 9], [4, 12], [6, 14]]  # a sixth, a half, five sixths of eight frames
+
+
+@pytest.mark.parametrize("clips", [1, 2, 3, 10, 30])
+@pytest.mark.parametrize("positions", [1, 2, 7, 8, 9, 61])
+def test_all_positions_are_in_the_video_and_in_order(positions: int, clips: int) -> None:
+    chosen = test_clips(positions, 8, clips)
+    assert chosen.shape == (clips, 8)
+    assert chosen.dtype == np.int64
+    assert chosen.min() >= 0 and chosen.max() < positions
+    assert (np.diff(chosen) >= 0).all()
+
+
+@pytest.mark.parametrize(("positions", "segments"), [(80, 8), (30, 8), (17, 16), (3, 8), (1, 8)])
+def test_random_positions_stay_in_their_segments_and_reach_all_of_them(positions: int, segments: int) -> None:
+    rng = np.random.default_rng(0)
+    drawn = np.stack([segment_indices(positions, segments, rng) for _ in range(3000)])
+    for x in range(segments):
+        first = x * positions // segments
+        last = -(-(x + 1) * positions // segments) - 1  # the frame in which the segment ends
+        assert set(drawn[:, x]) == set(range(first, last + 1))
+    if positions == 80:  # ten frames each: none is preferred
+        counts = np.bincount(drawn.ravel(), minlength=80)
+        assert counts.min() > 220 and counts.max() < 380  # 300 expected, 16 is one standard deviation
+
+
+@pytest.mark.parametrize(
+    ("fields", "places"),
+    [(40, 36), (6, 2), (5, 1), (3, 1), (1, 1)],
+)
+def test_flow_starts_where_five_fields_fit(fields: int, places: int) -> None:
+    assert positions_in(fields, FLOW) == places
+    assert positions_in(fields, RGB) == fields
+
+
+def test_a_stack_that_does_not_fit_repeats_the_last_field() -> None:
+    assert fields_of(np.array([0, 3]), 8, FLOW).tolist() == [[0, 1, 2, 3, 4], [3, 4, 5, 6, 7]]
+    assert fields_of(np.array([0]), 3, FLOW).tolist() == [[0, 1, 2, 2, 2]]
+    assert fields_of(np.array([0]), 1, FLOW).tolist() == [[0, 0, 0, 0, 0]]
+    assert fields_of(np.array([4, 6]), 8, RGB).tolist() == [[4], [6]]
+
+
+@pytest.mark.parametrize("clips", [1, 2, 10])
+@pytest.mark.parametrize("frames", [1, 2, 5, 6, FRAMES])
+@pytest.mark.parametrize("kind", ["mp4", "frames", "extracted"])
+def test_clips_of_videos_shorter_than_the_network_s(kind: str, frames: int, clips: int, tmp_path: Path) -> None:
+    """Eight frames are wanted; flow has a field less than there are frames, one at least."""
+    path = video(tmp_path / "clip.mp4", frames) if kind == "mp4" else frame_folder(tmp_path / "clip", frames=frames)
+    fields = max(1, frames - 1)
+    flow = str(flow_folder(tmp_path / "flow", fields=fields)) if kind == "extracted" else ""
+    views, starts = read_clips(path, RGB, clips=clips)
+    assert views.shape == (clips, 8, 48, 64, 3)
+    assert starts.tolist() == test_clips(frames, 8, clips).tolist()
+    views, starts = read_clips(path, FLOW, flow, clips)
+    assert views.shape == (clips, 8, 48, 64, 10)
+    assert starts.tolist() == test_clips(max(1, fields - 4), 8, clips).tolist()
+
+
+def test_the_frames_of_a_clip_are_those_at_its_positions(tmp_path: Path) -> None:
+    folder = frame_folder(tmp_path / "clip")
+    every = read_clips(folder, Preprocessing(frames=FRAMES, resize=48), clips=1)[0][0]
+    views, starts = read_clips(folder, RGB, clips=10)
+    assert np.array_equal(views, every[starts])
+    assert len({frame.tobytes() for frame in every}) == FRAMES
+
+
+def grid(height: int, width: int) -> np.ndarray:
+    """(1, H, W, 1): pixel (y, x) is 10 y + x."""
+    return (10 * np.arange(height)[:, None] + np.arange(width)).astype(np.uint8)[None, ..., None]
+
+
+def corners(views: np.ndarray) -> list[int]:
+    """The upper left pixel of each view."""
+    return views[:, 0, 0, 0, 0].tolist()
+
+
+def test_one_crop_is_the_centre() -> None:
+    assert crops(grid(6, 9), 4, 1, "rgb")[0, 0, :, :, 0].tolist() == crop(grid(6, 9), 4)[0, :, :, 0].tolist()
+    assert corners(crops(grid(6, 9), 4, 1, "rgb")) == [12]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side", "expected"),
+    [
+        (4, 9, 4, [0, 2, 5]),  # as high as the frame: left, centre, right, all of it seen
+        (6, 9, 4, [10, 12, 15]),
+        (9, 6, 4, [1, 21, 51]),  # upright: top, centre, bottom
+        (6, 6, 4, [10, 11, 12]),
+        (4, 4, 4, [0, 0, 0]),
+    ],
+)
+def test_three_crops_lie_along_the_long_side(height: int, width: int, side: int, expected: list[int]) -> None:
+    views = crops(grid(height, width), side, 3, "rgb")
+    assert views.shape == (3, 1, side, side, 1)
+    assert corners(views) == expected
+
+
+def test_ten_crops_are_the_corners_and_the_centre_and_the_same_mirrored() -> None:
+    views = crops(grid(6, 9), 4, 10, "rgb")
+    assert views.shape == (10, 1, 4, 4, 1)
+    assert corners(views) == [0, 5, 20, 25, 12, 3, 8, 23, 28, 15]  # mirrored: what was the upper right pixel
+    assert views[5, 0, 1, :, 0].tolist() == [13, 12, 11, 10]
+    for view, flipped in zip(views[:5], views[5:], strict=True):
+        assert np.array_equal(flipped, view[:, :, ::-1])
+
+
+def test_mirrored_crops_of_flow_are_negated_in_x() -> None:
+    clip = np.full((2, 6, 9, 10), 128, np.uint8)
+    clip[..., 0::2], clip[..., 1::2] = 148, 100
+    views = crops(clip, 4, 10, "flow")
+    assert (views[:5] == [148, 100] * 5).all()
+    assert (views[5:] == [108, 100] * 5).all()
+    assert np.array_equal(mirror(views[7], "flow"), views[2])
+
+
+def test_another_number_of_crops_is_refused() -> None:
+    with pytest.raises(ValueError, match="crops must be 1, 3 or 10, got 5"):
+        crops(grid(6, 9), 4, 5, "rgb")
+
+
+def test_a_scaled_crop_has_one_of_the_sides_and_gets_everywhere() -> None:
+    """x in one channel and y in another: where a crop begins and ends shows in it."""
+    H, W, side = 40, 60, 10
+    clip = np.zeros((2, H, W, 3), np.uint8)
+    clip[..., 0], clip[..., 1] = np.arange(W) * 4, np.arange(H)[:, None] * 4
+    rng = np.random.default_rng(0)
+    sides, centres = set(), []
+    for _ in range(400):
+        view = scaled_crop(clip, side, (1, 0.5), rng)
+        assert view.shape == (2, side, side, 3)
+        left, right, top, bottom = (view[0, 0, 0, 0], view[0, 0, -1, 0], view[0, 0, 0, 1], view[0, -1, 0, 1])
+        patch = round((float(right) - left) / 4 * side / (side - 1))
+        assert round((float(bottom) - top) / 4 * side / (side - 1)) == patch
+        sides.add(patch)
+        centres.append(((float(right) + left) / 8, (float(bottom) + top) / 8))
+    assert sides == {40, 20}  # of the short side
+    x, y = zip(*centres, strict=True)
+    assert min(x) < 11 and max(x) > 48  # a side of 20: centres from 9.5 to 49.5
+    assert min(y) < 11 and max(y) > 28
+
+
+def test_a_scaled_crop_without_scales_keeps_its_pixels() -> None:
+    view = scaled_crop(grid(6, 9), 4, (), np.random.default_rng(0))
+    start = int(view[0, 0, 0, 0])
+    assert view[0, :, :, 0].tolist() == [[start + 10 * y + x for x in range(4)] for y in range(4)]
+
+
+def test_a_scaled_crop_of_flow_keeps_all_ten_channels() -> None:
+    clip = np.empty((2, 20, 30, 10), np.uint8)
+    clip[:] = np.arange(100, 110)
+    view = scaled_crop(clip, 16, (0.66,), np.random.default_rng(0))
+    assert view.shape == (2, 16, 16, 10)
+    assert (view == np.arange(100, 110)).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (360, 480), (100, 176), (640, 360), (256, 340)])
+def test_frames_of_any_shape_become_256_by_340(height: int, width: int) -> None:
+    frames = np.zeros((2, height, width, 3), np.uint8)
+    frames[:, :, width // 2 :] = 200
+    resized = resize(frames, (256, 340))
+    assert resized.shape == (2, 256, 340, 3)
+    assert (resized[:, :, :165] == 0).all() and (resized[:, :, 175:] == 200).all()
+
+
+def test_a_height_and_a_width_are_not_confused() -> None:
+    frame = np.array([[0, 100], [100, 200]], np.uint8)[None, ..., None].repeat(3, -1)
+    assert resize(frame, (1, 2))[0, :, :, 0].tolist() == [[50, 150]]
+    assert resize(frame, (2, 1))[0, :, :, 0].tolist() == [[50], [150]]
+
+
+# Labels: of Something-Something and of Jester as they are written there.
+SIDES = [
+    ("Pushing something from left to right", "Pushing something from right to left"),
+    ("Pulling something from left to right", "Pulling something from right to left"),
+    ("Turning the camera left while filming something", "Turning the camera right while filming something"),
+    ("Pushing [something] from left to right", "Pushing [something] from right to left"),
+    ("Swiping Left", "Swiping Right"),
+    ("Sliding Two Fingers Left", "Sliding Two Fingers Right"),
+    ("Turning Hand Clockwise", "Turning Hand Counterclockwise"),
+    ("LEFT", "RIGHT"),
+    ("swipe_left", "swipe_right"),
+    ("left-handed, clockwise", "right-handed, counterclockwise"),
+]
+WITHOUT_SIDES = [
+    "Swiping Down",
+    "Putting something upright on the table",
+    "Putting something on the edge of something so it is not supported and falls down",
+    "eating leftovers",
+    "leftover",
+    "brightening",
+    "Thumb Up",
+    "Rolling Hand Forward",
+    "Clockwisely",
+    "",
+]
+
+
+@pytest.mark.parametrize(("label", "image"), SIDES)
+def test_a_mirror_exchanges_the_sides_in_a_label(label: str, image: str) -> None:
+    assert mirrored(label) == image
+    assert mirrored(image) == label
+
+
+@pytest.mark.parametrize("label", WITHOUT_SIDES)
+def test_words_that_only_hold_a_side_stay(label: str) -> None:
+    assert mirrored(label) == label
+
+
+def test_anticlockwise_is_clockwise_in_a_mirror() -> None:
+    assert mirrored("Turning Anticlockwise") == "Turning Clockwise"
+    assert mirror_labels(["anticlockwise", "clockwise"]) == {"anticlockwise": "clockwise"}
+    both = (("anticlockwise", "clockwise"),)
+    assert mirror_labels(["anticlockwise", "clockwise"], both) == dict((*both, both[0][::-1]))
+
+
+def test_a_class_whose_mirror_image_is_no_class_has_none() -> None:
+    classes = ["Swiping Left", "Swiping Right", "Thumb Up", "Sliding Two Fingers Left"]
+    assert mirror_labels(classes) == {
+        "Swiping Left": "Swiping Right",
+        "Swiping Right": "Swiping Left",
+        "Thumb Up": "Thumb Up",
+    }
+    assert mirror_order(classes) == [1, 0, 2, 3]
+
+
+def test_pairs_go_before_words() -> None:
+    classes = ["kick left", "kick right", "push", "pull"]
+    assert mirror_labels(classes, (("push", "pull"), ("kick left", "kick left"))) == {
+        "kick left": "kick left",
+        "kick right": "kick left",
+        "push": "pull",
+        "pull": "push",
+    }
