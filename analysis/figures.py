@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from analysis.runs import Run, attention_by_clip, attention_by_layer, parts
 from sth_core.files import temporary_beside, write_json
@@ -184,3 +185,22 @@ def write_figures(runs: list[Run], out: Path) -> list[Path]:
         write_json(page.with_suffix(".json"), recipe)
         written.append(page)
     return written
+
+
+def write_curves(metrics: Path) -> Path:
+    """A training's metrics.csv as a picture: loss, and accuracy on the training and the held-out clips, by epoch."""
+    table = pd.read_csv(metrics)
+    figure = make_subplots(1, 2, subplot_titles=("loss", "accuracy"))
+    figure.add_scatter(x=table["epoch"], y=table["loss"], name="loss", line_color=COLOURS[0], row=1, col=1)
+    for column, name, colour in (("accuracy", "training", COLOURS[0]), ("val_accuracy", "held out", COLOURS[1])):
+        known = table[table[column].notna()]
+        figure.add_scatter(
+            x=known["epoch"], y=known[column], name=name, mode="lines+markers", line_color=colour, row=1, col=2
+        )
+    figure.update_layout(template="plotly_white", height=440)
+    figure.update_xaxes(title="epoch")
+    figure.update_yaxes(range=[0, 1], row=1, col=2)
+    page = metrics.with_name("curves.html")
+    with temporary_beside(page) as temporary:
+        figure.write_html(temporary, include_plotlyjs="directory")
+    return page

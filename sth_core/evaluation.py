@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sth_core.datasets.clips import Sample, TestClips
+from sth_core.distributed import Place
 from sth_core.network import VideoNetwork
 from sth_core.video.transforms import Preprocessing, normalise
 
@@ -90,11 +91,14 @@ def in_batches(samples: list[Tensor], views_at_once: int) -> Iterator[list[Tenso
         yield group
 
 
-def accuracy(model: VideoNetwork, clips: TestClips, preprocessing: Preprocessing) -> float:
-    """The share of readable clips whose largest logit is their label's."""
+def accuracy(
+    model: VideoNetwork, clips: TestClips, preprocessing: Preprocessing, place: Place = Place(0, 1, torch.device("cpu"))
+) -> float:
+    """The share of readable clips whose largest logit is their label's; each process looks at its share of them."""
     right = total = 0
-    for batch in run_over(model, clips, preprocessing):
+    for batch in run_over(model, clips.share(place.rank, place.world), preprocessing):
         labels = torch.tensor([s.label for s in batch.samples])
         right += int((batch.logits.argmax(1) == labels).sum()) if len(labels) else 0
         total += len(labels)
-    return right / max(1, total)
+    all_right, all_clips = place.total(right, total)
+    return all_right / max(1, all_clips)

@@ -13,22 +13,8 @@ from sth_core.datasets.clips import Augment
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.network import ModelConfig, VideoNetwork, create_model
+from sth_core.optimisation import Optimisation
 from sth_core.video.transforms import Preprocessing
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """SGD with momentum and Nesterov's step; warm-up, then a cosine down to zero."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    warmup_epochs: float
-    momentum: float
-    weight_decay: float
-    label_smoothing: float
-    clip_gradient: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -129,9 +115,8 @@ def recipe_from(sections: dict[str, Any], origin: str) -> Recipe:
         raise UserError(f"{origin} [preprocessing]: crop ({p.crop}) must not be larger than resize ({p.short_side})")
     if recipe.start.checkpoint and recipe.start.imagenet:
         raise UserError(f"{origin} [start]: give either checkpoint or imagenet, not both")
-    for key in ("epochs", "batch_size"):
-        if getattr(recipe.optimisation, key) < 1:
-            raise UserError(f"{origin} [optimisation]: {key} must be at least 1")
+    if problem := recipe.optimisation.problem():
+        raise UserError(f"{origin} [optimisation]: {problem}")
     return recipe
 
 

@@ -1,27 +1,45 @@
-"""Training by a recipe: one process, resumable after each epoch."""
+"""Training by a recipe: on one process or many, stopped at any moment and gone on with.
+
+What happens in a step depends on the recipe, the seed and the number of the step alone, so that training
+which goes on from a saved step ends with the same weights as one that was never stopped.
+"""
 
 import csv
 import math
+import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from os import cpu_count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from sth_core.checkpoint import save_checkpoint
 from sth_core.datasets.clips import TestClips, TrainClips
+from sth_core.distributed import Place, joined
 from sth_core.errors import UserError
 from sth_core.evaluation import accuracy
 from sth_core.files import temporary_beside, write_atomically
-from sth_core.network import VideoNetwork, channels_last, pick_device
+from sth_core.network import VideoNetwork, channels_last
+from sth_core.optimisation import PRECISIONS, Optimisation, hash_seed, learning_rate, optimiser_of, set_train
 from sth_core.pretrained import load_2d_weights, load_imagenet, read_pth, start_from, without_classifier
-from sth_core.recipe import Optimisation, Recipe, Start, build_model
+from sth_core.recipe import Recipe, Start, build_model
+from sth_core.training_state import State, Sums, stop_signals
 from sth_core.video.transforms import normalise
+
+STEPS_AHEAD = 2  # batches that are read while one is trained on
+Batch = list[tuple[np.ndarray, int]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +51,7 @@ class Progress:
     total: int
     epoch: int = 0
     loss: float = math.nan
+    accuracy: float = math.nan
     clips_per_second: float = math.nan
 
 
@@ -51,103 +70,104 @@ def train(
     table: pd.DataFrame,
     out: Path,
     device: str = "auto",
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[Progress], None] = lambda p: None,
+    save_every: float = 300.0,
+    memory: float | None = None,
 ) -> Trained:
-    """Train on the split "train", test on "val", write `out`/model.safetensors and `out`/metrics.csv.
+    """Train on the split "train" of a table of clips, test on "val", write to `out`:
 
-    After each epoch `out`/state.pt holds all that going on needs: the same call resumes there and
-    ends with the same weights. The last epoch's network is kept; "val" picks nothing.
+    model.safetensors (after the last epoch) and best.safetensors (the epoch with the best accuracy on val),
+    metrics.csv (a row an epoch), failures.parquet (clips that could not be read) and state.pt: the same
+    call goes on from there. The state is saved every `save_every` seconds, after each epoch, and on
+    SIGTERM and Ctrl-C.
+
+    Clips are kept decoded if all fit into `memory` bytes (by default a quarter of the machine's), else read
+    anew in each epoch. Under torchrun every process calls this with the same arguments.
 
     Raises:
         UserError: a split without readable clips, a class count or a p that does not fit, or a
             loss that is no longer a number.
+        KeyboardInterrupt: stopped by SIGTERM or Ctrl-C, the state saved.
     """
+    with joined(device) as place, stop_signals() as stopped:
+        return _train(recipe, table, out, place, progress, save_every, memory, stopped)
+
+
+def _train(
+    recipe: Recipe,
+    table: pd.DataFrame,
+    out: Path,
+    place: Place,
+    progress: Callable[[Progress], None],
+    save_every: float,
+    memory: float | None,
+    stopped: threading.Event,
+) -> Trained:
     train_rows, val_rows = table[table["split"] == "train"], table[table["split"] == "val"]
-    usable = train_rows[train_rows["problem"] == ""]
     if train_rows.empty or val_rows.empty:
         counts = table["split"].value_counts().to_dict()
         raise UserError(f"training needs clips in the splits 'train' and 'val'; this dataset has {counts}")
-    classes = sorted(set(usable["label"]))
-    p = recipe.preprocessing
-    where = pick_device(device)
-    settings = recipe.optimisation
+    classes = sorted(set(train_rows.loc[train_rows["problem"] == "", "label"]))
+    p, settings = recipe.preprocessing, recipe.optimisation
     torch.manual_seed(settings.seed)
     model = build_model(recipe, len(classes))
     begin(model, classes, recipe.start)
-    channels_last(model.to(where))
-    optimiser = torch.optim.SGD(
-        parameter_groups(model, settings.weight_decay),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        nesterov=settings.momentum > 0,
-    )
+    channels_last(model.to(place.device))
+    scaler = torch.amp.GradScaler(place.device.type, enabled=settings.precision == "fp16")
+    state = State(model, optimiser_of(model, settings), scaler)
 
     clips = TrainClips(train_rows, classes, p, recipe.augment)
-    clips.load(lambda done, total: progress(Progress("reading", done, total)))
+    clips.load(lambda done, total: progress(Progress("reading", done, total)), memory)
     if not clips.rows:
         raise UserError(f"none of the {len(train_rows)} training clips could be read: {clips.failures}")
     out.mkdir(parents=True, exist_ok=True)
-    write_failures(out, clips.failures)
-    state, metrics = out / "state.pt", []
-    job = repr((recipe, sorted(clips.table["clip_id"]), classes))  # another job's state is no place to go on from
-    first_epoch = 0
-    if state.is_file():
-        saved = torch.load(state, map_location=where, weights_only=True)
-        if saved["job"] == job:
-            model.load_state_dict(saved["model"])
-            optimiser.load_state_dict(saved["optimiser"])
-            first_epoch, metrics = saved["epoch"], saved["metrics"]
+    file, job = out / "state.pt", repr((recipe, sorted(clips.table["clip_id"]), classes))
+    state.resume(file, job, place.device)
+    place.wait_for_all()  # all have read the state before one writes it again
 
-    steps = math.ceil(len(clips.rows) / settings.batch_size)
-    for epoch in range(first_epoch, settings.epochs):
-        model.train()
-        torch.manual_seed(hash_seed(settings.seed, epoch))  # dropout
-        order = np.random.default_rng([settings.seed, epoch]).permutation(clips.rows)
-        began, losses = time.perf_counter(), []
-        for step in range(steps):
-            rows = order[step * settings.batch_size : (step + 1) * settings.batch_size]
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(settings, epoch + step / steps)
-            loss = train_step(model, optimiser, clips, rows, epoch, settings)
-            if not math.isfinite(loss):
+    runner: nn.Module = torch.compile(model) if settings.compile else model  # type: ignore[assignment]
+    if place.world > 1:
+        # It is said of 1 x 1 kernels, whose channels are innermost in either order of strides.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        runner = DistributedDataParallel(runner, [place.device] if place.device.type == "cuda" else None)
+    val_clips = TestClips(val_rows, classes, p)
+    steps, saved = math.ceil(len(clips.rows) / settings.batch_size), time.monotonic()
+    while state.epoch < settings.epochs:
+        set_train(model, settings.partial_bn)
+        began, first = time.perf_counter(), state.step
+        for rows, batch in batches(clips, state, settings, steps, place):
+            train_step(runner, state, batch, clips, steps, settings, place)
+            if not math.isfinite(state.sums.loss):
                 names = ", ".join(clips.table["clip_id"][rows])
                 raise UserError(
-                    f"the loss is {loss} in epoch {epoch + 1}, step {step + 1} (clips {names}); "
+                    f"the loss is {state.sums.loss} in epoch {state.epoch + 1}, step {state.step + 1} (clips {names}); "
                     f"try a smaller learning_rate (now {settings.learning_rate}) or clip_gradient"
                 )
-            losses.append(loss)
-            rate = (step + 1) * settings.batch_size / (time.perf_counter() - began)
-            done = epoch * steps + step + 1
-            progress(Progress("training", done, settings.epochs * steps, epoch + 1, float(np.mean(losses)), rate))
-        metrics.append({"epoch": epoch + 1, "loss": float(np.mean(losses))})
-        with temporary_beside(state) as temporary:
-            torch.save(
-                {
-                    "job": job,
-                    "epoch": epoch + 1,
-                    "model": model.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "metrics": metrics,
-                },
-                temporary,
-            )
-
-    val_clips = TestClips(val_rows, classes, p)
-    score = accuracy(model, val_clips, p)
-    with write_atomically(out / "metrics.csv") as file:
-        writer = csv.DictWriter(file, ["epoch", "loss"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(metrics)
-    training = {
-        "recipe": recipe.plain(),
-        "val_accuracy": score,
-        "val_clips": len(val_rows),
-        "train_clips": len(clips.rows),
-        "seed": settings.seed,
-    }
-    checkpoint = out / "model.safetensors"
-    save_checkpoint(checkpoint, model, classes, p, recipe.data, training)
-    return Trained(checkpoint, score, len(val_rows), clips.failures)
+            state.step += 1
+            rate = (state.step - first) * settings.batch_size / (time.perf_counter() - began)
+            done, s = state.epoch * steps + state.step, state.sums
+            shown = (state.epoch + 1, s.loss / max(1, s.clips), s.right / max(1, s.clips), rate)
+            progress(Progress("training", done, settings.epochs * steps, *shown))
+            ending = place.any(stopped.is_set())
+            if place.first and (ending or time.monotonic() - saved > save_every):
+                state.save(file, job)
+                saved = time.monotonic()
+            if ending:
+                raise KeyboardInterrupt
+        if not state.sums.clips:
+            raise UserError(f"none of the {len(train_rows)} training clips could be read: {clips.failures}")
+        end_epoch(state, val_clips, settings, place)
+        if place.first:
+            write_metrics(out, state.metrics)
+            if state.metrics[-1]["val_accuracy"] == state.best:
+                save(out / "best.safetensors", recipe, state, clips, classes, len(val_rows))
+            state.save(file, job)
+    together = {k: v for found in place.gathered(clips.failures) for k, v in found.items()}  # type: ignore[attr-defined]
+    if place.first:
+        write_failures(out, together)
+        save(out / "model.safetensors", recipe, state, clips, classes, len(val_rows))
+    place.wait_for_all()
+    return Trained(out / "model.safetensors", state.metrics[-1]["val_accuracy"], len(val_rows), together)
 
 
 def begin(model: VideoNetwork, classes: list[str], start: Start) -> None:
@@ -160,46 +180,111 @@ def begin(model: VideoNetwork, classes: list[str], start: Start) -> None:
         start_from(model, classes, start.checkpoint)
 
 
+def batches(
+    clips: TrainClips, state: State, settings: Optimisation, steps: int, place: Place
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """This process's share of each step that is left of the epoch: rows, and the samples of those that can be read.
+
+    The sample of a row depends on seed, epoch and row alone, not on which process or thread reads it.
+    """
+    epoch, size = state.epoch, settings.batch_size
+    order = np.random.default_rng([settings.seed, epoch]).permutation(clips.rows)
+
+    def read(row: int) -> tuple[np.ndarray, int] | None:
+        return clips.sample(row, np.random.default_rng([settings.seed, epoch, row]))
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
+        try:
+            for step in range(state.step, steps + STEPS_AHEAD):
+                if step < steps:
+                    rows = order[step * size : (step + 1) * size][place.rank :: place.world]
+                    waiting.append((rows, [pool.submit(read, row) for row in rows]))
+                if len(waiting) > STEPS_AHEAD or step >= steps:
+                    if not waiting:
+                        return
+                    rows, futures = waiting.popleft()
+                    yield rows, [sample for future in futures if (sample := future.result()) is not None]
+        finally:
+            for _, futures in waiting:
+                for future in futures:
+                    future.cancel()
+
+
 def train_step(
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    runner: nn.Module,
+    state: State,
+    batch: Batch,
     clips: TrainClips,
-    rows: np.ndarray,
-    epoch: int,
+    steps: int,
     settings: Optimisation,
-) -> float:
-    """One step on the clips at `rows`; the sample of a row depends on seed, epoch and row alone."""
-    device = next(model.parameters()).device
-    samples = [clips.sample(row, np.random.default_rng([settings.seed, epoch, row])) for row in rows]
-    pixels = torch.from_numpy(np.stack([clip for clip, _ in samples])).to(device)
-    labels = torch.tensor([label for _, label in samples], device=device)
-    loss = F.cross_entropy(
-        model(normalise(pixels, clips.preprocessing)), labels, label_smoothing=settings.label_smoothing
-    )
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), settings.clip_gradient)
-    optimiser.step()
-    return loss.item()
+    place: Place,
+) -> None:
+    """One step of all processes on their shares of a batch; its sums are added to the epoch's."""
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(settings, state.epoch + state.step / steps)
+    (total,) = place.total(len(batch))
+    state.optimiser.zero_grad(set_to_none=True)
+    if total == 0:  # no process could read a clip
+        return
+    loss_sum = right = 0.0
+    parts = [batch[i :: settings.accumulate] for i in range(min(settings.accumulate, len(batch)))]
+    for i, part in enumerate(parts):
+        # Dropout. Two processes, or one that accumulates two parts: the same numbers.
+        torch.manual_seed(hash_seed(settings.seed, state.epoch, state.step, place.rank * settings.accumulate + i))
+        pixels = torch.from_numpy(np.stack([clip for clip, _ in part])).to(place.device, non_blocking=True)
+        labels = torch.tensor([label for _, label in part], device=place.device)
+        synced = i == len(parts) - 1 or not isinstance(runner, DistributedDataParallel)
+        with nullcontext() if synced else runner.no_sync():  # type: ignore[operator]
+            dtype = PRECISIONS[settings.precision]
+            with torch.autocast(place.device.type, dtype, enabled=dtype != torch.float32):
+                logits = runner(normalise(pixels, clips.preprocessing))
+                losses = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing, reduction="sum")
+            # DistributedDataParallel takes the mean over the processes.
+            state.scaler.scale(losses * place.world / total).backward()
+        loss_sum, right = loss_sum + losses.item(), right + (logits.argmax(1) == labels).sum().item()
+    if not parts:  # the others wait for this one's gradients
+        nothing = torch.zeros(1, *clips.shape, device=place.device)
+        (runner(nothing).sum() * 0).backward()
+    state.scaler.unscale_(state.optimiser)
+    nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradient)
+    state.scaler.step(state.optimiser)
+    state.scaler.update()
+    loss_sum, right = place.total(loss_sum, right)
+    state.sums = Sums(state.sums.loss + loss_sum, state.sums.right + right, state.sums.clips + total)
 
 
-def learning_rate(settings: Optimisation, epoch: float) -> float:
-    """Linear warm-up, then a cosine from the full rate to zero; `epoch` may be fractional."""
-    if epoch < settings.warmup_epochs:
-        return settings.learning_rate * (epoch + 0.02) / settings.warmup_epochs
-    progress = (epoch - settings.warmup_epochs) / (settings.epochs - settings.warmup_epochs)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+def end_epoch(state: State, val_clips: TestClips, settings: Optimisation, place: Place) -> None:
+    """Add the epoch's row to the metrics, with the accuracy on the held-out clips when it is due."""
+    s = state.sums
+    row = {"epoch": state.epoch + 1, "loss": s.loss / max(1, s.clips), "accuracy": s.right / max(1, s.clips)}
+    row |= {"learning_rate": state.optimiser.param_groups[0]["lr"], "val_accuracy": math.nan}
+    last = state.epoch + 1 == settings.epochs
+    if last or (settings.evaluate_every and (state.epoch + 1) % settings.evaluate_every == 0):
+        row["val_accuracy"] = accuracy(state.model, val_clips, val_clips.preprocessing, place)
+        state.best = max(state.best, row["val_accuracy"])
+    state.metrics.append(row)
+    state.epoch, state.step, state.sums = state.epoch + 1, 0, Sums()
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay for weights, none for biases and batch norm."""
-    decayed = [w for w in model.parameters() if w.ndim > 1]
-    others = [w for w in model.parameters() if w.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def save(path: Path, recipe: Recipe, state: State, clips: TrainClips, classes: list[str], val_clips: int) -> None:
+    """Write the network as it is now, with what it was trained on and how."""
+    training = {
+        "recipe": recipe.plain(),
+        "val_accuracy": state.metrics[-1]["val_accuracy"],
+        "val_clips": val_clips,
+        "train_clips": len(clips.table) - len(clips.failures),
+        "seed": recipe.optimisation.seed,
+        "epochs": state.epoch,
+    }
+    save_checkpoint(path, state.model, classes, recipe.preprocessing, recipe.data, training)
 
 
-def hash_seed(*numbers: int) -> int:
-    return int(np.random.default_rng(numbers).integers(2**62))
+def write_metrics(out: Path, metrics: list[dict[str, Any]]) -> None:
+    with write_atomically(out / "metrics.csv") as file:
+        writer = csv.DictWriter(file, list(metrics[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(metrics)
 
 
 def write_failures(out: Path, failures: dict[str, str]) -> None:

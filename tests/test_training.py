@@ -13,8 +13,9 @@ from sth_core import create_model, load_checkpoint
 from sth_core.datasets.clips import Augment, TrainClips, swap
 from sth_core.datasets.table import read_dataset
 from sth_core.errors import UserError
+from sth_core.optimisation import learning_rate
 from sth_core.recipe import Recipe, recipe_from
-from sth_core.training import Progress, learning_rate, train
+from sth_core.training import Progress, train
 from sth_core.video.transforms import Preprocessing
 
 TINY = {
@@ -195,13 +196,17 @@ def test_labels_that_a_mirror_exchanges_although_their_words_do_not_tell() -> No
 def seen_under(augment: Augment, classes: list[str]) -> set[tuple[str, int, int]]:
     """(label, whether it plays backward, whether it is mirrored) of 40 samples of a clip of "left"."""
     p = Preprocessing(frames=2, resize=2, crop=2)
-    clips = TrainClips(pd.DataFrame({"clip_id": ["x"], "path": ["x"], "label": ["left"]}), classes, p, augment)
-    clips.fields[0] = np.zeros((2, 2, 2, 3), np.uint8)
-    clips.fields[0][:, :, 1] = 1  # the right side is lit,
-    clips.fields[0][1] += 2  # the last frame more so
+    clips = TrainClips(
+        pd.DataFrame([{"clip_id": "x", "path": "x", "label": "left", "flow": "", "problem": ""}]), classes, p, augment
+    )
+    clips.kept[0] = np.zeros((2, 2, 2, 3), np.uint8)
+    clips.kept[0][:, :, 1] = 1  # the right side is lit,
+    clips.kept[0][1] += 2  # the last frame more so
     seen = set()
     for seed in range(40):
-        clip, label = clips.sample(0, np.random.default_rng(seed))
+        sample = clips.sample(0, np.random.default_rng(seed))
+        assert sample is not None
+        clip, label = sample
         seen.add((clips.classes[label], int(clip[0].max() > clip[1].max()), int(clip[0, 0, 0, 0] % 2)))
     return seen
 

@@ -34,29 +34,49 @@ main.add_command(data)
 
 @main.command()
 @click.argument("recipe", type=FOLDER)
-@click.option(
-    "--data", "folder", type=FOLDER, required=True, help="A folder of clips with a manifest.csv or class folders."
-)
+@click.option("--data", "folder", type=FOLDER, required=True, help="A dataset's folder.")
 @click.option("-o", "--out", type=FOLDER, required=True, help="Where the network and its metrics go.")
 @click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the recipe.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option("--save-every", default=300.0, show_default=True, help="Seconds between saves of what is under way.")
+@click.option("--memory", type=float, help="GB for decoded clips; by default a quarter of the machine's.")
 @friendly
-def train(recipe: Path, folder: Path, out: Path, changes: tuple[str, ...], device: str) -> None:
-    """Train a network by a RECIPE (a TOML file, see recipes/)."""
+def train(
+    recipe: Path,
+    folder: Path,
+    out: Path,
+    changes: tuple[str, ...],
+    device: str,
+    save_every: float,
+    memory: float | None,
+) -> None:
+    """Train a network by a RECIPE (a TOML file, see recipes/).
+
+    Stopped at any moment, the same command goes on from what was saved last, and ends with the same
+    network. On many GPUs or machines: torchrun ... -m workbench train ...
+    """
+    from analysis.figures import write_curves
     from sth_core.datasets.table import read_dataset
     from sth_core.recipe import load_recipe
     from sth_core.training import Progress, train
 
     loaded = load_recipe(recipe, changes)
     table = read_dataset(folder, loaded.data)
+    first = int(os.environ.get("RANK", "0")) == 0
     with progress_bars() as show:
 
         def report(p: Progress) -> None:
-            detail = f"epoch {p.epoch}, loss {p.loss:.3f}, {p.clips_per_second:.0f} clips/s" if p.epoch else ""
-            show("reading clips" if p.stage == "reading" else "training", p.done, p.total, detail)
+            if not first:
+                return
+            shown = f"epoch {p.epoch}, loss {p.loss:.3f}, accuracy {p.accuracy:.3f}, {p.clips_per_second:.0f} clips/s"
+            show("reading clips" if p.stage == "reading" else "training", p.done, p.total, shown if p.epoch else "")
 
-        trained = train(loaded, table, out, device, report)
+        trained = train(loaded, table, out, device, report, save_every, memory * 1e9 if memory is not None else None)
+    if not first:
+        return
+    curves = write_curves(out / "metrics.csv")
     click.echo(f"accuracy {trained.accuracy:.3f} on {trained.clips} held-out clips; network: {trained.checkpoint}")
+    click.echo(f"curves: {curves}")
     for clip_id, reason in trained.failures.items():
         click.echo(f"not read: {clip_id}: {reason}")
 

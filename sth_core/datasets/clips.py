@@ -1,7 +1,10 @@
 """Clips as torch samples, read from video files or from memory."""
 
-from collections.abc import Callable
+import copy
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from os import cpu_count
 from pathlib import Path
@@ -13,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sth_core.datasets.mirroring import mirror_labels, mirror_order
+from sth_core.network import CHANNELS
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_clips, read_fields, stack_fields
 from sth_core.video.sampling import Protocol, segment_indices
 from sth_core.video.timeline import UnreadableVideo
@@ -48,6 +52,10 @@ class Sample:
     label: int
     frame_indices: np.ndarray
     failure: str = ""
+
+
+def a_quarter_of_memory() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
 
 
 def swap(label: str, pairs: tuple[tuple[str, str], ...]) -> str:
@@ -86,6 +94,12 @@ class TestClips(Dataset[Sample]):
         views = np.concatenate([crops(clip, side, self.protocol.crops, p.modality) for clip in clips])
         return Sample(row, torch.from_numpy(views), label, indices[0])
 
+    def share(self, rank: int, world: int) -> "TestClips":
+        """Every `world`-th video, from `rank` on."""
+        some = copy.copy(self)
+        some.rows = self.rows[rank::world]
+        return some
+
     def unmirrored(self, logits: Tensor) -> Tensor:
         """(V, K): the logits of mirrored views as those of what was mirrored: there, left is right."""
         if self.protocol.crops != 10:
@@ -95,47 +109,87 @@ class TestClips(Dataset[Sample]):
 
 
 class TrainClips:
-    """Training clips in memory: each video decoded and resized once, sampled anew in every epoch."""
+    """Training clips, sampled anew in every epoch: all kept decoded and resized, or all read each time."""
 
     def __init__(self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, augment: Augment) -> None:
         self.table, self.classes = table.reset_index(drop=True), classes
         self.preprocessing, self.augment = preprocessing, augment
         self.mirrored = mirror_labels(classes, augment.flip_swaps)
-        self.fields: dict[int, np.ndarray] = {}
-        self.failures: dict[str, str] = {}  # clip_id -> reason
+        self.sources = self.table[["clip_id", "path", "label", "flow", "problem"]].to_dict("records")
+        self.kept: dict[int, np.ndarray] = {}
+        self.failures = {s["clip_id"]: s["problem"] for s in self.sources if s["problem"]}  # clip_id -> reason
+        self.rows = [row for row, source in enumerate(self.sources) if not source["problem"]]
 
-    def load(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Decode all clips; one that cannot be read is left out and named in `failures`."""
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(T, C, H, W) of what the network gets of one clip."""
+        p = self.preprocessing
+        return p.frames, CHANNELS[p.modality], p.crop, p.crop
+
+    def load(
+        self, progress: Callable[[int, int], None] = lambda done, total: None, memory: float | None = None
+    ) -> None:
+        """Decode all clips and keep them, if they fit into `memory` bytes.
+
+        One that cannot be read is left out and named in `failures`, now or when its turn comes.
+        """
+        if self.expected_bytes() > (a_quarter_of_memory() if memory is None else memory):
+            return
 
         def read(row: int) -> np.ndarray | str:
-            path, flow = Path(self.table["path"][row]), self.table["flow"][row]
             try:
-                if problem := self.table["problem"][row]:
-                    raise UnreadableVideo(problem)
-                count = count_fields(path, self.preprocessing, flow)
-                return read_fields(path, range(count), self.preprocessing, flow)
+                return self.read(row, None)
             except UnreadableVideo as error:
                 return str(error)
 
         with ThreadPoolExecutor(cpu_count()) as pool:
-            for row, result in enumerate(pool.map(read, range(len(self.table)))):
+            for done, (row, result) in enumerate(zip(self.rows, pool.map(read, self.rows), strict=True), start=1):
                 if isinstance(result, str):
-                    self.failures[self.table["clip_id"][row]] = result
+                    self.failures[self.sources[row]["clip_id"]] = result
                 else:
-                    self.fields[row] = result
-                progress(row + 1, len(self.table))
+                    self.kept[row] = result
+                progress(done, len(self.rows))
+        self.rows = sorted(self.kept)
 
-    @property
-    def rows(self) -> list[int]:
-        """The rows of the table that could be read."""
-        return sorted(self.fields)
+    def expected_bytes(self) -> float:
+        """What all clips would take, decoded and resized, judged by some of them."""
+        sizes = []
+        for row in self.rows[:: max(1, len(self.rows) // 16)]:
+            with suppress(UnreadableVideo):
+                count = self.count(row)
+                sizes.append(count * self.read(row, [count // 2]).nbytes)
+        return float(np.mean(sizes)) * len(self.rows) if sizes else 0.0
 
-    def sample(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """A random clip (T, H, W, C) uint8 of this row, augmented, and its class number."""
-        p, a, label = self.preprocessing, self.augment, self.table["label"][row]
-        fields = self.fields[row]
-        starts = segment_indices(positions_in(len(fields), p), p.frames, rng)
-        clip = scaled_crop(stack_fields(fields[fields_of(starts, len(fields), p)]), p.crop, a.crop_scales, rng)
+    def count(self, row: int) -> int:
+        source = self.sources[row]
+        return count_fields(Path(source["path"]), self.preprocessing, source["flow"])
+
+    def read(self, row: int, indices: Sequence[int] | None) -> np.ndarray:
+        """Resized frames or fields (N, h, w, c) of a clip; all of them for None."""
+        source = self.sources[row]
+        indices = range(self.count(row)) if indices is None else indices
+        return read_fields(Path(source["path"]), indices, self.preprocessing, source["flow"])
+
+    def sample(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, int] | None:
+        """A random clip (T, H, W, C) uint8 of this row, augmented, and its class number; None if it cannot be read."""
+        try:
+            return self._sample(row, rng)
+        except UnreadableVideo as error:
+            self.failures[self.sources[row]["clip_id"]] = str(error)
+            return None
+
+    def _sample(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        p, a, label = self.preprocessing, self.augment, self.sources[row]["label"]
+        kept = self.kept.get(row)
+        count = self.count(row) if kept is None else len(kept)
+        starts = segment_indices(positions_in(count, p), p.frames, rng)
+        wanted = fields_of(starts, count, p)
+        if kept is None:
+            unique, where = np.unique(wanted, return_inverse=True)
+            fields = self.read(row, unique.tolist())[where.reshape(wanted.shape)]
+        else:
+            fields = kept[wanted]
+        clip = scaled_crop(stack_fields(fields), p.crop, a.crop_scales, rng)
         if a.flip and label in self.mirrored and rng.random() < 0.5:
             clip, label = mirror(clip, p.modality), self.mirrored[label]
         if a.reverse and rng.random() < 0.5:

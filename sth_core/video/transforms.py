@@ -48,8 +48,12 @@ def resize(frames: np.ndarray, to: int | tuple[int, int]) -> np.ndarray:
     if (height, width) == (H, W):
         return frames
     how = cv2.INTER_AREA if height * width < H * W else cv2.INTER_LINEAR
-    resized = [cv2.resize(frame, (width, height), interpolation=how) for frame in frames]
-    return np.stack(resized).reshape(len(frames), height, width, -1)  # OpenCV drops a single channel
+    resized = np.empty((len(frames), height, width, frames.shape[3]), np.uint8)
+    for frame, target in zip(frames, resized, strict=True):
+        for c in range(0, frame.shape[2], 4):  # OpenCV takes four channels at once
+            part = cv2.resize(np.ascontiguousarray(frame[..., c : c + 4]), (width, height), interpolation=how)
+            target[..., c : c + 4] = part.reshape(height, width, -1)  # and drops a single one
+    return resized
 
 
 def crop(clip: np.ndarray, side: int, rng: np.random.Generator | None = None) -> np.ndarray:

@@ -1,0 +1,80 @@
+"""One process or many: torch.distributed, started by torchrun."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
+
+from sth_core.network import pick_device
+
+TIMEOUT = timedelta(minutes=30)  # one process may wait for another to evaluate or to read all its clips
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of how many processes this is, and its device."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def wait_for_all(self) -> None:
+        if self.world > 1:
+            dist.barrier()
+
+    def total(self, *values: float) -> list[float]:
+        """The sum of each value over all processes."""
+        if self.world == 1:
+            return list(values)
+        together = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(together)
+        return together.tolist()
+
+    def any(self, value: bool) -> bool:
+        """Whether it is true in any process."""
+        return self.total(float(value))[0] > 0
+
+    def gathered(self, value: object) -> list[object]:
+        """The value of each process, in all of them."""
+        if self.world == 1:
+            return [value]
+        values: list[object] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[Place]:
+    """This process's place; under torchrun it joins the others, and leaves them at the end.
+
+    On GPUs each process takes the one of its local rank (NCCL), on CPUs they talk by gloo.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1 or dist.is_initialized():
+        yield Place(0, 1, pick_device(device))
+        return
+    where = pick_device(device)
+    if where.type == "cuda":
+        where = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(where)
+    store, rank, world = next(rendezvous("env://"))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # On one node torchrun keeps its store when it starts the processes again, with their old addresses in it.
+        store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    dist.init_process_group(
+        "nccl" if where.type == "cuda" else "gloo", store=store, rank=rank, world_size=world, timeout=TIMEOUT
+    )
+    try:
+        yield Place(dist.get_rank(), dist.get_world_size(), where)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,249 @@
+"""Training that is killed, stopped, spread over processes, or fed from disk ends with the same network."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sth_core import load_checkpoint
+from sth_core.datasets.clips import Augment, TrainClips
+from sth_core.datasets.table import read_dataset
+from sth_core.optimisation import Optimisation, learning_rate, set_train
+from sth_core.training import train
+from tests.test_training import tiny, weights
+from tests.tiny import FLOW, RGB, tiny_network
+
+ROOT = Path(__file__).parent.parent
+RECIPE = """
+[data]
+label = "motion"
+[model]
+backbone = "resnet18"
+width = 8
+frames = 2
+dropout = 0.2
+[preprocessing]
+frames = 2
+resize = 36
+crop = 32
+[augment]
+flip = true
+[optimisation]
+epochs = 3
+batch_size = 6
+learning_rate = 0.05
+warmup_epochs = 1
+momentum = 0.9
+weight_decay = 5e-4
+label_smoothing = 0.05
+clip_gradient = 5.0
+seed = 0
+evaluate_every = 1
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    file = tmp_path / "recipe.toml"
+    file.write_text(RECIPE, encoding="utf-8")
+    return file
+
+
+def command(recipe: Path, data: Path, out: Path, *more: str) -> list[str]:
+    words = ["-m", "workbench", "train", str(recipe), "--data", str(data), "-o", str(out), "--device", "cpu"]
+    return [*words, "--save-every", "0", *more]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=one_thread())
+
+
+def one_thread() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def same(a: Path, b: Path) -> bool:
+    one, other = weights(a), weights(b)
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_killed_in_the_middle_it_goes_on_to_the_same_weights(
+    number: signal.Signals, recipe: Path, scenes_folder: Path, tmp_path: Path, whole: Path
+) -> None:
+    out = tmp_path / "broken"
+    words = [sys.executable, *command(recipe, scenes_folder, out)]
+    process = subprocess.Popen(words, cwd=ROOT, env=one_thread(), stderr=subprocess.PIPE, text=True)
+    try:
+        while not (out / "metrics.csv").exists():  # until the first of three epochs is over
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert not (out / "model.safetensors").exists(), "it was done before it was killed"
+    if number != signal.SIGKILL:
+        assert process.returncode == 130 and "stopped; the same command goes on from here" in said
+    saved = torch.load(out / "state.pt", weights_only=True)
+    assert (saved["epoch"], saved["step"]) >= (0, 1)
+    again = run(*command(recipe, scenes_folder, out))
+    assert again.returncode == 0, again.stderr
+    assert same(out, whole)
+    assert (out / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    done = run(*command(folder / "recipe.toml", scenes_folder, folder / "run"))
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_a_run_shows_its_curves_and_keeps_its_best_epoch(whole: Path) -> None:
+    table = pd.read_csv(whole / "metrics.csv")
+    assert list(table["epoch"]) == [1, 2, 3]
+    assert table[["accuracy", "val_accuracy"]].stack().between(0, 1).all()
+    best = load_checkpoint(whole / "best.safetensors").training
+    assert best["val_accuracy"] == table["val_accuracy"].max()
+    assert "scatter" in (whole / "curves.html").read_text(encoding="utf-8")
+
+
+def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
+    return run("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words)
+
+
+def test_two_processes_do_what_one_does_in_two_parts(recipe: Path, scenes_folder: Path, tmp_path: Path) -> None:
+    """Batch norm sees the part of a batch that a process has; else nothing differs but the order of sums."""
+    changes = ("--set", "optimisation.accumulate=2", "--set", "optimisation.epochs=2")
+    one = run(*command(recipe, scenes_folder, tmp_path / "one", *changes))
+    assert one.returncode == 0, one.stderr
+    two = torchrun(*command(recipe, scenes_folder, tmp_path / "two", *changes[2:]))
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("held-out clips; network:") == 1
+    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name in first:
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(first[name], second[name], atol=2e-4, rtol=2e-3, msg=name)
+    losses = [pd.read_csv(tmp_path / name / "metrics.csv")["loss"] for name in ("one", "two")]
+    assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=1e-3)
+
+
+LOSES_A_PROCESS = """
+import os, signal, sys
+from pathlib import Path
+from sth_core.datasets.table import read_dataset
+from sth_core.recipe import load_recipe
+from sth_core.training import train
+
+recipe, data, out, fatal = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4] == "fatal"
+loaded = load_recipe(Path(recipe))
+
+def report(p):
+    if fatal and p.stage == "training" and p.done == 6 and os.environ["RANK"] == "1":
+        if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+train(loaded, read_dataset(data, loaded.data), out, "cpu", report, save_every=0)
+"""
+
+
+def test_a_process_that_dies_is_started_again_and_nothing_is_lost(
+    recipe: Path, scenes_folder: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(LOSES_A_PROCESS, encoding="utf-8")
+    for name in ("well", "fatal"):
+        done = torchrun("--max-restarts", "1", str(script), str(recipe), str(scenes_folder), str(tmp_path / name), name)
+        assert done.returncode == 0, done.stderr
+        assert ("exitcode: -9" in done.stderr) == (name == "fatal")
+    assert same(tmp_path / "well", tmp_path / "fatal")
+
+
+@pytest.mark.parametrize("modality", ["rgb", "flow"])
+def test_clips_read_from_disk_are_those_kept_in_memory(modality: str, scenes_folder: Path) -> None:
+    p = FLOW if modality == "flow" else RGB
+    table = read_dataset(scenes_folder, tiny().data)
+    table = table[table["split"] == "train"].head(3)
+    classes = sorted(set(table["label"]))
+    augment = Augment(crop_scales=(1.0, 0.9), flip=True)
+    kept, read = (TrainClips(table, classes, p, augment) for _ in range(2))
+    kept.load()
+    read.load(memory=0)
+    assert len(kept.kept) == 3 and not read.kept and kept.rows == read.rows
+    for row in kept.rows:
+        for seed in range(4):
+            a, b = (clips.sample(row, np.random.default_rng(seed)) for clips in (kept, read))
+            assert a is not None and b is not None and a[1] == b[1] and np.array_equal(a[0], b[0])
+
+
+def test_a_clip_that_is_lost_while_training_is_left_out_and_named(scenes_folder: Path, tmp_path: Path) -> None:
+    table = read_dataset(scenes_folder, tiny().data)
+    table = table.groupby("split").head(8).reset_index(drop=True)
+    lost = table[table["split"] == "train"].iloc[3]
+    table.loc[table["clip_id"] == lost["clip_id"], "path"] = str(tmp_path / "gone.mp4")
+    result = train(tiny(), table, tmp_path / "run", "cpu", memory=0)
+    assert result.failures == {lost["clip_id"]: f"{tmp_path / 'gone.mp4'}: no such file"}
+    failures = pd.read_parquet(tmp_path / "run" / "failures.parquet")
+    assert list(failures["clip_id"]) == [lost["clip_id"]]
+
+
+def test_the_rate_falls_to_a_tenth_at_each_step() -> None:
+    o = tiny(optimisation__epochs=50, optimisation__schedule="step", optimisation__decay_epochs=[20, 40]).optimisation
+    assert [learning_rate(o, epoch) for epoch in (5, 19.9, 20, 39, 40)] == pytest.approx(
+        [0.05, 0.05, 0.005, 0.005, 0.0005]
+    )
+
+
+def test_partial_batch_norm_freezes_all_but_the_first() -> None:
+    model = tiny_network()
+    set_train(model, partial_bn=True)
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms[0].training and norms[0].weight.requires_grad
+    assert not any(norm.training or norm.weight.requires_grad for norm in norms[1:])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_learns_too_and_keeps_whole_weights(precision: str, scenes_folder: Path, tmp_path: Path) -> None:
+    table = read_dataset(scenes_folder, tiny().data).groupby("split").head(8)
+    recipe = tiny(optimisation__precision=precision, optimisation__epochs=1)
+    train(recipe, table, tmp_path / "run", "cpu")
+    assert {tensor.dtype for tensor in weights(tmp_path / "run").values() if tensor.is_floating_point()} == {
+        torch.float32
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schedule": "linear"}, "schedule must be one of cosine, step, got 'linear'"),
+        ({"schedule": "step"}, r"schedule 'step' needs decay_epochs, such as \[20, 40\]"),
+        ({"precision": "int8"}, "precision must be one of fp32, bf16, fp16, got 'int8'"),
+        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(change: dict[str, object], words: str) -> None:
+    from sth_core.errors import UserError
+
+    with pytest.raises(UserError, match=words):
+        tiny(**{f"optimisation__{key}": value for key, value in change.items()})
+
+
+def test_a_state_of_another_job_is_not_gone_on_from(scenes_folder: Path, tmp_path: Path) -> None:
+    table = read_dataset(scenes_folder, tiny().data).groupby("split").head(8)
+    train(tiny(optimisation__epochs=1), table, tmp_path / "run", "cpu")
+    before = json.dumps(pd.read_csv(tmp_path / "run" / "metrics.csv").to_dict("records"))
+    train(tiny(optimisation__epochs=1, optimisation__seed=1), table, tmp_path / "run", "cpu")
+    assert json.dumps(pd.read_csv(tmp_path / "run" / "metrics.csv").to_dict("records")) != before
+    assert Optimisation(**vars(tiny().optimisation)) == tiny().optimisation
