@@ -4,10 +4,24 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores, and so do the commands that they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 from sth_core.datasets.synthetic import synthesize
 from workbench.demo import SHIPPED, make_demo
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For pytest-xdist: the tests of a file stay together, as do all that look at the demo, which come first."""
+
+    def group(item: pytest.Item) -> str:
+        return "demo" if "demo" in getattr(item, "fixturenames", ()) else item.path.name
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: group(item) != "demo")
 
 
 @pytest.fixture(scope="session", autouse=True)
