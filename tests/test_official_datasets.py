@@ -315,6 +315,20 @@ def test_pictures_beside_videos_and_at_the_top_are_no_clips(tmp_path: Path) -> N
     assert rows(read_dataset(folder), folder) == TABLES["class_folders_of_videos"]
 
 
+def test_dots_in_names_are_no_suffixes_and_folders_may_be_called_as_videos_are(tmp_path: Path) -> None:
+    on_disk.lines(tmp_path / "train.txt", "take 1.5 0", "take 1.7 0", "take 2.avi 10 0", "take 3.avi 10 0")
+    for name in ("take 1.mp4", "take 1.5.mp4"):
+        on_disk.video(tmp_path / "videos" / name)
+    for name in ("take 2", "take 3.avi"):
+        on_disk.frame_folder(tmp_path / "frames" / name)
+    table = read_dataset(tmp_path)
+    assert problems(table) == {
+        "take 1.7": f"{tmp_path / 'train.txt'}, line 2: no video or folder of frames 'take 1.7' in {tmp_path}"
+    }
+    places = [str(Path(path).relative_to(tmp_path)) for path in table["path"]]
+    assert places == ["videos/take 1.5.mp4", "take 1.7", "frames/take 2", "frames/take 3.avi"]
+
+
 @pytest.mark.parametrize("modality", ["rgb", "flow"])
 @pytest.mark.parametrize("name", TABLES)
 def test_a_network_is_trained_one_step_on_each(
@@ -621,7 +635,7 @@ def test_a_file_in_another_encoding_is_named_with_its_line(name: str, tmp_path: 
     folder = on_disk.KINDS[name](tmp_path)
     file = folder / FILES[name]
     content = file.read_bytes().splitlines(keepends=True)
-    content[-1] += b"caf\xe9"  # Latin-1
+    content[-1] += b"caf\xe9 au lait"  # Latin-1
     file.write_bytes(b"".join(content))
     assert refused(folder) == f"{file}, line {len(content) + content[-1].count(bytes([10]))}: not UTF-8; " + (
         "save the file as UTF-8"

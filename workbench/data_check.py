@@ -70,7 +70,7 @@ def split_table(checked: pd.DataFrame) -> Table:
         lengths = f"{frames.min()} to {frames.max()}, median {frames.median():.0f}" if len(usable) else "-"
         sizes = (usable["width"].astype(str) + " x " + usable["height"].astype(str)).value_counts()
         shown = ", ".join(sizes.index[:2]) + (f" and {len(sizes) - 2} more" if len(sizes) > 2 else "")
-        unusable, classes = len(clips) - len(usable), usable["label"].nunique()
+        unusable, classes = len(clips) - len(usable), len(set(usable["label"]) - {""})
         table.add_row(split or "(none)", str(len(clips)), str(unusable), str(classes), lengths, shown)
     return table
 
@@ -81,11 +81,12 @@ def write_check(checked: pd.DataFrame, pairs: pd.DataFrame, name: str, out: Path
         with temporary_beside(out / file) as temporary:
             table.to_csv(temporary, index=False, lineterminator="\n")
     usable = checked[checked["problem"] == ""]
+    labelled = usable[usable["label"] != ""]  # test lists often have no labels
     body = "".join(
         figure.to_html(full_html=False, include_plotlyjs="directory" if i == 0 else False)
-        for i, figure in enumerate((classes_figure(usable), lengths_figure(usable)))
+        for i, figure in enumerate((classes_figure(labelled), lengths_figure(usable)))
     )
-    body += "<h2>A clip of each class</h2>" + thumbnails(usable)
+    body += "<h2>A clip of each class</h2>" + thumbnails(labelled)
     body += listed("Clips that cannot be used", checked.loc[checked["problem"] != "", ["clip_id", "problem"]])
     across = pairs[pairs["split_a"] != pairs["split_b"]]
     body += listed("The same clip in two splits", across) + listed(
@@ -119,6 +120,7 @@ def classes_figure(clips: pd.DataFrame) -> go.Figure:
         counts = clips.loc[clips["split"] == split, "label"].value_counts().reindex(order)
         if counts.notna().any():
             figure.add_bar(x=list(order), y=counts, name=split, marker_color=colour)
+    figure.update_xaxes(type="category")  # or else classes 0, 1, ... were numbers
     return styled(figure, "", "clips").update_layout(
         barmode="stack", title="Clips of each class", margin_t=80, height=360
     )

@@ -17,11 +17,11 @@ import pandas as pd
 from sth_core.video.decoding import all_frames, count_frames, read_frames
 from sth_core.video.images import NUMBERED, frame_names
 from sth_core.video.sampling import segment_indices
-from sth_core.video.timeline import UnreadableVideo, opened, timeline
+from sth_core.video.timeline import UnreadableVideo, opened, read_packets, timeline
 
 LOOKS = 8  # frames of a clip whose looks are kept
 FINE, COARSE = 16, 8  # bits a side: what decides whether two clips are one, and what finds candidates
-SAME = 0.05  # share of bits that may differ
+SAME = 0.1  # share of bits that may differ
 MOVED = 10  # steps of brightness between a cell and how it looks in most of the frames
 FEW = 8  # cells that move, of those of 8 frames, which compression may bring about
 CLOCK = re.compile(r"(\d+):(\d+):([\d.]+)")
@@ -157,7 +157,11 @@ def access(path: Path) -> str:
         gaps = numbers[-1] - numbers[0] + 1 - len(numbers)
         return f"images ({gaps} numbers missing)" if gaps else "images"
     line = timeline(path)
-    return "by time" if line.times is not None else f"in order ({line.reason})"
+    if line.times is None or line.keyframes is None:
+        return f"in order ({line.reason})"
+    with opened(path) as (container, stream):
+        keyframes = read_packets(container, stream).keyframes
+    return "by time" if len(keyframes) == len(line.keyframes) else "in order (it cannot begin at a later keyframe)"
 
 
 def cut_off(path: Path, frames: int) -> int:
@@ -189,8 +193,9 @@ def seconds(path: Path, frames: int) -> float:
 
 def look(frame: np.ndarray, side: int) -> str:
     """Whether each cell of a side x side grid is brighter than its neighbour on the left, as hex (a "dHash")."""
-    gray = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (side + 1, side), interpolation=cv2.INTER_AREA)
-    return np.packbits(gray[:, 1:] > gray[:, :-1]).tobytes().hex()
+    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)  # or else rounding makes cells equal
+    cells = cv2.resize(gray, (side + 1, side), interpolation=cv2.INTER_AREA)
+    return np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes().hex()
 
 
 def moves(frames: list[np.ndarray]) -> str:
@@ -213,8 +218,9 @@ def ones(packed: np.ndarray) -> int:
 def duplicates(checked: pd.DataFrame) -> pd.DataFrame:
     """Pairs of clips that show the same, also after another compression: columns a, b, split_a, split_b, differing.
 
-    Compared are 8 frames of each clip, in 256 bits each. `differing` is the share of bits that differ, at
-    most 0.05. Clips of one place look the same but for what moves in them: of that, half must be the same.
+    Compared are 8 frames of each clip, in 256 bits each, where a half of one of them looks the same in 32 bits.
+    `differing` is the share of bits that differ, at most 0.1. Clips of one place look the same but for what moves in
+    them: of that, half must be the same.
     """
     fine, coarse = FINE * FINE // 4, COARSE * COARSE // 4  # hex digits
     usable = checked[(checked["looks"] != "") & (checked["frames"] > 0)]
@@ -225,8 +231,9 @@ def duplicates(checked: pd.DataFrame) -> pd.DataFrame:
         parts = [looks[i : i + fine + coarse] for i in range(0, len(looks), fine + coarse)]
         seen[row], moved[row] = bits("".join(p[:fine] for p in parts)), bits(motion)
         for place, part in enumerate(parts):
-            if len(set(part[fine:])) > 2:  # a frame of one colour looks like any other of one colour
-                by_look[place, part[fine:]].append(row)
+            for half in (part[fine : fine + coarse // 2], part[fine + coarse // 2 :]):
+                if len(set(half)) > 2:  # one colour looks like any other
+                    by_look[place, half].append(row)
     found: dict[tuple[int, int], float] = {}
     for rows in by_look.values():
         for i, a in enumerate(rows[:CROWD]):
