@@ -1,0 +1,68 @@
+"""Clips for `sth benchmark decoding`: what codecs find in a real video, made in seconds."""
+
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+WIDTH, HEIGHT, RATE = 340, 256, 30
+CODECS = {  # file suffix, encoder, its options
+    "H.264, mp4": (".mp4", "libx264", {"preset": "medium", "crf": "23"}),
+    "VP9, webm": (".webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "6", "b": "600k"}),
+    "MPEG-4, AVI": (".avi", "mpeg4", {"g": "250", "bf": "2", "b": "1000k"}),
+}
+JPEG = "JPEG folders"
+
+
+def make_clips(folder: Path, count: int, length: int) -> dict[str, list[Path]]:
+    """As many of each kind; their lengths go down to two thirds of `length`."""
+    made: dict[str, list[Path]] = {kind: [] for kind in (*CODECS, JPEG)}
+    for i in range(count):
+        print(f"making clip {i + 1}/{count} of each kind", file=sys.stderr)
+        pictures = list(scene(length - length * i // (3 * count), seed=i))
+        for kind, (suffix, codec, options) in CODECS.items():
+            made[kind].append(folder / f"{i}{suffix}")
+            encode(made[kind][-1], pictures, codec, options)
+        made[JPEG].append(folder / str(i))
+        made[JPEG][-1].mkdir()
+        for t, picture in enumerate(pictures):
+            cv2.imwrite(str(jpeg(made[JPEG][-1], t)), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return made
+
+
+def jpeg(folder: Path, index: int) -> Path:
+    return folder / f"{index + 1:05d}.jpg"
+
+
+def encode(path: Path, pictures: list[np.ndarray], codec: str, options: dict[str, str]) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(RATE), options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+
+
+def scene(frames: int, seed: int) -> Iterator[np.ndarray]:
+    """An unsteady camera pans and zooms over a texture before which discs fly; and its sensor has noise."""
+    rng, size = np.random.default_rng(seed), np.array([WIDTH, HEIGHT])
+    plane = np.zeros((3 * HEIGHT, 3 * WIDTH, 3), np.float32)
+    for octave in range(3, 10):  # the finer the fainter, as in nature
+        grid = rng.standard_normal((2**octave, 2**octave, 1)) + 0.5 * rng.standard_normal((2**octave, 2**octave, 3))
+        plane += cv2.resize(grid.astype(np.float32), (3 * WIDTH, 3 * HEIGHT)) * 0.75**octave
+    plane = np.clip(128 + 45 * plane / plane.std(), 0, 255).astype(np.uint8)
+    pan, zoom = rng.uniform(-1.5, 1.5, 2), rng.uniform(0.05, 0.2)
+    starts, speeds = rng.uniform(0, 1, (6, 2)) * size, rng.uniform(-5, 5, (6, 2))
+    radii, colours = rng.integers(8, 40, 6).tolist(), rng.integers(0, 256, (6, 3)).tolist()
+    for t in range(frames):
+        scale = 1 + zoom * np.sin(t / 20)
+        x, y = size / 2 - scale * (1.5 * size + pan * t + rng.uniform(-0.5, 0.5, 2))
+        view = cv2.warpAffine(plane, np.array([[scale, 0, x], [0, scale, y]]), (WIDTH, HEIGHT))
+        centres = size - np.abs((starts + speeds * t) % (2 * size) - size)  # thrown back at the borders
+        for centre, radius, colour in zip(centres.astype(int).tolist(), radii, colours, strict=True):
+            cv2.circle(view, centre, radius, colour, -1, cv2.LINE_AA)
+        yield cv2.add(view, rng.integers(0, 8, view.shape, np.uint8))

@@ -1,0 +1,257 @@
+"""How fast frames of a clip are read, and whether they are the right ones, by several readers side by side.
+
+\b
+    sth benchmark decoding                      of clips that it makes, in a temporary folder
+    sth benchmark decoding --clips FOLDER       of your own video files, by their suffix
+
+Read are the middles of a clip's segments, as a network is tested. Each reader has one thread and gives
+uint8 RGB (frames, H, W, 3). They take turns, clip by clip, so that a slow moment of the machine hits
+all; what is printed is the median over the rounds. "sth" has met the clip before, as in every epoch
+but the first; in "sth, first time" it also learns which frames the file has. A frame is right when
+its pixels equal those of that frame in a full decode by PyAV, or of that JPEG as PIL reads it.
+"""
+
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
+from importlib import import_module
+from importlib.metadata import version
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+
+import av
+import click
+import numpy as np
+import torch
+from av.video.reformatter import VideoReformatter
+from PIL import Image
+
+from benchmarks.clips import jpeg, make_clips
+from sth_core.errors import UserError
+from sth_core.video import count_frames, images, read_frames, timeline
+from sth_core.video.decoding import VIDEO_SUFFIXES
+from sth_core.video.sampling import segment_indices
+from workbench.friendly import FOLDER, friendly
+
+Reader = Callable[[Path, list[int]], np.ndarray]
+Clips = dict[Path, list[int]]  # and the frames to read of each
+FIRST = "sth, first time"
+REPEATS = 4  # of all clips in a turn of workers, so that one of two hardly waits for the other's last clip
+
+
+@click.command(help=__doc__)
+@click.option("--clips", "folder", type=FOLDER, help="Your own video files.")
+@click.option("--count", default=4, show_default=True, type=click.IntRange(1), help="Clips to make of each kind.")
+@click.option("--length", default=300, show_default=True, type=click.IntRange(8), help="Frames of the longest of them.")
+@click.option("--frames", default=8, show_default=True, type=click.IntRange(1), help="Frames to read of a clip.")
+@click.option("--rounds", default=15, show_default=True, type=click.IntRange(1))
+@friendly
+def main(folder: Path | None, count: int, length: int, frames: int, rounds: int) -> None:
+    with TemporaryDirectory() as temporary, nothing_learnt(Path(temporary) / "cache"), torch_in_one_thread():
+        scratch = Path(temporary)
+        files = by_suffix(folder) if folder else make_clips(scratch, count, length)
+        kinds: dict[str, Clips] = {
+            kind: {path: segment_indices(count_frames(path), frames).tolist() for path in paths}
+            for kind, paths in files.items()
+        }
+        videos, absent = video_readers()
+        packages = [f"{name} {version(name)}" for name in ("av", "decord2", "torchcodec") if name not in absent]
+        machine = f"{os.cpu_count()} CPU cores ({platform.machine()}), {', '.join(packages)}"
+        print(f"\n{frames} frames of a clip; {machine}, median of {rounds} rounds\n")
+        for kind, paths in files.items():
+            lengths, (H, W) = [count_frames(path) for path in paths], read_frames(paths[0], [0]).shape[1:3]
+            print(f"- {kind}: {len(paths)} of {min(lengths)} to {max(lengths)} frames, {W} x {H}")
+        for name in absent:
+            print(f"- {name} is left out: not installed, or without FFmpeg's libraries (pip install {name})")
+
+        print("\n| files | reader | clips/s | sth is x times as fast | frames right |\n|---|---|---|---|---|")
+        for kind, clips in kinds.items():
+            readers = FOLDER_READERS if files[kind][0].is_dir() else videos
+            truth = {path: (pil if path.is_dir() else pyav)(path, indices) for path, indices in clips.items()}
+            right = {name: frames_right(reader, clips, truth) for name, reader in readers.items()}
+            able = {name: reader for name, reader in readers.items() if right[name] is not None}
+            seconds = take_turns(able, clips, rounds, kind, scratch)
+            for name in readers:
+                cells = "- | - | stops with an error"
+                if name in able:
+                    speed = f"{len(clips) / seconds[name]:.1f} | {seconds[name] / seconds['sth']:.2f}"
+                    cells = f"{speed} | {right[name]}/{frames * len(clips)}"
+                print(f"| {kind} | {name} | {cells} |")
+
+        print("\nWorkers that call read_frames, clips/s:\n")
+        print("| files | 1 thread | 2 threads | x | 1 process | 2 processes | x |\n|---|---|---|---|---|---|---|")
+        for kind, (t1, t2, p1, p2) in workers_take_turns(kinds, rounds).items():
+            print(f"| {kind} | {t1:.1f} | {t2:.1f} | {t2 / t1:.2f} | {p1:.1f} | {p2:.1f} | {p2 / p1:.2f} |")
+
+
+def by_suffix(folder: Path) -> dict[str, list[Path]]:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    kinds: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: (path.suffix.lower(), path.name)):
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            kinds.setdefault(path.suffix.lower(), []).append(path)
+    if not kinds:
+        raise UserError(f"{folder}: holds no video files ({' '.join(sorted(VIDEO_SUFFIXES))})")
+    return kinds
+
+
+@contextmanager
+def nothing_learnt(folder: Path) -> Iterator[None]:
+    """Nothing is known of any video, and what is learnt is remembered in this folder."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    timeline._timeline.cache_clear()
+    images._images.cache_clear()
+    try:
+        yield
+    finally:
+        del os.environ["XDG_CACHE_HOME"]
+        os.environ |= {"XDG_CACHE_HOME": before} if before is not None else {}
+
+
+def pyav(path: Path, indices: list[int], to_the_end: bool = True, convert_all: bool = False) -> np.ndarray:
+    converter, pictures, wanted, last = VideoReformatter(), {}, set(indices), max(indices)
+    with av.open(str(path), metadata_errors="ignore") as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for i, frame in enumerate(container.decode(stream)):
+            if convert_all or i in wanted:
+                pictures[i] = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+            if i == last and not to_the_end:
+                break
+    return np.rot90(np.stack([pictures[i] for i in indices]), round(frame.rotation) // 90, (1, 2))
+
+
+def decord(path: Path, indices: list[int]) -> np.ndarray:
+    return import_module("decord").VideoReader(str(path), num_threads=1).get_batch(indices).asnumpy()
+
+
+def torchcodec(path: Path, indices: list[int], seek_mode: str) -> np.ndarray:
+    open_decoder = import_module("torchcodec.decoders").VideoDecoder
+    decoder = open_decoder(str(path), num_ffmpeg_threads=1, dimension_order="NHWC", seek_mode=seek_mode)
+    return decoder.get_frames_at(indices=indices).data.numpy()
+
+
+def pil(folder: Path, indices: list[int]) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(jpeg(folder, i)).convert("RGB")) for i in indices])
+
+
+def torchvision(folder: Path, indices: list[int]) -> np.ndarray:
+    io = import_module("torchvision.io")
+    decoded = (io.decode_jpeg(io.read_file(str(jpeg(folder, i))), io.ImageReadMode.RGB) for i in indices)
+    return np.stack([picture.numpy().transpose(1, 2, 0) for picture in decoded])
+
+
+OURS: dict[str, Reader] = {"sth": read_frames, FIRST: read_frames}
+FOLDER_READERS: dict[str, Reader] = OURS | {"PIL": pil, "torchvision.io.decode_jpeg": torchvision}
+
+
+def video_readers() -> tuple[dict[str, Reader], list[str]]:
+    """All that work here, and the packages that are left out."""
+    readers = OURS | {
+        "PyAV, in order": partial(pyav, to_the_end=False),
+        "PyAV, full decode": partial(pyav, convert_all=True),
+        "PyAV, full decode, only these converted": pyav,
+    }
+    optional: dict[str, dict[str, Reader]] = {
+        "decord2": {"decord": decord},
+        "torchcodec": {f"torchcodec, {mode}": partial(torchcodec, seek_mode=mode) for mode in ("exact", "approximate")},
+    }
+    absent = []
+    for package, module in {"decord2": "decord", "torchcodec": "torchcodec.decoders"}.items():
+        try:
+            import_module(module)
+            readers |= optional[package]
+        except (ImportError, RuntimeError, OSError):
+            absent.append(package)
+    return readers, absent
+
+
+def frames_right(reader: Reader, clips: Clips, truth: dict[Path, np.ndarray]) -> int | None:
+    """How many of them; None if the reader stops with an error."""
+    right = 0
+    for path, indices in clips.items():
+        try:
+            pairs = zip(reader(path, indices), truth[path], strict=True)
+            right += sum(np.array_equal(*pair) for pair in pairs)
+        except UserError:
+            raise
+        except Exception:
+            return None
+    return right
+
+
+@contextmanager
+def torch_in_one_thread() -> Iterator[None]:
+    """Or else torchcodec copies in several, which go on to wait for work while another reader has its turn."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def take_turns(readers: dict[str, Reader], clips: Clips, rounds: int, kind: str, scratch: Path) -> dict[str, float]:
+    """Median seconds in which each reader reads all clips."""
+    times: dict[str, list[float]] = {name: [] for name in readers}
+    for i in range(rounds):
+        print(f"{kind}: round {i + 1}/{rounds}", file=sys.stderr)
+        for values in times.values():
+            values.append(0)
+        for path, indices in clips.items():
+            count_frames(path)  # "sth" knows it, though a "first time" has been
+            for name, reader in readers.items():
+                with nothing_learnt(Path(mkdtemp(dir=scratch))) if name == FIRST else nullcontext():
+                    began = time.perf_counter()
+                    reader(path, indices)
+                    times[name][-1] += time.perf_counter() - began
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def workers_take_turns(kinds: dict[str, Clips], rounds: int) -> dict[str, list[float]]:
+    """Median clips per second by kind: of one thread, two threads, one process, two processes."""
+    everything, context = [path for clips in kinds.values() for path in clips], get_context("spawn")
+    times: dict[str, list[list[float]]] = {kind: [[], [], [], []] for kind in kinds}
+    with ExitStack() as stack:
+        pools: list[Executor] = [stack.enter_context(ThreadPoolExecutor(workers)) for workers in (1, 2)]
+        for workers in (1, 2):
+            ready = partial(get_ready, everything, context.Barrier(workers))
+            pools.append(stack.enter_context(ProcessPoolExecutor(workers, context, initializer=ready)))
+        for i in range(-1, rounds):  # one to start them
+            print(f"workers: round {i + 1}/{rounds}", file=sys.stderr)
+            for kind, clips in kinds.items():
+                jobs = list(clips.items()) * REPEATS
+                for pool, seconds in zip(pools, times[kind], strict=True):
+                    began = time.perf_counter()
+                    list(pool.map(read_only, *zip(*jobs, strict=True)))
+                    seconds += [time.perf_counter() - began] if i >= 0 else []
+    return {
+        kind: [REPEATS * len(kinds[kind]) / statistics.median(seconds) for seconds in by_pool]
+        for kind, by_pool in times.items()
+    }
+
+
+def get_ready(paths: list[Path], everybody: Barrier) -> None:
+    """A process knows the clips, and so do the others, before it reads any."""
+    for path in paths:
+        count_frames(path)
+    everybody.wait(timeout=60)
+
+
+def read_only(path: Path, indices: list[int]) -> None:
+    """The frames stay in the process: to hand them over costs the same with any reader."""
+    read_frames(path, indices)
+
+
+if __name__ == "__main__":
+    main()
