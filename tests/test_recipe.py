@@ -1,16 +1,19 @@
 """A recipe file says everything about a run, or is refused with a sentence."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from sth_core import create_model
+from sth_core import create_model, load_checkpoint
 from sth_core.datasets.mirroring import mirror_labels
 from sth_core.datasets.synthetic import MOTION_PAIRS, MOTIONS
+from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.errors import UserError
 from sth_core.network import CHANNELS
-from sth_core.recipe import Recipe, load_recipe, recipe_from
+from sth_core.recipe import Recipe, Start, load_recipe, recipe_from
+from sth_core.training import train
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
 MOTION = next(path for path in RECIPES if path.stem == "synthetic_motion")
@@ -28,9 +31,34 @@ def test_a_shipped_recipe_builds_its_network(path: Path) -> None:
     p = recipe.preprocessing
     assert (model.config.frames, model.config.modality) == (p.frames, p.modality)
     assert CHANNELS[p.modality] % len(p.mean) == CHANNELS[p.modality] % len(p.std) == 0
-    assert p.crop <= p.resize
-    clips = torch.zeros(1, p.frames, CHANNELS[p.modality], p.crop, p.crop)
+    assert p.crop <= p.short_side
+    clips = torch.zeros(1, p.frames, CHANNELS[p.modality], 64, 64)
     assert model.eval()(clips).shape == (1, 12)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_shipped_recipe_takes_a_step(path: Path, scenes_folder: Path, tmp_path: Path) -> None:
+    """Its own network and settings, on a few clips of another dataset and at a quarter of their size."""
+    small = ("preprocessing.crop=56", "preprocessing.resize=64", "optimisation.epochs=1", "optimisation.batch_size=2")
+    recipe = load_recipe(path, small)
+    recipe = replace(recipe, start=Start(), data=Annotation(label="motion"))
+    table = read_dataset(scenes_folder, recipe.data).groupby("split").head(2)
+    trained = train(recipe, table, tmp_path, "cpu")
+    assert trained.failures == {} and load_checkpoint(trained.checkpoint).training["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "classes", "millions"),
+    [("something_v1_8", 8, 174, 23.2), ("something_v1_16", 16, 174, 23.2), ("kinetics_16", 16, 400, 23.7)],
+)
+def test_the_paper_s_recipes_are_the_paper_s_networks(name: str, frames: int, classes: int, millions: float) -> None:
+    """Table 2: 23.2 M parameters with 174 classes."""
+    recipe = load_recipe(MOTION.with_stem(name))
+    model = create_model(num_classes=classes, **recipe.model)
+    assert model.config.frames == frames and model.config.temporal_fraction == 1 / 4 and model.config.attention
+    assert sum(w.numel() for w in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+    assert (recipe.preprocessing.resize, recipe.preprocessing.crop) == ((256, 340), 224)
+    assert (recipe.optimisation.momentum, recipe.optimisation.weight_decay) == (0.9, 5e-4)
 
 
 @pytest.mark.parametrize("name", ["synthetic_motion", "synthetic_motion_flow"])

@@ -114,6 +114,7 @@ class TrainClips:
     def __init__(self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, augment: Augment) -> None:
         self.table, self.classes = table.reset_index(drop=True), classes
         self.preprocessing, self.augment = preprocessing, augment
+        self.numbers = {name: i for i, name in enumerate(classes)}
         self.mirrored = mirror_labels(classes, augment.flip_swaps)
         self.sources = self.table[["clip_id", "path", "label", "flow", "problem"]].to_dict("records")
         self.kept: dict[int, np.ndarray] = {}
@@ -192,6 +193,6 @@ class TrainClips:
         clip = scaled_crop(stack_fields(fields), p.crop, a.crop_scales, rng)
         if a.flip and label in self.mirrored and rng.random() < 0.5:
             clip, label = mirror(clip, p.modality), self.mirrored[label]
-        if a.reverse and rng.random() < 0.5:
-            clip, label = play_backward(clip, p.modality), swap(label, a.reverse_swaps)
-        return clip, self.classes.index(label)
+        if a.reverse and rng.random() < 0.5 and (backward := swap(label, a.reverse_swaps)) in self.numbers:
+            clip, label = play_backward(clip, p.modality), backward
+        return clip, self.numbers[label]
