@@ -67,8 +67,9 @@ def main(folder: Path | None, count: int, length: int, frames: int, rounds: int)
         machine = f"{os.cpu_count()} CPU cores ({platform.machine()}), {', '.join(packages)}"
         print(f"\n{frames} frames of a clip; {machine}, median of {rounds} rounds\n")
         for kind, paths in files.items():
-            lengths, (H, W) = [count_frames(path) for path in paths], read_frames(paths[0], [0]).shape[1:3]
-            print(f"- {kind}: {len(paths)} of {min(lengths)} to {max(lengths)} frames, {W} x {H}")
+            lengths = [count_frames(path) for path in paths]
+            sizes = sorted({"{1} x {0}".format(*read_frames(path, [0]).shape[1:3]) for path in paths})
+            print(f"- {kind}: {len(paths)} of {min(lengths)} to {max(lengths)} frames, {', '.join(sizes)}")
         for name in absent:
             print(f"- {name} is left out: not installed, or without FFmpeg's libraries (pip install {name})")
 
