@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -44,13 +45,16 @@ class Place:
         """Whether it is true in any process."""
         return self.total(float(value))[0] > 0
 
-    def gathered(self, value: object) -> list[object]:
+    def gathered(self, value: Any) -> list[Any]:
         """The value of each process, in all of them."""
         if self.world == 1:
             return [value]
-        values: list[object] = [None] * self.world
+        values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value)
         return values
+
+
+ALONE = Place(0, 1, torch.device("cpu"))
 
 
 @contextmanager

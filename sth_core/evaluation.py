@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sth_core.datasets.clips import Sample, TestClips
-from sth_core.distributed import Place
+from sth_core.distributed import ALONE, Place
 from sth_core.network import VideoNetwork
 from sth_core.video.transforms import Preprocessing, normalise
 
@@ -91,14 +91,25 @@ def in_batches(samples: list[Tensor], views_at_once: int) -> Iterator[list[Tenso
         yield group
 
 
-def accuracy(
-    model: VideoNetwork, clips: TestClips, preprocessing: Preprocessing, place: Place = Place(0, 1, torch.device("cpu"))
-) -> float:
-    """The share of readable clips whose largest logit is their label's; each process looks at its share of them."""
+@dataclass(frozen=True)
+class Accuracy:
+    """The share of readable clips whose largest logit is their label's, how many they are, and why others are not."""
+
+    share: float
+    clips: int
+    failures: dict[str, str]
+
+
+def accuracy(model: VideoNetwork, clips: TestClips, preprocessing: Preprocessing, place: Place = ALONE) -> Accuracy:
+    """Over all clips; each process looks at its share of them."""
     right = total = 0
-    for batch in run_over(model, clips.share(place.rank, place.world), preprocessing):
+    failures: dict[str, str] = {}
+    mine = clips.share(place.rank, place.world)
+    for batch in run_over(model, mine, preprocessing):
         labels = torch.tensor([s.label for s in batch.samples])
         right += int((batch.logits.argmax(1) == labels).sum()) if len(labels) else 0
         total += len(labels)
+        failures |= {mine.rows[s.row]["clip_id"]: s.failure for s in batch.failed}
     all_right, all_clips = place.total(right, total)
-    return all_right / max(1, all_clips)
+    together = {clip: reason for found in place.gathered(failures) for clip, reason in found.items()}
+    return Accuracy(all_right / max(1, all_clips), int(all_clips), together)

@@ -160,14 +160,16 @@ def _train(
         if place.first:
             write_metrics(out, state.metrics)
             if state.metrics[-1]["val_accuracy"] == state.best:
-                save(out / "best.safetensors", recipe, state, clips, classes, len(val_rows))
+                save(out / "best.safetensors", recipe, state, clips, classes)
             state.save(file, job)
-    together = {k: v for found in place.gathered(clips.failures) for k, v in found.items()}  # type: ignore[attr-defined]
+    together = {k: v for found in place.gathered(clips.failures) for k, v in found.items()} | state.val_failures
     if place.first:
         write_failures(out, together)
-        save(out / "model.safetensors", recipe, state, clips, classes, len(val_rows))
+        save(out / "model.safetensors", recipe, state, clips, classes)
     place.wait_for_all()
-    return Trained(out / "model.safetensors", state.metrics[-1]["val_accuracy"], len(val_rows), together)
+    return Trained(
+        out / "model.safetensors", state.metrics[-1]["val_accuracy"], state.metrics[-1]["val_clips"], together
+    )
 
 
 def begin(model: VideoNetwork, classes: list[str], start: Start) -> None:
@@ -258,21 +260,22 @@ def end_epoch(state: State, val_clips: TestClips, settings: Optimisation, place:
     """Add the epoch's row to the metrics, with the accuracy on the held-out clips when it is due."""
     s = state.sums
     row = {"epoch": state.epoch + 1, "loss": s.loss / max(1, s.clips), "accuracy": s.right / max(1, s.clips)}
-    row |= {"learning_rate": state.optimiser.param_groups[0]["lr"], "val_accuracy": math.nan}
+    row |= {"learning_rate": state.optimiser.param_groups[0]["lr"], "val_accuracy": math.nan, "val_clips": 0}
     last = state.epoch + 1 == settings.epochs
     if last or (settings.evaluate_every and (state.epoch + 1) % settings.evaluate_every == 0):
-        row["val_accuracy"] = accuracy(state.model, val_clips, val_clips.preprocessing, place)
-        state.best = max(state.best, row["val_accuracy"])
+        tested = accuracy(state.model, val_clips, val_clips.preprocessing, place)
+        row["val_accuracy"], row["val_clips"], state.val_failures = tested.share, tested.clips, tested.failures
+        state.best = max(state.best, tested.share)
     state.metrics.append(row)
     state.epoch, state.step, state.sums = state.epoch + 1, 0, Sums()
 
 
-def save(path: Path, recipe: Recipe, state: State, clips: TrainClips, classes: list[str], val_clips: int) -> None:
+def save(path: Path, recipe: Recipe, state: State, clips: TrainClips, classes: list[str]) -> None:
     """Write the network as it is now, with what it was trained on and how."""
     training = {
         "recipe": recipe.plain(),
         "val_accuracy": state.metrics[-1]["val_accuracy"],
-        "val_clips": val_clips,
+        "val_clips": state.metrics[-1]["val_clips"],
         "train_clips": len(clips.table) - len(clips.failures),
         "seed": recipe.optimisation.seed,
         "epochs": state.epoch,

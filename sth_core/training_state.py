@@ -35,9 +35,11 @@ class State:
     sums: Sums = field(default_factory=Sums)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     best: float = -1.0
+    val_failures: dict[str, str] = field(default_factory=dict)
 
     def save(self, file: Path, job: str) -> None:
         plain = {"epoch": self.epoch, "step": self.step, "metrics": self.metrics, "best": self.best}
+        plain |= {"val_failures": self.val_failures}
         states = {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -57,7 +59,7 @@ class State:
         self.optimiser.load_state_dict(saved["optimiser"])
         self.scaler.load_state_dict(saved["scaler"])
         self.epoch, self.step, self.metrics, self.best = (saved[k] for k in ("epoch", "step", "metrics", "best"))
-        self.sums = Sums(**saved["sums"])
+        self.sums, self.val_failures = Sums(**saved["sums"]), saved["val_failures"]
 
 
 @contextmanager

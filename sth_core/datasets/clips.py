@@ -73,7 +73,7 @@ class TestClips(Dataset[Sample]):
     def __init__(
         self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, protocol: Protocol = Protocol()
     ) -> None:
-        self.rows = table[["path", "label", "flow", "problem"]].to_dict("records")
+        self.rows = table[["clip_id", "path", "label", "flow", "problem"]].to_dict("records")
         self.numbers = {name: i for i, name in enumerate(classes)}
         self.preprocessing, self.protocol = preprocessing, protocol
         self.mirrored = mirror_order(classes)
