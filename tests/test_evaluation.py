@@ -74,7 +74,8 @@ def test_alpha_is_the_mean_over_the_views(checkpoint: Path, table: pd.DataFrame)
 
 def test_a_mirrored_view_speaks_for_the_mirrored_class() -> None:
     classes = ["moving left", "moving right", "opening"]
-    clips = TestClips(pd.DataFrame(columns=["clip_id", "path", "label", "flow", "problem"]), classes, RGB, Protocol(1, 10))
+    nothing = pd.DataFrame(columns=["clip_id", "path", "label", "flow", "problem"])
+    clips = TestClips(nothing, classes, RGB, Protocol(1, 10))
     logits = torch.tensor([[1.0, 2.0, 3.0]]).repeat(10, 1)
     assert clips.unmirrored(logits).tolist() == [[1, 2, 3]] * 5 + [[2, 1, 3]] * 5
 
