@@ -18,6 +18,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from sth_core.video.images import count_images, read_images
@@ -137,15 +138,17 @@ def by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
         stream.codec_context.options = {"err_detect": "explode"}
         skippable = stream.codec_context.name in SKIPPABLE
         for keyframe, group in groupby(index_at, key=lambda time: keyframes[bisect_right(keyframes, time) - 1]):
-            times = set(group)
-            if keyframe != keyframes[0]:
+            times, begun = set(group), keyframe == keyframes[0]
+            if not begun:
                 container.seek(keyframe, stream=stream)
             for packet in container.demux(stream):
                 if skippable:
                     needed = packet.pts is None or packet.pts in times
                     stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
                 for frame in packet.decode():
-                    if frame.pts in times:
+                    # An mp4 without a list of its keyframes calls every frame one.
+                    begun = begun or (frame.pts == keyframe and (frame.key_frame or frame.pict_type == PictureType.I))
+                    if begun and frame.pts in times:
                         pictures.add(index_at[frame.pts], frame)
                         times.remove(frame.pts)
                 if not times:

@@ -89,6 +89,7 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
         kind = container.format.name.split(",")[0]
         certain = (
             trusted
+            and len(packets.keyframes) < len(packets.times)  # or else it may have no list of its keyframes
             and stream.codec_context.codec.canonical_name in ONE_FRAME_A_PACKET
             # It is not where the packets of an AVI file were copied into an mp4, and brought their times along.
             and packets.reordered == stream.codec_context.has_b_frames
