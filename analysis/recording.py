@@ -16,6 +16,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ from analysis.runs import parts
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import Sample, TestClips
 from sth_core.datasets.table import Annotation, read_dataset
+from sth_core.distributed import joined
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.files import sha256, temporary_beside, write_json
-from sth_core.network import Layer, pick_device
+from sth_core.network import Layer
 from sth_core.video.sampling import Protocol
 
 CLIPS_PER_PART = 64
@@ -63,44 +65,54 @@ def record(
     """Record `split` of the dataset in `data` with the network of a checkpoint.
 
     `annotation` says where the labels are; by default as in the checkpoint's training. Without
-    `with_attention` only the predictions are kept.
+    `with_attention` only the predictions are kept. Under torchrun every process calls this with the
+    same arguments, takes its share of the clips, and writes parts of its own.
 
     Raises:
         UserError: the checkpoint or the data cannot be used, the split is empty, or `run` holds
             the recording of another checkpoint.
     """
-    checkpoint = load_checkpoint(checkpoint_path, pick_device(device))
-    annotation = annotation or checkpoint.annotation
-    table = read_dataset(data, annotation)
-    splits = table["split"].value_counts().to_dict()
-    table = table[table["split"] == split].reset_index(drop=True)
-    if table.empty:
-        raise UserError(f"no clips in the split {split!r} of {data}; it has {splits}")
-    meta = describe(checkpoint, checkpoint_path, data, annotation, split, len(table), protocol, command)
-    meta = begin(run, meta)
+    with joined(device) as place:
+        checkpoint = load_checkpoint(checkpoint_path, place.device)
+        annotation = annotation or checkpoint.annotation
+        table = read_dataset(data, annotation)
+        splits = table["split"].value_counts().to_dict()
+        table = table[table["split"] == split].reset_index(drop=True)
+        if table.empty:
+            raise UserError(f"no clips in the split {split!r} of {data}; it has {splits}")
+        meta = describe(checkpoint, checkpoint_path, data, annotation, split, len(table), protocol, command)
+        if place.first:
+            meta = begin(run, meta)
+        place.wait_for_all()
+        done = set(recorded_clips(run)["clip_id"])
+        first_part = len(parts(run, "predictions")) + place.rank
+        place.wait_for_all()  # all know what is done before one writes more
 
-    done = set(recorded_clips(run)["clip_id"])
-    todo = table[~table["clip_id"].isin(done)].reset_index(drop=True)
-    clips = TestClips(todo, checkpoint.classes, checkpoint.preprocessing, protocol)
-    rows: list[dict[str, Any]] = []
-    attention: list[dict[str, Any]] = []
-    failures: list[dict[str, str]] = []
-    part = len(parts(run, "predictions"))
-    layers = checkpoint.model.attention_layers
-    seen = len(done)
-    for batch in run_over(checkpoint.model, clips, checkpoint.preprocessing, batch_size, workers):
-        rows += prediction_rows(batch, todo, checkpoint.classes)
-        attention += attention_rows(batch, todo, layers) if with_attention else []
-        failures += [failure_row(sample, todo) for sample in batch.failed]
-        seen += len(batch.samples) + len(batch.failed)
-        if len(rows) >= CLIPS_PER_PART:
-            write_part(run, part, rows, attention)
-            part, rows, attention = part + 1, [], []
-        progress(seen, len(table))
-    if rows:
-        write_part(run, part, rows, attention)
-    write_table(run / "failures.parquet", pd.DataFrame(failures, columns=FAILURE_COLUMNS))
-    write_json(run / "run.json", meta | {"finished": now()})
+        todo = table[~table["clip_id"].isin(done)][place.rank :: place.world].reset_index(drop=True)
+        clips = TestClips(todo, checkpoint.classes, checkpoint.preprocessing, protocol)
+        rows: list[dict[str, Any]] = []
+        attention: list[dict[str, Any]] = []
+        failures: list[dict[str, str]] = []
+        numbers = count(first_part, place.world)
+        layers = checkpoint.model.attention_layers
+        seen = 0
+        for batch in run_over(checkpoint.model, clips, checkpoint.preprocessing, batch_size, workers):
+            rows += prediction_rows(batch, todo, checkpoint.classes)
+            attention += attention_rows(batch, todo, layers) if with_attention else []
+            failures += [failure_row(sample, todo) for sample in batch.failed]
+            seen += len(batch.samples) + len(batch.failed)
+            if len(rows) >= CLIPS_PER_PART:
+                write_part(run, next(numbers), rows, attention)
+                rows, attention = [], []
+            progress(min(len(done) + seen * place.world, len(table)), len(table))
+        if rows:
+            write_part(run, next(numbers), rows, attention)
+        failures = [row for of_one in place.gathered(failures) for row in of_one]
+        if place.first:
+            failed = pd.DataFrame(failures, columns=FAILURE_COLUMNS).sort_values("clip_id")
+            write_table(run / "failures.parquet", failed)
+            write_json(run / "run.json", meta | {"finished": now()})
+        place.wait_for_all()
     recorded = recorded_clips(run)
     known = recorded.loc[recorded["label"].isin(checkpoint.classes), "correct"]
     return Recorded(run, len(table), len(failures), float(known.mean()) if len(known) else math.nan)

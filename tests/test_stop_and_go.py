@@ -13,13 +13,15 @@ import pandas as pd
 import pytest
 import torch
 
+from analysis.recording import record
+from analysis.runs import attention_by_clip, open_run, parts, predictions
 from sth_core import load_checkpoint
 from sth_core.datasets.clips import Augment, TrainClips
 from sth_core.datasets.table import read_dataset
 from sth_core.optimisation import Optimisation, learning_rate, set_train
 from sth_core.training import train
 from tests.test_training import tiny, weights
-from tests.tiny import FLOW, RGB, tiny_network
+from tests.tiny import FLOW, RGB, save_tiny, tiny_network
 
 ROOT = Path(__file__).parent.parent
 RECIPE = """
@@ -138,6 +140,24 @@ def test_two_processes_do_what_one_does_in_two_parts(recipe: Path, scenes_folder
             torch.testing.assert_close(first[name], second[name], atol=2e-4, rtol=2e-3, msg=name)
     losses = [pd.read_csv(tmp_path / name / "metrics.csv")["loss"] for name in ("one", "two")]
     assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=1e-3)
+
+
+def test_two_processes_record_what_one_does(scenes_folder: Path, tmp_path: Path) -> None:
+    network = save_tiny(tmp_path / "model.safetensors")
+    done = torchrun(
+        "-m", "workbench", "record", str(network), "--data", str(scenes_folder), "-o", str(tmp_path / "two"),
+        "--device", "cpu", "--batch-size", "1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("24 clips, 0 of them unreadable") == 1
+    record(network, scenes_folder, tmp_path / "one", batch_size=1)
+    one, two = (open_run(tmp_path / name) for name in ("one", "two"))
+    assert two.problem == "" and len(parts(two.path, "predictions")) == 2
+    a, b = predictions(one), predictions(two)
+    assert list(a["clip_id"]) == list(b["clip_id"]) and list(a["prediction"]) == list(b["prediction"])
+    np.testing.assert_allclose(np.stack(list(a["scores"])), np.stack(list(b["scores"])), atol=1e-5)
+    alphas = [attention_by_clip(run)["alpha_temporal"] for run in (one, two)]
+    np.testing.assert_allclose(*alphas, atol=1e-5)
 
 
 LOSES_A_PROCESS = """

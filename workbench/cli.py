@@ -62,17 +62,16 @@ def train(
 
     loaded = load_recipe(recipe, changes)
     table = read_dataset(folder, loaded.data)
-    first = int(os.environ.get("RANK", "0")) == 0
     with progress_bars() as show:
 
         def report(p: Progress) -> None:
-            if not first:
+            if not is_first():
                 return
             shown = f"epoch {p.epoch}, loss {p.loss:.3f}, accuracy {p.accuracy:.3f}, {p.clips_per_second:.0f} clips/s"
             show("reading clips" if p.stage == "reading" else "training", p.done, p.total, shown if p.epoch else "")
 
         trained = train(loaded, table, out, device, report, save_every, memory * 1e9 if memory is not None else None)
-    if not first:
+    if not is_first():
         return
     curves = write_curves(out / "metrics.csv")
     click.echo(f"accuracy {trained.accuracy:.3f} on {trained.clips} held-out clips; network: {trained.checkpoint}")
@@ -105,6 +104,11 @@ def of_a_network(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def is_first() -> bool:
+    """Whether this is the process that speaks; under torchrun there are others."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def run_network(
     checkpoint: Path,
     folder: Path,
@@ -126,11 +130,14 @@ def run_network(
 
     annotation = replace(load_checkpoint(checkpoint).annotation, label=label) if label else None
     with progress_bars() as show:
+        what = f"{'recording' if with_attention else 'evaluating'} {run.name}"
         done = record(
             checkpoint, folder, run, split, annotation, device, batch_size, workers, Protocol(clips, int(crops)),
             with_attention, command=shlex.join(["sth", *sys.argv[1:]]),
-            progress=partial(show, f"{'recording' if with_attention else 'evaluating'} {run.name}"),
+            progress=partial(show, what) if is_first() else lambda *_: None,
         )  # fmt: skip
+    if not is_first():
+        return
     if math.isnan(done.accuracy):
         click.echo(f"{done.clips} clips, {done.failures} of them unreadable; no label known to the network; run: {run}")
         return
