@@ -12,6 +12,7 @@ from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from analysis.fusion import fuse
 from analysis.recording import record
+from analysis.results import paper_results
 from analysis.runs import failures, open_run, parts, predictions
 from analysis.statistics import summary, wilson_interval
 from sth_core import load_checkpoint
@@ -187,3 +188,27 @@ def test_what_cannot_be_fused_is_refused(two_runs: list[Path], tmp_path: Path) -
     with pytest.raises(UserError, match="holds a run already; choose another folder"):
         fuse([rgb, flow], [1, 1], two_runs[0])
     assert not out.exists()
+
+
+def test_results_shows_runs_and_the_paper_apart(two_runs: list[Path], tmp_path: Path) -> None:
+    file = tmp_path / "results.csv"
+    result = CliRunner().invoke(main, ["results", str(two_runs[0].parent), "--csv", str(file)])
+    assert result.exit_code == 0, result.output
+    assert "The paper's Table 2: Something-Something V1" in result.output
+    paper, runs = result.output.split("Runs in ")
+    assert "46.8" in paper and "rgb" in runs and "46.8" not in runs
+    table = pd.read_csv(file).set_index("run")
+    right = predictions(open_run(two_runs[0]))["correct"].mean()
+    assert table.loc["rgb", "top1"] == pytest.approx(100 * right) and set(table.index) == {"rgb", "flow"}
+    empty = CliRunner().invoke(main, ["results", str(tmp_path / "nothing")])
+    assert empty.exit_code == 2 and "no runs that can be used" in empty.output
+
+
+def test_the_paper_s_results_are_those_that_it_prints() -> None:
+    table = paper_results()
+    ours = table[table["method"].str.startswith("STH")].set_index(["dataset", "frames"])[["top1", "top5"]]
+    assert ours.loc[("Something-Something V1", "8")].tolist() == [46.8, 76.5]
+    assert ours.loc[("Something-Something V2", "16x6")].tolist() == [63.6, 88.9]
+    assert ours.loc[("Kinetics-400", "16")].tolist() == [74.1, 91.6]
+    assert ours.loc[("HMDB-51", "16"), "top1"] == 74.8
+    assert set(table["table"]) == {2, 3, 4, 5} and table["top1"].between(15, 100).all()

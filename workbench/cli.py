@@ -192,6 +192,42 @@ def fuse(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...]) -> None:
 
 
 @main.command()
+@click.argument("folder", type=FOLDER, required=False)
+@click.option("--csv", "file", type=FOLDER, help="Write the runs' table to this file too.")
+@friendly
+def results(folder: Path | None, file: Path | None) -> None:
+    """Print what the runs in FOLDER came to, and apart from them the paper's Tables 2 to 5."""
+    from analysis.results import paper_results, run_results
+    from analysis.runs import find_runs
+
+    for (number, dataset), rows in paper_results().groupby(["table", "dataset"], sort=False):
+        table = Table("method", "backbone", "pretrain", "frames", "top-1", "top-5")
+        table.title = f"The paper's Table {number}: {dataset}, % on val"
+        for row in rows.astype(object).where(rows.notna(), "").itertuples():
+            style = "bold" if row.method.startswith("STH") else ""
+            cells = (row.method, row.backbone, row.pretrain, row.frames, str(row.top1), str(row.top5))
+            table.add_row(*cells, style=style)
+        console.print(table)
+    if folder is None:
+        return
+    runs = run_results(find_runs(folder))
+    if runs.empty:
+        raise UserError(f"no runs that can be used in {folder}; `sth evaluate` and `sth record` make them")
+    table = Table("run", "dataset", "network", "p", "frames", "views", "top-1", "top-5", "n")
+    table.title = f"Runs in {folder}, % (95 % interval over clips)"
+    for row in runs.itertuples():
+        network = f"{row.network} {row.conv}, {row.modality}"
+        top = f"{row.top1:.1f} ({row.top1_low:.1f} to {row.top1_high:.1f})"
+        shown = (row.run, row.dataset, network, row.p, row.frames, row.views, top, f"{row.top5:.1f}", row.n)
+        table.add_row(*map(str, shown))
+    console.print(table)
+    if file:
+        with write_atomically(file) as out:
+            runs.to_csv(out, index=False, lineterminator="\n")
+        click.echo(f"table: {file}")
+
+
+@main.command()
 @click.argument("network", type=FOLDER, required=False)
 @click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the recipe.")
 @click.option("--classes", default=174, show_default=True, type=click.IntRange(1), help="Of a recipe's network.")
