@@ -65,6 +65,7 @@ def fuse(runs: list[Run], weights: list[float], out: Path, command: str = "") ->
             "view_scores": [[table["scores"].iloc[i] for table in tables] for i in range(len(common))],
             "frame_indices": first["frame_indices"].to_numpy(),
             "flow": first["flow"].to_numpy() if "flow" in first else "",
+            "backward": first["backward"].to_numpy() if "backward" in first else False,
         }
     )
     missing = sorted(set().union(*(set(failures(run)["clip_id"]) for run in runs)) - set(common))

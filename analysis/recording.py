@@ -131,6 +131,7 @@ def describe(
     """The contents of run.json when a recording begins."""
     config = checkpoint.model.config
     question = "" if annotation.label == "label" else f": {annotation.label}"
+    question += ", both directions" if annotation.direction else ""
     return {
         "arch": config.backbone,
         "width": config.width,
@@ -139,9 +140,12 @@ def describe(
         "temporal_fraction": config.temporal_fraction,
         "attention": config.attention,
         "modality": config.modality,
+        "start": start_of(checkpoint.training),
+        "seed": checkpoint.training.get("seed"),
         "dataset": f"{data.resolve().name}{question}",
         "data": str(data.resolve()),
         "label": annotation.label,
+        "direction": annotation.direction,
         "split": split,
         "clips": clips,
         "protocol": {
@@ -160,15 +164,23 @@ def describe(
     }
 
 
+def start_of(training: dict[str, Any]) -> str:
+    """What a network's training started from: "ImageNet", a checkpoint's name, "random weights", or "" if unknown."""
+    if "recipe" not in training:
+        return ""
+    start = training["recipe"].get("start", {})
+    return "ImageNet" if start.get("imagenet") else Path(start.get("checkpoint", "")).name or "random weights"
+
+
 def begin(run: Path, meta: dict[str, Any]) -> dict[str, Any]:
     """Make the run directory, or check that what is there is the same recording, begun earlier."""
     file = run / "run.json"
     if file.is_file():
         try:
-            before = dict(json.loads(file.read_text(encoding="utf-8")))
+            before = {"direction": False} | json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, TypeError) as error:
             raise UserError(f"{file} is damaged ({error}); delete {run} or choose another folder") from error
-        for key in ("checkpoint_sha256", "data", "label", "split", "protocol"):
+        for key in ("checkpoint_sha256", "data", "label", "direction", "split", "protocol"):
             if before.get(key) != meta[key]:
                 raise UserError(
                     f"{run} holds another recording ({key} is {before.get(key)!r}, now {meta[key]!r}); "
@@ -205,6 +217,7 @@ def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str])
                 "view_scores": list(views.numpy()),
                 "frame_indices": sample.frame_indices,
                 "flow": table["flow"][sample.row],
+                "backward": table["backward"][sample.row],
             }
         )
     return rows

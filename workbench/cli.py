@@ -16,6 +16,7 @@ from rich.table import Table
 
 from sth_core.errors import UserError
 from sth_core.files import write_atomically
+from sth_core.memory import keep_freed_memory
 from workbench.data_commands import data
 from workbench.friendly import FOLDER, friendly
 from workbench.progress import console, progress_bars
@@ -60,6 +61,7 @@ def train(
     from sth_core.recipe import load_recipe
     from sth_core.training import Progress, train
 
+    keep_freed_memory()
     loaded = load_recipe(recipe, changes)
     table = read_dataset(folder, loaded.data)
     with progress_bars() as show:
@@ -128,6 +130,7 @@ def run_network(
     from sth_core.checkpoint import load_checkpoint
     from sth_core.video.sampling import Protocol
 
+    keep_freed_memory()
     annotation = replace(load_checkpoint(checkpoint).annotation, label=label) if label else None
     with progress_bars() as show:
         what = f"{'recording' if with_attention else 'evaluating'} {run.name}"
@@ -189,6 +192,26 @@ def fuse(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...]) -> None:
     if done.left_out:
         click.echo(f"{done.left_out} clips are not in all of them and were left out")
     click.echo(f"{done.clips} clips; run: {out}")
+
+
+@main.command()
+@click.argument("study", type=FOLDER)
+@click.option("--data", "folder", type=FOLDER, required=True, help="A dataset's folder.")
+@click.option("-o", "--out", type=FOLDER, required=True, help="Where the networks and runs go.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="How many to train at a time.")
+@click.option("--device", default="auto", show_default=True)
+@friendly
+def study(study: Path, folder: Path, out: Path, jobs: int, device: str) -> None:
+    """Train and record every combination that STUDY (a TOML file, see recipes/study_*) names, with each seed.
+
+    Stopped at any moment, the same command goes on.
+    """
+    from sth_core.study import load_study
+    from workbench.study import run_study
+
+    with progress_bars() as show:
+        run_study(load_study(study), folder.resolve(), out.resolve(), jobs, device, show)
+    click.echo(f"runs: {out / 'runs'}   networks: {out / 'networks'}")
 
 
 @main.command()

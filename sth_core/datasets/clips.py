@@ -22,6 +22,8 @@ from sth_core.video.sampling import Protocol, segment_indices
 from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing, crops, mirror, play_backward, scaled_crop
 
+SOURCE = ["clip_id", "path", "label", "flow", "problem", "backward"]  # what must be known to read a clip
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -73,7 +75,7 @@ class TestClips(Dataset[Sample]):
     def __init__(
         self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, protocol: Protocol = Protocol()
     ) -> None:
-        self.rows = table[["clip_id", "path", "label", "flow", "problem"]].to_dict("records")
+        self.rows = table[SOURCE].to_dict("records")
         self.numbers = {name: i for i, name in enumerate(classes)}
         self.preprocessing, self.protocol = preprocessing, protocol
         self.mirrored = mirror_order(classes)
@@ -87,7 +89,9 @@ class TestClips(Dataset[Sample]):
         try:
             if source["problem"]:
                 raise UnreadableVideo(source["problem"])
-            clips, indices = read_clips(Path(source["path"]), p, source["flow"], self.protocol.clips)
+            clips, indices = read_clips(
+                Path(source["path"]), p, source["flow"], self.protocol.clips, source["backward"]
+            )
         except UnreadableVideo as error:
             return Sample(row, None, label, np.empty(0, np.int64), str(error))
         side = p.short_side if self.protocol.crops == 3 else p.crop
@@ -116,7 +120,7 @@ class TrainClips:
         self.preprocessing, self.augment = preprocessing, augment
         self.numbers = {name: i for i, name in enumerate(classes)}
         self.mirrored = mirror_labels(classes, augment.flip_swaps)
-        self.sources = self.table[["clip_id", "path", "label", "flow", "problem"]].to_dict("records")
+        self.sources = self.table[SOURCE].to_dict("records")
         self.kept: dict[int, np.ndarray] = {}
         self.failures = {s["clip_id"]: s["problem"] for s in self.sources if s["problem"]}  # clip_id -> reason
         self.rows = [row for row, source in enumerate(self.sources) if not source["problem"]]
@@ -143,23 +147,34 @@ class TrainClips:
             except UnreadableVideo as error:
                 return str(error)
 
+        of_one_video = self.videos()
         with ThreadPoolExecutor(cpu_count()) as pool:
-            for done, (row, result) in enumerate(zip(self.rows, pool.map(read, self.rows), strict=True), start=1):
-                if isinstance(result, str):
-                    self.failures[self.sources[row]["clip_id"]] = result
-                else:
-                    self.kept[row] = result
-                progress(done, len(self.rows))
+            first = [rows[0] for rows in of_one_video]
+            for done, (rows, result) in enumerate(zip(of_one_video, pool.map(read, first), strict=True), start=1):
+                for row in rows:
+                    if isinstance(result, str):
+                        self.failures[self.sources[row]["clip_id"]] = result
+                    else:
+                        self.kept[row] = result
+                progress(done, len(of_one_video))
         self.rows = sorted(self.kept)
+
+    def videos(self) -> list[list[int]]:
+        """The rows of each video: two of one that is played forward and backward."""
+        rows: dict[tuple[str, str], list[int]] = {}
+        for row in self.rows:
+            rows.setdefault((self.sources[row]["path"], self.sources[row]["flow"]), []).append(row)
+        return list(rows.values())
 
     def expected_bytes(self) -> float:
         """What all clips would take, decoded and resized, judged by some of them."""
+        videos = [rows[0] for rows in self.videos()]
         sizes = []
-        for row in self.rows[:: max(1, len(self.rows) // 16)]:
+        for row in videos[:: max(1, len(videos) // 16)]:
             with suppress(UnreadableVideo):
                 count = self.count(row)
                 sizes.append(count * self.read(row, [count // 2]).nbytes)
-        return float(np.mean(sizes)) * len(self.rows) if sizes else 0.0
+        return float(np.mean(sizes)) * len(videos) if sizes else 0.0
 
     def count(self, row: int) -> int:
         source = self.sources[row]
@@ -191,6 +206,8 @@ class TrainClips:
         else:
             fields = kept[wanted]
         clip = scaled_crop(stack_fields(fields), p.crop, a.crop_scales, rng)
+        if self.sources[row]["backward"]:
+            clip = play_backward(clip, p.modality)
         if a.flip and label in self.mirrored and rng.random() < 0.5:
             clip, label = mirror(clip, p.modality), self.mirrored[label]
         if a.reverse and rng.random() < 0.5 and (backward := swap(label, a.reverse_swaps)) in self.numbers:

@@ -13,7 +13,8 @@ from sth_core.datasets.entries import SPLITS, Entry
 from sth_core.datasets.media import FLOW_FOLDER, Flow, Media
 from sth_core.errors import UserError
 
-COLUMNS = ["clip_id", "path", "label", "split", "group", "flow", "problem"]
+COLUMNS = ["clip_id", "path", "label", "split", "group", "flow", "problem", "backward"]
+FORWARD, BACKWARD = "forward", "backward"
 Reader = Callable[[Path], list[Entry] | None]
 
 
@@ -26,7 +27,9 @@ class Annotation:
     in `held_out` make the split "val", or without those a fifth of all groups, chosen by checksum.
     `format` is one of FORMATS where a folder could be of more than one; by default the first that
     fits. `fold` is which of the official splits (UCF-101, HMDB-51 and lists have three). `flow` is the folder
-    of extracted flow, in the dataset's folder or anywhere, by default "flow".
+    of extracted flow, in the dataset's folder or anywhere, by default "flow". With `direction` each clip is
+    there twice, played forward and backward, and its label says so ("hug, backward"): what moves how is
+    then half of the question, and no single frame tells.
     """
 
     label: str = "label"
@@ -36,6 +39,7 @@ class Annotation:
     format: str = ""
     fold: int = 1
     flow: str = ""
+    direction: bool = False
 
 
 def readers(annotation: Annotation) -> dict[str, Reader]:
@@ -61,7 +65,8 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
 
     Returns:
         clip_id (unique), path (absolute), label, split, group, flow (a folder of extracted flow, or
-        empty), problem (why the clip cannot be used, with file and line; empty if it can); by clip_id.
+        empty), problem (why the clip cannot be used, with file and line; empty if it can), backward (whether
+        it is to be played so); by clip_id.
 
     Raises:
         UserError: no such folder, no clips in it, an unknown format, or annotation files that
@@ -93,7 +98,17 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
         )
     clips["split"] = _splits(clips, folder, annotation.held_out)
     clips["flow"] = _flow(clips, media, Flow(folder.resolve() / (annotation.flow or FLOW_FOLDER)))
+    if annotation.direction:
+        clips = both_ways(clips)
     return clips.sort_values("clip_id", ignore_index=True)
+
+
+def both_ways(clips: pd.DataFrame) -> pd.DataFrame:
+    """Each clip twice, the second time to be played backward, its label with the direction."""
+    said = clips["label"].where(clips["label"].eq(""), clips["label"] + f", {FORWARD}")
+    back = clips["label"].where(clips["label"].eq(""), clips["label"] + f", {BACKWARD}")
+    twice = clips.assign(clip_id=clips["clip_id"] + f" ({BACKWARD})", label=back, backward=True)
+    return pd.concat([clips.assign(label=said), twice], ignore_index=True)
 
 
 def unique(entries: list[Entry]) -> list[Entry]:
@@ -109,14 +124,14 @@ def unique(entries: list[Entry]) -> list[Entry]:
     return result
 
 
-def _row(entry: Entry, media: Media) -> tuple[str, ...]:
+def _row(entry: Entry, media: Media) -> tuple[str | bool, ...]:
     problem, path = entry.problem, media.folder / entry.name
     if not problem:
         found = media.find(entry.name, entry.label, entry.split) if entry.anywhere else media.at(entry.name)
         path = found or path
         if not found:
             problem = f"{entry.source}: no video or folder of frames {entry.name!r} in {media.folder}"
-    return entry.clip_id, str(path), entry.label, entry.split, entry.group or entry.clip_id, "", problem
+    return entry.clip_id, str(path), entry.label, entry.split, entry.group or entry.clip_id, "", problem, False
 
 
 def _flow(clips: pd.DataFrame, media: Media, flow: Flow) -> pd.Series:

@@ -14,7 +14,7 @@ from sth_core.network import FLOW_STACK
 from sth_core.video.decoding import count_frames, read_frames
 from sth_core.video.flow import TSN_BOUND, extraction_of, flow_field, flow_images, to_8_bits
 from sth_core.video.sampling import test_clips
-from sth_core.video.transforms import Preprocessing, resize
+from sth_core.video.transforms import Preprocessing, play_backward, resize
 
 
 def count_fields(path: Path, p: Preprocessing, flow: str = "") -> int:
@@ -79,8 +79,12 @@ def stack_fields(fields: np.ndarray) -> np.ndarray:
     return np.moveaxis(fields, -4, -2).reshape(*outer, h, w, N * c)
 
 
-def read_clips(path: Path, p: Preprocessing, flow: str = "", clips: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def read_clips(
+    path: Path, p: Preprocessing, flow: str = "", clips: int = 1, backward: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """The clips that are tested of a video: uint8 (clips, T, h, w, C) before the crop, frame indices (clips, T).
+
+    With `backward` the frames of each clip come in reverse order, and their indices with them.
 
     Raises:
         UnreadableVideo: it cannot be read.
@@ -90,10 +94,13 @@ def read_clips(path: Path, p: Preprocessing, flow: str = "", clips: int = 1) -> 
     wanted = fields_of(starts, count, p)
     unique, where = np.unique(wanted, return_inverse=True)
     fields = read_fields(path, unique.tolist(), p, flow)
-    return stack_fields(fields[where.reshape(wanted.shape)]), starts
+    stacked = stack_fields(fields[where.reshape(wanted.shape)])
+    if backward:
+        return np.stack([play_backward(clip, p.modality) for clip in stacked]), starts[:, ::-1]
+    return stacked, starts
 
 
-def read_clip(path: Path, p: Preprocessing, flow: str = "") -> tuple[np.ndarray, np.ndarray]:
+def read_clip(path: Path, p: Preprocessing, flow: str = "", backward: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The middle clip of a video: uint8 (T, h, w, C) before the crop, frame indices (T,)."""
-    clips, starts = read_clips(path, p, flow)
+    clips, starts = read_clips(path, p, flow, backward=backward)
     return clips[0], starts[0]

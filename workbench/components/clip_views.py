@@ -33,14 +33,14 @@ def browser_video(path: str, changed: int) -> bytes:
 
 @st.cache_data(show_spinner="Reading frames", max_entries=64)
 def frames_and_input(
-    path: str, flow: str, changed: int, _checkpoint: Checkpoint, sha256: str
+    path: str, flow: str, backward: bool, changed: int, _checkpoint: Checkpoint, sha256: str
 ) -> tuple[np.ndarray, ...]:
     """What the network saw, for people (T, 224, 224, 3), its input (T, H, W, C), the frames' numbers.
 
     `flow` is the folder of extracted flow that the network was recorded with, or empty.
     """
     p = _checkpoint.preprocessing
-    clip, indices = read_clip(Path(path), p, flow)
+    clip, indices = read_clip(Path(path), p, flow, backward)
     return seen_frames(Path(path), indices, p), crop(clip, p.crop), indices
 
 

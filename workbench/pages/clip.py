@@ -73,11 +73,12 @@ def load_network(run: Run) -> Checkpoint | None:
 
 def show_gradcam(checkpoint: Checkpoint, clip: pd.Series, path: Path, classes: list[str]) -> None:
     changed = path.stat().st_mtime_ns
-    flow = clip.get("flow")  # runs of earlier versions have none
+    flow, backward = clip.get("flow"), clip.get("backward", False)  # runs of earlier versions have neither
     frames, pixels, indices = frames_and_input(
-        clip["path"], flow if isinstance(flow, str) else "", changed, checkpoint, run.meta["checkpoint_sha256"]
-    )
-    st.subheader("What the network saw")
+        clip["path"], flow if isinstance(flow, str) else "", bool(backward), changed, checkpoint,
+        run.meta["checkpoint_sha256"],
+    )  # fmt: skip
+    st.subheader("What the network saw" + (", from the last frame to the first" if backward else ""))
     strip(frames, [f"frame {i}" for i in indices], "what the network saw")
     if checkpoint.preprocessing.modality == "flow":
         st.caption(f"It saw optical flow, not these pixels: {FLOW_STACK} fields that begin at each of these frames.")

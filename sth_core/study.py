@@ -1,0 +1,81 @@
+"""Studies: TOML files that name a recipe and what is varied in it; every combination is trained with every seed."""
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from sth_core.errors import UserError
+from sth_core.recipe import load_recipe
+
+KEYS = ("recipe", "seeds", "axes")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a study: its name, the value of each axis, and the changes to the recipe that make it."""
+
+    name: str
+    values: dict[str, str]
+    seed: int
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """`axes` are {axis: {value: (changes, ...)}}, the changes as `load_recipe` takes them."""
+
+    recipe: Path
+    seeds: tuple[int, ...]
+    axes: dict[str, dict[str, tuple[str, ...]]]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All combinations with the first seed, then all with the second, and so on."""
+        cells = []
+        for seed, values in product(self.seeds, product(*self.axes.values())):
+            changes = [c for axis, value in zip(self.axes, values, strict=True) for c in self.axes[axis][value]]
+            name = "-".join([*(re.sub(r"\W+", "_", value).lower() for value in values), f"seed{seed}"])
+            chosen = dict(zip(self.axes, values, strict=True))
+            cells.append(Cell(name, chosen, seed, (*changes, f"optimisation.seed={seed}")))
+        return cells
+
+
+def load_study(path: Path) -> Study:
+    """Read a study; its recipe lies beside it.
+
+    Raises:
+        UserError: no such file, not TOML, an unknown key, or a combination that makes no recipe.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the study {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a TOML file: {error}") from error
+    if set(content) != set(KEYS):
+        raise UserError(f"{path}: a study has the keys {', '.join(KEYS)}, this one {', '.join(content) or 'none'}")
+    seeds, axes = content["seeds"], content["axes"]
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
+        raise UserError(f"{path}: seeds must be a list of whole numbers, got {seeds!r}")
+    if not isinstance(axes, dict) or not all(isinstance(v, dict) and v for v in axes.values()):
+        raise UserError(f"{path}: [axes.NAME] must name values and their changes, got {axes!r}")
+    study = Study(path.parent / str(content["recipe"]), tuple(seeds), {a: _changes(path, v) for a, v in axes.items()})
+    names = [cell.name for cell in study.cells]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"{path}: two combinations would be called {sorted(twice)[0]}; choose other names")
+    for cell in study.cells:
+        load_recipe(study.recipe, cell.changes)  # now, not after hours
+    return study
+
+
+def _changes(path: Path, values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    for value, changes in values.items():
+        if not isinstance(changes, dict):
+            raise UserError(f'{path}: {value} must be changes, {{ "section.key" = value }}, got {changes!r}')
+    return {
+        value: tuple(f"{key}={json.dumps(new)}" for key, new in changes.items()) for value, changes in values.items()
+    }
