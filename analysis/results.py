@@ -5,9 +5,26 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.runs import Run, predictions
-from analysis.statistics import summary
+from analysis.statistics import direction_summary, summary
 
 PAPER = Path(__file__).with_name("paper_results.csv")
+METRICS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "mean_class": "mean class accuracy",
+    "action": "action",
+    "direction": "direction",
+}
+ALIKE = [
+    "dataset",
+    "network",
+    "conv",
+    "p",
+    "modality",
+    "frames",
+    "views",
+    "start",
+]  # runs that differ in the seed alone
 
 
 def paper_results() -> pd.DataFrame:
@@ -19,14 +36,17 @@ def paper_results() -> pd.DataFrame:
 
 
 def run_results(runs: list[Run]) -> pd.DataFrame:
-    """A row for each run that can be used: run, dataset, network, conv, p, modality, frames, views, n, and
-    top1, top5, mean_class with their 95 % intervals (percent)."""
+    """A row for each run that can be used: run, dataset, network, conv, p, modality, frames, views, start, seed, n,
+    and METRICS with their 95 % intervals (percent; action and direction only where clips are played both ways)."""
     rows = []
     for run in runs:
         if run.problem or not run.usable:
             continue
         table = predictions(run)
-        values = summary(table, run.meta["classes"]).set_index("metric")
+        values = summary(table, run.meta["classes"])
+        if run.meta.get("direction"):
+            values = pd.concat([values, direction_summary(table)])
+        values = values.set_index("metric")
         protocol = run.meta.get("protocol", {})
         row: dict[str, object] = {
             "run": run.name,
@@ -37,10 +57,30 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
             "modality": run.modality,
             "frames": run.meta.get("frames", ""),
             "views": f"{protocol.get('clips_per_video', 1)} x {protocol.get('crop', 'center')}",
+            "start": run.meta.get("start", ""),
+            "seed": run.meta.get("seed"),
             "n": int(values["n"].iloc[0]),
         }
-        for name, metric in (("top1", "top-1"), ("top5", "top-5"), ("mean_class", "mean class accuracy")):
-            value = 100 * values.loc[metric]
+        for name, metric in METRICS.items():
+            value = 100 * values[["value", "low", "high"]].reindex([metric]).iloc[0]
             row |= {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def over_seeds(results: pd.DataFrame) -> pd.DataFrame:
+    """The runs of `run_results` that differ in the seed alone: a row for each two or more.
+
+    Returns:
+        ALIKE, seeds (how many), n (clips of one run), and of each of METRICS its mean over the seeds
+        and its standard deviation, NAME_sd (percent).
+    """
+    rows = []
+    for values, runs in results[results["seed"].notna()].groupby(ALIKE, sort=False):
+        if runs["seed"].nunique() < 2:
+            continue
+        row = dict(zip(ALIKE, values, strict=True)) | {"seeds": len(runs), "n": int(runs["n"].min())}
+        for name in METRICS:
+            row |= {name: runs[name].mean(), f"{name}_sd": runs[name].std()}
         rows.append(row)
     return pd.DataFrame(rows)

@@ -44,6 +44,21 @@ def summary(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
 
 
+def direction_summary(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Of a dataset played both ways (`Annotation.direction`): the share of clips whose action is right, whatever
+    the direction, and the share whose direction is right, whatever the action.
+
+    Returns:
+        A row for "action" and "direction": metric, value, low, high (Wilson's 95 %), n.
+    """
+    said, true = (predictions[column].str.rpartition(", ") for column in ("prediction", "label"))
+    rows, n = [], len(predictions)
+    for metric, part in (("action", 0), ("direction", 2)):
+        right = int((said[part] == true[part]).sum())
+        rows.append((metric, right / n if n else math.nan, *wilson_interval(right, n), n))
+    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
+
+
 def accuracy_per_class(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """A row per class: label, n, correct, accuracy, low, high (95 %), most_confused_with."""
     rows = []

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
-from sth_core.files import temporary_beside
+from sth_core.files import cannot_write, temporary_beside
 from sth_core.network import VideoNetwork, config_of, model_from_config
 from sth_core.video.transforms import Preprocessing
 
@@ -53,8 +53,11 @@ def save_checkpoint(
         "annotation": json.dumps(asdict(annotation)),
         "training": json.dumps(training or {}),
     }
-    with temporary_beside(Path(path)) as temporary:
-        save_file(weights, temporary, metadata)
+    try:
+        with temporary_beside(Path(path)) as temporary:
+            save_file(weights, temporary, metadata)
+    except SafetensorError as error:
+        raise cannot_write(Path(path), error) from error
 
 
 def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu") -> Checkpoint:

@@ -3,10 +3,13 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from sth_core.errors import UserError
 
 
 @contextmanager
@@ -19,6 +22,12 @@ def temporary_beside(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: Exception) -> UserError:
+    """What to raise when a library failed to write to `temporary_beside(path)`, most often for want of space."""
+    free = shutil.disk_usage(path.parent).free / 1e6
+    return UserError(f"cannot write {path} ({error}; {free:.0f} MB are free there); what was written before stands")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ What happens in a step depends on the recipe, the seed and the number of the ste
 which goes on from a saved step ends with the same weights as one that was never stopped.
 """
 
-import csv
 import math
 import threading
 import time
@@ -16,7 +15,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from os import cpu_count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,11 +28,11 @@ from sth_core.datasets.clips import TestClips, TrainClips
 from sth_core.distributed import Place, joined
 from sth_core.errors import UserError
 from sth_core.evaluation import accuracy
-from sth_core.files import temporary_beside, write_atomically
 from sth_core.network import VideoNetwork, channels_last
 from sth_core.optimisation import PRECISIONS, Optimisation, hash_seed, learning_rate, optimiser_of, set_train
 from sth_core.pretrained import load_2d_weights, load_imagenet, read_pth, start_from, without_classifier
 from sth_core.recipe import Recipe, Start, build_model
+from sth_core.training_log import TrainingLog, write_failures, write_metrics
 from sth_core.training_state import State, Sums, stop_signals
 from sth_core.video.transforms import normalise
 
@@ -77,9 +75,9 @@ def train(
     """Train on the split "train" of a table of clips, test on "val", write to `out`:
 
     model.safetensors (after the last epoch) and best.safetensors (the epoch with the best accuracy on val),
-    metrics.csv (a row an epoch), failures.parquet (clips that could not be read) and state.pt: the same
-    call goes on from there. The state is saved every `save_every` seconds, after each epoch, and on
-    SIGTERM and Ctrl-C.
+    metrics.csv (a row an epoch), tensorboard/ (a point a step), failures.parquet (clips that could not be
+    read) and state.pt: the same call goes on from there. The state is saved every `save_every` seconds, after
+    each epoch, and on SIGTERM and Ctrl-C.
 
     Clips are kept decoded if all fit into `memory` bytes (by default a quarter of the machine's), else read
     anew in each epoch. Under torchrun every process calls this with the same arguments.
@@ -132,36 +130,40 @@ def _train(
         runner = DistributedDataParallel(runner, [place.device] if place.device.type == "cuda" else None)
     val_clips = TestClips(val_rows, classes, p)
     steps, saved = math.ceil(len(clips.rows) / settings.batch_size), time.monotonic()
-    while state.epoch < settings.epochs:
-        set_train(model, settings.partial_bn)
-        began, first = time.perf_counter(), state.step
-        for rows, batch in batches(clips, state, settings, steps, place):
-            train_step(runner, state, batch, clips, steps, settings, place)
-            if not math.isfinite(state.sums.loss):
-                names = ", ".join(clips.table["clip_id"][rows])
-                raise UserError(
-                    f"the loss is {state.sums.loss} in epoch {state.epoch + 1}, step {state.step + 1} (clips {names}); "
-                    f"try a smaller learning_rate (now {settings.learning_rate}) or clip_gradient"
-                )
-            state.step += 1
-            rate = (state.step - first) * settings.batch_size / (time.perf_counter() - began)
-            done, s = state.epoch * steps + state.step, state.sums
-            shown = (state.epoch + 1, s.loss / max(1, s.clips), s.right / max(1, s.clips), rate)
-            progress(Progress("training", done, settings.epochs * steps, *shown))
-            ending = place.any(stopped.is_set())
-            if place.first and (ending or time.monotonic() - saved > save_every):
+    with TrainingLog(out, state.epoch * steps + state.step) if place.first else nullcontext() as log:
+        while state.epoch < settings.epochs:
+            set_train(model, settings.partial_bn)
+            began, first = time.perf_counter(), state.step
+            for rows, batch in batches(clips, state, settings, steps, place):
+                loss = train_step(runner, state, batch, clips, steps, settings, place)
+                if not math.isfinite(state.sums.loss):
+                    names = ", ".join(clips.table["clip_id"][rows])
+                    raise UserError(
+                        f"the loss is {state.sums.loss} in epoch {state.epoch + 1}, step {state.step + 1} "
+                        f"(clips {names}); try a smaller learning_rate (now {settings.learning_rate}) or clip_gradient"
+                    )
+                state.step += 1
+                rate = (state.step - first) * settings.batch_size / (time.perf_counter() - began)
+                done, s = state.epoch * steps + state.step, state.sums
+                shown = (state.epoch + 1, s.loss / max(1, s.clips), s.right / max(1, s.clips), rate)
+                progress(Progress("training", done, settings.epochs * steps, *shown))
+                if log:
+                    log.step(done, loss, state.optimiser.param_groups[0]["lr"], rate)
+                ending = place.any(stopped.is_set())
+                if place.first and (ending or time.monotonic() - saved > save_every):
+                    state.save(file, job)
+                    saved = time.monotonic()
+                if ending:
+                    raise KeyboardInterrupt
+            if not state.sums.clips:
+                raise UserError(f"none of the {len(train_rows)} training clips could be read: {clips.failures}")
+            end_epoch(state, val_clips, settings, place)
+            if log:
+                log.epoch(state.epoch * steps, state.metrics[-1])
+                write_metrics(out, state.metrics)
+                if state.metrics[-1]["val_accuracy"] == state.best:
+                    save(out / "best.safetensors", recipe, state, clips, classes)
                 state.save(file, job)
-                saved = time.monotonic()
-            if ending:
-                raise KeyboardInterrupt
-        if not state.sums.clips:
-            raise UserError(f"none of the {len(train_rows)} training clips could be read: {clips.failures}")
-        end_epoch(state, val_clips, settings, place)
-        if place.first:
-            write_metrics(out, state.metrics)
-            if state.metrics[-1]["val_accuracy"] == state.best:
-                save(out / "best.safetensors", recipe, state, clips, classes)
-            state.save(file, job)
     together = {k: v for found in place.gathered(clips.failures) for k, v in found.items()} | state.val_failures
     if place.first:
         write_failures(out, together)
@@ -221,14 +223,14 @@ def train_step(
     steps: int,
     settings: Optimisation,
     place: Place,
-) -> None:
-    """One step of all processes on their shares of a batch; its sums are added to the epoch's."""
+) -> float:
+    """One step of all processes on their shares of a batch: its mean loss; its sums are added to the epoch's."""
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(settings, state.epoch + state.step / steps)
     (total,) = place.total(len(batch))
     state.optimiser.zero_grad(set_to_none=True)
     if total == 0:  # no process could read a clip
-        return
+        return math.nan
     loss_sum = right = 0.0
     parts = [batch[i :: settings.accumulate] for i in range(min(settings.accumulate, len(batch)))]
     for i, part in enumerate(parts):
@@ -254,6 +256,7 @@ def train_step(
     state.scaler.update()
     loss_sum, right = place.total(loss_sum, right)
     state.sums = Sums(state.sums.loss + loss_sum, state.sums.right + right, state.sums.clips + total)
+    return loss_sum / total
 
 
 def end_epoch(state: State, val_clips: TestClips, settings: Optimisation, place: Place) -> None:
@@ -281,16 +284,3 @@ def save(path: Path, recipe: Recipe, state: State, clips: TrainClips, classes: l
         "epochs": state.epoch,
     }
     save_checkpoint(path, state.model, classes, recipe.preprocessing, recipe.data, training)
-
-
-def write_metrics(out: Path, metrics: list[dict[str, Any]]) -> None:
-    with write_atomically(out / "metrics.csv") as file:
-        writer = csv.DictWriter(file, list(metrics[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(metrics)
-
-
-def write_failures(out: Path, failures: dict[str, str]) -> None:
-    rows = [{"clip_id": clip_id, "reason": reason} for clip_id, reason in failures.items()]
-    with temporary_beside(out / "failures.parquet") as temporary:
-        pd.DataFrame(rows, columns=["clip_id", "reason"]).to_parquet(temporary)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sth_core.files import temporary_beside
+from sth_core.files import cannot_write, temporary_beside
 from sth_core.network import VideoNetwork
 
 
@@ -45,8 +45,11 @@ class State:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        with temporary_beside(file) as temporary:
-            torch.save({"job": job, "sums": vars(self.sums), **plain, **states}, temporary)
+        try:
+            with temporary_beside(file) as temporary:
+                torch.save({"job": job, "sums": vars(self.sums), **plain, **states}, temporary)
+        except RuntimeError as error:  # what a full disk is to torch
+            raise cannot_write(file, error) from error
 
     def resume(self, file: Path, job: str, device: torch.device) -> None:
         """Go on from what is saved there, if it is of the same job."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
 from rich.table import Table
 
 from sth_core.errors import UserError
@@ -206,12 +207,16 @@ def study(study: Path, folder: Path, out: Path, jobs: int, device: str) -> None:
 
     Stopped at any moment, the same command goes on.
     """
+    from analysis.results import over_seeds, run_results
+    from analysis.runs import find_runs
+    from analysis.study_page import write_study_page
     from sth_core.study import load_study
     from workbench.study import run_study
 
     with progress_bars() as show:
         run_study(load_study(study), folder.resolve(), out.resolve(), jobs, device, show)
-    click.echo(f"runs: {out / 'runs'}   networks: {out / 'networks'}")
+    print_over_seeds(over_seeds(run_results(find_runs(out / "runs"))))
+    click.echo(f"page: {write_study_page(out)}   runs: {out / 'runs'}   networks: {out / 'networks'}")
 
 
 @main.command()
@@ -220,7 +225,7 @@ def study(study: Path, folder: Path, out: Path, jobs: int, device: str) -> None:
 @friendly
 def results(folder: Path | None, file: Path | None) -> None:
     """Print what the runs in FOLDER came to, and apart from them the paper's Tables 2 to 5."""
-    from analysis.results import paper_results, run_results
+    from analysis.results import over_seeds, paper_results, run_results
     from analysis.runs import find_runs
 
     for (number, dataset), rows in paper_results().groupby(["table", "dataset"], sort=False):
@@ -236,6 +241,7 @@ def results(folder: Path | None, file: Path | None) -> None:
     runs = run_results(find_runs(folder))
     if runs.empty:
         raise UserError(f"no runs that can be used in {folder}; `sth evaluate` and `sth record` make them")
+    print_over_seeds(over_seeds(runs))
     table = Table("run", "dataset", "network", "p", "frames", "views", "top-1", "top-5", "n")
     table.title = f"Runs in {folder}, % (95 % interval over clips)"
     for row in runs.itertuples():
@@ -248,6 +254,20 @@ def results(folder: Path | None, file: Path | None) -> None:
         with write_atomically(file) as out:
             runs.to_csv(out, index=False, lineterminator="\n")
         click.echo(f"table: {file}")
+
+
+def print_over_seeds(table: pd.DataFrame) -> None:
+    """`over_seeds` in the terminal; nothing if no two runs differ in the seed alone."""
+    if table.empty:
+        return
+    shown = Table("dataset", "network", "p", "start", "top-1", "action", "direction", "seeds", "n")
+    shown.title = "Mean over seeds, % (± standard deviation)"
+    for row in table.itertuples():
+        values = ((row.top1, row.top1_sd), (row.action, row.action_sd), (row.direction, row.direction_sd))
+        cells = ["" if math.isnan(mean) else f"{mean:.1f} ± {sd:.1f}" for mean, sd in values]
+        network = f"{row.network} {row.conv}, {row.modality}"
+        shown.add_row(row.dataset, network, row.p, row.start, *cells, str(row.seeds), str(row.n))
+    console.print(shown)
 
 
 @main.command()

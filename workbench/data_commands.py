@@ -117,7 +117,7 @@ def flow(
     from sth_core.datasets.extraction import extract_flow
     from sth_core.datasets.media import FLOW_FOLDER
     from sth_core.errors import UserError
-    from sth_core.training import write_failures
+    from sth_core.training_log import write_failures
     from sth_core.video.flow import Extraction
 
     if bound <= 0:

@@ -1,5 +1,6 @@
 """Progress in the terminal: what, how far, how long yet."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,8 +8,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-console = Console(highlight=False)
+NO_TERMINAL = 120  # columns of a table that goes to a file
 SECONDS_BETWEEN_LINES = 15.0  # in a log file, where a bar cannot move
+console = Console(highlight=False, width=None if sys.stdout.isatty() else NO_TERMINAL)
 
 
 @contextmanager

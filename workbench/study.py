@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from sth_core.errors import UserError
 from sth_core.files import write_json
 from sth_core.recipe import load_recipe
 from sth_core.study import Cell, Study
+from sth_core.training_state import stop_signals
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -30,30 +32,33 @@ def run_study(study: Study, data: Path, out: Path, jobs: int, device: str, show:
 
     Raises:
         UserError: a cell failed; its log says why.
+        KeyboardInterrupt: stopped by SIGTERM or Ctrl-C; the cells under way have saved their state.
     """
     cells = study.cells
     write_json(out / "study.json", {"recipe": str(study.recipe), "cells": [asdict(cell) for cell in cells]})
     epochs = {cell.name: load_recipe(study.recipe, cell.changes).optimisation.epochs for cell in cells}
     waiting = [cell for cell in cells if not recorded(out, cell)]
     running: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                cell = waiting.pop(0)
-                running[cell.name] = start(study, cell, data, out, jobs, device)
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-            for name, process in list(running.items()):
-                if process.poll() is not None:
-                    del running[name]
-                    if process.returncode:
-                        raise UserError(f"{name} failed; the end of {log_of(out, name)}:\n{last_lines(out, name)}")
-            done = sum(min(epochs_done(out, cell), epochs[cell.name]) for cell in cells)
-            show("training", done, sum(epochs.values()), "epochs; now " + ", ".join(running))
-    finally:
-        for process in running.values():  # they save what is under way
-            process.send_signal(signal.SIGTERM)
-        for process in running.values():
-            process.wait()
+    with stop_signals() as stopped:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    cell = waiting.pop(0)
+                    running[cell.name] = start(study, cell, data, out, jobs, device)
+                if stopped.wait(SECONDS_BETWEEN_LOOKS):
+                    raise KeyboardInterrupt
+                for name, process in list(running.items()):
+                    if process.poll() is not None:
+                        del running[name]
+                        if process.returncode:
+                            raise UserError(f"{name} failed; the end of {log_of(out, name)}:\n{last_lines(out, name)}")
+                done = sum(min(epochs_done(out, cell), epochs[cell.name]) for cell in cells)
+                show("training", done, sum(epochs.values()), "epochs; now " + ", ".join(running))
+        finally:
+            for process in running.values():  # they save what is under way
+                process.send_signal(signal.SIGTERM)
+            for process in running.values():
+                process.wait()
     return cells
 
 
@@ -91,8 +96,21 @@ def last_lines(out: Path, name: str) -> str:
     return "\n".join(log_of(out, name).read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
 
 
+def stop_when_orphaned() -> None:
+    """Save and stop if the study is killed: when it is started again, it starts this cell again too."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 if __name__ == "__main__":
     from workbench.cli import main
 
+    stop_when_orphaned()
     for words in json.loads(sys.argv[1]):
         main(words, standalone_mode=False)

@@ -1,0 +1,153 @@
+"""Datasets whose clips are played forward and backward: half of the question is then the order of time."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from analysis.recording import record
+from analysis.results import over_seeds, run_results
+from analysis.runs import open_run, predictions
+from analysis.statistics import direction_summary
+from sth_core import create_model
+from sth_core.checkpoint import save_checkpoint
+from sth_core.datasets.clips import Augment, TestClips, TrainClips
+from sth_core.datasets.table import Annotation, read_dataset
+from sth_core.video import read_frames
+from sth_core.video.sampling import Protocol
+from tests.tiny import FLOW, RGB
+from workbench.cli import main
+
+BOTH = Annotation(label="motion", direction=True)
+
+
+@pytest.fixture(scope="module")
+def table(scenes_folder: Path) -> pd.DataFrame:
+    return read_dataset(scenes_folder, BOTH)
+
+
+def test_each_clip_is_there_twice_in_one_split_with_its_direction_in_the_label(
+    scenes_folder: Path, table: pd.DataFrame
+) -> None:
+    once = read_dataset(scenes_folder, Annotation(label="motion"))
+    assert not once["backward"].any()
+    assert (
+        len(table) == 2 * len(once)
+        and table["clip_id"].is_unique
+        and list(table["clip_id"]) == sorted(table["clip_id"])
+    )
+    forward, backward = (table[table["backward"] == b].sort_values("path", ignore_index=True) for b in (False, True))
+    assert list(forward["clip_id"]) == list(once.sort_values("path")["clip_id"])
+    assert list(backward["clip_id"]) == [f"{clip} (backward)" for clip in forward["clip_id"]]
+    assert list(forward["label"]) == [f"{label}, forward" for label in once.sort_values("path")["label"]]
+    assert list(backward["label"]) == [label.replace("forward", "backward") for label in forward["label"]]
+    assert forward[["path", "split", "group"]].equals(backward[["path", "split", "group"]])
+
+
+@pytest.mark.parametrize("protocol", [Protocol(), Protocol(2, 3)])
+def test_a_clip_played_backward_is_the_other_in_reverse(table: pd.DataFrame, protocol: Protocol) -> None:
+    """The same frames, so that a network that only averages over frames cannot tell them apart."""
+    classes = sorted(set(table["label"]))
+    pair = table[table["path"] == table["path"].iloc[0]]
+    forward, backward = (TestClips(pair[pair["backward"] == b], classes, RGB, protocol)[0] for b in (False, True))
+    assert forward.views is not None and backward.views is not None
+    assert not np.array_equal(forward.views, backward.views)
+    assert np.array_equal(forward.views.flip(1), backward.views)
+    assert list(forward.frame_indices) == list(backward.frame_indices)[::-1]
+    assert classes[forward.label].replace("forward", "backward") == classes[backward.label]
+
+
+def test_flow_played_backward_is_negated(table: pd.DataFrame) -> None:
+    pair = table[table["path"] == table["path"].iloc[0]]
+    forward, backward = (TestClips(pair[pair["backward"] == b], [], FLOW)[0].views for b in (False, True))
+    assert forward is not None and backward is not None
+    T, C = forward.shape[1], forward.shape[-1]
+    for t in range(T):
+        for field in range(C // 2):
+            x, reverse = 2 * field, C - 2 - 2 * field
+            np.testing.assert_array_equal(
+                forward[0, t, ..., x : x + 2].int() - 128,
+                128 - backward[0, T - 1 - t, ..., reverse : reverse + 2].int(),
+            )
+
+
+@pytest.mark.parametrize("memory", [None, 0.0], ids=["kept", "read anew"])
+def test_in_training_too(table: pd.DataFrame, memory: float | None) -> None:
+    some = table[table["path"] == table["path"].iloc[0]]
+    clips = TrainClips(some, sorted(set(some["label"])), RGB, Augment())
+    clips.load(memory=memory)
+    assert len(clips.rows) == 2 and len({id(kept) for kept in clips.kept.values()}) == (1 if memory is None else 0)
+    samples = [clips.sample(row, np.random.default_rng(0)) for row in clips.rows]
+    assert samples[0] is not None and samples[1] is not None
+    assert np.array_equal(samples[0][0][::-1], samples[1][0]) and samples[0][1] != samples[1][1]
+
+
+def test_a_2d_network_tosses_a_coin_on_the_direction(table: pd.DataFrame, scenes_folder: Path, tmp_path: Path) -> None:
+    classes = sorted(set(table["label"]))
+    model = create_model("resnet18", len(classes), frames=4, conv="2d", width=8).eval()
+    torch.nn.init.normal_(model.fc.weight)
+    save_checkpoint(tmp_path / "model.safetensors", model, classes, RGB, BOTH)
+    record(tmp_path / "model.safetensors", scenes_folder, tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    rows = predictions(run)
+    assert rows["backward"].sum() == len(rows) / 2 == 24
+    assert run.meta["direction"] and run.meta["dataset"].endswith("motion, both directions")
+    summary = direction_summary(rows).set_index("metric")
+    assert summary.loc["direction", "value"] == 0.5
+    first = rows[rows["backward"]].iloc[0]
+    frames = read_frames(first["path"], list(first["frame_indices"]))
+    assert len(frames) == RGB.frames and list(first["frame_indices"]) == sorted(first["frame_indices"], reverse=True)
+    results = run_results([run])
+    assert results["direction"].item() == 50 and results["action"].item() == 100 * summary.loc["action", "value"]
+
+
+def test_action_and_direction_by_hand() -> None:
+    rows = pd.DataFrame(
+        {
+            "label": ["hug, forward", "hug, backward", "shake, hands, forward", "kick, backward"],
+            "prediction": ["hug, backward", "hug, backward", "shake, hands, forward", "hug, backward"],
+        }
+    )
+    summary = direction_summary(rows).set_index("metric")
+    assert summary.loc["action", "value"] == summary.loc["direction", "value"] == 0.75
+    assert (
+        summary.loc["direction", "n"] == 4 and summary.loc["direction", "low"] < 0.75 < summary.loc["direction", "high"]
+    )
+
+
+def test_runs_that_differ_in_the_seed_are_averaged() -> None:
+    alike = {
+        "dataset": "d", "network": "resnet18", "conv": "sth", "p": "1/4", "modality": "RGB", "frames": 8,
+        "views": "1 x center", "start": "ImageNet", "n": 24,
+    }  # fmt: skip
+    metrics = {"top5": 100.0, "mean_class": 50.0, "action": np.nan, "direction": np.nan}
+    runs = [
+        {**alike, **metrics, "run": f"r{seed}", "seed": seed, "top1": top} for seed, top in ((0, 50), (1, 60), (2, 70))
+    ]
+    other = {**alike, **metrics, "run": "alone", "seed": 0, "top1": 10.0, "conv": "tsm"}
+    (row,) = over_seeds(pd.DataFrame([*runs, other])).to_dict("records")
+    assert (row["conv"], row["seeds"], row["n"], row["top1"], row["top1_sd"]) == ("sth", 3, 24, 60, 10)
+
+
+def test_the_option_is_the_recipe_s(scenes_folder: Path, tmp_path: Path) -> None:
+    recipe = Path(__file__).parent.parent / "recipes" / "synthetic_appearance.toml"
+    small = (
+        "model.width=8",
+        "model.frames=2",
+        "preprocessing.frames=2",
+        "preprocessing.resize=36",
+        "preprocessing.crop=32",
+    )
+    changes = (*small, "optimisation.epochs=1", "optimisation.warmup_epochs=0", "data.direction=true")
+    words = [word for change in changes for word in ("--set", change)]
+    network = tmp_path / "model.safetensors"
+    for command in (
+        ["train", str(recipe), "--data", str(scenes_folder), "-o", str(tmp_path), *words],
+        ["evaluate", str(network), "--data", str(scenes_folder), "-o", str(tmp_path / "run")],
+    ):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 0, result.output
+    assert len(predictions(open_run(tmp_path / "run"))) == 48

@@ -1,0 +1,148 @@
+"""`sth study`: a grid of trainings, stopped and gone on with, and its page."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from sth_core import load_checkpoint
+from sth_core.errors import UserError
+from sth_core.study import load_study
+from tests.test_stop_and_go import RECIPE, ROOT, same
+from workbench.cli import main
+
+STUDY = """
+recipe = "recipe.toml"
+seeds = [0, 1]
+
+[axes.question]
+"what moves" = { "optimisation.epochs" = 1, "optimisation.warmup_epochs" = 0 }
+
+[axes.network]
+"2D" = { "model.conv" = "2d" }
+"STH, p = 1/2" = { "model.temporal_fraction" = 0.5 }
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return written(tmp_path)
+
+
+def written(folder: Path, text: str = STUDY) -> Path:
+    (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    (folder / "study.toml").write_text(text, encoding="utf-8")
+    return folder / "study.toml"
+
+
+def words(study: Path, data: Path, out: Path) -> list[str]:
+    return ["study", str(study), "--data", str(data), "-o", str(out), "--jobs", "2", "--device", "cpu"]
+
+
+def test_every_combination_with_every_seed(study: Path) -> None:
+    cells = load_study(study).cells
+    assert [cell.name for cell in cells] == [
+        "what_moves-2d-seed0",
+        "what_moves-sth_p_1_2-seed0",
+        "what_moves-2d-seed1",
+        "what_moves-sth_p_1_2-seed1",
+    ]
+    assert cells[1].values == {"question": "what moves", "network": "STH, p = 1/2"}
+    assert cells[3].changes == (
+        "optimisation.epochs=1",
+        "optimisation.warmup_epochs=0",
+        "model.temporal_fraction=0.5",
+        "optimisation.seed=1",
+    )
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "recipes").glob("study_*.toml"))])
+def test_the_studies_that_ship(name: str) -> None:
+    study = load_study(ROOT / "recipes" / name)
+    assert len(study.cells) == 18 and {cell.seed for cell in study.cells} == {0, 1, 2}
+
+
+@pytest.fixture(scope="module")
+def done(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that was killed with its first networks under way, and then gone on with."""
+    folder = tmp_path_factory.mktemp("study")
+    out = folder / "out"
+    command = [sys.executable, "-m", "workbench", *words(written(folder), scenes_folder, out)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(out.glob("networks/*/state.pt")):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while subprocess.run(["pgrep", "-f", str(out)], stdout=subprocess.DEVNULL).returncode == 0:
+        assert time.monotonic() < deadline, "its trainings go on without it"
+        time.sleep(0.1)
+    assert not list(out.glob("runs/*seed1/run.json")), "it was done before it was stopped"
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "Mean over seeds" in again.stdout and "page: " in again.stdout
+    return out
+
+
+def test_each_cell_is_trained_as_its_recipe_says_and_recorded(done: Path) -> None:
+    for cell in load_study(done.parent / "study.toml").cells:
+        config = load_checkpoint(done / "networks" / cell.name / "model.safetensors").model.config
+        assert (config.conv, config.temporal_fraction) == (("sth", 0.5) if "sth" in cell.name else ("2d", 0.0))
+        meta = json.loads((done / "runs" / cell.name / "run.json").read_text())
+        assert (meta["seed"], meta["start"], meta["clips"]) == (cell.seed, "random weights", 24) and meta["finished"]
+    assert not same(done / "networks" / "what_moves-2d-seed0", done / "networks" / "what_moves-2d-seed1")
+
+
+def test_its_page_shows_what_its_tables_say(done: Path) -> None:
+    results = pd.read_csv(done / "results.csv")
+    assert list(results["network"]) == ["2D", "STH, p = 1/2"] * 2 and list(results["seed"]) == [0, 0, 1, 1]
+    assert set(results["network of the run"]) == {"resnet18"}
+    page = (done / "index.html").read_text(encoding="utf-8")
+    mean = results[results["network"] == "2D"]["top1"].mean()
+    assert f"<td>2D</td><td>{mean:.1f} ±" in page and page.count('<div id="figure') == 2
+    curves = pd.read_csv(done / "curves.csv")
+    assert len(curves) == 4 and set(curves["epoch"]) == {1}
+
+
+def test_what_is_done_is_not_done_again(done: Path, scenes_folder: Path) -> None:
+    networks = sorted(done.glob("networks/*/model.safetensors"))
+    before = [file.stat().st_mtime_ns for file in networks]
+    result = CliRunner().invoke(main, words(done.parent / "study.toml", scenes_folder, done))
+    assert result.exit_code == 0, result.output
+    assert [file.stat().st_mtime_ns for file in networks] == before
+
+
+def test_a_cell_that_fails_ends_the_study_with_its_last_words(study: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, words(study, tmp_path / "nowhere", tmp_path / "out"))
+    assert result.exit_code == 2
+    assert "what_moves-" in result.output and "no such dataset folder" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('recipe = "recipe.toml"\n', "a study has the keys recipe, seeds, axes, this one recipe"),
+        (STUDY.replace("[0, 1]", '"all"'), "seeds must be a list of whole numbers, got 'all'"),
+        (STUDY.replace("STH, p = 1/2", "2d"), "two combinations would be called what_moves-2d-seed0"),
+        (STUDY.replace("model.conv", "model.konv"), "unknown key 'konv' (did you mean 'conv'?)"),
+        (STUDY.replace('{ "model.conv" = "2d" }', '"2d"'), "2D must be changes"),
+        (STUDY.replace("recipe.toml", "none.toml"), "cannot read the recipe"),
+        ("[axes", "is not a TOML file"),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused_before_anything_is_trained(text: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        load_study(written(tmp_path, text))
+    assert sentence in str(error.value)
+
+
+def test_a_study_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read the study"):
+        load_study(tmp_path / "study.toml")
