@@ -130,7 +130,7 @@ def _train(
         runner = DistributedDataParallel(runner, [place.device] if place.device.type == "cuda" else None)
     val_clips = TestClips(val_rows, classes, p)
     steps, saved = math.ceil(len(clips.rows) / settings.batch_size), time.monotonic()
-    with TrainingLog(out, state.epoch * steps + state.step) if place.first else nullcontext() as log:
+    with TrainingLog(out, state.epoch * steps + state.step + 1) if place.first else nullcontext() as log:
         while state.epoch < settings.epochs:
             set_train(model, settings.partial_bn)
             began, first = time.perf_counter(), state.step

@@ -12,14 +12,14 @@ from sth_core.files import temporary_beside, write_atomically
 class TrainingLog:
     """Loss, learning rate and speed of each step, and the metrics of each epoch, as TensorBoard shows them.
 
-    What was logged after `step`, by a run that was killed before it saved, TensorBoard no longer shows.
+    What was logged from `next_step` on, by a run that was killed before it saved, TensorBoard no longer shows.
     """
 
-    def __init__(self, out: Path, step: int) -> None:
+    def __init__(self, out: Path, next_step: int) -> None:
         # Imported here: it takes a second, and whoever only reads clips need not wait for it.
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(out / "tensorboard", purge_step=step)
+        self.writer = SummaryWriter(out / "tensorboard", purge_step=next_step)
 
     def step(self, number: int, loss: float, learning_rate: float, clips_per_second: float) -> None:
         values = {"loss": loss, "learning_rate": learning_rate, "clips_per_second": clips_per_second}

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from analysis.recording import record
 from analysis.runs import attention_by_clip, open_run, parts, predictions
@@ -19,7 +20,7 @@ from sth_core import load_checkpoint
 from sth_core.datasets.clips import Augment, TrainClips
 from sth_core.datasets.table import read_dataset
 from sth_core.optimisation import Optimisation, learning_rate, set_train
-from sth_core.training import train
+from sth_core.training import Progress, train
 from tests.test_training import tiny, weights
 from tests.tiny import FLOW, RGB, save_tiny, tiny_network
 
@@ -267,3 +268,59 @@ def test_a_state_of_another_job_is_not_gone_on_from(scenes_folder: Path, tmp_pat
     train(tiny(optimisation__epochs=1, optimisation__seed=1), table, tmp_path / "run", "cpu")
     assert json.dumps(pd.read_csv(tmp_path / "run" / "metrics.csv").to_dict("records")) != before
     assert Optimisation(**vars(tiny().optimisation)) == tiny().optimisation
+
+
+def logged(out: Path, name: str) -> list[tuple[int, float]]:
+    """What TensorBoard shows of a scalar."""
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(name)]
+
+
+def test_tensorboard_shows_each_step_once_although_training_was_stopped(scenes_folder: Path, tmp_path: Path) -> None:
+    table = read_dataset(scenes_folder, tiny().data).groupby("split").head(8)
+    recipe = tiny(optimisation__batch_size=4, optimisation__evaluate_every=1)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(p: Progress) -> None:
+        if p.stage == "training" and p.done == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(recipe, table, tmp_path / "run", "cpu", stop)
+    train(recipe, table, tmp_path / "run", "cpu")
+    assert [step for step, _ in logged(tmp_path / "run", "step/loss")] == [1, 2, 3, 4]
+    metrics = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert [step for step, _ in logged(tmp_path / "run", "epoch/loss")] == [2, 4]
+    for name in ("loss", "accuracy", "val_accuracy"):
+        values = [value for _, value in logged(tmp_path / "run", f"epoch/{name}")]
+        assert values == pytest.approx(metrics[name].tolist(), rel=1e-6)
+    first, last = (value for _, value in logged(tmp_path / "run", "step/loss")[:2])
+    assert (first + last) / 2 == pytest.approx(metrics["loss"][0], rel=1e-6)  # the epoch's mean over its two steps
+
+
+FILLS_UP = """
+import resource, sys
+from workbench.cli import main
+
+size = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # no file can grow beyond: as on a disk that is full
+main()
+"""
+
+
+def test_a_disk_that_fills_up_is_said_and_harms_nothing(recipe: Path, scenes_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "fills_up.py"
+    script.write_text(FILLS_UP, encoding="utf-8")
+    words = command(recipe, scenes_folder, tmp_path / "run")[2:]
+    well = run(str(script), str(2**30), *words, "--set", "optimisation.epochs=1")
+    assert well.returncode == 0, well.stderr
+    before = {file: file.read_bytes() for file in (tmp_path / "run").glob("*.*") if file.is_file()}
+    assert tmp_path / "run" / "model.safetensors" in before
+    full = run(str(script), str(100_000), *words)
+    assert full.returncode == 2 and "Traceback" not in full.stderr
+    assert f"cannot write {tmp_path / 'run' / 'state.pt'}" in full.stderr
+    assert "what was written before stands" in full.stderr
+    assert {file: file.read_bytes() for file in (tmp_path / "run").glob("*.*") if file.is_file()} == before
