@@ -319,8 +319,17 @@ class DepthwiseSTHConv(HybridConv):
 
     @torch.no_grad()
     def load_2d(self, weight: Tensor) -> None:
-        """Take a depthwise weight (C, 1, 3, 3): spatial channels get theirs, temporal ones stay as they are."""
+        """Take a depthwise weight (C, 1, 3, 3): spatial channels get theirs, temporal ones stay random.
+
+        But they get the length, and the sign of the sum, of the spatial kernel whose place they take. What
+        comes after them was trained on that kernel alone, not on a sum over many as elsewhere, and a
+        channel turned upside down would teach it nothing but to unlearn. (The paper is silent here.)
+        """
         self.weight_spatial.copy_(weight[self.spatial_channels])
+        replaced, ours = weight[self.temporal_channels].flatten(1), self.weight_temporal.flatten(1)
+        sign = torch.where(replaced.sum(1).sign() * ours.sum(1).sign() < 0, -1.0, 1.0)
+        scale = sign * replaced.norm(dim=1) / ours.norm(dim=1)
+        self.weight_temporal.mul_(scale[:, None, None])
 
     def dense_kernel(self) -> Tensor:
         """The (C, 1, 3, 3, 3) kernel with which F.conv3d in C groups gives O_S + O_T."""

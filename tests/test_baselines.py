@@ -50,6 +50,24 @@ def test_a_share_p_of_the_channels_is_temporal(variant: str, temporal: list[int]
     assert (temporal_part.abs().sum((0, 2, 3)) > 0).tolist() == [bool(t) for t in temporal]
 
 
+@pytest.mark.parametrize("variant", ["hybrid", "merge"])
+def test_a_random_temporal_kernel_gets_length_and_sign_of_the_depthwise_kernel_in_whose_place_it_is(
+    variant: str,
+) -> None:
+    conv = DepthwiseSTHConv(64, variant=variant)
+    random = conv.weight_temporal.detach().clone()
+    weight = torch.randn(64, 1, 3, 3)
+    conv.load_2d(weight)
+    temporal, replaced = conv.weight_temporal.detach().flatten(1), weight[conv.temporal_channels].flatten(1)
+    torch.testing.assert_close(temporal.norm(dim=1), replaced.norm(dim=1))
+    assert torch.equal(temporal.sum(1).sign(), replaced.sum(1).sign())
+    cosines = torch.cosine_similarity(temporal, random.flatten(1))
+    torch.testing.assert_close(cosines.abs(), torch.ones(16))  # its direction is still its own
+    assert torch.equal(conv.weight_spatial.detach(), weight[conv.spatial_channels])
+    conv.load_2d(torch.zeros(64, 1, 3, 3))
+    assert conv.weight_temporal.isfinite().all()
+
+
 class Watch(Tap):
     def attention(self, layer: str, alpha: Tensor) -> Tensor:
         self.alpha = alpha
