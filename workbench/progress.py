@@ -42,16 +42,16 @@ def progress_bars() -> Iterator[Callable[..., None]]:
 
 def lines() -> Callable[..., None]:
     """show(...) for a log: the first, the last and every 15 seconds a line for each `what`."""
-    began: dict[str, float] = {}
+    began: dict[str, tuple[float, int]] = {}  # when, and what was done by then
     said: dict[str, float] = {}
 
     def show(what: str, done: int, total: int, detail: str = "") -> None:
         now = time.monotonic()
-        began.setdefault(what, now)
+        start, before = began.setdefault(what, (now, done))
         if done < total and now - said.get(what, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES:
             return
         said[what] = now
-        left = (now - began[what]) / done * (total - done) if done else 0.0
+        left = (now - start) / (done - before) * (total - done) if done > before else 0.0
         console.print(f"{what}: {done}/{total}" + (f", {left:.0f} s left" if left else ""), detail, markup=False)
 
     return show
