@@ -1,7 +1,9 @@
 """The supplement's Figures 5 to 8 from whatever runs are there (Section 6.1).
 
 For each clip a layer's coefficients are averaged over its channels, then over all clips of the
-dataset. alpha_S + alpha_T = 1, so alpha_T (solid) tells both; alpha_S is dotted where it is drawn.
+dataset. alpha_S + alpha_T = 1, so alpha_T (solid) tells both; alpha_S is dotted where it is drawn. Bands
+and bars are 95 % intervals of these means: over clips, or their source videos, and over the seeds of a
+network that was trained several times.
 """
 
 from dataclasses import dataclass
@@ -9,11 +11,15 @@ from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.runs import Run, attention_by_clip, attention_by_layer, parts
+from analysis.attention import clip_table, layer_table
+from analysis.runs import Run, parts
+from analysis.statements import conditions, stacked
+from analysis.uncertainty import effect, seed_interval
 from sth_core.files import temporary_beside, write_json
 
 # Okabe & Ito's colours, told apart with any colour vision.
@@ -33,19 +39,37 @@ class SupplementFigure:
 
 
 def gather(runs: list[Run]) -> pd.DataFrame:
-    """Per-layer attention of all usable runs that have attention, a row per run and layer."""
+    """Attention of all usable runs that have it: a row per layer and network, runs that differ in their seed together.
+
+    Returns:
+        run (their names), dataset, p, modality, seeds, layer_index, layer, stage, n, groups, alpha_spatial,
+        alpha_temporal, its low and high (95 %), sd (over clips); mean, mean_low, mean_high: over all layers.
+    """
     tables = []
-    for run in runs:
-        if not has_attention(run):
-            continue
-        table = attention_by_layer(run)
-        dataset, p, modality = run.meta["dataset"], run.p, run.modality
-        table = table.assign(run=run.name, dataset=dataset, p=p, modality=modality)
-        # Figure 7's spread: over clips, of a clip's mean over its layers (not the mean of the layers' spreads)
-        tables.append(table.assign(sd_of_mean=attention_by_clip(run)["alpha_temporal"].std()))
-    if not tables:
-        return pd.DataFrame()
-    return pd.concat(tables, ignore_index=True)
+    for condition in conditions([run for run in runs if has_attention(run)]):
+        layers = over_seeds([layer_table(run) for run in condition.runs])
+        mean = effect(*stacked([clip_table(run) for run in condition.runs]))
+        tables.append(
+            layers.assign(
+                run=", ".join(run.name for run in condition.runs),
+                dataset=condition.dataset, p=condition.p, modality=condition.modality, seeds=len(condition.runs),
+                mean=mean.value, mean_low=mean.low, mean_high=mean.high,
+            )
+        )  # fmt: skip
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def over_seeds(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of `layer_table`, one a seed, as one: means, and the intervals of both clips and seeds (`uncertainty`)."""
+    if len(tables) == 1:
+        return tables[0]
+    values = np.stack([table["alpha_temporal"] for table in tables])  # S L
+    errors = np.stack([table["error"] for table in tables])
+    value, half = values.mean(0), seed_interval(values, errors.mean(0))
+    sd = np.stack([table["sd"] for table in tables]).mean(0)
+    return tables[0].assign(
+        alpha_spatial=1 - value, alpha_temporal=value, low=value - half, high=value + half, sd=sd, error=np.nan
+    )
 
 
 def has_attention(run: Run) -> bool:
@@ -92,7 +116,10 @@ def main_fraction(table: pd.DataFrame) -> str:
 def sample_size(data: pd.DataFrame) -> str:
     n = sorted({int(v) for v in data["n"]})
     clips = f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}"
-    return f"n = {clips} clips a run; shaded or barred: one standard deviation over clips."
+    trained = sorted({int(v) for v in data["seeds"]})
+    seeds = "" if trained == [1] else f", {trained[0] if len(trained) == 1 else f'{trained[0]} to {trained[-1]}'} seeds"
+    over = "clips" if trained == [1] else "clips and seeds"
+    return f"n = {clips} clips a run{seeds}; shaded or barred: 95 % intervals of the mean over {over}."
 
 
 def lines(table: pd.DataFrame, vary: str = "", spatial: bool = False) -> go.Figure:
@@ -113,7 +140,7 @@ def lines(table: pd.DataFrame, vary: str = "", spatial: bool = False) -> go.Figu
             name += f", {'p = ' if vary == 'p' else ''}{value}"
         if rows["alike"].iloc[0] > 1:
             name += f" ({run})"
-        low, high = rows["alpha_temporal"] - rows["sd"], rows["alpha_temporal"] + rows["sd"]
+        low, high = rows["low"], rows["high"]
         figure.add_scatter(
             x=[*rows["layer"], *rows["layer"][::-1]], y=[*high, *low[::-1]], fill="toself", mode="lines",
             line_width=0, fillcolor=colour, opacity=0.13, hoverinfo="skip", showlegend=False, legendgroup=name,
@@ -121,9 +148,10 @@ def lines(table: pd.DataFrame, vary: str = "", spatial: bool = False) -> go.Figu
         figure.add_scatter(
             x=rows["layer"], y=rows["alpha_temporal"], name=f"{name}: α_T" if spatial else name,
             mode="lines+markers", line={"color": colour, "dash": dash}, legendgroup=name,
-            customdata=rows[["sd", "n", "run"]],
-            hovertemplate="%{x}<br>α_T = %{y:.3f} ± %{customdata[0]:.3f}<br>n = %{customdata[1]} clips"
-            "<br>%{customdata[2]}<extra></extra>",
+            customdata=rows[["low", "high", "sd", "n", "run"]],
+            hovertemplate="%{x}<br>α_T = %{y:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})<br>"
+            "standard deviation over clips %{customdata[2]:.3f}, n = %{customdata[3]}"
+            "<br>%{customdata[4]}<extra></extra>",
         )  # fmt: skip
         if spatial:
             figure.add_scatter(
@@ -143,16 +171,20 @@ def order_of(value: str) -> tuple[float, str]:
 def bars(table: pd.DataFrame) -> go.Figure:
     """Mean alpha_S and alpha_T over the layers, a pair of bars for each run, named by its dataset."""
     figure = go.Figure()
-    means = (
-        table.groupby(["dataset", "run"])[["alpha_spatial", "alpha_temporal", "sd_of_mean", "n"]].mean().reset_index()
-    )
+    means = table.drop_duplicates(["dataset", "run"]).reset_index(drop=True)
+    heights = {"alpha_spatial": 1 - means["mean"], "alpha_temporal": means["mean"]}
+    up, down = means["mean_high"] - means["mean"], means["mean"] - means["mean_low"]
     alone = ~means["dataset"].duplicated(keep=False)
     names = means["dataset"].where(alone, means["dataset"] + " (" + means["run"] + ")")
     for column, name, colour in (("alpha_spatial", "α_S", COLOURS[0]), ("alpha_temporal", "α_T", COLOURS[1])):
         figure.add_bar(
-            x=names, y=means[column], name=name, marker_color=colour, customdata=means[["n"]],
-            error_y={"type": "data", "array": means["sd_of_mean"], "thickness": 1.2},
-            text=means[column].map("{:.3f}".format), textposition="inside", insidetextanchor="start",
+            x=names, y=heights[column], name=name, marker_color=colour, customdata=means[["n"]],
+            error_y={
+                "type": "data", "thickness": 1.2,
+                "array": up if column == "alpha_temporal" else down,
+                "arrayminus": down if column == "alpha_temporal" else up,
+            },
+            text=heights[column].map("{:.3f}".format), textposition="inside", insidetextanchor="start",
             hovertemplate=f"%{{x}}<br>{name} = %{{y:.3f}}<br>n = %{{customdata[0]}} clips<extra></extra>",
         )  # fmt: skip
     return styled(figure, "", "mean attention coefficient α")

@@ -1,0 +1,108 @@
+"""Standard errors, intervals and corrected p-values, against scipy and statsmodels, and by hand."""
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from analysis import uncertainty
+from analysis.uncertainty import difference, effect, group_sums, holm, means, p_value, standard_error
+
+
+@pytest.fixture
+def clustered() -> tuple[np.ndarray, np.ndarray]:
+    """60 clips of 12 source videos of 2 to 8 clips, two numbers each, which are alike within a video."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(12), [2, 3, 4, 5, 6, 7, 8, 7, 6, 5, 4, 3])
+    return rng.normal(0.5, 0.1, (12, 2))[groups] + rng.normal(0, 0.05, (60, 2)), np.array(
+        [f"video {g}" for g in groups]
+    )
+
+
+def test_sums_by_hand() -> None:
+    sums, counts = group_sums(np.array([[1.0], [2.0], [4.0]]), np.array(["a", "b", "a"]))
+    assert sums.tolist() == [[5], [2]] and counts.tolist() == [2, 1]
+    found = means(sums, counts)
+    assert found.value.tolist() == [7 / 3] and (found.n, found.groups) == (3, 2)
+    # residual sums of the groups: 5 - 2 * 7/3 = 1/3 and 2 - 7/3 = -1/3
+    assert found.error[0] == pytest.approx((2 / 1 * (1 / 9 + 1 / 9)) ** 0.5 / 3)
+
+
+def test_the_standard_error_without_groups_is_that_of_scipy() -> None:
+    values = np.random.default_rng(1).normal(0.5, 0.1, (50, 1))
+    assert standard_error(values, np.ones(50))[0] == pytest.approx(stats.sem(values[:, 0]))
+
+
+def test_the_standard_error_of_groups_is_that_of_statsmodels(clustered: tuple[np.ndarray, np.ndarray]) -> None:
+    values, groups = clustered
+    error = standard_error(*group_sums(values, groups))
+    for k in range(2):
+        how = {"groups": np.unique(groups, return_inverse=True)[1], "use_correction": False}
+        theirs = sm.OLS(values[:, k], np.ones(60)).fit(cov_type="cluster", cov_kwds=how).bse[0]
+        assert error[k] == pytest.approx(theirs * (12 / 11) ** 0.5)
+        assert error[k] > 1.5 * stats.sem(values[:, k])  # as if clips were independent, it would be far smaller
+
+
+def test_the_interval_is_that_of_scipy_s_bootstrap() -> None:
+    values = np.random.default_rng(2).gamma(2.0, 0.1, 80)
+    found = means(values[:, None], np.ones(80))
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=0).confidence_interval
+    assert found.low[0] == pytest.approx(theirs.low, abs=0.1 * found.error[0])
+    assert found.high[0] == pytest.approx(theirs.high, abs=0.1 * found.error[0])
+
+
+def test_for_many_groups_the_bootstrap_and_its_limit_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(3).uniform(0.3, 0.7, (3000, 2))
+    limit = means(values, np.ones(3000))
+    monkeypatch.setattr(uncertainty, "MOST_GROUPS", 5000)
+    drawn = means(values, np.ones(3000))
+    np.testing.assert_allclose(limit.low, drawn.low, atol=0.15 * limit.error.max())
+    np.testing.assert_allclose(limit.high, drawn.high, atol=0.15 * limit.error.max())
+    assert not np.array_equal(limit.low, drawn.low)
+
+
+def test_95_of_100_intervals_hold_the_truth() -> None:
+    rng = np.random.default_rng(4)
+    hits = 0
+    for _ in range(200):
+        videos = rng.normal(0, 1, 40)
+        values = (videos[:, None] + rng.normal(0, 0.5, (40, 3))).reshape(-1, 1)
+        found = means(*group_sums(values, np.repeat(np.arange(40), 3)))
+        hits += found.low[0] < 0 < found.high[0]
+    assert 180 <= hits <= 198  # 190 expected; as if the 120 clips were independent, it would be about 150
+
+
+def test_one_group_tells_nothing() -> None:
+    found = means(np.array([[3.0]]), np.array([4.0]))
+    assert np.isnan(found.error[0]) and p_value(0.75, float(found.error[0]), 1) == 1.0
+
+
+def test_an_effect_of_one_training_is_scipy_s_t_test() -> None:
+    values = np.random.default_rng(5).normal(0.02, 0.1, (1, 40))
+    found = effect(values, np.arange(40))
+    assert found.p == pytest.approx(stats.ttest_1samp(values[0], 0).pvalue)
+    assert (found.n, found.seeds, found.value) == (40, 1, pytest.approx(values.mean()))
+
+
+def test_an_effect_of_several_trainings_is_as_sure_as_they_agree() -> None:
+    """Three trainings, a thousand clips without noise: what is left is Student's t over the three."""
+    values = np.array([0.1, 0.2, 0.3])[:, None] + np.zeros((3, 1000))
+    found = effect(values, np.arange(1000))
+    theirs = stats.ttest_1samp([0.1, 0.2, 0.3], 0)
+    assert found.p == pytest.approx(theirs.pvalue) and found.seeds == 3
+    assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
+
+
+def test_a_difference_of_other_clips_is_welch_s_t_test() -> None:
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(0.5, 0.1, (1, 30)), rng.normal(0.45, 0.2, (1, 50))
+    found = difference(a, np.arange(30), b, np.arange(50))
+    theirs = stats.ttest_ind(a[0], b[0], equal_var=False)
+    assert found.p == pytest.approx(theirs.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
+
+
+@pytest.mark.parametrize("p", [[0.01, 0.04, 0.03, 0.005], [0.5], [0.2, 0.2, 0.9], []])
+def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1].tolist() if p else [])
