@@ -1,12 +1,19 @@
-"""Run directories as tables: DuckDB over their Parquet files, pandas out."""
+"""Run directories as tables: DuckDB over their Parquet files, pandas out.
+
+A run may lie in object storage: wherever a path is asked for, a URL that fsspec knows does as well.
+"""
 
 import json
+import re
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
+import fsspec
 import pandas as pd
+from upath import UPath
 
 from sth_core.errors import UserError
 
@@ -15,7 +22,10 @@ NEEDED = {"dataset", "modality", "temporal_fraction", "classes", "clips", "check
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory. `problem` is empty, or a sentence why it cannot be shown whole."""
+    """One run directory. `problem` is empty, or a sentence why it cannot be shown whole.
+
+    `path` of a run in object storage is a `UPath`, which has a Path's methods.
+    """
 
     path: Path
     meta: dict[str, Any]
@@ -45,26 +55,66 @@ class Run:
         return bool(parts(self.path, "predictions"))
 
 
+def location(path: str | Path) -> Path:
+    """The path itself, or for a URL (s3://bucket/runs, also as Path("s3://bucket/runs") spells it) a `UPath`.
+
+    Raises:
+        UserError: a URL of a kind that is not known, or that needs a package which is not installed.
+    """
+    url = re.match("([a-z][a-z0-9+.-]+):/+", str(path))
+    if not url or Path(path).exists():
+        return Path(path)
+    scheme, rest = url[1], str(path)[url.end() :]
+    if scheme == "file":
+        return Path("/" + rest)
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        package = getattr(error.__cause__, "name", None) or scheme
+        raise UserError(f"{scheme}:// needs a package that is not installed; pip install {package}") from error
+    except ValueError as error:
+        raise UserError(f"{scheme}:// is not known; give a folder, or a URL such as s3://bucket/runs") from error
+    # Were listings cached, a recording that goes on would seem to stand still.
+    return cast(Path, UPath(f"{scheme}://{rest}", use_listings_cache=False))
+
+
 def parts(run: Path, kind: str) -> list[Path]:
     """The Parquet files of a run's predictions or attention, in order.
 
     Not those whose name begins with a dot: a recording that was killed leaves one half written.
     """
-    return sorted((run / kind).glob("[!.]*.parquet"))
+    folder = run / kind  # iterdir, as UPath.glob would take a bracket in the folder's name for a pattern
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(file for file in files if file.suffix == ".parquet" and not file.name.startswith("."))
 
 
-def find_runs(folder: Path) -> list[Run]:
-    """All runs at or below `folder`, by path; one that is damaged or unfinished says so."""
-    files = sorted(folder.glob("**/run.json"))
-    return [open_run(file.parent) for file in files]
+def find_runs(folder: str | Path) -> list[Run]:
+    """All runs at or below `folder`, by path; one that is damaged or unfinished says so.
+
+    Raises:
+        UserError: `folder` is a URL that cannot be read.
+    """
+    where = location(folder)
+    if isinstance(where, Path):
+        return [open_run(file.parent) for file in sorted(where.glob("**/run.json"))]
+    try:
+        files = where.fs.glob(f"{escape(where.path.rstrip('/'))}/**/run.json")
+    except Exception as error:  # each kind of storage has its own: no credentials, no network, no bucket
+        raise UserError(f"{where} cannot be read ({error})") from error
+    return [open_run(where.fs.unstrip_protocol(file).removesuffix("/run.json")) for file in sorted(files)]
 
 
-def open_run(path: Path) -> Run:
-    """Read a run's description; raises nothing: what is wrong is its `problem`."""
+def open_run(folder: str | Path) -> Run:
+    """Read a run's description; what is wrong with it is its `problem`.
+
+    Raises:
+        UserError: `folder` is a URL that nothing here can read.
+    """
+    path = location(folder)
     try:
         meta = json.loads((path / "run.json").read_text(encoding="utf-8"))
         missing = NEEDED - meta.keys()
-    except (OSError, ValueError, AttributeError) as error:
+    except Exception as error:  # torn, no object, no such file; object storage has errors of its own
         return Run(path, {}, f"run.json cannot be read ({error})")
     if missing:
         return Run(path, {}, f"run.json lacks {', '.join(sorted(missing))}")
@@ -87,13 +137,21 @@ def open_run(path: Path) -> Run:
 
 
 def predictions(run: Run) -> pd.DataFrame:
-    """A row per clip, ordered by clip_id: see design of the run directory in `analysis.recording`."""
-    return _query(run, "predictions", "SELECT * FROM {files} ORDER BY clip_id")
+    """A row per clip, ordered by clip_id: see docs/run-directory.md.
+
+    In a run that was recorded before there was a column `group`, each clip is a group of its own.
+    """
+    table = _query(run, "predictions", "SELECT * FROM {files} ORDER BY clip_id")
+    return table if "group" in table else table.assign(group=table["clip_id"])
 
 
 def failures(run: Run) -> pd.DataFrame:
-    file = run.path / "failures.parquet"
-    return pd.read_parquet(file) if file.is_file() else pd.DataFrame(columns=["clip_id", "path", "reason"])
+    """A row per clip that could not be read: clip_id, path, reason."""
+    path = run.path / "failures.parquet"
+    if not path.is_file():
+        return pd.DataFrame(columns=["clip_id", "path", "reason"])
+    with path.open("rb") as file:
+        return pd.read_parquet(file)
 
 
 def clip_attention(run: Run, clip_id: str) -> pd.DataFrame:
@@ -138,6 +196,8 @@ def _query(run: Run, kind: str, sql: str, values: list[Any] | None = None) -> pd
     tables = {name: f"read_parquet([{', '.join(map(_quoted, paths))}])" for name, paths in files.items()}
     connection = duckdb.connect()  # in memory, one for each call: sessions share nothing
     try:
+        if not isinstance(run.path, Path):
+            connection.register_filesystem(run.path.fs)
         return connection.execute(sql.format(files=tables[kind], **tables), values or []).df()
     except duckdb.Error as error:
         raise UserError(f"{run.path}: its {kind} cannot be read ({str(error).splitlines()[0]})") from error
@@ -146,4 +206,6 @@ def _query(run: Run, kind: str, sql: str, values: list[Any] | None = None) -> pd
 
 
 def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
+    """As SQL; DuckDB takes the name of a file that is not local for a pattern."""
+    name = str(path) if isinstance(path, Path) else escape(str(path))
+    return "'" + name.replace("'", "''") + "'"

@@ -2,11 +2,15 @@
 
 import json
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
+from fsspec.registry import _registry as LOADED
 
 from analysis.runs import (
     attention_by_clip,
@@ -28,6 +32,24 @@ ALPHAS = [[0.1, 0.2, 0.3], [0.5, 0.5, 0.5], [0.3, 0.4, 0.9], [0.7, 0.1, 0.1]]
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run", ALPHAS, parts=3)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Iterator[str]:
+    """A folder of runs, two whole and one half, that lies in memory://; locally it is `tmp_path / "study [1]"`."""
+    study = tmp_path / "study [1]"
+    write_run(study / "it's one", ALPHAS, parts=3)
+    write_run(study / "deep" / "two", ALPHAS[:3])
+    write_run(study / "half", ALPHAS[:2], clips=4, finished=None)
+    row = {"clip_id": "c4", "path": "/data/c4.mp4", "reason": "no such file"}
+    pd.DataFrame([row]).to_parquet(study / "it's one" / "failures.parquet")
+    (study / "it's one" / "attention" / ".part-00003.99.part.parquet").write_bytes(b"PAR1")
+    memory = fsspec.filesystem("memory")
+    for file in study.rglob("*.*"):
+        if file.is_file():
+            memory.pipe_file(f"/bucket/{file.relative_to(tmp_path)}", file.read_bytes())
+    yield "memory://bucket/study [1]"
+    memory.rm("/bucket", recursive=True)
 
 
 def test_find_runs_finds_nested_runs_and_says_what_is_wrong(tmp_path: Path) -> None:
@@ -164,3 +186,81 @@ def test_failures(run: Path) -> None:
     row = {"clip_id": "c4", "path": "/data/c4.mp4", "reason": "no such file"}
     pd.DataFrame([row]).to_parquet(run / "failures.parquet")
     assert failures(opened).to_dict("records") == [row]
+
+
+def test_runs_in_object_storage_are_found_and_described_as_local_ones(stored: str, tmp_path: Path) -> None:
+    local, remote = find_runs(tmp_path), find_runs(stored)
+    assert [run.name for run in remote] == [run.name for run in local] == ["two", "half", "it's one"]
+    for a, b in zip(local, remote, strict=True):
+        assert (a.meta, a.problem, a.title, a.usable) == (b.meta, b.problem, b.title, b.usable)
+        assert str(b.path) == f"{stored}/{a.path.relative_to(tmp_path / 'study [1]')}"
+    assert "2 of 4 clips so far" in remote[1].problem
+    assert [run.path for run in find_runs(f"{stored}/it's one/")] == [remote[2].path]
+    assert find_runs("memory://nowhere") == []
+
+
+def test_tables_of_a_run_in_object_storage_are_those_of_the_local_one(stored: str, tmp_path: Path) -> None:
+    local, remote = open_run(tmp_path / "study [1]" / "it's one"), open_run(f"{stored}/it's one")
+    assert len(predictions(remote)) == 4
+    assert list(clip_attention(remote, "c2")["alpha_temporal"]) == ALPHAS[2]
+    assert list(failures(remote)["clip_id"]) == ["c4"]
+    for query in (predictions, failures, attention_by_layer, attention_by_clip):
+        pd.testing.assert_frame_equal(query(remote), query(local))
+    pd.testing.assert_frame_equal(attention_by_layer(remote, "b"), attention_by_layer(local, "b"))
+    assert failures(open_run(f"{stored}/deep/two")).empty
+
+
+def test_what_is_wrong_with_a_run_in_object_storage(stored: str) -> None:
+    assert open_run(f"{stored}/nowhere").problem.startswith("run.json cannot be read (")
+    memory = fsspec.filesystem("memory")
+    memory.rm_file("/bucket/study [1]/deep/two/attention/part-00000.parquet")
+    run = open_run(f"{stored}/deep/two")
+    with pytest.raises(UserError, match="two holds no attention"):
+        attention_by_layer(run)
+    memory.pipe_file("/bucket/study [1]/deep/two/predictions/part-00000.parquet", b"PAR1 and no more")
+    with pytest.raises(UserError, match="two: its predictions cannot be read"):
+        predictions(run)
+
+
+def test_a_path_may_be_spelt_as_a_url_and_a_url_as_a_path(stored: str, run: Path) -> None:
+    assert open_run(f"file://{run}") == open_run(str(run)) == open_run(run)
+    assert [found.name for found in find_runs(Path(stored))] == ["two", "half", "it's one"]
+
+
+def test_a_folder_whose_name_looks_like_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "s3:" / "bucket", ALPHAS)
+    monkeypatch.chdir(tmp_path)
+    assert open_run(Path("s3:/bucket")).problem == ""
+
+
+def test_storage_that_nothing_here_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(LOADED, "s3", raising=False)
+    for query in (open_run, find_runs):
+        with pytest.raises(UserError, match=r"^s3:// needs a package that is not installed; pip install s3fs$"):
+            query("s3://bucket/runs")
+        with pytest.raises(UserError, match=r"^carrier-pigeon:// is not known; give a folder, or a URL such as"):
+            query("carrier-pigeon://coop/runs")
+
+
+def test_storage_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its errors are of a class of its own."""
+
+    class NoCredentials(Exception):
+        pass
+
+    def refuse(*_: object, **__: object) -> None:
+        raise NoCredentials("who are you?")
+
+    for name in ("find", "cat_file", "_open", "open", "glob"):
+        monkeypatch.setattr(type(fsspec.filesystem("memory")), name, refuse)
+    with pytest.raises(UserError, match=r"^memory://bucket cannot be read \(who are you\?\)$"):
+        find_runs("memory://bucket")
+    assert open_run("memory://bucket/run").problem == "run.json cannot be read (who are you?)"
+
+
+def test_without_a_group_each_clip_is_one(run: Path) -> None:
+    assert list(predictions(open_run(run))["group"]) == ["c0", "c1", "c2", "c3"]
+    for file in parts(run, "predictions"):
+        pd.read_parquet(file).assign(group="video").to_parquet(file)
+    assert list(predictions(open_run(run))["group"]) == ["video"] * 4
