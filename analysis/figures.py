@@ -20,7 +20,7 @@ from analysis.attention import clip_table, layer_table
 from analysis.runs import Run, parts
 from analysis.statements import conditions, stacked
 from analysis.uncertainty import effect, seed_interval
-from sth_core.files import temporary_beside, write_json
+from sth_core.files import temporary_beside
 
 # Okabe & Ito's colours, told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -196,27 +196,6 @@ def styled(figure: go.Figure, x: str, y: str) -> go.Figure:
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}, margin={"t": 40, "r": 20},
     )  # fmt: skip
     return figure
-
-
-def write_figures(runs: list[Run], out: Path) -> list[Path]:
-    """Each figure as interactive HTML, its numbers as CSV and its recipe as JSON; the HTML paths."""
-    written = []
-    for item in supplement_figures(gather(runs)):
-        titled = go.Figure(item.figure).update_layout(title=f"{item.title}<br><sub>{item.caption}</sub>", margin_t=150)
-        page = out / f"{item.name}.html"
-        with temporary_beside(page) as temporary:
-            titled.write_html(temporary, include_plotlyjs="directory", div_id=item.name)
-        with temporary_beside(page.with_suffix(".csv")) as temporary:
-            item.data.to_csv(temporary, index=False, lineterminator="\n")
-        sources = [run for run in runs if has_attention(run) and run.name in set(item.data["run"])]
-        recipe = {
-            "figure": item.name,
-            "caption": item.caption,
-            "runs": [{"run": run.name, "checkpoint_sha256": run.meta["checkpoint_sha256"]} for run in sources],
-        }
-        write_json(page.with_suffix(".json"), recipe)
-        written.append(page)
-    return written
 
 
 def write_curves(metrics: Path) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.recording import FAILURE_COLUMNS, now, write_table
 from analysis.runs import Run, failures, predictions
+from analysis.writing import FAILURE_COLUMNS, now, write_table
 from sth_core.errors import UserError
 from sth_core.files import write_json
 
@@ -66,6 +66,7 @@ def fuse(runs: list[Run], weights: list[float], out: Path, command: str = "") ->
             "frame_indices": first["frame_indices"].to_numpy(),
             "flow": first["flow"].to_numpy() if "flow" in first else "",
             "backward": first["backward"].to_numpy() if "backward" in first else False,
+            "group": first["group"].to_numpy(),
         }
     )
     missing = sorted(set().union(*(set(failures(run)["clip_id"]) for run in runs)) - set(common))
@@ -88,5 +89,12 @@ def fused_meta(runs: list[Run], weights: list[float], clips: int, missing: int, 
         {"run": run.name, "checkpoint_sha256": run.meta["checkpoint_sha256"], "weight": weight}
         for run, weight in zip(runs, weights, strict=True)
     ]
-    changed = {"attention": False, "layers": [], "clips": clips + missing, "fused": of, "command": command}
+    changed = {
+        "attention": False,
+        "vectors": False,
+        "layers": [],
+        "clips": clips + missing,
+        "fused": of,
+        "command": command,
+    }
     return meta | changed | {"checkpoint": "", "checkpoint_sha256": "", "started": now(), "finished": now()}

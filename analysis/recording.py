@@ -5,37 +5,42 @@
     RUN/attention/*.parquet         a row per clip and layer
     RUN/failures.parquet            a row per clip that could not be read
 
-Clips are written in parts, each under a temporary name first, the attention before the
-predictions: a clip counts as recorded once its prediction stands. An interrupted recording goes
-on with the clips that are missing, and tries the unreadable ones again.
+An interrupted recording goes on with the clips whose prediction is missing, and tries the unreadable
+ones again. How the parts are written is in `analysis.writing`. Of each clip nothing is kept in memory
+but its row in the table of clips.
 """
 
-import json
-import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from analysis.runs import parts
+from analysis.writing import (
+    FAILURE_COLUMNS,
+    Writer,
+    accuracy_of,
+    begin,
+    next_part,
+    now,
+    only_recording,
+    standing_clips,
+    write_table,
+)
 from sth_core.checkpoint import Checkpoint, load_checkpoint
-from sth_core.datasets.clips import Sample, TestClips
+from sth_core.datasets.clips import TestClips
 from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.distributed import joined
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
-from sth_core.files import sha256, temporary_beside, write_json
-from sth_core.network import Layer
+from sth_core.files import sha256, write_json
 from sth_core.video.sampling import Protocol
 
-CLIPS_PER_PART = 64
-FAILURE_COLUMNS = ["clip_id", "path", "reason"]
+CLIPS_AT_ONCE = 1024  # that are listed to be read: a list of many is much larger than their table
 
 
 @dataclass(frozen=True)
@@ -59,18 +64,21 @@ def record(
     workers: int = 2,
     protocol: Protocol = Protocol(),
     with_attention: bool = True,
+    vectors: bool = False,
     command: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Recorded:
     """Record `split` of the dataset in `data` with the network of a checkpoint.
 
     `annotation` says where the labels are; by default as in the checkpoint's training. Without
-    `with_attention` only the predictions are kept. Under torchrun every process calls this with the
-    same arguments, takes its share of the clips, and writes parts of its own.
+    `with_attention` only the predictions are kept; with `vectors` the attention of each channel too, beside
+    its mean. Under torchrun every process calls this with the same arguments, takes its share of the clips,
+    and writes parts of its own.
 
     Raises:
-        UserError: the checkpoint or the data cannot be used, the split is empty, or `run` holds
-            the recording of another checkpoint.
+        UserError: the checkpoint or the data cannot be used, the split is empty, `run` holds another
+            recording (of another checkpoint, dataset or split, with or without vectors), or another process
+            records into it now.
     """
     with joined(device) as place:
         checkpoint = load_checkpoint(checkpoint_path, place.device)
@@ -80,42 +88,41 @@ def record(
         table = table[table["split"] == split].reset_index(drop=True)
         if table.empty:
             raise UserError(f"no clips in the split {split!r} of {data}; it has {splits}")
-        meta = describe(checkpoint, checkpoint_path, data, annotation, split, len(table), protocol, command)
-        if place.first:
-            meta = begin(run, meta)
-        place.wait_for_all()
-        done = set(recorded_clips(run)["clip_id"])
-        first_part = len(parts(run, "predictions")) + place.rank
-        place.wait_for_all()  # all know what is done before one writes more
+        meta = describe(checkpoint, checkpoint_path, data, annotation, split, len(table), protocol, vectors, command)
+        with only_recording(run) if place.first else nullcontext():
+            if place.first:
+                meta = begin(run, meta)
+            place.wait_for_all()
+            missing = table[~table["clip_id"].isin(standing_clips(run))]
+            layers = checkpoint.model.attention_layers if with_attention else []
+            writer = Writer(run, next_part(run) + place.rank, place.world, checkpoint.classes, layers, vectors)
+            place.wait_for_all()  # all know what is there before one writes more
+            seen = len(table) - len(missing)
+            mine = missing[place.rank :: place.world]
+            for batch, clips in results(checkpoint, mine, protocol, batch_size, workers):
+                writer.add(batch, clips)
+                seen += (len(batch.samples) + len(batch.failed)) * place.world
+                progress(min(seen, len(table)), len(table))
+            writer.flush()
+            failures = [row for of_one in place.gathered(writer.failures) for row in of_one]
+            if place.first:
+                failed = pd.DataFrame(failures, columns=FAILURE_COLUMNS).sort_values("clip_id")
+                write_table(run / "failures.parquet", failed)
+                write_json(run / "run.json", meta | {"finished": now()})
+            place.wait_for_all()
+    return Recorded(run, len(table), len(failures), accuracy_of(run, checkpoint.classes))
 
-        todo = table[~table["clip_id"].isin(done)][place.rank :: place.world].reset_index(drop=True)
-        clips = TestClips(todo, checkpoint.classes, checkpoint.preprocessing, protocol)
-        rows: list[dict[str, Any]] = []
-        attention: list[dict[str, Any]] = []
-        failures: list[dict[str, str]] = []
-        numbers = count(first_part, place.world)
-        layers = checkpoint.model.attention_layers
-        seen = 0
+
+def results(
+    checkpoint: Checkpoint, table: pd.DataFrame, protocol: Protocol, batch_size: int, workers: int
+) -> Iterator[tuple[BatchResult, pd.DataFrame]]:
+    """The result of each batch, with the table that its samples' rows are of."""
+    at_once = max(1, CLIPS_AT_ONCE // batch_size) * batch_size  # whole batches, as if all were listed
+    for start in range(0, len(table), at_once):
+        some = table.iloc[start : start + at_once].reset_index(drop=True)
+        clips = TestClips(some, checkpoint.classes, checkpoint.preprocessing, protocol)
         for batch in run_over(checkpoint.model, clips, checkpoint.preprocessing, batch_size, workers):
-            rows += prediction_rows(batch, todo, checkpoint.classes)
-            attention += attention_rows(batch, todo, layers) if with_attention else []
-            failures += [failure_row(sample, todo) for sample in batch.failed]
-            seen += len(batch.samples) + len(batch.failed)
-            if len(rows) >= CLIPS_PER_PART:
-                write_part(run, next(numbers), rows, attention)
-                rows, attention = [], []
-            progress(min(len(done) + seen * place.world, len(table)), len(table))
-        if rows:
-            write_part(run, next(numbers), rows, attention)
-        failures = [row for of_one in place.gathered(failures) for row in of_one]
-        if place.first:
-            failed = pd.DataFrame(failures, columns=FAILURE_COLUMNS).sort_values("clip_id")
-            write_table(run / "failures.parquet", failed)
-            write_json(run / "run.json", meta | {"finished": now()})
-        place.wait_for_all()
-    recorded = recorded_clips(run)
-    known = recorded.loc[recorded["label"].isin(checkpoint.classes), "correct"]
-    return Recorded(run, len(table), len(failures), float(known.mean()) if len(known) else math.nan)
+            yield batch, some
 
 
 def describe(
@@ -126,6 +133,7 @@ def describe(
     split: str,
     clips: int,
     protocol: Protocol,
+    vectors: bool,
     command: str,
 ) -> dict[str, Any]:
     """The contents of run.json when a recording begins."""
@@ -153,6 +161,7 @@ def describe(
             "crop": {1: "center", 3: "three, of the whole height", 10: "ten"}[protocol.crops],
             "sampling": "segment middles" if protocol.clips == 1 else "evenly in each segment",
         },
+        "vectors": vectors,
         "classes": checkpoint.classes,
         "layers": [{"index": a.index, "layer": a.name, "stage": a.stage} for a in checkpoint.model.attention_layers],
         "checkpoint": str(path.resolve()),
@@ -170,91 +179,3 @@ def start_of(training: dict[str, Any]) -> str:
         return ""
     start = training["recipe"].get("start", {})
     return "ImageNet" if start.get("imagenet") else Path(start.get("checkpoint", "")).name or "random weights"
-
-
-def begin(run: Path, meta: dict[str, Any]) -> dict[str, Any]:
-    """Make the run directory, or check that what is there is the same recording, begun earlier."""
-    file = run / "run.json"
-    if file.is_file():
-        try:
-            before = {"direction": False} | json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{file} is damaged ({error}); delete {run} or choose another folder") from error
-        for key in ("checkpoint_sha256", "data", "label", "direction", "split", "protocol"):
-            if before.get(key) != meta[key]:
-                raise UserError(
-                    f"{run} holds another recording ({key} is {before.get(key)!r}, now {meta[key]!r}); "
-                    f"choose another folder for this one"
-                )
-        meta = meta | {"started": before.get("started", meta["started"])}
-    (run / "predictions").mkdir(parents=True, exist_ok=True)
-    (run / "attention").mkdir(exist_ok=True)
-    write_json(file, meta)
-    return meta
-
-
-def recorded_clips(run: Path) -> pd.DataFrame:
-    """clip_id, label, correct of the clips whose prediction stands."""
-    columns = ["clip_id", "label", "correct"]
-    tables = [pd.read_parquet(file, columns=columns) for file in parts(run, "predictions")]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-
-
-def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str]) -> list[dict[str, Any]]:
-    rows = []
-    of_views = batch.view_logits.softmax(2)
-    for sample, scores, views in zip(batch.samples, batch.logits.softmax(1), of_views, strict=True):
-        best = int(scores.argmax())
-        rows.append(
-            {
-                "clip_id": table["clip_id"][sample.row],
-                "path": table["path"][sample.row],
-                "label": table["label"][sample.row],
-                "prediction": classes[best],
-                "correct": best == sample.label,
-                "confidence": float(scores[best]),
-                "scores": scores.numpy(),
-                "view_scores": list(views.numpy()),
-                "frame_indices": sample.frame_indices,
-                "flow": table["flow"][sample.row],
-                "backward": table["backward"][sample.row],
-            }
-        )
-    return rows
-
-
-def attention_rows(batch: BatchResult, table: pd.DataFrame, layers: list[Layer]) -> list[dict[str, Any]]:
-    """alpha_S and alpha_T of each clip and layer, averaged over the C_out channels (Section 6.1)."""
-    means = {layer.name: batch.attention[layer.name].mean(2) for layer in layers if batch.samples}  # (B, 2)
-    return [
-        {
-            "clip_id": table["clip_id"][sample.row],
-            "layer_index": layer.index,
-            "layer": layer.name,
-            "stage": layer.stage,
-            "alpha_spatial": float(means[layer.name][i, 0]),
-            "alpha_temporal": float(means[layer.name][i, 1]),
-        }
-        for i, sample in enumerate(batch.samples)
-        for layer in layers
-    ]
-
-
-def failure_row(sample: Sample, table: pd.DataFrame) -> dict[str, str]:
-    return {"clip_id": table["clip_id"][sample.row], "path": table["path"][sample.row], "reason": sample.failure}
-
-
-def write_part(run: Path, part: int, rows: list[dict[str, Any]], attention: list[dict[str, Any]]) -> None:
-    name = f"part-{part:05d}.parquet"
-    if attention:
-        write_table(run / "attention" / name, pd.DataFrame(attention))
-    write_table(run / "predictions" / name, pd.DataFrame(rows))
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    with temporary_beside(path) as temporary:
-        table.to_parquet(temporary, index=False)
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

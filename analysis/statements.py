@@ -20,9 +20,9 @@ from analysis.uncertainty import Effect, difference, effect, holm
 
 SIGNIFICANT = 0.05
 DEPTH = "Temporal attention rises with depth (Figure 5)"
-PROPORTION = "The smaller p, the higher alpha_T (Figure 6)"
-DATASETS = "alpha_T is higher on temporal-related than on appearance-related datasets (Figure 7)"
-MODALITY = "alpha_T is higher for Flow than for RGB (Figure 8)"
+PROPORTION = "The smaller p, the higher α_T (Figure 6)"
+DATASETS = "α_T is higher on temporal-related than on appearance-related datasets (Figure 7)"
+MODALITY = "α_T is higher for Flow than for RGB (Figure 8)"
 STATEMENTS = (DEPTH, PROPORTION, DATASETS, MODALITY)
 # Section 4.1 sorts its six datasets so; of the others, those that ask for the order of time in so many words.
 TEMPORAL = ("something", "jester", "motion", "both directions")

@@ -1,16 +1,12 @@
 """The supplement's figures from hand-written runs: what is plotted, from which runs, and what is written."""
 
-import csv
-import json
-import re
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from analysis.figures import SupplementFigure, gather, supplement_figures, write_figures
+from analysis.figures import SupplementFigure, gather, supplement_figures
 from analysis.runs import Run, find_runs
 from tests.tiny import write_run
 
@@ -172,49 +168,3 @@ def test_two_runs_that_differ_in_nothing_shown_are_kept_apart(tmp_path: Path) ->
     bar = figures["figure7_datasets"].data[1]
     assert list(bar.x) == ["set (new)", "set (old)"]
     np.testing.assert_allclose(bar.y, [0.7, 0.3])
-
-
-def test_no_figures_without_attention(tmp_path: Path) -> None:
-    write_run(tmp_path / "flat", [[0.5] * 3], attention=False, temporal_fraction=0.0, conv="2d")
-    (write_run(tmp_path / "torn", [[0.5] * 3]) / "run.json").write_text("{")
-    runs = find_runs(tmp_path)
-    assert len(runs) == 2
-    assert gather(runs).empty
-    assert supplement_figures(gather(runs)) == []
-    assert write_figures(runs, tmp_path / "out") == []
-    assert supplement_figures(pd.DataFrame()) == []
-
-
-def test_what_is_written(tmp_path: Path) -> None:
-    runs = runs_of(tmp_path / "runs")
-    pages = write_figures(runs, tmp_path / "out")
-    assert [page.stem for page in pages] == FIGURES
-    expected = {f"{name}.{suffix}" for name in FIGURES for suffix in ("html", "csv", "json")} | {"plotly.min.js"}
-    assert {file.name for file in (tmp_path / "out").iterdir()} == expected
-    first = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
-    write_figures(runs, tmp_path / "again")
-    assert {file.name: file.read_bytes() for file in (tmp_path / "again").iterdir()} == first
-    with (tmp_path / "out" / "figure7_datasets.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["run"], row["layer"]) for row in rows] == [(r, y) for r in ("motion-p4", "things-p4") for y in LAYERS]
-    assert [float(row["alpha_temporal"]) for row in rows] == pytest.approx([0.5, 0.6, 0.7, 0.2, 0.3, 0.4])
-    recipe = json.loads((tmp_path / "out" / "figure7_datasets.json").read_text())
-    assert recipe["figure"] == "figure7_datasets"
-    assert recipe["runs"] == [
-        {"run": name, "checkpoint_sha256": f"sha of {name}"} for name in ("motion-p4", "things-p4")
-    ]
-    assert "n = 2 clips" in recipe["caption"]
-
-
-def test_names_are_no_html(tmp_path: Path) -> None:
-    evil = "</script><script>alert(1)<"
-    name = evil.replace("/", "∕")  # a folder's name has no slash
-    write_run(tmp_path / "runs" / name, [[0.5] * 3] * 2, dataset=evil)
-    write_run(tmp_path / "runs" / "flow", [[0.5] * 3] * 2, dataset=evil, modality="flow")
-    pages = write_figures(find_runs(tmp_path / "runs"), tmp_path / "out")
-    assert len(pages) == 4
-    for page in pages:
-        text = page.read_text(encoding="utf-8")
-        assert "alert(1)" in text  # it is there, but not as a tag
-        assert not re.search(r"<script>\s*alert", text)
-        assert text.count("</script>") == text.count("<script")

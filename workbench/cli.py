@@ -352,8 +352,11 @@ def benchmark() -> None:
 @click.option("-o", "--out", type=FOLDER, required=True, help="Where the figures go.")
 @friendly
 def figures(runs: Path, out: Path) -> None:
-    """Draw the supplement's Figures 5 to 8 from a folder of RUNS."""
-    from analysis.figures import write_figures
+    """Draw the supplement's Figures 5 to 10 from a folder of RUNS, and test what the paper says of them.
+
+    Each as HTML, PDF, SVG and PNG, with its numbers (CSV) and its recipe (JSON), and one page with all: index.html.
+    """
+    from analysis.figure_files import write_figures
     from analysis.runs import find_runs
 
     if not runs.is_dir():
@@ -361,8 +364,11 @@ def figures(runs: Path, out: Path) -> None:
     written = write_figures(find_runs(runs), out)
     if not written:
         raise UserError(f"no run with attention in {runs}; make one with `sth record`")
-    for page in written:
+    for page in written.figures:
         click.echo(f"{page} (numbers: .csv, recipe: .json)")
+    if written.without_pictures:
+        click.echo(written.without_pictures, err=True)
+    click.echo(f"all of them: {written.page}")
 
 
 @main.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.figures import write_figures
+from analysis.figure_files import write_figures
 from analysis.recording import record
 from analysis.runs import attention_by_clip, find_runs, open_run, predictions
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 SHIPPED = HERE / "networks"
 RECIPES = HERE.parent / "recipes"
 CLIPS, CLIP_SEED = 240, 1
-LAST_FIGURE = "figure8_modalities.json"  # written last: when it stands, all do
+LAST_FIGURE = "index.html"  # written last: when it stands, all do
 TRAINING_CLIPS, TRAINING_SEED = 1800, 0
 
 Show = Callable[..., None]  # what, done, total, detail
@@ -75,7 +75,7 @@ def make_demo(folder: Path, networks: Path, show: Show) -> pd.DataFrame:
         )
     figures = folder / "figures"
     if not (figures / LAST_FIGURE).is_file() or newest(runs, "run.json") > newest(figures, LAST_FIGURE):
-        write_figures(find_runs(runs), figures)
+        write_figures(find_runs(runs), figures, pictures=False)
     return summary(runs)
 
 
