@@ -56,8 +56,13 @@ def batch_of(table: pd.DataFrame, preprocessing=RGB) -> torch.Tensor:
 
 
 def test_a_run_directory_has_the_columns_that_others_read(run: Path) -> None:
-    assert sorted(path.name for path in run.iterdir()) == ["attention", "failures.parquet", "predictions", "run.json"]
-    columns = "clip_id path label prediction correct confidence scores view_scores frame_indices flow backward"
+    assert sorted(path.name for path in run.glob("[!.]*")) == [
+        "attention",
+        "failures.parquet",
+        "predictions",
+        "run.json",
+    ]
+    columns = "clip_id path label prediction correct confidence scores view_scores frame_indices flow backward group"
     for file in (run / "predictions").iterdir():
         assert list(pd.read_parquet(file).columns) == columns.split()
     columns = "clip_id layer_index layer stage alpha_spatial alpha_temporal"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import recording
+from analysis import writing
 from analysis.recording import record
 from analysis.runs import open_run, predictions
 from sth_core.datasets.table import Annotation
@@ -25,11 +25,11 @@ PART, BATCH = 4, 2
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from analysis import recording
+from analysis import recording, writing
 from sth_core.files import temporary_beside
 
 moment, checkpoint, data, run, part, batch = sys.argv[1:]
-write_table = recording.write_table
+write_table = writing.write_table
 
 def write(path, table):
     if path.name == "part-00001.parquet" and path.parent.name == moment.split()[-1]:
@@ -41,7 +41,7 @@ def write(path, table):
         os.kill(os.getpid(), signal.SIGKILL)
     write_table(path, table)
 
-recording.write_table, recording.CLIPS_PER_PART = write, int(part)
+writing.write_table, writing.CLIPS_PER_PART = write, int(part)
 recording.record(Path(checkpoint), Path(data), Path(run), batch_size=int(batch))
 """
 
@@ -110,7 +110,7 @@ def test_a_raised_exception(
     batches: int, checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut off after each of some batches; what stands after that is a multiple of a part."""
-    monkeypatch.setattr(recording, "CLIPS_PER_PART", PART)
+    monkeypatch.setattr(writing, "CLIPS_PER_PART", PART)
     seen: list[int] = []
 
     def cut(done: int, total: int) -> None:
@@ -140,7 +140,7 @@ def test_cut_off_twice_and_gone_on_with_other_batches(
             raise Cut
 
     for part, batch in ((PART, 3), (1, 1)):
-        monkeypatch.setattr(recording, "CLIPS_PER_PART", part)
+        monkeypatch.setattr(writing, "CLIPS_PER_PART", part)
         with pytest.raises(Cut):
             record(checkpoint, dozen, tmp_path / "run", batch_size=batch, progress=cut)
     record(checkpoint, dozen, tmp_path / "run", batch_size=5)
