@@ -9,25 +9,18 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pandas as pd
 import plotly.graph_objects as go
-import plotly.io
 from plotly.offline import get_plotlyjs
 
 from analysis.class_figures import class_figures
 from analysis.figures import SupplementFigure, gather, has_attention, supplement_figures
+from analysis.pictures import PICTURES, write_pictures
 from analysis.runs import Run
 from analysis.statements import overall, test_statements
 from sth_core.files import temporary_beside, write_atomically, write_json
 
-PICTURES = ("pdf", "svg", "png")
-WIDTH, SCALE = 1000, 2  # pixels; a PNG has twice as many
-NO_BROWSER = (
-    "PDF, SVG and PNG were not written: they need Chrome or Chromium (Debian: apt install chromium; any system: "
-    "plotly_get_chrome), or the path of one in BROWSER_PATH"
-)
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Attention</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1060px; margin: 2rem auto; padding: 0 1rem; color: #222 }}
 h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.2rem; margin: 2.5rem 0 .3rem }}
@@ -70,10 +63,10 @@ def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> Written 
         write_csv(out / f"{item.name}.csv", item.data)
         write_json(out / f"{item.name}.json", recipe(item.name, item.caption, item.data, runs))
     write_csv(out / "statements.csv", statements)
-    missing = write_pictures(items, out) if pictures else "PDF, SVG and PNG: sth figures RUNS -o DIR"
+    missing = write_pictures({item.name: titled(item) for item in items}, out) if pictures else ""
     with write_atomically(out / "index.html") as file:
-        file.write(page(items, statements, "" if missing else "pictures"))
-    return Written(out / "index.html", [out / f"{item.name}.html" for item in items], missing if pictures else "")
+        file.write(page(items, statements, ("csv", "json", *(PICTURES if pictures and not missing else ()))))
+    return Written(out / "index.html", [out / f"{item.name}.html" for item in items], missing)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -119,29 +112,11 @@ def wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def write_pictures(items: list[SupplementFigure], out: Path) -> str:
-    """All figures as PDF, SVG and PNG, by one browser; returns why they could not be written, empty if they were."""
-    with TemporaryDirectory() as temporary:
-        files = [Path(temporary) / f"{item.name}.{suffix}" for item in items for suffix in PICTURES]
-        figures = [titled(item) for item in items for _ in PICTURES]
-        try:
-            heights = [figure.layout.height for figure in figures]
-            plotly.io.write_images(figures, files, width=WIDTH, height=heights, scale=SCALE)
-        except Exception as error:  # no browser, or one that does not start: it is the browser's own that comes up here
-            reason = str(error).strip().splitlines()
-            return NO_BROWSER if "Chrome" in str(error) or not reason else f"{NO_BROWSER} ({reason[0]})"
-        for file in files:
-            with temporary_beside(out / file.name) as beside:
-                beside.write_bytes(file.read_bytes())
-    return ""
-
-
-def page(items: list[SupplementFigure], statements: pd.DataFrame, pictures: str) -> str:
-    """Everything in one file that needs no other."""
+def page(items: list[SupplementFigure], statements: pd.DataFrame, kinds: tuple[str, ...]) -> str:
+    """Everything in one file that needs no other; it names those beside it of these kinds."""
     parts = [statement_table(statements)]
     for item in items:
-        suffixes = ("csv", "json", *(PICTURES if pictures else ()))
-        links = " · ".join(f'<a href="{item.name}.{suffix}">{suffix.upper()}</a>' for suffix in suffixes)
+        links = " · ".join(f'<a href="{item.name}.{kind}">{kind.upper()}</a>' for kind in kinds)
         drawn = item.figure.to_html(full_html=False, include_plotlyjs=False, div_id=item.name)
         title, caption = html.escape(item.title), html.escape(item.caption)
         parts.append(f"<h2>{title}</h2>{drawn}<p class=caption>{caption}</p><p class=files>{links}</p>")

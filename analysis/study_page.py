@@ -1,6 +1,7 @@
 """A study as one page: accuracy over seeds, training curves, confusion matrices; its numbers beside it as CSV.
 
-OUT/index.html, OUT/results.csv (a row per run), OUT/curves.csv (a row per cell and epoch)
+OUT/index.html, OUT/results.csv (a row per run), OUT/curves.csv (a row per cell and epoch), and, where there is a
+    Chromium, each figure as PNG
 """
 
 import html
@@ -15,9 +16,11 @@ from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
 from analysis.figures import COLOURS
+from analysis.pictures import write_pictures
 from analysis.results import METRICS, run_results
 from analysis.runs import find_runs, open_run, predictions
 from sth_core.files import temporary_beside, write_atomically
+from sth_core.study import slug
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; color: #222 }}
@@ -39,22 +42,24 @@ def write_study_page(out: Path) -> Path:
     for name, table in (("results", results), ("curves", curves)):
         with write_atomically(out / f"{name}.csv") as file:
             table.to_csv(file, index=False, lineterminator="\n")
-    parts: list[str | go.Figure] = []
+    parts: list[str] = []
+    figures: dict[str, go.Figure] = {}
     for question, some in results.groupby(axes[0], sort=False):
+        drawn = {
+            f"{slug(str(question))}-curves": curves_figure(curves[curves[axes[0]] == question], axes[1:]),
+            f"{slug(str(question))}-confusion": confusion_figure(out, some, axes[1:]),
+        }
         parts += [f"<h2>{html.escape(str(question))}</h2>", accuracy_table(some, axes[1:])]
-        parts.append(curves_figure(curves[curves[axes[0]] == question], axes[1:]))
-        parts.append(confusion_figure(out, some, axes[1:]))
+        parts += [f.to_html(full_html=False, include_plotlyjs=False, div_id=name) for name, f in drawn.items()]
+        figures |= drawn
     parts.append(
         f'<p class="how">Recipe: {html.escape(Path(study["recipe"]).name)}. Numbers: results.csv, curves.csv.</p>'
     )
     page = out / "index.html"
-    drawn = [
-        part if isinstance(part, str) else part.to_html(full_html=False, include_plotlyjs=False, div_id=f"figure{i}")
-        for i, part in enumerate(parts)
-    ]
     script = f"<script>{get_plotlyjs()}</script>"
     with temporary_beside(page) as temporary:
-        temporary.write_text(PAGE.format(title="Study", body=script + "".join(drawn)), encoding="utf-8")
+        temporary.write_text(PAGE.format(title="Study", body=script + "".join(parts)), encoding="utf-8")
+    write_pictures(figures, out, ("png",))
     return page
 
 

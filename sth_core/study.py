@@ -38,10 +38,15 @@ class Study:
         cells = []
         for seed, values in product(self.seeds, product(*self.axes.values())):
             changes = [c for axis, value in zip(self.axes, values, strict=True) for c in self.axes[axis][value]]
-            name = "-".join([*(re.sub(r"\W+", "_", value).lower() for value in values), f"seed{seed}"])
+            name = "-".join([*map(slug, values), f"seed{seed}"])
             chosen = dict(zip(self.axes, values, strict=True))
             cells.append(Cell(name, chosen, seed, (*changes, f"optimisation.seed={seed}")))
         return cells
+
+
+def slug(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"\W+", "_", name).lower()
 
 
 def load_study(path: Path) -> Study:

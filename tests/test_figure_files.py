@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.class_figures import class_figures
-from analysis.figure_files import PICTURES, write_figures
+from analysis.figure_files import write_figures
 from analysis.figures import gather, supplement_figures
+from analysis.pictures import PICTURES
 from analysis.recording import record
 from analysis.runs import Run, find_runs, predictions
 from tests.browser import installed_browser

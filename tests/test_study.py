@@ -106,7 +106,9 @@ def test_its_page_shows_what_its_tables_say(done: Path) -> None:
     assert set(results["network of the run"]) == {"resnet18"}
     page = (done / "index.html").read_text(encoding="utf-8")
     mean = results[results["network"] == "2D"]["top1"].mean()
-    assert f"<td>2D</td><td>{mean:.1f} ±" in page and page.count('<div id="figure') == 2
+    assert f"<td>2D</td><td>{mean:.1f} ±" in page and all(
+        f'id="what_moves-{name}"' in page for name in ("curves", "confusion")
+    )
     curves = pd.read_csv(done / "curves.csv")
     assert len(curves) == 4 and set(curves["epoch"]) == {1}
 
