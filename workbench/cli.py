@@ -124,6 +124,7 @@ def run_network(
     workers: int,
     device: str,
     with_attention: bool,
+    vectors: bool = False,
 ) -> None:
     from analysis.recording import record
     from analysis.runs import open_run, predictions
@@ -137,7 +138,7 @@ def run_network(
         what = f"{'recording' if with_attention else 'evaluating'} {run.name}"
         done = record(
             checkpoint, folder, run, split, annotation, device, batch_size, workers, Protocol(clips, int(crops)),
-            with_attention, command=shlex.join(["sth", *sys.argv[1:]]),
+            with_attention, vectors, command=shlex.join(["sth", *sys.argv[1:]]),
             progress=partial(show, what) if is_first() else lambda *_: None,
         )  # fmt: skip
     if not is_first():
@@ -152,6 +153,7 @@ def run_network(
 
 
 @main.command()
+@click.option("--vectors", is_flag=True, help="Keep α of every channel too, not only each layer's means.")
 @of_a_network
 @friendly
 def record(**options: Any) -> None:
@@ -333,7 +335,7 @@ class Benchmarks(click.Group):
     """One command for each module of benchmarks/, imported when it is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return ["convolutions", "decoding", "networks", "training"]
+        return ["convolutions", "decoding", "networks", "recording", "training"]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(context):

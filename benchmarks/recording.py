@@ -1,0 +1,202 @@
+"""What recording costs over evaluation: time, bytes on disk and memory.
+
+\b
+    sth benchmark recording                              ResNet-50 on clips that it makes
+    sth benchmark recording --backbone resnet18 --frames 16 --device cuda
+
+First table: the same clips through the same network, with what is kept of them. The ways take
+turns, once each a round, so that a slow moment of the machine hits all; what is printed is the median.
+
+Second table: many clips, each number from a process of its own. Nothing is decoded there and no
+network runs: made-up logits and attention of the network's shapes are written as a recording writes
+them, and what stands is read again as a recording that goes on reads it.
+"""
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+
+from analysis.recording import record
+from analysis.writing import Writer, accuracy_of, next_part, standing_clips
+from benchmarks.clips import CODECS, encode, scene
+from benchmarks.convolutions import peak_resident
+from sth_core.checkpoint import load_checkpoint, save_checkpoint
+from sth_core.datasets.clips import Sample, TestClips
+from sth_core.datasets.table import read_dataset
+from sth_core.evaluation import BatchResult, run_over
+from sth_core.memory import keep_freed_memory
+from sth_core.network import create_model, pick_device
+from sth_core.video.transforms import Preprocessing
+from workbench.friendly import friendly
+
+CLASSES = [f"class {i}" for i in range(174)]
+BATCH = 8
+NOTHING, PREDICTIONS, MEANS, VECTORS = "nothing", "predictions (sth evaluate)", "means of α too", "vectors of α too"
+Way = Callable[[Path], object]
+
+
+@click.command(help=__doc__)
+@click.option("--backbone", default="resnet50", show_default=True)
+@click.option("--frames", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--side", default=224, show_default=True, type=click.IntRange(32))
+@click.option("--clips", default=16, show_default=True, type=click.IntRange(1), help="Clips to make and record.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--few", default=1_000, show_default=True, type=click.IntRange(1), help="Made-up clips to write.")
+@click.option("--many", default=100_000, show_default=True, type=click.IntRange(1), help="... and how many in the end.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--write", type=click.IntRange(1), hidden=True, help="Only write so many made-up clips; print the peak.")
+@click.option("--vectors", is_flag=True, hidden=True)
+@friendly
+def main(
+    backbone: str, frames: int, side: int, clips: int, rounds: int, few: int, many: int, device: str,
+    write: int | None, vectors: bool,
+) -> None:  # fmt: skip
+    keep_freed_memory()
+    if write:
+        with TemporaryDirectory() as folder:
+            write_synthetic(Path(folder), write, backbone, vectors)
+            print(peak_resident(), bytes_in(Path(folder)))
+        return
+    with TemporaryDirectory() as folder:
+        checkpoint, data = save_network(Path(folder), backbone, frames, side), made(Path(folder) / "data", clips)
+        seconds = take_turns(ways(checkpoint, data, device), Path(folder) / "run", rounds)
+    where, cores = pick_device(device), os.cpu_count()
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(
+        f"\n{backbone}, {frames} x {side} x {side}, {clips} clips in batches of {BATCH}; {where.type} "
+        f"({platform.machine()}, {name}, {cores} cores), torch {torch.__version__}, median of {rounds} rounds\n"
+    )
+    print("| what is kept | clips/s | time, of evaluation's | of keeping nothing |\n|---|---|---|---|")
+    for kept, s in seconds.items():
+        print(f"| {kept} | {clips / s:.2f} | {s / seconds[PREDICTIONS]:.3f} | {s / seconds[NOTHING]:.3f} |")
+
+    layers = len(create_model(backbone, len(CLASSES), frames).attention_layers)
+    print(
+        f"\n{layers} layers with attention, {len(CLASSES)} classes; made-up rows stand in for decoding and network, "
+        f"each line is a process of its own\n"
+    )
+    print("| clips | what is kept | bytes a clip on disk | peak resident memory, MB |\n|---|---|---|---|")
+    for count, kept in ((few, MEANS), (few, VECTORS), (many, MEANS)):
+        print(f"writing {count} clips", file=sys.stderr)
+        peak, size = in_own_process(count, backbone, kept == VECTORS)
+        print(f"| {count:,} | {kept} | {size / count:,.0f} | {peak / 1e6:.0f} |")
+
+
+def save_network(folder: Path, backbone: str, frames: int, side: int) -> Path:
+    torch.manual_seed(0)
+    preprocessing = Preprocessing("rgb", frames, resize=side * 8 // 7, crop=side)
+    save_checkpoint(
+        folder / "network.safetensors", create_model(backbone, len(CLASSES), frames), CLASSES, preprocessing
+    )
+    return folder / "network.safetensors"
+
+
+def made(folder: Path, count: int) -> Path:
+    """H.264 clips of 340 x 256, all in the split val."""
+    suffix, codec, options = CODECS["H.264, mp4"]
+    place = folder / "val" / CLASSES[0]
+    place.mkdir(parents=True)
+    for i in range(count):
+        print(f"making clip {i + 1}/{count}", file=sys.stderr)
+        encode(place / f"{i}{suffix}", list(scene(60, seed=i)), codec, options)
+    return folder
+
+
+def ways(checkpoint: Path, data: Path, device: str) -> dict[str, Way]:
+    """All that is done for a dataset, from the checkpoint's loading on, for each amount of what is kept."""
+
+    def keep_nothing(run: Path) -> None:
+        loaded = load_checkpoint(checkpoint, pick_device(device))
+        clips = TestClips(read_dataset(data, loaded.annotation), loaded.classes, loaded.preprocessing)
+        for _ in run_over(loaded.model, clips, loaded.preprocessing, BATCH):
+            pass
+
+    keep = partial(record, checkpoint, data, device=device, batch_size=BATCH)
+    return {
+        NOTHING: keep_nothing,
+        PREDICTIONS: partial(keep, with_attention=False),
+        MEANS: keep,
+        VECTORS: partial(keep, vectors=True),
+    }
+
+
+def take_turns(steps: dict[str, Way], run: Path, rounds: int) -> dict[str, float]:
+    """Median seconds of each; each round begins with another."""
+    steps[NOTHING](run)  # where the frames of a file lie is found out once
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for i in range(rounds):
+        print(f"round {i + 1}/{rounds}", file=sys.stderr)
+        names = list(steps)
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            began = time.perf_counter()
+            steps[name](run)
+            times[name].append(time.perf_counter() - began)
+            shutil.rmtree(run, ignore_errors=True)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def in_own_process(clips: int, backbone: str, vectors: bool) -> tuple[int, int]:
+    """Peak resident memory of writing so many made-up clips, and what they take on disk, in bytes."""
+    words = ["--write", str(clips), "--backbone", backbone, *(["--vectors"] if vectors else [])]
+    command = [sys.executable, "-m", "benchmarks.recording", *words]
+    peak, size = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    return int(peak), int(size)
+
+
+def write_synthetic(run: Path, clips: int, backbone: str, vectors: bool) -> None:
+    """Write made-up clips as a recording does, and read what stands as one that goes on does."""
+    model = create_model(backbone, len(CLASSES), frames=1)
+    with torch.inference_mode():
+        alphas = model.eval().forward_with_attention(torch.zeros(1, 1, 3, 32, 32))[1]
+    for kind in ("predictions", "attention"):
+        (run / kind).mkdir()
+    writer = Writer(run, 0, 1, CLASSES, model.attention_layers, vectors)
+    table = table_of(clips)
+    for batch, some in synthetic_results(table, {name: alpha.shape[2] for name, alpha in alphas.items()}):
+        writer.add(batch, some)
+    writer.flush()
+    missing = table[~table["clip_id"].isin(standing_clips(run))]
+    if len(missing) or next_part(run) != writer.part or not 0 <= accuracy_of(run, CLASSES) <= 1:
+        raise RuntimeError(f"{len(missing)} of {clips} clips were not written")
+
+
+def table_of(clips: int) -> pd.DataFrame:
+    """What `read_dataset` says of clips, in a dataset that has none."""
+    names = [f"val/class {i % len(CLASSES)}/{i:06d}.mp4" for i in range(clips)]
+    labels = [CLASSES[i % len(CLASSES)] for i in range(clips)]
+    paths = [f"/data/{name}" for name in names]
+    known = {"clip_id": names, "path": paths, "label": labels, "split": "val", "group": names}
+    return pd.DataFrame(known | {"flow": "", "problem": "", "backward": False})
+
+
+def synthetic_results(table: pd.DataFrame, channels: dict[str, int]) -> Iterator[tuple[BatchResult, pd.DataFrame]]:
+    """Made-up logits of each clip, and attention of each layer with so many channels."""
+    random = torch.Generator().manual_seed(0)
+    for start in range(0, len(table), BATCH):
+        some = table.iloc[start : start + BATCH].reset_index(drop=True)
+        B, K = len(some), len(CLASSES)
+        samples = [Sample(row, None, (start + row) % K, np.arange(8)) for row in range(B)]
+        temporal = {name: torch.rand(B, C, generator=random) for name, C in channels.items()}
+        attention = {name: torch.stack([1 - alpha, alpha], 1) for name, alpha in temporal.items()}
+        yield BatchResult(samples, [], torch.randn(B, 1, K, generator=random), attention), some
+
+
+def bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*.parquet"))
+
+
+if __name__ == "__main__":
+    main()
