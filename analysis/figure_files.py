@@ -40,10 +40,12 @@ CLASS = {"holds": "holds", "does not hold": "fails"}
 
 @dataclass(frozen=True)
 class Written:
-    """The page with everything, each figure's own page, and why there are no pictures, if there are none."""
+    """The page with everything, each figure's own page, the verdicts on the paper's statements (`overall`), and why
+    there are no pictures, if there are none."""
 
     page: Path
     figures: list[Path]
+    statements: pd.DataFrame
     without_pictures: str
 
 
@@ -66,7 +68,8 @@ def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> Written 
     missing = write_pictures({item.name: titled(item) for item in items}, out) if pictures else ""
     with write_atomically(out / "index.html") as file:
         file.write(page(items, statements, ("csv", "json", *(PICTURES if pictures and not missing else ()))))
-    return Written(out / "index.html", [out / f"{item.name}.html" for item in items], missing)
+    pages = [out / f"{item.name}.html" for item in items]
+    return Written(out / "index.html", pages, overall(statements), missing)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -99,8 +102,8 @@ def titled(item: SupplementFigure) -> go.Figure:
     text = f"{html.escape(item.title)}<br><sub>{'<br>'.join(map(html.escape, lines))}</sub>"
     above = 90 + 18 * len(lines)
     height = (item.figure.layout.height or 440) + above - (item.figure.layout.margin.t or 40)
-    return go.Figure(item.figure).update_layout(title={"text": text, "yref": "container", "y": 0.98, "yanchor": "top"},
-                                                margin_t=above, height=height)  # fmt: skip
+    title = {"text": text, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 24}}
+    return go.Figure(item.figure).update_layout(title=title, margin_t=above, height=height)
 
 
 def wrapped(text: str, width: int) -> list[str]:
