@@ -8,6 +8,7 @@ import html
 import json
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem au
 h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem }}
 table {{ border-collapse: collapse; font-size: 14px }}
 td, th {{ text-align: left; padding: 4px 18px 4px 0; border-bottom: 1px solid #ddd }}
+.paper {{ color: #777; padding-left: 30px; border-left: 2px solid #999 }}
 p.how {{ color: #555; font-size: 13px }}
 </style><h1>{title}</h1>{body}</html>"""
 
@@ -49,7 +51,7 @@ def write_study_page(out: Path) -> Path:
             f"{slug(str(question))}-curves": curves_figure(curves[curves[axes[0]] == question], axes[1:]),
             f"{slug(str(question))}-confusion": confusion_figure(out, some, axes[1:]),
         }
-        parts += [f"<h2>{html.escape(str(question))}</h2>", accuracy_table(some, axes[1:])]
+        parts += [f"<h2>{html.escape(str(question))}</h2>", accuracy_table(some, axes[1:], study.get("paper", {}))]
         parts += [f.to_html(full_html=False, include_plotlyjs=False, div_id=name) for name, f in drawn.items()]
         figures |= drawn
     parts.append(
@@ -78,8 +80,8 @@ def named(table: pd.DataFrame, axes: list[str]) -> dict[str, pd.DataFrame]:
     return {name: rows for name, rows in chosen.items() if len(rows)}
 
 
-def accuracy_table(results: pd.DataFrame, axes: list[str]) -> str:
-    """Mean, standard deviation and range over the seeds, in percent."""
+def accuracy_table(results: pd.DataFrame, axes: list[str], paper: dict[str, Any]) -> str:
+    """Mean, standard deviation and range over the seeds, in percent; in a last column what the paper reports."""
     known = {name: title for name, title in METRICS.items() if name != "top5" and results[name].notna().any()}
     head = "".join(f"<th>{title}, %</th>" for title in known.values())
     rows = []
@@ -89,8 +91,11 @@ def accuracy_table(results: pd.DataFrame, axes: list[str]) -> str:
             f"({runs[m].min():.1f} to {runs[m].max():.1f})</td>"
             for m in known
         )
-        rows.append(f"<tr><td>{html.escape(name)}</td>{values}<td>{len(runs)}</td><td>{runs['n'].min()}</td></tr>")
-    return f"<table><tr><th></th>{head}<th>seeds</th><th>held-out clips</th></tr>{''.join(rows)}</table>"
+        ours = f"<td>{html.escape(name)}</td>{values}<td>{len(runs)}</td><td>{runs['n'].min()}</td>"
+        theirs = paper.get("top1", {}).get(name.split(" / ")[-1], "")
+        rows.append(f"<tr>{ours}{f'<td class=paper>{theirs}</td>' if paper else ''}</tr>")
+    theirs = f"<th class=paper>{html.escape(paper['of'])}</th>" if paper else ""
+    return f"<table><tr><th></th>{head}<th>seeds</th><th>held-out clips</th>{theirs}</tr>{''.join(rows)}</table>"
 
 
 def curves_figure(curves: pd.DataFrame, axes: list[str]) -> go.Figure:

@@ -12,6 +12,7 @@ from sth_core.errors import UserError
 from sth_core.recipe import load_recipe
 
 KEYS = ("recipe", "seeds", "axes")
+OPTIONAL = ("paper",)
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """`axes` are {axis: {value: (changes, ...)}}, the changes as `load_recipe` takes them."""
+    """`axes` are {axis: {value: (changes, ...)}}, the changes as `load_recipe` takes them.
+
+    `paper` is what the paper reports of the same comparison, to be shown beside, never among, what comes out:
+    {"of": where and on what, "top1": {value of the last axis: percent}}.
+    """
 
     recipe: Path
     seeds: tuple[int, ...]
     axes: dict[str, dict[str, tuple[str, ...]]]
+    paper: dict[str, Any]
 
     @property
     def cells(self) -> list[Cell]:
@@ -61,14 +67,21 @@ def load_study(path: Path) -> Study:
         raise UserError(f"cannot read the study {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a TOML file: {error}") from error
-    if set(content) != set(KEYS):
+    if not set(KEYS) <= set(content) <= {*KEYS, *OPTIONAL}:
         raise UserError(f"{path}: a study has the keys {', '.join(KEYS)}, this one {', '.join(content) or 'none'}")
     seeds, axes = content["seeds"], content["axes"]
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         raise UserError(f"{path}: seeds must be a list of whole numbers, got {seeds!r}")
     if not isinstance(axes, dict) or not all(isinstance(v, dict) and v for v in axes.values()):
         raise UserError(f"{path}: [axes.NAME] must name values and their changes, got {axes!r}")
-    study = Study(path.parent / str(content["recipe"]), tuple(seeds), {a: _changes(path, v) for a, v in axes.items()})
+    paper = content.get("paper", {})
+    last = list(axes.values())[-1] if axes else {}
+    if paper and (set(paper) != {"of", "top1"} or not set(paper["top1"]) <= set(last)):
+        raise UserError(
+            f"{path}: [paper] must have of and top1, of values of the last axis ({', '.join(last)}), got {paper}"
+        )
+    changes = {axis: _changes(path, values) for axis, values in axes.items()}
+    study = Study(path.parent / str(content["recipe"]), tuple(seeds), changes, paper)
     names = [cell.name for cell in study.cells]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"{path}: two combinations would be called {sorted(twice)[0]}; choose other names")

@@ -16,6 +16,7 @@ from sth_core.recipe import Recipe, Start, load_recipe, recipe_from
 from sth_core.training import train
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
+RECIPES = [path for path in RECIPES if not path.name.startswith("study_")]  # those: tests/test_study.py
 MOTION = next(path for path in RECIPES if path.stem == "synthetic_motion")
 
 

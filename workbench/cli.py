@@ -368,6 +368,10 @@ def figures(runs: Path, out: Path) -> None:
         raise UserError(f"no run with attention in {runs}; make one with `sth record`")
     for page in written.figures:
         click.echo(f"{page} (numbers: .csv, recipe: .json)")
+    table = Table("the paper says (Section 6.1)", "these runs say", "comparisons", "hold", "do not", "undecided")
+    for row in written.statements.itertuples(index=False):
+        table.add_row(*map(str, row))
+    console.print(table)
     if written.without_pictures:
         click.echo(written.without_pictures, err=True)
     click.echo(f"all of them: {written.page}")

@@ -35,7 +35,8 @@ def run_study(study: Study, data: Path, out: Path, jobs: int, device: str, show:
         KeyboardInterrupt: stopped by SIGTERM or Ctrl-C; the cells under way have saved their state.
     """
     cells = study.cells
-    write_json(out / "study.json", {"recipe": str(study.recipe), "cells": [asdict(cell) for cell in cells]})
+    described = {"recipe": str(study.recipe), "paper": study.paper, "cells": [asdict(cell) for cell in cells]}
+    write_json(out / "study.json", described)
     epochs = {cell.name: load_recipe(study.recipe, cell.changes).optimisation.epochs for cell in cells}
     waiting = [cell for cell in cells if not recorded(out, cell)]
     running: dict[str, subprocess.Popen[bytes]] = {}
