@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from analysis.fusion import fuse
 from analysis.recording import record
-from analysis.runs import failures, open_run, predictions
+from analysis.runs import clip_attention, failures, open_run, predictions
 from sth_core.checkpoint import load_checkpoint
+from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.files import sha256
 from sth_core.sth_conv import STHConv
@@ -152,6 +155,42 @@ def test_alpha_is_figure_4_of_the_layer_s_input(run: Path, checkpoint: Path) -> 
     alpha_temporal = temporal.exp() / (spatial.exp() + temporal.exp())
     rows = attention[attention["layer"] == "layer2.1.conv1"].iloc[:3]
     np.testing.assert_allclose(rows["alpha_temporal"], alpha_temporal.mean(1), atol=1e-6)
+
+
+def test_vectors_are_the_network_s_own_of_each_channel(checkpoint: Path, few: Path, tmp_path: Path) -> None:
+    record(checkpoint, few, tmp_path / "run", vectors=True)
+    run = open_run(tmp_path / "run")
+    assert run.meta["vectors"] is True
+    attention = attention_of(tmp_path / "run")
+    with torch.inference_mode():
+        alphas = load_checkpoint(checkpoint).model.forward_with_attention(batch_of(predictions(run)))[1]
+    for name, alpha in alphas.items():
+        rows = attention[attention["layer"] == name]
+        for row, column in enumerate(("spatial", "temporal")):
+            vectors = np.stack(list(rows[f"alpha_{column}_vector"]))
+            assert vectors.dtype == np.float16 and vectors.shape == (4, alpha.shape[2])
+            np.testing.assert_allclose(vectors, alpha[:, row], rtol=2**-11, atol=1e-7)
+            np.testing.assert_allclose(rows[f"alpha_{column}"], alpha[:, row].mean(1), atol=1e-6)
+    (file,) = (tmp_path / "run" / "attention").iterdir()
+    assert str(pq.read_schema(file).field("alpha_temporal_vector").type) == "list<element: halffloat>"
+    clip = predictions(run)["clip_id"].iloc[1]
+    assert len(clip_attention(run, clip)["alpha_temporal_vector"].iloc[0]) == alphas[next(iter(alphas))].shape[2]
+
+
+def test_the_group_of_a_clip_is_its_source_video_or_itself(checkpoint: Path, few: Path, tmp_path: Path) -> None:
+    record(checkpoint, few, tmp_path / "alone")
+    table = predictions(open_run(tmp_path / "alone"))
+    assert list(table["group"]) == list(table["clip_id"])
+    manifest = pd.read_csv(few / "manifest.csv")
+    manifest.assign(video=[f"video {i // 2}" for i in range(4)]).to_csv(few / "manifest.csv", index=False)
+    record(checkpoint, few, tmp_path / "grouped", annotation=Annotation(label="motion", group="video"))
+    grouped = predictions(open_run(tmp_path / "grouped"))
+    assert dict(zip(grouped["clip_id"], grouped["group"], strict=True)) == {
+        path: f"video {i // 2}" for i, path in enumerate(manifest["path"])
+    }
+    runs = [open_run(tmp_path / name) for name in ("grouped", "alone")]
+    fuse(runs, [1, 1], tmp_path / "fused")
+    assert list(predictions(open_run(tmp_path / "fused"))["group"]) == list(grouped["group"])
 
 
 def test_unreadable_clips_are_rows_and_the_rest_is_recorded(checkpoint: Path, few: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A recording that is cut off and begun again ends as one that was not; a foreign run is refused."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -11,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import writing
+from analysis import recording, writing
 from analysis.recording import record
 from analysis.runs import open_run, predictions
+from sth_core.datasets.clips import TestClips
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.video.sampling import Protocol
@@ -43,6 +45,68 @@ def write(path, table):
 
 writing.write_table, writing.CLIPS_PER_PART = write, int(part)
 recording.record(Path(checkpoint), Path(data), Path(run), batch_size=int(batch))
+"""
+
+# Imports once, then forks a recording again and again, and kills it after a random time; a run that got to its end is
+# followed by another, until enough were killed. The disk is made slow, so that many die while they write. Prints of
+# each killed one the run, and how many of its parts stood.
+KILLS = """
+import os, random, signal, sys, time, traceback
+from pathlib import Path
+import pandas as pd
+import torch
+from analysis import recording, writing
+
+checkpoint, data, folder, kills, part = *map(Path, sys.argv[1:4]), int(sys.argv[4]), int(sys.argv[5])
+writing.CLIPS_PER_PART = part
+torch.set_num_threads(1)
+to_parquet, fsync = pd.DataFrame.to_parquet, os.fsync
+
+def write_slowly(table, path, index):
+    content = to_parquet(table, None, index=index)
+    with open(path, "wb", buffering=0) as file:
+        file.write(content[: len(content) // 2])
+        time.sleep(0.01)
+        file.write(content[len(content) // 2 :])
+
+def sync_slowly(handle):
+    fsync(handle)
+    time.sleep(0.005)
+
+pd.DataFrame.to_parquet, os.fsync = write_slowly, sync_slowly
+
+def start(run):
+    child = os.fork()
+    if child:
+        return child
+    try:
+        recording.record(checkpoint, data, run, batch_size=1, device="cpu")
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+def end(child):
+    status = os.waitpid(child, 0)[1]
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        sys.exit("a recording failed")
+    return os.WIFSIGNALED(status)
+
+began = time.monotonic()
+end(start(folder / "timed"))
+whole = time.monotonic() - began
+random = random.Random(7)
+run = killed = 0
+while killed < kills:
+    child = start(folder / f"run{run}")
+    time.sleep(random.uniform(0, whole))
+    os.kill(child, signal.SIGKILL)
+    if end(child):
+        killed += 1
+        print(run, len(list((folder / f"run{run}" / "predictions").glob("part-*"))))
+    else:
+        run += 1
+end(start(folder / f"run{run}"))
 """
 
 
@@ -160,6 +224,127 @@ def test_a_killed_process(moment: str, checkpoint: Path, dozen: Path, whole: Pat
     assert len(predictions(cut_off)) == 4
     record(checkpoint, dozen, run, batch_size=BATCH)
     assert_equal_runs(run, whole)
+
+
+def test_killed_at_random_moments(checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path) -> None:
+    kills, part = 24, 2
+    arguments = [str(checkpoint), str(dozen), str(tmp_path), str(kills), str(part)]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLS, *arguments], capture_output=True, text=True, timeout=600,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    moments = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert len(moments) == kills
+    in_the_middle = [parts for _, parts in moments if 0 < parts < 12 // part]
+    assert len(in_the_middle) >= kills // 3 and len(set(in_the_middle)) >= 3, moments
+    for run in {f"run{number}" for number, _ in moments}:
+        assert_equal_runs(tmp_path / run, whole)
+        assert list((tmp_path / run).glob("*/.*")) == []
+
+
+def parts_of(run: Path, kind: str) -> list[str]:
+    return sorted(file.name for file in (run / kind).iterdir())
+
+
+def test_what_was_written_of_clips_without_a_prediction_is_removed(
+    checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of several processes was ahead when all were killed: the others' numbers are free, and it left halves."""
+    monkeypatch.setattr(writing, "CLIPS_PER_PART", 2)
+    record(checkpoint, dozen, tmp_path / "run", batch_size=2)
+    for kind, gone, half in (("predictions", (1, 3, 5), 3), ("attention", (1, 3), 1)):
+        for number in gone:
+            (tmp_path / "run" / kind / f"part-{number:05d}.parquet").unlink()
+        (tmp_path / "run" / kind / f".part-{half:05d}.99.part.parquet").write_bytes(b"PAR1")
+    monkeypatch.setattr(writing, "CLIPS_PER_PART", 64)
+    record(checkpoint, dozen, tmp_path / "run", batch_size=2)
+    assert_equal_runs(tmp_path / "run", whole)
+    for kind in ("predictions", "attention"):
+        assert parts_of(tmp_path / "run", kind) == [f"part-0000{number}.parquet" for number in (0, 2, 4, 5)]
+
+
+def test_a_part_that_stands_is_never_written_over(checkpoint: Path, dozen: Path, whole: Path, another: Path) -> None:
+    for kind in ("predictions", "attention"):
+        (part,) = (another / kind).iterdir()
+        table = pd.read_parquet(part)
+        part.unlink()
+        table[table["clip_id"].isin(sorted(set(table["clip_id"]))[:4])].to_parquet(part.with_name("part-00001.parquet"))
+    record(checkpoint, dozen, another, batch_size=BATCH)
+    assert parts_of(another, "predictions") == ["part-00001.parquet", "part-00002.parquet"]
+    assert_equal_runs(another, whole)
+
+
+def test_parts_are_on_the_disk_before_they_are_named(
+    checkpoint: Path, dozen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the operating system is asked to do, in order: a part's content, its name, the folder; attention first."""
+    asked: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        asked.append(f"sync {Path(f'/proc/self/fd/{handle}').readlink().relative_to(tmp_path)}")
+        fsync(handle)
+
+    def named(path: Path, target: Path) -> Path:
+        asked.append(f"name {target.relative_to(tmp_path)}")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", named)
+    record(checkpoint, dozen, tmp_path / "run")
+    temporary = f".part-00000.{os.getpid()}.part.parquet"
+    expected = [
+        step
+        for kind in ("attention", "predictions")
+        for step in (f"sync run/{kind}/{temporary}", f"name run/{kind}/part-00000.parquet", f"sync run/{kind}")
+    ]
+    assert [step for step in asked if "attention" in step or "predictions" in step] == expected
+
+
+def test_two_recordings_into_one_run_at_once_are_refused(
+    checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path
+) -> None:
+    refused = []
+
+    def again(done: int, total: int) -> None:
+        with pytest.raises(UserError, match=r"another process is recording into .*run; wait until it has finished"):
+            record(checkpoint, dozen, tmp_path / "run")
+        refused.append(done)
+        record(checkpoint, dozen, tmp_path / f"other{done}")  # elsewhere it may
+
+    record(checkpoint, dozen, tmp_path / "run", batch_size=6, progress=again)
+    assert refused == [6, 12]
+    assert_equal_runs(tmp_path / "run", whole)
+    record(checkpoint, dozen, tmp_path / "run")
+
+
+def test_clips_are_listed_some_at_a_time(
+    checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = []
+
+    class Counted(TestClips):
+        def __init__(self, table: pd.DataFrame, *arguments: object) -> None:
+            listed.append(len(table))
+            super().__init__(table, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recording, "TestClips", Counted)
+    monkeypatch.setattr(recording, "CLIPS_AT_ONCE", 5)
+    seen: list[int] = []
+    record(checkpoint, dozen, tmp_path / "run", batch_size=2, progress=lambda done, _: seen.append(done))
+    assert listed == [4, 4, 4] and seen == [2, 4, 6, 8, 10, 12]
+    assert_equal_runs(tmp_path / "run", whole)
+
+
+def test_clips_with_and_without_vectors_are_not_mixed(checkpoint: Path, dozen: Path, another: Path) -> None:
+    meta = json.loads((another / "run.json").read_text())
+    assert meta.pop("vectors") is False
+    (another / "run.json").write_text(json.dumps(meta))  # as before there were any
+    with pytest.raises(UserError, match=r"another recording \(vectors is False, now True\); choose another folder"):
+        record(checkpoint, dozen, another, vectors=True)
+    record(checkpoint, dozen, another)
+    assert open_run(another).meta["vectors"] is False
 
 
 def test_a_finished_recording_is_left_as_it_is(checkpoint: Path, dozen: Path, another: Path) -> None:
