@@ -88,13 +88,14 @@ def record(
         table = table[table["split"] == split].reset_index(drop=True)
         if table.empty:
             raise UserError(f"no clips in the split {split!r} of {data}; it has {splits}")
+        layers = checkpoint.model.attention_layers if with_attention else []
         meta = describe(checkpoint, checkpoint_path, data, annotation, split, len(table), protocol, vectors, command)
+        meta["attention"] = bool(layers)
         with only_recording(run) if place.first else nullcontext():
             if place.first:
                 meta = begin(run, meta)
             place.wait_for_all()
             missing = table[~table["clip_id"].isin(standing_clips(run))]
-            layers = checkpoint.model.attention_layers if with_attention else []
             writer = Writer(run, next_part(run) + place.rank, place.world, checkpoint.classes, layers, vectors)
             place.wait_for_all()  # all know what is there before one writes more
             seen = len(table) - len(missing)

@@ -27,7 +27,7 @@ from sth_core.network import Layer
 
 CLIPS_PER_PART = 64
 FAILURE_COLUMNS = ["clip_id", "path", "reason"]
-SAME_RECORDING = ("checkpoint_sha256", "data", "label", "direction", "split", "protocol", "vectors")
+SAME_RECORDING = ("checkpoint_sha256", "attention", "data", "label", "direction", "split", "protocol", "vectors")
 BEFORE_THERE_WAS = {"direction": False, "vectors": False}  # such a key in run.json
 
 

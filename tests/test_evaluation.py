@@ -18,7 +18,7 @@ from analysis.statistics import summary, wilson_interval
 from sth_core import load_checkpoint
 from sth_core.datasets.clips import TestClips
 from sth_core.datasets.mirroring import mirror_order
-from sth_core.datasets.table import Annotation, read_dataset
+from sth_core.datasets.table import COLUMNS, Annotation, read_dataset
 from sth_core.errors import UserError
 from sth_core.evaluation import in_batches, run_over
 from sth_core.video.fields import read_clips
@@ -75,7 +75,7 @@ def test_alpha_is_the_mean_over_the_views(checkpoint: Path, table: pd.DataFrame)
 
 def test_a_mirrored_view_speaks_for_the_mirrored_class() -> None:
     classes = ["moving left", "moving right", "opening"]
-    nothing = pd.DataFrame(columns=["clip_id", "path", "label", "flow", "problem"])
+    nothing = pd.DataFrame(columns=COLUMNS)
     clips = TestClips(nothing, classes, RGB, Protocol(1, 10))
     logits = torch.tensor([[1.0, 2.0, 3.0]]).repeat(10, 1)
     assert clips.unmirrored(logits).tolist() == [[1, 2, 3]] * 5 + [[2, 1, 3]] * 5
@@ -114,6 +114,16 @@ def some_predictions(n: int = 60, classes: int = 7) -> tuple[pd.DataFrame, np.nd
     scores[np.arange(n), labels] += 0.2
     table = pd.DataFrame({"label": [f"c{i}" for i in labels], "scores": list(scores)})
     return table, scores, labels
+
+
+def test_a_run_that_was_evaluated_is_not_taken_for_one_that_was_recorded(
+    checkpoint: Path, scenes_folder: Path, tmp_path: Path
+) -> None:
+    words = [str(checkpoint), "--data", str(scenes_folder), "-o", str(tmp_path / "run")]
+    assert CliRunner().invoke(main, ["evaluate", *words]).exit_code == 0
+    assert open_run(tmp_path / "run").meta["attention"] is False
+    result = CliRunner().invoke(main, ["record", *words])
+    assert result.exit_code == 2 and "holds another recording (attention is False, now True)" in result.output
 
 
 def test_the_metrics_are_those_of_scikit_learn() -> None:

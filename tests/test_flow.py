@@ -98,7 +98,7 @@ def test_the_mirrored_clip_of_a_video_is_the_clip_of_its_mirrored_frames(tmp_pat
 
 def test_a_mirrored_training_clip_of_swiping_left_swipes_right(tmp_path: Path) -> None:
     path = frame_folder(tmp_path / "clip")  # it moves to the right
-    row = {"clip_id": "clip", "path": str(path), "label": "Swiping Right", "flow": "", "problem": ""}
+    row = {"clip_id": "clip", "path": str(path), "label": "Swiping Right", "flow": "", "problem": "", "backward": False}
     clips = TrainClips(pd.DataFrame([row]), ["Swiping Left", "Swiping Right"], FLOW, Augment(flip=True))
     clips.load()
     seen = {}

@@ -115,7 +115,7 @@ def test_an_unreadable_clip_is_left_out_and_named(table: pd.DataFrame, tmp_path:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     row = {"clip_id": "train/broken.mp4", "path": str(broken), "label": "opening", "split": "train", "group": "x"}
-    row |= {"flow": "", "problem": ""}
+    row |= {"flow": "", "problem": "", "backward": False}
     few = pd.concat([table.groupby("split").head(8), pd.DataFrame([row])], ignore_index=True)
     result = train(tiny(), few, tmp_path / "run", "cpu")
     reason = f"{broken}: not a video that can be decoded (Invalid data found when processing input)"
@@ -197,7 +197,10 @@ def seen_under(augment: Augment, classes: list[str]) -> set[tuple[str, int, int]
     """(label, whether it plays backward, whether it is mirrored) of 40 samples of a clip of "left"."""
     p = Preprocessing(frames=2, resize=2, crop=2)
     clips = TrainClips(
-        pd.DataFrame([{"clip_id": "x", "path": "x", "label": "left", "flow": "", "problem": ""}]), classes, p, augment
+        pd.DataFrame([{"clip_id": "x", "path": "x", "label": "left", "flow": "", "problem": "", "backward": False}]),
+        classes,
+        p,
+        augment,
     )
     clips.kept[0] = np.zeros((2, 2, 2, 3), np.uint8)
     clips.kept[0][:, :, 1] = 1  # the right side is lit,

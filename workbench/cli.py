@@ -361,9 +361,10 @@ def figures(runs: Path, out: Path) -> None:
     from analysis.figure_files import write_figures
     from analysis.runs import find_runs
 
-    if not runs.is_dir():
+    found = find_runs(runs)
+    if not found and not runs.is_dir():
         raise UserError(f"no such folder of runs: {runs}")
-    written = write_figures(find_runs(runs), out)
+    written = write_figures(found, out)
     if not written:
         raise UserError(f"no run with attention in {runs}; make one with `sth record`")
     for page in written.figures:
