@@ -90,7 +90,7 @@ def test_statements(runs: list[Run]) -> pd.DataFrame:
     """A row per `Comparison`; none for a statement that these runs cannot speak of."""
     sets = conditions(runs)
     found = [
-        *corrected(DEPTH, [(c.name, rise(c), True) for c in sets]),
+        *corrected(DEPTH, [(c.name, rise(c), True) for c in sets if count_layers(c.runs[0]) > 1]),
         *corrected(PROPORTION, proportions(sets)),
         *corrected(DATASETS, between(sets, lambda a: kind_of(a.dataset), ("temporal", "appearance"), "p", "modality")),
         *corrected(MODALITY, between(sets, lambda a: a.modality, ("Flow", "RGB"), "dataset", "p")),

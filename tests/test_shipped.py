@@ -41,7 +41,7 @@ def test_the_demo_records_every_clip_of_every_network(demo: Path):
         assert not run.problem
         assert len(predictions(run)) == 240
         assert failures(run).empty
-    assert len(list((demo / "figures").glob("*.html"))) == 4
+    assert len(list((demo / "figures").glob("figure*.html"))) == 6
 
 
 @pytest.mark.parametrize("p", ["p2", "p4", "p8"])

@@ -120,6 +120,11 @@ def test_runs_that_do_not_know_their_seed_or_have_the_same_stay_apart(tmp_path: 
     assert [len(c.runs) for c in conditions(find_runs(tmp_path))] == [1, 1, 1, 1]
 
 
+def test_a_single_layer_has_no_depth_to_rise_with(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", [[0.5], [0.6]])
+    assert test_statements(find_runs(tmp_path)).empty
+
+
 def test_datasets_are_sorted_as_in_section_4_1() -> None:
     temporal = (
         "something_v1",
