@@ -20,6 +20,7 @@ def shoot(page: Page, address: str, picture: Path) -> None:
     page.set_viewport_size({"width": WIDTH, "height": 900})
     page.goto(address)
     page.wait_for_selector("[data-testid=stMainBlockContainer] h1", timeout=60_000)
+    page.wait_for_selector(".js-plotly-plot .main-svg", state="attached", timeout=60_000)
     page.wait_for_timeout(1500)
     page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=120_000)
     page.wait_for_timeout(1000)

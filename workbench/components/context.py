@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from analysis.figures import gather
 from analysis.runs import Run, find_runs, predictions
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 
@@ -57,15 +58,31 @@ def choose_run(runs: list[Run]) -> Run:
     return run
 
 
+Parts = tuple[tuple[str, int], ...]  # a run's files of a kind, and when they were written
+
+
+def parts_of(run: Run, kind: str) -> Parts:
+    return tuple((part.name, part.stat().st_mtime_ns) for part in sorted((run.path / kind).glob("*.parquet")))
+
+
 def table_of(run: Run) -> pd.DataFrame:
     """The run's predictions; read again when a part was added."""
-    parts = sorted((run.path / "predictions").glob("*.parquet"))
-    return _predictions(str(run.path), tuple((part.name, part.stat().st_mtime_ns) for part in parts), run)
+    return _predictions(str(run.path), parts_of(run, "predictions"), run)
 
 
 @st.cache_data(show_spinner="Reading predictions", max_entries=16)
-def _predictions(path: str, parts: tuple[tuple[str, int], ...], _run: Run) -> pd.DataFrame:
+def _predictions(path: str, parts: Parts, _run: Run) -> pd.DataFrame:
     return predictions(_run)
+
+
+def attention_of(runs: list[Run]) -> pd.DataFrame:
+    """The table that the supplement's figures are drawn from; computed again when a part was added."""
+    return _attention(tuple((str(run.path), parts_of(run, "attention")) for run in runs), runs)
+
+
+@st.cache_data(show_spinner="Reading attention", max_entries=16)
+def _attention(key: tuple[tuple[str, Parts], ...], _runs: list[Run]) -> pd.DataFrame:
+    return gather(_runs)
 
 
 @st.cache_resource(show_spinner="Loading the network", max_entries=4)

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from analysis.figures import gather, supplement_figures
-from workbench.components.context import all_runs, plain, runs_folder, warn_of_problems
+from analysis.figures import supplement_figures
+from workbench.components.context import all_runs, attention_of, plain, runs_folder, warn_of_problems
 
 HOW_TO_READ = {
     "figure5_layers": "Where a solid line is above 0.5, the layer weighs its temporal part more than its spatial part.",
@@ -20,7 +20,7 @@ warn_of_problems(runs)
 with st.sidebar:
     named = {str(run.path.relative_to(runs_folder())): run for run in runs if run.usable and run.meta}
     chosen = st.multiselect("Runs", list(named), default=list(named), help="The figures use these runs.")
-figures = supplement_figures(gather([named[name] for name in chosen]))
+figures = supplement_figures(attention_of([named[name] for name in chosen]))
 if not figures:
     st.info("None of the chosen runs has recorded attention. Networks with conv = 'sth' and attention record it.")
     st.stop()
@@ -32,7 +32,19 @@ for item in figures:
         st.caption(f"{item.caption}  \n**How to read this:** {HOW_TO_READ[item.name]}")
         with st.expander("The numbers"):
             shown = item.data[
-                ["run", "dataset", "p", "modality", "layer", "n", "alpha_spatial", "alpha_temporal", "sd"]
+                [
+                    "run",
+                    "dataset",
+                    "p",
+                    "modality",
+                    "layer",
+                    "n",
+                    "alpha_spatial",
+                    "alpha_temporal",
+                    "low",
+                    "high",
+                    "sd",
+                ]
             ]
             st.dataframe(shown, hide_index=True, key=f"{item.name}_numbers")
             st.download_button(
