@@ -7,7 +7,7 @@ over the clips. Intervals resample source videos where the run knows them, else 
 import numpy as np
 import pandas as pd
 
-from analysis.runs import Run, _query
+from analysis.runs import Run, query
 from analysis.uncertainty import MOST_GROUPS, Means, error_from, from_moments, group_sums, means
 
 LAYERS = ["layer_index", "layer", "stage"]
@@ -22,22 +22,22 @@ def layer_table(run: Run) -> pd.DataFrame:
     """
     clips, groups = count_clips_and_groups(run)
     if groups > MOST_GROUPS and groups == clips:
-        table = _query(run, "attention", SPREAD)
+        table = query(run, "attention", SPREAD)
         value = table["value"].to_numpy()
         result = from_moments(value, table["sd"].to_numpy() / np.sqrt(clips), clips, groups)
     elif groups > MOST_GROUPS:
-        moments = _query(run, "attention", MOMENTS.format(group=group_of(run)))
+        moments = query(run, "attention", MOMENTS.format(group=group_of(run)))
         squares = moments["ss"] - 2 * moments["value"] * moments["sn"] + moments["value"] ** 2 * moments["nn"]
         n = int(moments["n"].iloc[0])
         error = error_from(squares.to_numpy(), n, groups)
         result, table = from_moments(moments["value"].to_numpy(), error, n, groups), moments
     else:
-        sums = _query(run, "attention", SUMS.format(group=group_of(run)))
+        sums = query(run, "attention", SUMS.format(group=group_of(run)))
         counts = sums.pivot(index="g", columns="layer_index", values="n")
         result = means(
             sums.pivot(index="g", columns="layer_index", values="s").to_numpy(), counts.iloc[:, 0].to_numpy(float)
         )
-        table = _query(run, "attention", SPREAD)
+        table = query(run, "attention", SPREAD)
     return table[LAYERS].assign(
         n=result.n, groups=result.groups, alpha_spatial=1 - result.value, alpha_temporal=result.value,
         low=result.low, high=result.high, error=result.error, sd=table["sd"],
@@ -72,7 +72,7 @@ def clip_table(run: Run, weights: dict[int, float] | None = None) -> pd.DataFram
     else:
         value = "sum(alpha_temporal * CASE layer_index " + " ".join(f"WHEN {i} THEN {w!r}" for i, w in weights.items())
         value += " ELSE 0 END)"
-    return _query(
+    return query(
         run,
         "attention",
         f"""SELECT clip_id, label, correct, g AS "group", value
@@ -111,7 +111,7 @@ def mean_of(clips: pd.DataFrame, resample: bool | None = None) -> Means:
 
 def class_layer_table(run: Run) -> pd.DataFrame:
     """A row per class and layer: label, layer_index, layer, n, alpha_temporal."""
-    return _query(
+    return query(
         run,
         "attention",
         """SELECT label, layer_index, any_value(layer) AS layer, count(*) AS n, avg(alpha_temporal) AS alpha_temporal
@@ -129,16 +129,16 @@ def depth_weights(layers: int) -> dict[int, float]:
 
 
 def count_layers(run: Run) -> int:
-    return int(_query(run, "attention", "SELECT count(DISTINCT layer_index) AS n FROM {files}")["n"][0])
+    return int(query(run, "attention", "SELECT count(DISTINCT layer_index) AS n FROM {files}")["n"][0])
 
 
 def count_clips_and_groups(run: Run) -> tuple[int, int]:
     sql = f"SELECT count(*) AS clips, count(DISTINCT {group_of(run)}) AS groups FROM {{predictions}}"
-    row = _query(run, "attention", sql).iloc[0]
+    row = query(run, "attention", sql).iloc[0]
     return int(row["clips"]), int(row["groups"])
 
 
 def group_of(run: Run) -> str:
     """The column that names the source video of a clip; runs of earlier versions have none."""
-    columns = _query(run, "predictions", "SELECT * FROM {files} LIMIT 0").columns
+    columns = query(run, "predictions", "SELECT * FROM {files} LIMIT 0").columns
     return '"group"' if "group" in columns else "clip_id"

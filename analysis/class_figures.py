@@ -29,6 +29,7 @@ def class_figures(runs: list[Run]) -> list[SupplementFigure]:
     chosen = one_run_a_dataset(runs)
     tables = [class_table(run).assign(run=run.name, dataset=run.meta["dataset"]) for run in chosen]
     tables = [t[(t["accuracy"] >= ACCURATE) & (t["n"] > 1)].sort_values("alpha_temporal") for t in tables]
+    best = [best_clips(run, list(t["label"])) for run, t in zip(chosen, tables, strict=True)]
     figures = []
     for name, title, low in (
         ("figure9_appearance_classes", "Figure 9: the classes that lean most on appearance", True),
@@ -37,7 +38,10 @@ def class_figures(runs: list[Run]) -> list[SupplementFigure]:
         # No class is in both figures.
         parts = [(run, t.iloc[: min(CLASSES, len(t) // 2)] if low else t.iloc[::-1].iloc[: min(CLASSES, len(t) // 2)])
                  for run, t in zip(chosen, tables, strict=True)]  # fmt: skip
-        parts = [(run, rows.assign(clip=[best_clip(run, label) for label in rows["label"]])) for run, rows in parts]
+        parts = [
+            (run, rows.assign(clip=list(clips.loc[rows["label"], "clip_id"])))
+            for (run, rows), clips in zip(parts, best, strict=True)
+        ]
         if any(len(rows) for _, rows in parts):
             data = pd.concat([rows for _, rows in parts], ignore_index=True)
             caption = (
@@ -45,7 +49,7 @@ def class_figures(runs: list[Run]) -> list[SupplementFigure]:
                 f"{'lowest' if low else 'highest'} α_T (mean over layers; bars: 95 % intervals over clips), and the "
                 f"clip of each that was predicted with most confidence. {classes_of(data)}"
             )
-            figures.append(SupplementFigure(name, title, caption, sheet(parts), data))
+            figures.append(SupplementFigure(name, title, caption, sheet(parts, best), data))
     return figures
 
 
@@ -63,11 +67,12 @@ def one_run_a_dataset(runs: list[Run]) -> list[Run]:
     return list(first.values())
 
 
-def best_clip(run: Run, label: str) -> str:
-    """The id of the clip of this class that was rightly predicted with most confidence."""
+def best_clips(run: Run, labels: list[str]) -> pd.DataFrame:
+    """Of each class the clip that was rightly predicted with most confidence: a row of `predictions`, by label."""
     table = predictions(run)
-    right = table[(table["label"] == label) & table["correct"]]
-    return str(right.sort_values(["confidence", "clip_id"], ascending=[False, True])["clip_id"].iloc[0])
+    right = table[table["correct"] & table["label"].isin(labels)]
+    best = right.sort_values(["confidence", "clip_id"], ascending=[False, True]).drop_duplicates("label")
+    return best.set_index("label")
 
 
 def classes_of(data: pd.DataFrame) -> str:
@@ -75,11 +80,13 @@ def classes_of(data: pd.DataFrame) -> str:
     return " ".join(f"{run}: n = {row['min']} to {row['max']} clips a class." for run, row in n.iterrows())
 
 
-def sheet(parts: list[tuple[Run, pd.DataFrame]]) -> go.Figure:
-    """A row for each class: its alpha_T as a bar, and the frames that the network saw of a clip."""
+def sheet(parts: list[tuple[Run, pd.DataFrame]], best: list[pd.DataFrame]) -> go.Figure:
+    """A row for each class: its alpha_T as a bar, and the frames that the network saw of its clip in `best`."""
     figure = go.Figure()
-    rows = [(run, row) for run, table in parts for row in table.itertuples()]
-    names = [f"{row.label} " for _, row in rows]
+    rows = [
+        (run, clips.loc[label]) for (run, table), clips in zip(parts, best, strict=True) for label in table["label"]
+    ]
+    names = [f"{clip.name} " for _, clip in rows]
     places = list(range(len(rows)))
     colours = {run.name: COLOURS[i % len(COLOURS)] for i, (run, _) in enumerate(parts)}
     for run, table in parts:
@@ -92,8 +99,8 @@ def sheet(parts: list[tuple[Run, pd.DataFrame]]) -> go.Figure:
             text=table["alpha_temporal"].map("{:.3f}".format), textposition="inside", insidetextanchor="start",
             hovertemplate="α_T = %{x:.3f}<br>accuracy %{customdata[0]:.0%}, n = %{customdata[1]} clips<extra></extra>",
         )  # fmt: skip
-    for i, (run, row) in enumerate(rows):
-        if image := strip(run, row.clip):
+    for i, (_, clip) in enumerate(rows):
+        if image := strip(clip):
             figure.add_layout_image(
                 source=image, xref="paper", yref="y", x=BARS + 0.02, y=i, sizex=1 - BARS - 0.02, sizey=0.9,
                 xanchor="left", yanchor="middle", sizing="contain",
@@ -111,9 +118,8 @@ def sheet(parts: list[tuple[Run, pd.DataFrame]]) -> go.Figure:
     return figure
 
 
-def strip(run: Run, clip_id: str) -> str:
+def strip(clip: pd.Series) -> str:
     """Up to eight of the frames that the network saw, side by side, as a data URI; empty if they cannot be read."""
-    clip = predictions(run).set_index("clip_id").loc[clip_id]
     if "frame_indices" not in clip:
         return ""
     indices = np.asarray(clip["frame_indices"])

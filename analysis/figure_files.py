@@ -59,13 +59,14 @@ def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> Written 
         return None
     statements = test_statements([run for run in runs if has_attention(run)])
     out.mkdir(parents=True, exist_ok=True)
+    drawn = {item.name: titled(item) for item in items}
     for item in items:
         with temporary_beside(out / f"{item.name}.html") as temporary:
-            titled(item).write_html(temporary, include_plotlyjs="directory", div_id=item.name)
+            drawn[item.name].write_html(temporary, include_plotlyjs="directory", div_id=item.name)
         write_csv(out / f"{item.name}.csv", item.data)
         write_json(out / f"{item.name}.json", recipe(item.name, item.caption, item.data, runs))
     write_csv(out / "statements.csv", statements)
-    missing = write_pictures({item.name: titled(item) for item in items}, out) if pictures else ""
+    missing = write_pictures(drawn, out) if pictures else ""
     with write_atomically(out / "index.html") as file:
         file.write(page(items, statements, ("csv", "json", *(PICTURES if pictures and not missing else ()))))
     pages = [out / f"{item.name}.html" for item in items]

@@ -141,7 +141,7 @@ def predictions(run: Run) -> pd.DataFrame:
 
     In a run that was recorded before there was a column `group`, each clip is a group of its own.
     """
-    table = _query(run, "predictions", "SELECT * FROM {files} ORDER BY clip_id")
+    table = query(run, "predictions", "SELECT * FROM {files} ORDER BY clip_id")
     return table if "group" in table else table.assign(group=table["clip_id"])
 
 
@@ -156,7 +156,7 @@ def failures(run: Run) -> pd.DataFrame:
 
 def clip_attention(run: Run, clip_id: str) -> pd.DataFrame:
     """alpha of one clip: layer_index, layer, stage, alpha_spatial, alpha_temporal."""
-    return _query(run, "attention", "SELECT * FROM {files} WHERE clip_id = ? ORDER BY layer_index", [clip_id])
+    return query(run, "attention", "SELECT * FROM {files} WHERE clip_id = ? ORDER BY layer_index", [clip_id])
 
 
 def attention_by_layer(run: Run, label: str | None = None) -> pd.DataFrame:
@@ -166,7 +166,7 @@ def attention_by_layer(run: Run, label: str | None = None) -> pd.DataFrame:
         layer_index, layer, stage, n, alpha_spatial, alpha_temporal, sd (of both: they sum to 1).
     """
     chosen = "WHERE clip_id IN (SELECT clip_id FROM {predictions} WHERE label = ?)" if label is not None else ""
-    return _query(
+    return query(
         run,
         "attention",
         f"""SELECT layer_index, layer, stage, count(*) AS n, avg(alpha_spatial) AS alpha_spatial,
@@ -178,7 +178,7 @@ def attention_by_layer(run: Run, label: str | None = None) -> pd.DataFrame:
 
 def attention_by_clip(run: Run) -> pd.DataFrame:
     """Mean over the layers for each clip: clip_id, label, correct, alpha_spatial, alpha_temporal."""
-    return _query(
+    return query(
         run,
         "attention",
         """SELECT clip_id, any_value(label) AS label, any_value(correct) AS correct,
@@ -188,13 +188,15 @@ def attention_by_clip(run: Run) -> pd.DataFrame:
     )
 
 
-def _query(run: Run, kind: str, sql: str, values: list[Any] | None = None) -> pd.DataFrame:
+def query(run: Run, kind: str, sql: str, values: list[Any] | None = None) -> pd.DataFrame:
     """Run `sql`, in which {files} stands for the run's parts of this kind, {predictions} for those."""
     files = {name: parts(run.path, name) for name in ("predictions", kind)}
     if not files[kind]:
         raise UserError(f"{run.path} holds no {kind}")
     tables = {name: f"read_parquet([{', '.join(map(_quoted, paths))}])" for name, paths in files.items()}
-    connection = duckdb.connect()  # in memory, one for each call: sessions share nothing
+    # In memory, one for each call: sessions share nothing. Several threads would add in another order each time, and
+    # the last digits of a sum would differ.
+    connection = duckdb.connect(config={"threads": 1})
     try:
         if not isinstance(run.path, Path):
             connection.register_filesystem(run.path.fs)

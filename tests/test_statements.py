@@ -156,6 +156,14 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     assert cells["alpha_temporal"].tolist() == pytest.approx([0.4, 0.5, 0.4, 0.8])
 
 
+def test_the_same_question_has_the_same_answer_to_the_last_digit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    write_run(tmp_path / "run", rng.uniform(0, 1, (4000, 8)).tolist(), parts=16)
+    run = open_run(tmp_path / "run")
+    answers = {layer_table(run).to_csv() + clip_table(run).to_csv() for _ in range(8)}
+    assert len(answers) == 1
+
+
 @pytest.mark.parametrize("of_one_video", [1, 3])
 def test_many_groups_are_judged_by_their_moments_with_the_same_result(
     of_one_video: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
