@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from sth_core.datasets.table import Annotation
@@ -41,7 +41,7 @@ def save_checkpoint(
     training: dict[str, Any] | None = None,
     half: bool = False,
 ) -> None:
-    """Write the network; `half` stores its floating-point weights in 16 bits."""
+    """Write the network; `half` stores its floating-point weights in 16 bits. The same network makes the same bytes."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
@@ -55,9 +55,22 @@ def save_checkpoint(
     }
     try:
         with temporary_beside(Path(path)) as temporary:
-            save_file(weights, temporary, metadata)
-    except SafetensorError as error:
+            temporary.write_bytes(in_order(save(weights, metadata)))
+    except (SafetensorError, OSError) as error:
         raise cannot_write(Path(path), error) from error
+
+
+def in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata sorted: safetensors writes it in another order in every process.
+
+    A run directory knows its network by the file's checksum; training that ends twice must not make two.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the weights begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu") -> Checkpoint:

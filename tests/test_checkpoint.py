@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,18 @@ def test_what_it_was_trained_on_and_how_comes_back(saved: Path) -> None:
 
 def test_only_the_checkpoint_is_left_in_its_folder(saved: Path) -> None:
     assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_the_same_network_makes_the_same_bytes_in_every_process(saved: Path, tmp_path: Path) -> None:
+    lines = (
+        "import sys; from sth_core import load_checkpoint; from sth_core.checkpoint import save_checkpoint",
+        "c = load_checkpoint(sys.argv[1])",
+        "save_checkpoint(sys.argv[2], c.model, c.classes, c.preprocessing, c.annotation, c.training)",
+    )
+    for name in ("a", "b"):  # six keys have 720 orders
+        words = [sys.executable, "-c", "\n".join(lines), str(saved), str(tmp_path / name)]
+        subprocess.run(words, check=True, cwd=Path(__file__).parent.parent)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == saved.read_bytes()
 
 
 def test_half_the_bits_make_half_the_file_and_nearly_the_same_logits(

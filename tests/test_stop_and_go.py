@@ -101,6 +101,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_weights(
     again = run(*command(recipe, scenes_folder, out))
     assert again.returncode == 0, again.stderr
     assert same(out, whole)
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert (out / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
 
 
