@@ -21,23 +21,18 @@ def layer_table(run: Run) -> pd.DataFrame:
         high (95 %) and error of alpha_temporal, sd (over clips).
     """
     clips, groups = count_clips_and_groups(run)
+    table = query(run, "attention", SPREAD)
+    value = table["value"].to_numpy()
     if groups > MOST_GROUPS and groups == clips:
-        table = query(run, "attention", SPREAD)
-        value = table["value"].to_numpy()
         result = from_moments(value, table["sd"].to_numpy() / np.sqrt(clips), clips, groups)
     elif groups > MOST_GROUPS:
-        moments = query(run, "attention", MOMENTS.format(group=group_of(run)))
-        squares = moments["ss"] - 2 * moments["value"] * moments["sn"] + moments["value"] ** 2 * moments["nn"]
-        n = int(moments["n"].iloc[0])
-        error = error_from(squares.to_numpy(), n, groups)
-        result, table = from_moments(moments["value"].to_numpy(), error, n, groups), moments
+        result = from_moments(value, error_from(squared_deviations(run, table), clips, groups), clips, groups)
     else:
         sums = query(run, "attention", SUMS.format(group=group_of(run)))
         counts = sums.pivot(index="g", columns="layer_index", values="n")
         result = means(
             sums.pivot(index="g", columns="layer_index", values="s").to_numpy(), counts.iloc[:, 0].to_numpy(float)
         )
-        table = query(run, "attention", SPREAD)
     return table[LAYERS].assign(
         n=result.n, groups=result.groups, alpha_spatial=1 - result.value, alpha_temporal=result.value,
         low=result.low, high=result.high, error=result.error, sd=table["sd"],
@@ -46,20 +41,27 @@ def layer_table(run: Run) -> pd.DataFrame:
 
 JOINED = "{{files}} JOIN (SELECT clip_id, {group} AS g FROM {{predictions}}) USING (clip_id)"
 SUMS = f"SELECT g, layer_index, sum(alpha_temporal) AS s, count(*) AS n FROM {JOINED} GROUP BY ALL ORDER BY ALL"
-MOMENTS = f"""
-    WITH sums AS (
-        SELECT layer_index, any_value(layer) AS layer, any_value(stage) AS stage, g, sum(alpha_temporal) AS s,
-               sum(alpha_temporal ** 2) AS squares, count(*) AS c
-        FROM {JOINED} GROUP BY layer_index, g
-    )
-    SELECT layer_index, any_value(layer) AS layer, any_value(stage) AS stage, sum(s) / sum(c) AS value, sum(c) AS n,
-           sum(s * s) AS ss, sum(s * c) AS sn, sum(c * c) AS nn,
-           sqrt(greatest(0, sum(squares) / sum(c) - (sum(s) / sum(c)) ** 2) * sum(c) / (sum(c) - 1)) AS sd
-    FROM sums GROUP BY layer_index ORDER BY layer_index"""
 SPREAD = """
     SELECT layer_index, any_value(layer) AS layer, any_value(stage) AS stage, avg(alpha_temporal) AS value,
            coalesce(stddev_samp(alpha_temporal), 0) AS sd
     FROM {files} GROUP BY layer_index ORDER BY layer_index"""
+
+
+def squared_deviations(run: Run, table: pd.DataFrame) -> np.ndarray:
+    """Of each layer of `SPREAD`'s table: the sum over groups of (the group's sum - its clips x the layer's mean)².
+
+    A column for each layer, so that only clips are grouped, not clips times layers: three times as fast.
+    """
+    of_clip = ", ".join(
+        f"sum(alpha_temporal - {value!r}) FILTER (layer_index = {i}) AS s{i}"
+        for i, value in zip(table["layer_index"], table["value"], strict=True)
+    )
+    of_group = ", ".join(f"sum(s{i}) AS s{i}" for i in table["layer_index"])
+    squares = ", ".join(f"sum(s{i} * s{i})" for i in table["layer_index"])
+    sql = f"""SELECT {squares} FROM (
+        SELECT {of_group} FROM (SELECT clip_id, {of_clip} FROM {{files}} GROUP BY clip_id)
+        JOIN (SELECT clip_id, {group_of(run)} AS g FROM {{predictions}}) USING (clip_id) GROUP BY g)"""
+    return query(run, "attention", sql).to_numpy(float)[0]
 
 
 def clip_table(run: Run, weights: dict[int, float] | None = None) -> pd.DataFrame:

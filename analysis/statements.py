@@ -144,19 +144,17 @@ def compare(a: Condition, b: Condition) -> tuple[Effect, bool]:
     It is where both saw the same clips and were trained with as many seeds: what is common to both then drops out.
     """
     tables_a, tables_b = ([clip_table(run) for run in c.runs] for c in (a, b))
-    same_data = a.runs[0].meta.get("data") == b.runs[0].meta.get("data")
-    common = sorted(set.intersection(*(set(t["clip_id"]) for t in (*tables_a, *tables_b)))) if same_data else []
-    if common and len(a.runs) == len(b.runs):
-        of_a, of_b = ([t.set_index("clip_id").loc[common].reset_index() for t in ts] for ts in (tables_a, tables_b))
-        values_a, groups = stacked(of_a)
-        return effect(values_a - stacked(of_b)[0], groups), True
+    if len(a.runs) == len(b.runs) and a.runs[0].meta.get("data") == b.runs[0].meta.get("data"):
+        values, groups = stacked([*tables_a, *tables_b])
+        if len(groups):
+            return effect(values[: len(a.runs)] - values[len(a.runs) :], groups), True
     return difference(*stacked(tables_a), *stacked(tables_b)), False
 
 
 def stacked(tables: list[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
     """The values (S, N) of the clips that all have, and their groups (N,)."""
     chosen = tables  # each ordered by clip
-    if len(tables) > 1 and not all(table["clip_id"].equals(tables[0]["clip_id"]) for table in tables):
+    if not all(table["clip_id"].equals(tables[0]["clip_id"]) for table in tables):
         common = sorted(set.intersection(*(set(table["clip_id"]) for table in tables)))
         chosen = [table.set_index("clip_id").loc[common] for table in tables]
     return np.stack([table["value"].to_numpy(float) for table in chosen]), chosen[0]["group"].to_numpy()

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,9 @@ from sth_core.evaluation import BatchResult
 from sth_core.files import temporary_beside, write_json
 from sth_core.network import Layer
 
-CLIPS_PER_PART = 64
+CLIPS_PER_PART = 64  # at least
+SECONDS_PER_PART = 10.0  # ... and of recording: whoever records fast does not get a thousand small files
+MOST_PER_PART = 4096
 FAILURE_COLUMNS = ["clip_id", "path", "reason"]
 SAME_RECORDING = ("checkpoint_sha256", "attention", "data", "label", "direction", "split", "protocol", "vectors")
 BEFORE_THERE_WAS = {"direction": False, "vectors": False}  # such a key in run.json
@@ -137,6 +140,7 @@ class Writer:
     layers: list[Layer]
     vectors: bool
     failures: list[dict[str, str]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
     rows: list[dict[str, Any]] = field(default_factory=list)
     attention: list[dict[str, Any]] = field(default_factory=list)
 
@@ -145,7 +149,8 @@ class Writer:
         self.rows += prediction_rows(batch, table, self.classes)
         self.attention += attention_rows(batch, table, self.layers, self.vectors)
         self.failures += [failure_row(sample, table) for sample in batch.failed]
-        if len(self.rows) >= CLIPS_PER_PART:
+        old = time.monotonic() - self.began >= SECONDS_PER_PART
+        if len(self.rows) >= (CLIPS_PER_PART if old else MOST_PER_PART):
             self.flush()
 
     def flush(self) -> None:
@@ -157,7 +162,7 @@ class Writer:
             write_table(self.run / "attention" / name, pd.DataFrame(self.attention))
         write_table(self.run / "predictions" / name, pd.DataFrame(self.rows))
         self.part += self.step
-        self.rows, self.attention = [], []
+        self.rows, self.attention, self.began = [], [], time.monotonic()
 
 
 def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str]) -> list[dict[str, Any]]:

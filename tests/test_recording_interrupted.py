@@ -15,6 +15,7 @@ import pytest
 from analysis import recording, writing
 from analysis.recording import record
 from analysis.runs import open_run, predictions
+from benchmarks.recording import CLASSES, synthetic_results, table_of
 from sth_core.datasets.clips import TestClips
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
@@ -43,7 +44,7 @@ def write(path, table):
         os.kill(os.getpid(), signal.SIGKILL)
     write_table(path, table)
 
-writing.write_table, writing.CLIPS_PER_PART = write, int(part)
+writing.write_table, writing.CLIPS_PER_PART, writing.SECONDS_PER_PART = write, int(part), 0
 recording.record(Path(checkpoint), Path(data), Path(run), batch_size=int(batch))
 """
 
@@ -58,7 +59,7 @@ import torch
 from analysis import recording, writing
 
 checkpoint, data, folder, kills, part = *map(Path, sys.argv[1:4]), int(sys.argv[4]), int(sys.argv[5])
-writing.CLIPS_PER_PART = part
+writing.CLIPS_PER_PART, writing.SECONDS_PER_PART = part, 0
 torch.set_num_threads(1)
 to_parquet, fsync = pd.DataFrame.to_parquet, os.fsync
 
@@ -175,6 +176,7 @@ def test_a_raised_exception(
 ) -> None:
     """Cut off after each of some batches; what stands after that is a multiple of a part."""
     monkeypatch.setattr(writing, "CLIPS_PER_PART", PART)
+    monkeypatch.setattr(writing, "SECONDS_PER_PART", 0)
     seen: list[int] = []
 
     def cut(done: int, total: int) -> None:
@@ -205,6 +207,7 @@ def test_cut_off_twice_and_gone_on_with_other_batches(
 
     for part, batch in ((PART, 3), (1, 1)):
         monkeypatch.setattr(writing, "CLIPS_PER_PART", part)
+        monkeypatch.setattr(writing, "SECONDS_PER_PART", 0)
         with pytest.raises(Cut):
             record(checkpoint, dozen, tmp_path / "run", batch_size=batch, progress=cut)
     record(checkpoint, dozen, tmp_path / "run", batch_size=5)
@@ -252,6 +255,7 @@ def test_what_was_written_of_clips_without_a_prediction_is_removed(
 ) -> None:
     """One of several processes was ahead when all were killed: the others' numbers are free, and it left halves."""
     monkeypatch.setattr(writing, "CLIPS_PER_PART", 2)
+    monkeypatch.setattr(writing, "SECONDS_PER_PART", 0)
     record(checkpoint, dozen, tmp_path / "run", batch_size=2)
     for kind, gone, half in (("predictions", (1, 3, 5), 3), ("attention", (1, 3), 1)):
         for number in gone:
@@ -398,3 +402,18 @@ def test_a_run_json_without_a_beginning_is_completed(checkpoint: Path, dozen: Pa
     (another / "run.json").write_text(json.dumps(meta))
     record(checkpoint, dozen, another)
     assert open_run(another).meta["started"]
+
+
+@pytest.mark.parametrize(("seconds", "parts"), [(0.0, 2), (3600.0, 1)])
+def test_a_fast_recording_makes_few_large_parts(
+    seconds: float, parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "SECONDS_PER_PART", seconds)
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "attention").mkdir()
+    writer = writing.Writer(tmp_path, 0, 1, CLASSES, [], vectors=False)
+    for batch, some in synthetic_results(table_of(128), {}):
+        writer.add(batch, some)
+    writer.flush()
+    assert len(parts_of(tmp_path, "predictions")) == parts
+    assert len(writing.standing_clips(tmp_path)) == 128

@@ -335,7 +335,7 @@ class Benchmarks(click.Group):
     """One command for each module of benchmarks/, imported when it is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return ["convolutions", "decoding", "networks", "recording", "training"]
+        return ["convolutions", "decoding", "networks", "recording", "statistics", "training"]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(context):

@@ -1,0 +1,87 @@
+"""Runs of the size of Kinetics, made in seconds: what a recording would have written, with made-up numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sth_core.files import temporary_beside, write_json
+
+CLIPS_A_PART = 4000
+FRAMES = 8
+
+
+def make_run(
+    run: Path, clips: int, classes: int, layers: int, seed: int = 0, modality: str = "rgb", p: float = 1 / 4
+) -> Path:
+    """Write a run directory of so many clips; every 20th has another of its own source video.
+
+    Four of five predictions are right, the others fall on the next classes; alpha_T rises over the layers and over the
+    classes. Runs of other seeds have the same clips.
+    """
+    names = [f"class {i:03d}" for i in range(classes)]
+    layer_names = [f"layer{1 + i * 4 // layers}.{i}" for i in range(layers)]
+    for start in range(0, clips, CLIPS_A_PART):
+        count = min(CLIPS_A_PART, clips - start)
+        random = np.random.default_rng([seed, start])
+        numbers = np.arange(start, start + count)
+        labels = numbers % classes
+        right = random.random(count) < 0.8
+        said = np.where(right, labels, (labels + random.integers(1, 6, count)) % classes)
+        scores = random.random((count, classes), np.float32) * (0.5 / classes)
+        scores[np.arange(count), said] = random.uniform(0.5, 1, count)
+        scores /= scores.sum(1, keepdims=True)
+        ids = [f"val/{names[label]}/{number:06d}.mp4" for label, number in zip(labels, numbers, strict=True)]
+        groups = [ids[i - (i % 20 == 19)] for i in range(count)]
+        part = f"part-{start // CLIPS_A_PART:05d}.parquet"
+        predictions = pa.table(
+            {
+                "clip_id": ids,
+                "path": [f"/data/{clip}" for clip in ids],
+                "label": [names[i] for i in labels],
+                "prediction": [names[i] for i in said],
+                "correct": right,
+                "confidence": scores.max(1),
+                "scores": lists(scores),
+                "view_scores": pa.ListArray.from_arrays(pa.array(np.arange(count + 1), pa.int32()), lists(scores)),
+                "frame_indices": lists(np.tile(np.arange(FRAMES), (count, 1))),
+                "flow": [""] * count,
+                "backward": [False] * count,
+                "group": groups,
+            }
+        )
+        rise = np.linspace(0.4, 0.6, layers) + (labels[:, None] / classes - 0.5) / 5
+        alpha = (rise + random.normal(0, 0.03, (count, layers))).clip(0, 1).ravel()
+        attention = pa.table(
+            {
+                "clip_id": np.repeat(ids, layers),
+                "layer_index": np.tile(np.arange(layers), count),
+                "layer": layer_names * count,
+                "stage": [name.split(".")[0] for name in layer_names] * count,
+                "alpha_spatial": 1 - alpha,
+                "alpha_temporal": alpha,
+            }
+        )
+        for kind, table in (("predictions", predictions), ("attention", attention)):
+            with temporary_beside(run / kind / part) as temporary:
+                pq.write_table(table, temporary)
+    pd.DataFrame(columns=["clip_id", "path", "reason"]).to_parquet(run / "failures.parquet")
+    write_json(
+        run / "run.json",
+        {
+            "arch": "resnet50", "conv": "sth", "temporal_fraction": p, "attention": True, "modality": modality,
+            "frames": FRAMES, "seed": seed, "dataset": "made", "data": "/data", "label": "label", "split": "val",
+            "clips": clips, "classes": names, "checkpoint": "/none.safetensors", "checkpoint_sha256": f"made {seed}",
+            "layers": [{"index": i, "layer": n, "stage": n.split(".")[0]} for i, n in enumerate(layer_names)],
+            "started": "made", "finished": "made",
+        },
+    )  # fmt: skip
+    return run
+
+
+def lists(values: np.ndarray) -> pa.ListArray:
+    """(N, M) as N lists."""
+    offsets = pa.array(np.arange(0, values.size + 1, values.shape[1]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(values.ravel()))

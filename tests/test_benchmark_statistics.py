@@ -1,0 +1,65 @@
+"""`sth benchmark statistics`, on runs as small as it makes them; and that made runs are what a recording writes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from analysis.attention import layer_table
+from analysis.recording import record
+from analysis.runs import Run, clip_attention, open_run, predictions
+from benchmarks.made_runs import make_run
+from benchmarks.statistics import NUMBERS
+from tests.test_benchmark_decoding import tables
+from tests.tiny import save_tiny
+from workbench.cli import main
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return open_run(make_run(tmp_path_factory.mktemp("runs") / "made", clips=5000, classes=7, layers=3))
+
+
+def test_what_each_figure_costs_is_printed() -> None:
+    size = ["--clips", "100", "--classes", "6", "--layers", "2", "--rounds", "1"]
+    result = CliRunner().invoke(main, ["benchmark", "statistics", *size, "--only", "layers"])
+    assert result.exit_code == 0, result.output
+    assert "100 clips x 6 classes x 2 layers" in result.stdout
+    (((title, seconds, peak),),) = tables(result.stdout)
+    assert title == "Figures 5, 6, 8: mean and interval of each layer"
+    assert 0 < float(seconds) < 60 and int(peak) > 50
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_each_of_the_numbers_can_be_had(name: str, made: Run, tmp_path: Path) -> None:
+    for i, modality in enumerate(("rgb", "flow")):
+        make_run(tmp_path / modality, 100, 6, 2, seed=i, modality=modality)
+    result = CliRunner().invoke(main, ["benchmark", "statistics", "--only", name, "--runs", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_made_run_is_what_a_recording_writes(made: Run, scenes_folder: Path, tmp_path: Path) -> None:
+    record(save_tiny(tmp_path / "tiny.safetensors"), scenes_folder, tmp_path / "run")
+    recorded = open_run(tmp_path / "run")
+    assert not made.problem and not recorded.problem
+    one, other = predictions(made), predictions(recorded)
+    assert set(one) == set(other) and len(one) == 5000
+    assert [one[c].dtype.kind for c in sorted(one)] == [other[c].dtype.kind for c in sorted(one)]
+    assert np.allclose(np.stack(list(one["scores"])).sum(1), 1, atol=1e-5)
+    assert list(clip_attention(made, one["clip_id"][0])) == list(clip_attention(recorded, other["clip_id"][0]))
+
+
+def test_the_interval_of_many_groups_is_the_clustered_one(made: Run) -> None:
+    """Against the sandwich by hand: squares of each group's deviation from the mean, n/(n - 1) for the groups."""
+    clips = predictions(made)[["clip_id", "group"]]
+    assert 2000 < clips["group"].nunique() < len(clips)
+    table = layer_table(made)
+    attention = pd.concat(pd.read_parquet(file) for file in sorted((made.path / "attention").iterdir()))
+    for i in range(3):
+        mine = attention[attention["layer_index"] == i].merge(clips, on="clip_id")
+        deviations = (mine["alpha_temporal"] - mine["alpha_temporal"].mean()).groupby(mine["group"]).sum()
+        G = len(deviations)
+        expected = np.sqrt((deviations**2).sum() * G / (G - 1)) / len(mine)
+        assert table["error"][i] == pytest.approx(expected, rel=1e-9)
