@@ -1,116 +1,205 @@
-"""Grad-CAM over time (Selvaraju et al. 2017), one map for each frame of a clip.
+"""Grad-CAM over time (Selvaraju et al. 2017): where, when, and in which branch of an STH layer lies what speaks for a
+class. One map for each frame of a clip; all layers in one forward and one backward pass.
 
 Two definitions are in use for video, and they differ for a layer that has temporal mixing above
 it. `per_step` (default; as in PySlowFast and MMAction2) averages the gradients of a channel over
 the pixels of one time step, so that a step has weights of its own. `per_clip` (as in Captum on a
 5-D clip) averages them over all steps too; it cannot see what weighs time above the layer.
+
+Captum's LayerGradCam is what the tests compare with, not what runs here: it hangs hooks on a network that many
+sessions share, takes one layer a pass, and knows neither time steps nor branches.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from sth_core.network import CHANNELS, FeatureRecorder, VideoNetwork
-from sth_core.video.decoding import read_frames
-from sth_core.video.transforms import Preprocessing, crop, resize
+from sth_core.network import CHANNELS, VideoNetwork
+from sth_core.sth_conv import Tap
 
 DEFINITIONS = ("per_step", "per_clip")
+JOINT, SPATIAL, TEMPORAL = BRANCHES = ("joint", "spatial", "temporal")
 FINE_ENOUGH = 6  # cells a side: below, a map says little about where
 
 
 @dataclass(frozen=True)
-class Cam:
-    """Maps (T, h, w), not negative, at the layer's own size; all zero if no gradient reached it."""
+class CamLayer:
+    """A layer that can be explained: a block's output, or an STH layer, which has branches."""
 
-    maps: np.ndarray
+    name: str
+    channels: int
+    height: int
+    width: int
+    stride: int  # pixels of the network's input from one cell to the next; in time it is always one frame
+    branches: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """As a menu shows it."""
+        parts = ", spatial and temporal branch" if len(self.branches) > 1 else ""
+        return f"{self.name} ({self.channels} x {self.height} x {self.width}, stride {self.stride}{parts})"
+
+
+@dataclass(frozen=True)
+class Cam:
+    """Maps of one clip at the layer's own size: `signed` (T, h, w); all zero if no gradient reached the layer.
+
+    They explain the logit of class `target`, or, with `against`, how far it is above that class's.
+    """
+
+    signed: np.ndarray
     layer: str
     target: int
     definition: str
+    branch: str = JOINT
+    against: int | None = None
+
+    @property
+    def maps(self) -> np.ndarray:
+        """What speaks for the class (T, h, w): `signed` without its negative values."""
+        return self.signed.clip(min=0)
 
     @property
     def per_frame(self) -> np.ndarray:
         """The share of the clip's whole CAM that lies in each frame (T,); zeros if there is none."""
-        mass = self.maps.sum((1, 2))
-        return mass / mass.sum() if mass.sum() > 0 else mass
+        return shares(self.maps)
 
 
-def layer_sizes(model: VideoNetwork, side: int) -> dict[str, tuple[int, int, int]]:
-    """(C, h, w) of each block's output for a crop of `side` pixels, in the network's order."""
-    tap = FeatureRecorder()
+def shares(maps: np.ndarray) -> np.ndarray:
+    """(..., T, h, w), not negative -> (..., T): of each clip's sum what lies in each frame; zeros where it is zero."""
+    mass = maps.sum((-2, -1))
+    total = mass.sum(-1, keepdims=True)
+    return np.divide(mass, total, out=np.zeros_like(mass), where=total > 0)
+
+
+class Watcher(Tap):
+    """Keeps, as parts of the graph, what the named layers put out (all of them for None): (x,), or both branches."""
+
+    def __init__(self, names: tuple[str, ...] | None = None) -> None:
+        self.names = names
+        self.kept: dict[str, tuple[Tensor, ...]] = {}
+
+    def features(self, layer: str, x: Tensor) -> Tensor:
+        if self.names is None or layer in self.names:
+            self.kept[layer] = (x,)
+        return x
+
+    def branches(self, layer: str, spatial: Tensor, temporal: Tensor) -> tuple[Tensor, Tensor]:
+        if self.names is None or layer in self.names:
+            self.kept[layer] = (spatial, temporal)
+        return spatial, temporal
+
+
+def cam_layers(model: VideoNetwork, side: int) -> list[CamLayer]:
+    """All layers that can be explained, in forward order, for a crop of `side` pixels."""
+    watcher = Watcher()
     device = next(model.parameters()).device
     with torch.inference_mode():
-        model(torch.zeros(1, model.config.frames, CHANNELS[model.config.modality], side, side, device=device), tap)
-    return {name: (x.shape[1], x.shape[2], x.shape[3]) for name, x in tap.recorded.items()}
+        model(torch.zeros(1, model.config.frames, CHANNELS[model.config.modality], side, side, device=device), watcher)
+    layers = []
+    for name, x in watcher.kept.items():
+        _, channels, height, width = x[0].shape
+        layers.append(CamLayer(name, channels, height, width, round(side / height), BRANCHES[: 2 * len(x) - 1]))
+    return layers
 
 
-def default_layer(sizes: dict[str, tuple[int, int, int]]) -> str:
-    """The deepest layer whose maps have at least 6 x 6 cells, else the one with the most cells."""
-    fine = [name for name, (_, h, w) in sizes.items() if min(h, w) >= FINE_ENOUGH]
-    return fine[-1] if fine else max(sizes, key=lambda name: sizes[name][1])
+def block_layers(layers: list[CamLayer]) -> list[CamLayer]:
+    """Those that every network has: the outputs of its blocks."""
+    return [layer for layer in layers if layer.branches == (JOINT,)]
 
 
-def gradcam(model: VideoNetwork, clip: Tensor, target: int, layer: str, definition: str = "per_step") -> Cam:
-    """Explain the logit of class `target`.
+def default_layer(layers: list[CamLayer]) -> str:
+    """The deepest block whose maps have at least 6 x 6 cells, else the one with the most cells."""
+    blocks = block_layers(layers)
+    fine = [layer.name for layer in blocks if min(layer.height, layer.width) >= FINE_ENOUGH]
+    return fine[-1] if fine else max(blocks, key=lambda layer: layer.height).name
+
+
+def signed_maps(
+    model: VideoNetwork,
+    clips: Tensor,
+    targets: Tensor,
+    layers: tuple[str, ...] | None = None,
+    definition: str = "per_step",
+    against: Tensor | None = None,
+) -> dict[str, dict[str, Tensor]]:
+    """Explain one class of each clip, at many layers in one forward and one backward pass.
 
     Args:
-        clip: normalised (T, C, H, W).
-        layer: a block's name, as `layer_sizes` lists them.
+        clips: normalised (B, T, C, H, W).
+        targets: a class of each clip, int64 (B,); with `against` (B,) its logit less the other class's is explained.
+        layers: names as in `cam_layers`; None for all.
+
+    Returns:
+        {layer: {branch: maps (B, T, h, w)}}, signed, detached; an STH layer has all three branches, of which the
+        joint map is the sum of the other two.
 
     Raises:
         ValueError: no such layer, class or definition, or a network in training mode.
     """
     if definition not in DEFINITIONS:
         raise ValueError(f"unknown definition {definition!r}; possible: {', '.join(DEFINITIONS)}")
-    if not 0 <= target < model.config.num_classes:
-        raise ValueError(f"class {target} is not one of 0 to {model.config.num_classes - 1}")
+    for classes in (targets, *([] if against is None else [against])):
+        for number in classes.tolist():
+            if not 0 <= number < model.config.num_classes:
+                raise ValueError(f"class {number} is not one of 0 to {model.config.num_classes - 1}")
     if model.training:
         raise ValueError(
             "the network is in training mode, where dropout is random and batch norm learns; call model.eval()"
         )
-    tap = FeatureRecorder((layer,))
+    watcher = Watcher(layers)
     with torch.inference_mode(False), torch.enable_grad():
-        # The gradient is asked for one activation only, so no parameter's .grad is touched; an
+        # The gradient is asked for activations only, so no parameter's .grad is touched; an
         # input that requires it keeps the graph also when the parameters are frozen.
-        logits = model(clip[None].detach().clone().requires_grad_(), tap)
-        if layer not in tap.recorded:
-            raise ValueError(f"no layer {layer!r}; possible: {', '.join(layer_sizes(model, clip.shape[-1]))}")
-        activation = tap.recorded[layer]  # T C h w
-        gradient = torch.autograd.grad(logits[0, target], activation)[0]
-    weights = gradient.mean((2, 3), keepdim=True)  # T C 1 1
-    if definition == "per_clip":
-        weights = weights.mean(0, keepdim=True)
-    maps = (weights * activation).sum(1).clamp(min=0)
-    return Cam(maps.detach().cpu().numpy(), layer, target, definition)
+        logits = model(clips.detach().clone().requires_grad_(), watcher)
+        for name in layers or ():
+            if name not in watcher.kept:
+                possible = ", ".join(layer.name for layer in cam_layers(model, clips.shape[-1]))
+                raise ValueError(f"no layer {name!r}; possible: {possible}")
+        score = logits.gather(1, targets.clone().to(logits.device)[:, None])
+        if against is not None:
+            score = score - logits.gather(1, against.clone().to(logits.device)[:, None])
+        first = [activations[0] for activations in watcher.kept.values()]  # both branches have the sum's gradient
+        gradients = torch.autograd.grad(score.sum(), first)
+    frames, result = model.config.frames, {}
+    with torch.no_grad():
+        for (name, activations), gradient in zip(watcher.kept.items(), gradients, strict=True):
+            weights = gradient.mean((2, 3)).unflatten(0, (-1, frames))  # B T C
+            if definition == "per_clip":
+                weights = weights.mean(1, keepdim=True).expand_as(weights)
+            maps = [weighted(weights, x) for x in activations]
+            result[name] = dict(zip(BRANCHES, maps if len(maps) == 1 else [maps[0] + maps[1], *maps], strict=False))
+    return result
 
 
-def seen_frames(path: Path, indices: np.ndarray, p: Preprocessing, side: int = 224) -> np.ndarray:
-    """What the network saw of these frames, enlarged for people: uint8 (T, side, side, 3)."""
-
-    def enlarged(length: int) -> int:
-        return round(side * length / p.crop)
-
-    to = enlarged(p.resize) if isinstance(p.resize, int) else (enlarged(p.resize[0]), enlarged(p.resize[1]))
-    frames = resize(read_frames(path, [int(i) for i in indices]), to)
-    return crop(frames, side)
+def weighted(weights: Tensor, x: Tensor) -> Tensor:
+    """Weights (B, T, C) and activations (B*T, C, h, w) -> maps (B, T, h, w)."""
+    return torch.einsum("nc,nchw->nhw", weights.flatten(0, 1), x.detach()).unflatten(0, weights.shape[:2])
 
 
-def overlay(frames: np.ndarray, maps: np.ndarray, opacity: float = 0.55) -> np.ndarray:
-    """Maps (T, h, w) over frames (T, H, W, 3) uint8. One scale for the clip: the largest value.
+def gradcam(
+    model: VideoNetwork,
+    clip: Tensor,
+    target: int,
+    layer: str,
+    definition: str = "per_step",
+    branch: str = JOINT,
+    against: int | None = None,
+) -> Cam:
+    """Explain the logit of class `target`, or how far it is above that of `against`, at one layer.
 
-    Opacity follows the value, so that a frame without CAM stays as it is.
+    Args:
+        clip: normalised (T, C, H, W).
+        layer: a name, as `cam_layers` lists them.
+        branch: of an STH layer also "spatial" (of alpha_S O_S) or "temporal" (of alpha_T O_T).
+
+    Raises:
+        ValueError: no such layer, branch, class or definition, or a network in training mode.
     """
-    H, W = frames.shape[1:3]
-    top = maps.max()
-    if top <= 0:
-        return frames.copy()
-    painted = []
-    for frame, cam in zip(frames, maps / top, strict=True):
-        cam = np.clip(cv2.resize(cam.astype(np.float32), (W, H), interpolation=cv2.INTER_LINEAR), 0, 1)
-        heat = cv2.applyColorMap((cam * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-        alpha = (opacity * np.sqrt(cam))[..., None]
-        painted.append((frame * (1 - alpha) + heat * alpha).astype(np.uint8))
-    return np.stack(painted)
+    other = None if against is None else torch.tensor([against])
+    found = signed_maps(model, clip[None], torch.tensor([target]), (layer,), definition, other)[layer]
+    if branch not in found:
+        raise ValueError(f"{layer} has no branch {branch!r}; possible: {', '.join(found)}")
+    return Cam(found[branch][0].cpu().numpy(), layer, target, definition, branch, against)

@@ -23,6 +23,13 @@ class Tap:
         """alpha (B, 2, C_out): [:, 0] is alpha_S, [:, 1] is alpha_T (Eq. 3)."""
         return alpha
 
+    def branches(self, layer: str, spatial: Tensor, temporal: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha_S O_S and alpha_T O_T (without attention O_S and O_T), each (B*T, C_out, H', W'); their sum goes on.
+
+        Networks `for_inference` do not show them: what is faster there is that they are never apart.
+        """
+        return spatial, temporal
+
     def features(self, layer: str, x: Tensor) -> Tensor:
         """x (B*T, C, H, W): the output of a backbone's block."""
         return x
@@ -148,11 +155,12 @@ class HybridConv(nn.Module):
                 f"which is no whole number of clips; pass (B*T, C, H, W) with T = {self.frames}"
             )
         spatial, temporal = self.parts(x)
-        if self.integration is None:
-            return spatial + temporal
-        alpha = tap.attention(self.name, self.alpha(spatial, temporal))
-        alpha_s, alpha_t = per_frame(alpha, self.frames)
-        return alpha_s * spatial + alpha_t * temporal
+        if self.integration is not None:
+            alpha = tap.attention(self.name, self.alpha(spatial, temporal))
+            alpha_s, alpha_t = per_frame(alpha, self.frames)
+            spatial, temporal = alpha_s * spatial, alpha_t * temporal
+        spatial, temporal = tap.branches(self.name, spatial, temporal)
+        return spatial + temporal
 
     def extra_repr(self) -> str:
         return (

@@ -10,7 +10,18 @@ import torch
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
-from analysis.gradcam import DEFINITIONS, Cam, default_layer, gradcam, layer_sizes, overlay
+from analysis.gradcam import (
+    BRANCHES,
+    DEFINITIONS,
+    Cam,
+    CamLayer,
+    Watcher,
+    cam_layers,
+    default_layer,
+    gradcam,
+    signed_maps,
+)
+from analysis.overlay import overlay, scaled
 from sth_core.network import VideoNetwork, create_model
 from sth_core.sth_conv import Tap
 from tests.tiny import tiny_network
@@ -94,7 +105,8 @@ def test_maps_are_captum_s(
     cam = gradcam(model, clip, 3, layer, definition)
     assert (cam.layer, cam.target, cam.definition) == (layer, 3, definition)
     assert expected.max() > 0
-    assert cam.maps.shape == (4, *layer_sizes(model, 64)[layer][1:])
+    sizes = {known.name: (known.height, known.width) for known in cam_layers(model, 64)}
+    assert cam.maps.shape == (4, *sizes[layer])
     np.testing.assert_allclose(cam.maps, expected, atol=1e-5 * expected.max())
 
 
@@ -108,6 +120,73 @@ def test_maps_by_hand(ones: VideoNetwork, counting: Tensor, definition: str) -> 
     np.testing.assert_allclose(last.per_frame, [1 / 3, 2 / 3], rtol=1e-6)
     first = gradcam(ones, counting, 0, "layer1.0", definition)
     np.testing.assert_allclose(first.maps, np.broadcast_to([[[0.5]], [[1.0]]], (2, 8, 8)), rtol=1e-6)
+
+
+def test_all_layers_in_one_pass_are_those_of_a_pass_each(sth: VideoNetwork) -> None:
+    clips = torch.randn(2, 4, 3, 64, 64, generator=torch.Generator().manual_seed(7))
+    together = signed_maps(sth, clips, torch.tensor([3, 5]))
+    assert list(together) == [layer.name for layer in cam_layers(sth, 64)]
+    for layer in ("layer1.0", "layer2.0.conv1", "layer4.1"):
+        for branch, maps in together[layer].items():
+            for clip, target, found in zip(clips, (3, 5), maps, strict=True):
+                alone = gradcam(sth, clip, target, layer, branch=branch).signed
+                np.testing.assert_allclose(found.numpy(), alone, atol=1e-5 * np.abs(alone).max())
+
+
+class Branch(nn.Module):
+    """An STH convolution that shows Captum its two parts as outputs of modules of their own."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.spatial, self.temporal = conv, nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor, tap: Tap) -> Tensor:
+        kept = Watcher()
+        self.conv(x, kept)
+        spatial, temporal = kept.kept[self.conv.name]
+        return self.spatial(spatial) + self.temporal(temporal)
+
+
+@pytest.mark.parametrize("attention", [True, False])
+@pytest.mark.parametrize("branch", ["spatial", "temporal"])
+def test_branches_are_captum_s_and_sum_to_the_joint_map(branch: str, attention: bool, clip: Tensor) -> None:
+    model = tiny_network(seed=2, attention=attention)
+    layer = "layer2.1.conv2"
+    maps = signed_maps(model, clip[None], torch.tensor([3]), (layer,))[layer]
+    assert torch.allclose(maps["spatial"] + maps["temporal"], maps["joint"], atol=1e-6)
+    split = deepcopy(model)
+    split.backbone.layer2[1].conv2 = Branch(split.backbone.layer2[1].conv2)
+    module = getattr(split.backbone.layer2[1].conv2, branch)
+    expected = LayerGradCam(split, module).attribute(clip[None], 3)[:, 0].detach().numpy()  # steps are its batch
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(maps[branch][0].numpy(), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_joint_map_of_an_sth_layer_is_captum_s(sth: VideoNetwork, clip: Tensor) -> None:
+    cam = gradcam(sth, clip, 3, "layer3.0.conv1")
+    model = deepcopy(sth)
+    expected = LayerGradCam(model, model.backbone.layer3[0].conv1).attribute(clip[None], 3)[:, 0].detach().numpy()
+    np.testing.assert_allclose(cam.signed, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_contrast_is_the_difference_of_two_maps(sth: VideoNetwork, clip: Tensor) -> None:
+    contrast = gradcam(sth, clip, 2, "layer2.0", against=9)
+    one, other = (gradcam(sth, clip, target, "layer2.0").signed for target in (2, 9))
+    np.testing.assert_allclose(contrast.signed, one - other, atol=1e-6)
+    assert contrast.against == 9
+
+
+@pytest.mark.parametrize("conv", ["tsm", "2plus1d_sequential", "2plus1d_parallel", "3d", "sth_merge"])
+@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2"])
+def test_every_network_of_this_project_can_be_explained(conv: str, backbone: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(backbone, 5, frames=2, conv=conv, width=16).eval()
+    layers = cam_layers(model, 64)
+    maps = signed_maps(model, torch.randn(1, 2, 3, 64, 64), torch.tensor([1]))
+    assert list(maps) == [layer.name for layer in layers]
+    for layer in layers:
+        assert set(maps[layer.name]) == set(layer.branches)
+        assert maps[layer.name]["joint"].shape == (1, 2, layer.height, layer.width)
 
 
 @pytest.mark.parametrize("target", [1, 2])  # all speaks against class 1, nothing reaches class 2
@@ -141,9 +220,14 @@ def state_of(model: VideoNetwork) -> list[object]:
 
 
 MISTAKES = [
-    ({"layer": "layer9.0"}, r"no layer 'layer9\.0'; possible: layer1\.0, layer1\.1, .*layer4\.1"),
+    (
+        {"layer": "layer9.0"},
+        r"no layer 'layer9\.0'; possible: layer1\.0\.conv1, layer1\.0\.conv2, layer1\.0, .*layer4\.1",
+    ),
     ({"target": 12}, "class 12 is not one of 0 to 11"),
     ({"target": -1}, "class -1 is not one of 0 to 11"),
+    ({"branch": "temporal"}, r"layer2\.0 has no branch 'temporal'; possible: joint"),
+    ({"against": 12}, "class 12 is not one of 0 to 11"),
     ({"definition": "per_pixel"}, "unknown definition 'per_pixel'; possible: per_step, per_clip"),
 ]
 
@@ -206,23 +290,27 @@ def test_two_threads_on_one_network_get_their_own_maps(sth: VideoNetwork) -> Non
         np.testing.assert_allclose(maps, expected, atol=1e-5 * expected.max())
 
 
-def test_layer_sizes(sth: VideoNetwork) -> None:
-    sizes = layer_sizes(sth, 64)
-    assert list(sizes) == [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
-    assert sizes["layer1.1"] == (8, 16, 16)
-    assert sizes["layer4.0"] == (64, 2, 2)
+def test_the_layers_that_can_be_explained(sth: VideoNetwork, flat: VideoNetwork) -> None:
+    layers = {layer.name: layer for layer in cam_layers(sth, 64)}
+    blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
+    assert list(layers) == [name for block in blocks for name in (f"{block}.conv1", f"{block}.conv2", block)]
+    assert layers["layer1.1"] == CamLayer("layer1.1", 8, 16, 16, 4, ("joint",))
+    assert layers["layer4.0.conv1"] == CamLayer("layer4.0.conv1", 64, 2, 2, 32, BRANCHES)
+    assert "64 x 2 x 2, stride 32, spatial and temporal branch" in layers["layer4.0.conv1"].title
+    assert [layer.name for layer in cam_layers(flat, 64)] == blocks
 
 
 @pytest.mark.parametrize(
     "sides,layer",
     [((14, 7, 6, 5), "c"), ((14, 7, 5, 5), "b"), ((6, 3), "a"), ((4, 4, 2), "a"), ((56, 28, 14, 7), "d")],
 )
-def test_default_layer_is_the_deepest_with_six_by_six_cells(sides: tuple[int, ...], layer: str) -> None:
-    assert default_layer({name: (8, side, side) for name, side in zip("abcd", sides, strict=False)}) == layer
+def test_default_layer_is_the_deepest_block_with_six_by_six_cells(sides: tuple[int, ...], layer: str) -> None:
+    layers = [CamLayer(n, 8, s, s, 1, ("joint",)) for n, s in zip("abcd", sides, strict=False)]
+    assert default_layer([*layers, CamLayer("conv", 8, 9, 9, 1, BRANCHES)]) == layer
 
 
 def test_the_shares_of_the_frames_sum_to_one() -> None:
-    cam = Cam(np.array([[[1.0, 2.0]], [[0.0, 0.0]], [[4.0, 1.0]]]), "layer1.0", 0, "per_step")
+    cam = Cam(np.array([[[1.0, 2.0]], [[0.0, -3.0]], [[4.0, 1.0]]]), "layer1.0", 0, "per_step")
     assert cam.per_frame.tolist() == [3 / 8, 0, 5 / 8]
 
 
@@ -237,3 +325,22 @@ def test_overlay_lights_up_where_and_when_the_map_is_high() -> None:
     assert np.array_equal(painted, overlay(frames, maps * 50))
     assert np.array_equal(overlay(frames, maps, opacity=0), frames)
     assert (frames == 100).all()
+
+
+def test_scales() -> None:
+    maps = np.array([[[1.0, -2.0]], [[4.0, 0.0]], [[0.0, 0.0]]])
+    assert scaled(maps).tolist() == [[[0.25, -0.5]], [[1, 0]], [[0, 0]]]
+    assert scaled(maps, "frame").tolist() == [[[0.5, -1]], [[1, 0]], [[0, 0]]]
+    assert scaled(maps, 2.0).tolist() == [[[0.5, -1]], [[1, 0]], [[0, 0]]]  # of a dataset: beyond it is cut off
+    assert not scaled(np.zeros((2, 3, 3))).any()  # and no warning of a division
+    with pytest.raises(ValueError, match="unknown normalisation 'dataset'; possible: clip, frame, or a largest value"):
+        scaled(maps, "dataset")
+
+
+def test_signed_maps_are_orange_for_and_blue_against() -> None:
+    frames = np.full((1, 40, 40, 3), 128, np.uint8)
+    maps = np.zeros((1, 4, 4))
+    maps[0, 0, 0], maps[0, 3, 3] = 1.0, -1.0
+    painted = overlay(frames, maps, opacity=1).astype(int)[0]
+    assert painted[2, 2, 0] > painted[2, 2, 2] + 100 and painted[37, 37, 2] > painted[37, 37, 0] + 100
+    assert painted[20, 20].tolist() == [128, 128, 128]

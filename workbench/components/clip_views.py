@@ -10,7 +10,8 @@ import streamlit as st
 import torch
 
 from analysis.figures import COLOURS, styled
-from analysis.gradcam import Cam, gradcam, overlay, seen_frames
+from analysis.gradcam import Cam, gradcam
+from analysis.overlay import overlay, seen_frames
 from analysis.runs import Run, attention_by_layer, clip_attention
 from sth_core.checkpoint import Checkpoint
 from sth_core.video.encoding import plays_in_browsers, transcode
@@ -44,9 +45,17 @@ def frames_and_input(
     return seen_frames(Path(path), indices, p), crop(clip, p.crop), indices
 
 
-def explain(checkpoint: Checkpoint, pixels: np.ndarray, target: int, layer: str, definition: str) -> Cam:
+def explain(
+    checkpoint: Checkpoint,
+    pixels: np.ndarray,
+    target: int,
+    layer: str,
+    definition: str,
+    branch: str,
+    against: int | None,
+) -> Cam:
     clip = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), checkpoint.preprocessing)
-    return gradcam(checkpoint.model, clip, target, layer, definition)
+    return gradcam(checkpoint.model, clip, target, layer, definition, branch, against)
 
 
 def strip(images: np.ndarray, captions: list[str], alt: str) -> None:
@@ -57,10 +66,9 @@ def strip(images: np.ndarray, captions: list[str], alt: str) -> None:
             column.image(image, caption=caption, width="stretch", alt=f"{alt}, {caption}")
 
 
-def cam_strip(frames: np.ndarray, cam: Cam, indices: np.ndarray, opacity: float) -> None:
-    shares = cam.per_frame
-    captions = [f"frame {i} · {share:.0%}" for i, share in zip(indices, shares, strict=True)]
-    strip(overlay(frames, cam.maps, opacity), captions, "Grad-CAM")
+def cam_strip(frames: np.ndarray, cam: Cam, indices: np.ndarray, opacity: float, signed: bool, per: str) -> None:
+    captions = [f"frame {i} · {share:.0%}" for i, share in zip(indices, cam.per_frame, strict=True)]
+    strip(overlay(frames, cam.signed if signed else cam.maps, opacity, per), captions, "Grad-CAM")
 
 
 def scores_figure(top: pd.DataFrame, label: str) -> go.Figure:

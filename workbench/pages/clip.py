@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from analysis.gradcam import DEFINITIONS, default_layer, layer_sizes
+from analysis.gradcam import DEFINITIONS, JOINT, cam_layers, default_layer
+from analysis.overlay import NORMALISATIONS
 from analysis.runs import Run
 from analysis.statistics import top_classes
 from sth_core.checkpoint import Checkpoint
@@ -26,6 +27,7 @@ from workbench.components.context import CLIP_PAGE, all_runs, choose_run, networ
 from workbench.components.gallery import link
 
 DEFINITION_NAMES = {"per_step": "weights per time step", "per_clip": "weights per clip"}
+BRANCH_NAMES = {"joint": "both", "spatial": "spatial: α_S O_S", "temporal": "temporal: α_T O_T"}
 
 
 def choose_clip(run: Run, table: pd.DataFrame) -> pd.Series:
@@ -84,31 +86,44 @@ def show_gradcam(checkpoint: Checkpoint, clip: pd.Series, path: Path, classes: l
         st.caption(f"It saw optical flow, not these pixels: {FLOW_STACK} fields that begin at each of these frames.")
 
     st.subheader("Grad-CAM over time")
-    sizes = layer_sizes(checkpoint.model, checkpoint.preprocessing.crop)
+    layers = {layer.name: layer for layer in cam_layers(checkpoint.model, checkpoint.preprocessing.crop)}
     choices = (
         {clip["prediction"]: "predicted", clip["label"]: "true"} if not clip["correct"] else {clip["label"]: "true"}
     )
-    ordered = [*choices, *(name for name in classes if name not in choices)]
-    known = [name for name in ordered if name in classes]
+    known = [name for name in [*choices, *(c for c in classes if c not in choices)] if name in classes]
+    named = {name: f"{name} ({choices[name]})" if name in choices else name for name in known}
     a, b, c, d = st.columns(4)
-    target = a.selectbox(
-        "Class", known, format_func=lambda name: f"{name} ({choices[name]})" if name in choices else name
-    )
-    layers = list(sizes)
-    layer = b.selectbox(
-        "Layer", layers, index=layers.index(default_layer(sizes)),
-        format_func=lambda name: f"{name} ({sizes[name][1]} x {sizes[name][2]})",
+    target = a.selectbox("Class", known, format_func=named.__getitem__)
+    others = [name for name in known if name != target]
+    against = b.selectbox(
+        "Against", others, index=None, placeholder="no other class", format_func=named.__getitem__,
+        help="Explain how far the class's score is above this one's: what tells the two apart.",
     )  # fmt: skip
-    definition = c.selectbox("Definition", DEFINITIONS, format_func=DEFINITION_NAMES.__getitem__)
+    layer = c.selectbox(
+        "Layer", layers, index=list(layers).index(default_layer(list(layers.values()))),
+        format_func=lambda name: layers[name].title,
+    )  # fmt: skip
+    branches = layers[layer].branches
+    branch = d.selectbox(
+        "Branch", branches, format_func=BRANCH_NAMES.__getitem__, disabled=len(branches) == 1,
+        help="The layers called conv are STH convolutions: what does each of their two parts look at?",
+    )  # fmt: skip
+    a, b, c, d = st.columns(4)
+    definition = a.selectbox("Definition", DEFINITIONS, format_func=DEFINITION_NAMES.__getitem__)
+    per = b.selectbox("One scale for", NORMALISATIONS, format_func=lambda name: f"the {name}")
+    signed = c.toggle("Also what speaks against it", help="Orange speaks for the class, blue against it.")
     opacity = d.slider("Opacity", 0.0, 1.0, 0.75)
-    cam = explain(checkpoint, pixels, classes.index(target), layer, definition)
+    other = None if against is None else classes.index(against)
+    cam = explain(checkpoint, pixels, classes.index(target), layer, definition, branch, other)
+    what = plain(target) if against is None else f"{plain(target)} rather than {plain(against)}"
     if cam.maps.max() <= 0:
-        st.info(f"No part of {layer} speaks for the class {plain(target)} in this clip: the map is zero everywhere.")
-    cam_strip(frames, cam, indices, opacity)
+        st.info(f"No part of {layer} speaks for {what} in this clip: the map has no positive value.")
+    cam_strip(frames, cam, indices, opacity, signed, per)
+    part = "" if branch == JOINT else f", {branch} branch"
     st.caption(
-        f"What speaks for **{plain(target)}** at {layer}, Grad-CAM with {DEFINITION_NAMES[definition]}, one scale for "
-        f"the clip, negative values dropped. Under each frame: its number and its share of the clip's CAM.  \n"
-        f"**How to read this:** bright is where and when the layer's features raise this class's score."
+        f"What speaks for **{what}** at {layer}{part}, Grad-CAM with {DEFINITION_NAMES[definition]}, one scale for the "
+        f"{per}{'' if signed else ', negative values dropped'}. Under each frame: its number and its share of the "
+        f"clip's CAM.  \n**How to read this:** bright is where and when the layer's features raise this class's score."
     )
 
 
