@@ -187,6 +187,7 @@ class MobileNetV2(nn.Module):
         self.num_features = eighths(1280 * max(1.0, width / 64))
         head = nn.Conv2d(channels, self.num_features, 1, bias=False)
         layers.append(ConvNorm([head, nn.BatchNorm2d(self.num_features)]))
+        self.stages.append(len(self.STAGES) + 1)
         self.features = nn.ModuleList(layers)
         initialise_plain_convolutions(self)
 
@@ -237,6 +238,8 @@ class VGG16(nn.Module):
         initialise_plain_convolutions(self)
 
     def stage_of(self, name: str) -> str:
+        if name.startswith("classifier"):
+            return "classifier"
         return f"stage{self.stages[int(name.split('.')[1])]}"
 
     def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:

@@ -8,20 +8,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores, and so do 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from filelock import FileLock
 
 from sth_core.datasets.synthetic import synthesize
 from workbench.demo import SHIPPED, make_demo
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For pytest-xdist: the tests of a file stay together, as do all that look at the demo, which come first."""
-
-    def group(item: pytest.Item) -> str:
-        return "demo" if "demo" in getattr(item, "fixturenames", ()) else item.path.name
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) != "demo")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,7 +50,13 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole demo as `sth demo --no-app` makes it, with the networks that ship."""
-    folder = tmp_path_factory.mktemp("demo")
-    make_demo(folder, SHIPPED, lambda *_: None)
-    return folder
+    """The whole demo as `sth demo --no-app` makes it, with the networks that ship: read it, never write in it.
+
+    Made once, by the first of pytest-xdist's processes that asks for it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # each process has a folder of its own in it
+    with FileLock(shared / "demo.lock"):
+        make_demo(shared / "demo", SHIPPED, lambda *_: None)  # what is there already, it leaves
+    return shared / "demo"

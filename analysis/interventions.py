@@ -1,0 +1,116 @@
+"""Does attention matter? alpha_S and alpha_T replaced, and what the network then says.
+
+High attention is no proof that it does anything: a later layer may undo it. So alpha is set, where it is computed
+(a `Tap`: no module is patched, many threads can ask the same network at once), at one layer, in a stage or
+everywhere, to something that this clip did not ask for. In all of them alpha_S + alpha_T stays 1.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from sth_core.network import VideoNetwork
+from sth_core.sth_conv import Tap
+
+HALF, SPATIAL_ONLY, TEMPORAL_ONLY, MEAN, ANOTHER = KINDS = (
+    "one half", "spatial only", "temporal only", "the dataset's mean", "another clip's",
+)  # fmt: skip
+EVERYWHERE = "everywhere"
+FIXED = {HALF: (0.5, 0.5), SPATIAL_ONLY: (1.0, 0.0), TEMPORAL_ONLY: (0.0, 1.0)}  # alpha_S, alpha_T
+
+
+@dataclass(frozen=True)
+class SetAlpha(Tap):
+    """Puts `values` {layer: alpha (2, C_out), or (B, 2, C_out) with one for each clip} in the place of alpha."""
+
+    values: Mapping[str, Tensor]
+
+    def attention(self, layer: str, alpha: Tensor) -> Tensor:
+        return self.values[layer].to(alpha).expand_as(alpha) if layer in self.values else alpha
+
+
+def places(model: VideoNetwork) -> dict[str, tuple[str, ...]]:
+    """Where alpha is replaced: each layer, each stage, everywhere; {name of the place: its layers}.
+
+    Raises:
+        ValueError: the network has no attention.
+    """
+    layers = model.attention_layers
+    if not layers:
+        raise ValueError(
+            f"a network with conv = {model.config.conv!r} and attention = {model.config.attention} has no α to replace"
+        )
+    found: dict[str, tuple[str, ...]] = {layer.name: (layer.name,) for layer in layers}
+    for stage in dict.fromkeys(layer.stage for layer in layers):
+        found.setdefault(stage, tuple(layer.name for layer in layers if layer.stage == stage))
+    return found | {EVERYWHERE: tuple(layer.name for layer in layers)}
+
+
+def replacement(kind: str, mean: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """{layer: alpha} for every layer: `mean` (2, C_out) is the dataset's, `other` (B, 2, C_out) another clip's."""
+    if kind == MEAN:
+        return mean
+    if kind == ANOTHER:
+        return other
+    return {name: torch.tensor(FIXED[kind])[:, None].expand_as(alpha) for name, alpha in mean.items()}
+
+
+@torch.inference_mode()
+def interventions(
+    model: VideoNetwork, clips: Tensor, mean: Mapping[str, Tensor], other: Mapping[str, Tensor]
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Every place and kind, with the logits (B, K) that clips (B, T, C, H, W) then get."""
+    for place, layers in places(model).items():
+        for kind in KINDS:
+            values = replacement(kind, mean, other)
+            yield place, kind, model(clips, SetAlpha({name: values[name] for name in layers}))
+
+
+def outcome_rows(
+    clips: pd.DataFrame, classes: list[str], plain: Tensor, logits: Tensor, **what: object
+) -> pd.DataFrame:
+    """A row a clip: what the network now says, and how far its scores moved.
+
+    `clips` has clip_id and label of each; `plain` and `logits` are (B, K). logit_label and score_label are changes
+    of the true class's logit (less the mean of all logits) and softmax, NaN where the network does not know the label;
+    score_plain is the change of the softmax of the class that was predicted before.
+    """
+    numbers = torch.tensor([classes.index(label) if label in classes else -1 for label in clips["label"]])
+    before, after = plain.argmax(1), logits.argmax(1)
+    centred = (logits - logits.mean(1, keepdim=True)) - (plain - plain.mean(1, keepdim=True))
+    soft = logits.softmax(1) - plain.softmax(1)
+    return pd.DataFrame(
+        {
+            "clip_id": list(clips["clip_id"]),
+            **what,
+            "label": list(clips["label"]),
+            "plain_prediction": [classes[i] for i in before],
+            "prediction": [classes[i] for i in after],
+            "plain_correct": (before == numbers).numpy(),
+            "correct": (after == numbers).numpy(),
+            "logit_label": picked(centred, numbers),
+            "score_label": picked(soft, numbers),
+            "score_plain": picked(soft, before),
+        }
+    )
+
+
+def picked(values: Tensor, column: Tensor) -> np.ndarray:
+    """One of each row of (B, K); NaN for column -1."""
+    chosen = values.gather(1, column.clamp(min=0)[:, None])[:, 0].double().numpy()
+    return np.where((column >= 0).numpy(), chosen, np.nan)
+
+
+def strangers(labels: list[str], seed: int = 0) -> list[int]:
+    """For each clip the number of another, of another class if there is one: the order is drawn once, with `seed`."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    found = []
+    for i, label in enumerate(labels):
+        start = int(np.flatnonzero(order == i)[0])
+        later = [int(order[(start + step) % len(order)]) for step in range(1, len(order))]
+        found.append(next((j for j in later if labels[j] != label), later[0] if later else i))
+    return found

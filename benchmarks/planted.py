@@ -1,0 +1,146 @@
+"""Grad-CAM against a truth that is known: a thing that is there only in some place and only for some time.
+
+\b
+    sth benchmark planted                                    a network of the demo, 96 clips
+    sth benchmark planted --network my.safetensors --clips 24
+
+Each clip shows a background, and for a quarter to a half of its frames a thing, whose kind the network was trained to
+name. Of the maps of the clips that it names rightly: how much of the CAM lies on the thing, in the frames in which it
+is there, and in both, less what a random map and a centre prior put there. The files are real videos.
+"""
+
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import cpu_count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import torch
+
+from analysis.faithfulness import centre_prior, enlarged, random_map
+from analysis.trust import explanations, maps_of
+from analysis.uncertainty import effect
+from sth_core.checkpoint import Checkpoint, load_checkpoint
+from sth_core.datasets.sprites import APPEARANCES, draw_background, draw_thing
+from sth_core.datasets.synthetic import FPS, HEIGHT, WIDTH, Pose, paint
+from sth_core.video.encoding import write_video
+from sth_core.video.fields import read_clip
+from sth_core.video.transforms import crop, normalise, resize
+from workbench.friendly import friendly
+
+NETWORK = Path(__file__).parent.parent / "workbench" / "networks" / "appearance-rgb-p4.safetensors"
+FRAMES = 2 * FPS
+PLACE, MOMENT, BOTH = MEASURES = ("on the thing", "while it is there", "both")
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What a clip shows, where and when: `first` to `last` are the frames with the thing."""
+
+    appearance: str
+    pose: Pose
+    first: int
+    last: int
+    seed: int
+
+    def frames(self, place: np.ndarray, thing: np.ndarray) -> Iterator[np.ndarray]:
+        """(H, W, 3) uint8 each."""
+        there = paint(place, thing, self.pose)
+        empty = np.clip(place + 0.5, 0, 255).astype(np.uint8)
+        for t in range(FRAMES):
+            yield there if self.first <= t <= self.last else empty
+
+    def mask(self, t: int) -> np.ndarray:
+        """Where the thing is in frame t: uint8 (H, W, 1), 0 or 255."""
+        y, x = np.mgrid[:HEIGHT, :WIDTH]
+        inside = (x - self.pose.x) ** 2 + (y - self.pose.y) ** 2 <= self.pose.radius**2
+        return (255 * (inside & (self.first <= t <= self.last))).astype(np.uint8)[..., None]
+
+
+def plant(number: int, seed: int) -> Planted:
+    """Anywhere in the central square, for a quarter to a half of the clip."""
+    random = np.random.default_rng([seed, number])
+    radius, side = random.uniform(46, 62), HEIGHT / 2
+    x, y = (middle + random.uniform(-1, 1) * (side - radius) for middle in (WIDTH / 2, HEIGHT / 2))
+    length = int(random.integers(FRAMES // 4, FRAMES // 2 + 1))
+    first = int(random.integers(0, FRAMES - length + 1))
+    appearance = list(APPEARANCES)[number % len(APPEARANCES)]
+    return Planted(appearance, Pose(x, y, radius, random.uniform(-np.pi, np.pi)), first, first + length - 1, number)
+
+
+def shares_inside(maps: torch.Tensor, masks: np.ndarray) -> dict[str, float]:
+    """Of maps (T, h, w), not negative, the share that lies where and when masks (T, H, W) are set.
+
+    In the place: on the pixels that the thing has at any time; in the moment: in the frames that show it.
+    """
+    where = torch.from_numpy(masks)
+    spread = enlarged(maps, (where.shape[1], where.shape[2])).double()
+    total = spread.sum().clamp(min=1e-12)
+    place, moment = where.any(0)[None], where.flatten(1).any(1)[:, None, None]
+    return {name: float((spread * m).sum() / total) for name, m in zip(MEASURES, (place, moment, where), strict=True)}
+
+
+def measure(
+    checkpoint: Checkpoint, folder: Path, clips: int, seed: int
+) -> tuple[dict[str, dict[str, list[float]]], int]:
+    """{explanation: {measure: share of each clip}} of the clips that the network names rightly, and how many."""
+    p = checkpoint.preprocessing
+    wanted = explanations(checkpoint.model, p.crop)
+    found: dict[str, dict[str, list[float]]] = {}
+    right = 0
+    for number in range(clips):
+        planted = plant(number, seed)
+        random = np.random.default_rng([seed, number, 1])
+        place, thing = draw_background(HEIGHT, WIDTH, random), draw_thing(planted.appearance, random)
+        path = folder / f"{number}.mp4"
+        write_video(path, planted.frames(place, thing), FPS)
+        pixels, indices = read_clip(path, p)
+        clip = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, p.crop))), p)
+        target = checkpoint.classes.index(planted.appearance)
+        with torch.inference_mode():
+            if int(checkpoint.model(clip[None]).argmax()) != target:
+                continue
+        right += 1
+        masks = resize(np.stack([planted.mask(int(t)) for t in indices]), p.resize)
+        masks = crop(masks, p.crop)[..., 0] > 127
+        maps = {name: m.clamp(min=0) for name, m in maps_of(checkpoint.model, clip, target, wanted).items()}
+        T, h, w = next(iter(maps.values())).shape
+        maps |= {"random map": random_map(T, h, w, number), "centre prior": centre_prior(T, h, w)}
+        for name, of_clip in maps.items():
+            for what, share in shares_inside(of_clip, masks).items():
+                found.setdefault(name, {}).setdefault(what, []).append(share)
+        print(f"clip {number + 1}/{clips}", file=sys.stderr)
+    return found, right
+
+
+@click.command(help=__doc__)
+@click.option("--network", type=click.Path(path_type=Path), default=NETWORK, help="By default one of the demo's.")
+@click.option("--clips", default=96, show_default=True, type=click.IntRange(2))
+@click.option("--seed", default=0, show_default=True)
+@friendly
+def main(network: Path, clips: int, seed: int) -> None:
+    checkpoint = load_checkpoint(network)
+    with TemporaryDirectory() as folder:
+        found, right = measure(checkpoint, Path(folder), clips, seed)
+    print(
+        f"\n{network.stem}: {right} of {clips} clips named rightly; {platform.machine()}, {cpu_count()} cores, "
+        f"torch {torch.__version__}; shares of the CAM in %, (95 % over clips)\n"
+    )
+    print("| map | measure | share | more than a random map | more than the centre prior |\n|---|---|---|---|---|")
+    for name, measures in found.items():
+        for what, values in measures.items():
+            cells = [f"{100 * np.mean(values):.1f}"]
+            for control in ("random map", "centre prior"):
+                e = effect(np.array([values]) - np.array([found[control][what]]), np.arange(len(values)))
+                cells.append(
+                    "" if name == control else f"{100 * e.value:+.1f} ({100 * e.low:+.1f} to {100 * e.high:+.1f})"
+                )
+            print(f"| {name} | {what} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

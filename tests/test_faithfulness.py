@@ -1,0 +1,141 @@
+"""Deletion, insertion and their controls, by hand; and on a network that looks at one place and moment."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from analysis.faithfulness import (
+    BASELINES_OF,
+    SPACE,
+    SPACE_TIME,
+    TESTS,
+    TIME,
+    Test,
+    area,
+    blurred,
+    centre_prior,
+    curve,
+    kept_masks,
+    occlusion_drop,
+    random_map,
+    stand_in,
+)
+from analysis.sanity import randomised, rank_agreement
+from sth_core.network import create_model
+from tests.tiny import tiny_network
+
+
+class Watches(nn.Module):
+    """Two classes; the first's logit is the brightness of one pixel block in one frame."""
+
+    def __init__(self, frame: int, y: int, x: int) -> None:
+        super().__init__()
+        self.at = (frame, y, x)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        t, y, x = self.at
+        seen = clips[:, t, :, y : y + 4, x : x + 4].mean((1, 2, 3))
+        return torch.stack([8 * seen - 4, torch.zeros_like(seen)], 1)
+
+
+@pytest.fixture
+def clip() -> Tensor:
+    clip = torch.zeros(4, 3, 16, 16)
+    clip[1, :, 8:12, 4:8] = 1.0  # not in the middle frame, which "frozen" repeats
+    return clip
+
+
+TRUE_MAP = torch.zeros(4, 4, 4)
+TRUE_MAP[1, 2, 1] = 1.0
+
+
+@pytest.mark.parametrize("test", TESTS, ids=lambda t: t.name)
+def test_the_true_map_beats_what_knows_nothing_and_its_opposite_does_not(test: Test, clip: Tensor) -> None:
+    model = Watches(1, 8, 4)
+
+    def at(maps: Tensor) -> float:
+        return area(*curve(model, clip, 0, maps, test))
+
+    controls = [at(random_map(4, 4, 4, seed)) for seed in range(8)] + [at(centre_prior(4, 4, 4))]
+    better = at(TRUE_MAP) - np.mean(controls)
+    worse = at(-TRUE_MAP) - np.mean(controls)
+    if test.direction == "deletion":
+        better, worse = -better, -worse
+    assert better > 0.05 and worse < -0.02, (better, worse)
+
+
+def test_curves_begin_and_end_with_the_whole_clip_and_the_stand_in(clip: Tensor) -> None:
+    model = Watches(1, 8, 4)
+    whole, replaced = (float(model(x[None]).softmax(1)[0, 0]) for x in (clip, stand_in(clip, "frozen")))
+    for way, steps in ((SPACE, 6), (SPACE_TIME, 6), (TIME, 4)):
+        shares, deleted = curve(model, clip, 0, TRUE_MAP, Test(way, "deletion", "frozen"))
+        assert shares.tolist() == pytest.approx([i / steps for i in range(steps + 1)])
+        assert (deleted[0], deleted[-1]) == pytest.approx((whole, replaced))
+        _, inserted = curve(model, clip, 0, TRUE_MAP, Test(way, "insertion", "frozen"))
+        assert (inserted[0], inserted[-1]) == pytest.approx((replaced, whole))
+
+
+def test_what_is_kept_by_hand() -> None:
+    maps = torch.tensor([[[4.0, 3.0]], [[1.0, 2.0]]])  # T = 2, one row of two cells
+    shares, kept = kept_masks(maps, TIME, (1, 2))
+    assert shares.tolist() == [0, 0.5, 1]
+    assert kept[:, :, 0, 0].tolist() == [[True, True], [False, True], [False, False]]
+    _, kept = kept_masks(maps, SPACE_TIME, (1, 2), steps=4)
+    assert kept.flatten(1).int().tolist() == [[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 1, 0], [0, 0, 0, 0]]
+    _, kept = kept_masks(maps * torch.tensor([[[1.0]], [[3.0]]]), SPACE, (1, 2), steps=2)  # sums 7 and 9
+    assert kept[1].flatten(1).int().tolist() == [[1, 0], [1, 0]]
+
+
+def test_stand_ins_by_hand(clip: Tensor) -> None:
+    counting = torch.arange(4.0)[:, None, None, None].expand(4, 3, 16, 16)
+    first = [stand_in(counting, b)[:, 0, 0, 0].tolist() for b in ("neighbour", "frozen", "mean", "blur")]
+    assert first[:2] == [[1, 0, 1, 2], [2, 2, 2, 2]]
+    np.testing.assert_allclose(first[2:], [[0, 1, 2, 3]] * 2, atol=1e-5)
+    assert stand_in(clip, "mean")[1].unique().tolist() == pytest.approx([16 / 256])
+    assert stand_in(clip[:1], "neighbour").equal(clip[:1])  # a single frame has no neighbour
+    with pytest.raises(ValueError, match="unknown baseline 'black'; possible: blur, mean, neighbour, frozen"):
+        stand_in(clip, "black")
+    assert {b for of_way in BASELINES_OF.values() for b in of_way} == {"blur", "mean", "neighbour", "frozen"}
+
+
+def test_blur_is_opencv_s(clip: Tensor) -> None:
+    import cv2
+
+    noise = torch.rand(2, 3, 24, 20, generator=torch.Generator().manual_seed(0))
+    expected = [
+        cv2.GaussianBlur(x.permute(1, 2, 0).numpy(), (13, 13), 2.0, borderType=cv2.BORDER_REFLECT_101) for x in noise
+    ]
+    np.testing.assert_allclose(blurred(noise, 2.0).permute(0, 2, 3, 1).numpy(), expected, atol=1e-6)
+
+
+def test_hiding_the_frame_that_matters_costs_most(clip: Tensor) -> None:
+    drop = occlusion_drop(Watches(1, 8, 4), clip, 0)
+    assert drop.argmax() == 1 and drop[1] > 0.9 and drop[[0, 2, 3]].tolist() == [0, 0, 0]
+
+
+def test_weights_are_shuffled_from_the_top_down_in_copies() -> None:
+    model = tiny_network(seed=4)
+    before = {name: w.clone() for name, w in model.state_dict().items()}
+    parts = dict(randomised(model, seed=1))
+    assert list(parts) == ["fc", "layer4", "layer3", "layer2", "layer1", "bn1", "conv1"]
+    assert all(torch.equal(w, before[name]) for name, w in model.state_dict().items())
+    of_half = parts["layer3"].state_dict()
+    for name, w in before.items():
+        changed = not torch.equal(of_half[name], w)
+        if w.ndim > 1:
+            assert changed == name.startswith(("fc", "backbone.layer4", "backbone.layer3")), name
+        assert torch.equal(of_half[name].flatten().sort()[0], w.flatten().sort()[0])
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "vgg16"])
+def test_every_backbone_can_be_made_random(backbone: str) -> None:
+    model = create_model(backbone, 3, frames=2, width=16).eval()
+    parts = [part for part, _ in randomised(model)]
+    assert parts[0] == "fc" and len(parts) > 4 and len(set(parts)) == len(parts)
+
+
+def test_rank_agreement() -> None:
+    assert rank_agreement(np.array([1.0, 2, 3]), np.array([[10.0, 20, 40]])) == pytest.approx(1)
+    assert rank_agreement(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(-1)
+    assert rank_agreement(np.zeros(3), np.array([3.0, 2, 1])) == 0  # a map that is nowhere agrees with nothing

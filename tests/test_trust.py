@@ -1,0 +1,197 @@
+"""`sth trust` and `sth intervene`: whole on real files, gone on with, and what their tables say by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from analysis import trust as trust_module
+from analysis.intervening import results_in
+from analysis.intervention_page import intervention_tables, summary
+from analysis.interventions import EVERYWHERE, HALF, KINDS, MEAN
+from analysis.parts import Parts
+from analysis.runs import open_run
+from analysis.trust import choose_clips, trust
+from analysis.trust_tables import FAILS, OPEN, PASSES, Results, effects_of, faithfulness_table, mcnemar, together
+from benchmarks.planted import PLACE, shares_inside
+from benchmarks.planted import main as planted
+from tests.tiny import save_tiny
+from workbench.cli import main
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("networks")
+    save_tiny(folder / "sth.safetensors")
+    save_tiny(folder / "flat.safetensors", conv="2d")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trust folder of three clips, stopped after the second and gone on with."""
+    folder = tmp_path_factory.mktemp("trust") / "out"
+
+    class Cut(Exception):
+        pass
+
+    def cut(done: int, total: int) -> None:
+        if done == 2:
+            raise Cut
+
+    with pytest.raises(Cut):
+        trust(networks / "sth.safetensors", scenes_folder, folder, clips=3, progress=cut)
+    assert len(Results(folder).clips) == 2
+    words = ["trust", str(networks / "sth.safetensors"), "--data", str(scenes_folder), "-o", str(folder)]
+    result = CliRunner().invoke(main, [*words, "--clips", "3"])
+    assert result.exit_code == 0, result.output
+    assert "3 clips; page:" in result.output and "Grad-CAM, temporal branch" in result.output
+    return folder
+
+
+def test_the_page_has_every_part_and_every_number(out: Path) -> None:
+    page = (out / "index.html").read_text(encoding="utf-8")
+    for title in ("Remove what it points at", "Make the weights random", "Hide single frames", "Replace attention"):
+        assert f"<h2>{title}</h2>" in page
+    assert page.count("data:image/jpeg;base64,") == 5 and "<script src" not in page
+    found = pd.read_csv(out / "verdicts.csv")
+    assert set(found["verdict"]) <= {PASSES, FAILS, OPEN} and len(found) == 4 * 5
+    assert len(pd.read_csv(out / "faithfulness.csv")) == 4 * 12 * 2
+    assert set(pd.read_csv(out / "attention.csv")["place"]) >= {"layer1.0.conv1", "layer1", EVERYWHERE}
+
+
+def test_going_on_ends_as_one_call_would(out: Path, networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
+    trust(networks / "sth.safetensors", scenes_folder, tmp_path / "whole", clips=3)
+    for kind in trust_module.KINDS:
+        one, other = (Parts(folder, trust_module.KINDS).read(kind) for folder in (out, tmp_path / "whole"))
+        for column in one:
+            a, b = one[column].to_list(), other[column].to_list()
+            if one[column].dtype.kind == "f":
+                np.testing.assert_allclose(a, b, atol=1e-5)
+            elif column not in ("shares", "scores"):
+                assert a == b, column
+
+
+def test_a_network_without_attention_has_no_branches_and_no_alpha(
+    networks: Path, scenes_folder: Path, tmp_path: Path
+) -> None:
+    words = ["trust", str(networks / "flat.safetensors"), "--data", str(scenes_folder), "-o", str(tmp_path / "flat")]
+    result = CliRunner().invoke(main, [*words, "--clips", "2"])
+    assert result.exit_code == 0, result.output
+    assert "branch" not in result.output and not (tmp_path / "flat" / "attention.csv").exists()
+    words = ["intervene", words[1], "--data", str(scenes_folder), "-o", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2 and "has no α to replace" in result.output
+
+
+def test_results_of_something_else_are_refused(out: Path, networks: Path, scenes_folder: Path) -> None:
+    words = ["trust", str(networks / "flat.safetensors"), "--data", str(scenes_folder), "-o", str(out)]
+    result = CliRunner().invoke(main, [*words, "--clips", "3"])
+    assert result.exit_code == 2 and "holds other results (checkpoint_sha256" in result.output
+
+
+def test_no_clips_and_no_readable_clip_are_sentences(networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
+    network = str(networks / "sth.safetensors")
+    result = CliRunner().invoke(main, ["trust", network, "--data", str(scenes_folder), "--split", "test"])
+    assert result.exit_code == 2 and "no clips in the split 'test'" in result.output
+    (tmp_path / "val" / "opening").mkdir(parents=True)
+    (tmp_path / "val" / "opening" / "a.mp4").write_bytes(b"no video")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,motion,split\nval/opening/a.mp4,opening,val\n", encoding="utf-8")
+    result = CliRunner().invoke(main, ["trust", network, "--data", str(tmp_path), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 2 and "none of the 1 clips could be read" in result.output
+    assert "not read: val/opening/a.mp4" in result.output
+
+
+def test_interventions_over_a_run(networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
+    words = ["intervene", str(networks / "sth.safetensors"), "--data", str(scenes_folder), "-o", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    run = open_run(tmp_path / "run")
+    folder = results_in(run.path).folder
+    places, classes = intervention_tables(run)
+    assert summary(places) in result.output and "by class" in (folder / "index.html").read_text().lower()
+    assert set(places["n"]) == {24} and set(classes["n"]) == {2}
+    assert set(classes["kind"]) == set(KINDS)
+    effects = results_in(run.path).read("effects")
+    assert len(effects) == 24 * (16 + 4 + 1) * len(KINDS)
+    before = sorted((folder / "effects").iterdir())
+    before[1].unlink()  # as if it had been killed there
+    assert CliRunner().invoke(main, words).exit_code == 0
+    again = results_in(run.path).read("effects")
+    order = ["clip_id", "place", "kind"]
+    one, other = (t.sort_values(order, ignore_index=True) for t in (effects, again))
+    pd.testing.assert_frame_equal(one, other, atol=1e-5)
+    assert json.loads((folder / "interventions.json").read_text())["finished"]
+
+
+def test_effects_by_hand() -> None:
+    rows = [
+        {"clip_id": f"c{i}", "place": EVERYWHERE, "kind": HALF, "label": "a", "prediction": "b" if i < 8 else "a",
+         "plain_prediction": "a", "plain_correct": True, "correct": i >= 8, "logit_label": -1.0, "score_label": -0.5}
+        for i in range(10)
+    ]  # fmt: skip
+    groups = pd.Series({f"c{i}": f"c{i}" for i in range(10)})
+    (row,) = effects_of(pd.DataFrame(rows), groups).to_dict("records")
+    assert row["value"] == -0.8 and row["n"] == 10 and row["n_changed"] == 8 and row["verdict"] == "matters"
+    assert row["logit_label"] == -1 and row["p"] == pytest.approx(max(mcnemar(0, 8), 0.00011), rel=0.6)
+    assert mcnemar(0, 3) == 0.25 and mcnemar(0, 0) == 1  # three clips lost of three prove nothing
+    rows = [row | {"correct": True, "prediction": "a", "kind": MEAN} for row in rows]
+    assert "No replacement" in summary(effects_of(pd.DataFrame(rows), groups))
+
+
+def test_verdicts() -> None:
+    assert together(pd.Series([PASSES, PASSES, OPEN])) == PASSES
+    assert together(pd.Series([PASSES, OPEN, OPEN, PASSES])) == OPEN
+    assert together(pd.Series([PASSES, PASSES, FAILS])) == FAILS
+
+
+def test_areas_are_compared_the_right_way_round(out: Path) -> None:
+    """A map whose deletion falls earlier and whose insertion rises later than both controls'."""
+    results = Results(out)
+    areas = {"good": 0.1, "random map": 0.5, "centre prior": 0.4}
+    results.clips = pd.DataFrame({"clip_id": [f"c{i}" for i in range(6)], "group": [f"c{i}" for i in range(6)]})
+    results.groups = results.clips.set_index("clip_id")["group"]
+    results.curves = pd.DataFrame(
+        [
+            {"clip_id": f"c{i}", "explanation": name, "way": "space", "direction": direction, "baseline": "blur",
+             "area": area + 0.01 * i * (name == "good")}
+            for i in range(6) for name, area in areas.items() for direction in ("deletion", "insertion")
+        ]
+    )  # fmt: skip
+    table = faithfulness_table(results).set_index(["direction", "control"])
+    assert set(table.loc["deletion", "verdict"]) == {PASSES} and set(table.loc["insertion", "verdict"]) == {FAILS}
+    assert table.loc[("deletion", "random map"), "value"] == pytest.approx(0.375)
+
+
+def test_clips_are_drawn_evenly_over_labels() -> None:
+    table = pd.DataFrame({"clip_id": [f"c{i}" for i in range(30)], "label": ["a"] * 20 + ["b"] * 8 + ["c"] * 2})
+    assert choose_clips(table, 9, 0)["label"].value_counts().to_dict() == {"a": 4, "b": 3, "c": 2}
+    assert list(choose_clips(table, 9, 0)["clip_id"]) == list(choose_clips(table, 9, 0)["clip_id"])
+
+
+def test_shares_inside_by_hand() -> None:
+    import torch
+
+    maps = torch.zeros(2, 4, 4)
+    maps[0, :2, :2], maps[1, 2:, 2:] = 1.0, 1.0
+    masks = np.zeros((2, 4, 4), bool)
+    masks[0, :2] = True
+    found = shares_inside(maps, masks)
+    assert found == pytest.approx({PLACE: 0.5, "while it is there": 0.5, "both": 0.5})
+    masks[0] = False
+    assert shares_inside(maps, masks)["both"] == 0
+
+
+def test_grad_cam_finds_what_was_planted() -> None:
+    """The demo's network: by weights per step, the CAM lies on the thing while it is there, beyond both controls."""
+    result = CliRunner().invoke(planted, ["--clips", "24"])
+    assert result.exit_code == 0, result.output
+    rows = [line.split(" | ") for line in result.stdout.splitlines() if line.startswith("| Grad-CAM, weights per step")]
+    assert [row[1] for row in rows] == ["on the thing", "while it is there", "both"]
+    for row in rows:
+        for control in row[3:]:
+            assert float(control.split("(")[1].split(" to ")[0]) > 5  # points, the interval's lower end
