@@ -21,6 +21,7 @@ from sth_core.memory import keep_freed_memory
 from workbench.data_commands import data
 from workbench.friendly import FOLDER, friendly
 from workbench.progress import console, progress_bars
+from workbench.trust import intervene, trust
 
 APP = Path(__file__).parent.parent / "app.py"
 
@@ -32,6 +33,8 @@ def main() -> None:
 
 
 main.add_command(data)
+main.add_command(intervene)
+main.add_command(trust)
 
 
 @main.command()
@@ -335,7 +338,7 @@ class Benchmarks(click.Group):
     """One command for each module of benchmarks/, imported when it is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return ["convolutions", "decoding", "networks", "recording", "statistics", "training"]
+        return ["convolutions", "decoding", "networks", "planted", "recording", "statistics", "training"]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(context):
