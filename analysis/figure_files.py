@@ -101,10 +101,16 @@ def titled(item: SupplementFigure) -> go.Figure:
     """The figure with its title and caption in it, for a file of its own."""
     lines = wrapped(item.caption, 130)
     text = f"{html.escape(item.title)}<br><sub>{'<br>'.join(map(html.escape, lines))}</sub>"
-    above = 90 + 18 * len(lines)
+    above = 90 + 18 * len(lines) + 20 * (legend_rows(item.figure) - 1)
     height = (item.figure.layout.height or 440) + above - (item.figure.layout.margin.t or 40)
     title = {"text": text, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 24}}
     return go.Figure(item.figure).update_layout(title=title, margin_t=above, height=height)
+
+
+def legend_rows(figure: go.Figure) -> int:
+    """How many rows a legend above the figure takes, about."""
+    names = [trace.name or "" for trace in figure.data if trace.showlegend is not False]
+    return -(-sum(45 + 7 * len(name) for name in names) // 900)
 
 
 def wrapped(text: str, width: int) -> list[str]:
