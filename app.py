@@ -3,14 +3,19 @@
 import streamlit as st
 
 from sth_core.errors import UserError
+from workbench.access import demand_token
 from workbench.components.context import plain
 
 st.set_page_config(page_title="STH Workbench", page_icon=":material/movie:", layout="wide")
+demand_token()
 page = st.navigation(
     [
         st.Page("workbench/pages/attention.py", title="Attention", icon=":material/ssid_chart:", default=True),
         st.Page("workbench/pages/predictions.py", title="Predictions", icon=":material/table_rows:"),
         st.Page("workbench/pages/clip.py", title="Clip", icon=":material/movie:"),
+        st.Page("workbench/pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
+        st.Page("workbench/pages/figures.py", title="Figures", icon=":material/insert_chart:"),
+        st.Page("workbench/pages/own.py", title="Your own", icon=":material/upload:", url_path="own"),
     ]
 )
 try:

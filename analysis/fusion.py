@@ -53,6 +53,7 @@ def fuse(runs: list[Run], weights: list[float], out: Path, command: str = "") ->
     share = np.array(weights) / sum(weights)
     scores = sum(w * np.stack(list(table["scores"])) for w, table in zip(share, tables, strict=True))
     best = scores.argmax(1)
+    of_each = np.stack([np.stack(list(table["scores"])).argmax(1) for table in tables])  # runs x clips
     fused = pd.DataFrame(
         {
             "clip_id": common,
@@ -61,6 +62,8 @@ def fuse(runs: list[Run], weights: list[float], out: Path, command: str = "") ->
             "prediction": [classes[i] for i in best],
             "correct": [classes[i] == label for i, label in zip(best, first["label"], strict=True)],
             "confidence": scores.max(1),
+            "margin": scores.max(1) - (np.sort(scores, 1)[:, -2] if len(classes) > 1 else 0),
+            "disagreement": (of_each != best).mean(0),
             "scores": list(scores.astype(np.float32)),
             "view_scores": [[table["scores"].iloc[i] for table in tables] for i in range(len(common))],
             "frame_indices": first["frame_indices"].to_numpy(),

@@ -188,9 +188,12 @@ def attention_by_clip(run: Run) -> pd.DataFrame:
     )
 
 
-def query(run: Run, kind: str, sql: str, values: list[Any] | None = None) -> pd.DataFrame:
-    """Run `sql`, in which {files} stands for the run's parts of this kind, {predictions} for those."""
+def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, other: Run | None = None) -> pd.DataFrame:
+    """Run `sql`, in which {files} stands for the run's parts of this kind, {predictions} for those, and {other} for
+    another run's parts of this kind."""
     files = {name: parts(run.path, name) for name in ("predictions", kind)}
+    if other is not None:
+        files["other"] = parts(other.path, kind)
     if not files[kind]:
         raise UserError(f"{run.path} holds no {kind}")
     tables = {name: f"read_parquet([{', '.join(map(_quoted, paths))}])" for name, paths in files.items()}
@@ -198,8 +201,10 @@ def query(run: Run, kind: str, sql: str, values: list[Any] | None = None) -> pd.
     # the last digits of a sum would differ.
     connection = duckdb.connect(config={"threads": 1})
     try:
-        if not isinstance(run.path, Path):
-            connection.register_filesystem(run.path.fs)
+        places: list[Any] = [run.path] if other is None else [run.path, other.path]
+        remote = {str(place.fs.protocol): place.fs for place in places if not isinstance(place, Path)}
+        for filesystem in remote.values():
+            connection.register_filesystem(filesystem)
         return connection.execute(sql.format(files=tables[kind], **tables), values or []).df()
     except duckdb.Error as error:
         raise UserError(f"{run.path}: its {kind} cannot be read ({str(error).splitlines()[0]})") from error

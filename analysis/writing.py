@@ -169,7 +169,7 @@ def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str])
     rows = []
     of_views = batch.view_logits.softmax(2)
     for sample, scores, views in zip(batch.samples, batch.logits.softmax(1), of_views, strict=True):
-        best = int(scores.argmax())
+        best, (first, *others) = int(scores.argmax()), scores.topk(min(2, len(classes))).values.tolist()
         rows.append(
             {
                 "clip_id": table["clip_id"][sample.row],
@@ -178,6 +178,8 @@ def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str])
                 "prediction": classes[best],
                 "correct": best == sample.label,
                 "confidence": float(scores[best]),
+                "margin": first - sum(others),
+                "disagreement": float((views.argmax(1) != best).float().mean()),
                 "scores": scores.numpy(),
                 "view_scores": list(views.numpy()),
                 "frame_indices": sample.frame_indices,

@@ -44,6 +44,8 @@ def make_run(
                 "prediction": [names[i] for i in said],
                 "correct": right,
                 "confidence": scores.max(1),
+                "margin": np.diff(np.partition(scores, -2, 1)[:, -2:], axis=1)[:, 0],
+                "disagreement": np.zeros(count),
                 "scores": lists(scores),
                 "view_scores": pa.ListArray.from_arrays(pa.array(np.arange(count + 1), pa.int32()), lists(scores)),
                 "frame_indices": lists(np.tile(np.arange(FRAMES), (count, 1))),

@@ -4,15 +4,26 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis.browsing import confused_pairs, confusion, overview
+from analysis.interventions import HALF
+from analysis.runs import open_run
+from sth_core import load_checkpoint
+from sth_core.video.fields import read_clip
+from sth_core.video.transforms import crop
+from workbench.components.clip_views import AS_IT_IS, ORDERS, reordered, what_if
+from workbench.components.context import clip_of
+
 APP = Path(__file__).parent.parent / "app.py"
-PREDICTIONS, CLIP = "workbench/pages/predictions.py", "workbench/pages/clip.py"
+PREDICTIONS, CLIP, COMPARE, FIGURES = (f"workbench/pages/{n}.py" for n in ("predictions", "clip", "compare", "figures"))
+PAGES = ["", PREDICTIONS, CLIP, COMPARE, FIGURES]
 
 
-def open_page(runs: Path, monkeypatch: pytest.MonkeyPatch, page: str = "", **query: str) -> AppTest:
+def open_page(runs: Path, monkeypatch: pytest.MonkeyPatch, page: str = "", **query: str | list[str]) -> AppTest:
     monkeypatch.setenv("STH_RUNS", str(runs))
     app = AppTest.from_file(str(APP), default_timeout=120)
     if page:
@@ -58,7 +69,7 @@ def test_figures_use_the_chosen_runs_only(demo, monkeypatch):
 
 
 def test_the_predictions_page_counts_what_the_run_holds(demo, monkeypatch):
-    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4")
+    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4", view="All clips")
     clips = app.dataframe[-1].value
     wrong = int((~clips["correct"]).sum())
     assert len(clips) == 240
@@ -66,30 +77,111 @@ def test_the_predictions_page_counts_what_the_run_holds(demo, monkeypatch):
         "Accuracy": f"{clips['correct'].mean():.1%}", "Misclassified": str(wrong), "Unreadable": "0",
     }  # fmt: skip
     assert wrong > 0
+    assert clips["open"].iloc[0].startswith("clip?run=appearance-rgb-p4&clip=val%2F")
+    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4")
     assert f"{wrong} clips, the most confident mistake first" in words(app)
 
 
 def test_filters_narrow_the_table(demo, monkeypatch):
-    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4")
+    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4", view="All clips")
     label = app.dataframe[-1].value["label"].iloc[0]
-    app.multiselect[0].set_value([label]).run()
+    box = {box.label: box for box in app.selectbox}
+    box["Label"].set_value(label).run()
     assert set(app.dataframe[-1].value["label"]) == {label}
+    alpha = app.dataframe[-1].value["alpha_temporal"]
+    slider = {slider.label: slider for slider in app.slider}["α_T"]
+    slider.set_value((slider.value[0], float(alpha.median()))).run()
+    assert app.dataframe[-1].value["alpha_temporal"].max() <= alpha.median() and len(app.dataframe[-1].value) > 0
     app.text_input[0].set_value("no such clip").run()
     assert app.dataframe[-1].value.empty
     assert not app.exception
 
 
+def test_filters_are_in_the_link(demo, monkeypatch):
+    open_link = {"run": "appearance-rgb-p4", "view": "All clips", "outcome": "wrong", "confidence": ["0.5", "1.0"]}
+    shown = open_page(demo / "runs", monkeypatch, PREDICTIONS, **open_link).dataframe[-1].value
+    assert len(shown) > 0 and not shown["correct"].any() and shown["confidence"].min() >= 0.5
+
+
+def test_a_confusion_cell_shows_its_clips_and_its_attention(demo, monkeypatch):
+    cells = confusion(overview(open_run(demo / "runs" / "appearance-rgb-p4")))
+    pair = confused_pairs(cells).iloc[0]
+    link = {"run": "appearance-rgb-p4", "view": "Confusion", "label": pair["label"], "said": pair["prediction"]}
+    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, **link)
+    assert f"{pair['label']}, taken for {pair['prediction']}" in words(app)
+    assert len(app.get("plotly_chart")) == 2 and app.dataframe[0].value["n"].iloc[0] == pair["n"]
+    assert f"said: {pair['prediction']}" in words(app)
+
+
+@pytest.mark.parametrize(("view", "charts"), [("Per class", 1), ("Calibration", 1)])
+def test_the_other_views_of_the_predictions(view, charts, demo, monkeypatch):
+    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4", view=view)
+    assert len(app.get("plotly_chart")) == charts and "How to read this" in words(app)
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        ("Statements", "Temporal attention rises with depth (Figure 5)"),
+        ("By class", "n = 20 to 20 clips a class"),
+        ("Right and wrong", "of those that are not"),
+        ("Unusual clips", "class's standard deviations"),
+    ],
+)
+def test_the_other_views_of_the_attention(view, said, demo, monkeypatch):
+    app = open_page(demo / "runs", monkeypatch, "", view=view, of="appearance-rgb-p4")
+    assert said in words(app)
+
+
+def test_two_runs_are_compared_on_the_same_clips(demo, monkeypatch):
+    a, b = "appearance-rgb-p4", "appearance-flow-p4"
+    app = open_page(demo / "runs", monkeypatch, COMPARE, a=a, b=b, outcome="lost")
+    one, other = (overview(open_run(demo / "runs" / name)) for name in (a, b))
+    lost = int((one["correct"] & ~other["correct"]).sum())
+    values = {m.label: m.value for m in app.metric}
+    assert values["Lost"] == str(lost) and f"{lost} clips, lost" in words(app)
+    assert values["Accuracy of A"] == f"{one['correct'].mean():.1%}"
+    assert "were asked different questions" in words(
+        open_page(demo / "runs", monkeypatch, COMPARE, a="motion-rgb-p4", b="appearance-rgb-p4")
+    )
+    assert "are the same run" in words(open_page(demo / "runs", monkeypatch, COMPARE, a=a, b=a))
+
+
+def test_the_figures_are_of_the_chosen_runs(demo, monkeypatch):
+    app = open_page(demo / "runs", monkeypatch, FIGURES, p="1/4", modality="RGB")
+    titles = [s.value.split(":")[0] for s in app.subheader]
+    assert titles == ["Figure 5", "Figure 7", "Figure 9", "Figure 10"]
+    assert "Runs: appearance-rgb-p4, motion-rgb-p4" in words(app)
+
+
+def test_what_if_moves_the_scores_of_who_needs_time(demo, monkeypatch):
+    run = open_run(demo / "runs" / "motion-rgb-p4")
+    clip = clip_of(run, str(overview(run)["clip_id"].iloc[0]))
+    checkpoint = load_checkpoint(run.meta["checkpoint"])
+    pixels, _ = read_clip(Path(clip["path"]), checkpoint.preprocessing)
+    pixels = crop(pixels, checkpoint.preprocessing.crop)
+    plain, reverse, half = (
+        what_if(checkpoint, pixels, *to) for to in ((AS_IT_IS, AS_IT_IS), ("reversed", AS_IT_IS), (AS_IT_IS, HALF))
+    )
+    assert np.allclose(plain, clip["scores"], atol=1e-4)
+    assert reverse.argmax() != plain.argmax() and np.abs(half - plain).max() > 0.01
+    for order in ORDERS:
+        assert reordered(pixels, order, "rgb").shape == pixels.shape
+    assert (reordered(pixels[..., :2], "frozen", "flow") == 128).all()
+
+
 def test_the_clip_page_opens_the_clip_of_the_link(demo, monkeypatch):
-    table = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4").dataframe[-1].value
+    table = overview(open_run(demo / "runs" / "appearance-rgb-p4"))
     wrong = table[~table["correct"]].iloc[0]
     app = open_page(demo / "runs", monkeypatch, CLIP, run="appearance-rgb-p4", clip=wrong["clip_id"])
     text = words(app)
     assert wrong["label"] in text
     assert f"said: {wrong['prediction']}" in text
     assert wrong["clip_id"] in text
-    assert [s.value for s in app.subheader] == ["What the network saw", "Grad-CAM over time", "Attention by layer"]
+    titles = ["What the network saw", "What if", "Grad-CAM over time", "Attention by layer"]
+    assert [s.value for s in app.subheader] == titles
     assert len(app.get("image")) == 16  # 8 frames, 8 overlays
-    assert len(app.get("plotly_chart")) == 2
+    assert len(app.get("plotly_chart")) == 3
     assert len(app.get("video")) == 1
 
 
@@ -105,7 +197,7 @@ def test_grad_cam_can_explain_another_class_layer_and_definition(demo, monkeypat
     assert "What speaks for **vanishing** at layer2.1, Grad-CAM with weights per clip" in words(app)
 
 
-@pytest.mark.parametrize("page", ["", PREDICTIONS, CLIP])
+@pytest.mark.parametrize("page", PAGES)
 def test_an_empty_folder_of_runs_says_how_to_make_one(page, tmp_path, monkeypatch):
     assert "There are no runs" in words(open_page(tmp_path, monkeypatch, page))
 

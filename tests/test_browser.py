@@ -100,3 +100,55 @@ def test_a_link_opens_the_same_view_in_another_browser(page: Page, browser: Brow
     expect(page.get_by_text("val/0001_00007.mp4").first).to_be_visible()
     page.get_by_role("link", name="Predictions").click()
     expect(page.get_by_role("heading", name="Predictions")).to_be_visible()
+
+
+def test_a_page_that_was_opened_without_a_choice_has_it_in_its_address(page: Page, browser: Browser, address: str):
+    page.goto(f"{address}/clip?run=appearance-rgb-p4")
+    expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
+    caption = page.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first
+    shown = caption.inner_text()
+    page.wait_for_function("window.location.search.includes('clip=')")
+    assert parse_qs(urlsplit(page.url).query)["clip"] == [shown]
+    other = browser.new_page()
+    other.goto(page.url)
+    expect(other.get_by_test_id("stCaptionContainer").filter(has_text=shown).first).to_be_visible()
+    other.close()
+
+
+def test_a_square_of_the_confusion_matrix_opens_its_clips_and_back_leads_back(page: Page, address: str):
+    page.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
+    plot = page.locator(".js-plotly-plot").first
+    expect(plot).to_be_visible()
+    page.wait_for_timeout(1500)
+    # Where the first square off the diagonal is, in the page.
+    where = plot.evaluate(
+        """p => { const d = p._fullData[0], i = d.x.findIndex((x, i) => x !== d.y[i]), l = p._fullLayout;
+            const box = p.getBoundingClientRect();
+            return [box.x + l.xaxis._offset + l.xaxis.d2p(d.x[i]), box.y + l.yaxis._offset + l.yaxis.d2p(d.y[i]),
+                    d.customdata[i][0], d.customdata[i][1]] }"""
+    )
+    x, y, label, said = where
+    page.mouse.move(x, y)
+    page.mouse.click(x, y)
+    expect(page.get_by_role("heading", name=f"{label}, taken for {said}")).to_be_visible()
+    query = parse_qs(urlsplit(page.url).query)
+    assert (query["label"], query["said"]) == ([label], [said])
+    expect(page.locator(".reel").first).to_be_visible()
+    page.get_by_role("link", name="Inspect").first.click()
+    expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name=f"{label}, taken for {said}")).to_be_visible()
+
+
+def test_from_plot_to_frame_by_keyboard(page: Page, address: str):
+    page.goto(f"{address}/predictions?run=appearance-rgb-p4")
+    first = page.locator(".reel").first
+    expect(first).to_be_visible()
+    first.focus()
+    assert first.evaluate("e => getComputedStyle(e).animationName") == "reel"  # it plays
+    page.get_by_role("link", name="Inspect").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="What if")).to_be_visible()
+    page.get_by_role("link", name="Next misclassified").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()

@@ -2,7 +2,9 @@
 
 import math
 import os
+import secrets
 import shlex
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,12 +20,16 @@ from rich.table import Table
 from sth_core.errors import UserError
 from sth_core.files import write_atomically
 from sth_core.memory import keep_freed_memory
+from workbench.cam import cam
 from workbench.data_commands import data
 from workbench.friendly import FOLDER, friendly
+from workbench.probe import probe
 from workbench.progress import console, progress_bars
 from workbench.trust import intervene, trust
 
 APP = Path(__file__).parent.parent / "app.py"
+BENCHMARKS = APP.parent / "benchmarks"
+LOCAL, EVERYWHERE = ("localhost", "127.0.0.1"), ("0.0.0.0", "::")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,8 +38,10 @@ def main() -> None:
     """STH Workbench: spatio-temporal hybrid convolution, and what such networks look at."""
 
 
+main.add_command(cam)
 main.add_command(data)
 main.add_command(intervene)
+main.add_command(probe)
 main.add_command(trust)
 
 
@@ -338,7 +346,7 @@ class Benchmarks(click.Group):
     """One command for each module of benchmarks/, imported when it is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return ["convolutions", "decoding", "networks", "planted", "recording", "statistics", "training"]
+        return sorted(file.stem for file in BENCHMARKS.glob("*.py") if "def main(" in file.read_text(encoding="utf-8"))
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(context):
@@ -384,10 +392,16 @@ def figures(runs: Path, out: Path) -> None:
 @main.command()
 @click.argument("runs", type=FOLDER)
 @click.option("--port", default=8501, show_default=True)
+@click.option("--host", default="localhost", show_default=True, help="Another address: other machines, with a token.")
+@click.option("--root", "roots", multiple=True, type=FOLDER, help="A folder whose networks and datasets may be used.")
+@click.option("--max-upload", default=200, show_default=True, type=click.IntRange(1), help="MB of an uploaded video.")
 @friendly
-def app(runs: Path, port: int) -> None:
-    """Browse a folder of RUNS in the web browser (served to this machine alone)."""
-    serve(runs, port)
+def app(runs: Path, port: int, host: str, roots: tuple[Path, ...], max_upload: int) -> None:
+    """Browse a folder of RUNS in the web browser, and run networks on videos of your own.
+
+    Served to this machine alone, unless --host says otherwise.
+    """
+    serve(runs, port, host, roots, max_upload)
 
 
 @main.command()
@@ -417,20 +431,41 @@ def as_table(table: Any) -> Table:
     return shown
 
 
-def serve(runs: Path, port: int) -> None:
-    """Run the Streamlit app on localhost until it is stopped."""
+def serve(runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...] = (), max_upload: int = 200) -> None:
+    """Run the Streamlit app until it is stopped; to another host than this one only who has the token gets in.
+
+    Raises:
+        UserError: a root is no folder, or has a name that cannot be handed on.
+    """
+    for root in roots:
+        if not root.is_dir() or os.pathsep in str(root.resolve()):
+            raise UserError(f"--root {root} is no folder, or has {os.pathsep!r} in its name")
     runs.mkdir(parents=True, exist_ok=True)
-    click.echo(f"\nSTH Workbench: http://localhost:{port}   (Ctrl-C stops it)")
-    flags = {
-        "server.address": "127.0.0.1",
-        "server.port": str(port),
-        "server.headless": "true",
-        "server.fileWatcherType": "none",
-        "browser.gatherUsageStats": "false",
-        "client.showErrorDetails": "none",
-        "client.toolbarMode": "minimal",
-    }
-    command = [sys.executable, "-m", "streamlit", "run", str(APP), *(f"--{k}={v}" for k, v in flags.items())]
     os.environ["STH_RUNS"] = str(runs.resolve())
+    os.environ["STH_ROOTS"] = os.pathsep.join(str(root.resolve()) for root in roots)
+    os.environ.pop("STH_TOKEN", None)
+    flags = [
+        ("server.port", str(port)),
+        ("server.headless", "true"),
+        ("server.fileWatcherType", "none"),
+        ("server.enableXsrfProtection", "true"),
+        ("server.enableCORS", "true"),  # the protection: no other site's pages may use this one
+        ("server.maxUploadSize", str(max_upload)),
+        ("browser.gatherUsageStats", "false"),
+        ("client.showErrorDetails", "none"),
+        ("client.toolbarMode", "minimal"),
+    ]
+    if host in LOCAL:
+        flags.append(("server.address", "127.0.0.1"))
+        flags += [("server.allowedHosts", name) for name in LOCAL]  # not by a name that someone let point here
+        address = f"http://localhost:{port}"
+    else:
+        token = os.environ["STH_TOKEN"] = secrets.token_urlsafe()
+        name = socket.gethostname() if host in EVERYWHERE else host
+        flags += [("server.address", host), ("browser.serverAddress", name)]  # or else a server on the net is asked
+        address = f"http://{f'[{name}]' if ':' in name else name}:{port}/?token={token}"
+    click.echo(f"\nSTH Workbench: {address}   (Ctrl-C stops it)")
+    command = [sys.executable, "-m", "streamlit", "run", str(APP), *(f"--{name}={value}" for name, value in flags)]
     os.chdir(APP.parent)  # where .streamlit/config.toml lies
+    sys.stdout.flush()
     os.execv(sys.executable, command)  # the server takes this process's place, and its signals

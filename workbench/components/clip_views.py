@@ -11,12 +11,14 @@ import torch
 
 from analysis.figures import COLOURS, styled
 from analysis.gradcam import Cam, gradcam
+from analysis.interventions import HALF, SPATIAL_ONLY, TEMPORAL_ONLY, SetAlpha, replacement
 from analysis.overlay import overlay, seen_frames
 from analysis.runs import Run, attention_by_layer, clip_attention
 from sth_core.checkpoint import Checkpoint
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
-from sth_core.video.transforms import crop, normalise
+from sth_core.video.transforms import crop, normalise, play_backward
+from workbench.components.context import computed
 
 PER_ROW = 8
 
@@ -58,6 +60,47 @@ def explain(
     return gradcam(checkpoint.model, clip, target, layer, definition, branch, against)
 
 
+AS_IT_IS = "as it is"
+ORDERS = (AS_IT_IS, "reversed", "shuffled", "frozen")
+ALPHAS = (AS_IT_IS, HALF, SPATIAL_ONLY, TEMPORAL_ONLY)
+
+
+def reordered(pixels: np.ndarray, order: str, modality: str) -> np.ndarray:
+    """The clip (T, H, W, C) with its frames in another order; frozen: the middle one throughout, without motion."""
+    if order == "reversed":
+        return play_backward(pixels, modality)
+    if order == "shuffled":
+        return pixels[np.random.default_rng(0).permutation(len(pixels))]
+    if order == "frozen":
+        return np.full_like(pixels, 128) if modality == "flow" else pixels[[len(pixels) // 2] * len(pixels)]
+    return pixels
+
+
+@torch.inference_mode()
+def what_if(checkpoint: Checkpoint, pixels: np.ndarray, order: str, alpha: str) -> np.ndarray:
+    """The softmax scores (K,) of the clip in another order, or with attention replaced everywhere."""
+    model = checkpoint.model
+    changed = np.ascontiguousarray(reordered(pixels, order, checkpoint.preprocessing.modality))
+    clip = normalise(torch.from_numpy(changed), checkpoint.preprocessing)[None]
+    if alpha == AS_IT_IS:
+        return model(clip).softmax(1)[0].numpy()
+    shapes = {name: a[0] for name, a in model.forward_with_attention(clip)[1].items()}
+    return model(clip, SetAlpha(replacement(alpha, shapes, {}))).softmax(1)[0].numpy()
+
+
+def what_if_figure(before: np.ndarray, after: np.ndarray, classes: list[str]) -> go.Figure:
+    """The scores before and after, of the classes that are highest in either."""
+    top = list(dict.fromkeys([*before.argsort()[::-1][:4], *after.argsort()[::-1][:4]]))[::-1]
+    figure = go.Figure()
+    for name, scores, colour in (("now", after, COLOURS[1]), ("as recorded", before, COLOURS[0])):
+        figure.add_bar(
+            x=scores[top], y=[classes[i] for i in top], orientation="h", name=name, marker_color=colour,
+            text=[f"{scores[i]:.1%}" for i in top], textposition="auto",
+        )  # fmt: skip
+    figure = styled(figure, "score (softmax)", "").update_layout(height=90 + 46 * len(top))
+    return figure.update_xaxes(range=[0, 1], tickformat=".0%").update_yaxes(automargin=True)
+
+
 def strip(images: np.ndarray, captions: list[str], alt: str) -> None:
     """Images side by side in the order of time, eight in a row, a caption under each."""
     for start in range(0, len(images), PER_ROW):
@@ -92,7 +135,9 @@ def alpha_figure(run: Run, clip_id: str, label: str) -> go.Figure | None:
     """alpha_T of this clip by layer, against the mean and spread of its class and of the run."""
     if not run.meta.get("attention"):
         return None
-    clip, of_class, of_all = clip_attention(run, clip_id), attention_by_layer(run, label), attention_by_layer(run)
+    clip = clip_attention(run, clip_id)
+    of_class = computed("layers", [run], lambda: attention_by_layer(run, label), label)
+    of_all = computed("layers", [run], lambda: attention_by_layer(run))
     figure = go.Figure()
     figure.add_scatter(
         x=[*of_class["layer"], *of_class["layer"][::-1]],

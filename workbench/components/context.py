@@ -1,16 +1,24 @@
-"""What every page needs: the folder of runs, the chosen run, and its tables and network, cached."""
+"""What every page needs: the folder of runs, the chosen run, and its tables and network, cached.
+
+Tables and networks are shared by all sessions (`st.cache_resource`: no session gets a copy, none changes them); what a
+person chose is in the URL, so that a copied link opens the same view.
+"""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from analysis.browsing import overview
 from analysis.figures import gather
-from analysis.runs import Run, find_runs, predictions
+from analysis.runs import Run, find_runs, query
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 
-CLIP_PAGE = "workbench/pages/clip.py"
+ATTENTION_PAGE, PREDICTIONS_PAGE, CLIP_PAGE = (f"workbench/pages/{n}.py" for n in ("attention", "predictions", "clip"))
+PER_RUN, OF_RUNS = 24, 8  # tables that are kept in memory
 
 
 def runs_folder() -> Path:
@@ -31,6 +39,11 @@ def all_runs() -> list[Run]:
     return runs
 
 
+def name_of(run: Run) -> str:
+    """A run's place in the folder of runs: how links name it."""
+    return str(run.path.relative_to(runs_folder()))
+
+
 def warn_of_problems(runs: list[Run]) -> None:
     """One line for each run that is damaged or not finished."""
     for run in runs:
@@ -38,21 +51,35 @@ def warn_of_problems(runs: list[Run]) -> None:
             st.warning(f"**{plain(run.name)}**: {plain(run.problem)}", icon=":material/hourglass_top:")
 
 
-def choose_run(runs: list[Run]) -> Run:
-    """The run in the URL, which the select box in the sidebar changes."""
-    usable = [run for run in runs if run.usable and run.meta]
+def usable_runs(runs: list[Run]) -> dict[str, Run]:
+    """{name: run} of those with a recorded clip, or a page that says that there is none."""
+    usable = {name_of(run): run for run in runs if run.usable and run.meta}
     if not usable:
         warn_of_problems(runs)
         st.info("No run here has a recorded clip yet.")
         st.stop()
-    names = {str(run.path.relative_to(runs_folder())): run for run in usable}
-    wanted = st.query_params.get("run")
-    if wanted is not None and wanted not in names:
-        st.warning(f"The link names a run that is not here: {plain(wanted)}. Showing another.")
-        del st.query_params["run"]
+    return usable
+
+
+def one_of(label: str, options: list[str], key: str, first: str | None = None, **more: Any) -> str:
+    """A select box whose choice is always in the URL, as `key`; what a link names and is not there is said."""
+    wanted = st.query_params.get(key)
+    if wanted is not None and wanted not in options:
+        st.warning(f"The link names a {label.lower()} that is not here: {plain(wanted)}. Showing another.")
+        del st.query_params[key]
+        wanted = None
+    # Nothing is the default, which alone Streamlit leaves out of the URL.
+    if st.session_state.get(key, wanted) not in options:
+        st.session_state[key] = first or options[0]
+    chosen = st.selectbox(label, options, index=None, key=key, bind="query-params", **more)
+    return str(chosen) if chosen in options else first or options[0]
+
+
+def choose_run(runs: list[Run], key: str = "run", label: str = "Run") -> Run:
+    """The run in the URL, which the select box in the sidebar changes."""
+    usable = usable_runs(runs)
     with st.sidebar:
-        chosen = st.selectbox("Run", list(names), key="run", bind="query-params")
-        run = names[chosen]
+        run = usable[one_of(label, list(usable), key)]
         st.caption(f"{plain(run.title)}")
     warn_of_problems([run])
     return run
@@ -61,28 +88,40 @@ def choose_run(runs: list[Run]) -> Run:
 Parts = tuple[tuple[str, int], ...]  # a run's files of a kind, and when they were written
 
 
-def parts_of(run: Run, kind: str) -> Parts:
-    return tuple((part.name, part.stat().st_mtime_ns) for part in sorted((run.path / kind).glob("*.parquet")))
+def parts_of(run: Run, *kinds: str) -> Parts:
+    files = [file for kind in kinds for file in (run.path / kind).glob("*.parquet")]
+    return tuple((part.name, part.stat().st_mtime_ns) for part in sorted(files))
+
+
+def computed(name: str, runs: list[Run], compute: Callable[[], Any], *more: object) -> Any:
+    """What `compute` gives, kept for all sessions until a part is added to one of the runs; read, never changed.
+
+    `name` and `more` say what is computed.
+    """
+    key = tuple((str(run.path), parts_of(run, "predictions", "attention", "probes")) for run in runs)
+    return _computed(name, key, more, compute)
+
+
+@st.cache_resource(show_spinner="Computing", max_entries=PER_RUN * OF_RUNS)
+def _computed(name: str, key: object, more: object, _compute: Callable[[], Any]) -> Any:
+    return _compute()
 
 
 def table_of(run: Run) -> pd.DataFrame:
-    """The run's predictions; read again when a part was added."""
-    return _predictions(str(run.path), parts_of(run, "predictions"), run)
+    """The run's clips, light columns (`analysis.browsing.overview`)."""
+    table: pd.DataFrame = computed("overview", [run], lambda: overview(run))
+    return table
 
 
-@st.cache_data(show_spinner="Reading predictions", max_entries=16)
-def _predictions(path: str, parts: Parts, _run: Run) -> pd.DataFrame:
-    return predictions(_run)
+def clip_of(run: Run, clip_id: str) -> pd.Series:
+    """All columns of one clip's prediction."""
+    return query(run, "predictions", "SELECT * FROM {files} WHERE clip_id = ? LIMIT 1", [clip_id]).iloc[0]
 
 
 def attention_of(runs: list[Run]) -> pd.DataFrame:
-    """The table that the supplement's figures are drawn from; computed again when a part was added."""
-    return _attention(tuple((str(run.path), parts_of(run, "attention")) for run in runs), runs)
-
-
-@st.cache_data(show_spinner="Reading attention", max_entries=16)
-def _attention(key: tuple[tuple[str, Parts], ...], _runs: list[Run]) -> pd.DataFrame:
-    return gather(_runs)
+    """The table that the supplement's figures are drawn from."""
+    table: pd.DataFrame = computed("attention", runs, lambda: gather(runs))
+    return table
 
 
 @st.cache_resource(show_spinner="Loading the network", max_entries=4)
@@ -93,6 +132,6 @@ def network(path: str, sha256: str) -> Checkpoint:
 
 def plain(text: str) -> str:
     """Text from files and folders, shown as it is: no Markdown, no HTML."""
-    for character in "\\`*_{}[]()#+!|<>$~:":
+    for character in "\\`*_{}[]()#+-.!|<>$~:":
         text = text.replace(character, "\\" + character)
     return text

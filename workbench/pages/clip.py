@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
+from analysis.browsing import neighbours
 from analysis.gradcam import DEFINITIONS, JOINT, cam_layers, default_layer
 from analysis.overlay import NORMALISATIONS
 from analysis.runs import Run
@@ -15,6 +17,9 @@ from sth_core.files import sha256
 from sth_core.network import FLOW_STACK
 from sth_core.video import UnreadableVideo
 from workbench.components.clip_views import (
+    ALPHAS,
+    AS_IT_IS,
+    ORDERS,
     alpha_figure,
     browser_video,
     cam_strip,
@@ -22,37 +27,46 @@ from workbench.components.clip_views import (
     frames_and_input,
     scores_figure,
     strip,
+    what_if,
+    what_if_figure,
 )
-from workbench.components.context import CLIP_PAGE, all_runs, choose_run, network, plain, table_of
-from workbench.components.gallery import link
+from workbench.components.context import (
+    CLIP_PAGE,
+    all_runs,
+    choose_run,
+    clip_of,
+    computed,
+    network,
+    one_of,
+    plain,
+    table_of,
+)
+from workbench.components.gallery import gallery, link
 
+MOST_LISTED = 2000
 DEFINITION_NAMES = {"per_step": "weights per time step", "per_clip": "weights per clip"}
 BRANCH_NAMES = {"joint": "both", "spatial": "spatial: α_S O_S", "temporal": "temporal: α_T O_T"}
 
 
-def choose_clip(run: Run, table: pd.DataFrame) -> pd.Series:
+def choose_clip(run: Run, table: pd.DataFrame) -> str:
     """The clip in the URL, which the select box changes; by default the most confident mistake."""
-    wrong = table[~table["correct"]].sort_values("confidence", ascending=False)
+    wrong = list(table[~table["correct"]].sort_values("confidence", ascending=False)["clip_id"])
     ids = list(table["clip_id"])
-    wanted = st.query_params.get("clip")
-    if wanted is not None and wanted not in ids:
-        st.warning(f"This run has no clip {plain(wanted)}. Showing another.")
-        del st.query_params["clip"]
-    first = ids.index(wrong["clip_id"].iloc[0]) if len(wrong) else 0
     with st.sidebar:
-        only_wrong = st.toggle("Misclassified clips only", value=False, disabled=wrong.empty)
-        options = list(wrong["clip_id"]) if only_wrong and len(wrong) else ids
-        current = st.session_state.get("clip", wanted)
-        if current not in options and "clip" in st.session_state:
-            del st.session_state["clip"]
-        clip_id = st.selectbox("Clip", options, index=0 if only_wrong else first, key="clip", bind="query-params")
-        mistakes = list(wrong["clip_id"])
-        if mistakes:
-            after = mistakes[(mistakes.index(clip_id) + 1) % len(mistakes)] if clip_id in mistakes else mistakes[0]
+        only_wrong = st.toggle("Misclassified clips only", key="only_wrong", bind="query-params", disabled=not wrong)
+        listed = wrong if only_wrong and wrong else ids
+        here = st.session_state.get("clip", st.query_params.get("clip"))
+        if len(listed) > MOST_LISTED:  # the browser gets all options
+            listed = [*([here] if here in set(ids) else []), *(wrong or ids)[:MOST_LISTED]]
+            st.caption(f"{MOST_LISTED} of {len(ids)} clips are listed; the predictions page finds any.")
+        listed = list(dict.fromkeys(listed))
+        clip_id = one_of("Clip", listed, "clip", wrong[0] if wrong else ids[0])
+        if wrong:
+            after = wrong[(wrong.index(clip_id) + 1) % len(wrong)] if clip_id in set(wrong) else wrong[0]
             st.page_link(
                 CLIP_PAGE, label="Next misclassified", icon=":material/skip_next:", query_params=link(run, after)
             )
-    return table[table["clip_id"] == clip_id].iloc[0]
+    return clip_id
 
 
 def load_network(run: Run) -> Checkpoint | None:
@@ -85,6 +99,7 @@ def show_gradcam(checkpoint: Checkpoint, clip: pd.Series, path: Path, classes: l
     if checkpoint.preprocessing.modality == "flow":
         st.caption(f"It saw optical flow, not these pixels: {FLOW_STACK} fields that begin at each of these frames.")
 
+    show_what_if(checkpoint, pixels, classes)
     st.subheader("Grad-CAM over time")
     layers = {layer.name: layer for layer in cam_layers(checkpoint.model, checkpoint.preprocessing.crop)}
     choices = (
@@ -127,10 +142,26 @@ def show_gradcam(checkpoint: Checkpoint, clip: pd.Series, path: Path, classes: l
     )
 
 
+def show_what_if(checkpoint: Checkpoint, pixels: np.ndarray, classes: list[str]) -> None:
+    st.subheader("What if")
+    left, right = st.columns([2, 3])
+    with left:
+        order = st.segmented_control("Frames", ORDERS, default=AS_IT_IS, key="order", bind="query-params") or AS_IT_IS
+        known = ALPHAS if checkpoint.model.attention_layers else ALPHAS[:1]
+        alpha = st.segmented_control("α everywhere", known, default=AS_IT_IS, key="alpha", bind="query-params")
+        st.caption(
+            "**How to read this:** if nothing moves when the frames are reversed or shuffled, the network does not use "
+            "their order in this clip; if nothing moves when α is replaced, it does not need its attention here."
+        )
+    before, after = (what_if(checkpoint, pixels, *to) for to in ((AS_IT_IS, AS_IT_IS), (order, alpha or AS_IT_IS)))
+    with right:
+        figure = what_if_figure(before, after, classes)
+        st.plotly_chart(figure, key="what_if", alt="Scores as recorded, and as they would be")
+
+
 st.title("Clip")
 run = choose_run(all_runs())
-table = table_of(run)
-clip = choose_clip(run, table)
+clip = clip_of(run, choose_clip(run, table_of(run)))
 path, classes = Path(clip["path"]), run.meta["classes"]
 
 verdict = ":green[correct]" if clip["correct"] else f":red[said: {plain(clip['prediction'])}]"
@@ -158,7 +189,10 @@ figure = alpha_figure(run, clip["clip_id"], clip["label"])
 if figure is None:
     st.info("This network has no attention (conv = '2d', or attention = false).")
 else:
-    st.plotly_chart(figure, key="alpha", alt="alpha_T of this clip by layer against its class")
+    st.plotly_chart(figure, key="alpha_by_layer", alt="alpha_T of this clip by layer against its class")
     st.caption(
         "**How to read this:** above the band, the network weighs time more in this clip than in others of its class."
     )
+    if st.toggle("Clips of the most similar attention", key="similar", bind="query-params"):
+        near = computed("neighbours", [run], lambda: neighbours(run, clip["clip_id"]), clip["clip_id"])
+        gallery(run, near.merge(table_of(run), on="clip_id"), "similar")

@@ -1,17 +1,29 @@
-"""Predictions: accuracy per class, every clip in a table, the misclassified ones as a gallery."""
+"""Predictions: which clips are right and wrong, what is taken for what, and how sure the network is."""
 
-import plotly.graph_objects as go
+import pandas as pd
 import streamlit as st
 
-from analysis.figures import COLOURS
 from analysis.runs import failures
-from analysis.statistics import accuracy_per_class, wilson_interval
-from workbench.components.context import CLIP_PAGE, all_runs, choose_run, plain, table_of
-from workbench.components.gallery import gallery, link
+from analysis.statistics import wilson_interval
+from workbench.components.context import all_runs, choose_run, plain, table_of
+from workbench.components.gallery import address, gallery
+from workbench.components.prediction_views import show_calibration, show_cell, show_classes, show_confusion
+
+VIEWS = ("Misclassified", "Confusion", "Per class", "Calibration", "All clips")
+ANY = {
+    "confidence": "Confidence", "margin": "Margin", "alpha_temporal": "α_T", "order": "Needs order",
+    "disagreement": "Views disagree",
+}  # fmt: skip
+HELP = {
+    "margin": "How far the best score is above the second best.",
+    "alpha_temporal": "Mean over the layers.",
+    "order": "How far the true class's score falls when the frames are shuffled (sth probe).",
+    "disagreement": "The share of views that alone say something else.",
+}
 
 st.title("Predictions")
 run = choose_run(all_runs())
-table = table_of(run)
+table, classes = table_of(run), run.meta["classes"]
 correct, n = int(table["correct"].sum()), len(table)
 low, high = wilson_interval(correct, n)
 unreadable = failures(run)
@@ -25,66 +37,73 @@ if len(unreadable):
     with st.expander(f"{len(unreadable)} clips could not be read"):
         st.dataframe(unreadable, hide_index=True)
 
-with st.sidebar:
-    labels = st.multiselect("Label", run.meta["classes"], placeholder="any")
-    said = st.multiselect("Predicted", run.meta["classes"], placeholder="any")
-    outcome = st.segmented_control("Outcome", ["all", "correct", "wrong"], default="all") or "all"
-    least, most = st.slider("Confidence", 0.0, 1.0, (0.0, 1.0), 0.01)
-    search = st.text_input("Clip name contains")
 
-chosen = table[table["confidence"].between(least, most)]
-if labels:
-    chosen = chosen[chosen["label"].isin(labels)]
-if said:
-    chosen = chosen[chosen["prediction"].isin(said)]
-if outcome != "all":
-    chosen = chosen[chosen["correct"] == (outcome == "correct")]
-if search:
-    chosen = chosen[chosen["clip_id"].str.contains(search, case=False, regex=False)]
+def filtered() -> pd.DataFrame:
+    """The clips that fit the filters in the sidebar, each of which is in the URL."""
+    kept = pd.Series(True, index=table.index)
+    with st.sidebar:
+        label = st.selectbox("Label", classes, index=None, placeholder="any", key="label", bind="query-params")
+        said = st.selectbox("Predicted", classes, index=None, placeholder="any", key="said", bind="query-params")
+        outcome = st.segmented_control(
+            "Outcome", ["all", "correct", "wrong"], default="all", key="outcome", bind="query-params"
+        )
+        for column, title in ANY.items():
+            values = table[column].dropna() if column in table else pd.Series(dtype=float)
+            if values.empty or values.min() == values.max():
+                continue
+            ends = (0.0, 1.0) if column == "confidence" else (float(values.min()), float(values.max()))
+            chosen = st.slider(title, *ends, ends, 0.01 if column == "confidence" else None, key=column,
+                               bind="query-params", help=HELP.get(column))  # fmt: skip
+            if chosen != ends:
+                kept &= table[column].between(*chosen)
+        search = st.text_input("Clip name contains", key="search", bind="query-params")
+    for column, value in (("label", label), ("prediction", said)):
+        if value:
+            kept &= table[column] == value
+    if outcome in ("correct", "wrong"):
+        kept &= table["correct"] == (outcome == "correct")
+    if search:
+        kept &= table["clip_id"].str.contains(search, case=False, regex=False)
+    return table[kept]
 
-wrong_tab, class_tab, table_tab = st.tabs(["Misclassified", "Per class", "All clips"])
-with wrong_tab:
+
+chosen = filtered()
+view = st.segmented_control(
+    "View", VIEWS, default=VIEWS[0], key="view", bind="query-params", label_visibility="collapsed"
+)
+label, said = st.session_state.get("label"), st.session_state.get("said")
+if view == "Confusion":
+    show_confusion(run)
+    if label and said:
+        show_cell(run, chosen.sort_values("confidence", ascending=False), label, said)
+    elif label or said:
+        st.caption("Choose both a label and a prediction, or click a square, to see a cell.")
+elif view == "Per class":
+    show_classes(run)
+elif view == "Calibration":
+    show_calibration(run)
+elif view == "All clips":
+    st.caption(f"{len(chosen)} of {n} clips. Click a column's head to sort; the first column opens the clip.")
+    varying = [c for c in ANY if c in table and table[c].nunique() > 1]
+    columns = ["clip_id", "label", "prediction", "correct", *varying]
+    shown = chosen[columns].astype({"label": str, "prediction": str}).reset_index(drop=True)
+    shown.insert(0, "open", [address(run, clip_id) for clip_id in shown["clip_id"]])
+    st.dataframe(
+        shown, hide_index=True, key="clips", height=640,
+        column_config={
+            "open": st.column_config.LinkColumn("", display_text=":material/open_in_new:", width="small"),
+            "confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
+        },
+    )  # fmt: skip
+    st.download_button(
+        "CSV", lambda: chosen[columns].to_csv(index=False), f"{run.name}_predictions.csv", "text/csv",
+        help="The clips that fit the filters.",
+    )  # fmt: skip
+else:
     wrong = chosen[~chosen["correct"]].sort_values("confidence", ascending=False)
     if wrong.empty:
         st.success("No clip is misclassified." if correct == n else "No misclassified clip fits these filters.")
     else:
-        st.caption(f"{len(wrong)} clips, the most confident mistake first.")
+        st.caption(f"{len(wrong)} clips, the most confident mistake first. Hold the pointer on one to play it.")
         gallery(run, wrong)
-
-with class_tab:
-    per_class = accuracy_per_class(table, run.meta["classes"])
-    ordered = per_class.sort_values("accuracy", ascending=False)
-    figure = go.Figure(
-        go.Bar(
-            x=ordered["accuracy"], y=ordered["label"], orientation="h", marker_color=COLOURS[0],
-            error_x={"type": "data", "symmetric": False, "array": ordered["high"] - ordered["accuracy"],
-                     "arrayminus": ordered["accuracy"] - ordered["low"], "thickness": 1.2},
-            customdata=ordered[["n"]], hovertemplate="%{y}: %{x:.1%}, n = %{customdata[0]}<extra></extra>",
-        )
-    )  # fmt: skip
-    figure.update_layout(
-        xaxis={"title": "accuracy", "range": [0, 1.02], "tickformat": ".0%"}, yaxis={"automargin": True},
-        height=120 + 28 * len(ordered), margin={"t": 10},
-    )  # fmt: skip
-    st.plotly_chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals")
-    st.caption("Bars: accuracy per class; whiskers: 95 % Wilson intervals. All clips of the run, whatever the filters.")
-    st.dataframe(per_class, hide_index=True, key="per_class_numbers")
-
-with table_tab:
-    st.caption(f"{len(chosen)} of {n} clips. Click a column to sort, a row's box to open the clip.")
-    shown = chosen[["clip_id", "label", "prediction", "correct", "confidence"]].reset_index(drop=True)
-    picked = st.dataframe(
-        shown,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key="clips",
-        column_config={"confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f")},
-    )
-    rows = picked["selection"]["rows"]
-    if rows and rows[0] < len(shown):
-        clip_id = shown["clip_id"][rows[0]]
-        st.page_link(
-            CLIP_PAGE, label=f"Inspect {plain(clip_id)}", icon=":material/search:", query_params=link(run, clip_id)
-        )
-    st.download_button("CSV", shown.to_csv(index=False), f"{run.name}_predictions.csv", "text/csv")
+st.sidebar.caption(f"{len(chosen)} of {n} clips fit: {plain(run.name)}")

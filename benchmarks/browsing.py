@@ -1,0 +1,180 @@
+"""The app on runs of Kinetics' size, in real browsers: how long pages and interactions take, and what the server holds.
+
+\b
+    sth benchmark browsing                             8 runs of 240,000 clips x 400 classes x 16 layers, 10 sessions
+    sth benchmark browsing --clips 20000 --runs 2 --sessions 2
+
+Each interaction is timed in Chromium from the click to the end of the server's answer, several times; made-up runs have
+no videos, so that no thumbnail is decoded. Then as many sessions as asked for each open their own run and class, at
+the same time, and what each shows is checked against the others'. Memory is the server's, at its highest.
+"""
+
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from benchmarks.made_runs import make_run
+from tests.browser import FLAGS, installed_browser, serve
+from workbench.friendly import friendly
+
+PATIENCE = 120_000  # milliseconds
+BUSY = "[data-testid=stStatusWidget], [data-testid=stSkeleton]"
+
+
+def ready(page: Page, text: str) -> None:
+    """Wait until the page shows `text` and its script has ended."""
+    page.get_by_text(text).first.wait_for(timeout=PATIENCE)
+    page.wait_for_function(f"document.querySelectorAll('{BUSY}').length === 0", timeout=PATIENCE)
+
+
+def timed(action: Callable[[], object], page: Page, text: str) -> float:
+    began = time.perf_counter()
+    action()
+    ready(page, text)
+    return time.perf_counter() - began
+
+
+def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
+    """{name: (address, a text that it shows when it is there)}"""
+    return {
+        "Attention, Figures 5 to 8": (f"?runs={run}", "How to read this"),
+        "Attention, by class": (f"?runs={run}&view=By+class&of={run}", "clips a class"),
+        "Attention, right and wrong": (f"?runs={run}&view=Right+and+wrong&of={run}", "of those that are not"),
+        "Predictions, misclassified": (f"predictions?run={run}", "the most confident mistake first"),
+        "Predictions, confusion": (f"predictions?run={run}&view=Confusion", "Click a square"),
+        "Predictions, per class": (f"predictions?run={run}&view=Per+class", "Wilson"),
+        "Predictions, all clips": (f"predictions?run={run}&view=All+clips", "opens the clip"),
+        "Clip": (f"clip?run={run}&clip={clip}", "Attention by layer"),
+        "Compare": (f"compare?a={run}&b={other}", "McNemar"),
+    }
+
+
+def interactions(page: Page, classes: int) -> dict[str, tuple[Callable[[int], object], Callable[[int], str]]]:
+    """On the predictions page: {name: (what is done the i-th time, a text that is then there)}"""
+
+    def view(name: str) -> Callable[[int], object]:
+        return lambda i: (
+            page.get_by_role("radio", name=name, exact=True)
+            .or_(page.get_by_role("button", name=name, exact=True))
+            .first.click()
+        )
+
+    def label(i: int) -> None:
+        box = page.get_by_role("combobox", name="Label")
+        box.click()
+        box.fill(f"class {i % classes:03d}")
+        page.keyboard.press("Enter")
+
+    def search(i: int) -> None:
+        box = page.get_by_label("Clip name contains")
+        box.fill(f"{i:03d}.mp4")
+        box.press("Enter")
+
+    return {
+        "open all clips": (view("All clips"), lambda i: "opens the clip"),
+        "choose a label": (label, lambda i: "clips fit"),
+        "search a name": (search, lambda i: "clips fit"),
+        "open the confusion matrix": (view("Confusion"), lambda i: "Click a square"),
+        "back to the misclassified": (view("Misclassified"), lambda i: "clips fit"),
+    }
+
+
+def peak_of(pid: int) -> float:
+    """The most memory that a process has held, in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def server_of(pid: int) -> int:
+    """The process that `sth app` started, which serves."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return server_of(int(children[0])) if children else pid
+
+
+def at_once(browser: Browser, address: str, names: list[str], sessions: int, classes: int) -> int:
+    """Open so many sessions at once, each on its own run and label; returns how many show another's."""
+    opened = [browser.new_context(viewport={"width": 1440, "height": 900}).new_page() for _ in range(sessions)]
+    wanted = [(names[i % len(names)], f"class {i % classes:03d}") for i in range(sessions)]
+    for page, (run, label) in zip(opened, wanted, strict=True):
+        page.goto(f"{address}/predictions?run={run}&label={label}&view=All+clips", wait_until="commit")
+    wrong = 0
+    for page, (run, label) in zip(opened, wanted, strict=True):
+        ready(page, "clips fit")
+        shown = page.get_by_test_id("stSidebar").inner_text()
+        values = page.get_by_role("combobox").evaluate_all("boxes => boxes.map(b => b.value || b.innerText)")
+        if run not in f"{shown} {values}" or label not in f"{shown} {values}":
+            wrong += 1
+        page.context.close()
+    return wrong
+
+
+@click.command(help=__doc__)
+@click.option("--clips", default=240_000, show_default=True, type=click.IntRange(100))
+@click.option("--classes", default=400, show_default=True, type=click.IntRange(6))
+@click.option("--layers", default=16, show_default=True, type=click.IntRange(2))
+@click.option("--runs", default=8, show_default=True, type=click.IntRange(2))
+@click.option("--sessions", default=10, show_default=True, type=click.IntRange(1))
+@click.option("--rounds", default=10, show_default=True, type=click.IntRange(1))
+@friendly
+def main(clips: int, classes: int, layers: int, runs: int, sessions: int, rounds: int) -> None:
+    with TemporaryDirectory() as folder:
+        names = [f"run{i}" for i in range(runs)]
+        for i, name in enumerate(names):
+            print(f"making run {i + 1}/{runs}", file=sys.stderr)
+            make_run(Path(folder) / name, clips, classes, layers, seed=i, modality="flow" if i % 2 else "rgb")
+        server, address = serve(Path(folder))
+        try:
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=installed_browser(), args=FLAGS)
+                measure(browser, address, names, clips, classes, layers, sessions, rounds, server.pid)
+                browser.close()
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def measure(
+    browser: Browser, address: str, names: list[str], clips: int, classes: int, layers: int, sessions: int, rounds: int,
+    pid: int,
+) -> None:  # fmt: skip
+    print(
+        f"\n{len(names)} runs of {clips:,} clips x {classes} classes x {layers} layers; {platform.machine()}, "
+        f"{os.cpu_count()} cores for server and browser together\n"
+    )
+    print("| page | first time, s | again, s |\n|---|---|---|")
+    clip = "val%2Fclass%20001%2F000001.mp4"
+    ready_page = browser.new_page()
+    ready_page.goto(address)  # the server imports its packages
+    ready(ready_page, "How much a network weighs")
+    ready_page.close()
+    for name, (query, text) in pages(names[0], names[1], clip).items():
+        times = []
+        for _ in range(2):
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            times.append(timed(lambda page=page, query=query: page.goto(f"{address}/{query}"), page, text))
+            page.close()
+        print(f"| {name} | {times[0]:.2f} | {times[1]:.2f} |", flush=True)
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(f"{address}/predictions?run={names[0]}")
+    ready(page, "the most confident mistake first")
+    print(f"\n{rounds} times each\n\n| interaction | median, ms | 95th percentile, ms |\n|---|---|---|")
+    for name, (act, text) in interactions(page, classes).items():
+        times = [timed(lambda i=i, act=act: act(i), page, text(i)) for i in range(rounds)]
+        worst = statistics.quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
+        print(f"| {name} | {1000 * statistics.median(times):.0f} | {1000 * worst:.0f} |", flush=True)
+    page.close()
+    wrong = at_once(browser, address, names, sessions, classes)
+    peak = peak_of(server_of(pid))
+    print(f"\n{sessions} sessions at once: {wrong} of them show another's state; server at most {peak:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

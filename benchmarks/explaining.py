@@ -1,0 +1,140 @@
+"""What Grad-CAM of all layers costs beside one forward and backward pass, and an overlay of a video beside its length.
+
+\b
+    sth benchmark explaining                         ResNet-50, and clips of 10 and 60 seconds
+    sth benchmark explaining --device cuda --rounds 20
+
+The passes take turns, one call each a round; what is printed is the median. All are of one network in eval mode and
+of the same clip. The overlays are what `sth cam` makes (video, sheet, recipe), by a small network, each in a process of
+its own: the packages are loaded before the clock starts, and are part of the peak memory.
+"""
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from os import cpu_count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis.cam_video import How, cam_video
+from analysis.gradcam import block_layers, cam_layers, default_layer, signed_maps
+from benchmarks.clips import scene
+from benchmarks.convolutions import CLASSES, Step, peak_resident, some_clips, take_turns
+from sth_core.checkpoint import Checkpoint
+from sth_core.datasets.table import Annotation
+from sth_core.errors import UserError
+from sth_core.network import VideoNetwork, create_model
+from sth_core.video.encoding import write_video
+from sth_core.video.transforms import Preprocessing
+from workbench.friendly import friendly
+
+RATE = 30
+DIFFERENT = 90  # frames, then they come again: what costs time is not to make them
+BOTH = "forward and backward, all gradients"
+
+
+@click.command(help=__doc__)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--backbone", default="resnet50", show_default=True)
+@click.option("--width", default=64, show_default=True, type=click.IntRange(1))
+@click.option("--frames", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--side", default=224, show_default=True, type=click.IntRange(32))
+@click.option("--rounds", default=7, show_default=True, type=click.IntRange(1))
+@click.option("--height", default=720, show_default=True, type=click.IntRange(16), help="Of the clips; they are 16:9.")
+@click.option("--seconds", default=10, show_default=True, type=click.IntRange(1), help="Of the clip.")
+@click.option("--longer", default=60, show_default=True, type=click.IntRange(1), help="Of the longer one.")
+@click.option("--clip", type=click.Path(path_type=Path), hidden=True, help="Explain this one, in this process.")
+@friendly
+def main(
+    device: str, backbone: str, width: int, frames: int, side: int, rounds: int, height: int, seconds: int, longer: int,
+    clip: Path | None,
+) -> None:  # fmt: skip
+    if clip:
+        print(explain_clip(clip), peak_resident())
+        return
+    torch.manual_seed(0)
+    model = create_model(backbone, CLASSES, frames, width=width).eval().to(device)
+    steps = passes(model, some_clips(1, frames, side, device, torch.float32))
+    medians = take_turns(steps, rounds, device)
+    where = f"{torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()
+    print(
+        f"\n{backbone} (STH, width {width}), one clip, {frames} frames of {side} x {side}, fp32; {device} "
+        f"({platform.machine()}, {where}), torch {torch.__version__}, median of {rounds} rounds\n"
+    )
+    print("| what | seconds | x forward and backward |\n|---|---|---|")
+    for name, value in medians.items():
+        print(f"| {name} | {value:.3f} | {value / medians[BOTH]:.2f} |")
+    print(
+        f"\nOverlays of {height * 16 // 9} x {height}, {RATE} frames a second, H.264, by ResNet-18 of width 16, "
+        f"8 frames of 224 x 224, on the CPU ({cpu_count()} cores)\n"
+    )
+    print("| clip | seconds | times real time | peak resident memory, MB |\n|---|---|---|---|")
+    with TemporaryDirectory() as folder:
+        for length in (seconds, longer):
+            path = Path(folder) / f"{length}.mp4"
+            write_video(path, pictures(length * RATE, height), RATE)
+            command = [sys.executable, "-m", "benchmarks.explaining", "--clip", str(path)]
+            took, peak = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+            print(f"| {length} s | {float(took):.2f} | {length / float(took):.2f} | {int(peak) / 1e6:.0f} |")
+
+
+def passes(model: VideoNetwork, clips: Tensor) -> dict[str, Step]:
+    """What is compared, of clips (B, T, C, H, W) and each one's class 0.
+
+    Raises:
+        UserError: there is no Captum.
+    """
+    try:
+        from captum.attr import LayerGradCam
+    except ImportError as error:
+        raise UserError("this compares with Captum, which is not installed here; pip install captum") from error
+    layers = cam_layers(model, clips.shape[-1])
+    blocks = tuple(layer.name for layer in block_layers(layers))
+    targets = torch.zeros(len(clips), dtype=torch.int64)
+    weights = tuple(model.parameters())
+
+    def gradients(of: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x = clips.clone().requires_grad_()
+        return torch.autograd.grad(model(x)[:, 0].sum(), (x, *of))
+
+    def captum() -> list[Tensor]:
+        modules = (model.backbone.get_submodule(name) for name in blocks)
+        return [LayerGradCam(model, module).attribute(clips, 0, relu_attributions=True) for module in modules]
+
+    return {
+        BOTH: lambda: gradients(weights),
+        "forward and backward, the input's gradient alone": lambda: gradients(()),
+        f"{len(blocks)} blocks, one pass (signed_maps)": lambda: signed_maps(model, clips, targets, blocks),
+        f"all {len(layers)} layers and their branches, one pass": lambda: signed_maps(model, clips, targets),
+        f"Captum, one pass for each of {len(blocks)} blocks": captum,
+    }
+
+
+def pictures(count: int, height: int) -> Iterator[np.ndarray]:
+    """(height, 16/9 height, 3) uint8 each, of even height and width."""
+    different = list(scene(min(count, DIFFERENT), seed=0))
+    for t in range(count):
+        yield cv2.resize(different[t % len(different)], (2 * round(height * 8 / 9), height))
+
+
+def explain_clip(path: Path) -> float:
+    """Seconds from the video file to the overlay's files."""
+    torch.manual_seed(0)
+    model = create_model("resnet18", CLASSES, width=16).eval()
+    checkpoint = Checkpoint(model, [f"class {i}" for i in range(CLASSES)], Preprocessing(), Annotation(), {})
+    how = How(default_layer(cam_layers(model, 224)))
+    began = time.perf_counter()
+    cam_video(checkpoint, path, path.with_name(f"{path.stem}-cam.mp4"), how, {})
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()

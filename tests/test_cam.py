@@ -1,0 +1,390 @@
+"""`sth cam`: real files in, real files out; maps lie where and when they belong; every mistake gets a sentence."""
+
+import json
+import struct
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from analysis import cam_video as module
+from analysis.cam_video import Explanation, Furniture, How, explain, painted
+from analysis.gradcam import BRANCHES, DEFINITIONS, gradcam, shares
+from analysis.overlay import NORMALISATIONS, Ink, overlay, paint, scaled, seen_box
+from sth_core.checkpoint import load_checkpoint, save_checkpoint
+from sth_core.errors import UserError
+from sth_core.files import sha256
+from sth_core.video.decoding import read_frames
+from sth_core.video.encoding import write_video
+from sth_core.video.fields import read_clip
+from sth_core.video.transforms import Preprocessing, crop, normalise, resize
+from tests.test_benchmark_decoding import tables
+from tests.test_cli import ends_well, mistake
+from tests.test_video import KINDS, encode
+from tests.tiny import CLASSES, RGB, save_tiny
+from workbench import cam as command
+from workbench.cam import files_of
+from workbench.cli import main
+
+
+def pictures(count: int, height: int, width: int) -> list[np.ndarray]:
+    """A block that walks over a dark slope."""
+    frames = []
+    for t in range(count):
+        frame = np.full((height, width, 3), 40, np.uint8) + np.linspace(0, 60, width, dtype=np.uint8)[:, None]
+        frame[height // 4 : height // 2, 3 * t % width : 3 * t % width + 20] = (200, 7 * t % 256, 60)
+        frames.append(frame)
+    return frames
+
+
+def properties(path: Path) -> tuple[int, Fraction, int, int, str, str]:
+    """Frames that decode, rate, width, height, codec, pixel format."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = sum(1 for _ in container.decode(stream))
+        context = stream.codec_context
+        return frames, stream.average_rate, context.width, context.height, context.name, context.pix_fmt
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("network") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "walk.mp4"
+    write_video(path, pictures(20, 120, 160), 25)
+    return path
+
+
+@pytest.fixture(scope="module")
+def zero(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose classifier's weights are zero: no gradient reaches any layer."""
+    path = save_tiny(tmp_path_factory.mktemp("zero") / "tiny.safetensors")
+    loaded = load_checkpoint(path)
+    torch.nn.init.zeros_(loaded.model.fc.weight)
+    save_checkpoint(path, loaded.model, ["Tür öffnen 日本", *CLASSES[1:]], loaded.preprocessing)
+    return path
+
+
+def planted(maps: np.ndarray, seen: list[int], **how: object) -> Explanation:
+    mass = shares(np.abs(maps))
+    return Explanation(How("layer3.1", "opening", **how), np.array(seen), maps, mass, [("opening", 0.9)], {})
+
+
+def test_the_video_keeps_its_frames_rate_and_size(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    said = ends_well("cam", checkpoint, video, "-o", tmp_path / "new" / "x.mp4")
+    assert properties(tmp_path / "new" / "x.mp4") == (20, 25, 160, 120, "h264", "yuv420p")
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["x.json", "x.mp4", "x.png"]
+    recipe = json.loads((tmp_path / "new" / "x.json").read_text())
+    name, score = next(iter(recipe["top"].items()))
+    assert f"{tmp_path / 'new' / 'x.mp4'} (sheet: .png, recipe: .json): predicted {name}, {score:.0%}\n" in said
+    assert recipe["checkpoint_sha256"] == sha256(checkpoint) and recipe["video"] == str(video)
+    assert (recipe["target"], recipe["against"], recipe["branch"]) == (name, None, "joint")
+    assert (recipe["definition"], recipe["scale"], recipe["layer"]) == ("per_step", "clip", "layer1.1")
+    assert recipe["seen"] == [2, 7, 12, 17] and recipe["frames"] == 20
+    assert sum(recipe["cam_share"]) == pytest.approx(1, abs=1e-5) and len(recipe["cam_share"]) == 4
+    assert len(recipe["top"]) == 5 and len(recipe["alpha_temporal"]) == 16
+    assert recipe["command"].startswith("sth ") and set(recipe["versions"]) == {"python", "torch", "av"}
+
+
+def test_the_sheet_shows_each_frame_that_was_seen(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    ends_well("cam", checkpoint, video, "-o", tmp_path / "x.mp4", "--clips", 3)
+    sheet = cv2.imread(str(tmp_path / "x.png"))[..., ::-1]
+    assert json.loads((tmp_path / "x.json").read_text())["seen"] == [0, 2, 4, 5, 7, 9, 10, 12, 14, 15, 17, 19]
+    head = sheet.shape[0] - 2 * (224 + 22 + 8)
+    assert sheet.shape[1] == 8 + 8 * 232 and head == 8 * 22 + 16
+    loaded = load_checkpoint(checkpoint)
+    e = explain(loaded, video, How("layer1.1", clips=3))
+    frame = crop(resize(read_frames(video, [9]), 252), 224)  # the sixth: 36/32 of the cell's side is the short side's
+    shown = sheet[head : head + 224, 8 + 5 * 232 : 8 + 5 * 232 + 224]
+    assert np.abs(shown.astype(int) - overlay(frame, e.maps[5:6], per=1.0)[0]).mean() < 2
+    caption = sheet[head + 224 : head + 246, 8 + 5 * 232 : 8 + 5 * 232 + 224]
+    assert (caption > 200).sum() > 50
+    assert (sheet[: head - 8] > 200).sum() > 1000
+
+
+@pytest.mark.parametrize("size", [(36, 48), (97, 141), (480, 270)])
+@pytest.mark.parametrize("to", [36, (36, 36), (40, 60)])
+def test_a_planted_map_lies_where_the_network_saw_it(
+    to: int | tuple[int, int], size: tuple[int, int], tmp_path: Path
+) -> None:
+    """What is bright in the crop that the network gets is what is painted, also where its resize distorts."""
+    H, W = size
+    p = replace(RGB, resize=to)
+    top, left, bottom, right = seen_box(H, W, p)
+    marked = np.zeros((1, H, W, 3), np.uint8)
+    marked[:, top : top + (bottom - top) // 2, left : left + (right - left) // 2] = 255
+    seen = crop(resize(marked, to), p.crop)[0, ..., 0] > 127
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    assert rows[0] == columns[0] == 0 and abs(rows[-1] - 15) <= 1 and abs(columns[-1] - 15) <= 1
+    write_video(tmp_path / "x.mp4", [np.full((H + H % 2, W + W % 2, 3), 90, np.uint8)] * 2, 25)
+    maps = np.zeros((1, 8, 8))
+    maps[0, 1:3, 5:7] = 1  # right of the middle, above it
+    top, left, bottom, right = seen_box(H + H % 2, W + W % 2, p)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Furniture, "on", lambda *_: None)
+        (picture, _) = painted(tmp_path / "x.mp4", 2, planted(maps, [0]), p)
+    changed = np.abs(picture.astype(int) - 90).max(2)
+    outside = changed.copy()
+    outside[top:bottom, left:right] = 0
+    assert outside.max() <= 2
+    middle = (round(top + (bottom - top) / 4), round(left + (right - left) * 6 / 8))
+    assert changed[middle] > 50
+    inner = changed[top + 2 : bottom - 2, left + 2 : right - 2]  # without the outline
+    assert inner[len(inner) // 2 :].max() <= 2 and inner[:, : inner.shape[1] // 2].max() <= 2
+    assert (changed[top, left:right] > 50).mean() > 0.9  # the outline
+
+
+def test_the_crop_s_place_by_hand() -> None:
+    assert seen_box(240, 320, Preprocessing(resize=256, crop=224)) == (15, 54, 225, 265)  # 341 wide, 58 from the left
+    assert seen_box(240, 320, Preprocessing(resize=(256, 340), crop=224)) == (15, 55, 225, 265)
+    assert seen_box(300, 100, Preprocessing(resize=(50, 200), crop=50)) == (0, 38, 300, 62)
+
+
+def test_between_two_frames_lies_what_is_between_their_maps(tmp_path: Path) -> None:
+    write_video(tmp_path / "x.mp4", [np.zeros((32, 32, 3), np.uint8)] * 12, 25)
+    maps = np.stack([np.full((2, 2), value) for value in (0.2, 1.0)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Furniture, "on", lambda *_: None)
+        found = [p[16, 16] for p in painted(tmp_path / "x.mp4", 12, planted(maps, [3, 7], opacity=0.9), RGB)]
+    for t, value in enumerate([0.2] * 4 + [0.4, 0.6, 0.8] + [1.0] * 5):
+        expected = paint(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), value), 0.9)[0, 0]
+        np.testing.assert_allclose(found[t].astype(int), expected, atol=3)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_ink_paints_as_paint_does(signed: bool) -> None:
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (64, 80, 3), np.uint8)
+    share = random.uniform(-1 if signed else 0, 1, (5, 6)).astype(np.float32)
+    mine = picture.copy()
+    Ink.of(0.6, signed).paint(mine, share)
+    off = np.abs(mine.astype(int) - paint(picture, share, 0.6, signed))
+    assert off.mean() < 1.5 and np.quantile(off, 0.99) <= 8
+    untouched = picture.copy()
+    Ink.of(0.6, signed).paint(untouched, np.zeros((5, 6)))
+    assert np.abs(untouched.astype(int) - picture).max() <= 1
+
+
+def test_the_maps_are_grad_cam_s_on_one_scale_or_on_one_each(checkpoint: Path, video: Path) -> None:
+    loaded = load_checkpoint(checkpoint)
+    pixels, seen = read_clip(video, RGB)
+    clip = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, 32))), RGB)
+    how = How("layer2.0.conv1", "opening", "closing", "temporal", "per_clip", "clip", signed=True)
+    cam = gradcam(
+        loaded.model, clip, CLASSES.index("opening"), how.layer, "per_clip", "temporal", CLASSES.index("closing")
+    )
+    e = explain(loaded, video, how)
+    np.testing.assert_allclose(e.maps, scaled(cam.signed), atol=1e-5)
+    np.testing.assert_allclose(e.mass, cam.per_frame, atol=1e-5)
+    assert e.maps.min() < 0 and list(e.seen) == list(seen)
+    e = explain(loaded, video, replace(how, scale="frame", signed=False))
+    assert all(m.max() == pytest.approx(1) for m in e.maps if m.any())
+
+
+def test_every_option_is_heard(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    assert (command.BRANCHES, command.DEFINITIONS, command.SCALES) == (BRANCHES, DEFINITIONS, NORMALISATIONS)
+    changes = {
+        "class": "opening", "against": "closing", "layer": "layer2.0.conv1", "branch": "temporal",
+        "definition": "per_clip", "scale": "frame", "opacity": 0.8, "clips": 2,
+    }  # fmt: skip
+    words = [word for option, value in changes.items() for word in (f"--{option}", value)]
+    ends_well("cam", checkpoint, video, "-o", tmp_path / "x.mp4", *words, "--signed", "--device", "cpu")
+    recipe = json.loads((tmp_path / "x.json").read_text())
+    changes["target"] = changes.pop("class")
+    assert {option: recipe[option] for option in changes} == changes
+    assert recipe["signed"] and recipe["map"] == [4, 4] and len(recipe["seen"]) == 8
+    e = explain(load_checkpoint(checkpoint), video, How(**{key: recipe[key] for key in (*changes, "signed")}))
+    assert e.title == [
+        "opening against closing", "layer2.0.conv1", "temporal map", "weights per clip", "a scale for each frame",
+        "signed",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{"modality": "flow"}, {"conv": "2d"}, {"conv": "tsm"}, {"conv": "sth_merge"}])
+def test_other_networks(changes: dict[str, str], tmp_path: Path) -> None:
+    network = save_tiny(tmp_path / "net.safetensors", **changes)
+    folder = tmp_path / "frames"  # of odd size, and fewer than the network takes
+    folder.mkdir()
+    for t, picture in enumerate(pictures(3, 97, 131)):
+        cv2.imwrite(str(folder / f"img_{t + 1:05d}.jpg"), picture)
+    ends_well("cam", network, folder, "-o", tmp_path / "x.mp4", "--class", "opening", "--against", "closing")
+    assert properties(tmp_path / "x.mp4") == (3, 12, 130, 96, "h264", "yuv420p")
+    recipe = json.loads((tmp_path / "x.json").read_text())
+    assert recipe["modality"] == changes.get("modality", "rgb") and len(recipe["seen"]) == 4
+    assert len(recipe["alpha_temporal"]) == (0 if changes.get("conv") in ("2d", "tsm") else 16)
+
+
+def test_a_phone_s_video_is_upright(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    content = bytearray(video.read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)  # 90 degrees
+    (tmp_path / "phone.mp4").write_bytes(content)
+    assert read_frames(tmp_path / "phone.mp4", [0]).shape == (1, 160, 120, 3)
+    ends_well("cam", checkpoint, tmp_path / "phone.mp4", "-o", tmp_path / "x.mp4")
+    assert properties(tmp_path / "x.mp4")[2:4] == (120, 160)
+    sheet = cv2.imread(str(tmp_path / "x.png"))
+    assert sheet.shape[1] == 8 + 4 * 232
+
+
+@pytest.mark.parametrize("kind", ["mpeg4.avi", "vp9.webm"])
+def test_other_codecs(kind: str, checkpoint: Path, tmp_path: Path) -> None:
+    path = encode(tmp_path / kind, *KINDS[kind])
+    ends_well("cam", checkpoint, path, "-o", tmp_path / "x.mp4")
+    assert properties(tmp_path / "x.mp4") == (30, 25, 64, 48, "h264", "yuv420p")
+
+
+@pytest.mark.parametrize("size", [(120, 160), (240, 320), (720, 1280), (1280, 720), (1080, 1920)])
+def test_furniture_is_legible_and_leaves_the_middle_free(size: tuple[int, int]) -> None:
+    H, W = size
+    e = planted(np.ones((4, 2, 2)), [1, 3, 5, 7])
+    e = replace(e, alpha={f"layer{i}": 0.5 for i in range(16)}, top=[(f"class {i}", 0.2) for i in range(5)])
+    furniture = Furniture(e, H, W, 9)
+    picture = np.full((H, W, 3), 255, np.uint8)
+    furniture.on(picture, 4)
+    assert furniture.size >= 9
+    assert (picture[H // 2 : H * 3 // 4] == 255).all()
+    assert (picture[: H // 10, : W // 4] < 130).mean() > 0.4  # white on dark, also where the video is white
+    assert len(furniture.panels) == (3 if H == 120 else 4)
+    x = round(furniture.timeline.x[4])
+    assert (picture[-3:, x] == 255).all() and furniture.timeline.x[0] < x < furniture.timeline.x[8] < W
+
+
+def test_a_picture_too_small_for_words_has_none() -> None:
+    furniture = Furniture(planted(np.ones((1, 2, 2)), [0]), 48, 64, 9)
+    picture = np.full((48, 64, 3), 7, np.uint8)
+    furniture.on(picture, 4)
+    assert (picture == 7).all()
+
+
+def test_long_names_are_cut_and_the_title_loses_its_end(video: Path) -> None:
+    e = planted(np.ones((1, 2, 2)), [0])
+    wide, narrow = (module.title_band(e, width, 20) for width in (1280, 160))
+    assert np.asarray(wide)[..., 0].sum() > np.asarray(narrow)[..., 0].sum()
+    assert module.fitted("turning counterclockwise", 20, 100).endswith("…")
+    assert module.fitted("short", 20, 100) == "short"
+
+
+def test_where_nothing_speaks_for_the_class_there_is_no_colour(zero: Path, video: Path, tmp_path: Path) -> None:
+    said = ends_well("cam", zero, video, "-o", tmp_path / "x.mp4", "--class", "Tür öffnen 日本")
+    assert "without colour" in said and "no map: nothing at layer1.1 speaks for Tür öffnen" in said
+    assert json.loads((tmp_path / "x.json").read_text())["map"] is None
+    e = explain(load_checkpoint(zero), video, How("layer1.1"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Furniture, "on", lambda *_: None)
+        (picture, *_) = painted(video, 20, e, RGB)
+    top, left, bottom, right = seen_box(120, 160, RGB)
+    inside = np.s_[top + 1 : bottom - 1, left + 1 : right - 1]
+    assert np.array_equal(picture[inside], read_frames(video, [0])[0][inside])
+
+
+def test_broken_weights_are_named(checkpoint: Path, video: Path) -> None:
+    loaded = load_checkpoint(checkpoint)
+    loaded.model.fc.weight.data[:] = torch.nan
+    with pytest.raises(UserError, match="not finite"):
+        explain(loaded, video, How("layer1.1", "opening"))
+
+
+def test_a_folder_of_videos(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    (folder / "deep" / "frames").mkdir(parents=True)
+    for name in ("a.mp4", "a.mkv", "deep/b.c.mp4"):
+        (folder / name).write_bytes(video.read_bytes())
+    (folder / "broken.avi").write_bytes(b"RIFF nothing of the sort")
+    (folder / "notes.txt").write_text("no video")
+    for t, picture in enumerate(pictures(5, 64, 64)):
+        cv2.imwrite(str(folder / "deep" / "frames" / f"{t}.png"), picture)
+    said = ends_well("cam", checkpoint, folder, "-o", out)
+    names = sorted(str(p.relative_to(out)) for p in out.rglob("*.mp4"))
+    assert names == ["a.mp4", "a.mp4.mp4", "deep/b.c.mp4", "deep/frames.mp4"]
+    assert len(list(out.rglob("*.json"))) == len(list(out.rglob("*.png"))) == 4
+    assert "left out: " in said and "broken.avi: not a video that can be decoded" in said
+    assert said.endswith(f"4 videos, 1 left out: {out}\n") and said.count(": predicted ") == 4
+    assert "is a folder of 5 videos, so -o must be a folder" in mistake("cam", checkpoint, folder, "-o", "x.mp4")
+    for name in ("a.mp4", "a.mkv", "deep/b.c.mp4"):
+        (folder / name).write_bytes(b"")
+    (folder / "deep" / "frames" / "0.png").write_bytes(b"")
+    result = CliRunner().invoke(main, ["cam", str(checkpoint), str(folder), "-o", str(out / "2")])
+    assert result.exit_code == 2 and "none of the 5 videos" in result.stderr and result.stdout.count("left out: ") == 5
+
+
+def test_files_of_a_folder_never_meet(tmp_path: Path) -> None:
+    for name in ("a.avi", "a.mp4", "a.avi.mkv", "x/a.mp4"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"")
+    (tmp_path / "in" / "a").mkdir()
+    (tmp_path / "in" / "a" / "1.jpg").write_bytes(b"")
+    jobs, many = files_of(tmp_path / "in", tmp_path / "out")
+    assert many and len(jobs) == len(set(jobs.values())) == 5
+    stems = [file.with_suffix("") for file in jobs.values()]  # of the sheets and recipes
+    assert len(set(stems)) == 5
+
+
+def test_layers_are_listed(checkpoint: Path) -> None:
+    said = ends_well("cam", checkpoint, "--layers").splitlines()
+    assert len(said) == 24
+    assert "layer2.0 (16 x 4 x 4, stride 8)" in said
+    assert "layer1.0.conv1 (8 x 8 x 8, stride 4, spatial and temporal branch)" in said
+
+
+def test_mistakes(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    def said(*words: object, path: object = video, out: object = tmp_path / "x.mp4") -> str:
+        return mistake("cam", checkpoint, path, "-o", out, *words)
+
+    assert "knows no class 'openin'; did you mean 'opening'" in said("--class", "openin")
+    assert "knows no class '?'; possible: 'appearing', 'closing'" in said("--against", "?")
+    assert "are both 'opening'; name two" in said("--class", "opening", "--against", "opening")
+    top = explain(load_checkpoint(checkpoint), video, How("layer1.1")).top[0][0]
+    assert f"predicted is {top!r}" in said("--against", top)
+    assert "no layer 'layer2'; did you mean 'layer2.1'" in said("--layer", "layer2")
+    assert "layer1.1 has no temporal branch; name one that has, such as --layer" in said("--branch", "temporal")
+    assert "must end in .mp4, got" in said(out=tmp_path / "x.avi")
+    assert "no such file" in said(path=tmp_path / "nothing.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    assert "not a video that can be decoded" in said(path=tmp_path / "text.mp4")
+    (tmp_path / "empty").mkdir()
+    assert "holds no frames" in said(path=tmp_path / "empty")
+    assert "lies in what is read" in said(out=video)
+    assert "name a video and the file to write" in mistake("cam", checkpoint)
+    assert "no such checkpoint" in mistake("cam", tmp_path / "none", video, "-o", tmp_path / "x.mp4")
+    flat = save_tiny(tmp_path / "flat.safetensors", conv="2d")
+    assert "no layer of this network has" in mistake(
+        "cam", flat, video, "-o", tmp_path / "x.mp4", "--branch", "spatial"
+    )
+    assert not list(tmp_path.glob("x.*")) and not list(tmp_path.glob(".*part*"))
+
+
+def test_frames_that_change_their_size_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for t, size in enumerate((64, 64, 80, 64, 64, 64, 64, 64)):
+        cv2.imwrite(str(folder / f"{t}.png"), np.zeros((size, 64, 3), np.uint8))
+    with pytest.raises(UserError, match="change their size, at frame 2"):
+        list(painted(folder, 8, planted(np.ones((1, 2, 2)), [0]), RGB))
+
+
+def test_explaining_is_measured() -> None:
+    small = ["--backbone", "resnet18", "--width", "8", "--side", "32", "--frames", "2", "--rounds", "1"]
+    clip = ["--seconds", "1", "--longer", "2", "--height", "48"]
+    result = CliRunner().invoke(main, ["benchmark", "explaining", *small, *clip])
+    assert result.exit_code == 0, result.output
+    passes, videos = tables(result.stdout)
+    named = [row[0].split(",")[0] for row in passes]
+    assert named == [*["forward and backward"] * 2, "8 blocks", "all 24 layers and their branches", "Captum"]
+    assert all(float(row[1]) > 0 for row in passes) and passes[0][2] == "1.00"
+    assert [row[0] for row in videos] == ["1 s", "2 s"]
+    assert all(float(cell) > 0 for row in videos for cell in row[1:])
+
+
+def test_without_captum_there_is_nothing_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    assert "pip install captum" in mistake("benchmark", "explaining", "--backbone", "resnet18", "--width", 8)

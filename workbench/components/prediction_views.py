@@ -1,0 +1,178 @@
+"""The parts of the predictions page: confusion matrix, one of its cells, accuracy per class, calibration."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from analysis.browsing import calibration, calibration_error, cell_profile, confused_pairs, confusion
+from analysis.figures import COLOURS, has_attention, styled
+from analysis.runs import Run
+from analysis.statistics import accuracy_per_class
+from workbench.components.context import CLIP_PAGE, computed, plain, table_of
+from workbench.components.gallery import gallery, link
+
+MOST_NAMED = 40  # classes whose names fit beside an axis
+MOST_BARS = 40
+
+
+def confusion_figure(cells: pd.DataFrame, classes: list[str]) -> go.Figure:
+    """Squares, as Plotly's heat maps cannot be clicked in Streamlit; only the cells that are not empty."""
+    side = min(900, max(420, 22 * len(classes) + 120))
+    size = max(3.0, 0.86 * (side - 200) / len(classes))
+    number = {name: i for i, name in enumerate(classes)}
+    cells = cells[cells["label"].isin(number)]
+    x, y = cells["prediction"].map(number).astype(int), cells["label"].map(number).astype(int)
+    figure = go.Figure(
+        go.Scattergl(
+            x=x, y=y, mode="markers", customdata=cells[["label", "prediction", "n", "share"]].to_numpy(),
+            marker={
+                "symbol": "square", "size": size, "color": cells["share"], "colorscale": "Viridis",
+                "cmin": 0, "cmax": 1, "reversescale": True,
+                "colorbar": {"title": "share of<br>the label", "tickformat": ".0%"},
+            },
+            hovertemplate="is %{customdata[0]}<br>said %{customdata[1]}<br>%{customdata[2]} clips, "
+            "%{customdata[3]:.1%} of the label<extra></extra>",
+        )
+    )  # fmt: skip
+    named: dict[str, Any] = {"range": [-0.5, len(classes) - 0.5], "showgrid": False, "zeroline": False}
+    if len(classes) <= MOST_NAMED:
+        named |= {"tickvals": list(range(len(classes))), "ticktext": classes}
+    else:
+        named |= {"showticklabels": False}
+    figure = styled(figure, "predicted", "label").update_layout(height=side, clickmode="event+select", dragmode="zoom")
+    figure.update_xaxes(named, automargin=True)
+    return figure.update_yaxes(named | {"range": named["range"][::-1]}, automargin=True)
+
+
+def show_confusion(run: Run) -> None:
+    """The matrix, whose squares open a cell, and the pairs that are confused most."""
+    classes: list[str] = run.meta["classes"]
+    cells = computed("confusion", [run], lambda: confusion(table_of(run)))
+
+    def choose() -> None:
+        points = st.session_state["matrix"]["selection"]["points"]
+        if points:
+            st.session_state["label"], st.session_state["said"] = points[0]["customdata"][:2]
+
+    left, right = st.columns([3, 2])
+    with left:
+        st.plotly_chart(
+            confusion_figure(cells, classes), key="matrix", on_select=choose, selection_mode="points",
+            alt="Confusion matrix: a square for each pair of label and prediction that occurs",
+        )  # fmt: skip
+        st.caption(
+            f"n = {int(cells['n'].sum())} clips, {len(classes)} classes. **How to read this:** off the diagonal are "
+            "mistakes; the darker, the larger the share of the label's clips. Click a square to see its clips; "
+            "drag to zoom in."
+        )
+    with right:
+        pairs = confused_pairs(cells)
+        st.markdown("**Most confused**")
+        if pairs.empty:
+            st.caption("Nothing is confused.")
+            return
+        picked = st.dataframe(
+            pairs.head(200).astype({"label": str, "prediction": str}), hide_index=True, height=420, key="pairs",
+            on_select="rerun", selection_mode="single-row",
+            column_config={
+                "share": st.column_config.NumberColumn("of the label", format="percent"),
+                "reverse": st.column_config.NumberColumn("other way", help="Clips that are taken the other way round."),
+            },
+        )  # fmt: skip
+        rows = picked["selection"]["rows"]
+        if rows and rows[0] < len(pairs):
+            pair = pairs.iloc[rows[0]]
+            st.button(
+                f"Show {plain(str(pair['label']))}, taken for {plain(str(pair['prediction']))}",
+                icon=":material/grid_on:",
+                on_click=lambda: st.session_state.update(label=str(pair["label"]), said=str(pair["prediction"])),
+            )  # fmt: skip
+
+
+def show_cell(run: Run, clips: pd.DataFrame, label: str, said: str) -> None:
+    """A cell's clips, and its attention against that of the other clips of its row."""
+    st.subheader(f"{plain(label)}, taken for {plain(said)}" if label != said else f"{plain(label)}, recognised")
+    if clips.empty:
+        st.info("No clip is in this cell.")
+        return
+    st.page_link(
+        CLIP_PAGE, label=f"Open the first of its {len(clips)} clips", icon=":material/movie:",
+        query_params=link(run, clips["clip_id"].iloc[0]),
+    )  # fmt: skip
+    if has_attention(run):
+        profile = computed("cell", [run], lambda: cell_profile(run, label, said), label, said)
+        st.plotly_chart(cell_figure(profile, label, said), key="cell_profile", alt="alpha_T by layer of this cell")
+        st.caption(
+            "α_T by layer, mean over clips (shaded: 95 % over clips). **How to read this:** where the cell leaves its "
+            "row's band, the network weighed time otherwise in these clips than in the others of the class."
+        )
+    gallery(run, clips, "cell")
+
+
+def cell_figure(profile: pd.DataFrame, label: str, said: str) -> go.Figure:
+    figure = go.Figure()
+    names = {"cell": f"{label}, said {said}", "row": f"other clips of {label}"}
+    for part, colour in (("row", COLOURS[0]), ("cell", COLOURS[1])):
+        some = profile[profile["part"] == part]
+        if some.empty:
+            continue
+        figure.add_scatter(
+            x=[*some["layer"], *some["layer"][::-1]], y=[*some["high"], *some["low"][::-1]], fill="toself",
+            line_width=0, mode="lines", fillcolor=colour, opacity=0.15, hoverinfo="skip", showlegend=False,
+        )  # fmt: skip
+        figure.add_scatter(
+            x=some["layer"], y=some["alpha_temporal"], mode="lines+markers", line_color=colour,
+            name=f"{names[part]} (n = {some['n'].max()})",
+        )  # fmt: skip
+    return styled(figure, "layer, from input to output", "α_T").update_layout(height=340)
+
+
+def show_classes(run: Run) -> None:
+    """Accuracy per class with intervals: the worst ones as bars, all in a table."""
+    per_class = computed("classes", [run], lambda: accuracy_per_class(table_of(run), run.meta["classes"]))
+    some = per_class[per_class["n"] > 0].sort_values("accuracy").head(MOST_BARS).iloc[::-1]
+    figure = go.Figure(
+        go.Bar(
+            x=some["accuracy"], y=some["label"], orientation="h", marker_color=COLOURS[0],
+            error_x={"type": "data", "symmetric": False, "array": some["high"] - some["accuracy"],
+                     "arrayminus": some["accuracy"] - some["low"], "thickness": 1.2},
+            customdata=some[["n"]], hovertemplate="%{y}: %{x:.1%}, n = %{customdata[0]}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_layout(
+        xaxis={"title": "accuracy", "range": [0, 1.02], "tickformat": ".0%"}, yaxis={"automargin": True},
+        height=120 + 26 * len(some), margin={"t": 10},
+    )  # fmt: skip
+    st.plotly_chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals")
+    which = f"The {len(some)} classes of the lowest accuracy" if len(some) < len(per_class) else "Accuracy per class"
+    st.caption(
+        f"{which}; whiskers: 95 % Wilson intervals; all clips of the run, whatever the filters. "
+        "**How to read this:** where whiskers overlap much, the order may be chance."
+    )
+    st.dataframe(per_class, hide_index=True, key="per_class_numbers")
+
+
+def show_calibration(run: Run) -> None:
+    """Confidence against accuracy."""
+    bins = computed("calibration", [run], lambda: calibration(table_of(run)))
+    figure = go.Figure()
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "dash": "dot"}, name="calibrated")
+    figure.add_scatter(
+        x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name="this run", line_color=COLOURS[0],
+        marker_size=6 + 18 * np.sqrt(bins["n"] / bins["n"].max()), customdata=bins[["n"]],
+        error_y={"type": "data", "symmetric": False, "array": bins["accuracy_high"] - bins["accuracy"],
+                 "arrayminus": bins["accuracy"] - bins["accuracy_low"], "thickness": 1.2},
+        hovertemplate="confidence %{x:.1%}: right %{y:.1%}, n = %{customdata[0]}<extra></extra>",
+    )  # fmt: skip
+    figure = styled(figure, "confidence (mean of a tenth)", "accuracy").update_layout(height=460)
+    figure.update_xaxes(range=[0, 1.02], tickformat=".0%")
+    figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
+    st.plotly_chart(figure, key="calibration", alt="Accuracy by confidence")
+    st.caption(
+        f"Expected calibration error {calibration_error(bins):.3f}, n = {int(bins['n'].sum())} clips (whiskers: 95 % "
+        "Wilson intervals; larger points hold more clips). **How to read this:** below the dotted line the network is "
+        "surer than it is right."
+    )

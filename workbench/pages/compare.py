@@ -1,0 +1,77 @@
+"""Compare: two runs on the same clips, who is right where, and how their attention differs."""
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from analysis.browsing import OUTCOMES, RIGHT_NOW, WRONG_NOW, accuracy_change, alpha_change, side_by_side
+from analysis.figures import COLOURS, has_attention, styled
+from analysis.runs import Run
+from workbench.components.context import all_runs, computed, one_of, plain, table_of, usable_runs
+from workbench.components.gallery import gallery
+
+
+def show_attention(a: Run, b: Run, key: tuple[str, ...]) -> None:
+    change = computed("alpha_change", [a, b], lambda: alpha_change(a, b), *key)
+    if change.empty:
+        st.info("The two networks have no layer in common.")
+        return
+    figure = go.Figure()
+    figure.add_scatter(
+        x=change["layer"], y=change["change"], mode="lines+markers", line_color=COLOURS[1],
+        error_y={"type": "data", "array": change["high"] - change["change"], "thickness": 1.2}, showlegend=False,
+    )  # fmt: skip
+    figure.add_hline(y=0, line={"color": "#888888", "width": 1})
+    figure = styled(figure, "layer, from input to output", "α_T of B less that of A").update_layout(height=360)
+    st.plotly_chart(figure, key="alpha_change", alt="Difference of alpha_T by layer")
+    st.caption(
+        f"Mean over the {change['n'].max()} clips that both have, clip by clip (bars: 95 % over clips). **How to read "
+        "this:** above zero, B weighs time more than A in the same clips."
+    )
+
+
+st.title("Compare")
+st.caption("Two runs on the same clips: RGB against Flow, p against p, checkpoint against checkpoint.")
+usable = usable_runs(all_runs())
+if len(usable) < 2:
+    st.info("Comparing needs two runs; there is one here. Record another network on the same clips.")
+    st.stop()
+names = list(usable)
+with st.sidebar:
+    a = usable[one_of("A", names, "a")]
+    b = usable[one_of("B", names, "b", first=next(n for n in names if usable[n] is not a))]
+    st.caption(f"A: {plain(a.title)}  \nB: {plain(b.title)}")
+if a is b:
+    st.info("A and B are the same run: choose another for one of them.")
+    st.stop()
+both = computed("side_by_side", [a, b], lambda: side_by_side(table_of(a), table_of(b)))
+if both.empty:
+    st.info(f"{plain(a.name)} and {plain(b.name)} have no clip in common: record both on the same dataset and split.")
+    st.stop()
+same_labels = (
+    table_of(b).set_index("clip_id").loc[both["clip_id"], "label"].astype(str).to_numpy() == both["label"].astype(str)
+).mean()
+if same_labels < 1:
+    st.warning(
+        f"The two were asked different questions: only {same_labels:.0%} of the common clips have one label in both."
+    )
+change, p = computed("accuracy_change", [a, b], lambda: accuracy_change(both))
+counts = both["outcome"].value_counts()
+columns = st.columns(4)
+columns[0].metric("Accuracy of A", f"{both['correct_a'].mean():.1%}")
+columns[1].metric("Accuracy of B", f"{both['correct_b'].mean():.1%}", f"{100 * change.value:+.1f} points")
+columns[2].metric("Gained", int(counts.get(RIGHT_NOW, 0)), help="A is wrong, B is right.")
+columns[3].metric("Lost", int(counts.get(WRONG_NOW, 0)), help="A is right, B is wrong.")
+st.caption(
+    f"B less A: {100 * change.value:+.1f} points (95 %: {100 * change.low:+.1f} to {100 * change.high:+.1f}), "
+    f"McNemar's exact p = {p:.2g}, n = {len(both)} clips that both have. **How to read this:** an interval that holds "
+    "0 says that the runs are not told apart by these clips."
+)
+if has_attention(a) and has_attention(b):
+    show_attention(a, b, (a.name, b.name))
+outcome = st.segmented_control("Clips", OUTCOMES, default=RIGHT_NOW, key="outcome", bind="query-params") or RIGHT_NOW
+some = both[both["outcome"] == outcome].rename(columns={"prediction_b": "prediction", "confidence_b": "confidence"})
+if some.empty:
+    st.success(f"No clip is {outcome}.")
+else:
+    st.caption(f"{len(some)} clips, {outcome}, those that B is surest of first; the links open them in B.")
+    gallery(b, some.rename(columns={"correct_b": "correct"}).sort_values("confidence", ascending=False), "compared")

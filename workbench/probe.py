@@ -1,0 +1,59 @@
+"""`sth probe`: does a network need the order of time?"""
+
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from workbench.friendly import FOLDER, friendly
+from workbench.progress import console, progress_bars
+
+
+@click.command()
+@click.argument("checkpoint", type=FOLDER)
+@click.option("--data", "folder", type=FOLDER, required=True, help="A dataset's folder.")
+@click.option("-o", "--out", "run", type=FOLDER, required=True, help="The run directory; recorded if it is not there.")
+@click.option("--split", default="val", show_default=True, help="Which clips.")
+@click.option("--shuffles", default=3, show_default=True, type=click.IntRange(1), help="Random orders of each clip.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Views at once.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
+@friendly
+def probe(
+    checkpoint: Path, folder: Path, run: Path, split: str, shuffles: int, device: str, batch_size: int, workers: int
+) -> None:
+    """See whether a network needs the order of time; writes one page with what each clip becomes.
+
+    Each clip is played backward, shuffled, frozen, with frames dropped, sub-sampled, slow and fast; and is α_T high
+    where order matters? Stopped at any moment, the same command goes on.
+    """
+    from rich.table import Table
+
+    from analysis.probe_page import summary, write_probe_page
+    from analysis.probes import probe
+    from analysis.recording import record
+    from analysis.runs import open_run
+
+    command = shlex.join(["sth", *sys.argv[1:]])
+    with progress_bars() as show:
+        record(
+            checkpoint, folder, run, split, device=device, batch_size=batch_size, workers=workers, command=command,
+            progress=partial(show, f"recording {run.name}"),
+        )  # fmt: skip
+        opened = open_run(run)
+        what = f"probing {run.name}"
+        failures = probe(opened, folder, device, batch_size, workers, shuffles, command, partial(show, what))
+    for clip_id, reason in failures.items():
+        click.echo(f"not read: {clip_id}: {reason}")
+    page, tables = write_probe_page(opened)
+    shown = Table("probe", "clips", "accuracy", "change in points (95 %)", "p (Holm)")
+    for row in tables["probes"].itertuples():
+        change = "" if row.Index == 0 else f"{100 * row.change:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+        shown.add_row(
+            row.probe, str(row.n), f"{row.accuracy:.3f}", change, "" if row.Index == 0 else f"{row.p_holm:.2g}"
+        )
+    console.print(shown)
+    click.echo(summary(tables["agreement"]))
+    click.echo(f"page: {page}")

@@ -1,0 +1,34 @@
+"""The folders that the app may read for its users: the runs, and each `--root`. Nothing else that a user names."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sth_core.errors import UserError
+from workbench.components.context import runs_folder
+
+ROOTS = "STH_ROOTS"  # in the environment: folders, separated as in PATH
+
+
+def allowed_roots() -> list[Path]:
+    """The folder of runs, then those that `sth app --root` named."""
+    return [runs_folder().resolve(), *(Path(root) for root in os.environ.get(ROOTS, "").split(os.pathsep) if root)]
+
+
+def resolve_inside(path: str | Path, roots: Sequence[Path]) -> Path:
+    """Where `path` really is, its links and `..` followed; it need not exist.
+
+    Raises:
+        UserError: it is not absolute, cannot be a path, or does not lie inside one of the roots.
+    """
+    allowed = ", ".join(map(str, roots))
+    if not Path(path).is_absolute():
+        raise UserError(f"{str(path)!r} is no absolute path; name one inside {allowed}")
+    try:
+        resolved = Path(path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL byte, links in a circle
+        raise UserError(f"{str(path)!r} cannot be a path; name one inside {allowed}") from error
+    if not any(resolved.is_relative_to(root.resolve()) for root in roots):
+        # The same whether it exists or not: who may not read there learns nothing of what is there.
+        raise UserError(f"{str(path)!r} lies outside of the folders that this app may read: {allowed}")
+    return resolved

@@ -1,0 +1,179 @@
+"""An uploaded video, decoded by a process of its own that may use so much and no more.
+
+Decoders are written in C and are fed what anyone sends. The process that serves the app never opens an
+upload: a child does, under limits that it cannot raise again, and leaves arrays, which are checked.
+
+    python -m workbench.uploads FOLDER SETTINGS    the child: FOLDER/video -> FOLDER/*.npy, or a sentence
+"""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import BoundedSemaphore
+from typing import Any
+
+import numpy as np
+
+from analysis.overlay import seen_frames
+from sth_core.errors import UserError
+from sth_core.network import CHANNELS
+from sth_core.video.decoding import count_frames
+from sth_core.video.fields import read_clip
+from sth_core.video.timeline import opened
+from sth_core.video.transforms import Preprocessing, crop
+
+SIDE = 224  # pixels of the frames for people
+ARRAYS = ("clip", "frames", "indices")
+REFUSAL, REFUSED = "refusal.txt", 2  # the child's sentence, and its exit code then
+MOST_WRITTEN = 2**26  # bytes of a file that the child writes
+INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")  # of the environment: no token, no credentials
+AT_A_TIME = BoundedSemaphore(2)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an upload may be, and what decoding it may take."""
+
+    megabytes: int = 200  # of the file
+    frames: int = 20_000
+    pixels: int = 3840 * 2160  # of one frame
+    memory: int = 2 * 2**30  # bytes, besides what Python and its packages take; on Linux
+    cpu_seconds: int = 60  # of computing
+    seconds: float = 120.0  # until it must be done
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network sees of a video, uint8 (T, crop, crop, C), the same for people (T, 224, 224, 3), the frames'
+    numbers (T,)."""
+
+    clip: np.ndarray
+    frames: np.ndarray
+    indices: np.ndarray
+
+
+def decode(content: bytes | memoryview, p: Preprocessing, limits: Limits = Limits()) -> Seen:
+    """The middle clip of an uploaded video.
+
+    Raises:
+        UserError: it is too large, too long, no video, or decoding it failed or took too much.
+    """
+    if len(content) > limits.megabytes * 2**20:
+        raise UserError(f"the file is too large: {len(content) / 2**20:.1f} MB; at most {limits.megabytes} are taken")
+    with AT_A_TIME, tempfile.TemporaryDirectory(prefix="sth-upload-") as name:
+        folder, video = Path(name), Path(name) / secrets.token_hex(16)
+        video.write_bytes(content)
+        settings = {"video": video.name, "preprocessing": asdict(p), "limits": asdict(limits)}
+        run_child(folder, json.dumps(settings), limits)
+        return load(folder, p)
+
+
+def run_child(folder: Path, settings: str, limits: Limits) -> None:
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    environment |= {"XDG_CACHE_HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "workbench.uploads", str(folder), settings]
+    silent: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    try:
+        code = subprocess.run(command, env=environment, timeout=limits.seconds, **silent).returncode
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"the video was not decoded within {limits.seconds:g} s; try a shorter one") from error
+    if code == REFUSED:
+        with (folder / REFUSAL).open(encoding="utf-8", errors="replace") as file:
+            raise UserError(file.read(1000))
+    if code == -signal.SIGXCPU:
+        raise UserError(f"the video takes more than {limits.cpu_seconds} s of computing; try a shorter one")
+    if code:
+        how = signal.Signals(-code).name if code < 0 else f"code {code}"
+        raise UserError(f"decoding the video failed ({how}): it is damaged, or needs more memory than is allowed")
+
+
+def load(folder: Path, p: Preprocessing) -> Seen:
+    """The child's arrays, no more trusted than the upload.
+
+    Raises:
+        UserError: they are not what was asked for.
+    """
+    found = {}
+    for name in ARRAYS:
+        try:
+            with (folder / f"{name}.npy").open("rb") as file:
+                found[name] = np.lib.format.read_array(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"decoding the video gave no usable result ({name})") from error
+    expected = {
+        "clip": ((p.frames, p.crop, p.crop, CHANNELS[p.modality]), "uint8"),
+        "frames": ((p.frames, SIDE, SIDE, 3), "uint8"),
+        "indices": ((p.frames,), "int64"),
+    }
+    for name, array in found.items():
+        if (array.shape, str(array.dtype)) != expected[name]:
+            raise UserError(f"decoding the video gave no usable result ({name} is {array.dtype} {array.shape})")
+    return Seen(**found)
+
+
+# From here on: the child.
+
+
+def set_limits(limits: Limits) -> None:
+    """For this process, for good. What it took so far, to import packages, comes on top."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = int(used.ru_utime + used.ru_stime) + limits.cpu_seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_WRITTEN, MOST_WRITTEN))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        memory = pages * resource.getpagesize() + limits.memory
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
+def probe(video: Path, limits: Limits) -> None:
+    """Refuse what is too large before a frame of it is converted.
+
+    Raises:
+        UserError: it has no video, or too many pixels or frames.
+    """
+    with opened(video) as (_, stream):
+        width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > limits.pixels:
+        raise UserError(f"its frames have {width} x {height} pixels; at most {limits.pixels:,} are taken")
+    if (frames := count_frames(video)) > limits.frames:
+        raise UserError(f"it is too long: {frames:,} frames; at most {limits.frames:,} are taken")
+
+
+def decode_here(video: Path, p: Preprocessing, limits: Limits) -> dict[str, np.ndarray]:
+    set_limits(limits)
+    probe(video, limits)
+    clip, indices = read_clip(video, p)
+    return {"clip": crop(clip, p.crop), "frames": seen_frames(video, indices, p, SIDE), "indices": indices}
+
+
+def main(folder: Path, settings: dict[str, Any]) -> int:
+    """Returns the exit code."""
+    video, limits = folder / settings["video"], Limits(**settings["limits"])
+    given = settings["preprocessing"]
+    values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    p = Preprocessing(**values)
+    try:
+        for name, array in decode_here(video, p, limits).items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    except UserError as error:
+        sentence = f"the video cannot be used: {str(error).replace(f'{video}: ', '')}"
+    except MemoryError:
+        sentence = f"decoding the video needs more than {limits.memory / 2**20:,.0f} MB of memory"
+    else:
+        return 0
+    (folder / REFUSAL).write_text(sentence, encoding="utf-8")
+    return REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), json.loads(sys.argv[2])))
