@@ -14,7 +14,7 @@ demo: $(INSTALLED)
 	$(BIN)/sth demo
 
 test: $(INSTALLED)
-	$(BIN)/python tests/browser.py
+	$(BIN)/python benchmarks/browser.py
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(INSTALLED)

@@ -14,7 +14,9 @@ import plotly.graph_objects as go
 
 from analysis.attention import class_table
 from analysis.figures import COLOURS, SupplementFigure, has_attention, main_fraction
-from analysis.runs import Run, predictions
+from analysis.probe_tables import order_dependence
+from analysis.probes import KIND
+from analysis.runs import Run, parts, predictions
 from sth_core.video import UnreadableVideo, read_frames
 from sth_core.video.transforms import resize
 
@@ -27,8 +29,8 @@ ROW, BARS = 92, 0.28  # pixels of a class, and the share of the width that its b
 def class_figures(runs: list[Run]) -> list[SupplementFigure]:
     """Figures 9 and 10 from the RGB runs at the main p (Flow where there is no RGB), one of each dataset."""
     chosen = one_run_a_dataset(runs)
-    tables = [class_table(run).assign(run=run.name, dataset=run.meta["dataset"]) for run in chosen]
-    tables = [t[(t["accuracy"] >= ACCURATE) & (t["n"] > 1)].sort_values("alpha_temporal") for t in tables]
+    tables = [ranked(run) for run in chosen]
+    probed = any("order" in table for table in tables)
     best = [best_clips(run, list(t["label"])) for run, t in zip(chosen, tables, strict=True)]
     figures = []
     for name, title, low in (
@@ -46,11 +48,25 @@ def class_figures(runs: list[Run]) -> list[SupplementFigure]:
             data = pd.concat([rows for _, rows in parts], ignore_index=True)
             caption = (
                 f"Of the classes with an accuracy of at least {ACCURATE:.0%}, those with the "
-                f"{'lowest' if low else 'highest'} α_T (mean over layers; bars: 95 % intervals over clips), and the "
-                f"clip of each that was predicted with most confidence. {classes_of(data)}"
+                f"{'lowest' if low else 'highest'} α_T (mean over layers; bars: 95 % intervals over clips)"
+                + (", ranked by it and by the drop of their score under shuffled frames together" if probed else "")
+                + f", and the clip of each that was predicted with most confidence. {classes_of(data)}"
             )
             figures.append(SupplementFigure(name, title, caption, sheet(parts, best), data))
     return figures
+
+
+def ranked(run: Run) -> pd.DataFrame:
+    """`class_table` of the classes that the network gets right, from appearance to time: by alpha_T, and where the run
+    has probes by the mean of the ranks of alpha_T and of `order`, the drop of the class's score under shuffling."""
+    table = class_table(run).assign(run=run.name, dataset=run.meta["dataset"])
+    table = table[(table["accuracy"] >= ACCURATE) & (table["n"] > 1)]
+    if not parts(run.path, KIND):
+        return table.sort_values("alpha_temporal")
+    drops = order_dependence(run)[["label", "drop"]].rename(columns={"drop": "order"})
+    table = table.merge(drops, on="label")
+    by_both = table["alpha_temporal"].rank() + table["order"].rank()
+    return table.loc[by_both.sort_values(kind="stable").index]
 
 
 def one_run_a_dataset(runs: list[Run]) -> list[Run]:

@@ -16,14 +16,12 @@ from torch import Tensor
 
 from analysis.interventions import interventions, outcome_rows, places, strangers
 from analysis.parts import Parts, computing
-from analysis.runs import Run, predictions
-from sth_core.checkpoint import Checkpoint, load_checkpoint
+from analysis.probes import recorded
+from analysis.runs import Run
+from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.clips import TestClips
-from sth_core.datasets.table import read_dataset
 from sth_core.errors import UserError
 from sth_core.evaluation import read_ahead
-from sth_core.files import sha256
-from sth_core.network import pick_device
 from sth_core.video.transforms import normalise
 
 KINDS = ("effects",)
@@ -52,19 +50,12 @@ def intervene(
     Raises:
         UserError: the run's network has no attention or is no longer there, or results of something else are.
     """
-    path = Path(run.meta["checkpoint"])
-    checkpoint = load_checkpoint(path, pick_device(device))
-    if sha256(path) != run.meta["checkpoint_sha256"]:
-        raise UserError(f"{path} is no longer the checkpoint that {run.path} was recorded with; record it anew")
+    checkpoint, table = recorded(run, data, device)
     try:
         places(checkpoint.model)
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
-    table = read_dataset(data, checkpoint.annotation)
-    recorded = set(predictions(run)["clip_id"])
-    table = table[table["clip_id"].isin(recorded)].sample(frac=1, random_state=seed).reset_index(drop=True)
-    if len(table) < len(recorded):
-        raise UserError(f"{data} has only {len(table)} of the {len(recorded)} clips that {run.path} recorded")
+        raise UserError(f"{run.path}: {error}") from error
+    table = table.sample(frac=1, random_state=seed).reset_index(drop=True)
     meta: dict[str, Any] = {
         "checkpoint_sha256": run.meta["checkpoint_sha256"], "data": str(data.resolve()), "split": run.meta["split"],
         "batch_size": batch_size, "seed": seed, "clips": len(table), "command": command,

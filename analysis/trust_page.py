@@ -193,7 +193,7 @@ def effects_figure(table: pd.DataFrame, rows: str) -> go.Figure:
     wide = table.pivot(index=rows, columns="kind", values="value").loc[places, list(KINDS)]
     matters = table.assign(star=table["verdict"].map({"matters": " *"}).fillna(""))
     stars = matters.pivot(index=rows, columns="kind", values="star").loc[places, list(KINDS)]
-    text = wide.map(lambda v: f"{100 * v:+.0f}") + stars
+    text = wide.map(lambda v: f"{100 * v:+.0f}" if abs(v) >= 0.005 else "0") + stars
     figure = go.Figure(
         go.Heatmap(
             z=100 * wide, x=list(KINDS), y=places, text=text, texttemplate="%{text}", zmid=0, zmin=-100, zmax=100,

@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 import click
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.browser import FLAGS, installed_browser, serve
 from benchmarks.made_runs import make_run
-from tests.browser import FLAGS, installed_browser, serve
 from workbench.friendly import friendly
 
 PATIENCE = 120_000  # milliseconds

@@ -1,6 +1,6 @@
 """Pictures of the app's pages, as a browser shows them: python docs/screenshots.py RUNS -o docs/images
 
-RUNS is a folder of runs (`sth demo --no-app` makes demo/runs). Needs a Chromium, see tests/browser.py.
+RUNS is a folder of runs (`sth demo --no-app` makes demo/runs). Needs a Chromium, see benchmarks/browser.py.
 """
 
 import sys
@@ -10,7 +10,7 @@ import click
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from tests.browser import FLAGS, installed_browser, serve
+from benchmarks.browser import FLAGS, installed_browser, serve
 
 WIDTH, TALLEST = 1440, 4000
 

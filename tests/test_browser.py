@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser import FLAGS, installed_browser, serve
+from benchmarks.browser import FLAGS, installed_browser, serve
 
 pytestmark = pytest.mark.browser
 

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from analysis.class_figures import class_figures
+from analysis.class_figures import class_figures, ranked
 from analysis.figure_files import write_figures
 from analysis.figures import gather, supplement_figures
 from analysis.pictures import PICTURES
 from analysis.recording import record
-from analysis.runs import Run, find_runs, predictions
-from tests.browser import installed_browser
+from analysis.runs import Run, find_runs, open_run, predictions
+from benchmarks.browser import installed_browser
 from tests.test_figures import FIGURES, LAYERS, runs_of
 from tests.tiny import save_tiny, write_run
 from workbench.cli import main
@@ -157,6 +157,25 @@ def test_figures_9_and_10_are_the_lowest_and_the_highest_of_the_classes_that_are
         for row in lowest.itertuples():
             clips = table[(table["label"] == row.label) & table["correct"]]
             assert row.clip == clips.sort_values("confidence")["clip_id"].iloc[-1]
+
+
+def test_where_probes_are_recorded_the_drop_under_shuffling_has_a_say(two_datasets: Path, tmp_path: Path) -> None:
+    run = open_run(shutil.copytree(two_datasets / "there", tmp_path / "there"))
+    before = ranked(run)
+    turned = {label: i for i, label in enumerate(reversed(list(before["label"])))}  # the lowest alpha_T drops most
+    rows = [
+        {"clip_id": clip.clip_id, "probe": probe, "repeat": 0, "label": clip.label, "prediction": clip.prediction,
+         "correct": True, "confidence": 1.0, "score_plain": 1.0,
+         "score_label": 1.0 - (probe == "shuffled") * turned.get(clip.label, 0) / 100}
+        for clip in predictions(run).itertuples() for probe in ("plain", "shuffled", "reversed")
+    ]  # fmt: skip
+    (run.path / "probes").mkdir()
+    pd.DataFrame(rows).to_parquet(run.path / "probes" / "part-00000.parquet")
+    after = ranked(run)
+    np.testing.assert_allclose(after["order"], [turned[label] / 100 for label in after["label"]])
+    both = after["alpha_temporal"].rank() + after["order"].rank()
+    assert both.is_monotonic_increasing and both.nunique() == 1  # against each other they tie
+    assert "drop of their score under shuffled frames" in class_figures([run])[0].caption
 
 
 def test_their_clips_are_shown_or_it_is_said_that_they_are_gone(two_datasets: Path) -> None:

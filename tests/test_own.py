@@ -18,12 +18,12 @@ from playwright.sync_api import expect, sync_playwright
 from streamlit.testing.v1 import AppTest
 
 from analysis.runs import find_runs, open_run, predictions
+from benchmarks.browser import FLAGS, installed_browser, serve
 from sth_core.checkpoint import save_checkpoint
 from sth_core.errors import UserError
 from sth_core.video.encoding import write_video
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import Preprocessing, crop
-from tests.browser import FLAGS, installed_browser, serve
 from tests.test_app import open_page
 from tests.tiny import CLASSES, FLOW, RGB, save_tiny, tiny_network, write_run
 from workbench import cli, jobs, uploads

@@ -31,7 +31,8 @@ def probe(
     """
     from rich.table import Table
 
-    from analysis.probe_page import summary, write_probe_page
+    from analysis.probe_page import write_probe_page
+    from analysis.probe_tables import summary
     from analysis.probes import probe
     from analysis.recording import record
     from analysis.runs import open_run
