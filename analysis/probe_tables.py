@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 
 from analysis.attention import class_table, clip_table
 from analysis.probes import KIND, PLAIN, PROBES, REVERSED, SHUFFLED, results_in
-from analysis.runs import Run, parts, predictions
-from analysis.sanity import rank_agreement
+from analysis.runs import Run, parts, predictions, query
 from analysis.trust_tables import mcnemar
 from analysis.uncertainty import Effect, effect, holm
 from sth_core.errors import UserError
 
 RESAMPLES = 1000
 FEWEST = 3  # values that a rank correlation is taken of
+MEAN = "mean"  # of the layers
+DIGITS = 6  # of a score: those beyond are float32's rounding, in which a 2D network "needs" the order too
 
 
 def known_rows(run: Run) -> pd.DataFrame:
@@ -36,6 +37,11 @@ def known_rows(run: Run) -> pd.DataFrame:
 def by_clip(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """A row per clip, a column per probe: the mean over repeats."""
     return rows.assign(value=rows[column].astype(float)).pivot_table(index="clip_id", columns="probe", values="value")
+
+
+def less(a: pd.Series, b: pd.Series) -> pd.Series:
+    """The difference of two scores, without what is rounding."""
+    return (a - b).round(DIGITS) + 0.0  # no -0
 
 
 def mean_effect(values: pd.Series, groups: NDArray) -> Effect:
@@ -60,7 +66,7 @@ def probe_table(run: Run) -> pd.DataFrame:
     found: list[dict[str, Any]] = []
     for name in PROBES:
         accuracy, change = mean_effect(correct[name], groups), correct[name] - correct[PLAIN]
-        cost, moved = mean_effect(change, groups), mean_effect(score[name] - score[PLAIN], groups)
+        cost, moved = mean_effect(change, groups), mean_effect(less(score[name], score[PLAIN]), groups)
         p = max(cost.p, mcnemar(int((change > 0).sum()), int((change < 0).sum())))
         row = {"probe": name, "n": accuracy.n, "accuracy": accuracy.value}
         row |= {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
@@ -73,14 +79,15 @@ def probe_table(run: Run) -> pd.DataFrame:
 
 def order_by_clip(run: Run) -> pd.DataFrame:
     """A row per clip: clip_id, label, group, correct (plain), drop (of the true class's softmax under shuffling, mean
-    over repeats), changed (whether its prediction is another when it is reversed), and alpha_temporal (mean over
-    layers; NaN without attention)."""
+    over repeats), drop_reversed, changed (whether its prediction is another when it is reversed), and alpha_temporal
+    (mean over layers; NaN without attention)."""
     rows = known_rows(run)
     score = by_clip(rows, "score_label")
     plain, back = (rows[rows["probe"] == name].set_index("clip_id").loc[score.index] for name in (PLAIN, REVERSED))
     alpha = clip_table(run).set_index("clip_id")["value"] if parts(run.path, "attention") else pd.Series(dtype=float)
-    changed, drop = plain["prediction"] != back["prediction"], score[PLAIN] - score[SHUFFLED]
-    table = plain[["label", "group", "correct"]].assign(drop=drop, changed=changed)
+    drop, drop_reversed = (less(score[PLAIN], score[name]) for name in (SHUFFLED, REVERSED))
+    changed = plain["prediction"] != back["prediction"]
+    table = plain[["label", "group", "correct"]].assign(drop=drop, drop_reversed=drop_reversed, changed=changed)
     return table.assign(alpha_temporal=alpha.reindex(score.index)).reset_index()
 
 
@@ -88,14 +95,16 @@ def order_dependence(run: Run) -> pd.DataFrame:
     """A row per class, the one that needs order most first.
 
     Returns:
-        label, n, accuracy, drop, low, high (95 %), changed (share), alpha_temporal, alpha_low, alpha_high (NaN without
-        attention).
+        label, n, accuracy, drop, low, high (under shuffling, 95 %), drop_reversed, reversed_low, reversed_high, changed
+        (share), alpha_temporal, alpha_low, alpha_high (NaN without attention).
     """
     found = []
     for label, some in order_by_clip(run).groupby("label"):
-        drop = mean_effect(some["drop"], some["group"].to_numpy())
-        row = {"label": label, "n": drop.n, "accuracy": float(some["correct"].mean()), "drop": drop.value}
-        found.append(row | {"low": drop.low, "high": drop.high, "changed": float(some["changed"].mean())})
+        drop, back = (mean_effect(some[name], some["group"].to_numpy()) for name in ("drop", "drop_reversed"))
+        row = {"label": label, "n": drop.n, "accuracy": float(some["correct"].mean())}
+        row |= {"drop": drop.value, "low": drop.low, "high": drop.high}
+        row |= {"drop_reversed": back.value, "reversed_low": back.low, "reversed_high": back.high}
+        found.append(row | {"changed": float(some["changed"].mean())})
     table = pd.DataFrame(found).sort_values("drop", ascending=False, ignore_index=True)
     if not parts(run.path, "attention"):
         return table.assign(alpha_temporal=np.nan, alpha_low=np.nan, alpha_high=np.nan)
@@ -104,8 +113,18 @@ def order_dependence(run: Run) -> pd.DataFrame:
 
 
 def agreement(run: Run) -> pd.DataFrame:
-    """Spearman's rank correlation of alpha_T and the drop under shuffling: `rank_correlations` of the run's clips."""
-    return rank_correlations(order_by_clip(run))
+    """Spearman's rank correlation of alpha_T and the drop under shuffling: layer ("mean" of them, then each from input
+    to output), and the columns of `rank_correlations`."""
+    clips = order_by_clip(run).set_index("clip_id")
+    alphas = {MEAN: clips["alpha_temporal"]}
+    if parts(run.path, "attention"):
+        sql = "SELECT clip_id, layer, alpha_temporal FROM {files} ORDER BY layer_index"
+        alphas |= {
+            str(layer): rows.set_index("clip_id")["alpha_temporal"]
+            for layer, rows in query(run, "attention", sql).groupby("layer", sort=False)
+        }
+    found = {layer: rank_correlations(clips.assign(alpha_temporal=alpha)) for layer, alpha in alphas.items()}
+    return pd.concat(found, names=["layer"]).reset_index("layer").reset_index(drop=True)
 
 
 def rank_correlations(clips: pd.DataFrame) -> pd.DataFrame:
@@ -113,32 +132,53 @@ def rank_correlations(clips: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         over ("classes", "clips"), value, low, high (95 % bootstrap over groups), n. NaN with fewer than three values,
-        or without attention; the interval is NaN with a single group.
+        without attention, or where one of the two is the same in all clips; the interval is NaN with a single group.
     """
     clips = clips.dropna(subset=["alpha_temporal"])
-    a, b = clips["alpha_temporal"].to_numpy(float), clips["drop"].to_numpy(float)
+    values = clips[["alpha_temporal", "drop"]].to_numpy(float).T
     which, labels = pd.factorize(clips["label"])
-    members = [np.flatnonzero(clips["group"].to_numpy() == g) for g in clips["group"].unique()]
+    groups, sources = pd.factorize(clips["group"])
+    places = [codes(value) for value in values]
 
-    def over_clips(rows: NDArray) -> float:
-        return rank_agreement(a[rows], b[rows])
+    def over_both(weight: NDArray) -> tuple[float, float]:
+        n = np.bincount(which, weight, len(labels))
+        sums = [np.bincount(which, weight * value, len(labels)) for value in values]
+        a, b = (codes(total[n > 0] / n[n > 0]) for total in sums)
+        return rank_correlation(a, b, np.ones(len(a))), rank_correlation(places[0], places[1], weight)
 
-    def over_classes(rows: NDArray) -> float:
-        n = np.bincount(which[rows], minlength=len(labels))
-        sums = (np.bincount(which[rows], x[rows], len(labels)) for x in (a, b))
-        return rank_agreement(*(total[n > 0] / n[n > 0] for total in sums))
+    random, G = np.random.default_rng(0), len(sources)
+    drawn = np.full((2, 2), np.nan)
+    if G > 1:
+        draws = (np.bincount(random.integers(G, size=G), minlength=G)[groups] for _ in range(RESAMPLES))
+        drawn = np.array([over_both(draw.astype(float)) for draw in draws])
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    found = pd.DataFrame({"over": ["classes", "clips"], "value": np.nan, "low": low, "high": high})
+    found["n"] = n = np.array([len(labels), len(clips)])
+    if len(clips):
+        found["value"] = over_both(np.ones(len(clips)))
+    alike = any(len(np.unique(place)) < 2 for place in places)
+    found.loc[(n < FEWEST) | alike, ["value", "low", "high"]] = np.nan
+    return found
 
-    random, found = np.random.default_rng(0), []
-    for name, n, of_rows in (("classes", len(labels), over_classes), ("clips", len(clips), over_clips)):
-        row = {"over": name, "value": np.nan, "low": np.nan, "high": np.nan, "n": n}
-        if n >= FEWEST:
-            row["value"] = of_rows(np.arange(len(clips)))
-        if n >= FEWEST and len(members) > 1:
-            draws = random.integers(len(members), size=(RESAMPLES, len(members)))
-            drawn = [of_rows(np.concatenate([members[i] for i in draw])) for draw in draws]
-            row["low"], row["high"] = (float(q) for q in np.quantile(drawn, [0.025, 0.975]))
-        found.append(row)
-    return pd.DataFrame(found)
+
+def codes(values: NDArray) -> NDArray[np.intp]:
+    """The place of each value among the different values there are, from the smallest on."""
+    return np.unique(values, return_inverse=True)[1]
+
+
+def rank_correlation(a: NDArray, b: NDArray, weight: NDArray) -> float:
+    """Spearman's, of the values with these `codes`, each as if there `weight` times; 0 if one is the same everywhere.
+
+    A resample is a weight, so that nothing is sorted for it.
+    """
+    ranks = []
+    for places in (a, b):
+        counts = np.bincount(places, weight)
+        rank = (np.cumsum(counts) - (counts - 1) / 2)[places]
+        ranks.append(rank - np.average(rank, weights=weight))
+    x, y = ranks
+    spread = np.sqrt((weight * x * x).sum() * (weight * y * y).sum())
+    return float((weight * x * y).sum() / spread) if spread > 1e-9 else 0.0
 
 
 def turned_into(run: Run, top: int = 12) -> pd.DataFrame:
@@ -157,9 +197,10 @@ def turned_into(run: Run, top: int = 12) -> pd.DataFrame:
 
 def summary(found: pd.DataFrame) -> str:
     """One sentence: do the classes with high alpha_T need the order of time?"""
-    row = found.set_index("over").loc["classes"]
+    row = found[found["layer"] == MEAN].set_index("over").loc["classes"]
     if np.isnan(row["value"]):
         why = "it has no attention" if row["n"] == 0 else f"there are only {row['n']:.0f} classes"
+        why = "α_T is the same in all clips, or what order does" if row["n"] >= FEWEST else why
         return f"Whether α_T is high where order matters cannot be said of this network: {why}."
     said = "is so" if row["low"] > 0 else "is the other way round" if row["high"] < 0 else "is not shown"
     return (

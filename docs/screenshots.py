@@ -20,7 +20,6 @@ def shoot(page: Page, address: str, picture: Path) -> None:
     page.set_viewport_size({"width": WIDTH, "height": 900})
     page.goto(address)
     page.wait_for_selector("[data-testid=stMainBlockContainer] h1", timeout=60_000)
-    page.wait_for_selector(".js-plotly-plot .main-svg", state="attached", timeout=60_000)
     page.wait_for_timeout(1500)
     page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=120_000)
     page.wait_for_timeout(1000)
@@ -31,21 +30,38 @@ def shoot(page: Page, address: str, picture: Path) -> None:
     print(picture)
 
 
+def pages(run: str, other: str, clip: str) -> dict[str, str]:
+    """{picture: address} of every page, and of the views that the tour shows."""
+    return {
+        "attention": "",
+        "attention-statements": "?view=Statements",
+        "attention-classes": f"?view=By+class&of={run}",
+        "predictions": f"predictions?run={run}",
+        "predictions-confusion": f"predictions?run={run}&view=Confusion&label=wavy+heart&said=wavy+bar",
+        "predictions-clips": f"predictions?run={run}&view=All+clips",
+        "clip": f"clip?run={run}" + (f"&clip={clip}" if clip else ""),
+        "compare": f"compare?a={run}&b={other}",
+        "figures": "figures",
+        "own": "own",
+        "notes": f"notes?run={run}",
+    }
+
+
 @click.command(help=__doc__)
 @click.argument("runs", type=click.Path(path_type=Path, exists=True))
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("docs/images"), show_default=True)
 @click.option("--run", default="appearance-rgb-p4", show_default=True, help="The run of the pages that show one.")
+@click.option("--other", default="appearance-flow-p4", show_default=True, help="The run that it is compared with.")
 @click.option("--clip", default="", help="The clip of the clip page; by default the most confident mistake.")
-def main(runs: Path, out: Path, run: str, clip: str) -> None:
+def main(runs: Path, out: Path, run: str, other: str, clip: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     server, address = serve(runs)
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=installed_browser(), args=FLAGS)
             page = browser.new_page()
-            shoot(page, address, out / "attention.png")
-            shoot(page, f"{address}/predictions?run={run}", out / "predictions.png")
-            shoot(page, f"{address}/clip?run={run}" + (f"&clip={clip}" if clip else ""), out / "clip.png")
+            for name, query in pages(run, other, clip).items():
+                shoot(page, f"{address}/{query}", out / f"{name}.png")
             browser.close()
     finally:
         server.terminate()

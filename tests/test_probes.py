@@ -1,6 +1,12 @@
 """`sth probe`: each probe by hand, whole on real files, gone on with, and its tables by hand."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -13,7 +19,16 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.browsing import overview
-from analysis.probe_tables import agreement, order_dependence, probe_table, rank_correlations, summary, turned_into
+from analysis.probe_tables import (
+    agreement,
+    codes,
+    order_dependence,
+    probe_table,
+    rank_correlation,
+    rank_correlations,
+    summary,
+    turned_into,
+)
 from analysis.probes import (
     DROPPED,
     FAST,
@@ -28,19 +43,31 @@ from analysis.probes import (
     outcome_rows,
     played,
     probe,
+    recording,
     results_in,
     shown,
     slow_view,
 )  # fmt: skip
 from analysis.recording import record
 from analysis.runs import open_run, predictions
+from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import Preprocessing
 from tests.datasets_on_disk import flow_folder, frame_folder
-from tests.tiny import CLASSES, FLOW, RGB, save_tiny
+from tests.tiny import CLASSES, FLOW, RGB, save_tiny, write_run
 from workbench.cli import main
 
+# Probes a run, a clip at a time.
+PROBES_SLOWLY = """
+import sys
+from pathlib import Path
+from analysis import probes
+from analysis.runs import open_run
+
+probes.CLIPS_PER_PART = 1
+probes.probe(open_run(sys.argv[1]), Path(sys.argv[2]), shuffles=2)
+"""
 COLUMNS = ["clip_id", "probe", "repeat", "label", "prediction", "correct", "confidence", "score_label", "score_plain"]
 
 
@@ -181,7 +208,12 @@ def test_tables_and_page(runs: Path) -> None:
     expected = score[PLAIN, 0] - (score[SHUFFLED, 0] + score[SHUFFLED, 1]) / 2
     classes = order_dependence(run).set_index("label")
     labels = predictions(run).set_index("clip_id")["label"]
-    np.testing.assert_allclose(classes["drop"], expected.groupby(labels).mean()[classes.index])
+    np.testing.assert_allclose(classes["drop"], expected.groupby(labels).mean()[classes.index], atol=1e-6)
+    back = (score[PLAIN, 0] - score[REVERSED, 0]).groupby(labels).mean()
+    np.testing.assert_allclose(classes["drop_reversed"], back[classes.index], atol=1e-6)
+    found = agreement(run)
+    assert list(found["layer"].unique()) == ["mean", *(layer["layer"] for layer in run.meta["layers"])]
+    assert (found["n"] == [len(classes), 24] * (len(found) // 2)).all()
     assert classes["alpha_temporal"].between(classes["alpha_low"], classes["alpha_high"]).all()
     assert overview(run)["order"].to_numpy() == pytest.approx(expected.to_numpy())
     assert turned_into(run)["n"].sum() <= table.set_index("probe").loc[REVERSED, "changed"] * 24
@@ -191,19 +223,64 @@ def test_tables_and_page(runs: Path) -> None:
         assert (run.path / "probes" / f"{name}.csv").is_file()
     flat = open_run(runs / "flat")
     assert order_dependence(flat)["alpha_temporal"].isna().all() and "it has no attention" in summary(agreement(flat))
+    assert (order_dependence(flat)[["drop", "drop_reversed"]] == 0).all(axis=None)  # rounding is no need
 
 
-def test_going_on_ends_as_one_call_would(runs: Path, networks: Path, scenes_folder: Path) -> None:
-    parts = sorted((runs / "sth" / "probes").glob("*.parquet"))
-    before = results_in(runs / "sth").read("probes")
-    assert len(parts) == 2
-    parts[0].unlink()  # as if it had been killed there
-    standing = parts[1].stat().st_mtime_ns
-    assert CliRunner().invoke(main, words(networks, "sth", scenes_folder, runs / "sth")).exit_code == 0
-    again = results_in(runs / "sth").read("probes")
-    pd.testing.assert_frame_equal(before, again, atol=1e-5)
-    assert parts[1].stat().st_mtime_ns == standing
-    assert json.loads((runs / "sth" / "probes" / "probes.json").read_text())["finished"]
+def test_killed_it_goes_on_and_ends_as_one_call_would(runs: Path, scenes_folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(runs / "sth", tmp_path / "run", ignore=shutil.ignore_patterns("probes"))
+    started = subprocess.Popen([sys.executable, "-c", PROBES_SLOWLY, str(run), str(scenes_folder)])
+    parts = run / "probes"
+    while started.poll() is None and not list(parts.glob("part-*.parquet")):
+        time.sleep(0.002)
+    time.sleep(np.random.default_rng().uniform(0, 0.05))
+    os.kill(started.pid, signal.SIGKILL)
+    assert started.wait() == -signal.SIGKILL
+    standing = {file: file.stat().st_mtime_ns for file in parts.glob("part-*.parquet")}
+    assert 0 < len(standing) < 24
+    assert probe(open_run(run), scenes_folder, shuffles=2) == {}
+    assert {file: file.stat().st_mtime_ns for file in standing} == standing
+    assert json.loads((parts / "probes.json").read_text())["finished"]
+    whole, again = (results_in(folder).read("probes") for folder in (runs / "sth", run))
+    pd.testing.assert_frame_equal(whole, again, atol=1e-6)
+    for table in (probe_table, order_dependence, turned_into):
+        pd.testing.assert_frame_equal(table(open_run(runs / "sth")), table(open_run(run)), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def relabelled(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four clips, all `said` to move left, and a file that is no video."""
+    folder = tmp_path_factory.mktemp("relabelled")
+    clips = sorted((scenes_folder / "val").glob("*.mp4"))[:4]
+    (folder / "torn.mp4").write_bytes(b"torn")
+    table = pd.DataFrame({"path": [*(str(clip) for clip in clips), "torn.mp4"], "motion": CLASSES[1]})
+    table.assign(said=CLASSES[0], split="val").to_csv(folder / "manifest.csv", index=False)
+    return folder
+
+
+def test_a_finished_run_is_probed_as_it_is(relabelled: Path, networks: Path, tmp_path: Path) -> None:
+    network, run = networks / "sth.safetensors", tmp_path / "run"
+    record(network, relabelled, run, annotation=Annotation(label="said"), vectors=True)
+    described = (run / "run.json").read_bytes()
+    line = [*words(networks, "sth", relabelled, run), "--label", "said"]
+    result = CliRunner().invoke(main, line)
+    assert result.exit_code == 0, result.output
+    assert "not read: torn.mp4: " in result.output and "5 clips, 1 of them unreadable; page: " in result.output
+    assert (run / "run.json").read_bytes() == described
+    rows = results_in(run).read("probes")
+    assert len(rows) == 4 * 9 and set(rows["label"]) == {CLASSES[0]} and rows["score_label"].notna().all()
+    refused = CliRunner().invoke(main, line[:-2])
+    assert refused.exit_code == 2 and "label is 'said', now 'motion'" in refused.output
+
+
+@pytest.mark.parametrize(("key", "value"), [("split", "train"), ("data", "/elsewhere"), ("protocol", {"crop": "ten"})])
+def test_a_run_of_something_else_is_refused(
+    runs: Path, networks: Path, scenes_folder: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    meta = json.loads((runs / "sth" / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(meta | {key: value}))
+    shutil.copytree(runs / "sth" / "predictions", tmp_path / "predictions")
+    with pytest.raises(UserError, match=f"holds another recording \\({key} is "):
+        recording(networks / "sth.safetensors", scenes_folder, tmp_path)
 
 
 def test_another_network_and_other_settings_are_refused(runs: Path, networks: Path, scenes_folder: Path) -> None:
@@ -233,6 +310,53 @@ def test_outcomes_by_hand() -> None:
     assert pd.DataFrame(outcome_rows("x", "?", ["a", "b"], scores, 1))["score_label"].isna().all()
 
 
+def test_tables_by_hand(tmp_path: Path) -> None:
+    """c0 and c2 are of class a, c1 and c3 of b; all are taken for a, backward for b, and c0 for a once of two shuffles.
+
+    Each clip is a source video of its own: the errors are those of means over two or four independent values.
+    """
+    run_path = write_run(tmp_path / "run", [[0.1, 0.8], [0.2, 0.6], [0.3, 0.4], [0.4, 0.2]])
+    scores = {REVERSED: [0.1, 0.6, 0.3, 0.4], SHUFFLED: [0.5, 0.2, 0.3, 0.4]}
+    rows = [
+        {"clip_id": f"c{i}", "probe": name, "repeat": repeat, "label": "ab"[i % 2], "prediction": said,
+         "correct": said == "ab"[i % 2], "confidence": 0.9, "score_plain": 0.9,
+         "score_label": scores.get(name, [0.9] * 4)[i] + 0.1 * repeat}
+        for i in range(4) for name, repeat in shown(2)
+        for said in ["b" if name == REVERSED or (name == SHUFFLED and (i, repeat) != (0, 1)) else "a"]
+    ]  # fmt: skip
+    results_in(run_path).add({"probes": pd.DataFrame(rows)})
+    run = open_run(run_path)
+    table = probe_table(run).set_index("probe")
+    assert table.loc[REVERSED, ["n", "accuracy", "change", "changed"]].tolist() == [4, 0.5, 0.0, 1.0]
+    assert table.loc[SHUFFLED, ["n", "accuracy", "change", "changed"]].tolist() == [4, 0.625, 0.125, 0.875]
+    assert table.loc[REVERSED, "score_change"] == pytest.approx(-0.55)
+    assert table.loc[SHUFFLED, "score_change"] == pytest.approx(-0.5)
+    classes = order_dependence(run).set_index("label")
+    assert list(classes.index) == ["b", "a"] and list(classes["changed"]) == [1.0, 1.0]
+    assert list(classes["drop"]) == pytest.approx([0.55, 0.45])
+    assert list(classes["drop_reversed"]) == pytest.approx([0.4, 0.7])
+    ends = classes.loc["a", ["low", "high", "reversed_low", "reversed_high"]]
+    assert ends.tolist() == pytest.approx([0.35, 0.55, 0.6, 0.8])  # of two values, a bootstrap's ends are these
+    assert list(classes["alpha_temporal"]) == pytest.approx([0.35, 0.4])
+    found = agreement(run)
+    assert list(found["layer"]) == ["mean"] * 2 + ["layer0.0.conv1"] * 2 + ["layer1.0.conv1"] * 2
+    over_clips = found[found["over"] == "clips"]["value"]
+    drops = [0.35, 0.65, 0.55, 0.45]
+    expected = [stats.spearmanr(alpha, drops)[0] for alpha in ([0.45, 0.4, 0.35, 0.3], range(4), range(4, 0, -1))]
+    assert list(over_clips) == pytest.approx(expected)
+    assert found[found["over"] == "classes"]["value"].isna().all() and "only 2 classes" in summary(found)
+    turned = turned_into(run)
+    assert turned.to_dict("list") == {"label": ["a", "b"], "prediction": ["b"] * 2, "n": [2] * 2, "share": [1.0] * 2}
+
+
+def test_a_weight_is_so_many_of_it() -> None:
+    random = np.random.default_rng(1)
+    a, b, weight = random.integers(0, 5, 40), random.integers(0, 5, 40), random.integers(0, 4, 40)
+    expected = stats.spearmanr(np.repeat(a, weight), np.repeat(b, weight))[0]
+    assert rank_correlation(codes(a), codes(b), weight.astype(float)) == pytest.approx(expected)
+    assert rank_correlation(codes(np.ones(40)), codes(b), weight.astype(float)) == 0
+
+
 def test_correlations_by_hand() -> None:
     random = np.random.default_rng(0)
     labels = np.repeat(list("abcde"), 6)
@@ -247,3 +371,5 @@ def test_correlations_by_hand() -> None:
     alone = rank_correlations(clips.assign(group="one"))
     assert alone["low"].isna().all() and alone["value"].notna().all()
     assert rank_correlations(clips.assign(alpha_temporal=np.nan))["value"].isna().all()
+    same = rank_correlations(clips.assign(alpha_temporal=0.1)).assign(layer="mean")
+    assert same[["value", "low", "high"]].isna().all(axis=None) and "the same in all clips" in summary(same)

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +17,16 @@ from workbench.progress import console, progress_bars
 @click.option("--data", "folder", type=FOLDER, required=True, help="A dataset's folder.")
 @click.option("-o", "--out", "run", type=FOLDER, required=True, help="The run directory; recorded if it is not there.")
 @click.option("--split", default="val", show_default=True, help="Which clips.")
+@click.option("--label", help="The manifest's column of labels; by default the one trained on.")
 @click.option("--shuffles", default=3, show_default=True, type=click.IntRange(1), help="Random orders of each clip.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Views at once.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
 @friendly
 def probe(
-    checkpoint: Path, folder: Path, run: Path, split: str, shuffles: int, device: str, batch_size: int, workers: int
-) -> None:
+    checkpoint: Path, folder: Path, run: Path, split: str, label: str | None, shuffles: int, device: str,
+    batch_size: int, workers: int,
+) -> None:  # fmt: skip
     """See whether a network needs the order of time; writes one page with what each clip becomes.
 
     Each clip is played backward, shuffled, frozen, with frames dropped, sub-sampled, slow and fast; and is α_T high
@@ -33,20 +36,21 @@ def probe(
 
     from analysis.probe_page import write_probe_page
     from analysis.probe_tables import summary
-    from analysis.probes import probe
-    from analysis.recording import record
-    from analysis.runs import open_run
+    from analysis.probes import probe, recording
+    from analysis.runs import failures
+    from sth_core.checkpoint import load_checkpoint
 
+    annotation = replace(load_checkpoint(checkpoint).annotation, label=label) if label else None
     command = shlex.join(["sth", *sys.argv[1:]])
     with progress_bars() as show:
-        record(
-            checkpoint, folder, run, split, device=device, batch_size=batch_size, workers=workers, command=command,
-            progress=partial(show, f"recording {run.name}"),
+        opened = recording(
+            checkpoint, folder, run, split, annotation, device, batch_size, workers, command,
+            partial(show, f"recording {run.name}"),
         )  # fmt: skip
-        opened = open_run(run)
         what = f"probing {run.name}"
-        failures = probe(opened, folder, device, batch_size, workers, shuffles, command, partial(show, what))
-    for clip_id, reason in failures.items():
+        unread = probe(opened, folder, device, batch_size, workers, shuffles, command, partial(show, what))
+    unread = dict(failures(opened)[["clip_id", "reason"]].to_numpy()) | unread
+    for clip_id, reason in unread.items():
         click.echo(f"not read: {clip_id}: {reason}")
     page, tables = write_probe_page(opened)
     shown = Table("probe", "clips", "accuracy", "change in points (95 %)", "p (Holm)")
@@ -57,4 +61,4 @@ def probe(
         )
     console.print(shown)
     click.echo(summary(tables["agreement"]))
-    click.echo(f"page: {page}")
+    click.echo(f"{opened.meta['clips']} clips, {len(unread)} of them unreadable; page: {page}")

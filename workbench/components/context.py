@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 import streamlit as st
@@ -62,17 +63,30 @@ def usable_runs(runs: list[Run]) -> dict[str, Run]:
 
 
 def one_of(label: str, options: list[str], key: str, first: str | None = None, **more: Any) -> str:
-    """A select box whose choice is always in the URL, as `key`; what a link names and is not there is said."""
-    wanted = st.query_params.get(key)
+    """A select box whose choice is always in the URL, as `key` (Streamlit's own binding leaves out a default).
+
+    The URL goes first where it has changed since this session last looked: a link, or Back. A choice is kept from
+    page to page. What a link names and is not there is said.
+    """
+    wanted, page = st.query_params.get(key), urlsplit(st.context.url or "").path
+    kept, looked = f"{key} chosen", f"{key} in the URL of {page}"
     if wanted is not None and wanted not in options:
         st.warning(f"The link names a {label.lower()} that is not here: {plain(wanted)}. Showing another.")
-        del st.query_params[key]
         wanted = None
-    # Nothing is the default, which alone Streamlit leaves out of the URL.
-    if st.session_state.get(key, wanted) not in options:
-        st.session_state[key] = first or options[0]
-    chosen = st.selectbox(label, options, index=None, key=key, bind="query-params", **more)
-    return str(chosen) if chosen in options else first or options[0]
+    value = st.session_state.get(key)
+    if wanted is not None and wanted != st.session_state.get(looked):
+        value = wanted
+    elif value not in options:
+        before = st.session_state.get(kept)
+        value = before if before in options else first or options[0]
+    st.session_state[key] = value  # also where it is that: on another page the select box is new
+    chosen = str(st.selectbox(label, options, key=key, **more))
+    back = wanted is None and st.session_state.get(looked) == chosen  # to the page as it was first opened
+    # Also where it is what the server knows: a link within a page tells the server, and not the browser's address.
+    if st.session_state.get(looked) != chosen and not back:
+        st.query_params[key] = chosen
+    st.session_state[kept] = st.session_state[looked] = chosen
+    return chosen
 
 
 def choose_run(runs: list[Run], key: str = "run", label: str = "Run") -> Run:
@@ -132,6 +146,6 @@ def network(path: str, sha256: str) -> Checkpoint:
 
 def plain(text: str) -> str:
     """Text from files and folders, shown as it is: no Markdown, no HTML."""
-    for character in "\\`*_{}[]()#+-.!|<>$~:":
+    for character in "\\`&*_{}[]()#+-.!|<>$~:":
         text = text.replace(character, "\\" + character)
     return text

@@ -16,6 +16,7 @@ from workbench.components.gallery import gallery, link
 
 MOST_NAMED = 40  # classes whose names fit beside an axis
 MOST_BARS = 40
+MOST_DRAWN = 4000  # squares
 
 
 def confusion_figure(cells: pd.DataFrame, classes: list[str]) -> go.Figure:
@@ -25,8 +26,9 @@ def confusion_figure(cells: pd.DataFrame, classes: list[str]) -> go.Figure:
     number = {name: i for i, name in enumerate(classes)}
     cells = cells[cells["label"].isin(number)]
     x, y = cells["prediction"].map(number).astype(int), cells["label"].map(number).astype(int)
+    scatter = go.Scatter if len(cells) <= MOST_DRAWN else go.Scattergl  # which is fast, and needs WebGL
     figure = go.Figure(
-        go.Scattergl(
+        scatter(
             x=x, y=y, mode="markers", customdata=cells[["label", "prediction", "n", "share"]].to_numpy(),
             marker={
                 "symbol": "square", "size": size, "color": cells["share"], "colorscale": "Viridis",

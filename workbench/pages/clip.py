@@ -42,6 +42,7 @@ from workbench.components.context import (
     table_of,
 )
 from workbench.components.gallery import gallery, link
+from workbench.components.notes import notes_panel
 
 MOST_LISTED = 2000
 DEFINITION_NAMES = {"per_step": "weights per time step", "per_clip": "weights per clip"}
@@ -178,6 +179,9 @@ with scores:
     st.markdown("**Top 5**")
     top = top_classes(list(clip["scores"]), classes)
     st.plotly_chart(scores_figure(top, clip["label"]), key="top5", alt="The five highest scores")
+
+with st.expander("Tags and notes", icon=":material/edit_note:"):
+    notes_panel(run, clip["clip_id"])
 
 if readable:
     checkpoint = load_network(run)

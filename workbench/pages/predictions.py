@@ -3,10 +3,12 @@
 import pandas as pd
 import streamlit as st
 
+from analysis.notes import clips_with
 from analysis.runs import failures
 from analysis.statistics import wilson_interval
 from workbench.components.context import all_runs, choose_run, plain, table_of
 from workbench.components.gallery import address, gallery
+from workbench.components.notes import tag_filter
 from workbench.components.prediction_views import show_calibration, show_cell, show_classes, show_confusion
 
 VIEWS = ("Misclassified", "Confusion", "Per class", "Calibration", "All clips")
@@ -57,6 +59,8 @@ def filtered() -> pd.DataFrame:
             if chosen != ends:
                 kept &= table[column].between(*chosen)
         search = st.text_input("Clip name contains", key="search", bind="query-params")
+        if tags := tag_filter(run):
+            kept &= table["clip_id"].isin(clips_with(run, tags))
     for column, value in (("label", label), ("prediction", said)):
         if value:
             kept &= table[column] == value

@@ -1,0 +1,394 @@
+"""Notes and tags: nothing is lost when several write at once or one is killed, and what was typed stays text."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+from upath import UPath
+
+from analysis.notes import (
+    Conflict,
+    Note,
+    add_tag,
+    clips_with,
+    history_of,
+    note_of,
+    notes_table,
+    remove_tag,
+    save_note,
+    tag_counts,
+    tags_of,
+    to_csv,
+    to_fiftyone,
+    why_not_kept,
+)
+from analysis.runs import Run, open_run
+from sth_core.errors import UserError
+from tests.tiny import write_run
+
+ROOT = Path(__file__).parent.parent
+IMAGE, COMMAND = "<img src=x onerror=alert(1)>", "=cmd()"
+# Adds the tags NAME-0, NAME-1, ... to c0, and prints each once it is kept.
+WRITER = """
+import sys
+from analysis.notes import add_tag
+from analysis.runs import open_run
+run, name, count = open_run(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+for i in range(count):
+    add_tag(run, "c0", f"{name}-{i}")
+    print(f"{name}-{i}", flush=True)
+"""
+# Dies in the middle of a transaction, a row written and not committed.
+HALF = """
+import os, signal, sys
+from analysis.notes import _append, _writing
+from analysis.runs import open_run
+with _writing(open_run(sys.argv[1]), "c0") as connection:
+    _append(connection, "c0", "tag", "half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Four clips, c0 to c3, of classes a and b, all said to be a; a blank is in its name."""
+    path = write_run(tmp_path / "runs" / "a run", [[0.1, 0.2]] * 4)
+    part = path / "predictions" / "part-00000.parquet"
+    table = pd.read_parquet(part)
+    table.assign(path="/videos/" + table["clip_id"] + " [1].mp4").to_parquet(part)
+    return open_run(path)
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """An empty folder, and what makes a folder in it read-only: not even root can write while the test runs on."""
+    folder = Path(tempfile.mkdtemp())
+    root = os.getuid() == 0
+    try:
+        yield folder
+    finally:
+        if root:
+            os.setresuid(0, 0, 0)
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def lock(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if os.getuid() == 0:
+        os.setresuid(65534, 65534, 0)
+
+
+def writer(code: str, run: Run, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, str(run.path), *more]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def test_tags_are_added_and_removed_one_by_one(run):
+    assert tags_of(run, "c0") == [] and tag_counts(run) == {} and notes_table(run).empty
+    for clip, tag in [("c0", "blurry"), ("c0", "two people"), ("c0", "blurry"), ("c1", "two people"), ("c2", "gone")]:
+        add_tag(run, clip, tag)
+    remove_tag(run, "c2", "gone")
+    remove_tag(run, "c2", "never there")
+    assert tags_of(run, "c0") == ["blurry", "two people"] and tags_of(run, "c2") == []
+    assert tag_counts(run) == {"two people": 2, "blurry": 1}
+    assert clips_with(run, ["two people"]) == {"c0", "c1"} and clips_with(run, ["two people", "blurry"]) == {"c0"}
+    assert [(c.kind, c.text) for c in history_of(run, "c2")] == [("tag", "gone"), ("untag", "gone")]
+    assert len(history_of(run, "c0")) == 2
+
+
+def test_a_note_has_versions_and_a_time(run):
+    assert note_of(run, "c1") == Note("", 0, "")
+    first = save_note(run, "c1", "Looks reversed.\r\nSee the hand.", 0)
+    assert first == note_of(run, "c1") and first.text == "Looks reversed.\nSee the hand."
+    assert abs(datetime.fromisoformat(first.changed) - datetime.now(UTC)) < timedelta(minutes=1)
+    second = save_note(run, "c1", "Is reversed.", first.version)
+    assert save_note(run, "c1", "Is reversed.", 0) == second  # the same text is no conflict
+    add_tag(run, "c0", "x")
+    table = notes_table(run)
+    assert list(table.columns) == ["clip_id", "tags", "note", "changed"]
+    assert table[["clip_id", "tags", "note"]].values.tolist() == [["c0", ["x"], ""], ["c1", [], "Is reversed."]]
+    assert clips_with(run, []) == {"c0", "c1"}
+    save_note(run, "c1", "", second.version)
+    assert list(notes_table(run)["clip_id"]) == ["c0"]
+    assert [c.text for c in history_of(run, "c1")] == [first.text, "Is reversed.", ""]
+
+
+def test_who_saves_over_a_text_not_seen_is_told_and_loses_nothing(run):
+    mine, theirs = note_of(run, "c0"), save_note(run, "c0", "theirs", 0)
+    with pytest.raises(Conflict) as conflict:
+        save_note(run, "c0", "mine", mine.version)
+    assert conflict.value.current == theirs == note_of(run, "c0")
+    assert [(c.kind, c.text) for c in history_of(run, "c0")] == [("note", "theirs"), ("aside", "mine")]
+    assert save_note(run, "c0", "theirs and mine", conflict.value.current.version).text == "theirs and mine"
+    assert note_of(run, "c0").text == "theirs and mine"
+
+
+def test_eight_threads_and_two_processes_lose_no_tag(run):
+    processes = [writer(WRITER, run, name, "20") for name in ("p0", "p1")]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: [add_tag(run, "c0", f"t{n}-{i}") for i in range(10)], range(8)))
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    wanted = {f"t{n}-{i}" for n in range(8) for i in range(10)} | {f"p{n}-{i}" for n in range(2) for i in range(20)}
+    assert len(tags_of(run, "c0")) == 120 and set(tags_of(run, "c0")) == wanted
+
+
+def test_of_eight_who_save_at_once_one_is_the_note_and_all_are_kept(run):
+    def save(n: int) -> bool:
+        try:
+            return save_note(run, "c0", f"text {n}", 0).text == f"text {n}"
+        except Conflict:
+            return False
+
+    with ThreadPoolExecutor(8) as threads:
+        saved = list(threads.map(save, range(8)))
+    assert sum(saved) == 1 and note_of(run, "c0").text == f"text {saved.index(True)}"
+    assert {c.text for c in history_of(run, "c0")} == {f"text {n}" for n in range(8)}
+
+
+def test_a_killed_writer_leaves_all_that_it_had_kept(run):
+    process = writer(WRITER, run, "p", "100000")
+    kept = [process.stdout.readline().strip() for _ in range(5)]
+    assert set(kept) <= set(tags_of(run, "c0"))  # read while the other writes
+    process.kill()
+    kept += process.communicate(timeout=20)[0].split()
+    assert process.returncode == -signal.SIGKILL
+    assert tags_of(run, "c0")[: len(kept)] == kept and len(tags_of(run, "c0")) <= len(kept) + 1
+    with sqlite3.connect(run.path / "notes.sqlite") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+    process = writer(HALF, run)
+    assert process.wait(20) == -signal.SIGKILL
+    add_tag(run, "c0", "after")
+    assert tags_of(run, "c0")[-1] == "after" and "half" not in tags_of(run, "c0")
+
+
+def test_a_file_that_was_only_begun_is_empty_and_a_damaged_one_a_sentence(run):
+    (run.path / "notes.sqlite").touch()
+    assert notes_table(run).empty
+    add_tag(run, "c0", "x")
+    (run.path / "notes.sqlite").write_bytes(b"no database at all" * 100)
+    for act in (lambda: notes_table(run), lambda: add_tag(run, "c0", "x")):
+        with pytest.raises(UserError, match=r"notes\.sqlite.*not a database"):
+            act()
+
+
+@pytest.mark.parametrize(
+    ("act", "sentence"),
+    [
+        (lambda run: add_tag(run, "c9", "x"), "has no clip 'c9'"),
+        (lambda run: remove_tag(run, "c9", "x"), "has no clip 'c9'"),
+        (lambda run: save_note(run, "' OR 1=1 --", "x", 0), "has no clip"),
+        (lambda run: add_tag(run, "c0", "x" * 61), "at most 60 characters; this one has 61"),
+        (lambda run: add_tag(run, "c0", " \n\x00\u200b "), "needs a letter"),
+        (lambda run: save_note(run, "c0", "x" * 10_001, 0), "at most 10,000 characters; this one has 10,001"),
+    ],
+)
+def test_what_cannot_be_kept_is_a_sentence(act, sentence, run):
+    with pytest.raises(UserError, match=sentence):
+        act(run)
+    assert not (run.path / "notes.sqlite").exists()
+
+
+def test_tags_are_one_line_of_what_can_be_seen(run):
+    add_tag(run, "c0", " two\n\tpeople\x1b\x00 \u202e!")
+    add_tag(run, "c0", "cafe\u0301")
+    add_tag(run, "c0", "caf\u00e9")
+    add_tag(run, "c0", "x" * 60)
+    assert tags_of(run, "c0") == ["two people !", "caf\u00e9", "x" * 60]
+    assert save_note(run, "c0", "a\x00b\ud800\n\tc" + "x" * 9_994, 0).text == "ab\n\tc" + "x" * 9_994
+
+
+def test_beside_a_run_that_cannot_be_written_notes_are_read_and_refused(run, read_only):
+    bare, noted = read_only / "bare", read_only / "noted"
+    shutil.copytree(run.path, bare)
+    add_tag(run, "c0", "x")
+    shutil.copytree(run.path, noted)
+    read_only.chmod(0o755)
+    bare, noted = open_run(bare), open_run(noted)
+    lock(read_only)
+    assert notes_table(bare).empty and tags_of(bare, "c0") == [] and note_of(bare, "c0") == Note()
+    assert tags_of(noted, "c0") == ["x"]
+    for locked in (bare, noted):
+        assert "read-only" in why_not_kept(locked)
+        with pytest.raises(UserError, match=r"Notes cannot be kept in .*read-only"):
+            save_note(locked, "c0", "x", 0)
+
+
+def test_beside_a_run_in_object_storage_there_are_no_notes(run):
+    far = UPath("memory://bucket/run")
+    for file in run.path.rglob("*.*"):
+        (far / str(file.relative_to(run.path))).write_bytes(file.read_bytes())
+    far = open_run("memory://bucket/run")
+    assert notes_table(far).empty and far.usable
+    assert json.loads(to_fiftyone(far))["samples"] == []
+    with pytest.raises(UserError, match="cannot be kept in object storage"):
+        add_tag(far, "c0", "x")
+
+
+def test_csv_comes_back_whole_and_no_spreadsheet_computes_it(run):
+    notes = {"c0": COMMAND, "c1": f'{IMAGE}, "quoted",\nsecond line', "c2": "'=1+1", "c3": " \t@SUM(A1)"}
+    for clip, text in notes.items():
+        save_note(run, clip, text, 0)
+    for tag in ("-2+3", "a;b", "ü"):
+        add_tag(run, "c0", tag)
+    rows = list(csv.DictReader(io.StringIO(to_csv(run), newline="")))
+    cells = [cell for row in rows for cell in row.values()]
+    assert not [cell for cell in cells if cell.strip().startswith(("=", "+", "-", "@"))]
+    back = {row["clip_id"]: row["note"].removeprefix("'") for row in rows}
+    assert back == notes and rows[0]["tags"].removeprefix("'").split("\n") == ["-2+3", "a;b", "ü"]
+    assert [row["changed"] for row in rows] == list(notes_table(run)["changed"])
+
+
+def test_fiftyone_gets_tags_notes_labels_and_predictions(run):
+    add_tag(run, "c1", COMMAND)
+    save_note(run, "c3", IMAGE, 0)
+    found = json.loads(to_fiftyone(run))
+    assert found["name"] == "a run" and found["media_type"] == "video"
+    one = {
+        "filepath": "/videos/c1 [1].mp4", "tags": [COMMAND], "clip_id": "c1", "note": None,
+        "ground_truth": {"_cls": "Classification", "label": "b"},
+        "prediction": {"_cls": "Classification", "label": "a", "confidence": 0.5},
+    }  # fmt: skip
+    assert found["samples"][0] == one
+    assert found["samples"][1]["note"] == IMAGE and len(found["samples"]) == 2
+    assert set(one) == {"filepath", "tags"} | set(found["sample_fields"])  # else FiftyOne refuses the sample
+    every = json.loads(to_fiftyone(run, annotated_only=False))["samples"]
+    assert [sample["clip_id"] for sample in every] == ["c0", "c1", "c2", "c3"] and every[1] == one
+
+
+def panel(run: Run) -> AppTest:
+    """A tab of its own, with the panel of c0, or of what `clip` in its session says."""
+
+    def script(path: str) -> None:
+        import streamlit as st
+
+        from analysis.runs import open_run
+        from workbench.components.notes import notes_panel
+
+        notes_panel(open_run(path), st.session_state.get("clip", "c0"))
+
+    return shown(AppTest.from_function(script, args=(str(run.path),), default_timeout=60).run())
+
+
+def shown(app: AppTest) -> AppTest:
+    assert not app.exception, app.exception
+    return app
+
+
+def words(app: AppTest) -> str:
+    elements = [*app.markdown, *app.caption, *app.info, *app.warning, *app.success, *app.error]
+    return "\n".join(str(element.value) for element in elements).replace("\\", "")
+
+
+def click(app: AppTest, label: str) -> None:
+    shown(next(button for button in app.button if button.label.replace("\\", "") == label).click().run())
+
+
+def test_the_panel_adds_and_removes_tags_and_suggests_those_of_other_clips(run):
+    add_tag(run, "c1", "blurry")
+    app = panel(run)
+    assert "Tags: none yet" in words(app).replace("*", "")
+    shown(app.text_input[0].set_value(IMAGE).run())
+    shown(app.button_group[0].set_value("blurry").run())
+    assert tags_of(run, "c0") == [IMAGE, "blurry"] and app.text_input[0].value == ""
+    assert app.button[0].label == r"\<img src=x onerror=alert\(1\)\>"  # Markdown shows it, and makes nothing of it
+    assert not app.button_group
+    click(app, "blurry")
+    assert tags_of(run, "c0") == [IMAGE] and app.button_group[0].options == ["blurry"]
+    shown(app.text_input[0].set_value("\u200b").run())
+    assert "A tag needs a letter" in words(app)
+
+
+def test_two_tabs_on_one_note_see_each_other(run):
+    one, other = panel(run), panel(run)
+    for app, text in ((one, "mine"), (other, f"theirs {IMAGE}")):
+        app.text_area[0].set_value(text).run()
+        assert "Last saved" not in words(app)
+    click(other, "Save the note")
+    assert "The note is saved." in words(other) and "The note is saved." not in words(other.run())
+    assert one.run().text_area[0].value == "mine"  # what is typed stays
+    click(one, "Save the note")
+    assert "Meanwhile another text was saved" in words(one)
+    assert one.code[0].value == f"theirs {IMAGE}" and one.text_area[0].value == "mine"
+    assert note_of(run, "c0").text == f"theirs {IMAGE}"
+    one.text_area[0].set_value("both").run()
+    assert "you have changes to save" not in words(one) and one.code[0].value == f"theirs {IMAGE}"
+    click(one, "Save the note")
+    assert note_of(run, "c0").text == "both" and "Meanwhile" not in words(one)
+    assert [code.value for code in one.code] == ["both", "mine", f"theirs {IMAGE}"]  # the texts that were saved
+    assert "set aside" in words(one)
+    assert other.run().text_area[0].value == "both"  # nothing was typed there since
+
+
+def test_what_is_typed_and_not_saved_is_there_when_one_comes_back(run):
+    app = panel(run)
+    app.text_area[0].set_value("mine").run()
+    app.session_state["clip"] = "c1"
+    assert shown(app.run()).text_area[0].value == ""
+    save_note(run, "c0", "theirs", 0)
+    app.session_state["clip"] = "c0"
+    assert shown(app.run()).text_area[0].value == "mine" and "you have changes to save" in words(app)
+    click(app, "Save the note")
+    assert app.code[0].value == "theirs" and note_of(run, "c0").text == "theirs"
+    shown(app.text_area[0].set_value("theirs").run())
+    assert "Meanwhile" not in words(app) and "Last saved 20" in words(app)
+
+
+def test_the_panel_of_a_run_that_cannot_be_written_says_so(run, monkeypatch):
+    add_tag(run, "c0", "x")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    app = panel(run)
+    assert "read-only" in words(app) and not app.text_input and app.text_area[0].disabled and app.button[0].disabled
+
+
+def open_page(run: Run, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
+    monkeypatch.setenv("STH_RUNS", str(run.path.parent))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.switch_page("workbench/pages/notes.py")
+    for key, value in query.items():
+        app.query_params[key] = value
+    return shown(app.run())
+
+
+def test_the_page_lists_counts_and_filters(run, monkeypatch):
+    app = open_page(run, monkeypatch)
+    assert "No clip of this run has a tag or a note yet" in words(app) and not app.dataframe
+    save_note(run, "c3", IMAGE, 0)
+    add_tag(run, "c1", "blurry")
+    add_tag(run, "c2", "blurry")
+    add_tag(run, "c2", COMMAND)
+    app = open_page(run, monkeypatch)
+    noted, counts = (frame.value for frame in app.dataframe)
+    assert list(noted["open"]) == [f"clip?run=a%20run&clip={clip}" for clip in ("c1", "c2", "c3")]
+    assert noted["note"].iloc[2] == IMAGE and counts.values.tolist() == [["blurry", 2], [COMMAND, 1]]
+    assert [button.label for button in app.get("download_button")] == ["CSV", "FiftyOne JSON"]
+    shown(app.multiselect[0].set_value(["blurry", COMMAND]).run())
+    assert list(app.dataframe[0].value["clip_id"]) == ["c2"]
+    app = open_page(run, monkeypatch, tags="blurry")
+    assert list(app.dataframe[0].value["clip_id"]) == ["c1", "c2"]
+    remove_tag(run, "c1", "blurry")
+    remove_tag(run, "c2", "blurry")
+    assert list(shown(app.run()).dataframe[0].value["clip_id"]) == ["c2", "c3"]  # the chosen tag is gone
+    (run.path / "notes.sqlite").write_bytes(b"no database at all" * 100)
+    assert "not a database" in words(app.run())
