@@ -93,7 +93,7 @@ def test_the_video_keeps_its_frames_rate_and_size(checkpoint: Path, video: Path,
     assert recipe["seen"] == [2, 7, 12, 17] and recipe["frames"] == 20
     assert sum(recipe["cam_share"]) == pytest.approx(1, abs=1e-5) and len(recipe["cam_share"]) == 4
     assert len(recipe["top"]) == 5 and len(recipe["alpha_temporal"]) == 16
-    assert recipe["command"].startswith("sth ") and set(recipe["versions"]) == {"python", "torch", "av"}
+    assert recipe["command"].startswith("sth") and set(recipe["versions"]) == {"python", "torch", "av"}
 
 
 def test_the_sheet_shows_each_frame_that_was_seen(checkpoint: Path, video: Path, tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def test_a_run_directory_has_the_columns_that_others_read(run: Path) -> None:
         "predictions",
         "run.json",
     ]
-    columns = "clip_id path label prediction correct confidence scores view_scores frame_indices flow backward group"
+    columns = "clip_id path label prediction correct confidence margin disagreement scores view_scores frame_indices"
+    columns += " flow backward group"
     for file in (run / "predictions").iterdir():
         assert list(pd.read_parquet(file).columns) == columns.split()
     columns = "clip_id layer_index layer stage alpha_spatial alpha_temporal"
@@ -101,6 +102,9 @@ def test_scores_are_those_of_plain_evaluation_bit_for_bit(run: Path, checkpoint:
         assert np.array_equal(np.stack([views[0] for views in rows["view_scores"]]), scores)
         assert list(rows["prediction"]) == [CLASSES[i] for i in scores.argmax(1)]
         assert np.array_equal(rows["confidence"], scores.max(1).astype(float))
+        second = np.sort(scores.astype(float), 1)[:, -2]
+        np.testing.assert_allclose(rows["margin"], scores.max(1) - second, atol=1e-7)
+        assert (rows["disagreement"] == 0).all()  # of one view
     assert list(recorded["correct"]) == list(recorded["label"] == recorded["prediction"])
     assert recorded["prediction"].nunique() > 1  # else the tests above would see little
     indices = recorded["frame_indices"].iloc[0]

@@ -1,0 +1,117 @@
+"""Tables for people who look for clips, by hand; and the browsing benchmark, as small as it can be."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from scipy import stats
+
+from analysis.browsing import (
+    accuracy_change,
+    alpha_change,
+    calibration,
+    calibration_error,
+    cell_profile,
+    confused_pairs,
+    confusion,
+    neighbours,
+    overview,
+    side_by_side,
+    unusual,
+)
+from analysis.runs import open_run
+from tests.test_benchmark_decoding import tables
+from tests.tiny import write_run
+from workbench.cli import main
+
+ALPHAS = [[0.5, 0.6], [0.4, 0.4], [0.5, 0.7], [0.4, 0.5], [0.9, 0.1]]  # clips c0 to c4, labels a b a b a, all said "a"
+
+
+def test_the_overview_is_light_and_knows_alpha(tmp_path: Path) -> None:
+    table = overview(open_run(write_run(tmp_path / "run", ALPHAS, parts=2)))
+    assert list(table["clip_id"]) == ["c0", "c1", "c2", "c3", "c4"] and "scores" not in table
+    np.testing.assert_allclose(table["alpha_temporal"], [0.55, 0.4, 0.6, 0.45, 0.5])
+    assert table["margin"].isna().all() and "order" not in table  # recorded before there were any
+
+
+def test_confusion_and_its_pairs() -> None:
+    table = pd.DataFrame({"label": list("aabbbc"), "prediction": list("abaabc")})
+    cells = confusion(table).set_index(["label", "prediction"])
+    assert cells["n"].to_dict() == {("a", "a"): 1, ("a", "b"): 1, ("b", "a"): 2, ("b", "b"): 1, ("c", "c"): 1}
+    assert cells.loc[("b", "a"), "share"] == pytest.approx(2 / 3)
+    pairs = confused_pairs(cells.reset_index())
+    assert [tuple(row) for row in pairs[["label", "prediction", "n", "reverse"]].to_numpy()] == [
+        ("b", "a", 2, 1), ("a", "b", 1, 2),
+    ]  # fmt: skip
+
+
+def test_calibration_by_hand() -> None:
+    table = pd.DataFrame({"confidence": [0.95, 0.97, 1.0, 0.31], "correct": [True, False, True, False]})
+    bins = calibration(table)
+    assert list(bins["n"]) == [1, 3] and list(bins["low"]) == [0.3, 0.9]
+    assert list(bins["accuracy"]) == pytest.approx([0, 2 / 3])
+    confidence = (0.95 + 0.97 + 1.0) / 3
+    assert calibration_error(bins) == pytest.approx((0.31 + 3 * (confidence - 2 / 3)) / 4)
+
+
+def test_a_cell_against_its_row(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run", ALPHAS))
+    for file in (run.path / "predictions").iterdir():
+        table = pd.read_parquet(file)
+        table.loc[table["clip_id"] == "c4", "prediction"] = "b"
+        table.to_parquet(file)
+    profile = cell_profile(run, "a", "b").set_index(["part", "layer_index"])
+    assert profile.loc[("cell", 0), "alpha_temporal"] == 0.9 and np.isnan(profile.loc[("cell", 0), "low"])
+    assert profile.loc[("row", 1), "alpha_temporal"] == pytest.approx(0.65) and profile.loc[("row", 1), "n"] == 2
+    half = stats.t.ppf(0.975, 1) * np.std([0.6, 0.7], ddof=1) / np.sqrt(2)
+    assert profile.loc[("row", 1), "high"] == pytest.approx(0.65 + half)
+
+
+def test_unusual_clips_and_neighbours(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run", ALPHAS))
+    assert unusual(run, 1)["clip_id"].tolist() == ["c4"]
+    near = neighbours(run, "c1", 2)
+    assert near["clip_id"].tolist() == ["c3", "c0"]
+    assert near["distance"].tolist() == pytest.approx([0.1 / np.sqrt(2), np.sqrt((0.1**2 + 0.2**2) / 2)])
+
+
+def test_two_runs_on_the_same_clips(tmp_path: Path) -> None:
+    a = open_run(write_run(tmp_path / "a", ALPHAS))
+    b = open_run(write_run(tmp_path / "b", [[x + 0.1, y - 0.2] for x, y in ALPHAS[:4]]))
+    for file in (b.path / "predictions").iterdir():
+        pd.read_parquet(file).assign(correct=[False, True, True, True]).to_parquet(file)
+    both = side_by_side(overview(a), overview(b))
+    assert list(both["outcome"]) == ["lost", "gained", "both right", "gained"] and len(both) == 4
+    change, p = accuracy_change(both)
+    assert change.value == 0.25 and p == stats.binomtest(2, 3).pvalue
+    by_layer = alpha_change(a, b)
+    np.testing.assert_allclose(by_layer["change"], [0.1, -0.2])
+    np.testing.assert_allclose(by_layer["low"], by_layer["high"], atol=1e-9)  # all clips changed alike
+    assert list(by_layer["n"]) == [4, 4]
+
+
+def test_probes_give_every_clip_its_need_for_order(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ALPHAS[:2])
+    (run / "probes").mkdir()
+    rows = [
+        ("c0", "plain", 0.9),
+        ("c0", "shuffled", 0.3),
+        ("c0", "shuffled", 0.5),
+        ("c1", "plain", 0.8),
+        ("c1", "shuffled", 0.8),
+    ]
+    pd.DataFrame(rows, columns=["clip_id", "probe", "score_label"]).to_parquet(run / "probes" / "part-00000.parquet")
+    np.testing.assert_allclose(overview(open_run(run))["order"], [0.5, 0])
+
+
+@pytest.mark.browser
+def test_the_browsing_benchmark(tmp_path: Path) -> None:
+    size = ["--clips", "600", "--classes", "6", "--layers", "2", "--runs", "2", "--sessions", "2", "--rounds", "1"]
+    result = CliRunner().invoke(main, ["benchmark", "browsing", *size])
+    assert result.exit_code == 0, result.output
+    pages, interactions = tables(result.stdout)
+    assert len(pages) == 9 and len(interactions) == 5
+    assert all(0 < float(row[1]) < 60 for row in pages)
+    assert "2 sessions at once: 0 of them show another's state" in result.stdout
