@@ -4,6 +4,8 @@ For each clip a layer's coefficients are averaged over its channels (that is wha
 over the clips. Intervals resample source videos where the run knows them, else clips (`uncertainty`).
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -102,6 +104,37 @@ def class_table(run: Run) -> pd.DataFrame:
                 "error": float(result.error[0]),
             }
         )
+    return pd.DataFrame(rows)
+
+
+def stage_table(run: Run) -> pd.DataFrame:
+    """A row per stage, from input to output: stage, n (clips), alpha_temporal (mean over its layers and the clips),
+    low, high, error."""
+    stages = list(dict.fromkeys(layer_table(run)["stage"]))
+    clips = query(
+        run,
+        "attention",
+        f"""SELECT clip_id, stage, any_value(g) AS "group", avg(alpha_temporal) AS value
+            FROM {{files}} JOIN (SELECT clip_id, {group_of(run)} AS g FROM {{predictions}}) USING (clip_id)
+            GROUP BY clip_id, stage ORDER BY clip_id""",
+    )
+    return rows_of({stage: clips[clips["stage"] == stage] for stage in stages}, "stage")
+
+
+def outcome_table(run: Run) -> pd.DataFrame:
+    """A row for the clips that are right and one for those that are wrong, where there are any: correct, n,
+    alpha_temporal (mean over layers and clips), low, high, error."""
+    clips = clip_table(run)
+    return rows_of(dict(iter(clips.groupby("correct"))), "correct")
+
+
+def rows_of(parts: dict[Any, pd.DataFrame], name: str) -> pd.DataFrame:
+    """The mean of `value` of each part of the clips, a row each."""
+    rows = []
+    for key, some in parts.items():
+        found = mean_of(some)
+        value, low, high, error = (float(x[0]) for x in (found.value, found.low, found.high, found.error))
+        rows.append({name: key, "n": found.n, "alpha_temporal": value, "low": low, "high": high, "error": error})
     return pd.DataFrame(rows)
 
 

@@ -273,7 +273,8 @@ def cam_video(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Explanation:  # fmt: skip
     """Write `out` (.mp4: H.264, the video's own frames, rate and size, odd ones cropped to even) and beside it .png,
-    the contact sheet, and .json, the recipe; `facts` are those that the caller adds to it.
+    the contact sheet, .npy, the maps at their own size (N, h, w) in float16, as shares of their scale's largest
+    value, and .json, the recipe; `facts` are those that the caller adds to it.
 
     Raises:
         UnreadableVideo: the video cannot be read.
@@ -289,6 +290,8 @@ def cam_video(
     write_video(out, counted(), rate, crf=23)  # a sixth less time than 20, a third less space
     with temporary_beside(out.with_suffix(".png")) as temporary:
         contact_sheet(path, e, p).save(temporary)
+    with temporary_beside(out.with_suffix(".npy")) as temporary:
+        np.save(temporary, e.maps.astype(np.float16), allow_pickle=False)
     recipe = {
         **facts,
         "video": str(path.resolve()), "frames": frames, "frames_per_second": rate,

@@ -83,10 +83,17 @@ def planted(maps: np.ndarray, seen: list[int], **how: object) -> Explanation:
 def test_the_video_keeps_its_frames_rate_and_size(checkpoint: Path, video: Path, tmp_path: Path) -> None:
     said = ends_well("cam", checkpoint, video, "-o", tmp_path / "new" / "x.mp4")
     assert properties(tmp_path / "new" / "x.mp4") == (20, 25, 160, 120, "h264", "yuv420p")
-    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["x.json", "x.mp4", "x.png"]
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["x.json", "x.mp4", "x.npy", "x.png"]
     recipe = json.loads((tmp_path / "new" / "x.json").read_text())
     name, score = next(iter(recipe["top"].items()))
-    assert f"{tmp_path / 'new' / 'x.mp4'} (sheet: .png, recipe: .json): predicted {name}, {score:.0%}\n" in said
+    assert (
+        f"{tmp_path / 'new' / 'x.mp4'} (sheet: .png, maps: .npy, recipe: .json): predicted {name}, {score:.0%}\n"
+        in said
+    )
+    maps = np.load(tmp_path / "new" / "x.npy")
+    assert maps.dtype == np.float16 and maps.shape == (4, *recipe["map"]) and np.abs(maps).max() == 1
+    share = maps.astype(float).clip(min=0).sum((1, 2))
+    np.testing.assert_allclose(share / share.sum(), recipe["cam_share"], atol=2e-3)
     assert recipe["checkpoint_sha256"] == sha256(checkpoint) and recipe["video"] == str(video)
     assert (recipe["target"], recipe["against"], recipe["branch"]) == (name, None, "joint")
     assert (recipe["definition"], recipe["scale"], recipe["layer"]) == ("per_step", "clip", "layer1.1")

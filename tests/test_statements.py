@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.attention import class_layer_table, class_table, clip_table, depth_weights, layer_table
+from analysis.attention import (
+    class_layer_table,
+    class_table,
+    clip_table,
+    depth_weights,
+    layer_table,
+    outcome_table,
+    stage_table,
+)
 from analysis.runs import find_runs, open_run
 from analysis.statements import (
     DATASETS,
@@ -182,3 +190,22 @@ def test_many_groups_are_judged_by_their_moments_with_the_same_result(
         np.testing.assert_allclose(resampled[column], by_moments[column], rtol=1e-9)
     np.testing.assert_allclose(resampled["low"], by_moments["low"], atol=0.5 * resampled["error"].max())
     assert not np.array_equal(resampled["low"], by_moments["low"])
+
+
+def test_stages_and_outcomes_by_hand(tmp_path: Path) -> None:
+    """Clips c0 to c3; c0 and c2 are right. Layers 0 and 1 make one stage here, layer 2 another."""
+    values = [[0.5, 0.7, 0.1], [0.3, 0.5, 0.2], [0.6, 0.8, 0.3], [0.4, 0.2, 0.4]]
+    run = open_run(write_run(tmp_path / "run", values, parts=2))
+    for file in (run.path / "attention").iterdir():
+        table = pd.read_parquet(file)
+        table["stage"] = ["early" if index < 2 else "late" for index in table["layer_index"]]
+        table.to_parquet(file)
+    stages = stage_table(run)
+    assert list(stages["stage"]) == ["early", "late"] and list(stages["n"]) == [4, 4]
+    np.testing.assert_allclose(stages["alpha_temporal"], [0.5, 0.25])
+    early = np.array([0.6, 0.4, 0.7, 0.3])
+    assert stages["error"][0] == pytest.approx(early.std(ddof=1) / 2)
+    outcomes = outcome_table(run)
+    assert list(outcomes["correct"]) == [False, True] and list(outcomes["n"]) == [2, 2]
+    np.testing.assert_allclose(outcomes["alpha_temporal"], [2.0 / 6, 3.0 / 6])
+    assert (outcomes["low"] <= outcomes["alpha_temporal"]).all()

@@ -45,7 +45,7 @@ def cam(
     """Show over VIDEO where and when a network sees what speaks for a class: Grad-CAM over time, as an mp4.
 
     VIDEO is a video, a folder of frames, or a folder of videos. Beside the mp4 are written a sheet of the frames that
-    the network saw (.png) and the recipe (.json).
+    the network saw (.png), its maps (.npy) and the recipe (.json).
     """
     from analysis.cam_video import How, cam_video
     from analysis.gradcam import cam_layers, default_layer
@@ -98,7 +98,7 @@ def sentence(file: Path, e: "Explanation") -> str:
     """Where the files lie, and what the network says; and why there is no colour, if there is none."""
     name, score = e.top[0]
     colour = f"; without colour, for there is {e.title[0]} (its gradient is zero, or negative)" if e.empty else ""
-    return f"{file} (sheet: .png, recipe: .json): predicted {name}, {score:.0%}{colour}"
+    return f"{file} (sheet: .png, maps: .npy, recipe: .json): predicted {name}, {score:.0%}{colour}"
 
 
 def nearest(name: str, possible: list[str]) -> str:
