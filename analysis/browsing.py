@@ -11,7 +11,7 @@ from scipy import stats
 
 from analysis.attention import group_of
 from analysis.runs import Run, parts, query
-from analysis.uncertainty import Effect, effect
+from analysis.uncertainty import Effect, effect, mcnemar
 
 LIGHT = ("clip_id", "path", "label", "prediction", "correct", "confidence", "margin", "disagreement")
 BINS = 10
@@ -137,8 +137,7 @@ def accuracy_change(both: pd.DataFrame) -> tuple[Effect, float]:
     """Accuracy of b less that of a, with its interval over groups, and McNemar's exact p."""
     gained, lost = (int((both["outcome"] == o).sum()) for o in (RIGHT_NOW, WRONG_NOW))
     change = both["correct_b"].to_numpy(float) - both["correct_a"].to_numpy(float)
-    p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-    return effect(change[None], both["group"].to_numpy()), p
+    return effect(change[None], both["group"].to_numpy()), mcnemar(gained, lost)
 
 
 def alpha_change(a: Run, b: Run) -> pd.DataFrame:

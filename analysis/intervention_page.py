@@ -8,12 +8,11 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from plotly.offline import get_plotlyjs
 
 from analysis.intervening import results_in
 from analysis.interventions import ANOTHER, EVERYWHERE, MEAN
 from analysis.runs import Run, predictions
-from analysis.trust_page import PAGE, effects_figure, section
+from analysis.trust_page import effects_figure, filled, section
 from analysis.trust_tables import class_effects, effects_of
 from sth_core.errors import UserError
 from sth_core.files import write_atomically
@@ -53,8 +52,7 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
     ]  # fmt: skip
     page = out / "index.html"
     with write_atomically(page) as file:
-        content = PAGE.format(title=html.escape(run.title), script=get_plotlyjs(), body="".join(body))
-        file.write(content.replace("Which explanation can be trusted?", "Does attention matter?"))
+        file.write(filled("Does attention matter?", run.title, body))
     return page, places
 
 

@@ -68,7 +68,8 @@ def computing(folder: Path, name: str, meta: dict[str, Any], same: tuple[str, ..
                         f"{folder} holds other results ({key} is {before.get(key)!r}, now {meta[key]!r}); "
                         f"choose another folder for these"
                     )
-        write_json(file, meta | {"started": now(), "finished": None})
+        meta = meta | {"started": now()}
+        write_json(file, meta | {"finished": None})
         sync(folder)
         yield
-        write_json(file, meta | {"started": now(), "finished": now()})
+        write_json(file, meta | {"finished": now()})

@@ -10,13 +10,12 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from analysis.figures import COLOURS, styled
 from analysis.probe_tables import agreement, order_dependence, probe_table, summary, turned_into
 from analysis.probes import KIND
 from analysis.runs import Run
-from analysis.trust_page import PAGE, section
+from analysis.trust_page import filled, section
 from sth_core.files import write_atomically
 
 
@@ -84,7 +83,5 @@ def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
         f"forward; share is of the label's clips.</p>{shown_table(turned)}",
     ]  # fmt: skip
     with write_atomically(out / "index.html") as file:
-        page = PAGE.replace("Which explanation can be trusted?", "Does it need the order of time?")
-        page = page.replace("<title>Trust:", "<title>Order of time:")
-        file.write(page.format(title=html.escape(run.title), script=get_plotlyjs(), body="".join(body)))
+        file.write(filled("Does it need the order of time?", run.title, body))
     return out / "index.html", tables

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from analysis.attention import class_table, clip_table
 from analysis.probes import KIND, PLAIN, PROBES, REVERSED, SHUFFLED, results_in
 from analysis.runs import Run, parts, predictions, query
-from analysis.trust_tables import mcnemar
-from analysis.uncertainty import Effect, effect, holm
+from analysis.uncertainty import Effect, effect, holm, mcnemar
 from sth_core.errors import UserError
 
 RESAMPLES = 1000

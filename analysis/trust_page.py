@@ -35,7 +35,7 @@ from analysis.trust_tables import (
 )
 from sth_core.files import write_atomically
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Trust: {title}</title><style>
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{heading} {title}</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222 }}
 h1 {{ font-size: 1.6rem; margin-bottom: .2rem }} h2 {{ font-size: 1.2rem; margin: 2.5rem 0 .3rem }}
 p.caption {{ color: #444; margin: .2rem 0 }} table {{ border-collapse: collapse; font-size: 14px }}
@@ -43,7 +43,7 @@ td, th {{ text-align: left; padding: 6px 16px 6px 0; border-bottom: 1px solid #d
 .passes {{ color: #00714d; font-weight: 600 }} .fails {{ color: #b3400d; font-weight: 600 }}
 .undecided {{ color: #666; font-weight: 600 }} small {{ color: #666; display: block; font-weight: 400 }}
 img {{ max-width: 100% }} code {{ font-size: 13px }}
-</style><script>{script}</script><h1>Which explanation can be trusted?</h1>{body}</html>"""
+</style><script>{script}</script><h1>{heading}</h1>{body}</html>"""
 SIGN = {PASSES: "✓ passes", FAILS: "✗ fails", OPEN: "? undecided"}
 DASH = dict.fromkeys(CONTROLS, DASHES[2])
 
@@ -90,8 +90,13 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
         parts.append(section("Replace attention", attention_figure(tables["attention"]), attention_caption(results, n)))
     page = out / "index.html"
     with write_atomically(page) as file:
-        file.write(PAGE.format(title=html.escape(meta["network"]), script=get_plotlyjs(), body="".join(parts)))
+        file.write(filled("Which explanation can be trusted?", meta["network"], parts))
     return page
+
+
+def filled(heading: str, title: str, parts: list[str]) -> str:
+    """The page with these parts; `title` as plain text."""
+    return PAGE.format(heading=heading, title=html.escape(title), script=get_plotlyjs(), body="".join(parts))
 
 
 def section(title: str, figure: go.Figure, caption: str) -> str:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.faithfulness import DELETION
 from analysis.interventions import EVERYWHERE
 from analysis.parts import Parts
 from analysis.sanity import rank_agreement
 from analysis.trust import CONTROLS, KINDS
-from analysis.uncertainty import Effect, effect, holm
+from analysis.uncertainty import Effect, effect, holm, mcnemar
 
 PASSES, FAILS, OPEN = "passes", "fails", "undecided"
 SIGNIFICANT = 0.05
@@ -124,11 +123,6 @@ def effects_of(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
             row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
         rows.append(row | {"n_changed": int((some["prediction"] != some["plain_prediction"]).sum())})
     return judged(rows, lambda row: "matters" if row["p_holm"] < SIGNIFICANT else OPEN)
-
-
-def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided, that as many clips are gained as lost: exact, where the normal limit is far away (few clips)."""
-    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def class_effects(alpha: pd.DataFrame, groups: pd.Series, place: str = EVERYWHERE) -> pd.DataFrame:

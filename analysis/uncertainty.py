@@ -86,6 +86,11 @@ def p_value(value: float, error: float, groups: int) -> float:
     return float(2 * stats.t.sf(abs(value / error), groups - 1))
 
 
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided, that as many clips are gained as lost: exact, where the normal limit is far away (few clips)."""
+    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
 def holm(p: list[float]) -> list[float]:
     """p-values corrected for there being several (Holm 1979): whatever is below 0.05, the chance of any error is."""
     adjusted, largest = [0.0] * len(p), 0.0

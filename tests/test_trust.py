@@ -15,7 +15,8 @@ from analysis.interventions import EVERYWHERE, HALF, KINDS, MEAN
 from analysis.parts import Parts
 from analysis.runs import open_run
 from analysis.trust import choose_clips, trust
-from analysis.trust_tables import FAILS, OPEN, PASSES, Results, effects_of, faithfulness_table, mcnemar, together
+from analysis.trust_tables import FAILS, OPEN, PASSES, Results, effects_of, faithfulness_table, together
+from analysis.uncertainty import mcnemar
 from benchmarks.planted import PLACE, shares_inside
 from benchmarks.planted import main as planted
 from tests.tiny import save_tiny

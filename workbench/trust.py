@@ -79,16 +79,14 @@ def intervene(
     """
     from analysis.intervening import intervene
     from analysis.intervention_page import summary, write_intervention_page
-    from analysis.recording import record
-    from analysis.runs import open_run
+    from analysis.probes import recording
 
     command = shlex.join(["sth", *sys.argv[1:]])
     with progress_bars() as show:
-        record(
-            checkpoint, folder, run, split, device=device, batch_size=batch_size, workers=workers, command=command,
-            progress=partial(show, f"recording {run.name}"),
+        opened = recording(
+            checkpoint, folder, run, split, None, device, batch_size, workers, command,
+            partial(show, f"recording {run.name}"),
         )  # fmt: skip
-        opened = open_run(run)
         what = f"replacing α of {run.name}"
         intervene(opened, folder, device, batch_size, workers, seed, command, partial(show, what))
     page, places = write_intervention_page(opened)

@@ -17,6 +17,7 @@ from analysis.browsing import overview
 from analysis.figures import gather
 from analysis.runs import Run, find_runs, query
 from sth_core.checkpoint import Checkpoint, load_checkpoint
+from sth_core.files import sha256
 
 ATTENTION_PAGE, PREDICTIONS_PAGE, CLIP_PAGE = (f"workbench/pages/{n}.py" for n in ("attention", "predictions", "clip"))
 PER_RUN, OF_RUNS = 24, 8  # tables that are kept in memory
@@ -136,6 +137,11 @@ def attention_of(runs: list[Run]) -> pd.DataFrame:
     """The table that the supplement's figures are drawn from."""
     table: pd.DataFrame = computed("attention", runs, lambda: gather(runs))
     return table
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def checksum(path: str, changed: int) -> str:
+    return sha256(Path(path))
 
 
 @st.cache_resource(show_spinner="Loading the network", max_entries=4)

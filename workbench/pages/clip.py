@@ -13,7 +13,6 @@ from analysis.runs import Run
 from analysis.statistics import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
-from sth_core.files import sha256
 from sth_core.network import FLOW_STACK
 from sth_core.video import UnreadableVideo
 from workbench.components.clip_views import (
@@ -33,6 +32,7 @@ from workbench.components.clip_views import (
 from workbench.components.context import (
     CLIP_PAGE,
     all_runs,
+    checksum,
     choose_run,
     clip_of,
     computed,
@@ -76,7 +76,7 @@ def load_network(run: Run) -> Checkpoint | None:
     if not path.is_file():
         st.info(f"The run's checkpoint is gone ({plain(str(path))}), so Grad-CAM cannot be computed.")
         return None
-    if sha256(path) != run.meta["checkpoint_sha256"]:
+    if checksum(str(path), path.stat().st_mtime_ns) != run.meta["checkpoint_sha256"]:
         st.info(
             f"{plain(str(path))} is no longer the checkpoint of this run, so Grad-CAM would explain another network."
         )
@@ -154,7 +154,8 @@ def show_what_if(checkpoint: Checkpoint, pixels: np.ndarray, classes: list[str])
             "**How to read this:** if nothing moves when the frames are reversed or shuffled, the network does not use "
             "their order in this clip; if nothing moves when α is replaced, it does not need its attention here."
         )
-    before, after = (what_if(checkpoint, pixels, *to) for to in ((AS_IT_IS, AS_IT_IS), (order, alpha or AS_IT_IS)))
+    before, to = what_if(checkpoint, pixels, AS_IT_IS, AS_IT_IS), (order, alpha or AS_IT_IS)
+    after = before if to == (AS_IT_IS, AS_IT_IS) else what_if(checkpoint, pixels, *to)
     with right:
         figure = what_if_figure(before, after, classes)
         st.plotly_chart(figure, key="what_if", alt="Scores as recorded, and as they would be")

@@ -17,11 +17,10 @@ from analysis.runs import find_runs
 from analysis.statistics import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
-from sth_core.files import sha256
 from sth_core.network import FLOW_STACK
 from sth_core.video.transforms import Preprocessing, normalise
 from workbench.components.clip_views import cam_strip, explain, scores_figure, strip
-from workbench.components.context import network, plain, runs_folder
+from workbench.components.context import checksum, network, plain, runs_folder
 from workbench.jobs import Job, cancel, find_jobs, look, record_job
 from workbench.roots import allowed_roots, resolve_inside
 from workbench.uploads import Limits, Seen, decode
@@ -41,11 +40,6 @@ def sentences() -> Iterator[None]:
         yield
     except UserError as error:
         st.error(plain(str(error)))
-
-
-@st.cache_data(show_spinner=False, max_entries=64)
-def checksum(path: str, changed: int) -> str:
-    return sha256(Path(path))
 
 
 @st.cache_data(show_spinner="Decoding the video", max_entries=16)
