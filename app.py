@@ -4,7 +4,9 @@ import streamlit as st
 
 from sth_core.errors import UserError
 from workbench.access import demand_token
+from workbench.components.address import keep_address
 from workbench.components.context import plain
+from workbench.components.tour import show_tour
 
 st.set_page_config(page_title="STH Workbench", page_icon=":material/movie:", layout="wide")
 demand_token()
@@ -19,7 +21,10 @@ page = st.navigation(
         st.Page("workbench/pages/own.py", title="Your own", icon=":material/upload:", url_path="own"),
     ]
 )
+st.html("<style>.stMainBlockContainer { padding-top: 3.5rem }</style>")  # a laptop's screen is low
 try:
+    show_tour()
+    keep_address()
     page.run()
 except UserError as error:  # a file that cannot be used: a sentence, not a traceback
     st.error(plain(str(error)))

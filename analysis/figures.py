@@ -6,10 +6,12 @@ and bars are 95 % intervals of these means: over clips, or their source videos, 
 network that was trained several times.
 """
 
+import html
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -196,6 +198,29 @@ def styled(figure: go.Figure, x: str, y: str) -> go.Figure:
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}, margin={"t": 40, "r": 20},
     )  # fmt: skip
     return figure
+
+
+def literal(figure: go.Figure) -> go.Figure:
+    """The figure with the names of classes and runs as they are: Plotly takes some of HTML in them for HTML."""
+    figure = go.Figure(figure)
+    for trace in figure.data:
+        for part in ("x", "y", "text", "name", "legendgroup", "customdata"):
+            if part in trace and trace[part] is not None:
+                trace[part] = escaped(trace[part])
+    for axis in (figure.layout.xaxis, figure.layout.yaxis):
+        if axis.ticktext is not None:
+            axis.ticktext = escaped(axis.ticktext)
+    return figure
+
+
+def escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return html.escape(value, quote=False)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufM":
+        return value
+    if isinstance(value, np.ndarray | list | tuple):
+        return [escaped(one) for one in value]
+    return value
 
 
 def write_curves(metrics: Path) -> Path:

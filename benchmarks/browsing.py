@@ -46,8 +46,8 @@ def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
     """{name: (address, a text that it shows when it is there)}"""
     return {
         "Attention, Figures 5 to 8": (f"?runs={run}", "How to read this"),
-        "Attention, by class": (f"?runs={run}&view=By+class&of={run}", "clips a class"),
-        "Attention, right and wrong": (f"?runs={run}&view=Right+and+wrong&of={run}", "of those that are not"),
+        "Attention, by class": (f"?runs={run}&show=By+class&of={run}", "clips a class"),
+        "Attention, right and wrong": (f"?runs={run}&show=Right+and+wrong&of={run}", "of those that are not"),
         "Predictions, misclassified": (f"predictions?run={run}", "the most confident mistake first"),
         "Predictions, confusion": (f"predictions?run={run}&view=Confusion", "Click a square"),
         "Predictions, per class": (f"predictions?run={run}&view=Per+class", "Wilson"),

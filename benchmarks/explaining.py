@@ -31,6 +31,7 @@ from benchmarks.convolutions import CLASSES, Step, peak_resident, some_clips, ta
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
+from sth_core.memory import keep_freed_memory
 from sth_core.network import VideoNetwork, create_model
 from sth_core.video.encoding import write_video
 from sth_core.video.transforms import Preprocessing
@@ -127,6 +128,7 @@ def pictures(count: int, height: int) -> Iterator[np.ndarray]:
 
 def explain_clip(path: Path) -> float:
     """Seconds from the video file to the overlay's files."""
+    keep_freed_memory()
     torch.manual_seed(0)
     model = create_model("resnet18", CLASSES, width=16).eval()
     checkpoint = Checkpoint(model, [f"class {i}" for i in range(CLASSES)], Preprocessing(), Annotation(), {})

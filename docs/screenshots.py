@@ -34,8 +34,8 @@ def pages(run: str, other: str, clip: str) -> dict[str, str]:
     """{picture: address} of every page, and of the views that the tour shows."""
     return {
         "attention": "",
-        "attention-statements": "?view=Statements",
-        "attention-classes": f"?view=By+class&of={run}",
+        "attention-statements": "?show=Statements",
+        "attention-classes": f"?show=By+class&of={run}",
         "predictions": f"predictions?run={run}",
         "predictions-confusion": f"predictions?run={run}&view=Confusion&label=wavy+heart&said=wavy+bar",
         "predictions-clips": f"predictions?run={run}&view=All+clips",

@@ -9,7 +9,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores, and so do 
 
 import pytest
 from filelock import FileLock
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from benchmarks.browser import FLAGS, installed_browser, serve
 from sth_core.datasets.synthetic import synthesize
 from workbench.demo import SHIPPED, make_demo
 
@@ -60,3 +62,31 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FileLock(shared / "demo.lock"):
         make_demo(shared / "demo", SHIPPED, lambda *_: None)  # what is there already, it leaves
     return shared / "demo"
+
+
+@pytest.fixture(scope="session")
+def address(demo: Path) -> Iterator[str]:
+    """The app on the demo's runs, served by `sth app`."""
+    server, address = serve(demo / "runs")
+    yield address
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=installed_browser(), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a browser that was never here before, with the screen of a 13-inch laptop."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
+    yield page
+    context.close()

@@ -129,7 +129,7 @@ def test_the_other_views_of_the_predictions(view, charts, demo, monkeypatch):
     ],
 )
 def test_the_other_views_of_the_attention(view, said, demo, monkeypatch):
-    app = open_page(demo / "runs", monkeypatch, "", view=view, of="appearance-rgb-p4")
+    app = open_page(demo / "runs", monkeypatch, "", show=view, of="appearance-rgb-p4")
     assert said in words(app)
 
 
@@ -178,7 +178,7 @@ def test_the_clip_page_opens_the_clip_of_the_link(demo, monkeypatch):
     assert wrong["label"] in text
     assert f"said: {wrong['prediction']}" in text
     assert wrong["clip_id"] in text
-    titles = ["What the network saw", "What if", "Grad-CAM over time", "Attention by layer"]
+    titles = ["Grad-CAM over time", "What the network saw", "What if", "Attention by layer"]
     assert [s.value for s in app.subheader] == titles
     assert len(app.get("image")) == 16  # 8 frames, 8 overlays
     assert len(app.get("plotly_chart")) == 3

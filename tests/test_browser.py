@@ -1,42 +1,12 @@
 """A real Chromium on the served app: from the misclassified clips to the Grad-CAM of one."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-
-from benchmarks.browser import FLAGS, installed_browser, serve
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def address(demo: Path) -> Iterator[str]:
-    """The app, served by `sth app`."""
-    server, address = serve(demo / "runs")
-    yield address
-    server.terminate()
-    server.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed_browser(), args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1440, "height": 1000})
-    page.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
-    yield page
-    page.close()
 
 
 def painted(page: Page, selector: str) -> list[bool]:
@@ -153,3 +123,51 @@ def test_from_plot_to_frame_by_keyboard(page: Page, address: str):
     page.get_by_role("link", name="Next misclassified").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
+
+
+def test_back_takes_one_step_for_each_view(page: Page, address: str):
+    page.goto(f"{address}/predictions?run=appearance-rgb-p4&outcome=wrong&confidence=0.4&confidence=1.0")
+    fit = page.get_by_text("clips fit").first
+    expect(fit).to_be_visible()
+    kept = fit.inner_text()
+    assert not kept.startswith("240 of")  # the filters are in force
+    page.get_by_role("link", name="Inspect").first.click()
+    expect(page.locator(".words")).to_contain_text("frame")
+    first = parse_qs(urlsplit(page.url).query)["clip"]
+    page.get_by_role("link", name="Next misclassified").click()
+    page.wait_for_function("old => new URLSearchParams(location.search).get('clip') !== old", arg=first[0])
+    page.get_by_role("link", name="Attention").click()
+    expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
+    page.go_back()
+    expect(page.locator(".words")).to_contain_text("frame")
+    page.go_back()
+    page.wait_for_function("old => new URLSearchParams(location.search).get('clip') === old", arg=first[0])
+    expect(page.get_by_test_id("stCaptionContainer").filter(has_text=first[0]).first).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name="Predictions")).to_be_visible()
+    expect(page.get_by_text(kept)).to_be_visible()
+
+
+def test_the_tour_is_offered_once_and_leads_through_the_demo_by_keyboard(page: Page, address: str):
+    page.goto(address)
+    start = page.get_by_role("link", name="Take the tour")
+    start.focus()
+    page.keyboard.press("Enter")
+    seen = []
+    for number in range(1, 8):
+        expect(page.get_by_text(f"{number} of 7 ·")).to_be_visible()
+        page.wait_for_function(f"new URLSearchParams(location.search).get('tour') === '{number}'")
+        seen.append(page.get_by_test_id("stHeading").first.inner_text())
+        if number == 3:
+            expect(page.get_by_text("taken for").first).to_be_visible()  # the cell is open
+        if number == 5:
+            expect(page.get_by_role("radio", name="reversed", checked=True)).to_be_visible()
+        if number < 7:
+            page.get_by_role("link", name="Next:").focus()
+            page.keyboard.press("Enter")
+    assert seen == ["Attention", "Attention", "Predictions", "Clip", "Clip", "Compare", "Your own"]
+    page.get_by_role("button", name="End the tour").click()
+    expect(page.get_by_text("7 of 7 ·")).to_have_count(0)
+    page.goto(address)
+    expect(page.get_by_role("link", name="Tour of the demo")).to_be_visible()
+    expect(page.get_by_text("New here?")).to_have_count(0)

@@ -410,7 +410,7 @@ def test_a_network_by_its_path_and_an_upload(tmp_path, video, monkeypatch):
     app.file_uploader[0].set_value((video.name, video.read_bytes(), "video/mp4")).run()
     assert not app.error and not app.exception
     assert len(app.get("image")) == 8
-    scores, _ = app.get("plotly_chart")
+    scores, _, _ = app.get("plotly_chart")  # and alpha by layer, and what if
     assert "&lt;b&gt;" in scores.proto.spec and "<b>" not in scores.proto.spec
     by_label = {box.label: box for box in app.selectbox}
     by_label["Class"].set_value(classes[0])
@@ -418,7 +418,8 @@ def test_a_network_by_its_path_and_an_upload(tmp_path, video, monkeypatch):
     by_label["Definition"].set_value("per_clip")
     app.run()
     name = f"\\<b\\>{CLASSES[0]}\\*"
-    assert f"**{name}** at layer2.1, Grad-CAM with weights per clip" in app.caption[-1].value
+    said = "\n".join(caption.value for caption in app.caption)
+    assert f"**{name}** at layer2.1, Grad-CAM with weights per clip" in said
 
 
 def test_a_checkpoint_that_changed_is_a_sentence(recorded, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sth_core.video import read_frames
-from sth_core.video.encoding import write_video
+from sth_core.video.encoding import SMALL, write_video
 from sth_core.video.fields import read_clip
 from sth_core.video.flow import flow_field
 from sth_core.video.transforms import (
@@ -141,7 +141,7 @@ def test_an_rgb_clip_has_the_middle_frame_of_each_segment(tmp_path: Path) -> Non
 
 def test_a_flow_clip_has_five_fields_a_frame_that_see_the_motion(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    write_video(path, sliding(25, 3), 24, crf=8)
+    write_video(path, sliding(25, 3), 24, SMALL | {"crf": "8"})
     clip, indices = read_clip(path, FLOW)
     assert indices.tolist() == [2, 7, 12, 17]  # 20 places where five fields fit
     assert clip.shape == (4, 64, 85, 10)
@@ -164,7 +164,7 @@ def test_a_video_of_one_frame_is_a_clip(name: str, p: Preprocessing, channels: i
 
 def test_a_short_video_repeats_its_last_flow_fields(tmp_path: Path) -> None:
     path = tmp_path / "short.mp4"
-    write_video(path, sliding(3, 3), 24, crf=8)
+    write_video(path, sliding(3, 3), 24, SMALL | {"crf": "8"})
     clip, indices = read_clip(path, FLOW)
     assert indices.tolist() == [0, 0, 0, 0]
     assert np.array_equal(clip[..., 2:4], clip[..., 8:10])  # fields 1 and 4: there are fields 0 and 1 only

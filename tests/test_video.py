@@ -10,7 +10,7 @@ import pytest
 from av.video.frame import PictureType
 
 from sth_core.video import UnreadableVideo, count_frames, read_frames
-from sth_core.video.encoding import plays_in_browsers, transcode, write_video
+from sth_core.video.encoding import SMALL, plays_in_browsers, transcode, write_video
 from sth_core.video.sampling import segment_indices
 
 KINDS = {
@@ -171,7 +171,7 @@ def test_training_takes_any_place_of_each_segment(positions: int, segments: int)
 def test_write_video_gives_the_same_bytes_twice_and_frames_close_to_what_it_got(tmp_path: Path) -> None:
     a, b = tmp_path / "a.mp4", tmp_path / "b.mp4"
     for path in (a, b):
-        write_video(path, moving_pictures(20), fps=24, crf=10)
+        write_video(path, moving_pictures(20), fps=24, options=SMALL | {"crf": "10"})
     assert a.read_bytes() == b.read_bytes()
     assert count_frames(a) == 20
     difference = read_frames(a, range(20)).astype(float) - np.stack(list(moving_pictures(20)))

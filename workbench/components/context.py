@@ -19,7 +19,9 @@ from analysis.runs import Run, find_runs, query
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.files import sha256
 
-ATTENTION_PAGE, PREDICTIONS_PAGE, CLIP_PAGE = (f"workbench/pages/{n}.py" for n in ("attention", "predictions", "clip"))
+ATTENTION_PAGE, PREDICTIONS_PAGE, CLIP_PAGE, COMPARE_PAGE, OWN_PAGE = (
+    f"workbench/pages/{name}.py" for name in ("attention", "predictions", "clip", "compare", "own")
+)
 PER_RUN, OF_RUNS = 24, 8  # tables that are kept in memory
 
 
@@ -63,29 +65,38 @@ def usable_runs(runs: list[Run]) -> dict[str, Run]:
     return usable
 
 
-def one_of(label: str, options: list[str], key: str, first: str | None = None, **more: Any) -> str:
-    """A select box whose choice is always in the URL, as `key` (Streamlit's own binding leaves out a default).
+def one_of(
+    label: str, options: list[str], key: str, first: str | None = None, of: str = "", always: bool = True, **more: Any
+) -> str:  # fmt: skip
+    """A select box whose choice is in the URL, as `key`: also its default, which Streamlit's own binding leaves out,
+    unless not `always`.
 
     The URL goes first where it has changed since this session last looked: a link, or Back. A choice is kept from
-    page to page. What a link names and is not there is said.
+    page to page; with `of`, the thing that it is a choice for, it is not taken over to another. What a link names and
+    is not there is said.
     """
-    wanted, page = st.query_params.get(key), urlsplit(st.context.url or "").path
-    kept, looked = f"{key} chosen", f"{key} in the URL of {page}"
+    default = options[0] if first is None else first
+    wanted, page = st.query_params.get(key, None if always else default), urlsplit(st.context.url or "").path
+    widget = f"{key} {of}".strip()
+    kept, looked = f"{widget} chosen", f"{widget} in the URL of {page}"
     if wanted is not None and wanted not in options:
-        st.warning(f"The link names a {label.lower()} that is not here: {plain(wanted)}. Showing another.")
+        if wanted != st.session_state.get(looked):
+            st.warning(f"The link names a {label.lower()} that is not here: {plain(wanted)}. Showing another.")
         wanted = None
-    value = st.session_state.get(key)
+    value = st.session_state.get(widget)
     if wanted is not None and wanted != st.session_state.get(looked):
         value = wanted
     elif value not in options:
         before = st.session_state.get(kept)
-        value = before if before in options else first or options[0]
-    st.session_state[key] = value  # also where it is that: on another page the select box is new
-    chosen = str(st.selectbox(label, options, key=key, **more))
-    back = wanted is None and st.session_state.get(looked) == chosen  # to the page as it was first opened
+        value = before if before in options else default
+    st.session_state[widget] = value  # also where it is that: on another page the select box is new
+    chosen = str(st.selectbox(label, options, key=widget, **more))
     # Also where it is what the server knows: a link within a page tells the server, and not the browser's address.
-    if st.session_state.get(looked) != chosen and not back:
-        st.query_params[key] = chosen
+    if st.session_state.get(looked) != chosen or (always and key not in st.query_params):
+        if always or chosen != default:
+            st.query_params[key] = chosen
+        else:
+            st.query_params.pop(key, None)
     st.session_state[kept] = st.session_state[looked] = chosen
     return chosen
 

@@ -11,6 +11,7 @@ from analysis.browsing import calibration, calibration_error, cell_profile, conf
 from analysis.figures import COLOURS, has_attention, styled
 from analysis.runs import Run
 from analysis.statistics import accuracy_per_class
+from workbench.components.chart import chart, clicked
 from workbench.components.context import CLIP_PAGE, computed, plain, table_of
 from workbench.components.gallery import gallery, link
 
@@ -55,13 +56,12 @@ def show_confusion(run: Run) -> None:
     cells = computed("confusion", [run], lambda: confusion(table_of(run)))
 
     def choose() -> None:
-        points = st.session_state["matrix"]["selection"]["points"]
-        if points:
-            st.session_state["label"], st.session_state["said"] = points[0]["customdata"][:2]
+        if cell := clicked("matrix"):
+            st.session_state["label"], st.session_state["said"] = cell[:2]
 
     left, right = st.columns([3, 2])
     with left:
-        st.plotly_chart(
+        chart(
             confusion_figure(cells, classes), key="matrix", on_select=choose, selection_mode="points",
             alt="Confusion matrix: a square for each pair of label and prediction that occurs",
         )  # fmt: skip
@@ -106,7 +106,7 @@ def show_cell(run: Run, clips: pd.DataFrame, label: str, said: str) -> None:
     )  # fmt: skip
     if has_attention(run):
         profile = computed("cell", [run], lambda: cell_profile(run, label, said), label, said)
-        st.plotly_chart(cell_figure(profile, label, said), key="cell_profile", alt="alpha_T by layer of this cell")
+        chart(cell_figure(profile, label, said), key="cell_profile", alt="alpha_T by layer of this cell")
         st.caption(
             "α_T by layer, mean over clips (shaded: 95 % over clips). **How to read this:** where the cell leaves its "
             "row's band, the network weighed time otherwise in these clips than in the others of the class."
@@ -148,7 +148,7 @@ def show_classes(run: Run) -> None:
         xaxis={"title": "accuracy", "range": [0, 1.02], "tickformat": ".0%"}, yaxis={"automargin": True},
         height=120 + 26 * len(some), margin={"t": 10},
     )  # fmt: skip
-    st.plotly_chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals")
+    chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals")
     which = f"The {len(some)} classes of the lowest accuracy" if len(some) < len(per_class) else "Accuracy per class"
     st.caption(
         f"{which}; whiskers: 95 % Wilson intervals; all clips of the run, whatever the filters. "
@@ -172,7 +172,7 @@ def show_calibration(run: Run) -> None:
     figure = styled(figure, "confidence (mean of a tenth)", "accuracy").update_layout(height=460)
     figure.update_xaxes(range=[0, 1.02], tickformat=".0%")
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
-    st.plotly_chart(figure, key="calibration", alt="Accuracy by confidence")
+    chart(figure, key="calibration", alt="Accuracy by confidence")
     st.caption(
         f"Expected calibration error {calibration_error(bins):.3f}, n = {int(bins['n'].sum())} clips (whiskers: 95 % "
         "Wilson intervals; larger points hold more clips). **How to read this:** below the dotted line the network is "

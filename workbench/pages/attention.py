@@ -10,6 +10,7 @@ from workbench.components.attention_views import (
     show_statements,
     show_unusual,
 )
+from workbench.components.chart import chart
 from workbench.components.context import all_runs, attention_of, plain, usable_runs, warn_of_problems
 
 VIEWS = ("Figures", "Statements", "By class", "Right and wrong", "Unusual clips")
@@ -35,7 +36,7 @@ with st.sidebar:
     chosen = st.multiselect(
         "Runs", list(named), default=few, key="runs", bind="query-params", help="The figures use these runs."
     )
-    view = st.segmented_control("View", VIEWS, default=VIEWS[0], key="view", bind="query-params") or VIEWS[0]
+    view = st.segmented_control("View", VIEWS, default=VIEWS[0], key="show", bind="query-params") or VIEWS[0]
 some = [named[name] for name in chosen]
 if not any(has_attention(run) for run in some):
     st.info("None of the chosen runs has recorded attention. Networks with conv = 'sth' and attention record it.")
@@ -51,7 +52,7 @@ else:
     for item in supplement_figures(attention_of(some)):
         with st.container(border=True):
             st.subheader(item.title)
-            st.plotly_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
+            chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
             st.caption(f"{item.caption}  \n**How to read this:** {HOW_TO_READ[item.name]}")
             with st.expander("The numbers"):
                 st.dataframe(item.data[NUMBERS], hide_index=True, key=f"{item.name}_numbers")

@@ -2,33 +2,19 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from analysis.browsing import neighbours
-from analysis.gradcam import DEFINITIONS, JOINT, cam_layers, default_layer
-from analysis.overlay import NORMALISATIONS
 from analysis.runs import Run
 from analysis.statistics import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.network import FLOW_STACK
-from sth_core.video import UnreadableVideo
-from workbench.components.clip_views import (
-    ALPHAS,
-    AS_IT_IS,
-    ORDERS,
-    alpha_figure,
-    browser_video,
-    cam_strip,
-    explain,
-    frames_and_input,
-    scores_figure,
-    strip,
-    what_if,
-    what_if_figure,
-)
+from sth_core.video import UnreadableVideo, count_frames
+from workbench.components.cam_views import show_gradcam
+from workbench.components.chart import chart
+from workbench.components.clip_views import alpha_figure, browser_video, scores_figure, show_what_if, strip, subject_of
 from workbench.components.context import (
     CLIP_PAGE,
     all_runs,
@@ -45,8 +31,7 @@ from workbench.components.gallery import gallery, link
 from workbench.components.notes import notes_panel
 
 MOST_LISTED = 2000
-DEFINITION_NAMES = {"per_step": "weights per time step", "per_clip": "weights per clip"}
-BRANCH_NAMES = {"joint": "both", "spatial": "spatial: α_S O_S", "temporal": "temporal: α_T O_T"}
+OF_ONE_CLIP = ("class", "against", "frame")  # what a link says of one clip, and means nothing for another
 
 
 def choose_clip(run: Run, table: pd.DataFrame) -> str:
@@ -61,13 +46,22 @@ def choose_clip(run: Run, table: pd.DataFrame) -> str:
             listed = [*([here] if here in set(ids) else []), *(wrong or ids)[:MOST_LISTED]]
             st.caption(f"{MOST_LISTED} of {len(ids)} clips are listed; the predictions page finds any.")
         listed = list(dict.fromkeys(listed))
-        clip_id = one_of("Clip", listed, "clip", wrong[0] if wrong else ids[0])
+        clip_id = one_of("Clip", listed, "clip", wrong[0] if wrong else ids[0], on_change=forget)
         if wrong:
             after = wrong[(wrong.index(clip_id) + 1) % len(wrong)] if clip_id in set(wrong) else wrong[0]
             st.page_link(
-                CLIP_PAGE, label="Next misclassified", icon=":material/skip_next:", query_params=link(run, after)
+                CLIP_PAGE,
+                label="Next misclassified",
+                icon=":material/skip_next:",
+                query_params={k: v for k, v in st.query_params.to_dict().items() if k not in OF_ONE_CLIP}
+                | link(run, after),
             )
     return clip_id
+
+
+def forget() -> None:
+    for key in OF_ONE_CLIP:
+        st.query_params.pop(key, None)
 
 
 def load_network(run: Run) -> Checkpoint | None:
@@ -88,77 +82,26 @@ def load_network(run: Run) -> Checkpoint | None:
         return None
 
 
-def show_gradcam(checkpoint: Checkpoint, clip: pd.Series, path: Path, classes: list[str]) -> None:
-    changed = path.stat().st_mtime_ns
-    flow, backward = clip.get("flow"), clip.get("backward", False)  # runs of earlier versions have neither
-    frames, pixels, indices = frames_and_input(
-        clip["path"], flow if isinstance(flow, str) else "", bool(backward), changed, checkpoint,
-        run.meta["checkpoint_sha256"],
-    )  # fmt: skip
+def readable(path: Path) -> bool:
+    try:
+        return count_frames(path) > 0
+    except UnreadableVideo:
+        return False
+
+
+def show_network(checkpoint: Checkpoint, run: Run, clip: pd.Series, path: Path) -> None:
+    """All that is computed anew with the network that the run is of."""
+    flow, backward = clip.get("flow"), bool(clip.get("backward", False))  # runs of earlier versions have neither
+    subject = subject_of(
+        checkpoint, run.meta["checkpoint_sha256"], path, flow if isinstance(flow, str) else "", backward
+    )
+    asked = {clip["label"]: "true"} if clip["correct"] else {clip["prediction"]: "predicted", clip["label"]: "true"}
+    show_gradcam(subject, asked, str(clip["clip_id"]), show_player)
     st.subheader("What the network saw" + (", from the last frame to the first" if backward else ""))
-    strip(frames, [f"frame {i}" for i in indices], "what the network saw")
+    strip(subject.frames, [f"frame {i}" for i in subject.indices], "what the network saw")
     if checkpoint.preprocessing.modality == "flow":
         st.caption(f"It saw optical flow, not these pixels: {FLOW_STACK} fields that begin at each of these frames.")
-
-    show_what_if(checkpoint, pixels, classes)
-    st.subheader("Grad-CAM over time")
-    layers = {layer.name: layer for layer in cam_layers(checkpoint.model, checkpoint.preprocessing.crop)}
-    choices = (
-        {clip["prediction"]: "predicted", clip["label"]: "true"} if not clip["correct"] else {clip["label"]: "true"}
-    )
-    known = [name for name in [*choices, *(c for c in classes if c not in choices)] if name in classes]
-    named = {name: f"{name} ({choices[name]})" if name in choices else name for name in known}
-    a, b, c, d = st.columns(4)
-    target = a.selectbox("Class", known, format_func=named.__getitem__)
-    others = [name for name in known if name != target]
-    against = b.selectbox(
-        "Against", others, index=None, placeholder="no other class", format_func=named.__getitem__,
-        help="Explain how far the class's score is above this one's: what tells the two apart.",
-    )  # fmt: skip
-    layer = c.selectbox(
-        "Layer", layers, index=list(layers).index(default_layer(list(layers.values()))),
-        format_func=lambda name: layers[name].title,
-    )  # fmt: skip
-    branches = layers[layer].branches
-    branch = d.selectbox(
-        "Branch", branches, format_func=BRANCH_NAMES.__getitem__, disabled=len(branches) == 1,
-        help="The layers called conv are STH convolutions: what does each of their two parts look at?",
-    )  # fmt: skip
-    a, b, c, d = st.columns(4)
-    definition = a.selectbox("Definition", DEFINITIONS, format_func=DEFINITION_NAMES.__getitem__)
-    per = b.selectbox("One scale for", NORMALISATIONS, format_func=lambda name: f"the {name}")
-    signed = c.toggle("Also what speaks against it", help="Orange speaks for the class, blue against it.")
-    opacity = d.slider("Opacity", 0.0, 1.0, 0.75)
-    other = None if against is None else classes.index(against)
-    cam = explain(checkpoint, pixels, classes.index(target), layer, definition, branch, other)
-    what = plain(target) if against is None else f"{plain(target)} rather than {plain(against)}"
-    if cam.maps.max() <= 0:
-        st.info(f"No part of {layer} speaks for {what} in this clip: the map has no positive value.")
-    cam_strip(frames, cam, indices, opacity, signed, per)
-    part = "" if branch == JOINT else f", {branch} branch"
-    st.caption(
-        f"What speaks for **{what}** at {layer}{part}, Grad-CAM with {DEFINITION_NAMES[definition]}, one scale for the "
-        f"{per}{'' if signed else ', negative values dropped'}. Under each frame: its number and its share of the "
-        f"clip's CAM.  \n**How to read this:** bright is where and when the layer's features raise this class's score."
-    )
-
-
-def show_what_if(checkpoint: Checkpoint, pixels: np.ndarray, classes: list[str]) -> None:
-    st.subheader("What if")
-    left, right = st.columns([2, 3])
-    with left:
-        order = st.segmented_control("Frames", ORDERS, default=AS_IT_IS, key="order", bind="query-params") or AS_IT_IS
-        known = ALPHAS if checkpoint.model.attention_layers else ALPHAS[:1]
-        alpha = st.segmented_control("α everywhere", known, default=AS_IT_IS, key="alpha", bind="query-params")
-        st.caption(
-            "**How to read this:** if nothing moves when the frames are reversed or shuffled, the network does not use "
-            "their order in this clip; if nothing moves when α is replaced, it does not need its attention here."
-        )
-    before, to = what_if(checkpoint, pixels, AS_IT_IS, AS_IT_IS), (order, alpha or AS_IT_IS)
-    after = before if to == (AS_IT_IS, AS_IT_IS) else what_if(checkpoint, pixels, *to)
-    with right:
-        figure = what_if_figure(before, after, classes)
-        st.plotly_chart(figure, key="what_if", alt="Scores as recorded, and as they would be")
+    show_what_if(subject)
 
 
 st.title("Clip")
@@ -169,32 +112,33 @@ path, classes = Path(clip["path"]), run.meta["classes"]
 verdict = ":green[correct]" if clip["correct"] else f":red[said: {plain(clip['prediction'])}]"
 st.markdown(f"#### {plain(clip['label'])} · {verdict} · confidence {clip['confidence']:.1%}")
 st.caption(plain(clip["clip_id"]))
-video, scores = st.columns([2, 3])
-try:
-    video.video(browser_video(str(path), path.stat().st_mtime_ns), loop=True, muted=True)
-    readable = True
-except (OSError, UnreadableVideo):
-    readable = False
-    video.info("The video is no longer at this place or cannot be read; what was recorded of it is still here.")
-with scores:
+
+
+def show_player() -> None:
+    """The video as the browser plays it, and the scores."""
+    try:
+        st.video(browser_video(str(path), path.stat().st_mtime_ns), loop=True, muted=True)
+    except (OSError, UnreadableVideo):
+        st.info("The video is no longer at this place or cannot be read; what was recorded of it is still here.")
     st.markdown("**Top 5**")
     top = top_classes(list(clip["scores"]), classes)
-    st.plotly_chart(scores_figure(top, clip["label"]), key="top5", alt="The five highest scores")
+    chart(scores_figure(top, clip["label"]), key="top5", alt="The five highest scores")
 
+
+checkpoint = load_network(run) if readable(path) else None
+if checkpoint is not None:
+    show_network(checkpoint, run, clip, path)
+else:
+    show_player()
 with st.expander("Tags and notes", icon=":material/edit_note:"):
     notes_panel(run, clip["clip_id"])
-
-if readable:
-    checkpoint = load_network(run)
-    if checkpoint is not None:
-        show_gradcam(checkpoint, clip, path, classes)
 
 st.subheader("Attention by layer")
 figure = alpha_figure(run, clip["clip_id"], clip["label"])
 if figure is None:
     st.info("This network has no attention (conv = '2d', or attention = false).")
 else:
-    st.plotly_chart(figure, key="alpha_by_layer", alt="alpha_T of this clip by layer against its class")
+    chart(figure, key="alpha_by_layer", alt="alpha_T of this clip by layer against its class")
     st.caption(
         "**How to read this:** above the band, the network weighs time more in this clip than in others of its class."
     )

@@ -11,6 +11,7 @@ from analysis.class_figures import class_figures
 from analysis.figure_files import write_figures
 from analysis.figures import has_attention, supplement_figures
 from analysis.runs import Run
+from workbench.components.chart import chart
 from workbench.components.context import all_runs, attention_of, computed, plain, usable_runs
 
 
@@ -50,7 +51,7 @@ items = [*supplement_figures(attention_of(some)), *computed("class_figures", som
 for item in items:
     with st.container(border=True):
         st.subheader(item.title)
-        st.plotly_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
+        chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
         st.caption(item.caption)
         st.download_button(
             "The numbers (CSV)", item.data.to_csv(index=False), f"{item.name}.csv", "text/csv", key=f"{item.name}_csv"

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256 as sha256_of
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,15 @@ import streamlit as st
 import torch
 
 from analysis.figures import COLOURS, styled
-from analysis.gradcam import DEFINITIONS, JOINT, cam_layers, default_layer
 from analysis.runs import find_runs
 from analysis.statistics import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.network import FLOW_STACK
 from sth_core.video.transforms import Preprocessing, normalise
-from workbench.components.clip_views import cam_strip, explain, scores_figure, strip
+from workbench.components.cam_views import show_gradcam
+from workbench.components.chart import chart
+from workbench.components.clip_views import Subject, scores_figure, show_what_if, strip
 from workbench.components.context import checksum, network, plain, runs_folder
 from workbench.jobs import Job, cancel, find_jobs, look, record_job
 from workbench.roots import allowed_roots, resolve_inside
@@ -27,7 +27,6 @@ from workbench.uploads import Limits, Seen, decode
 
 BY_PATH = ""
 VIDEOS = ["mp4", "webm", "avi", "mov", "mkv"]
-DEFINITION_NAMES = {"per_step": "weights per time step", "per_clip": "weights per clip"}
 SECONDS_BETWEEN_LOOKS = 2
 MOST_JOBS = 20  # that are listed
 STATES = {"running": "blue", "finished": "green", "failed": "red", "cancelled": "gray", "lost": "orange"}
@@ -76,16 +75,24 @@ def choose_network() -> tuple[Path, Checkpoint] | None:
     return path, network(str(path), content)
 
 
-def show_video(checkpoint: Checkpoint) -> None:
+def show_video(path: Path, checkpoint: Checkpoint) -> None:
     megabytes = int(st.get_option("server.maxUploadSize"))
     upload = st.file_uploader("A video", VIDEOS, help="It is decoded, shown, and not kept.")
     if upload is None:
         return
     content = upload.getbuffer()
     with sentences():
-        video = seen(sha256_of(content).hexdigest(), checkpoint.preprocessing, megabytes, content)
+        of = sha256_of(content).hexdigest()
+        video = seen(of, checkpoint.preprocessing, megabytes, content)
         best = show_scores(checkpoint, video)
-        show_gradcam(checkpoint, video, best)
+        st.subheader("What the network saw")
+        strip(video.frames, [f"frame {i}" for i in video.indices], "what the network saw")
+        if checkpoint.preprocessing.modality == "flow":
+            st.caption(f"It saw optical flow: {FLOW_STACK} fields that begin at each of these frames.")
+        key = (of, checksum(str(path), path.stat().st_mtime_ns))
+        subject = Subject(checkpoint, video.frames, video.clip, video.indices, None, key)
+        show_what_if(subject)
+        show_gradcam(subject, {best: "predicted"}, of)
 
 
 @torch.inference_mode()
@@ -103,46 +110,17 @@ def show_scores(checkpoint: Checkpoint, video: Seen) -> str:
     left, right = st.columns([2, 3])
     with left:
         st.markdown("**Top 5**")
-        shown = top.assign(label=top["label"].map(escape))  # Plotly takes some of HTML for HTML
-        st.plotly_chart(scores_figure(shown, ""), key="own_top5", alt="The five highest scores")
+        chart(scores_figure(top, ""), key="own_top5", alt="The five highest scores")
     with right:
         st.markdown("**Attention by layer**")
         if alphas:
             figure = go.Figure(go.Scatter(x=[*alphas], y=[*alphas.values()], mode="lines+markers"))
             figure.update_traces(line_color=COLOURS[1], hovertemplate="%{x}: %{y:.3f}<extra></extra>")
             styled(figure, "layer, from input to output", "α_T (α_S = 1 - α_T)").update_layout(height=300)
-            st.plotly_chart(figure, key="own_alpha", alt="alpha_T of this video by layer")
+            chart(figure, key="own_alpha", alt="alpha_T of this video by layer")
         else:
             st.info("This network has no attention (conv = '2d', or attention = false).")
     return str(top["label"][0])
-
-
-def show_gradcam(checkpoint: Checkpoint, video: Seen, best: str) -> None:
-    st.subheader("What the network saw")
-    strip(video.frames, [f"frame {i}" for i in video.indices], "what the network saw")
-    if checkpoint.preprocessing.modality == "flow":
-        st.caption(f"It saw optical flow, not these pixels: {FLOW_STACK} fields that begin at each of these frames.")
-    st.subheader("Grad-CAM over time")
-    layers = {layer.name: layer for layer in cam_layers(checkpoint.model, checkpoint.preprocessing.crop)}
-    a, b, c, d = st.columns(4)
-    others = [name for name in checkpoint.classes if name != best]
-    target = a.selectbox(
-        "Class", [best, *others], format_func=lambda name: f"{name} (predicted)" if name == best else name
-    )
-    layer = b.selectbox(
-        "Layer", layers, index=list(layers).index(default_layer(list(layers.values()))),
-        format_func=lambda name: layers[name].title,
-    )  # fmt: skip
-    definition = c.selectbox("Definition", DEFINITIONS, format_func=DEFINITION_NAMES.__getitem__)
-    opacity = d.slider("Opacity", 0.0, 1.0, 0.75)
-    cam = explain(checkpoint, video.clip, checkpoint.classes.index(target), layer, definition, JOINT, None)
-    if cam.maps.max() <= 0:
-        st.info(f"No part of {layer} speaks for {plain(target)} in this video: the map has no positive value.")
-    cam_strip(video.frames, cam, video.indices, opacity, False, "clip")
-    st.caption(
-        f"What speaks for **{plain(target)}** at {layer}, Grad-CAM with {DEFINITION_NAMES[definition]}, one scale for "
-        f"the video, negative values dropped. Under each frame: its number and its share of the whole CAM."
-    )
 
 
 def show_recording(checkpoint: Path) -> None:
@@ -208,7 +186,7 @@ with sentences():
         path, checkpoint = chosen
         one, many = st.tabs(["One video", "Record a dataset"])
         with one:
-            show_video(checkpoint)
+            show_video(path, checkpoint)
         with many:
             show_recording(path)
 show_jobs()

@@ -1,0 +1,135 @@
+"""The clip frame by frame, in a real Chromium: the exact frame is painted, and on it what Python would paint."""
+
+import io
+from base64 import b64decode
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from analysis.browsing import overview
+from analysis.faithfulness import occlusion_drop
+from analysis.gradcam import cam_layers, default_layer, gradcam
+from analysis.overlay import paint, scaled, seen_box
+from analysis.runs import open_run
+from sth_core import load_checkpoint
+from sth_core.video import count_frames, read_frames
+from sth_core.video.fields import read_clip
+from sth_core.video.transforms import crop, normalise
+
+pytestmark = pytest.mark.browser
+RUN, CLIP = "motion-rgb-p4", "val/0001_00007.mp4"
+LINK = f"clip?run={RUN}&clip={quote(CLIP, safe='')}"
+
+
+def at_frame(page: Page, number: int) -> np.ndarray:
+    """What the canvas shows (H, W, 3), once it shows this frame."""
+    expect(page.locator(f".scrubber[data-frame='{number}']")).to_be_visible()
+    url = page.locator(".picture").evaluate("canvas => canvas.toDataURL('image/png')")
+    return np.asarray(Image.open(io.BytesIO(b64decode(url.split(",")[1]))).convert("RGB"))
+
+
+@pytest.fixture
+def video(demo: Path) -> Path:
+    table = overview(open_run(demo / "runs" / RUN)).set_index("clip_id")
+    return Path(table.loc[CLIP, "path"])
+
+
+def test_the_arrow_keys_show_exact_frames(page: Page, address: str, video: Path):
+    count = count_frames(video)
+    frames = read_frames(video, list(range(count))).astype(float)
+    top, left, bottom, right = seen_box(
+        *frames.shape[1:3], load_checkpoint("workbench/networks/motion-rgb-p4.safetensors").preprocessing
+    )
+    frames[:, [top, bottom - 1], left:right] = frames[:, top:bottom, [left, right - 1]] = 190  # the box is drawn
+    page.goto(f"{address}/{LINK}&frame=10&opacity=0")
+
+    def nearest() -> int:
+        """Which frame of a full decode the canvas is closest to."""
+        shown = at_frame(page, int(page.locator(".scrubber").get_attribute("data-frame") or -1))
+        return int(np.abs(frames - shown).mean((1, 2, 3)).argmin())
+
+    at_frame(page, 10)
+    assert nearest() == 10
+    slider = page.get_by_role("slider", name="Frame")
+    slider.focus()
+    for key, to in (
+        ("ArrowRight", 11), ("ArrowRight", 12), ("ArrowLeft", 11), ("Shift+ArrowRight", 21), ("End", count - 1),
+        ("ArrowRight", count - 1), ("Home", 0), ("ArrowLeft", 0),
+    ):  # fmt: skip
+        page.keyboard.press(key)
+        at_frame(page, to)
+        assert nearest() == to
+        assert slider.get_attribute("aria-valuenow") == str(to)
+    expect(page.locator(".words")).to_contain_text(f"frame 0 of {count}")
+    page.wait_for_function("new URLSearchParams(location.search).get('frame') === '0'")
+
+
+def test_the_map_on_a_frame_is_the_one_that_python_paints(page: Page, address: str, video: Path, demo: Path):
+    checkpoint = load_checkpoint(open_run(demo / "runs" / RUN).meta["checkpoint"])
+    p = checkpoint.preprocessing
+    pixels, seen = read_clip(video, p)
+    clip = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, p.crop))), p)
+    target = int(checkpoint.model(clip[None]).argmax())
+    layer = default_layer(cam_layers(checkpoint.model, p.crop))
+    for options, signed in (("", False), ("&signed=true", True)):
+        cam = gradcam(checkpoint.model, clip, target, layer)
+        maps = scaled(cam.signed if signed else cam.maps, "clip")
+        at = int(np.abs(maps).sum((1, 2)).argmax())
+        frame = read_frames(video, [int(seen[at])])[0]
+        top, left, bottom, right = seen_box(*frame.shape[:2], p)
+        wanted = frame.copy()
+        wanted[top:bottom, left:right] = paint(wanted[top:bottom, left:right], maps[at], 0.9, signed)
+        page.goto(f"{address}/{LINK}&frame={seen[at]}&opacity=0.9{options}")
+        shown = at_frame(page, int(seen[at]))
+        inside = np.s_[top + 1 : bottom - 1, left + 1 : right - 1]
+        difference = np.abs(shown.astype(float) - wanted)[inside].mean()
+        assert difference < 4, difference  # JPEG's share
+        assert np.abs(wanted.astype(float) - frame)[inside].mean() > 12  # there is a map to see
+
+
+def test_a_link_opens_the_same_frame_layer_and_class_in_another_browser(page: Page, browser: Browser, address: str):
+    page.goto(f"{address}/{LINK}")
+    page.get_by_role("combobox", name="Layer").click()
+    page.get_by_role("option", name="layer2.1 (").click()
+    expect(page.get_by_text("at layer2.1, Grad-CAM")).to_be_visible()
+    page.get_by_role("combobox", name="Definition").click()
+    page.get_by_role("option", name="weights per clip").click()
+    expect(page.get_by_text("Grad-CAM with weights per clip")).to_be_visible()
+    page.get_by_role("slider", name="Frame").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("new URLSearchParams(location.search).get('frame') === '1'")
+    mine = at_frame(page, 1)
+    other = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    other.goto(page.url)
+    expect(other.get_by_text("at layer2.1, Grad-CAM with weights per clip")).to_be_visible()
+    assert np.array_equal(at_frame(other, 1), mine)
+    other.context.close()
+
+
+def test_what_a_frame_is_worth(page: Page, address: str, video: Path, demo: Path):
+    checkpoint = load_checkpoint(open_run(demo / "runs" / RUN).meta["checkpoint"])
+    pixels, seen = read_clip(video, checkpoint.preprocessing)
+    clip = np.ascontiguousarray(crop(pixels, checkpoint.preprocessing.crop))
+    clip = normalise(torch.from_numpy(clip), checkpoint.preprocessing)
+    drop = occlusion_drop(checkpoint.model, clip, int(checkpoint.model(clip[None]).argmax()))
+    page.goto(f"{address}/{LINK}&frame={seen[3]}")
+    expect(page.locator(".words")).to_contain_text("CAM")
+    page.get_by_text("What each frame is worth").click()
+    expect(page.locator(".words")).to_contain_text(f"score falls by {100 * drop[3]:.1f} points")
+    page.get_by_role("button", name="Next frame seen").click()
+    expect(page.locator(".words")).to_contain_text(f"score falls by {100 * drop[4]:.1f} points")
+    page.get_by_role("button", name="Next frame", exact=True).click()
+    expect(page.locator(".words")).to_contain_text("not seen by the network")
+
+
+@pytest.mark.parametrize("frame", ["99999", "-1", "x", "1e3"])
+def test_a_link_to_a_frame_that_is_not_there_is_a_sentence(frame: str, page: Page, address: str):
+    page.goto(f"{address}/{LINK}&frame={frame}")
+    expect(page.get_by_text("This clip has no such frame")).to_be_visible()
+    expect(page.locator(".words")).to_contain_text("frame")
