@@ -62,11 +62,19 @@ def thumbnail(path: str, alt: str) -> None:
     )
 
 
+def page_number(pages: int, key: str) -> int:
+    """Which of the pages is shown: in the URL, and the last one where fewer clips are left."""
+    if pages <= 1:
+        return 1
+    if st.session_state.get(key, 1) > pages:
+        st.session_state[key] = pages
+    return int(st.number_input(f"Page (of {pages})", 1, pages, key=key, bind="query-params", width=160))
+
+
 def gallery(run: Run, clips: pd.DataFrame, key: str = "gallery") -> None:
     """A page of clips: what it is, what the network said, and a link."""
     st.html(STYLE)
-    pages = -(-len(clips) // PER_PAGE)
-    page = st.number_input(f"Page (of {pages})", 1, pages, key=f"{key}_page", width=160) if pages > 1 else 1
+    page = page_number(-(-len(clips) // PER_PAGE), f"{key}_page")
     shown = clips.iloc[(page - 1) * PER_PAGE : page * PER_PAGE]
     for start in range(0, len(shown), COLUMNS):
         columns = st.columns(COLUMNS)

@@ -13,11 +13,12 @@ from analysis.runs import Run
 from analysis.statistics import accuracy_per_class
 from workbench.components.chart import chart, clicked
 from workbench.components.context import CLIP_PAGE, computed, plain, table_of
-from workbench.components.gallery import gallery, link
+from workbench.components.gallery import address, gallery, link, page_number
 
 MOST_NAMED = 40  # classes whose names fit beside an axis
 MOST_BARS = 40
 MOST_DRAWN = 4000  # squares
+MOST_ROWS = 2000  # of a table that are sent to the browser at once
 
 
 def confusion_figure(cells: pd.DataFrame, classes: list[str]) -> go.Figure:
@@ -178,3 +179,31 @@ def show_calibration(run: Run) -> None:
         "Wilson intervals; larger points hold more clips). **How to read this:** below the dotted line the network is "
         "surer than it is right."
     )
+
+
+def show_table(run: Run, clips: pd.DataFrame, columns: list[str]) -> None:
+    """All the clips as a table; more than `MOST_ROWS` are sorted here, and sent a page at a time."""
+    pages = -(-len(clips) // MOST_ROWS)
+    shown, page = clips, 1
+    if pages > 1:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            by = st.selectbox("Sort by", columns, key="sort", bind="query-params", width=220)
+            down = st.toggle("Largest first", key="descending", bind="query-params")
+            page = page_number(pages, "rows")
+        shown = clips.sort_values(by, ascending=not down, kind="stable").iloc[(page - 1) * MOST_ROWS :][:MOST_ROWS]
+    first = (page - 1) * MOST_ROWS
+    which = f"{first + 1} to {first + len(shown)} of {len(clips)} clips" if pages > 1 else f"{len(clips)} clips"
+    st.caption(f"{which}. Click a column's head to sort{' this page' * (pages > 1)}; the first column opens the clip.")
+    shown = shown[columns].astype({"label": str, "prediction": str}).reset_index(drop=True)
+    shown.insert(0, "open", [address(run, clip_id) for clip_id in shown["clip_id"]])
+    st.dataframe(
+        shown, hide_index=True, key="clips", height=640,
+        column_config={
+            "open": st.column_config.LinkColumn("", display_text=":material/open_in_new:", width="small"),
+            "confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
+        },
+    )  # fmt: skip
+    st.download_button(
+        "CSV", lambda: clips[columns].to_csv(index=False), f"{run.name}_predictions.csv", "text/csv",
+        help="All the clips that fit the filters.",
+    )  # fmt: skip

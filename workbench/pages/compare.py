@@ -1,4 +1,4 @@
-"""Compare: two runs on the same clips, who is right where, and how their attention differs."""
+"""Compare: two runs or more on the same clips, who is right where, and how their attention differs."""
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -6,7 +6,9 @@ import streamlit as st
 from analysis.browsing import OUTCOMES, RIGHT_NOW, WRONG_NOW, accuracy_change, alpha_change, side_by_side
 from analysis.figures import COLOURS, has_attention, styled
 from analysis.runs import Run
-from workbench.components.context import all_runs, computed, one_of, plain, table_of, usable_runs
+from workbench.components.chart import chart
+from workbench.components.compare_views import letter, show_together
+from workbench.components.context import all_runs, computed, name_of, one_of, plain, table_of, usable_runs
 from workbench.components.gallery import gallery
 
 
@@ -22,7 +24,7 @@ def show_attention(a: Run, b: Run, key: tuple[str, ...]) -> None:
     )  # fmt: skip
     figure.add_hline(y=0, line={"color": "#888888", "width": 1})
     figure = styled(figure, "layer, from input to output", "α_T of B less that of A").update_layout(height=360)
-    st.plotly_chart(figure, key="alpha_change", alt="Difference of alpha_T by layer")
+    chart(figure, key="alpha_change", alt="Difference of alpha_T by layer")
     st.caption(
         f"Mean over the {change['n'].max()} clips that both have, clip by clip (bars: 95 % over clips). **How to read "
         "this:** above zero, B weighs time more than A in the same clips."
@@ -39,7 +41,11 @@ names = list(usable)
 with st.sidebar:
     a = usable[one_of("A", names, "a")]
     b = usable[one_of("B", names, "b", first=next(n for n in names if usable[n] is not a))]
-    st.caption(f"A: {plain(a.title)}  \nB: {plain(b.title)}")
+    others = [name for name in names if usable[name] is not a and usable[name] is not b]
+    note = "To be compared with A and B, on the clips that all have."
+    more = st.multiselect("More runs", others, key="more", bind="query-params", help=note) if others else []
+    chosen = [a, b, *(usable[name] for name in more)]
+    st.caption("  \n".join(f"{letter(i)}: {plain(run.title)}" for i, run in enumerate(chosen)))
 if a is b:
     st.info("A and B are the same run: choose another for one of them.")
     st.stop()
@@ -47,6 +53,9 @@ both = computed("side_by_side", [a, b], lambda: side_by_side(table_of(a), table_
 if both.empty:
     st.info(f"{plain(a.name)} and {plain(b.name)} have no clip in common: record both on the same dataset and split.")
     st.stop()
+if more:
+    show_together({name_of(run): run for run in chosen})
+    st.subheader("A and B")
 same_labels = (
     table_of(b).set_index("clip_id").loc[both["clip_id"], "label"].astype(str).to_numpy() == both["label"].astype(str)
 ).mean()

@@ -7,9 +7,9 @@ from analysis.notes import clips_with
 from analysis.runs import failures
 from analysis.statistics import wilson_interval
 from workbench.components.context import all_runs, choose_run, plain, table_of
-from workbench.components.gallery import address, gallery
+from workbench.components.gallery import gallery
 from workbench.components.notes import tag_filter
-from workbench.components.prediction_views import show_calibration, show_cell, show_classes, show_confusion
+from workbench.components.prediction_views import show_calibration, show_cell, show_classes, show_confusion, show_table
 
 VIEWS = ("Misclassified", "Confusion", "Per class", "Calibration", "All clips")
 ANY = {
@@ -87,22 +87,8 @@ elif view == "Per class":
 elif view == "Calibration":
     show_calibration(run)
 elif view == "All clips":
-    st.caption(f"{len(chosen)} of {n} clips. Click a column's head to sort; the first column opens the clip.")
     varying = [c for c in ANY if c in table and table[c].nunique() > 1]
-    columns = ["clip_id", "label", "prediction", "correct", *varying]
-    shown = chosen[columns].astype({"label": str, "prediction": str}).reset_index(drop=True)
-    shown.insert(0, "open", [address(run, clip_id) for clip_id in shown["clip_id"]])
-    st.dataframe(
-        shown, hide_index=True, key="clips", height=640,
-        column_config={
-            "open": st.column_config.LinkColumn("", display_text=":material/open_in_new:", width="small"),
-            "confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
-        },
-    )  # fmt: skip
-    st.download_button(
-        "CSV", lambda: chosen[columns].to_csv(index=False), f"{run.name}_predictions.csv", "text/csv",
-        help="The clips that fit the filters.",
-    )  # fmt: skip
+    show_table(run, chosen, ["clip_id", "label", "prediction", "correct", *varying])
 else:
     wrong = chosen[~chosen["correct"]].sort_values("confidence", ascending=False)
     if wrong.empty:

@@ -1,0 +1,128 @@
+"""More than two runs on the same clips: what each alone gets right, which differ in accuracy, and their attention."""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.runs import Run, query
+from analysis.statistics import wilson_interval
+from analysis.uncertainty import holm, mcnemar
+
+
+@dataclass(frozen=True)
+class Together:
+    """N runs on the K clips that all of them have.
+
+    Attributes:
+        names: (N,) of the runs.
+        strangers: of runs that are left out, as they have none of the clips that those before them all have.
+        rows: (K,) where the clips are in the first run's table.
+        right: (K, N) whether the run is right.
+        alpha: (N,) mean alpha_T over layers and clips, nan where a run has no attention.
+        same_labels: (N,) the share of the clips that have the first run's label.
+    """
+
+    names: tuple[str, ...]
+    strangers: tuple[str, ...]
+    rows: NDArray[np.intp]
+    right: NDArray[np.bool_]
+    alpha: NDArray[np.float64]
+    same_labels: NDArray[np.float64]
+
+    @property
+    def right_in(self) -> NDArray[np.intp]:
+        """(K,): how many of the runs are right."""
+        return self.right.sum(1)
+
+
+def together(tables: dict[str, pd.DataFrame]) -> Together:
+    """The runs' overviews (`browsing.overview`), by name, on the clips that all have."""
+    first = next(iter(tables.values()))
+    everywhere = np.ones(len(first), bool)
+    where, strangers = {}, []  # where: of each run, the row of each clip of the first run; -1 where it has not the clip
+    for name, table in tables.items():
+        at = pd.Index(table["clip_id"]).get_indexer(first["clip_id"])
+        if not (everywhere & (at >= 0)).any():
+            strangers.append(name)
+            continue
+        everywhere &= at >= 0
+        where[name] = at
+    of = {name: tables[name].iloc[at[everywhere]] for name, at in where.items()}
+    labels = first["label"][everywhere].astype("category")
+    return Together(
+        names=tuple(of),
+        strangers=tuple(strangers),
+        rows=np.flatnonzero(everywhere),
+        right=np.stack([table["correct"].to_numpy(bool) for table in of.values()], 1),
+        alpha=np.array([float(t["alpha_temporal"].mean()) if "alpha_temporal" in t else np.nan for t in of.values()]),
+        same_labels=np.array([same(labels, table["label"].astype("category")) for table in of.values()]),
+    )
+
+
+def same(a: pd.Series, b: pd.Series) -> float:
+    """The share of rows in which two columns of categories, which need not be the same ones, agree."""
+    return float((a.cat.codes.to_numpy() == b.cat.set_categories(a.cat.categories).cat.codes.to_numpy()).mean())
+
+
+def standings(runs: Together) -> pd.DataFrame:
+    """A row per run: run, n, accuracy, low, high (Wilson's 95 %), only_right and only_wrong (clips that it alone gets
+    right, or wrong), alpha_temporal."""
+    K, N = runs.right.shape
+    right, count = runs.right.sum(0), runs.right_in[:, None]
+    low, high = zip(*(wilson_interval(int(r), K) for r in right), strict=True)
+    return pd.DataFrame(
+        {
+            "run": runs.names, "n": K, "accuracy": right / K, "low": low, "high": high,
+            "only_right": (runs.right & (count == 1)).sum(0), "only_wrong": (~runs.right & (count == N - 1)).sum(0),
+            "alpha_temporal": runs.alpha,
+        }
+    )  # fmt: skip
+
+
+def differences(runs: Together) -> pd.DataFrame:
+    """A row per pair of runs: a, b, only_a and only_b (clips that this one of the two gets right), difference (accuracy
+    of a less that of b), p (McNemar's, exact, corrected for all the pairs by Holm)."""
+    right = runs.right.astype(float)
+    only = (right.T @ (1 - right)).astype(int)  # N N: the run of the row is right, that of the column wrong
+    i, j = np.array(list(combinations(range(len(runs.names)), 2))).T
+    names = np.array(runs.names, object)
+    p = holm([mcnemar(int(a), int(b)) for a, b in zip(only[i, j], only[j, i], strict=True)])
+    change = (only[i, j] - only[j, i]) / len(right)
+    return pd.DataFrame(
+        {"a": names[i], "b": names[j], "only_a": only[i, j], "only_b": only[j, i], "difference": change, "p": p}
+    )
+
+
+def right_sets(runs: Together, count: int) -> list[tuple[tuple[str, ...], int]]:
+    """Of the clips that are right in exactly so many runs: in which ones, and how many clips; most clips first."""
+    bits = 1 << np.arange(len(runs.names))
+    found, n = np.unique(runs.right[runs.right_in == count] @ bits, return_counts=True)
+    return [
+        (tuple(name for name, bit in zip(runs.names, bits, strict=True) if found[i] & bit), int(n[i]))
+        for i in np.argsort(-n, kind="stable")
+    ]
+
+
+def alpha_by_layer(runs: dict[str, Run], clips: pd.Series) -> pd.DataFrame:
+    """Mean alpha_T over these clips in the layers that all the runs have, by name: run, layer_index, layer, n,
+    alpha_temporal, low, high (95 % over clips)."""
+    tables = [of_clips(run, clips).assign(run=name) for name, run in runs.items()]
+    shared = set.intersection(*(set(table["layer"]) for table in tables))
+    table = pd.concat([table[table["layer"].isin(shared)] for table in tables], ignore_index=True)
+    half = 1.96 * table["sd"] / np.sqrt(table["n"])
+    mean = table["alpha_temporal"]
+    return table[["run", "layer_index", "layer", "n", "alpha_temporal"]].assign(low=mean - half, high=mean + half)
+
+
+def of_clips(run: Run, clips: pd.Series) -> pd.DataFrame:
+    """Of a run that has all of these clips, and may have others: layer_index, layer, n, alpha_temporal, sd."""
+    recorded = query(run, "predictions", "SELECT count(*) AS n FROM {files}")["n"][0]
+    chosen = "" if recorded == len(clips) else "SEMI JOIN (SELECT unnest(?) AS clip_id) USING (clip_id)"
+    sql = f"""
+        SELECT layer_index, any_value(layer) AS layer, count(*) AS n, avg(alpha_temporal) AS alpha_temporal,
+               coalesce(stddev_samp(alpha_temporal), 0) AS sd
+        FROM {{files}} {chosen} GROUP BY layer_index ORDER BY layer_index"""
+    return query(run, "attention", sql, [clips.tolist()] if chosen else [])

@@ -1,0 +1,290 @@
+"""More than two runs on the same clips: the numbers by hand, and the compare page on made runs."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.browsing import overview
+from analysis.comparing import Together, alpha_by_layer, differences, right_sets, standings, together
+from analysis.runs import open_run
+from benchmarks.made_runs import make_run
+from tests.test_app import COMPARE, open_page, words
+from tests.tiny import write_run
+from workbench.components.compare_views import alpha_figure, differences_figure, letter
+
+CLIPS, CLASSES, LAYERS = 60, 6, 3
+
+
+def table(right: dict[str, bool], labels: str = "", **more: object) -> pd.DataFrame:
+    """An overview of clips that are named by a letter."""
+    columns = {"clip_id": list(right), "label": list(labels or "k" * len(right)), "correct": list(right.values())}
+    return pd.DataFrame(columns | more).astype({"label": "category"})
+
+
+def of_matrix(right: list[str]) -> Together:
+    """Runs r0, r1, ... from a string of 0 and 1 each."""
+    matrix = np.array([[mark == "1" for mark in run] for run in right]).T
+    N = len(right)
+    names = tuple(f"r{i}" for i in range(N))
+    return Together(names, (), np.arange(len(matrix)), matrix, np.full(N, np.nan), np.ones(N))
+
+
+# The numbers.
+
+
+def test_only_the_clips_that_all_have_count_in_whatever_order_they_stand() -> None:
+    a = table({"p": True, "q": False, "r": True, "s": True}, alpha_temporal=[0.1, 0.2, 0.3, 0.4])
+    b = table({"s": False, "r": True, "p": True, "x": False})
+    c = table({"y": True, "r": False, "s": True, "q": True}, alpha_temporal=[0.9, 0.5, 0.6, 0.9])
+    found = together({"a": a, "b": b, "c": c})
+    assert found.names == ("a", "b", "c") and found.strangers == ()
+    assert a["clip_id"].iloc[found.rows].tolist() == ["r", "s"]
+    assert found.right.tolist() == [[True, True, False], [True, False, True]]
+    np.testing.assert_allclose(found.alpha, [0.35, math.nan, 0.55])
+    assert found.right_in.tolist() == [2, 2]
+
+
+def test_a_run_of_other_clips_is_left_out_and_the_others_stay() -> None:
+    a, b, c = (table(dict.fromkeys(names, True)) for names in ("pqr", "xyz", "qrs"))
+    found = together({"a": a, "b": b, "c": c})
+    assert (found.names, found.strangers) == (("a", "c"), ("b",))
+    assert a["clip_id"].iloc[found.rows].tolist() == ["q", "r"] and found.right.shape == (2, 2)
+
+
+def test_labels_are_compared_by_name_though_the_categories_differ() -> None:
+    clips = {"p": True, "q": True, "r": True, "s": True}
+    found = together({"a": table(clips, "mmno"), "b": table(clips, "mmno"), "c": table(clips, "lmno")})
+    assert found.same_labels.tolist() == [1, 1, 0.75]
+
+
+def test_what_a_run_alone_gets_right_and_wrong() -> None:
+    found = standings(of_matrix(["11100110", "10110000", "10110101"])).set_index("run")
+    # Right in: 3, 1, 3, 2, 0, 2, 1, 1 of the runs.
+    assert found["only_right"].to_dict() == {"r0": 2, "r1": 0, "r2": 1}
+    assert found["only_wrong"].to_dict() == {"r0": 1, "r1": 1, "r2": 0}
+    assert found["accuracy"].tolist() == [5 / 8, 3 / 8, 5 / 8] and set(found["n"]) == {8}
+    wilson = stats.binomtest(3, 8).proportion_ci(method="wilson")
+    assert (found.loc["r1", "low"], found.loc["r1", "high"]) == pytest.approx((wilson.low, wilson.high), abs=1e-4)
+
+
+def test_differences_are_those_of_a_loop_over_the_clips() -> None:
+    right = np.random.default_rng(0).random((200, 5)) < [0.2, 0.5, 0.5, 0.7, 0.9]
+    found = differences(of_matrix(["".join("01"[int(x)] for x in run) for run in right.T]))
+    expected = []
+    for i in range(5):
+        for j in range(i + 1, 5):
+            only_a, only_b = 0, 0
+            for clip in right:
+                only_a += int(clip[i] and not clip[j])
+                only_b += int(clip[j] and not clip[i])
+            expected.append((f"r{i}", f"r{j}", only_a, only_b, (only_a - only_b) / 200))
+    columns = ["a", "b", "only_a", "only_b", "difference"]
+    assert list(found[columns].itertuples(index=False, name=None)) == expected
+
+
+def test_p_is_mcnemars_corrected_by_holm_for_all_pairs() -> None:
+    # r0 against r1: 8 clips against none; r0 against r2: 4 against none; r1 against r2: none against 4.
+    found = differences(of_matrix(["1111111100", "0000000000", "0001111000"])).set_index(["a", "b"])
+    assert found[["only_a", "only_b"]].to_numpy().tolist() == [[8, 0], [4, 0], [0, 4]]
+    # Alone: 2 / 2**8, 2 / 2**4, 2 / 2**4. Holm: times 3, times 2, and the last no smaller than the one before.
+    assert found["p"].tolist() == [6 / 256, 4 / 16, 4 / 16]
+
+
+def test_sets_of_runs_that_are_right() -> None:
+    runs = of_matrix(["110010", "110101", "001101"])
+    assert right_sets(runs, 2) == [(("r0", "r1"), 2), (("r1", "r2"), 2)]
+    assert right_sets(runs, 1) == [(("r0",), 1), (("r2",), 1)]
+    assert right_sets(runs, 3) == []
+
+
+def test_alpha_by_layer_is_over_the_clips_and_layers_that_all_have(tmp_path: Path) -> None:
+    a = open_run(write_run(tmp_path / "a", [[0.1, 0.5], [0.3, 0.7], [0.9, 0.9]], parts=2))
+    b = open_run(write_run(tmp_path / "b", [[0.2], [0.2]]))
+    found = alpha_by_layer({"a": a, "b": b}, pd.Series(["c0", "c1"]))
+    assert found[["run", "layer", "n"]].to_numpy().tolist() == [["a", "layer0.0.conv1", 2], ["b", "layer0.0.conv1", 2]]
+    half = 1.96 * np.std([0.1, 0.3], ddof=1) / np.sqrt(2)
+    np.testing.assert_allclose(
+        found[["alpha_temporal", "low", "high"]], [[0.2, 0.2 - half, 0.2 + half], [0.2, 0.2, 0.2]]
+    )
+    everything = alpha_by_layer({"a": a}, overview(a)["clip_id"])
+    np.testing.assert_allclose(everything["alpha_temporal"], [1.3 / 3, 2.1 / 3])
+    assert everything["n"].tolist() == [3, 3]
+
+
+# The drawing.
+
+
+def test_the_map_says_row_less_column_and_marks_what_is_told_apart() -> None:
+    pairs = differences(of_matrix(["1111111100", "0000000000", "0001111000"]))
+    square = differences_figure(pairs, {f"r{i}": f"{letter(i)}: r{i}" for i in range(3)}).data[0]
+    assert list(square.x) == ["A", "B", "C"] and list(square.y) == ["A: r0", "B: r1", "C: r2"]
+    np.testing.assert_allclose(square.z, [[math.nan, 80, 40], [-80, math.nan, -40], [-40, 40, math.nan]])
+    assert [list(row) for row in square.text] == [
+        ["", "+80.0 *", "+40.0"], ["-80.0 *", "", "-40.0"], ["-40.0", "+40.0", ""],
+    ]  # fmt: skip
+    assert square.customdata[1][0].tolist() == [0, 8, 6 / 256]  # of B less A: alone right, A alone right, p
+    assert square.zmin == -square.zmax
+
+
+def test_every_run_has_a_line_of_its_own() -> None:
+    called = {f"r{i}": f"{letter(i)}: r{i}" for i in range(9)}
+    some = pd.DataFrame({"run": list(called), "layer": "conv", "alpha_temporal": 0.5, "low": 0.4, "high": 0.6})
+    traces = alpha_figure(some[some["run"] != "r3"], called).data
+    assert [trace.name for trace in traces] == [shown for name, shown in called.items() if name != "r3"]
+    assert len({(trace.line.color, trace.line.dash) for trace in traces}) == 8
+    assert traces[0].error_y.array.tolist() == pytest.approx([0.1])
+
+
+def test_letters_do_not_end() -> None:
+    assert [letter(i) for i in (0, 2, 25, 26, 27, 52)] == ["A", "C", "Z", "AA", "AB", "BA"]
+
+
+# The page.
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four runs of other seeds on the same 60 clips: a, b, c, d."""
+    for seed, name in enumerate("abcd"):
+        make_run(tmp_path / "runs" / name, CLIPS, CLASSES, LAYERS, seed)
+    return tmp_path / "runs"
+
+
+def right_of(folder: Path, names: str) -> pd.DataFrame:
+    """Whether each clip (a row) is right in each run (a column), read with pandas alone."""
+    tables = {name: pd.read_parquet(folder / name / "predictions").set_index("clip_id")["correct"] for name in names}
+    return pd.DataFrame(tables).dropna().astype(bool)
+
+
+def rewrite(run: Path, change) -> None:
+    """Pass each of a run's tables through `change`."""
+    for file in [*run.glob("predictions/*.parquet"), *run.glob("attention/*.parquet")]:
+        change(pd.read_parquet(file)).to_parquet(file)
+
+
+def charts(app) -> int:
+    return len(app.get("plotly_chart"))
+
+
+def opened(app) -> list[tuple[str, str]]:
+    """The run and the clip of each link of a gallery."""
+    queries = [
+        dict(part.split("=") for part in link.proto.query_string.split("&")) for link in app.main.get("page_link")
+    ]
+    return [(query["run"], query["clip"].replace("%2F", "/").replace("+", " ")) for query in queries]
+
+
+def test_two_runs_are_shown_as_before(folder, monkeypatch) -> None:
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b")
+    right = right_of(folder, "ab")
+    assert [m.label for m in app.metric] == ["Accuracy of A", "Accuracy of B", "Gained", "Lost"]
+    assert app.metric[2].value == str(int((~right["a"] & right["b"]).sum()))
+    assert (charts(app), len(app.dataframe), len(app.subheader), len(app.get("button_group"))) == (1, 0, 0, 1)
+    assert app.multiselect[0].options == ["c", "d"] and app.multiselect[0].value == []
+
+
+def test_where_there_are_but_two_runs_there_is_no_more_to_choose(folder, monkeypatch, tmp_path) -> None:
+    (tmp_path / "two").mkdir()
+    for name in "ab":
+        (folder / name).rename(tmp_path / "two" / name)
+    assert len(open_page(tmp_path / "two", monkeypatch, COMPARE).multiselect) == 0
+
+
+def test_a_third_run_is_added(folder, monkeypatch) -> None:
+    app = open_page(folder, monkeypatch, COMPARE, a="b", b="a")
+    app.multiselect[0].set_value(["d"]).run()
+    assert not app.exception
+    assert [s.value for s in app.subheader] == ["All 3 runs on the same clips", "A and B"]
+    right = right_of(folder, "bad")
+    shown = app.dataframe[0].value.set_index("run")
+    assert shown.index.tolist() == ["b", "a", "d"] and shown["letter"].tolist() == ["A", "B", "C"]
+    np.testing.assert_allclose(shown["accuracy"], 100 * right.mean())
+    for name in "bad":
+        others = right.drop(columns=name)
+        assert shown.loc[name, "only_right"] == (right[name] & ~others.any(axis=1)).sum()
+        assert shown.loc[name, "only_wrong"] == (~right[name] & others.all(axis=1)).sum()
+        mean = pd.read_parquet(folder / name / "attention")["alpha_temporal"].mean()
+        assert shown.loc[name, "alpha_temporal"] == pytest.approx(mean)
+    assert charts(app) == 3  # differences, attention, and the pair's attention
+    n = right.sum(axis=1).value_counts()
+    assert " · ".join(f"**{k}**: {n.get(k, 0)}" for k in range(4)) in words(app)
+    assert "of 3 (McNemar's exact p" in words(app)
+
+
+def test_a_link_opens_the_runs_and_the_clips_that_so_many_get_right(folder, monkeypatch) -> None:
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c", "d"], right_in="3", outcome="both wrong")
+    right = right_of(folder, "abcd")
+    some = right[right.sum(axis=1) == 3]
+    assert 0 < len(some) < CLIPS and f"{len(some)} clips right in exactly 3 of 4" in words(app)
+    links = opened(app)[: min(len(some), 12)]
+    assert {run for run, _ in links} == {"a"} and {clip for _, clip in links} <= set(some.index)
+    names = dict(zip("abcd", "ABCD", strict=True))
+    for sets, count in (
+        some.apply(lambda row: ", ".join(names[n] for n in "abcd" if row[n]), axis=1).value_counts().items()
+    ):
+        assert f"{sets}: {count}" in words(app)
+    assert app.query_params["right_in"] in ("3", ["3"])
+
+
+def test_a_run_that_becomes_b_is_no_longer_one_of_the_others(folder, monkeypatch) -> None:
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c", "d"])
+    app.selectbox[1].set_value("c").run()
+    assert not app.exception
+    assert app.multiselect[0].options == ["b", "d"] and app.multiselect[0].value == ["d"]
+    assert app.dataframe[0].value["run"].tolist() == ["a", "c", "d"]
+
+
+def test_a_run_without_a_clip_in_common_is_named_and_left_out(folder, monkeypatch) -> None:
+    rewrite(folder / "c", lambda table: table.assign(clip_id="other/" + table["clip_id"]))
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"])
+    assert "c (C) has no clip in common with the others, and is left out" in words(app)
+    assert len(app.dataframe) == 0 and len(app.metric) == 4  # the two are shown all the same
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c", "d"])
+    assert "c (C) has no clip in common" in words(app)
+    assert app.dataframe[0].value[["letter", "run"]].to_numpy().tolist() == [["A", "a"], ["B", "b"], ["D", "d"]]
+
+
+def test_a_run_of_fewer_clips_makes_all_numbers_those_of_its_clips(folder, monkeypatch) -> None:
+    kept = set(pd.read_parquet(folder / "c" / "predictions")["clip_id"][::3])
+    rewrite(folder / "c", lambda table: table[table["clip_id"].isin(kept)])
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"])
+    right = right_of(folder, "abc")
+    np.testing.assert_allclose(app.dataframe[0].value["accuracy"], 100 * right.mean())
+    assert f"n = {CLIPS // 3} clips that all have" in words(app)
+    assert f"Mean α_T over the {CLIPS // 3} clips that all have" in words(app)
+
+
+def test_runs_with_other_labels_for_the_clips_are_named(folder, monkeypatch) -> None:
+    rewrite(folder / "d", lambda t: t.assign(label=["class 000"] * len(t)) if "label" in t else t)
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c", "d"])
+    assert "were asked different questions: of the clips that all have, only 17% in D have the label" in words(app)
+    assert "different questions" not in words(open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"]))
+
+
+def test_a_run_without_attention_is_in_the_table_and_not_among_the_lines(folder, monkeypatch) -> None:
+    for file in (folder / "c" / "attention").iterdir():
+        file.unlink()
+    meta = json.loads((folder / "c" / "run.json").read_text())
+    (folder / "c" / "run.json").write_text(json.dumps(meta | {"attention": False}))
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"])
+    assert app.dataframe[0].value["alpha_temporal"].isna().tolist() == [False, False, True]
+    assert charts(app) == 3 and "Without attention: C: c." in words(app)
+    assert "Without attention" not in words(open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["d"]))
+
+
+def test_networks_without_a_layer_in_common_are_said_to_be_that(folder, monkeypatch) -> None:
+    rewrite(folder / "c", lambda t: t.assign(layer="other." + t["layer"]) if "layer" in t else t)
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"])
+    assert "The networks have no layer in common." in words(app) and charts(app) == 2
+
+
+def test_a_run_that_is_written_again_is_counted_again(folder, monkeypatch) -> None:
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"])
+    rewrite(folder / "c", lambda t: t.assign(correct=False) if "correct" in t else t)
+    app.run()
+    assert app.dataframe[0].value["accuracy"].iloc[2] == 0
