@@ -1,9 +1,13 @@
 """STH: spatio-temporal hybrid convolution for action recognition (Li et al. 2020)."""
 
-from sth_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from sth_core.inference import for_inference
-from sth_core.network import VideoNetwork, create_model
-from sth_core.sth_conv import STHConv, Tap
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sth_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from sth_core.inference import for_inference
+    from sth_core.network import VideoNetwork, create_model
+    from sth_core.sth_conv import STHConv, Tap
 
 __all__ = [
     "Checkpoint",
@@ -15,3 +19,17 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
 ]
+WHERE = {
+    "checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "inference": ("for_inference",),
+    "network": ("VideoNetwork", "create_model"),
+    "sth_conv": ("STHConv", "Tap"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for only then: whoever reads videos or runs need not wait seconds for torch."""
+    for module, names in WHERE.items():
+        if name in names:
+            return getattr(import_module(f"sth_core.{module}"), name)
+    raise AttributeError(f"module 'sth_core' has no attribute {name!r}")

@@ -109,7 +109,7 @@ def test_a_confusion_cell_shows_its_clips_and_its_attention(demo, monkeypatch):
     link = {"run": "appearance-rgb-p4", "view": "Confusion", "label": pair["label"], "said": pair["prediction"]}
     app = open_page(demo / "runs", monkeypatch, PREDICTIONS, **link)
     assert f"{pair['label']}, taken for {pair['prediction']}" in words(app)
-    assert len(app.get("plotly_chart")) == 2 and app.dataframe[0].value["n"].iloc[0] == pair["n"]
+    assert len(app.get("plotly_chart")) == 1 and app.dataframe[0].value["n"].iloc[0] == pair["n"]
     assert f"said: {pair['prediction']}" in words(app)
 
 

@@ -88,27 +88,46 @@ def test_a_page_that_was_opened_without_a_choice_has_it_in_its_address(page: Pag
 
 def test_a_square_of_the_confusion_matrix_opens_its_clips(page: Page, address: str):
     page.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
-    plot = page.locator(".js-plotly-plot").first
-    expect(plot).to_be_visible()
-    page.wait_for_timeout(1500)
-    # Where the first square off the diagonal is, in the page.
-    where = plot.evaluate(
-        """p => { const d = p._fullData[0], i = d.x.findIndex((x, i) => x !== d.y[i]), l = p._fullLayout;
-            const box = p.getBoundingClientRect();
-            return [box.x + l.xaxis._offset + l.xaxis.d2p(d.x[i]), box.y + l.yaxis._offset + l.yaxis.d2p(d.y[i]),
-                    d.customdata[i][0], d.customdata[i][1]] }"""
+    matrix = page.locator(".matrix[data-drawn]")
+    expect(matrix).to_be_visible()
+    # A mistake, and where it is on the canvas.
+    row, column, label, said = matrix.evaluate(
+        "m => { const d = m.view.data, k = d.label.findIndex((l, i) => l !== d.said[i]);"
+        "return [d.label[k], d.said[k], d.names[d.label[k]], d.names[d.said[k]]] }"
     )
-    x, y, label, said = where
-    page.mouse.move(x - 3, y - 3)
-    page.mouse.move(x, y)
-    page.wait_for_timeout(500)  # Plotly looks at most every 100 ms what the pointer is on
-    page.mouse.click(x, y)
+    x, y = matrix.evaluate("(m, cell) => m.view.place(...cell)", [row, column])
+    canvas = matrix.locator("canvas")
+    canvas.hover(position={"x": x, "y": y})
+    expect(matrix.locator(".words")).to_contain_text(f"{label}, taken for {said}: ")
+    canvas.click(position={"x": x, "y": y})
     expect(page.get_by_role("heading", name=f"{label}, taken for {said}")).to_be_visible()
+    page.wait_for_function("new URLSearchParams(location.search).has('said')")
     query = parse_qs(urlsplit(page.url).query)
     assert (query["label"], query["said"]) == ([label], [said])
     expect(page.locator(".reel").first).to_be_visible()
     page.get_by_role("link", name="Inspect").first.click()
     expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
+
+
+def test_the_confusion_matrix_by_keyboard_and_enlarged(page: Page, address: str):
+    page.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
+    matrix = page.locator(".matrix[data-drawn]")
+    names = matrix.evaluate("m => m.view.data.names")
+    matrix.locator("canvas").focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):  # the first one enters at the top left
+        page.keyboard.press(key)
+    expect(matrix.locator(".words")).to_contain_text(f"{names[1]}, recognised: ")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=f"{names[1]}, recognised")).to_be_visible()
+    box = matrix.locator("canvas").bounding_box()
+    a, b = (matrix.evaluate("(m, cell) => m.view.place(...cell)", cell) for cell in ([2, 2], [6, 6]))
+    page.mouse.move(box["x"] + a[0], box["y"] + a[1])
+    page.mouse.down()
+    page.mouse.move(box["x"] + b[0], box["y"] + b[1], steps=4)
+    page.mouse.up()
+    expect(page.locator(".matrix[data-drawn='2,7 2,7']")).to_be_visible()
+    page.get_by_role("button", name="Whole matrix").click()
+    expect(page.locator(f".matrix[data-drawn='0,{len(names)} 0,{len(names)}']")).to_be_visible()
 
 
 def test_from_plot_to_frame_by_keyboard(page: Page, address: str):

@@ -5,11 +5,13 @@ fields (x, y, x, y, ...), each clipped to +-bound pixels and stored in 8 bits as
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # whoever reads videos need not wait for torch
+    from torch import Tensor
 
 cv2.setNumThreads(1)  # clips are read in parallel, not the pixels of one
 
@@ -129,9 +131,8 @@ def negative(flow: np.ndarray) -> np.ndarray:
     return np.negative(np.maximum(flow, 1))
 
 
-def normalise(clips: Tensor, p: Preprocessing) -> Tensor:
+def normalise(clips: "Tensor", p: Preprocessing) -> "Tensor":
     """uint8 (..., T, H, W, C) -> float32 (..., T, C, H, W)."""
-    channels = clips.shape[-1]
-    mean = torch.tensor(p.mean, device=clips.device).repeat(channels // len(p.mean)) * 255
-    std = torch.tensor(p.std, device=clips.device).repeat(channels // len(p.std)) * 255
-    return ((clips.float() - mean) / std).movedim(-1, -3).contiguous()
+    channels, pixels = clips.shape[-1], clips.float()
+    mean, std = (pixels.new_tensor(v).repeat(channels // len(v)) * 255 for v in (p.mean, p.std))
+    return ((pixels - mean) / std).movedim(-1, -3).contiguous()

@@ -1,6 +1,5 @@
 """A figure on a page: text in it is never taken for HTML, its buttons are few, and it can be kept as SVG."""
 
-from html import unescape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -15,11 +14,3 @@ def chart(figure: go.Figure, key: str, alt: str, **more: Any) -> None:
     """Draw it, in the colours of the light or dark theme; `alt` is what it says to who cannot see it."""
     buttons = BUTTONS | {"toImageButtonOptions": {"format": "svg", "filename": key}}
     st.plotly_chart(literal(figure), key=key, alt=alt, config=buttons, **more)
-
-
-def clicked(key: str) -> list[str] | None:
-    """What the mark that was clicked in a figure says of itself (its customdata), if one was."""
-    points = st.session_state[key]["selection"]["points"]
-    return (
-        [unescape(value) if isinstance(value, str) else value for value in points[0]["customdata"]] if points else None
-    )

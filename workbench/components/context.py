@@ -7,7 +7,7 @@ person chose is in the URL, so that a copied link opens the same view.
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -16,8 +16,10 @@ import streamlit as st
 from analysis.browsing import overview
 from analysis.figures import gather
 from analysis.runs import Run, find_runs, query
-from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.files import sha256
+
+if TYPE_CHECKING:
+    from sth_core.checkpoint import Checkpoint
 
 ATTENTION_PAGE, PREDICTIONS_PAGE, CLIP_PAGE, COMPARE_PAGE, OWN_PAGE = (
     f"workbench/pages/{name}.py" for name in ("attention", "predictions", "clip", "compare", "own")
@@ -156,8 +158,10 @@ def checksum(path: str, changed: int) -> str:
 
 
 @st.cache_resource(show_spinner="Loading the network", max_entries=4)
-def network(path: str, sha256: str) -> Checkpoint:
+def network(path: str, sha256: str) -> "Checkpoint":
     """A checkpoint, shared by all sessions: nothing is ever attached to it."""
+    from sth_core.checkpoint import load_checkpoint  # and torch, which takes seconds, and most pages do without
+
     return load_checkpoint(path)
 
 

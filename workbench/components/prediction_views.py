@@ -1,7 +1,5 @@
 """The parts of the predictions page: confusion matrix, one of its cells, accuracy per class, calibration."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -11,44 +9,13 @@ from analysis.browsing import calibration, calibration_error, cell_profile, conf
 from analysis.figures import COLOURS, has_attention, styled
 from analysis.runs import Run
 from analysis.statistics import accuracy_per_class
-from workbench.components.chart import chart, clicked
-from workbench.components.context import CLIP_PAGE, computed, plain, table_of
+from workbench.components.chart import chart
+from workbench.components.context import CLIP_PAGE, computed, name_of, plain, table_of
 from workbench.components.gallery import address, gallery, link, page_number
+from workbench.components.matrix import confusion_matrix
 
-MOST_NAMED = 40  # classes whose names fit beside an axis
 MOST_BARS = 40
-MOST_DRAWN = 4000  # squares
 MOST_ROWS = 2000  # of a table that are sent to the browser at once
-
-
-def confusion_figure(cells: pd.DataFrame, classes: list[str]) -> go.Figure:
-    """Squares, as Plotly's heat maps cannot be clicked in Streamlit; only the cells that are not empty."""
-    side = min(900, max(420, 22 * len(classes) + 120))
-    size = max(3.0, 0.86 * (side - 200) / len(classes))
-    number = {name: i for i, name in enumerate(classes)}
-    cells = cells[cells["label"].isin(number)]
-    x, y = cells["prediction"].map(number).astype(int), cells["label"].map(number).astype(int)
-    scatter = go.Scatter if len(cells) <= MOST_DRAWN else go.Scattergl  # which is fast, and needs WebGL
-    figure = go.Figure(
-        scatter(
-            x=x, y=y, mode="markers", customdata=cells[["label", "prediction", "n", "share"]].to_numpy(),
-            marker={
-                "symbol": "square", "size": size, "color": cells["share"], "colorscale": "Viridis",
-                "cmin": 0, "cmax": 1, "reversescale": True,
-                "colorbar": {"title": "share of<br>the label", "tickformat": ".0%"},
-            },
-            hovertemplate="is %{customdata[0]}<br>said %{customdata[1]}<br>%{customdata[2]} clips, "
-            "%{customdata[3]:.1%} of the label<extra></extra>",
-        )
-    )  # fmt: skip
-    named: dict[str, Any] = {"range": [-0.5, len(classes) - 0.5], "showgrid": False, "zeroline": False}
-    if len(classes) <= MOST_NAMED:
-        named |= {"tickvals": list(range(len(classes))), "ticktext": classes}
-    else:
-        named |= {"showticklabels": False}
-    figure = styled(figure, "predicted", "label").update_layout(height=side, clickmode="event+select", dragmode="zoom")
-    figure.update_xaxes(named, automargin=True)
-    return figure.update_yaxes(named | {"range": named["range"][::-1]}, automargin=True)
 
 
 def show_confusion(run: Run) -> None:
@@ -56,20 +23,17 @@ def show_confusion(run: Run) -> None:
     classes: list[str] = run.meta["classes"]
     cells = computed("confusion", [run], lambda: confusion(table_of(run)))
 
-    def choose() -> None:
-        if cell := clicked("matrix"):
-            st.session_state["label"], st.session_state["said"] = cell[:2]
+    def choose(label: str, said: str) -> None:
+        st.session_state["label"], st.session_state["said"] = label, said
 
     left, right = st.columns([3, 2])
     with left:
-        chart(
-            confusion_figure(cells, classes), key="matrix", on_select=choose, selection_mode="points",
-            alt="Confusion matrix: a square for each pair of label and prediction that occurs",
-        )  # fmt: skip
+        here = (st.session_state.get("label"), st.session_state.get("said"))
+        confusion_matrix(name_of(run), cells, classes, here, choose)
         st.caption(
-            f"n = {int(cells['n'].sum())} clips, {len(classes)} classes. **How to read this:** off the diagonal are "
-            "mistakes; the darker, the larger the share of the label's clips. Click a square to see its clips; "
-            "drag to zoom in."
+            f"n = {int(cells['n'].sum())} clips, {len(classes)} classes; rows: label, columns: predicted. **How to "
+            "read this:** off the diagonal are mistakes; the darker, the larger the share of the label's clips. Click a "
+            "square to see its clips, drag over a part to enlarge it; by keyboard: arrows, Shift and arrows, Enter."
         )
     with right:
         pairs = confused_pairs(cells)
