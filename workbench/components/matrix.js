@@ -129,6 +129,7 @@ class View {
     const pen = this.canvas.getContext("2d")
     pen.scale(scale, scale)
     const style = getComputedStyle(this.root)
+    this.dark = (style.color.match(/\d+/)?.[0] ?? 0) > 127 // the text is light: so should be what is large
     pen.strokeStyle = pen.fillStyle = style.color
     pen.font = `12px ${style.fontFamily}`
     pen.globalAlpha = 0.35
@@ -197,7 +198,7 @@ class View {
   }
 
   colour(share) {
-    const i = 3 * Math.round(255 * share)
+    const i = 3 * Math.round(255 * (this.dark ? 1 - share : share))
     return `rgb(${this.colours[i]}, ${this.colours[i + 1]}, ${this.colours[i + 2]})`
   }
 

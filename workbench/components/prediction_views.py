@@ -32,8 +32,8 @@ def show_confusion(run: Run) -> None:
         confusion_matrix(name_of(run), cells, classes, here, choose)
         st.caption(
             f"n = {int(cells['n'].sum())} clips, {len(classes)} classes; rows: label, columns: predicted. **How to "
-            "read this:** off the diagonal are mistakes; the darker, the larger the share of the label's clips. Click a "
-            "square to see its clips, drag over a part to enlarge it; by keyboard: arrows, Shift and arrows, Enter."
+            "read this:** off the diagonal are mistakes; the colour is the share of the label's clips. Click a square "
+            "to see its clips, drag over a part to enlarge it; by keyboard: arrows, Shift and arrows, Enter."
         )
     with right:
         pairs = confused_pairs(cells)
