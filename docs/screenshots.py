@@ -31,7 +31,7 @@ def shoot(page: Page, address: str, picture: Path) -> None:
 
 
 def pages(run: str, other: str, clip: str) -> dict[str, str]:
-    """{picture: address} of every page, and of the views that the tour shows."""
+    """{picture: address} of every page and of its views."""
     return {
         "attention": "",
         "attention-statements": "?show=Statements",
@@ -39,8 +39,9 @@ def pages(run: str, other: str, clip: str) -> dict[str, str]:
         "predictions": f"predictions?run={run}",
         "predictions-confusion": f"predictions?run={run}&view=Confusion&label=wavy+heart&said=wavy+bar",
         "predictions-clips": f"predictions?run={run}&view=All+clips",
-        "clip": f"clip?run={run}" + (f"&clip={clip}" if clip else ""),
+        "clip": f"clip?run={run}&occlusion=true" + (f"&clip={clip}" if clip else ""),
         "compare": f"compare?a={run}&b={other}",
+        "compare-many": f"compare?a={run}&b={other}&more=appearance-rgb-p2&more=appearance-rgb-p8",
         "figures": "figures",
         "own": "own",
         "notes": f"notes?run={run}",

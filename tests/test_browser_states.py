@@ -1,0 +1,155 @@
+"""Each empty or broken state in a real Chromium: a sentence, never a traceback, and nobody's HTML."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from benchmarks.browser import serve
+from tests.tiny import write_run
+
+pytestmark = pytest.mark.browser
+EVIL = '<img src=x onerror="window.evil=1"><b>bold</b>'
+
+
+@pytest.fixture(scope="module")
+def served(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app on a folder of runs in every bad state."""
+    runs = tmp_path_factory.mktemp("states") / "runs"
+    good = demo / "runs" / "appearance-rgb-p4"
+    for name in ("gone", "moved", "unfinished"):
+        shutil.copytree(good, runs / name)
+    for part in (runs / "gone" / "predictions").glob("*.parquet"):
+        table = pd.read_parquet(part)
+        table.assign(path=table["path"].str.replace("/synthetic/", "/gone/", regex=False)).to_parquet(part)
+    edit(runs / "moved", checkpoint="/nowhere/network.safetensors")
+    edit(runs / "unfinished", finished=None)
+    (runs / "broken").mkdir()
+    (runs / "broken" / "run.json").write_text("{")
+    evil = write_run(
+        runs / EVIL.replace("/", "_"), [[0.5, 0.6], [0.4, 0.4], [0.5, 0.7]], classes=[EVIL, "a"], dataset=EVIL,
+        checkpoint=EVIL,
+    )  # fmt: skip
+    for part in evil.glob("*/*.parquet"):
+        table = pd.read_parquet(part)
+        more = {"label": EVIL, "path": EVIL, "scores": [[0.6, 0.4]] * len(table)} if "label" in table else {}
+        table.assign(clip_id=[f"{i} {EVIL}" for i in table["clip_id"]], **more).to_parquet(part)
+    server, address = serve(runs)
+    yield address
+    server.terminate()
+    server.wait(20)
+
+
+def edit(run: Path, **values: object) -> None:
+    meta = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(meta | values))
+
+
+def no_traceback(page: Page) -> None:
+    page.wait_for_function("document.querySelector('.stApp')?.dataset.testScriptState === 'notRunning'")
+    expect(page.locator("[data-testid=stException]")).to_have_count(0)
+    assert "Traceback" not in page.locator("body").inner_text()
+
+
+def test_an_empty_folder_says_on_every_page_what_to_do(page: Page, tmp_path: Path):
+    server, address = serve(tmp_path / "runs")
+    try:
+        for name in ("", "predictions", "clip"):
+            page.goto(f"{address}/{name}")
+            expect(page.get_by_text("There are no runs in")).to_be_visible()
+            no_traceback(page)
+        page.goto(f"{address}/own")
+        expect(page.get_by_role("textbox", name="Checkpoint (.safetensors)")).to_be_visible()
+        no_traceback(page)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("", "run.json cannot be read"),
+        ("predictions?run=unfinished", "recording has not finished"),
+        ("predictions?run=nothing", "names a run that is not here: nothing"),
+        ("predictions?run=moved&label=no+class", "clips fit"),
+        ("predictions?run=moved&search=no+such+clip", "No misclassified clip fits these filters"),
+        ("clip?run=gone", "no longer at this place"),
+        ("clip?run=moved", "checkpoint is gone"),
+        ("clip?run=moved&clip=nothing", "names a clip that is not here: nothing"),
+        ("compare?a=gone&b=gone", "are the same run"),
+        ("notes?run=moved", "has a tag or a note yet"),
+    ],
+)
+def test_what_is_broken_or_missing_is_a_sentence(query: str, sentence: str, page: Page, served: str):
+    page.goto(f"{served}/{query}")
+    expect(page.get_by_text(sentence).first).to_be_visible()
+    no_traceback(page)
+
+
+def test_nothing_from_a_name_is_html(page: Page, served: str):
+    run = EVIL.replace("/", "_")
+    for name, query in (
+        ("", {}), ("predictions", {"run": run, "view": "Per class"}), ("predictions", {"run": run, "label": EVIL}),
+        ("predictions", {"run": run, "view": "Confusion"}), ("compare", {"a": run, "b": "gone"}),
+        ("clip", {"run": run}),
+    ):  # fmt: skip
+        page.goto(f"{served}/{name}?{'&'.join(f'{key}={quoted(value)}' for key, value in query.items())}")
+        no_traceback(page)
+        page.wait_for_timeout(300)
+        assert page.locator("img[src=x]").count() == 0 and page.evaluate("window.evil") is None
+        assert page.locator("b", has_text=re.compile("^bold$")).count() == 0
+        assert page.locator("tspan", has_text=re.compile("^bold$")).count() == 0  # Plotly's own bold
+
+
+def quoted(text: str) -> str:
+    return "".join(f"%{byte:02x}" for byte in text.encode())
+
+
+def test_the_token_lets_in_a_browser_and_not_another(browser: Browser, demo: Path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.2", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-u", "-m", "workbench", "app", str(demo / "runs"), "--host", "127.0.0.2"]
+    server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True, env=os.environ)
+    try:
+        printed = ""
+        while not printed:
+            found = re.search(r"http://\S+", server.stdout.readline())
+            printed = found[0] if found else ""
+        base = printed.split("/?")[0]
+        invited, stranger = browser.new_context(), browser.new_context()
+        page = invited.new_page()
+        for _ in range(50):
+            try:
+                page.goto(printed)
+                break
+            except Exception:
+                page.wait_for_timeout(300)
+        expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible(timeout=60_000)
+        assert "token" not in page.url
+        page.wait_for_function("document.cookie.includes('sth_token')")
+        page.reload()
+        expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible(timeout=60_000)
+        second = invited.new_page()
+        second.goto(f"{base}/predictions?run=motion-rgb-p4")
+        expect(second.get_by_role("heading", name="Predictions")).to_be_visible(timeout=60_000)
+        other = stranger.new_page()
+        other.goto(f"{base}/predictions?run=motion-rgb-p4")
+        expect(other.get_by_text("it ends in a token")).to_be_visible(timeout=60_000)
+        assert "motion-rgb-p4" not in other.locator("body").inner_text()
+        invited.close()
+        stranger.close()
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(20)
