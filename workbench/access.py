@@ -20,7 +20,7 @@ def demand_token() -> None:
     if not expected:
         return
     cookie = f"sth_token_{st.get_option('server.port')}"  # a browser shows a host's cookies at all of its ports
-    for given in (st.query_params.get("token", ""), st.context.cookies.get(cookie, "")):
+    for given in (st.query_params.get("token", ""), dict(st.context.cookies).get(cookie, "")):
         if hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
             st.session_state[ADMITTED] = True
             remember(cookie, expected)
