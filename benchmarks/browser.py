@@ -11,6 +11,10 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -45,6 +49,25 @@ def serve(runs: Path) -> tuple[subprocess.Popen[bytes], str]:
             time.sleep(0.2)
     server.terminate()
     raise RuntimeError("the app did not answer")
+
+
+STATE = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
+DRAWN = f"{STATE} === 'notRunning' && !document.querySelector('[data-testid=stSkeleton]')"
+WATCH = """() => {
+    window.ran = false
+    new MutationObserver(() => { window.ran = true }).observe(
+        document.querySelector('[data-testid=stApp]'), { attributeFilter: ['data-test-script-state'] })
+}"""
+
+
+def watch(page: "Page") -> None:
+    """From now on `settle` waits for a script that is yet to begin."""
+    page.evaluate(WATCH)
+
+
+def settle(page: "Page", patience: int = 120_000) -> None:
+    """Wait until the page's script has ended and all is drawn; after `watch`, a script that began since."""
+    page.wait_for_function(f"window.ran !== false && {DRAWN}", timeout=patience)
 
 
 if __name__ == "__main__" and installed_browser() is None:

@@ -10,7 +10,7 @@ import click
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.browser import FLAGS, installed_browser, serve
+from benchmarks.browser import FLAGS, installed_browser, serve, settle
 
 WIDTH, TALLEST = 1440, 4000
 
@@ -20,12 +20,12 @@ def shoot(page: Page, address: str, picture: Path) -> None:
     page.set_viewport_size({"width": WIDTH, "height": 900})
     page.goto(address)
     page.wait_for_selector("[data-testid=stMainBlockContainer] h1", timeout=60_000)
-    page.wait_for_timeout(1500)
-    page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=120_000)
+    settle(page)
     page.wait_for_timeout(1000)
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": WIDTH, "height": min(height, TALLEST)})
     page.wait_for_timeout(2500)
+    settle(page)
     page.screenshot(path=picture)
     print(picture)
 

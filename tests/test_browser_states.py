@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.browser import serve
+from benchmarks.browser import serve, settle
 from tests.tiny import write_run
 
 pytestmark = pytest.mark.browser
@@ -56,7 +56,7 @@ def edit(run: Path, **values: object) -> None:
 
 
 def no_traceback(page: Page) -> None:
-    page.wait_for_function("document.querySelector('.stApp')?.dataset.testScriptState === 'notRunning'")
+    settle(page)
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
     assert "Traceback" not in page.locator("body").inner_text()
 
