@@ -278,7 +278,11 @@ def test_cancel_ends_a_job_that_does_not_listen_and_its_children(tmp_path, monke
     cancel(job)
     wait_for(job, 5)  # SIGKILL is not instantaneous
     assert look(find_jobs(tmp_path)[0]).state == "cancelled"
-    found = jobs.process(child)
+    for _ in range(50):  # nor is it for the child
+        found = jobs.process(child)
+        if found is None or found[1] in jobs.ENDED:
+            break
+        time.sleep(0.1)
     assert found is None or found[1] in jobs.ENDED
 
 
