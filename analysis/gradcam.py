@@ -74,6 +74,14 @@ def shares(maps: np.ndarray) -> np.ndarray:
     return np.divide(mass, total, out=np.zeros_like(mass), where=total > 0)
 
 
+def by_frame(seen: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each frame seen (N,), in any order, once and in the order of time (M,), and the sums of its values (M, ...)."""
+    frames, where = np.unique(seen, return_inverse=True)
+    sums = np.zeros((len(frames), *values.shape[1:]), values.dtype)
+    np.add.at(sums, where, values)
+    return frames, sums
+
+
 class Watcher(Tap):
     """Keeps, as parts of the graph, what the named layers put out (all of them for None): (x,), or both branches."""
 

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
-from analysis.figures import COLOURS
+from analysis.figures import COLOURS, literal
 from analysis.pictures import write_pictures
 from analysis.results import METRICS, run_results
 from analysis.runs import find_runs, open_run, predictions
@@ -52,7 +52,7 @@ def write_study_page(out: Path) -> Path:
             f"{slug(str(question))}-confusion": confusion_figure(out, some, axes[1:]),
         }
         parts += [f"<h2>{html.escape(str(question))}</h2>", accuracy_table(some, axes[1:], study.get("paper", {}))]
-        parts += [f.to_html(full_html=False, include_plotlyjs=False, div_id=name) for name, f in drawn.items()]
+        parts += [literal(f).to_html(full_html=False, include_plotlyjs=False, div_id=name) for name, f in drawn.items()]
         figures |= drawn
     parts.append(
         f'<p class="how">Recipe: {html.escape(Path(study["recipe"]).name)}. Numbers: results.csv, curves.csv.</p>'

@@ -16,6 +16,7 @@ from analysis.gradcam import (
     Cam,
     CamLayer,
     Watcher,
+    by_frame,
     cam_layers,
     default_layer,
     gradcam,
@@ -344,3 +345,12 @@ def test_signed_maps_are_orange_for_and_blue_against() -> None:
     painted = overlay(frames, maps, opacity=1).astype(int)[0]
     assert painted[2, 2, 0] > painted[2, 2, 2] + 100 and painted[37, 37, 2] > painted[37, 37, 0] + 100
     assert painted[20, 20].tolist() == [128, 128, 128]
+
+
+@pytest.mark.parametrize("seen", [[2, 2, 5, 9], [9, 5, 2, 2], [5, 2, 9, 2]])
+def test_values_are_summed_by_frame_in_whatever_order_it_was_seen(seen):
+    values = np.array([{2: 1.0, 5: 10.0, 9: 100.0}[frame] for frame in seen])
+    frames, sums = by_frame(np.array(seen), values)
+    assert frames.tolist() == [2, 5, 9] and sums.tolist() == [2, 10, 100]
+    maps = by_frame(np.array(seen), values[:, None, None] * np.ones((2, 3)))[1]
+    assert maps.shape == (3, 2, 3) and maps[0].tolist() == [[2.0] * 3] * 2

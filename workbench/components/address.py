@@ -1,10 +1,10 @@
 """What the browser keeps: a history in which Back is one step for each view, and cookies."""
 
-from pathlib import Path
-
 import streamlit as st
 
-COMPONENT = st.components.v2.component("sth_address", js=Path(__file__).with_name("address.js").read_text())
+from workbench.components.scripted import scripted
+
+COMPONENT = scripted("address")
 COOKIES = "_cookies"
 
 

@@ -1,13 +1,12 @@
 """The clip page's Grad-CAM: what is explained (all of it in the URL), frame by frame and as a strip."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
-from analysis.cam_video import frame_rate
+from analysis.cam_video import How, frame_rate
 from analysis.faithfulness import occlusion_drop
 from analysis.gradcam import DEFINITIONS, JOINT, Cam, cam_layers, default_layer, gradcam
 from analysis.overlay import NORMALISATIONS, overlay
@@ -21,30 +20,16 @@ BRANCH_NAMES = {"joint": "both", "spatial": "spatial: α_S O_S", "temporal": "te
 NOBODY = ""  # no class to tell the explained one from
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What is explained, and how it is shown."""
-
-    target: str
-    against: str
-    layer: str
-    branch: str
-    definition: str
-    scale: str
-    signed: bool
-    opacity: float
-
-    @property
-    def sentence(self) -> str:
-        what = f"**{plain(self.target)}**" + (f" rather than **{plain(self.against)}**" if self.against else "")
-        branch = "" if self.branch == JOINT else f", {self.branch} branch"
-        return (
-            f"What speaks for {what} at {self.layer}{branch}, Grad-CAM with {DEFINITION_NAMES[self.definition]}, one "
-            f"scale for the {self.scale}{'' if self.signed else ', negative values dropped'}."
-        )
+def sentence(how: How) -> str:
+    what = f"**{plain(how.target or '')}**" + (f" rather than **{plain(how.against)}**" if how.against else "")
+    branch = "" if how.branch == JOINT else f", {how.branch} branch"
+    return (
+        f"What speaks for {what} at {how.layer}{branch}, Grad-CAM with {DEFINITION_NAMES[how.definition]}, one scale "
+        f"for the {how.scale}{'' if how.signed else ', negative values dropped'}."
+    )
 
 
-def choose(checkpoint: Checkpoint, asked: dict[str, str], of: str) -> Choice:
+def choose(checkpoint: Checkpoint, asked: dict[str, str], of: str) -> How:
     """Two rows of choices; by default the first of the classes asked for, at the deepest layer of enough cells.
 
     `asked` says of some classes what they are ("predicted", "true"), `of` of which clip the classes are chosen.
@@ -92,7 +77,7 @@ def choose(checkpoint: Checkpoint, asked: dict[str, str], of: str) -> Choice:
         help="Also what speaks against the class, in blue; what speaks for it is then orange.",
     )  # fmt: skip
     opacity = d.slider("Opacity", 0.0, 1.0, 0.75, key="opacity", bind="query-params")
-    return Choice(target, against, layer, branch, definition, scale, signed, opacity)
+    return How(layer, target, against or None, branch, definition, scale, signed, opacity)
 
 
 @st.cache_data(show_spinner="Explaining", max_entries=256)
@@ -114,6 +99,7 @@ def show_gradcam(
     """The choices, the clip frame by frame if its video is kept, with something `beside` it, and a strip."""
     st.subheader("Grad-CAM over time")
     how, classes = choose(subject.checkpoint, asked, of), subject.checkpoint.classes
+    assert how.target is not None  # it is one of the select box's
     target, against = classes.index(how.target), classes.index(how.against) if how.against else None
     cam = explained(subject.key, target, how.layer, how.definition, how.branch, against, subject)
     if cam.maps.max() <= 0:
@@ -126,13 +112,13 @@ def show_gradcam(
             beside()
     cam_strip(subject.frames, cam, subject.indices, how.opacity, how.signed, how.scale)
     st.caption(
-        f"{how.sentence} Under each frame: its number and its share of the clip's CAM.  \n"
+        f"{sentence(how)} Under each frame: its number and its share of the clip's CAM.  \n"
         "**How to read this:** bright is where and when the layer's features raise this class's score."
     )
 
 
 @st.fragment
-def frame_by_frame(subject: Subject, path: Path, cam: Cam, how: Choice) -> None:
+def frame_by_frame(subject: Subject, path: Path, cam: Cam, how: How) -> None:
     """The scrubber; a step in it draws nothing else of the page anew."""
     picture = st.container()  # above its switch
     drop = st.toggle(

@@ -16,6 +16,7 @@ from analysis.interventions import HALF, SPATIAL_ONLY, TEMPORAL_ONLY, SetAlpha, 
 from analysis.overlay import seen_frames
 from analysis.runs import Run, attention_by_layer, clip_attention
 from sth_core.checkpoint import Checkpoint
+from sth_core.network import FLOW_STACK
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise, play_backward
@@ -70,6 +71,13 @@ def frames_and_input(key: tuple[str, str, bool, int, str], _checkpoint: Checkpoi
     p = _checkpoint.preprocessing
     clip, indices = read_clip(Path(path), p, flow, backward)
     return seen_frames(Path(path), indices, p), crop(clip, p.crop), indices
+
+
+def show_seen(subject: Subject, backward: bool = False) -> None:
+    st.subheader("What the network saw" + (", from the last frame to the first" if backward else ""))
+    strip(subject.frames, [f"frame {i}" for i in subject.indices], "what the network saw")
+    if subject.checkpoint.preprocessing.modality == "flow":
+        st.caption(f"It saw optical flow, not these pixels: {FLOW_STACK} fields that begin at each of these frames.")
 
 
 AS_IT_IS = "as it is"

@@ -5,21 +5,19 @@ Plotly's heat maps tell Streamlit of no click, and its squares take seconds to d
 
 from base64 import b64encode
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-HERE = Path(__file__).parent
+from workbench.components.scripted import scripted
+
 HTML = """<div class="matrix">
   <canvas tabindex="0" role="application" aria-label="Confusion matrix: arrow keys move, Enter opens a cell"></canvas>
   <div class="foot"><button class="whole" hidden>Whole matrix</button><span class="words" role="status"></span></div>
 </div>"""
-COMPONENT = st.components.v2.component(
-    "sth_matrix", html=HTML, css=(HERE / "matrix.css").read_text(), js=(HERE / "matrix.js").read_text()
-)
+COMPONENT = scripted("matrix", HTML)
 KEY = "matrix"
 
 

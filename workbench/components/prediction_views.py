@@ -24,7 +24,7 @@ def show_confusion(run: Run) -> None:
     cells = computed("confusion", [run], lambda: confusion(table_of(run)))
 
     def choose(label: str, said: str) -> None:
-        st.session_state["label"], st.session_state["said"] = label, said
+        st.session_state.update(label=label, said=said)
 
     left, right = st.columns([3, 2])
     with left:
@@ -55,7 +55,7 @@ def show_confusion(run: Run) -> None:
             st.button(
                 f"Show {plain(str(pair['label']))}, taken for {plain(str(pair['prediction']))}",
                 icon=":material/grid_on:",
-                on_click=lambda: st.session_state.update(label=str(pair["label"]), said=str(pair["prediction"])),
+                on_click=choose, args=(str(pair["label"]), str(pair["prediction"])),
             )  # fmt: skip
 
 

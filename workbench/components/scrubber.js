@@ -231,7 +231,7 @@ class View {
     play.setAttribute("aria-label", this.playing ? "Pause" : "Play")
 
     function format(value, unit) {
-      return unit === "share" ? `${(100 * value).toFixed(0)} %` : `${(100 * value).toFixed(1)} points`
+      return unit === "share" ? `${(100 * value).toFixed(0)} %` : `${(Math.round(1000 * value) / 10 || 0).toFixed(1)} points`
     }
   }
 }

@@ -14,13 +14,14 @@ import numpy as np
 import streamlit as st
 
 from analysis.figures import COLOURS
-from analysis.gradcam import Cam
+from analysis.gradcam import Cam, by_frame
 from analysis.overlay import AGAINST, FOR, scaled, seen_box
 from sth_core.video import count_frames, read_frames
 from sth_core.video.transforms import Preprocessing, resize
+from workbench.components.scripted import scripted
 
+CAM_COLOUR, DROP_COLOUR = COLOURS[4], COLOURS[5]
 STRETCH, SIDE = 96, 320  # frames that are sent at once; the most pixels of a frame's shorter side
-HERE = Path(__file__).parent
 HTML = """<div class="scrubber">
   <div class="slider" tabindex="0" role="slider" aria-label="Frame" aria-valuemin="0">
     <canvas class="picture"></canvas>
@@ -35,9 +36,7 @@ HTML = """<div class="scrubber">
     <span class="words" role="status"></span>
   </div>
 </div>"""
-COMPONENT = st.components.v2.component(
-    "sth_scrubber", html=HTML, css=(HERE / "scrubber.css").read_text(), js=(HERE / "scrubber.js").read_text()
-)
+COMPONENT = scripted("scrubber", HTML)
 
 
 @dataclass(frozen=True)
@@ -79,16 +78,15 @@ def colours(signed: bool) -> np.ndarray:
 def scrubber(
     path: Path, cam: Cam, seen: np.ndarray, p: Preprocessing, curves: list[Curve], rate: float, *, opacity: float,
     signed: bool, scale: str,
-) -> int:  # fmt: skip
-    """Show the clip frame by frame; returns the frame that it stands at, which is `frame` in the URL."""
+) -> None:  # fmt: skip
+    """Show the clip frame by frame; the one that it stands at is `frame` in the URL."""
     changed = path.stat().st_mtime_ns
     count, key = frames_of(str(path), changed), f"scrubber {path}"
     frame, given = frame_here(key, count, int(seen[cam.per_frame.argmax()]))
     start = frame // STRETCH * STRETCH
     images, height, width = stretch(str(path), changed, start)
-    shown, first, times = np.unique(seen, return_index=True, return_counts=True)  # of a short clip, some more than once
-    maps = scaled(cam.signed if signed else cam.maps, scale)
-    maps = np.add.reduceat(maps, first) / times[:, None, None]
+    shown, times = by_frame(seen, np.ones(len(seen)))  # of a short clip, some more than once
+    maps = by_frame(seen, scaled(cam.signed if signed else cam.maps, scale))[1] / times[:, None, None]
     data: dict[str, Any] = {
         "clip": str(path), "count": count, "rate": rate, "start": start, "images": images, "height": height,
         "width": width, "box": list(seen_box(height, width, p)), "seen": shown.tolist(),
@@ -96,13 +94,12 @@ def scrubber(
         "columns": maps.shape[2], "colours": b64encode(colours(signed).tobytes()).decode(), "opacity": opacity,
         "curves": [
             {"name": c.name, "unit": c.unit, "colour": c.colour, "dash": list(c.dash),
-             "values": [float(v) for v in np.add.reduceat(c.values, first) / (times if c.unit == "points" else 1)]}
+             "values": (by_frame(seen, c.values)[1] / (times if c.unit == "points" else 1)).tolist()}
             for c in curves
         ],
         "frame": given[1], "given": given[0],
     }  # fmt: skip
     COMPONENT(key=key, data=data, on_frame_change=lambda: None)
-    return frame
 
 
 def frame_here(key: str, count: int, first: int) -> tuple[int, tuple[int, int]]:
@@ -129,6 +126,3 @@ def frame_here(key: str, count: int, first: int) -> tuple[int, tuple[int, int]]:
         return known["given"][1], known["given"]
     current = int(known["url"]) if known["url"].isdecimal() and int(known["url"]) < count else first
     return current, known["given"]
-
-
-CAM_COLOUR, DROP_COLOUR = COLOURS[4], COLOURS[5]

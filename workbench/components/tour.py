@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from analysis.browsing import confused_pairs, confusion
-from analysis.runs import Run, find_runs
+from analysis.runs import open_run
 from workbench.components.address import remember
 from workbench.components.context import (
     ATTENTION_PAGE,
@@ -14,7 +14,6 @@ from workbench.components.context import (
     COMPARE_PAGE,
     OWN_PAGE,
     PREDICTIONS_PAGE,
-    name_of,
     runs_folder,
     table_of,
 )
@@ -28,23 +27,23 @@ class Stop:
     title: str
     text: str
     page: str
-    query: Callable[[dict[str, Run]], dict[str, str]]
+    query: Callable[[], dict[str, str]]
 
 
-def confused(runs: dict[str, Run]) -> tuple[str, str]:
+def confused() -> tuple[str, str]:
     """The cell of the appearance run's confusion matrix that holds most mistakes: its label, and what was said."""
-    pairs = confused_pairs(confusion(table_of(runs[APPEARANCE])))
+    pairs = confused_pairs(confusion(table_of(open_run(runs_folder() / APPEARANCE))))
     return str(pairs["label"].iloc[0]), str(pairs["prediction"].iloc[0])
 
 
-def cell(runs: dict[str, Run]) -> dict[str, str]:
-    label, said = confused(runs)
+def cell() -> dict[str, str]:
+    label, said = confused()
     return {"run": APPEARANCE, "view": "Confusion", "label": label, "said": said}
 
 
-def mistake(runs: dict[str, Run]) -> dict[str, str]:
-    label, said = confused(runs)
-    table = table_of(runs[APPEARANCE])
+def mistake() -> dict[str, str]:
+    label, said = confused()
+    table = table_of(open_run(runs_folder() / APPEARANCE))
     some = table[(table["label"] == label) & (table["prediction"] == said)].sort_values("confidence", ascending=False)
     return {"run": APPEARANCE, "clip": some["clip_id"].iloc[0]}
 
@@ -54,12 +53,12 @@ STOPS = (
         "How much does each layer weigh time?",
         "Eight small networks were asked of the same clips how a thing *moves* (motion) or *what* it is (appearance). "
         "Solid lines are α_T, the weight of a layer's temporal kernels: Figure 7 shows which question leans on time.",
-        ATTENTION_PAGE, lambda runs: {},
+        ATTENTION_PAGE, dict,
     ),
     Stop(
         "What the paper says, put to these runs",
         "A statement of the paper's supplement holds, does not, or is undecided, with the comparisons behind it.",
-        ATTENTION_PAGE, lambda runs: {"show": "Statements"},
+        ATTENTION_PAGE, lambda: {"show": "Statements"},
     ),
     Stop(
         "What is taken for what?",
@@ -77,44 +76,43 @@ STOPS = (
         "Does it need the order of time?",
         "The motion network on a clip whose frames are reversed. The scores change under *What if*, further down; "
         "shuffle the frames, freeze them, or replace its attention.",
-        CLIP_PAGE, lambda runs: {"run": MOTION, "order": "reversed"},
+        CLIP_PAGE, lambda: {"run": MOTION, "order": "reversed"},
     ),
     Stop(
         "Two networks on the same clips",
         "Pixels (A) against optical flow (B): which clips did flow lose, and where does it weigh time differently?",
-        COMPARE_PAGE, lambda runs: {"a": MOTION, "b": FLOW, "outcome": "lost"},
+        COMPARE_PAGE, lambda: {"a": MOTION, "b": FLOW, "outcome": "lost"},
     ),
     Stop(
         "Now with a video of yours",
         "Upload one to see what any of these networks makes of it, or record your own network over your own clips.",
-        OWN_PAGE, lambda runs: {},
+        OWN_PAGE, dict,
     ),
 )  # fmt: skip
 
 
 def show_tour() -> None:
     """Above a page: the stop of the tour that the URL names, or on a first visit the offer to take it."""
-    runs = {name_of(run): run for run in find_runs(runs_folder()) if run.usable}
-    if not set(DEMO) <= set(runs):
+    if not all(open_run(runs_folder() / name).usable for name in DEMO):
         return
     named = st.query_params.get("tour", "")
     if named.isdecimal() and 1 <= int(named) <= len(STOPS):
-        show_stop(int(named), runs)
+        show_stop(int(named))
         return
     if ASKED not in st.context.cookies and not st.session_state.get(ASKED) and not st.query_params:
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             st.markdown(f"**New here?** A tour of the demo: {len(STOPS)} stops, a few minutes.")
-            to_stop(1, runs, "Take the tour", ":material/tour:")
+            to_stop(1, "Take the tour", ":material/tour:")
             if st.button("Not now", type="tertiary"):
                 st.session_state[ASKED] = True
                 remember(ASKED, "1")
                 st.rerun()
     else:
         with st.sidebar:
-            to_stop(1, runs, "Tour of the demo", ":material/tour:")
+            to_stop(1, "Tour of the demo", ":material/tour:")
 
 
-def show_stop(number: int, runs: dict[str, Run]) -> None:
+def show_stop(number: int) -> None:
     remember(ASKED, "1")
     st.query_params["tour"] = str(number)  # a link within a page tells the server, and not the browser's address
     stop = STOPS[number - 1]
@@ -122,15 +120,14 @@ def show_stop(number: int, runs: dict[str, Run]) -> None:
         st.markdown(f"**{number} of {len(STOPS)} · {stop.title}**  \n{stop.text}")
         with st.container(horizontal=True, vertical_alignment="center"):
             if number > 1:
-                to_stop(number - 1, runs, "Back", ":material/arrow_back:")
+                to_stop(number - 1, "Back", ":material/arrow_back:")
             if number < len(STOPS):
-                to_stop(number + 1, runs, f"Next: {STOPS[number].title}", ":material/arrow_forward:")
+                to_stop(number + 1, f"Next: {STOPS[number].title}", ":material/arrow_forward:")
             if st.button("End the tour", type="tertiary"):
                 del st.query_params["tour"]
                 st.rerun()
 
 
-def to_stop(number: int, runs: dict[str, Run], label: str, icon: str) -> None:
+def to_stop(number: int, label: str, icon: str) -> None:
     stop = STOPS[number - 1]
-    query = stop.query(runs) | {"tour": str(number)}
-    st.page_link(stop.page, label=label, icon=icon, query_params=query)
+    st.page_link(stop.page, label=label, icon=icon, query_params=stop.query() | {"tour": str(number)})

@@ -10,11 +10,17 @@ from analysis.runs import Run
 from analysis.statistics import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
-from sth_core.network import FLOW_STACK
 from sth_core.video import UnreadableVideo, count_frames
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import chart
-from workbench.components.clip_views import alpha_figure, browser_video, scores_figure, show_what_if, strip, subject_of
+from workbench.components.clip_views import (
+    alpha_figure,
+    browser_video,
+    scores_figure,
+    show_seen,
+    show_what_if,
+    subject_of,
+)
 from workbench.components.context import (
     CLIP_PAGE,
     all_runs,
@@ -97,10 +103,7 @@ def show_network(checkpoint: Checkpoint, run: Run, clip: pd.Series, path: Path) 
     )
     asked = {clip["label"]: "true"} if clip["correct"] else {clip["prediction"]: "predicted", clip["label"]: "true"}
     show_gradcam(subject, asked, str(clip["clip_id"]), show_player)
-    st.subheader("What the network saw" + (", from the last frame to the first" if backward else ""))
-    strip(subject.frames, [f"frame {i}" for i in subject.indices], "what the network saw")
-    if checkpoint.preprocessing.modality == "flow":
-        st.caption(f"It saw optical flow, not these pixels: {FLOW_STACK} fields that begin at each of these frames.")
+    show_seen(subject, backward)
     show_what_if(subject)
 
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 
-import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 import torch
@@ -15,11 +14,10 @@ from analysis.runs import find_runs
 from analysis.statistics import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
-from sth_core.network import FLOW_STACK
-from sth_core.video.transforms import Preprocessing, normalise
+from sth_core.video.transforms import Preprocessing
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import chart
-from workbench.components.clip_views import Subject, scores_figure, show_what_if, strip
+from workbench.components.clip_views import Subject, scores_figure, show_seen, show_what_if
 from workbench.components.context import checksum, network, plain, runs_folder
 from workbench.jobs import Job, cancel, find_jobs, look, record_job
 from workbench.roots import allowed_roots, resolve_inside
@@ -84,29 +82,25 @@ def show_video(path: Path, checkpoint: Checkpoint) -> None:
     with sentences():
         of = sha256_of(content).hexdigest()
         video = seen(of, checkpoint.preprocessing, megabytes, content)
-        best = show_scores(checkpoint, video)
-        st.subheader("What the network saw")
-        strip(video.frames, [f"frame {i}" for i in video.indices], "what the network saw")
-        if checkpoint.preprocessing.modality == "flow":
-            st.caption(f"It saw optical flow: {FLOW_STACK} fields that begin at each of these frames.")
         key = (of, checksum(str(path), path.stat().st_mtime_ns))
         subject = Subject(checkpoint, video.frames, video.clip, video.indices, None, key)
+        best = show_scores(subject)
+        show_seen(subject)
         show_what_if(subject)
         show_gradcam(subject, {best: "predicted"}, of)
 
 
 @torch.inference_mode()
-def predict(checkpoint: Checkpoint, clip: np.ndarray) -> tuple[list[float], dict[str, float]]:
+def predict(subject: Subject) -> tuple[list[float], dict[str, float]]:
     """The score of each class, and each layer's alpha_T, the mean over its channels."""
-    pixels = normalise(torch.from_numpy(clip), checkpoint.preprocessing)
-    logits, alphas = checkpoint.model.forward_with_attention(pixels[None])
+    logits, alphas = subject.checkpoint.model.forward_with_attention(subject.normalised[None])
     return logits[0].softmax(0).tolist(), {name: float(alpha[0, 1].mean()) for name, alpha in alphas.items()}
 
 
-def show_scores(checkpoint: Checkpoint, video: Seen) -> str:
+def show_scores(subject: Subject) -> str:
     """Top 5 and alpha_T; returns the predicted class."""
-    scores, alphas = predict(checkpoint, video.clip)
-    top = top_classes(scores, checkpoint.classes)
+    scores, alphas = predict(subject)
+    top = top_classes(scores, subject.checkpoint.classes)
     left, right = st.columns([2, 3])
     with left:
         st.markdown("**Top 5**")
