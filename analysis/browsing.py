@@ -7,10 +7,11 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from analysis.attention import group_of
 from analysis.runs import Run, parts, query
+from analysis.statistics import wilson_interval
 from analysis.uncertainty import Effect, effect, mcnemar
 
 LIGHT = ("clip_id", "path", "label", "prediction", "correct", "confidence", "margin", "disagreement")
@@ -65,9 +66,9 @@ def calibration(table: pd.DataFrame) -> pd.DataFrame:
         some = table[where == i]
         if len(some):
             right = int(some["correct"].sum())
-            interval = stats.binomtest(right, len(some)).proportion_ci(method="wilson")
+            low, high = wilson_interval(right, len(some))
             row = {"low": i / BINS, "high": (i + 1) / BINS, "n": len(some), "confidence": some["confidence"].mean()}
-            row |= {"accuracy": right / len(some), "accuracy_low": interval.low, "accuracy_high": interval.high}
+            row |= {"accuracy": right / len(some), "accuracy_low": low, "accuracy_high": high}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -89,7 +90,7 @@ def cell_profile(run: Run, label: str, prediction: str) -> pd.DataFrame:
         FROM {files} JOIN (SELECT clip_id, prediction AS said FROM {predictions} WHERE label = ?) USING (clip_id)
         GROUP BY layer_index, in_cell ORDER BY layer_index, in_cell"""
     table = query(run, "attention", sql, [prediction, label])
-    half = stats.t.ppf(0.975, np.maximum(table["n"] - 1, 1)) * table["sd"] / np.sqrt(table["n"])
+    half = special.stdtrit(np.maximum(table["n"] - 1, 1), 0.975) * table["sd"] / np.sqrt(table["n"])
     half = half.where(table["n"] > 1, math.nan)
     part = np.where(table["in_cell"], "cell", "row")
     mean = table["alpha_temporal"]

@@ -14,8 +14,7 @@ import plotly.graph_objects as go
 
 from analysis.attention import class_table
 from analysis.figures import COLOURS, SupplementFigure, has_attention, main_fraction
-from analysis.probe_tables import order_dependence
-from analysis.probes import KIND
+from analysis.probe_tables import KIND, order_dependence
 from analysis.runs import Run, parts, predictions
 from sth_core.video import UnreadableVideo, read_frames
 from sth_core.video.transforms import resize

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from analysis.interventions import interventions, outcome_rows, places, strangers
 from analysis.parts import Parts, computing
-from analysis.probes import recorded
+from analysis.recording import recorded
 from analysis.runs import Run
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.clips import TestClips

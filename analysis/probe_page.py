@@ -12,8 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.figures import COLOURS, styled
-from analysis.probe_tables import agreement, order_dependence, probe_table, summary, turned_into
-from analysis.probes import KIND
+from analysis.probe_tables import KIND, agreement, order_dependence, probe_table, summary, turned_into
 from analysis.runs import Run
 from analysis.trust_page import filled, section
 from sth_core.files import write_atomically

@@ -1,5 +1,6 @@
 """What the probes of a run say: what each costs, which classes need the order of time, and whether alpha_T knows."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,15 +8,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.attention import class_table, clip_table
-from analysis.probes import KIND, PLAIN, PROBES, REVERSED, SHUFFLED, results_in
+from analysis.parts import Parts
 from analysis.runs import Run, parts, predictions, query
 from analysis.uncertainty import Effect, effect, holm, mcnemar
 from sth_core.errors import UserError
 
+KIND = "probes"
+PLAIN, REVERSED, SHUFFLED, FROZEN, DROPPED, SUBSAMPLED, SLOW, FAST = PROBES = (
+    "plain", "reversed", "shuffled", "frozen", "dropped", "sub-sampled", "slow", "fast",
+)  # fmt: skip
 RESAMPLES = 1000
 FEWEST = 3  # values that a rank correlation is taken of
 MEAN = "mean"  # of the layers
 DIGITS = 6  # of a score: those beyond are float32's rounding, in which a 2D network "needs" the order too
+
+
+def results_in(run: Path) -> Parts:
+    return Parts(run, (KIND,))
 
 
 def known_rows(run: Run) -> pd.DataFrame:

@@ -7,7 +7,6 @@ An interrupted call goes on with the clips that are missing.
 import platform
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,34 +17,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.parts import Parts, computing
-from analysis.recording import describe, record
-from analysis.runs import Run, open_run, predictions
-from analysis.writing import BEFORE_THERE_WAS, SAME_RECORDING
-from sth_core.checkpoint import Checkpoint, load_checkpoint
+from analysis.parts import computing
+from analysis.probe_tables import DROPPED, FAST, FROZEN, KIND, PROBES, REVERSED, SHUFFLED, SLOW, SUBSAMPLED, results_in
+from analysis.recording import recorded
+from analysis.runs import Run
+from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.clips import Sample, TestClips
-from sth_core.datasets.table import Annotation, read_dataset
-from sth_core.errors import UserError
 from sth_core.evaluation import read_ahead
-from sth_core.files import sha256
-from sth_core.network import pick_device
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_fields, stack_fields
-from sth_core.video.sampling import Protocol, segment_indices
+from sth_core.video.sampling import segment_indices
 from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing, crop, normalise, play_backward
 
-PLAIN, REVERSED, SHUFFLED, FROZEN, DROPPED, SUBSAMPLED, SLOW, FAST = PROBES = (
-    "plain", "reversed", "shuffled", "frozen", "dropped", "sub-sampled", "slow", "fast",
-)  # fmt: skip
 NO_MOTION = 128  # of 8-bit flow
-KIND = "probes"
 SAME = ("checkpoint_sha256", "data", "split", "shuffles")
 CLIPS_PER_PART = 16
-ASKED = [key for key in SAME_RECORDING if key not in ("attention", "vectors")]  # of a run that is there already
-
-
-def results_in(run: Path) -> Parts:
-    return Parts(run, (KIND,))
 
 
 def shown(shuffles: int) -> list[tuple[str, int]]:
@@ -132,43 +118,6 @@ class ProbedClips(TestClips):
         return Sample(row, torch.from_numpy(np.stack(views)), sample.label, sample.frame_indices)
 
 
-def recording(
-    checkpoint_path: Path,
-    data: Path,
-    folder: Path,
-    split: str = "val",
-    annotation: Annotation | None = None,
-    device: str = "auto",
-    batch_size: int = 16,
-    workers: int = 2,
-    command: str = "",
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Run:
-    """The run in `folder`: one that has finished as it is, with or without attention; else it is recorded now.
-
-    Raises:
-        UserError: it is of another checkpoint, dataset or split, or not of one view a clip; or it cannot be recorded.
-    """
-    run = open_run(folder)
-    if not run.meta.get("finished"):
-        record(
-            checkpoint_path, data, folder, split, annotation, device, batch_size, workers, command=command,
-            progress=progress,
-        )  # fmt: skip
-        return open_run(folder)
-    checkpoint = load_checkpoint(checkpoint_path)
-    annotation = annotation or checkpoint.annotation
-    asked = describe(checkpoint, checkpoint_path, data, annotation, split, 0, Protocol(), False, command)
-    before = BEFORE_THERE_WAS | run.meta
-    for key in ASKED:
-        if before.get(key) != asked[key]:
-            raise UserError(
-                f"{folder} holds another recording ({key} is {before.get(key)!r}, now {asked[key]!r}); "
-                f"choose another folder for this one"
-            )
-    return run
-
-
 def probe(
     run: Run,
     data: Path,
@@ -214,25 +163,6 @@ def probe(
             if found:
                 parts.add({KIND: pd.DataFrame(found)})
     return failures
-
-
-def recorded(run: Run, data: Path, device: str) -> tuple[Checkpoint, pd.DataFrame]:
-    """The network that `run` was recorded with, and the rows of the dataset that it recorded, labelled as there.
-
-    Raises:
-        UserError: one of them is no longer what it was.
-    """
-    path = Path(run.meta["checkpoint"])
-    checkpoint = load_checkpoint(path, pick_device(device))
-    if sha256(path) != run.meta["checkpoint_sha256"]:
-        raise UserError(f"{path} is no longer the checkpoint that {run.path} was recorded with; record it anew")
-    meta = BEFORE_THERE_WAS | run.meta
-    table = read_dataset(data, replace(checkpoint.annotation, label=meta["label"], direction=meta["direction"]))
-    clips = set(predictions(run)["clip_id"])
-    table = table[table["clip_id"].isin(clips)].reset_index(drop=True)
-    if len(table) < len(clips):
-        raise UserError(f"{data} has only {len(table)} of the {len(clips)} clips that {run.path} recorded")
-    return checkpoint, table
 
 
 @torch.inference_mode()

@@ -13,15 +13,18 @@ but its row in the table of clips.
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
+from analysis.runs import Run, open_run, predictions
 from analysis.writing import (
+    BEFORE_THERE_WAS,
     FAILURE_COLUMNS,
+    SAME_RECORDING,
     Writer,
     accuracy_of,
     begin,
@@ -38,9 +41,11 @@ from sth_core.distributed import joined
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.files import sha256, write_json
+from sth_core.network import pick_device
 from sth_core.video.sampling import Protocol
 
 CLIPS_AT_ONCE = 1024  # that are listed to be read: a list of many is much larger than their table
+ASKED = [key for key in SAME_RECORDING if key not in ("attention", "vectors")]  # of a run that is there already
 
 
 @dataclass(frozen=True)
@@ -180,3 +185,59 @@ def start_of(training: dict[str, Any]) -> str:
         return ""
     start = training["recipe"].get("start", {})
     return "ImageNet" if start.get("imagenet") else Path(start.get("checkpoint", "")).name or "random weights"
+
+
+def recording(
+    checkpoint_path: Path,
+    data: Path,
+    folder: Path,
+    split: str = "val",
+    annotation: Annotation | None = None,
+    device: str = "auto",
+    batch_size: int = 16,
+    workers: int = 2,
+    command: str = "",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Run:
+    """The run in `folder`: one that has finished as it is, with or without attention; else it is recorded now.
+
+    Raises:
+        UserError: it is of another checkpoint, dataset or split, or not of one view a clip; or it cannot be recorded.
+    """
+    run = open_run(folder)
+    if not run.meta.get("finished"):
+        record(
+            checkpoint_path, data, folder, split, annotation, device, batch_size, workers, command=command,
+            progress=progress,
+        )  # fmt: skip
+        return open_run(folder)
+    checkpoint = load_checkpoint(checkpoint_path)
+    annotation = annotation or checkpoint.annotation
+    asked = describe(checkpoint, checkpoint_path, data, annotation, split, 0, Protocol(), False, command)
+    before = BEFORE_THERE_WAS | run.meta
+    for key in ASKED:
+        if before.get(key) != asked[key]:
+            raise UserError(
+                f"{folder} holds another recording ({key} is {before.get(key)!r}, now {asked[key]!r}); "
+                f"choose another folder for this one"
+            )
+    return run
+
+
+def recorded(run: Run, data: Path, device: str) -> tuple[Checkpoint, pd.DataFrame]:
+    """The network that `run` was recorded with, and the rows of the dataset that it recorded, labelled as there.
+
+    Raises:
+        UserError: one of them is no longer what it was.
+    """
+    path = Path(run.meta["checkpoint"])
+    checkpoint = load_checkpoint(path, pick_device(device))
+    if sha256(path) != run.meta["checkpoint_sha256"]:
+        raise UserError(f"{path} is no longer the checkpoint that {run.path} was recorded with; record it anew")
+    meta = BEFORE_THERE_WAS | run.meta
+    table = read_dataset(data, replace(checkpoint.annotation, label=meta["label"], direction=meta["direction"]))
+    clips = set(predictions(run)["clip_id"])
+    table = table[table["clip_id"].isin(clips)].reset_index(drop=True)
+    if len(table) < len(clips):
+        raise UserError(f"{data} has only {len(table)} of the {len(clips)} clips that {run.path} recorded")
+    return checkpoint, table

@@ -15,16 +15,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from analysis.runs import parts
-from sth_core.datasets.clips import Sample
 from sth_core.errors import UserError
-from sth_core.evaluation import BatchResult
 from sth_core.files import temporary_beside, write_json
-from sth_core.network import Layer
+
+if TYPE_CHECKING:  # whoever reads what was written need not wait for torch
+    from sth_core.datasets.clips import Sample
+    from sth_core.evaluation import BatchResult
+    from sth_core.network import Layer
 
 CLIPS_PER_PART = 64  # at least
 SECONDS_PER_PART = 10.0  # ... and of recording: whoever records fast does not get a thousand small files
@@ -137,14 +139,14 @@ class Writer:
     part: int
     step: int
     classes: list[str]
-    layers: list[Layer]
+    layers: "list[Layer]"
     vectors: bool
     failures: list[dict[str, str]] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     rows: list[dict[str, Any]] = field(default_factory=list)
     attention: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, batch: BatchResult, table: pd.DataFrame) -> None:
+    def add(self, batch: "BatchResult", table: pd.DataFrame) -> None:
         """`table` has the clip of each sample in the sample's row."""
         self.rows += prediction_rows(batch, table, self.classes)
         self.attention += attention_rows(batch, table, self.layers, self.vectors)
@@ -165,7 +167,7 @@ class Writer:
         self.rows, self.attention, self.began = [], [], time.monotonic()
 
 
-def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str]) -> list[dict[str, Any]]:
+def prediction_rows(batch: "BatchResult", table: pd.DataFrame, classes: list[str]) -> list[dict[str, Any]]:
     rows = []
     of_views = batch.view_logits.softmax(2)
     for sample, scores, views in zip(batch.samples, batch.logits.softmax(1), of_views, strict=True):
@@ -191,7 +193,9 @@ def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str])
     return rows
 
 
-def attention_rows(batch: BatchResult, table: pd.DataFrame, layers: list[Layer], vectors: bool) -> list[dict[str, Any]]:
+def attention_rows(
+    batch: "BatchResult", table: pd.DataFrame, layers: "list[Layer]", vectors: bool
+) -> list[dict[str, Any]]:
     """alpha_S and alpha_T of each clip and layer, averaged over the C_out channels (Section 6.1)."""
     if not batch.samples:
         return []
@@ -218,7 +222,7 @@ def attention_rows(batch: BatchResult, table: pd.DataFrame, layers: list[Layer],
     return rows
 
 
-def failure_row(sample: Sample, table: pd.DataFrame) -> dict[str, str]:
+def failure_row(sample: "Sample", table: pd.DataFrame) -> dict[str, str]:
     return {"clip_id": table["clip_id"][sample.row], "path": table["path"][sample.row], "reason": sample.failure}
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from benchmarks.browser import FLAGS, installed_browser, serve, settle, watch
+from benchmarks.browser import chromium, serving, settle, watch
 from benchmarks.made_runs import make_run
 from workbench.friendly import friendly
 
@@ -139,15 +139,8 @@ def main(clips: int, classes: int, layers: int, runs: int, sessions: int, rounds
         for i, name in enumerate(names):
             print(f"making run {i + 1}/{runs}", file=sys.stderr)
             make_run(Path(folder) / name, clips, classes, layers, seed=i, modality="flow" if i % 2 else "rgb")
-        server, address = serve(Path(folder))
-        try:
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=installed_browser(), args=FLAGS)
-                measure(browser, address, names, clips, classes, layers, sessions, rounds, server.pid)
-                browser.close()
-        finally:
-            server.terminate()
-            server.wait(20)
+        with serving(Path(folder)) as (address, pid), chromium() as browser:
+            measure(browser, address, names, clips, classes, layers, sessions, rounds, pid)
 
 
 def measure(

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import click
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.browser import FLAGS, installed_browser, serve, settle
+from benchmarks.browser import chromium, serving, settle
 
 WIDTH, TALLEST = 1440, 4000
 
@@ -56,17 +56,10 @@ def pages(run: str, other: str, clip: str) -> dict[str, str]:
 @click.option("--clip", default="", help="The clip of the clip page; by default the most confident mistake.")
 def main(runs: Path, out: Path, run: str, other: str, clip: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    server, address = serve(runs)
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=installed_browser(), args=FLAGS)
-            page = browser.new_page()
-            for name, query in pages(run, other, clip).items():
-                shoot(page, f"{address}/{query}", out / f"{name}.png")
-            browser.close()
-    finally:
-        server.terminate()
-        server.wait(20)
+    with serving(runs) as (address, _), chromium() as browser:
+        page = browser.new_page()
+        for name, query in pages(run, other, clip).items():
+            shoot(page, f"{address}/{query}", out / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor
 
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv
@@ -51,6 +50,8 @@ def load_imagenet(model: VideoNetwork) -> Loaded:
             f"ImageNet weights are for width 64, this network has width {model.config.width}; "
             f"train it from random weights, or set width to 64"
         )
+    import torchvision  # here, as it takes as long to import as torch itself
+
     name = "vgg16_bn" if backbone == "vgg16" else backbone
     try:
         weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].get_state_dict(

@@ -9,11 +9,25 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores, and so do 
 
 import pytest
 from filelock import FileLock
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.browser import FLAGS, installed_browser, serve
+from benchmarks.browser import chromium, serving
 from sth_core.datasets.synthetic import synthesize
 from workbench.demo import SHIPPED, make_demo
+
+PATIENCE = 120_000  # milliseconds that a browser test waits for what must come: the machine may be a busy one
+LONGEST = [
+    f"test_{name}.py"
+    for name in (
+        "browser", "stop_and_go", "synthetic_learning", "browsing", "scrubber", "browser_states", "own", "study",
+        "recording_interrupted", "recipe", "network", "trust", "app", "figures",
+    )
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: a process of pytest-xdist takes a file at a time, and none should wait for the last."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,18 +81,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def address(demo: Path) -> Iterator[str]:
     """The app on the demo's runs, served by `sth app`."""
-    server, address = serve(demo / "runs")
-    yield address
-    server.terminate()
-    server.wait(20)
+    with serving(demo / "runs") as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed_browser(), args=FLAGS)
+    expect.set_options(timeout=PATIENCE)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -86,7 +97,6 @@ def page(browser: Browser) -> Iterator[Page]:
     """A page of a browser that was never here before, with the screen of a 13-inch laptop."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
-    page.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
+    page.set_default_timeout(PATIENCE)
     yield page
     context.close()

@@ -1,11 +1,8 @@
 """Each empty or broken state in a real Chromium: a sentence, never a traceback, and nobody's HTML."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +12,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.browser import serve, settle
+from benchmarks.browser import end, free_port, serving, settle, wait_for
+from tests.conftest import PATIENCE
 from tests.tiny import write_run
 
 pytestmark = pytest.mark.browser
@@ -44,10 +42,8 @@ def served(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         table = pd.read_parquet(part)
         more = {"label": EVIL, "path": EVIL, "scores": [[0.6, 0.4]] * len(table)} if "label" in table else {}
         table.assign(clip_id=[f"{i} {EVIL}" for i in table["clip_id"]], **more).to_parquet(part)
-    server, address = serve(runs)
-    yield address
-    server.terminate()
-    server.wait(20)
+    with serving(runs) as (address, _):
+        yield address
 
 
 def edit(run: Path, **values: object) -> None:
@@ -62,8 +58,7 @@ def no_traceback(page: Page) -> None:
 
 
 def test_an_empty_folder_says_on_every_page_what_to_do(page: Page, tmp_path: Path):
-    server, address = serve(tmp_path / "runs")
-    try:
+    with serving(tmp_path / "runs") as (address, _):
         for name in ("", "predictions", "clip"):
             page.goto(f"{address}/{name}")
             expect(page.get_by_text("There are no runs in")).to_be_visible()
@@ -71,9 +66,6 @@ def test_an_empty_folder_says_on_every_page_what_to_do(page: Page, tmp_path: Pat
         page.goto(f"{address}/own")
         expect(page.get_by_role("textbox", name="Checkpoint (.safetensors)")).to_be_visible()
         no_traceback(page)
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 @pytest.mark.parametrize(
@@ -116,40 +108,30 @@ def quoted(text: str) -> str:
     return "".join(f"%{byte:02x}" for byte in text.encode())
 
 
-def test_the_token_lets_in_a_browser_and_not_another(browser: Browser, demo: Path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.2", 0))
-        port = free.getsockname()[1]
+def test_the_token_lets_in_a_browser_and_not_another(browser: Browser, page: Page, demo: Path):
+    port = free_port("127.0.0.2")
     command = [sys.executable, "-u", "-m", "workbench", "app", str(demo / "runs"), "--host", "127.0.0.2"]
-    server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True, env=os.environ)
+    server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True)
     try:
         printed = ""
         while not printed:
             found = re.search(r"http://\S+", server.stdout.readline())
             printed = found[0] if found else ""
         base = printed.split("/?")[0]
-        invited, stranger = browser.new_context(), browser.new_context()
-        page = invited.new_page()
-        for _ in range(50):
-            try:
-                page.goto(printed)
-                break
-            except Exception:
-                page.wait_for_timeout(300)
-        expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible(timeout=60_000)
+        wait_for(f"{base}/_stcore/health", server)
+        page.goto(printed)
+        expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
         assert "token" not in page.url
         page.wait_for_function("document.cookie.includes('sth_token')")
         page.reload()
-        expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible(timeout=60_000)
-        second = invited.new_page()
-        second.goto(f"{base}/predictions?run=motion-rgb-p4")
-        expect(second.get_by_role("heading", name="Predictions")).to_be_visible(timeout=60_000)
-        other = stranger.new_page()
-        other.goto(f"{base}/predictions?run=motion-rgb-p4")
-        expect(other.get_by_text("it ends in a token")).to_be_visible(timeout=60_000)
-        assert "motion-rgb-p4" not in other.locator("body").inner_text()
-        invited.close()
+        expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
+        second = page.context.new_page()
+        second.goto(f"{base}/predictions?run=motion-rgb-p4", timeout=PATIENCE)
+        expect(second.get_by_role("heading", name="Predictions")).to_be_visible()
+        stranger = browser.new_page()
+        stranger.goto(f"{base}/predictions?run=motion-rgb-p4", timeout=PATIENCE)
+        expect(stranger.get_by_text("it ends in a token")).to_be_visible()
+        assert "motion-rgb-p4" not in stranger.locator("body").inner_text()
         stranger.close()
     finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(20)
+        end(server)

@@ -113,5 +113,5 @@ def test_the_browsing_benchmark(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     pages, interactions = tables(result.stdout)
     assert len(pages) == 9 and len(interactions) == 8
-    assert all(0 < float(row[1]) < 60 for row in pages)
+    assert all(float(seconds) > 0 for row in pages for seconds in row[1:])
     assert "2 sessions at once: 0 of them show another's state" in result.stdout

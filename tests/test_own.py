@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from analysis.runs import find_runs, open_run, predictions
-from benchmarks.browser import FLAGS, installed_browser, serve
+from benchmarks.browser import serving
 from sth_core.checkpoint import save_checkpoint
 from sth_core.errors import UserError
 from sth_core.video.encoding import write_video
@@ -457,22 +456,14 @@ def test_the_form_starts_a_job_that_can_be_cancelled(recorded, tmp_path, scenes_
 
 
 @pytest.mark.browser
-def test_in_a_browser_an_upload_gets_its_top_5_and_grad_cam(recorded, video):
-    server, address = serve(recorded[0])
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=installed_browser(), args=FLAGS)
-            page = browser.new_page(viewport={"width": 1440, "height": 1000})
-            page.goto(f"{address}/own")
-            expect(page.get_by_role("heading", name="Your own")).to_be_visible(timeout=30_000)
-            page.locator("input[type=file]").set_input_files(video)
-            expect(page.locator("img[alt^='Grad-CAM, frame']")).to_have_count(4, timeout=30_000)
-            expect(page.get_by_text(video.name)).to_be_visible()
-            expect(page.locator(".js-plotly-plot").first.locator(".ytick text")).to_have_count(5)
-            page.get_by_role("link", name="Open the run").click()
-            expect(page.get_by_role("heading", name="Predictions")).to_be_visible(timeout=30_000)
-            expect(page.get_by_text("n = 24 clips")).to_be_visible()
-            browser.close()
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(20)
+def test_in_a_browser_an_upload_gets_its_top_5_and_grad_cam(recorded, video, page):
+    with serving(recorded[0]) as (address, _):
+        page.goto(f"{address}/own")
+        expect(page.get_by_role("heading", name="Your own")).to_be_visible()
+        page.locator("input[type=file]").set_input_files(video)
+        expect(page.locator("img[alt^='Grad-CAM, frame']")).to_have_count(4)
+        expect(page.get_by_text(video.name)).to_be_visible()
+        expect(page.locator(".js-plotly-plot").first.locator(".ytick text")).to_have_count(5)
+        page.get_by_role("link", name="Open the run").click()
+        expect(page.get_by_role("heading", name="Predictions")).to_be_visible()
+        expect(page.get_by_text("n = 24 clips")).to_be_visible()

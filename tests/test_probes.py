@@ -20,16 +20,6 @@ from scipy import stats
 
 from analysis.browsing import overview
 from analysis.probe_tables import (
-    agreement,
-    codes,
-    order_dependence,
-    probe_table,
-    rank_correlation,
-    rank_correlations,
-    summary,
-    turned_into,
-)
-from analysis.probes import (
     DROPPED,
     FAST,
     FROZEN,
@@ -39,16 +29,18 @@ from analysis.probes import (
     SHUFFLED,
     SLOW,
     SUBSAMPLED,
-    ProbedClips,
-    outcome_rows,
-    played,
-    probe,
-    recording,
+    agreement,
+    codes,
+    order_dependence,
+    probe_table,
+    rank_correlation,
+    rank_correlations,
     results_in,
-    shown,
-    slow_view,
-)  # fmt: skip
-from analysis.recording import record
+    summary,
+    turned_into,
+)
+from analysis.probes import ProbedClips, outcome_rows, played, probe, shown, slow_view
+from analysis.recording import record, recording
 from analysis.runs import open_run, predictions
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from sth_core import load_checkpoint
 from sth_core.datasets.clips import Augment, TrainClips
 from sth_core.datasets.table import read_dataset
 from sth_core.optimisation import Optimisation, learning_rate, set_train
+from sth_core.recipe import load_recipe
 from sth_core.training import Progress, train
 from tests.test_training import tiny, weights
 from tests.tiny import FLOW, RGB, save_tiny, tiny_network
@@ -60,6 +63,9 @@ def recipe(tmp_path: Path) -> Path:
     return file
 
 
+TWO_EPOCHS = ("--set", "optimisation.epochs=2")
+
+
 def command(recipe: Path, data: Path, out: Path, *more: str) -> list[str]:
     words = ["-m", "workbench", "train", str(recipe), "--data", str(data), "-o", str(out), "--device", "cpu"]
     return [*words, "--save-every", "0", *more]
@@ -78,31 +84,47 @@ def same(a: Path, b: Path) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
-def test_killed_in_the_middle_it_goes_on_to_the_same_weights(
-    number: signal.Signals, recipe: Path, scenes_folder: Path, tmp_path: Path, whole: Path
-) -> None:
-    out = tmp_path / "broken"
-    words = [sys.executable, *command(recipe, scenes_folder, out)]
-    process = subprocess.Popen(words, cwd=ROOT, env=one_thread(), stderr=subprocess.PIPE, text=True)
+def stop(words: list[str], out: Path, when: Callable[[], bool], number: signal.Signals) -> None:
+    """Start a training, and end it by a signal as soon as `when` holds."""
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=one_thread(), stderr=subprocess.PIPE, text=True)
     try:
-        while not (out / "metrics.csv").exists():  # until the first of three epochs is over
+        while not when():
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     finally:
         process.kill()
-    assert not (out / "model.safetensors").exists(), "it was done before it was killed"
+    assert not (out / "model.safetensors").exists(), "it was done before it was stopped"
     if number != signal.SIGKILL:
         assert process.returncode == 130 and "stopped; the same command goes on from here" in said
-    saved = torch.load(out / "state.pt", weights_only=True)
-    assert (saved["epoch"], saved["step"]) >= (0, 1)
-    again = run(*command(recipe, scenes_folder, out))
+
+
+def test_stopped_three_times_it_goes_on_to_the_same_weights(
+    recipe: Path, scenes_folder: Path, tmp_path: Path, whole: Path
+) -> None:
+    out = tmp_path / "broken"
+    words = command(recipe, scenes_folder, out)
+
+    last = (0, 0)
+    for lines, number in ((0, signal.SIGTERM), (2, signal.SIGINT), (3, signal.SIGKILL)):  # metrics.csv has a head
+
+        def reached(lines: int = lines) -> bool:
+            return (out / "state.pt").exists() and len(lines_of(out / "metrics.csv")) >= lines
+
+        stop(words, out, reached, number)
+        state = torch.load(out / "state.pt", weights_only=True)
+        assert (state["epoch"], state["step"]) > last
+        last = state["epoch"], state["step"]
+    again = run(*words)
     assert again.returncode == 0, again.stderr
     assert same(out, whole)
-    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    assert (out / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    for name in ("model.safetensors", "metrics.csv"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+
+
+def lines_of(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
 @pytest.fixture(scope="module")
@@ -128,19 +150,31 @@ def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
     return run("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words)
 
 
-def test_two_processes_do_what_one_does_in_two_parts(recipe: Path, scenes_folder: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def by_two(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two epochs by two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    done = torchrun(*command(folder / "recipe.toml", scenes_folder, folder / "run", *TWO_EPOCHS))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("held-out clips; network:") == 1
+    return folder / "run"
+
+
+def test_two_processes_do_what_one_does_in_two_parts(
+    recipe: Path, scenes_folder: Path, tmp_path: Path, by_two: Path
+) -> None:
     """Batch norm sees the part of a batch that a process has; else nothing differs but the order of sums."""
-    changes = ("--set", "optimisation.accumulate=2", "--set", "optimisation.epochs=2")
-    one = run(*command(recipe, scenes_folder, tmp_path / "one", *changes))
-    assert one.returncode == 0, one.stderr
-    two = torchrun(*command(recipe, scenes_folder, tmp_path / "two", *changes[2:]))
-    assert two.returncode == 0, two.stderr
-    assert two.stdout.count("held-out clips; network:") == 1
-    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+    alone = load_recipe(recipe, ("optimisation.epochs=2", "optimisation.accumulate=2"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as each of the two has
+    train(alone, read_dataset(scenes_folder, alone.data), tmp_path / "one", "cpu")
+    torch.set_num_threads(threads)
+    first, second = weights(tmp_path / "one"), weights(by_two)
     for name in first:
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(first[name], second[name], atol=2e-4, rtol=2e-3, msg=name)
-    losses = [pd.read_csv(tmp_path / name / "metrics.csv")["loss"] for name in ("one", "two")]
+    losses = [pd.read_csv(folder / "metrics.csv")["loss"] for folder in (tmp_path / "one", by_two)]
     assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=1e-3)
 
 
@@ -169,28 +203,27 @@ from sth_core.datasets.table import read_dataset
 from sth_core.recipe import load_recipe
 from sth_core.training import train
 
-recipe, data, out, fatal = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4] == "fatal"
-loaded = load_recipe(Path(recipe))
+recipe, data, out = sys.argv[1:]
+loaded = load_recipe(Path(recipe), ("optimisation.epochs=2",))
 
 def report(p):
-    if fatal and p.stage == "training" and p.done == 6 and os.environ["RANK"] == "1":
+    if p.stage == "training" and p.done == 6 and os.environ["RANK"] == "1":
         if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
             os.kill(os.getpid(), signal.SIGKILL)
 
-train(loaded, read_dataset(data, loaded.data), out, "cpu", report, save_every=0)
+train(loaded, read_dataset(Path(data), loaded.data), Path(out), "cpu", report, save_every=0)
 """
 
 
 def test_a_process_that_dies_is_started_again_and_nothing_is_lost(
-    recipe: Path, scenes_folder: Path, tmp_path: Path
+    recipe: Path, scenes_folder: Path, tmp_path: Path, by_two: Path
 ) -> None:
     script = tmp_path / "train.py"
     script.write_text(LOSES_A_PROCESS, encoding="utf-8")
-    for name in ("well", "fatal"):
-        done = torchrun("--max-restarts", "1", str(script), str(recipe), str(scenes_folder), str(tmp_path / name), name)
-        assert done.returncode == 0, done.stderr
-        assert ("exitcode: -9" in done.stderr) == (name == "fatal")
-    assert same(tmp_path / "well", tmp_path / "fatal")
+    done = torchrun("--max-restarts", "1", str(script), str(recipe), str(scenes_folder), str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    assert "exitcode: -9" in done.stderr
+    assert same(tmp_path / "run", by_two)
 
 
 @pytest.mark.parametrize("modality", ["rgb", "flow"])
@@ -312,14 +345,15 @@ main()
 """
 
 
-def test_a_disk_that_fills_up_is_said_and_harms_nothing(recipe: Path, scenes_folder: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_is_said_and_harms_nothing(
+    recipe: Path, scenes_folder: Path, tmp_path: Path, whole: Path
+) -> None:
     script = tmp_path / "fills_up.py"
     script.write_text(FILLS_UP, encoding="utf-8")
-    words = command(recipe, scenes_folder, tmp_path / "run")[2:]
-    well = run(str(script), str(2**30), *words, "--set", "optimisation.epochs=1")
-    assert well.returncode == 0, well.stderr
+    shutil.copytree(whole, tmp_path / "run")
     before = {file: file.read_bytes() for file in (tmp_path / "run").glob("*.*") if file.is_file()}
     assert tmp_path / "run" / "model.safetensors" in before
+    words = command(recipe, scenes_folder, tmp_path / "run", *TWO_EPOCHS)[2:]
     full = run(str(script), str(100_000), *words)
     assert full.returncode == 2 and "Traceback" not in full.stderr
     assert f"cannot write {tmp_path / 'run' / 'state.pt'}" in full.stderr

@@ -36,7 +36,8 @@ def probe(
 
     from analysis.probe_page import write_probe_page
     from analysis.probe_tables import summary
-    from analysis.probes import probe, recording
+    from analysis.probes import probe
+    from analysis.recording import recording
     from analysis.runs import failures
     from sth_core.checkpoint import load_checkpoint
 

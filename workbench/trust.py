@@ -79,7 +79,7 @@ def intervene(
     """
     from analysis.intervening import intervene
     from analysis.intervention_page import summary, write_intervention_page
-    from analysis.probes import recording
+    from analysis.recording import recording
 
     command = shlex.join(["sth", *sys.argv[1:]])
     with progress_bars() as show:
