@@ -6,6 +6,7 @@ TSN's is v * 127.5 / bound + 127.5, which differs by one step at most.
 
 import json
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,11 +36,20 @@ def flow_field(before: np.ndarray, after: np.ndarray, bound: float, algorithm: s
     if algorithm == "tvl1":
         flow = cv2.optflow.DualTVL1OpticalFlow.create().calc(gray[0], gray[1], None)  # type: ignore[call-overload]
     else:
-        dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        dis.setFinestScale(0)
-        dis.setVariationalRefinementIterations(1)
-        flow = dis.calc(gray[0], gray[1], None)  # type: ignore[call-overload]
+        flow = dis().calc(gray[0], gray[1], None)  # type: ignore[call-overload]
     return to_8_bits(flow * (127 / bound))
+
+
+OF_THREAD = threading.local()
+
+
+def dis() -> cv2.DISOpticalFlow:
+    """A thread's own, kept: to allocate its buffers anew for each field takes as long as half of the flow itself."""
+    if not hasattr(OF_THREAD, "dis"):
+        OF_THREAD.dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        OF_THREAD.dis.setFinestScale(0)
+        OF_THREAD.dis.setVariationalRefinementIterations(1)
+    return OF_THREAD.dis
 
 
 def to_8_bits(flow: np.ndarray) -> np.ndarray:
