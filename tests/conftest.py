@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores, and so do the commands that they start
@@ -92,11 +93,25 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page of a browser that was never here before, with the screen of a 13-inch laptop."""
+@contextmanager
+def laptop(browser: Browser) -> Iterator[Page]:
+    """A page of somebody who was never here before, with the screen of a 13-inch laptop."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     yield page
     context.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A browser that was never here before."""
+    with laptop(browser) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Iterator[Page]:
+    """One for all tests of a file that do not mind where it was before: it has the app's own files."""
+    with laptop(browser) as page:
+        yield page

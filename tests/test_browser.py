@@ -6,6 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from benchmarks.browser import settle
+
 pytestmark = pytest.mark.browser
 
 
@@ -40,29 +42,29 @@ def test_from_the_attention_plots_to_the_grad_cam_of_a_misclassified_clip(page: 
     expect(page.get_by_text("said: ").first).to_be_visible()
 
 
-def test_the_video_plays(page: Page, address: str):
-    page.goto(f"{address}/clip?run=motion-rgb-p4")
-    video = page.locator("video")
+def test_the_video_plays(tab: Page, address: str):
+    tab.goto(f"{address}/clip?run=motion-rgb-p4")
+    video = tab.locator("video")
     expect(video).to_be_visible()
     video.evaluate("v => new Promise(done => v.readyState >= 2 ? done() : v.addEventListener('loadeddata', done))")
     video.evaluate("v => v.play()")
-    page.wait_for_function("document.querySelector('video').currentTime > 0.2")
+    tab.wait_for_function("document.querySelector('video').currentTime > 0.2")
     assert video.evaluate("v => [v.videoWidth, v.videoHeight]") == [320, 240]
 
 
-def test_next_misclassified_shows_another_clip(page: Page, address: str):
-    page.goto(f"{address}/clip?run=appearance-flow-p4")
-    expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
-    shown = [page.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first.inner_text()]
+def test_next_misclassified_shows_another_clip(tab: Page, address: str):
+    tab.goto(f"{address}/clip?run=appearance-flow-p4")
+    expect(tab.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
+    shown = [tab.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first.inner_text()]
     for _ in range(2):
-        page.get_by_role("link", name="Next misclassified").click()
-        caption = page.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first
+        tab.get_by_role("link", name="Next misclassified").click()
+        caption = tab.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first
         expect(caption).not_to_have_text(shown[-1])
         shown.append(caption.inner_text())
-        page.wait_for_function("shown => new URLSearchParams(location.search).get('clip') === shown", arg=shown[-1])
+        tab.wait_for_function("shown => new URLSearchParams(location.search).get('clip') === shown", arg=shown[-1])
     assert len(set(shown)) == 3
-    page.go_back()
-    expect(page.get_by_test_id("stCaptionContainer").filter(has_text=shown[1]).first).to_be_visible()
+    tab.go_back()
+    expect(tab.get_by_test_id("stCaptionContainer").filter(has_text=shown[1]).first).to_be_visible()
 
 
 def test_a_link_opens_the_same_view_in_another_browser(page: Page, browser: Browser, address: str):
@@ -86,9 +88,9 @@ def test_a_page_that_was_opened_without_a_choice_has_it_in_its_address(page: Pag
     other.close()
 
 
-def test_a_square_of_the_confusion_matrix_opens_its_clips(page: Page, address: str):
-    page.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
-    matrix = page.locator(".matrix[data-drawn]")
+def test_a_square_of_the_confusion_matrix_opens_its_clips(tab: Page, address: str):
+    tab.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
+    matrix = tab.locator(".matrix[data-drawn]")
     expect(matrix).to_be_visible()
     # A mistake, and where it is on the canvas.
     row, column, label, said = matrix.evaluate(
@@ -100,34 +102,35 @@ def test_a_square_of_the_confusion_matrix_opens_its_clips(page: Page, address: s
     canvas.hover(position={"x": x, "y": y})
     expect(matrix.locator(".words")).to_contain_text(f"{label}, taken for {said}: ")
     canvas.click(position={"x": x, "y": y})
-    expect(page.get_by_role("heading", name=f"{label}, taken for {said}")).to_be_visible()
-    page.wait_for_function("new URLSearchParams(location.search).has('said')")
-    query = parse_qs(urlsplit(page.url).query)
+    expect(tab.get_by_role("heading", name=f"{label}, taken for {said}")).to_be_visible()
+    tab.wait_for_function("new URLSearchParams(location.search).has('said')")
+    query = parse_qs(urlsplit(tab.url).query)
     assert (query["label"], query["said"]) == ([label], [said])
-    expect(page.locator(".reel").first).to_be_visible()
-    page.get_by_role("link", name="Inspect").first.click()
-    expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
+    expect(tab.locator(".reel").first).to_be_visible()
+    tab.get_by_role("link", name="Inspect").first.click()
+    expect(tab.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
 
 
-def test_the_confusion_matrix_by_keyboard_and_enlarged(page: Page, address: str):
-    page.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
-    matrix = page.locator(".matrix[data-drawn]")
+def test_the_confusion_matrix_by_keyboard_and_enlarged(tab: Page, address: str):
+    tab.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
+    matrix = tab.locator(".matrix[data-drawn]")
     names = matrix.evaluate("m => m.view.data.names")
+    settle(tab)
     matrix.locator("canvas").focus()
     for key in ("ArrowDown", "ArrowDown", "ArrowRight"):  # the first one enters at the top left
-        page.keyboard.press(key)
+        tab.keyboard.press(key)
     expect(matrix.locator(".words")).to_contain_text(f"{names[1]}, recognised: ")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name=f"{names[1]}, recognised")).to_be_visible()
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("heading", name=f"{names[1]}, recognised")).to_be_visible()
     box = matrix.locator("canvas").bounding_box()
     a, b = (matrix.evaluate("(m, cell) => m.view.place(...cell)", cell) for cell in ([2, 2], [6, 6]))
-    page.mouse.move(box["x"] + a[0], box["y"] + a[1])
-    page.mouse.down()
-    page.mouse.move(box["x"] + b[0], box["y"] + b[1], steps=4)
-    page.mouse.up()
-    expect(page.locator(".matrix[data-drawn='2,7 2,7']")).to_be_visible()
-    page.get_by_role("button", name="Whole matrix").click()
-    expect(page.locator(f".matrix[data-drawn='0,{len(names)} 0,{len(names)}']")).to_be_visible()
+    tab.mouse.move(box["x"] + a[0], box["y"] + a[1])
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + b[0], box["y"] + b[1], steps=4)
+    tab.mouse.up()
+    expect(tab.locator(".matrix[data-drawn='2,7 2,7']")).to_be_visible()
+    tab.get_by_role("button", name="Whole matrix").click()
+    expect(tab.locator(f".matrix[data-drawn='0,{len(names)} 0,{len(names)}']")).to_be_visible()
 
 
 def test_from_plot_to_frame_by_keyboard(page: Page, address: str):
@@ -135,10 +138,11 @@ def test_from_plot_to_frame_by_keyboard(page: Page, address: str):
     first = page.locator(".reel").first
     expect(first).to_be_visible()
     first.focus()
-    assert first.evaluate("e => getComputedStyle(e).animationName") == "reel"  # it plays
+    page.wait_for_function("getComputedStyle(document.activeElement).animationName === 'reel'")  # it plays
     page.get_by_role("link", name="Inspect").first.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="What if")).to_be_visible()
+    settle(page)
     page.get_by_role("link", name="Next misclassified").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
@@ -148,6 +152,7 @@ def test_back_takes_one_step_for_each_view(page: Page, address: str):
     page.goto(f"{address}/predictions?run=appearance-rgb-p4&outcome=wrong&confidence=0.4&confidence=1.0")
     fit = page.get_by_text("clips fit").first
     expect(fit).to_be_visible()
+    page.wait_for_function("history.ours")  # address.js is there
     kept = fit.inner_text()
     assert not kept.startswith("240 of")  # the filters are in force
     page.get_by_role("link", name="Inspect").first.click()
@@ -170,6 +175,7 @@ def test_back_takes_one_step_for_each_view(page: Page, address: str):
 def test_the_tour_is_offered_once_and_leads_through_the_demo_by_keyboard(page: Page, address: str):
     page.goto(address)
     start = page.get_by_role("link", name="Take the tour")
+    settle(page)
     start.focus()
     page.keyboard.press("Enter")
     seen = []
@@ -181,6 +187,7 @@ def test_the_tour_is_offered_once_and_leads_through_the_demo_by_keyboard(page: P
             expect(page.get_by_text("taken for").first).to_be_visible()  # the cell is open
         if number == 5:
             expect(page.get_by_role("radio", name="reversed", checked=True)).to_be_visible()
+        settle(page)
         if number < 7:
             page.get_by_role("link", name="Next:").focus()
             page.keyboard.press("Enter")

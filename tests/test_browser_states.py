@@ -83,25 +83,25 @@ def test_an_empty_folder_says_on_every_page_what_to_do(page: Page, tmp_path: Pat
         ("notes?run=moved", "has a tag or a note yet"),
     ],
 )
-def test_what_is_broken_or_missing_is_a_sentence(query: str, sentence: str, page: Page, served: str):
-    page.goto(f"{served}/{query}")
-    expect(page.get_by_text(sentence).first).to_be_visible()
-    no_traceback(page)
+def test_what_is_broken_or_missing_is_a_sentence(query: str, sentence: str, tab: Page, served: str):
+    tab.goto(f"{served}/{query}")
+    expect(tab.get_by_text(sentence).first).to_be_visible()
+    no_traceback(tab)
 
 
-def test_nothing_from_a_name_is_html(page: Page, served: str):
+def test_nothing_from_a_name_is_html(tab: Page, served: str):
     run = EVIL.replace("/", "_")
     for name, query in (
         ("", {}), ("predictions", {"run": run, "view": "Per class"}), ("predictions", {"run": run, "label": EVIL}),
         ("predictions", {"run": run, "view": "Confusion"}), ("compare", {"a": run, "b": "gone"}),
         ("clip", {"run": run}),
     ):  # fmt: skip
-        page.goto(f"{served}/{name}?{'&'.join(f'{key}={quoted(value)}' for key, value in query.items())}")
-        no_traceback(page)
-        page.wait_for_timeout(300)
-        assert page.locator("img[src=x]").count() == 0 and page.evaluate("window.evil") is None
-        assert page.locator("b", has_text=re.compile("^bold$")).count() == 0
-        assert page.locator("tspan", has_text=re.compile("^bold$")).count() == 0  # Plotly's own bold
+        tab.goto(f"{served}/{name}?{'&'.join(f'{key}={quoted(value)}' for key, value in query.items())}")
+        no_traceback(tab)
+        tab.wait_for_timeout(300)
+        assert tab.locator("img[src=x]").count() == 0 and tab.evaluate("window.evil") is None
+        assert tab.locator("b", has_text=re.compile("^bold$")).count() == 0
+        assert tab.locator("tspan", has_text=re.compile("^bold$")).count() == 0  # Plotly's own bold
 
 
 def quoted(text: str) -> str:

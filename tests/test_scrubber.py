@@ -16,6 +16,7 @@ from analysis.faithfulness import occlusion_drop
 from analysis.gradcam import cam_layers, default_layer, gradcam
 from analysis.overlay import paint, scaled, seen_box
 from analysis.runs import open_run
+from benchmarks.browser import settle
 from sth_core import load_checkpoint
 from sth_core.video import count_frames, read_frames
 from sth_core.video.fields import read_clip
@@ -39,37 +40,38 @@ def video(demo: Path) -> Path:
     return Path(table.loc[CLIP, "path"])
 
 
-def test_the_arrow_keys_show_exact_frames(page: Page, address: str, video: Path):
+def test_the_arrow_keys_show_exact_frames(tab: Page, address: str, video: Path):
     count = count_frames(video)
     frames = read_frames(video, list(range(count))).astype(float)
     top, left, bottom, right = seen_box(
         *frames.shape[1:3], load_checkpoint("workbench/networks/motion-rgb-p4.safetensors").preprocessing
     )
     frames[:, [top, bottom - 1], left:right] = frames[:, top:bottom, [left, right - 1]] = 190  # the box is drawn
-    page.goto(f"{address}/{LINK}&frame=10&opacity=0")
+    tab.goto(f"{address}/{LINK}&frame=10&opacity=0")
 
     def nearest() -> int:
         """Which frame of a full decode the canvas is closest to."""
-        shown = at_frame(page, int(page.locator(".scrubber").get_attribute("data-frame") or -1))
+        shown = at_frame(tab, int(tab.locator(".scrubber").get_attribute("data-frame") or -1))
         return int(np.abs(frames - shown).mean((1, 2, 3)).argmin())
 
-    at_frame(page, 10)
+    at_frame(tab, 10)
     assert nearest() == 10
-    slider = page.get_by_role("slider", name="Frame")
+    slider = tab.get_by_role("slider", name="Frame")
+    settle(tab)
     slider.focus()
     for key, to in (
         ("ArrowRight", 11), ("ArrowRight", 12), ("ArrowLeft", 11), ("Shift+ArrowRight", 21), ("End", count - 1),
         ("ArrowRight", count - 1), ("Home", 0), ("ArrowLeft", 0),
     ):  # fmt: skip
-        page.keyboard.press(key)
-        at_frame(page, to)
+        tab.keyboard.press(key)
+        at_frame(tab, to)
         assert nearest() == to
         assert slider.get_attribute("aria-valuenow") == str(to)
-    expect(page.locator(".words")).to_contain_text(f"frame 0 of {count}")
-    page.wait_for_function("new URLSearchParams(location.search).get('frame') === '0'")
+    expect(tab.locator(".words")).to_contain_text(f"frame 0 of {count}")
+    tab.wait_for_function("new URLSearchParams(location.search).get('frame') === '0'")
 
 
-def test_the_map_on_a_frame_is_the_one_that_python_paints(page: Page, address: str, video: Path, demo: Path):
+def test_the_map_on_a_frame_is_the_one_that_python_paints(tab: Page, address: str, video: Path, demo: Path):
     checkpoint = load_checkpoint(open_run(demo / "runs" / RUN).meta["checkpoint"])
     p = checkpoint.preprocessing
     pixels, seen = read_clip(video, p)
@@ -84,8 +86,8 @@ def test_the_map_on_a_frame_is_the_one_that_python_paints(page: Page, address: s
         top, left, bottom, right = seen_box(*frame.shape[:2], p)
         wanted = frame.copy()
         wanted[top:bottom, left:right] = paint(wanted[top:bottom, left:right], maps[at], 0.9, signed)
-        page.goto(f"{address}/{LINK}&frame={seen[at]}&opacity=0.9{options}")
-        shown = at_frame(page, int(seen[at]))
+        tab.goto(f"{address}/{LINK}&frame={seen[at]}&opacity=0.9{options}")
+        shown = at_frame(tab, int(seen[at]))
         inside = np.s_[top + 1 : bottom - 1, left + 1 : right - 1]
         difference = np.abs(shown.astype(float) - wanted)[inside].mean()
         assert difference < 4, difference  # JPEG's share
@@ -100,6 +102,7 @@ def test_a_link_opens_the_same_frame_layer_and_class_in_another_browser(page: Pa
     page.get_by_role("combobox", name="Definition").click()
     page.get_by_role("option", name="weights per clip").click()
     expect(page.get_by_text("Grad-CAM with weights per clip")).to_be_visible()
+    settle(page)
     page.get_by_role("slider", name="Frame").focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
@@ -112,24 +115,24 @@ def test_a_link_opens_the_same_frame_layer_and_class_in_another_browser(page: Pa
     other.context.close()
 
 
-def test_what_a_frame_is_worth(page: Page, address: str, video: Path, demo: Path):
+def test_what_a_frame_is_worth(tab: Page, address: str, video: Path, demo: Path):
     checkpoint = load_checkpoint(open_run(demo / "runs" / RUN).meta["checkpoint"])
     pixels, seen = read_clip(video, checkpoint.preprocessing)
     clip = np.ascontiguousarray(crop(pixels, checkpoint.preprocessing.crop))
     clip = normalise(torch.from_numpy(clip), checkpoint.preprocessing)
     drop = occlusion_drop(checkpoint.model, clip, int(checkpoint.model(clip[None]).argmax()))
-    page.goto(f"{address}/{LINK}&frame={seen[3]}")
-    expect(page.locator(".words")).to_contain_text("CAM")
-    page.get_by_text("What each frame is worth").click()
-    expect(page.locator(".words")).to_contain_text(f"score falls by {100 * drop[3]:.1f} points")
-    page.get_by_role("button", name="Next frame seen").click()
-    expect(page.locator(".words")).to_contain_text(f"score falls by {100 * drop[4]:.1f} points")
-    page.get_by_role("button", name="Next frame", exact=True).click()
-    expect(page.locator(".words")).to_contain_text("not seen by the network")
+    tab.goto(f"{address}/{LINK}&frame={seen[3]}")
+    expect(tab.locator(".words")).to_contain_text("CAM")
+    tab.get_by_text("What each frame is worth").click()
+    expect(tab.locator(".words")).to_contain_text(f"score falls by {100 * drop[3]:.1f} points")
+    tab.get_by_role("button", name="Next frame seen").click()
+    expect(tab.locator(".words")).to_contain_text(f"score falls by {100 * drop[4]:.1f} points")
+    tab.get_by_role("button", name="Next frame", exact=True).click()
+    expect(tab.locator(".words")).to_contain_text("not seen by the network")
 
 
 @pytest.mark.parametrize("frame", ["99999", "-1", "x", "1e3"])
-def test_a_link_to_a_frame_that_is_not_there_is_a_sentence(frame: str, page: Page, address: str):
-    page.goto(f"{address}/{LINK}&frame={frame}")
-    expect(page.get_by_text("This clip has no such frame")).to_be_visible()
-    expect(page.locator(".words")).to_contain_text("frame")
+def test_a_link_to_a_frame_that_is_not_there_is_a_sentence(frame: str, tab: Page, address: str):
+    tab.goto(f"{address}/{LINK}&frame={frame}")
+    expect(tab.get_by_text("This clip has no such frame")).to_be_visible()
+    expect(tab.locator(".words")).to_contain_text("frame")
