@@ -16,6 +16,7 @@ from analysis.uncertainty import Effect, effect, mcnemar
 
 LIGHT = ("clip_id", "path", "label", "prediction", "correct", "confidence", "margin", "disagreement")
 BINS = 10
+LAYERS_AT_ONCE = 4  # that are joined: at Kinetics' size all of ResNet-50's would take 400 MB
 
 
 def overview(run: Run) -> pd.DataFrame:
@@ -150,7 +151,11 @@ def alpha_change(a: Run, b: Run) -> pd.DataFrame:
         SELECT layer_index, any_value(a.layer) AS layer, count(*) AS n,
                avg(b.alpha_temporal - a.alpha_temporal) AS change,
                coalesce(stddev_samp(b.alpha_temporal - a.alpha_temporal), 0) AS sd
-        FROM {files} AS a JOIN {other} AS b USING (clip_id, layer_index) GROUP BY layer_index ORDER BY layer_index"""
-    table = query(a, "attention", sql, other=b)
+        FROM (SELECT * FROM {files} WHERE layer_index BETWEEN ? AND ?) AS a
+        JOIN (SELECT * FROM {other} WHERE layer_index BETWEEN ? AND ?) AS b USING (clip_id, layer_index)
+        GROUP BY layer_index ORDER BY layer_index"""
+    last = query(a, "attention", "SELECT max(layer_index) AS last FROM {files}")["last"].iloc[0]
+    ranges = [[first, first + LAYERS_AT_ONCE - 1] for first in range(0, last + 1, LAYERS_AT_ONCE)]
+    table = pd.concat([query(a, "attention", sql, some + some, b) for some in ranges], ignore_index=True)
     half = 1.96 * table["sd"] / np.sqrt(table["n"])
     return table.assign(low=table["change"] - half, high=table["change"] + half).drop(columns="sd")

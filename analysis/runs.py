@@ -5,6 +5,7 @@ A run may lie in object storage: wherever a path is asked for, a URL that fsspec
 
 import json
 import re
+import threading
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -18,6 +19,7 @@ from upath import UPath
 from sth_core.errors import UserError
 
 NEEDED = {"dataset", "modality", "temporal_fraction", "classes", "clips", "checkpoint_sha256", "finished"}
+QUERIES = threading.BoundedSemaphore(2)  # at once: one over Kinetics' size holds a few hundred megabytes
 
 
 @dataclass(frozen=True)
@@ -199,17 +201,18 @@ def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, other:
     tables = {name: f"read_parquet([{', '.join(map(_quoted, paths))}])" for name, paths in files.items()}
     # In memory, one for each call: sessions share nothing. Several threads would add in another order each time, and
     # the last digits of a sum would differ.
-    connection = duckdb.connect(config={"threads": 1})
-    try:
-        places: list[Any] = [run.path] if other is None else [run.path, other.path]
-        remote = {str(place.fs.protocol): place.fs for place in places if not isinstance(place, Path)}
-        for filesystem in remote.values():
-            connection.register_filesystem(filesystem)
-        return connection.execute(sql.format(files=tables[kind], **tables), values or []).df()
-    except duckdb.Error as error:
-        raise UserError(f"{run.path}: its {kind} cannot be read ({str(error).splitlines()[0]})") from error
-    finally:
-        connection.close()
+    with QUERIES:
+        connection = duckdb.connect(config={"threads": 1})
+        try:
+            places: list[Any] = [run.path] if other is None else [run.path, other.path]
+            remote = {str(place.fs.protocol): place.fs for place in places if not isinstance(place, Path)}
+            for filesystem in remote.values():
+                connection.register_filesystem(filesystem)
+            return connection.execute(sql.format(files=tables[kind], **tables), values or []).df()
+        except duckdb.Error as error:
+            raise UserError(f"{run.path}: its {kind} cannot be read ({str(error).splitlines()[0]})") from error
+        finally:
+            connection.close()
 
 
 def _quoted(path: Path) -> str:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
+from analysis import browsing
 from analysis.browsing import (
     accuracy_change,
     alpha_change,
@@ -77,7 +78,9 @@ def test_unusual_clips_and_neighbours(tmp_path: Path) -> None:
     assert near["distance"].tolist() == pytest.approx([0.1 / np.sqrt(2), np.sqrt((0.1**2 + 0.2**2) / 2)])
 
 
-def test_two_runs_on_the_same_clips(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_two_runs_on_the_same_clips(at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browsing, "LAYERS_AT_ONCE", at_once)
     a = open_run(write_run(tmp_path / "a", ALPHAS))
     b = open_run(write_run(tmp_path / "b", [[x + 0.1, y - 0.2] for x, y in ALPHAS[:4]]))
     for file in (b.path / "predictions").iterdir():

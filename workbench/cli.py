@@ -444,6 +444,7 @@ def serve(runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...
     os.environ["STH_RUNS"] = str(runs.resolve())
     os.environ["STH_ROOTS"] = os.pathsep.join(str(root.resolve()) for root in roots)
     os.environ.pop("STH_TOKEN", None)
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # a heap for each session's thread would keep what one has freed
     flags = [
         ("server.port", str(port)),
         ("server.headless", "true"),

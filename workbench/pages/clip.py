@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -42,19 +43,21 @@ OF_ONE_CLIP = ("class", "against", "frame")  # what a link says of one clip, and
 
 def choose_clip(run: Run, table: pd.DataFrame) -> str:
     """The clip in the URL, which the select box changes; by default the most confident mistake."""
-    wrong = list(table[~table["correct"]].sort_values("confidence", ascending=False)["clip_id"])
-    ids = list(table["clip_id"])
+    wrong: pd.Series = computed("most confident mistakes", [run], lambda: mistakes(table))
+    best = wrong if len(wrong) else table["clip_id"]
     with st.sidebar:
-        only_wrong = st.toggle("Misclassified clips only", key="only_wrong", bind="query-params", disabled=not wrong)
-        listed = wrong if only_wrong and wrong else ids
+        only_wrong = st.toggle(
+            "Misclassified clips only", key="only_wrong", bind="query-params", disabled=not len(wrong)
+        )
+        listed = wrong if only_wrong and len(wrong) else table["clip_id"]
         here = st.session_state.get("clip", st.query_params.get("clip"))
         if len(listed) > MOST_LISTED:  # the browser gets all options
-            listed = [*([here] if here in set(ids) else []), *(wrong or ids)[:MOST_LISTED]]
-            st.caption(f"{MOST_LISTED} of {len(ids)} clips are listed; the predictions page finds any.")
-        listed = list(dict.fromkeys(listed))
-        clip_id = one_of("Clip", listed, "clip", wrong[0] if wrong else ids[0], on_change=forget)
-        if wrong:
-            after = wrong[(wrong.index(clip_id) + 1) % len(wrong)] if clip_id in set(wrong) else wrong[0]
+            listed = pd.concat([table["clip_id"][table["clip_id"] == here], best.head(MOST_LISTED)]).drop_duplicates()
+            st.caption(f"{MOST_LISTED} of {len(table)} clips are listed; the predictions page finds any.")
+        clip_id = one_of("Clip", listed.tolist(), "clip", best.iloc[0], on_change=forget)
+        if len(wrong):
+            place = np.flatnonzero(wrong == clip_id)
+            after = wrong.iloc[(place[0] + 1) % len(wrong) if len(place) else 0]
             st.page_link(
                 CLIP_PAGE,
                 label="Next misclassified",
@@ -63,6 +66,12 @@ def choose_clip(run: Run, table: pd.DataFrame) -> str:
                 | link(run, after),
             )
     return clip_id
+
+
+def mistakes(table: pd.DataFrame) -> pd.Series:
+    """The misclassified clips' names, the most confident mistake first."""
+    wrong = table[~table["correct"]].sort_values("confidence", ascending=False)
+    return wrong["clip_id"].reset_index(drop=True)
 
 
 def forget() -> None:
