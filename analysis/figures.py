@@ -24,8 +24,9 @@ from analysis.statements import conditions, stacked
 from analysis.uncertainty import effect, seed_interval
 from sth_core.files import temporary_beside
 
-# Okabe & Ito's colours, told apart with any colour vision.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+# Okabe & Ito's colours, told apart with any colour vision; two grays for their black and yellow, of which one cannot be
+# seen in the app's dark theme and the other not on paper.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777", "#AAAAAA")
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 

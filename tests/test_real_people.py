@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from playwright.sync_api import Page, expect
 
 from analysis.runs import failures, open_run, predictions
+from benchmarks.browser import serving, settle
 from tests.test_app import CLIP, PREDICTIONS, open_page, words
 from workbench.cli import main
 
@@ -47,6 +49,43 @@ def test_its_misclassified_clips_open_in_the_app(run: Path, monkeypatch):
     app = open_page(run.parent, monkeypatch, CLIP, run="people", clip=wrong["clip_id"])
     assert len(app.get("video")) == 1  # MPEG-4 in AVI, converted
     assert len(app.get("image")) == 16
+
+
+@pytest.mark.browser
+def test_from_plot_to_frame_by_keyboard(run: Path, page: Page):
+    def go(link: str, heading: str) -> None:
+        settle(page)
+        page.get_by_role("link", name=link, exact=True).first.focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+
+    with serving(run.parent) as (address, _):
+        page.goto(address)
+        expect(page.get_by_role("heading", name="Figure 5: attention by layer")).to_be_visible()
+        go("Predictions", "Predictions")
+        settle(page)
+        page.get_by_role("radio", name="Misclassified").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        matrix = page.locator(".matrix[data-drawn]")
+        expect(matrix).to_be_visible()
+        row, column, label, said = matrix.evaluate(
+            "m => { const d = m.view.data, k = d.label.findIndex((l, i) => l !== d.said[i]);"
+            "return [d.label[k], d.said[k], d.names[d.label[k]], d.names[d.said[k]]] }"
+        )
+        settle(page)
+        matrix.locator("canvas").focus()
+        for key in ["ArrowDown"] * (row + 1) + ["ArrowRight"] * column + ["Enter"]:  # the first one enters
+            page.keyboard.press(key)
+        expect(page.get_by_role("heading", name=f"{label}, taken for {said}")).to_be_visible()
+        go("Inspect", "Clip")
+        expect(page.locator(".words")).to_contain_text("frame")
+        settle(page)
+        before = int(page.locator(".scrubber").get_attribute("data-frame"))
+        page.get_by_role("slider", name="Frame").focus()
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(f".scrubber[data-frame='{before + 1}']")).to_be_visible()
+        page.wait_for_function("n => new URLSearchParams(location.search).get('frame') === n", arg=str(before + 1))
 
 
 def test_a_class_folder_of_real_videos_trains_too(real_data: Path, tmp_path: Path):

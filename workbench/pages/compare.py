@@ -31,6 +31,12 @@ def show_attention(a: Run, b: Run, key: tuple[str, ...]) -> None:
     )
 
 
+def share_of_same_labels() -> float:
+    """Of the clips that A and B have, those that have one label in both."""
+    label_b = table_of(b).set_index("clip_id").loc[both["clip_id"], "label"].astype(str)
+    return float((label_b.to_numpy() == both["label"].astype(str)).mean())
+
+
 st.title("Compare")
 st.caption("Two runs on the same clips: RGB against Flow, p against p, checkpoint against checkpoint.")
 usable = usable_runs(all_runs())
@@ -56,9 +62,7 @@ if both.empty:
 if more:
     show_together({name_of(run): run for run in chosen})
     st.subheader("A and B")
-same_labels = (
-    table_of(b).set_index("clip_id").loc[both["clip_id"], "label"].astype(str).to_numpy() == both["label"].astype(str)
-).mean()
+same_labels = computed("same_labels", [a, b], share_of_same_labels)
 if same_labels < 1:
     st.warning(
         f"The two were asked different questions: only {same_labels:.0%} of the common clips have one label in both."
