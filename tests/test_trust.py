@@ -18,7 +18,6 @@ from analysis.trust import choose_clips, trust
 from analysis.trust_tables import FAILS, OPEN, PASSES, Results, effects_of, faithfulness_table, together
 from analysis.uncertainty import mcnemar
 from benchmarks.planted import PLACE, shares_inside
-from benchmarks.planted import main as planted
 from tests.tiny import save_tiny
 from workbench.cli import main
 
@@ -189,7 +188,7 @@ def test_shares_inside_by_hand() -> None:
 
 def test_grad_cam_finds_what_was_planted() -> None:
     """The demo's network: by weights per step, the CAM lies on the thing while it is there, beyond both controls."""
-    result = CliRunner().invoke(planted, ["--clips", "24"])
+    result = CliRunner().invoke(main, ["benchmark", "planted", "--clips", "24"])
     assert result.exit_code == 0, result.output
     rows = [line.split(" | ") for line in result.stdout.splitlines() if line.startswith("| Grad-CAM, weights per step")]
     assert [row[1] for row in rows] == ["on the thing", "while it is there", "both"]
