@@ -16,7 +16,7 @@ from analysis.uncertainty import Effect, effect, mcnemar
 
 LIGHT = ("clip_id", "path", "label", "prediction", "correct", "confidence", "margin", "disagreement")
 BINS = 10
-LAYERS_AT_ONCE = 4  # that are joined: at Kinetics' size all of ResNet-50's would take 400 MB
+LAYERS_AT_ONCE = 4  # that are joined: all of a deep network's, at Kinetics' size, take several times the memory
 
 
 def overview(run: Run) -> pd.DataFrame:
@@ -42,6 +42,11 @@ def overview(run: Run) -> pd.DataFrame:
                          - avg(score_label) FILTER (probe = 'shuffled') AS "order" FROM {files} GROUP BY clip_id"""
         table = table.merge(query(run, "probes", drop), on="clip_id", how="left")
     return table
+
+
+def mistakes(table: pd.DataFrame) -> pd.DataFrame:
+    """The misclassified clips, the most confident mistake first."""
+    return table[~table["correct"]].sort_values("confidence", ascending=False)
 
 
 def confusion(table: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from upath import UPath
 from sth_core.errors import UserError
 
 NEEDED = {"dataset", "modality", "temporal_fraction", "classes", "clips", "checkpoint_sha256", "finished"}
-QUERIES = threading.BoundedSemaphore(2)  # at once: one over Kinetics' size holds a few hundred megabytes
+QUERIES = threading.BoundedSemaphore(2)  # at once: what each holds of a run of Kinetics' size would add up
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,7 @@ def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, other:
     tables = {name: f"read_parquet([{', '.join(map(_quoted, paths))}])" for name, paths in files.items()}
     # In memory, one for each call: sessions share nothing. Several threads would add in another order each time, and
     # the last digits of a sum would differ.
-    with QUERIES:
-        connection = duckdb.connect(config={"threads": 1})
+    with QUERIES, duckdb.connect(config={"threads": 1}) as connection:
         try:
             places: list[Any] = [run.path] if other is None else [run.path, other.path]
             remote = {str(place.fs.protocol): place.fs for place in places if not isinstance(place, Path)}
@@ -211,8 +210,6 @@ def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, other:
             return connection.execute(sql.format(files=tables[kind], **tables), values or []).df()
         except duckdb.Error as error:
             raise UserError(f"{run.path}: its {kind} cannot be read ({str(error).splitlines()[0]})") from error
-        finally:
-            connection.close()
 
 
 def _quoted(path: Path) -> str:

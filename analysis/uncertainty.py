@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special  # scipy.stats takes a second to import, which every command would wait for
+from scipy import special  # not scipy.stats, which is slow to import: every command would wait for it
 
 RESAMPLES = 2000
 MOST_GROUPS = 2000  # with more, the bootstrap's normal limit is the interval: it is the same and needs no resampling

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-# The first draws nothing to a screen that nobody looks at, which is a fifth faster.
+# The first is the lightest: it has no windows to draw.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 # As root, as in a container, Chromium runs only without its sandbox; the pages are our own.

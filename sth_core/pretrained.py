@@ -50,7 +50,7 @@ def load_imagenet(model: VideoNetwork) -> Loaded:
             f"ImageNet weights are for width 64, this network has width {model.config.width}; "
             f"train it from random weights, or set width to 64"
         )
-    import torchvision  # here, as it takes as long to import as torch itself
+    import torchvision  # here, as it is slow to import
 
     name = "vgg16_bn" if backbone == "vgg16" else backbone
     try:

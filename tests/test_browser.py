@@ -4,7 +4,7 @@ import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from benchmarks.browser import settle
 
@@ -15,6 +15,14 @@ def painted(page: Page, selector: str) -> list[bool]:
     """Whether each image is loaded and has pixels."""
     script = "images => images.map(i => i.complete && i.naturalWidth > 0)"
     return page.locator(selector).evaluate_all(script)
+
+
+def a_mistake(matrix: Locator) -> tuple[int, int, str, str]:
+    """A cell of the confusion matrix off its diagonal: row, column, label, what is said."""
+    return matrix.evaluate(
+        "m => { const d = m.view.data, k = d.label.findIndex((l, i) => l !== d.said[i]);"
+        "return [d.label[k], d.said[k], d.names[d.label[k]], d.names[d.said[k]]] }"
+    )
 
 
 def test_from_the_attention_plots_to_the_grad_cam_of_a_misclassified_clip(page: Page, address: str):
@@ -93,10 +101,7 @@ def test_a_square_of_the_confusion_matrix_opens_its_clips(tab: Page, address: st
     matrix = tab.locator(".matrix[data-drawn]")
     expect(matrix).to_be_visible()
     # A mistake, and where it is on the canvas.
-    row, column, label, said = matrix.evaluate(
-        "m => { const d = m.view.data, k = d.label.findIndex((l, i) => l !== d.said[i]);"
-        "return [d.label[k], d.said[k], d.names[d.label[k]], d.names[d.said[k]]] }"
-    )
+    row, column, label, said = a_mistake(matrix)
     x, y = matrix.evaluate("(m, cell) => m.view.place(...cell)", [row, column])
     canvas = matrix.locator("canvas")
     canvas.hover(position={"x": x, "y": y})

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from analysis.runs import failures, open_run, predictions
 from benchmarks.browser import serving, settle
 from tests.test_app import CLIP, PREDICTIONS, open_page, words
+from tests.test_browser import a_mistake
 from workbench.cli import main
 
 pytestmark = pytest.mark.real_data
@@ -69,10 +70,7 @@ def test_from_plot_to_frame_by_keyboard(run: Path, page: Page):
         page.keyboard.press("Enter")
         matrix = page.locator(".matrix[data-drawn]")
         expect(matrix).to_be_visible()
-        row, column, label, said = matrix.evaluate(
-            "m => { const d = m.view.data, k = d.label.findIndex((l, i) => l !== d.said[i]);"
-            "return [d.label[k], d.said[k], d.names[d.label[k]], d.names[d.said[k]]] }"
-        )
+        row, column, label, said = a_mistake(matrix)
         settle(page)
         matrix.locator("canvas").focus()
         for key in ["ArrowDown"] * (row + 1) + ["ArrowRight"] * column + ["Enter"]:  # the first one enters

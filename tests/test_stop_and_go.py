@@ -25,7 +25,7 @@ from sth_core.optimisation import Optimisation, learning_rate, set_train
 from sth_core.recipe import load_recipe
 from sth_core.training import Progress, train
 from tests.test_training import tiny, weights
-from tests.tiny import FLOW, RGB, save_tiny, tiny_network
+from tests.tiny import FLOW, RGB, one_torch_thread, save_tiny, tiny_network
 
 ROOT = Path(__file__).parent.parent
 RECIPE = """
@@ -105,7 +105,6 @@ def test_stopped_three_times_it_goes_on_to_the_same_weights(
 ) -> None:
     out = tmp_path / "broken"
     words = command(recipe, scenes_folder, out)
-
     last = (0, 0)
     for lines, number in ((0, signal.SIGTERM), (2, signal.SIGINT), (3, signal.SIGKILL)):  # metrics.csv has a head
 
@@ -166,10 +165,8 @@ def test_two_processes_do_what_one_does_in_two_parts(
 ) -> None:
     """Batch norm sees the part of a batch that a process has; else nothing differs but the order of sums."""
     alone = load_recipe(recipe, ("optimisation.epochs=2", "optimisation.accumulate=2"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as each of the two has
-    train(alone, read_dataset(scenes_folder, alone.data), tmp_path / "one", "cpu")
-    torch.set_num_threads(threads)
+    with one_torch_thread():  # as each of the two has
+        train(alone, read_dataset(scenes_folder, alone.data), tmp_path / "one", "cpu")
     first, second = weights(tmp_path / "one"), weights(by_two)
     for name in first:
         if "running" not in name and "num_batches" not in name:

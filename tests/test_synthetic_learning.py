@@ -14,6 +14,7 @@ from sth_core import VideoNetwork, create_model
 from sth_core.datasets import synthetic
 from sth_core.datasets.sprites import APPEARANCES
 from sth_core.datasets.synthetic import MOTIONS, draw_scenes, render
+from tests.tiny import one_torch_thread
 
 FRAMES, SIDE = 8, 48
 BATCH, RATE = 32, 0.1
@@ -31,12 +32,9 @@ class Clips:
 @pytest.fixture(scope="module")
 def clips() -> Iterator[tuple[Clips, Clips]]:
     """720 clips to learn from and 240 others, on one thread: the same numbers on every run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
+    with one_torch_thread(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "LENGTHS", (FRAMES, FRAMES + 1))  # draw no frames that nobody looks at
         yield small_clips(720, seed=10), small_clips(240, seed=11)
-    torch.set_num_threads(threads)
 
 
 def small_clips(count: int, seed: int) -> Clips:

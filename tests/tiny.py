@@ -1,6 +1,8 @@
 """Small untrained networks and hand-written runs for tests."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +17,17 @@ from sth_core.video.transforms import Preprocessing
 CLASSES = sorted(MOTIONS)
 RGB = Preprocessing("rgb", frames=4, resize=36, crop=32)
 FLOW = Preprocessing("flow", frames=4, resize=36, crop=32, mean=(0.502,), std=(0.1,), flow_bound=8.0)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """On several threads sums are added in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def tiny_network(seed: int = 0, **changes: object) -> VideoNetwork:

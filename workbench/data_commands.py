@@ -93,7 +93,7 @@ def check(folder: Path, out: Path | None, recipe: Path | None, changes: tuple[st
     default="dis",
     show_default=True,
     type=click.Choice(["dis", "tvl1"]),
-    help="tvl1 is what TSN used: about 75 times slower on a CPU.",
+    help="tvl1 is what TSN used: tens of times slower on a CPU.",
 )
 @click.option("--bound", default=20.0, show_default=True, help="The largest motion kept, in pixels a frame.")
 @click.option("--side", default=256, show_default=True, type=click.IntRange(16), help="Short side of the frames.")

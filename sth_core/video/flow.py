@@ -21,6 +21,7 @@ from sth_core.video.timeline import UnreadableVideo
 
 ALGORITHMS = ("dis", "tvl1")
 TSN_BOUND = 20.0
+OF_THREAD = threading.local()
 X_IMAGES = re.compile(r"(.*)x_", re.IGNORECASE)
 
 
@@ -30,7 +31,7 @@ def flow_field(before: np.ndarray, after: np.ndarray, bound: float, algorithm: s
     "dis" (Kroeger et al. 2016) computes down to single pixels: the frames are small, and DIS by
     default stops at a quarter of their size, where the outlines of things are lost. One step of
     variational refinement instead of five: half the time, and the same outlines. "tvl1" (Zach et
-    al. 2007) is what TSN used, about 75 times slower on a CPU.
+    al. 2007) is what TSN used, tens of times slower on a CPU.
     """
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
     if algorithm == "tvl1":
@@ -40,11 +41,8 @@ def flow_field(before: np.ndarray, after: np.ndarray, bound: float, algorithm: s
     return to_8_bits(flow * (127 / bound))
 
 
-OF_THREAD = threading.local()
-
-
 def dis() -> cv2.DISOpticalFlow:
-    """A thread's own, kept: to allocate its buffers anew for each field takes as long as half of the flow itself."""
+    """A thread's own: what it allocates for the first field, it has for the next."""
     if not hasattr(OF_THREAD, "dis"):
         OF_THREAD.dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         OF_THREAD.dis.setFinestScale(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from analysis.browsing import neighbours
+from analysis.browsing import mistakes, neighbours
 from analysis.runs import Run
 from analysis.statistics import top_classes
 from sth_core.checkpoint import Checkpoint
@@ -43,7 +43,7 @@ OF_ONE_CLIP = ("class", "against", "frame")  # what a link says of one clip, and
 
 def choose_clip(run: Run, table: pd.DataFrame) -> str:
     """The clip in the URL, which the select box changes; by default the most confident mistake."""
-    wrong: pd.Series = computed("most confident mistakes", [run], lambda: mistakes(table))
+    wrong: pd.Series = computed("most confident mistakes", [run], lambda: mistakes(table)["clip_id"])
     best = wrong if len(wrong) else table["clip_id"]
     with st.sidebar:
         only_wrong = st.toggle(
@@ -52,9 +52,9 @@ def choose_clip(run: Run, table: pd.DataFrame) -> str:
         listed = wrong if only_wrong and len(wrong) else table["clip_id"]
         here = st.session_state.get("clip", st.query_params.get("clip"))
         if len(listed) > MOST_LISTED:  # the browser gets all options
-            listed = pd.concat([table["clip_id"][table["clip_id"] == here], best.head(MOST_LISTED)]).drop_duplicates()
+            listed = pd.concat([table["clip_id"][table["clip_id"] == here], best.head(MOST_LISTED)])
             st.caption(f"{MOST_LISTED} of {len(table)} clips are listed; the predictions page finds any.")
-        clip_id = one_of("Clip", listed.tolist(), "clip", best.iloc[0], on_change=forget)
+        clip_id = one_of("Clip", listed.drop_duplicates().tolist(), "clip", best.iloc[0], on_change=forget)
         if len(wrong):
             place = np.flatnonzero(wrong == clip_id)
             after = wrong.iloc[(place[0] + 1) % len(wrong) if len(place) else 0]
@@ -66,12 +66,6 @@ def choose_clip(run: Run, table: pd.DataFrame) -> str:
                 | link(run, after),
             )
     return clip_id
-
-
-def mistakes(table: pd.DataFrame) -> pd.Series:
-    """The misclassified clips' names, the most confident mistake first."""
-    wrong = table[~table["correct"]].sort_values("confidence", ascending=False)
-    return wrong["clip_id"].reset_index(drop=True)
 
 
 def forget() -> None:

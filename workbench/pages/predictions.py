@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from analysis.browsing import mistakes
 from analysis.notes import clips_with
 from analysis.runs import failures
 from analysis.statistics import wilson_interval
@@ -90,7 +91,7 @@ elif view == "All clips":
     varying = [c for c in ANY if c in table and table[c].nunique() > 1]
     show_table(run, chosen, ["clip_id", "label", "prediction", "correct", *varying])
 else:
-    wrong = chosen[~chosen["correct"]].sort_values("confidence", ascending=False)
+    wrong = mistakes(chosen)
     if wrong.empty:
         st.success("No clip is misclassified." if correct == n else "No misclassified clip fits these filters.")
     else:
