@@ -1,42 +1,23 @@
-"""What a person who looks for clips needs of a run: light columns of every clip, and tables to find some by.
-
-Nothing here reads the scores, which are most of a run: 240,000 clips of 400 classes are a few tens of megabytes then.
-"""
-
-import math
+"""What a person who looks for clips needs of a run: an overview of every clip, and tables to find some by."""
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import special
 
-from analysis.attention import group_of
-from analysis.runs import Run, parts, query
+from analysis.alpha import Alpha, over_clips
+from analysis.runs import Run, clips_of, parts, query
 from analysis.statistics import wilson_interval
 from analysis.uncertainty import Effect, effect, mcnemar
 
-LIGHT = ("clip_id", "path", "label", "prediction", "correct", "confidence", "margin", "disagreement")
 BINS = 10
-LAYERS_AT_ONCE = 4  # that are joined: all of a deep network's, at Kinetics' size, take several times the memory
+VARIES = 1e-9  # a standard deviation of alpha_T that is not rounding
 
 
-def overview(run: Run) -> pd.DataFrame:
-    """A row per clip, ordered by clip_id: `LIGHT`, group, frame (the middle one that the network saw), alpha_temporal
-    (mean over layers) where the run has attention, and order (the drop of the true class's score under shuffling)
-    where it has probes.
-
-    label and prediction are categories. In runs that were recorded before there were margins, they are NaN.
-    """
-    there = set(query(run, "predictions", "SELECT * FROM {files} LIMIT 0").columns)
-    columns = [name if name in there else f"CAST('nan' AS DOUBLE) AS {name}" for name in LIGHT]
-    if "frame_indices" in there:
-        columns.append("frame_indices[len(frame_indices) // 2 + 1] AS frame")
-    sql = f'SELECT {", ".join(columns)}, {group_of(run)} AS "group" FROM {{files}} ORDER BY clip_id'
-    table = query(run, "predictions", sql)
-    for name in ("label", "prediction"):
-        table[name] = table[name].astype("category")
-    if parts(run.path, "attention"):
-        mean = "SELECT clip_id, avg(alpha_temporal) AS alpha_temporal FROM {files} GROUP BY clip_id"
-        table = table.merge(query(run, "attention", mean), on="clip_id", how="left")
+def overview(run: Run, alpha: Alpha | None = None) -> pd.DataFrame:
+    """A row per clip, ordered by clip_id: `clips_of`'s columns, alpha_temporal (mean over layers) with the run's
+    attention, and order (the drop of the true class's score under shuffling) where it has probes."""
+    table = clips_of(run) if alpha is None else alpha.clips.assign(alpha_temporal=alpha.mean)
     if parts(run.path, "probes"):
         drop = """SELECT clip_id, any_value(score_label) FILTER (probe = 'plain')
                          - avg(score_label) FILTER (probe = 'shuffled') AS "order" FROM {files} GROUP BY clip_id"""
@@ -84,46 +65,66 @@ def calibration_error(bins: pd.DataFrame) -> float:
     return float((bins["n"] * (bins["accuracy"] - bins["confidence"]).abs()).sum() / bins["n"].sum())
 
 
-def cell_profile(run: Run, label: str, prediction: str) -> pd.DataFrame:
+def cell_profile(alpha: Alpha, label: str, prediction: str) -> pd.DataFrame:
     """alpha_T by layer of one confusion cell, and of the other clips of its row.
 
     Returns:
-        layer_index, layer, part ("cell" or "row"), n, alpha_temporal, low, high (95 % over clips).
+        layer_index, layer, stage, n, alpha_temporal, low, high (95 % over clips), part ("cell" or "row").
     """
-    sql = """
-        SELECT layer_index, any_value(layer) AS layer, said = ? AS in_cell, count(*) AS n,
-               avg(alpha_temporal) AS alpha_temporal, coalesce(stddev_samp(alpha_temporal), 0) AS sd
-        FROM {files} JOIN (SELECT clip_id, prediction AS said FROM {predictions} WHERE label = ?) USING (clip_id)
-        GROUP BY layer_index, in_cell ORDER BY layer_index, in_cell"""
-    table = query(run, "attention", sql, [prediction, label])
-    half = special.stdtrit(np.maximum(table["n"] - 1, 1), 0.975) * table["sd"] / np.sqrt(table["n"])
-    half = half.where(table["n"] > 1, math.nan)
-    part = np.where(table["in_cell"], "cell", "row")
-    mean = table["alpha_temporal"]
-    return table[["layer_index", "layer", "n", "alpha_temporal"]].assign(part=part, low=mean - half, high=mean + half)
+    in_row, in_cell = alpha.clips["label"] == label, alpha.clips["prediction"] == prediction
+    chosen = {"row": in_row & ~in_cell, "cell": in_row & in_cell}
+    tables = [interval(over_clips(alpha.layers, alpha.temporal[m])).assign(part=part) for part, m in chosen.items()]
+    return pd.concat(tables, ignore_index=True).rename(columns={"mean": "alpha_temporal"})
 
 
-def unusual(run: Run, count: int = 12) -> pd.DataFrame:
+def right_and_wrong(alpha: Alpha) -> pd.DataFrame:
+    """alpha_T by layer of the clips that are right and of those that are wrong: layer_index, layer, stage, n,
+    alpha_temporal, low, high (95 % over clips), correct."""
+    correct = alpha.clips["correct"].to_numpy(bool)
+    chosen = {True: correct, False: ~correct}
+    tables = [interval(over_clips(alpha.layers, alpha.temporal[m])).assign(correct=c) for c, m in chosen.items()]
+    return pd.concat(tables, ignore_index=True).rename(columns={"mean": "alpha_temporal"})
+
+
+def interval(table: pd.DataFrame) -> pd.DataFrame:
+    """`over_clips`'s table with low and high, the mean's 95 % interval (Student's t; nan for one clip), without sd."""
+    n = table["n"].to_numpy()
+    half = np.where(n > 1, special.stdtrit(np.maximum(n - 1, 1), 0.975) * table["sd"] / np.sqrt(n), np.nan)
+    return table.assign(low=table["mean"] - half, high=table["mean"] + half).drop(columns="sd")
+
+
+def unusual(alpha: Alpha, count: int = 12) -> pd.DataFrame:
     """The clips whose alphas differ most from those of their class: clip_id, distance.
 
-    The distance is the root mean square over layers of (alpha_T - class mean) / class standard deviation.
+    The distance is the root mean square over layers of (alpha_T - class mean) / class standard deviation; a layer in
+    which a class does not vary says nothing.
     """
-    sql = f"""
-        WITH known AS (SELECT clip_id, layer_index, alpha_temporal AS a, label FROM {{files}}
-                       JOIN (SELECT clip_id, label FROM {{predictions}}) USING (clip_id)),
-             of_class AS (SELECT label, layer_index, avg(a) AS m, stddev_samp(a) AS sd FROM known GROUP BY ALL)
-        SELECT clip_id, sqrt(avg(((a - m) / sd) ** 2)) AS distance FROM known JOIN of_class USING (label, layer_index)
-        WHERE sd > 1e-9 GROUP BY clip_id ORDER BY distance DESC, clip_id LIMIT {int(count)}"""
-    return query(run, "attention", sql)
+    label = alpha.clips["label"].cat.codes.to_numpy()
+    n = np.bincount(label)[label, None]
+    apart = alpha.temporal - of_class(alpha.temporal, label) / n
+    sd = np.sqrt(of_class(apart**2, label) / np.maximum(n - 1, 1))
+    varies = sd > VARIES
+    squares = np.divide(apart, sd, out=np.zeros_like(apart), where=varies) ** 2
+    distance = np.sqrt(squares.sum(1) / np.maximum(varies.sum(1), 1))
+    return nearest(alpha, -distance, varies.sum(1) > 0, count).assign(distance=lambda table: -table["distance"])
 
 
-def neighbours(run: Run, clip_id: str, count: int = 8) -> pd.DataFrame:
+def of_class(values: NDArray[np.float64], label: NDArray[np.int_]) -> NDArray[np.float64]:
+    """(N, L): for each clip the sums over the clips of its class."""
+    return np.stack([np.bincount(label, column)[label] for column in values.T], 1)
+
+
+def neighbours(alpha: Alpha, clip_id: str, count: int = 8) -> pd.DataFrame:
     """The clips whose alphas are most like this one's: clip_id, distance (root mean square of alpha_T over layers)."""
-    sql = f"""
-        WITH mine AS (SELECT layer_index, alpha_temporal AS b FROM {{files}} WHERE clip_id = ?)
-        SELECT clip_id, sqrt(avg((alpha_temporal - b) ** 2)) AS distance FROM {{files}} JOIN mine USING (layer_index)
-        WHERE clip_id <> ? GROUP BY clip_id ORDER BY distance, clip_id LIMIT {int(count)}"""
-    return query(run, "attention", sql, [clip_id, clip_id])
+    others = (alpha.clips["clip_id"] != clip_id).to_numpy()
+    distance = np.sqrt(((alpha.temporal - alpha.temporal[~others]) ** 2).mean(1))
+    return nearest(alpha, distance, others, count)
+
+
+def nearest(alpha: Alpha, distance: NDArray[np.float64], among: NDArray[np.bool_], count: int) -> pd.DataFrame:
+    """Of these clips those of the smallest distance, by name where it is the same: clip_id, distance."""
+    table = pd.DataFrame({"clip_id": alpha.clips["clip_id"], "distance": distance})[among]
+    return table.sort_values("distance", kind="stable", ignore_index=True).head(count)
 
 
 WRONG_NOW, RIGHT_NOW, BOTH_RIGHT, BOTH_WRONG = OUTCOMES = ("lost", "gained", "both right", "both wrong")
@@ -147,20 +148,11 @@ def accuracy_change(both: pd.DataFrame) -> tuple[Effect, float]:
     return effect(change[None], both["group"].to_numpy()), mcnemar(gained, lost)
 
 
-def alpha_change(a: Run, b: Run) -> pd.DataFrame:
-    """alpha_T of b less that of a by layer, on the clips that both have: layer_index, layer, n, change, low, high.
-
-    The interval is over clips.
-    """
-    sql = """
-        SELECT layer_index, any_value(a.layer) AS layer, count(*) AS n,
-               avg(b.alpha_temporal - a.alpha_temporal) AS change,
-               coalesce(stddev_samp(b.alpha_temporal - a.alpha_temporal), 0) AS sd
-        FROM (SELECT * FROM {files} WHERE layer_index BETWEEN ? AND ?) AS a
-        JOIN (SELECT * FROM {other} WHERE layer_index BETWEEN ? AND ?) AS b USING (clip_id, layer_index)
-        GROUP BY layer_index ORDER BY layer_index"""
-    last = query(a, "attention", "SELECT max(layer_index) AS last FROM {files}")["last"].iloc[0]
-    ranges = [[first, first + LAYERS_AT_ONCE - 1] for first in range(0, last + 1, LAYERS_AT_ONCE)]
-    table = pd.concat([query(a, "attention", sql, some + some, b) for some in ranges], ignore_index=True)
-    half = 1.96 * table["sd"] / np.sqrt(table["n"])
-    return table.assign(low=table["change"] - half, high=table["change"] + half).drop(columns="sd")
+def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:
+    """alpha_T of b less that of a by layer, in the layers and on the clips that both have: layer_index, layer, stage,
+    n, change, low, high (95 % over clips)."""
+    _, of_a, of_b = np.intersect1d(a.layers["layer_index"], b.layers["layer_index"], return_indices=True)
+    there = pd.Index(b.clips["clip_id"]).get_indexer(a.clips["clip_id"])
+    both = np.flatnonzero(there >= 0)
+    change = b.temporal[there[both]][:, of_b] - a.temporal[both][:, of_a]
+    return interval(over_clips(a.layers.iloc[of_a], change)).rename(columns={"mean": "change"})

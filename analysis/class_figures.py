@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from analysis.alpha import read_alpha
 from analysis.attention import class_table
 from analysis.figures import COLOURS, SupplementFigure, has_attention, main_fraction
 from analysis.probe_tables import KIND, order_dependence
@@ -58,7 +59,7 @@ def class_figures(runs: list[Run]) -> list[SupplementFigure]:
 def ranked(run: Run) -> pd.DataFrame:
     """`class_table` of the classes that the network gets right, from appearance to time: by alpha_T, and where the run
     has probes by the mean of the ranks of alpha_T and of `order`, the drop of the class's score under shuffling."""
-    table = class_table(run).assign(run=run.name, dataset=run.meta["dataset"])
+    table = class_table(read_alpha(run)).assign(run=run.name, dataset=run.meta["dataset"])
     table = table[(table["accuracy"] >= ACCURATE) & (table["n"] > 1)]
     if not parts(run.path, KIND):
         return table.sort_values("alpha_temporal")
@@ -125,7 +126,7 @@ def sheet(parts: list[tuple[Run, pd.DataFrame]], best: list[pd.DataFrame]) -> go
                 text="the video is no longer there", xref="paper", x=BARS + 0.02, y=i, showarrow=False, xanchor="left"
             )
     figure.update_layout(
-        template="plotly_white", height=130 + ROW * len(rows), margin={"t": 40, "r": 10, "b": 50}, bargap=0.3,
+        height=130 + ROW * len(rows), margin={"t": 40, "r": 10, "b": 50}, bargap=0.3,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
         xaxis={"domain": [0, BARS], "title": "α_T", "rangemode": "tozero"},
         yaxis={"tickvals": places, "ticktext": names, "range": [len(rows) - 0.5, -0.5], "automargin": True},

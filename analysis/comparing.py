@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.runs import Run, query
+from analysis.alpha import Alpha, over_clips
+from analysis.browsing import interval
 from analysis.statistics import wilson_interval
 from analysis.uncertainty import holm, mcnemar
 
@@ -106,23 +107,13 @@ def right_sets(runs: Together, count: int) -> list[tuple[tuple[str, ...], int]]:
     ]
 
 
-def alpha_by_layer(runs: dict[str, Run], clips: pd.Series) -> pd.DataFrame:
-    """Mean alpha_T over these clips in the layers that all the runs have, by name: run, layer_index, layer, n,
-    alpha_temporal, low, high (95 % over clips)."""
-    tables = [of_clips(run, clips).assign(run=name) for name, run in runs.items()]
-    shared = set.intersection(*(set(table["layer"]) for table in tables))
-    table = pd.concat([table[table["layer"].isin(shared)] for table in tables], ignore_index=True)
-    half = 1.96 * table["sd"] / np.sqrt(table["n"])
-    mean = table["alpha_temporal"]
-    return table[["run", "layer_index", "layer", "n", "alpha_temporal"]].assign(low=mean - half, high=mean + half)
-
-
-def of_clips(run: Run, clips: pd.Series) -> pd.DataFrame:
-    """Of a run that has all of these clips, and may have others: layer_index, layer, n, alpha_temporal, sd."""
-    recorded = query(run, "predictions", "SELECT count(*) AS n FROM {files}")["n"][0]
-    chosen = "" if recorded == len(clips) else "SEMI JOIN (SELECT unnest(?) AS clip_id) USING (clip_id)"
-    sql = f"""
-        SELECT layer_index, any_value(layer) AS layer, count(*) AS n, avg(alpha_temporal) AS alpha_temporal,
-               coalesce(stddev_samp(alpha_temporal), 0) AS sd
-        FROM {{files}} {chosen} GROUP BY layer_index ORDER BY layer_index"""
-    return query(run, "attention", sql, [clips.tolist()] if chosen else [])
+def alpha_by_layer(runs: dict[str, Alpha], clips: pd.Series) -> pd.DataFrame:
+    """Mean alpha_T over these clips, which all the runs have, in the layers that all of them have: run, layer_index,
+    layer, stage, n, alpha_temporal, low, high (95 % over clips)."""
+    shared = set.intersection(*(set(alpha.layers["layer"]) for alpha in runs.values()))
+    tables = []
+    for name, alpha in runs.items():
+        rows = pd.Index(alpha.clips["clip_id"]).get_indexer(clips)
+        table = interval(over_clips(alpha.layers, alpha.temporal[rows]))
+        tables.append(table[table["layer"].isin(shared)].assign(run=name))
+    return pd.concat(tables, ignore_index=True).rename(columns={"mean": "alpha_temporal"})

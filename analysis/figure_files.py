@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from analysis.class_figures import class_figures
-from analysis.figures import SupplementFigure, gather, has_attention, literal, supplement_figures
+from analysis.figures import SupplementFigure, gather, has_attention, on_paper, supplement_figures
 from analysis.pictures import PICTURES, write_pictures
 from analysis.runs import Run
 from analysis.statements import overall, test_statements
@@ -104,7 +104,7 @@ def titled(item: SupplementFigure) -> go.Figure:
     above = 90 + 18 * len(lines) + 20 * (legend_rows(item.figure) - 1)
     height = (item.figure.layout.height or 440) + above - (item.figure.layout.margin.t or 40)
     title = {"text": text, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 24}}
-    return literal(item.figure).update_layout(title=title, margin_t=above, height=height)
+    return on_paper(item.figure).update_layout(title=title, margin_t=above, height=height)
 
 
 def legend_rows(figure: go.Figure) -> int:
@@ -127,7 +127,7 @@ def page(items: list[SupplementFigure], statements: pd.DataFrame, kinds: tuple[s
     parts = [statement_table(statements)]
     for item in items:
         links = " · ".join(f'<a href="{item.name}.{kind}">{kind.upper()}</a>' for kind in kinds)
-        drawn = literal(item.figure).to_html(full_html=False, include_plotlyjs=False, div_id=item.name)
+        drawn = on_paper(item.figure).to_html(full_html=False, include_plotlyjs=False, div_id=item.name)
         title, caption = html.escape(item.title), html.escape(item.caption)
         parts.append(f"<h2>{title}</h2>{drawn}<p class=caption>{caption}</p><p class=files>{links}</p>")
     return PAGE.format(script=get_plotlyjs(), body="".join(parts))

@@ -18,9 +18,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from analysis.alpha import read_alpha
 from analysis.attention import clip_table, layer_table
 from analysis.runs import Run, parts
-from analysis.statements import conditions, stacked
+from analysis.statements import Read, conditions, stacked
 from analysis.uncertainty import effect, seed_interval
 from sth_core.files import temporary_beside
 
@@ -41,8 +42,9 @@ class SupplementFigure:
     data: pd.DataFrame
 
 
-def gather(runs: list[Run]) -> pd.DataFrame:
+def gather(runs: list[Run], read: Read = read_alpha) -> pd.DataFrame:
     """Attention of all usable runs that have it: a row per layer and network, runs that differ in their seed together.
+    `read` gives a run's attention.
 
     Returns:
         run (their names), dataset, p, modality, seeds, layer_index, layer, stage, n, groups, alpha_spatial,
@@ -50,8 +52,9 @@ def gather(runs: list[Run]) -> pd.DataFrame:
     """
     tables = []
     for condition in conditions([run for run in runs if has_attention(run)]):
-        layers = over_seeds([layer_table(run) for run in condition.runs])
-        mean = effect(*stacked([clip_table(run) for run in condition.runs]))
+        alphas = [read(run) for run in condition.runs]
+        layers = over_seeds([layer_table(alpha) for alpha in alphas])
+        mean = effect(*stacked([clip_table(alpha) for alpha in alphas]))
         tables.append(
             layers.assign(
                 run=", ".join(run.name for run in condition.runs),
@@ -195,7 +198,7 @@ def bars(table: pd.DataFrame) -> go.Figure:
 
 def styled(figure: go.Figure, x: str, y: str) -> go.Figure:
     figure.update_layout(
-        xaxis_title=x, yaxis_title=y, template="plotly_white", height=440, barmode="group",
+        xaxis_title=x, yaxis_title=y, height=440, barmode="group",
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}, margin={"t": 40, "r": 20},
     )  # fmt: skip
     return figure
@@ -212,6 +215,11 @@ def literal(figure: go.Figure) -> go.Figure:
         if axis.ticktext is not None:
             axis.ticktext = escaped(axis.ticktext)
     return figure
+
+
+def on_paper(figure: go.Figure) -> go.Figure:
+    """The figure for a file: `literal`, and on white; in the app it has the app's colours."""
+    return literal(figure).update_layout(template="plotly_white")
 
 
 def escaped(value: Any) -> Any:
@@ -234,10 +242,10 @@ def write_curves(metrics: Path) -> Path:
         figure.add_scatter(
             x=known["epoch"], y=known[column], name=name, mode="lines+markers", line_color=colour, row=1, col=2
         )
-    figure.update_layout(template="plotly_white", height=440)
+    figure.update_layout(height=440)
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(range=[0, 1], row=1, col=2)
     page = metrics.with_name("curves.html")
     with temporary_beside(page) as temporary:
-        figure.write_html(temporary, include_plotlyjs="directory")
+        on_paper(figure).write_html(temporary, include_plotlyjs="directory")
     return page

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.alpha import read_alpha
 from analysis.attention import class_table, clip_table
 from analysis.parts import Parts
-from analysis.runs import Run, parts, predictions, query
+from analysis.runs import Run, parts, predictions
 from analysis.uncertainty import Effect, effect, holm, mcnemar
 from sth_core.errors import UserError
 
@@ -92,7 +93,9 @@ def order_by_clip(run: Run) -> pd.DataFrame:
     rows = known_rows(run)
     score = by_clip(rows, "score_label")
     plain, back = (rows[rows["probe"] == name].set_index("clip_id").loc[score.index] for name in (PLAIN, REVERSED))
-    alpha = clip_table(run).set_index("clip_id")["value"] if parts(run.path, "attention") else pd.Series(dtype=float)
+    alpha = pd.Series(dtype=float)
+    if parts(run.path, "attention"):
+        alpha = clip_table(read_alpha(run)).set_index("clip_id")["value"]
     drop, drop_reversed = (less(score[PLAIN], score[name]) for name in (SHUFFLED, REVERSED))
     changed = plain["prediction"] != back["prediction"]
     table = plain[["label", "group", "correct"]].assign(drop=drop, drop_reversed=drop_reversed, changed=changed)
@@ -116,7 +119,7 @@ def order_dependence(run: Run) -> pd.DataFrame:
     table = pd.DataFrame(found).sort_values("drop", ascending=False, ignore_index=True)
     if not parts(run.path, "attention"):
         return table.assign(alpha_temporal=np.nan, alpha_low=np.nan, alpha_high=np.nan)
-    alpha = class_table(run)[["label", "alpha_temporal", "low", "high"]]
+    alpha = class_table(read_alpha(run))[["label", "alpha_temporal", "low", "high"]]
     return table.merge(alpha.rename(columns={"low": "alpha_low", "high": "alpha_high"}), on="label", how="left")
 
 
@@ -126,11 +129,9 @@ def agreement(run: Run) -> pd.DataFrame:
     clips = order_by_clip(run).set_index("clip_id")
     alphas = {MEAN: clips["alpha_temporal"]}
     if parts(run.path, "attention"):
-        sql = "SELECT clip_id, layer, alpha_temporal FROM {files} ORDER BY layer_index"
-        alphas |= {
-            str(layer): rows.set_index("clip_id")["alpha_temporal"]
-            for layer, rows in query(run, "attention", sql).groupby("layer", sort=False)
-        }
+        alpha = read_alpha(run)
+        columns = zip(alpha.layers["layer"], alpha.temporal.T, strict=True)
+        alphas |= {layer: pd.Series(values, alpha.clips["clip_id"]) for layer, values in columns}
     found = {layer: rank_correlations(clips.assign(alpha_temporal=alpha)) for layer, alpha in alphas.items()}
     return pd.concat(found, names=["layer"]).reset_index("layer").reset_index(drop=True)
 

@@ -19,6 +19,7 @@ from upath import UPath
 from sth_core.errors import UserError
 
 NEEDED = {"dataset", "modality", "temporal_fraction", "classes", "clips", "checkpoint_sha256", "finished"}
+LIGHT = ("clip_id", "path", "label", "prediction", "correct", "confidence", "margin", "disagreement")
 QUERIES = threading.BoundedSemaphore(2)  # at once: what each holds of a run of Kinetics' size would add up
 
 
@@ -156,58 +157,42 @@ def failures(run: Run) -> pd.DataFrame:
         return pd.read_parquet(file)
 
 
-def clip_attention(run: Run, clip_id: str) -> pd.DataFrame:
-    """alpha of one clip: layer_index, layer, stage, alpha_spatial, alpha_temporal."""
-    return query(run, "attention", "SELECT * FROM {files} WHERE clip_id = ? ORDER BY layer_index", [clip_id])
-
-
-def attention_by_layer(run: Run, label: str | None = None) -> pd.DataFrame:
-    """Mean and standard deviation over clips of each layer's alpha; with `label` over that class.
+def clips_of(run: Run) -> pd.DataFrame:
+    """A row per clip, ordered by clip_id, without the scores, which are most of a run.
 
     Returns:
-        layer_index, layer, stage, n, alpha_spatial, alpha_temporal, sd (of both: they sum to 1).
+        `LIGHT`, frame (the middle one that the network saw, where the run knows it), group (its source video; in runs
+        of earlier versions the clip itself), part (the name of its Parquet file). label, prediction and part are
+        categories; margin and disagreement are NaN in runs that were recorded before there were any.
     """
-    chosen = "WHERE clip_id IN (SELECT clip_id FROM {predictions} WHERE label = ?)" if label is not None else ""
-    return query(
-        run,
-        "attention",
-        f"""SELECT layer_index, layer, stage, count(*) AS n, avg(alpha_spatial) AS alpha_spatial,
-                   avg(alpha_temporal) AS alpha_temporal, coalesce(stddev_samp(alpha_temporal), 0) AS sd
-            FROM {{files}} {chosen} GROUP BY ALL ORDER BY layer_index""",
-        [label] if label is not None else [],
-    )
+    there = set(query(run, "predictions", "SELECT * FROM {files} LIMIT 0").columns)
+    columns = [name if name in there else f"CAST('nan' AS DOUBLE) AS {name}" for name in LIGHT]
+    if "frame_indices" in there:
+        columns.append("frame_indices[len(frame_indices) // 2 + 1] AS frame")
+    columns += ['"group"' if "group" in there else 'clip_id AS "group"', "parse_filename(filename) AS part"]
+    table = query(run, "predictions", f"SELECT {', '.join(columns)} FROM {{files}} ORDER BY clip_id")
+    return table.astype({"label": "category", "prediction": "category", "part": "category"})
 
 
-def attention_by_clip(run: Run) -> pd.DataFrame:
-    """Mean over the layers for each clip: clip_id, label, correct, alpha_spatial, alpha_temporal."""
-    return query(
-        run,
-        "attention",
-        """SELECT clip_id, any_value(label) AS label, any_value(correct) AS correct,
-                  avg(alpha_spatial) AS alpha_spatial, avg(alpha_temporal) AS alpha_temporal
-           FROM {files} JOIN (SELECT clip_id, label, correct FROM {predictions}) USING (clip_id)
-           GROUP BY clip_id ORDER BY clip_id""",
-    )
+def clip_of(run: Run, clip: pd.Series) -> pd.Series:
+    """All columns of the prediction of one of `clips_of`'s clips."""
+    sql = "SELECT * FROM {files} WHERE clip_id = ?"
+    return query(run, "predictions", sql, [clip["clip_id"]], clip["part"]).iloc[0]
 
 
-def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, other: Run | None = None) -> pd.DataFrame:
-    """Run `sql`, in which {files} stands for the run's parts of this kind, {predictions} for those, and {other} for
-    another run's parts of this kind."""
-    files = {name: parts(run.path, name) for name in ("predictions", kind)}
-    if other is not None:
-        files["other"] = parts(other.path, kind)
-    if not files[kind]:
+def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, part: str | None = None) -> pd.DataFrame:
+    """Run `sql`, in which {files} stands for the run's parts of this kind, or the one of this name."""
+    files = [file for file in parts(run.path, kind) if part in (None, file.name)]
+    if not files:
         raise UserError(f"{run.path} holds no {kind}")
-    tables = {name: f"read_parquet([{', '.join(map(_quoted, paths))}])" for name, paths in files.items()}
+    table = f"read_parquet([{', '.join(map(_quoted, files))}])"
     # In memory, one for each call: sessions share nothing. Several threads would add in another order each time, and
     # the last digits of a sum would differ.
     with QUERIES, duckdb.connect(config={"threads": 1}) as connection:
         try:
-            places: list[Any] = [run.path] if other is None else [run.path, other.path]
-            remote = {str(place.fs.protocol): place.fs for place in places if not isinstance(place, Path)}
-            for filesystem in remote.values():
-                connection.register_filesystem(filesystem)
-            return connection.execute(sql.format(files=tables[kind], **tables), values or []).df()
+            if not isinstance(run.path, Path):
+                connection.register_filesystem(run.path.fs)
+            return connection.execute(sql.format(files=table), values or []).df()
         except duckdb.Error as error:
             raise UserError(f"{run.path}: its {kind} cannot be read ({str(error).splitlines()[0]})") from error
 

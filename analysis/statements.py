@@ -14,9 +14,12 @@ from itertools import pairwise, product
 import numpy as np
 import pandas as pd
 
-from analysis.attention import clip_table, count_layers, depth_weights
+from analysis.alpha import Alpha, read_alpha
+from analysis.attention import clip_table, depth_weights
 from analysis.runs import Run
 from analysis.uncertainty import Effect, difference, effect, holm
+
+Read = Callable[[Run], Alpha]
 
 SIGNIFICANT = 0.05
 DEPTH = "Temporal attention rises with depth (Figure 5)"
@@ -86,46 +89,57 @@ def kind_of(dataset: str) -> str:
     return "appearance" if any(word in name for word in APPEARANCE) else ""
 
 
-def test_statements(runs: list[Run]) -> pd.DataFrame:
-    """A row per `Comparison`; none for a statement that these runs cannot speak of."""
+def test_statements(runs: list[Run], read: Read = read_alpha) -> pd.DataFrame:
+    """A row per `Comparison`; none for a statement that these runs cannot speak of. `read` gives a run's attention."""
     sets = conditions(runs)
+    rises = [(c.name, rise(c, read), True) for c in sets]
+    kinds = between(sets, lambda a: kind_of(a.dataset), ("temporal", "appearance"), "p", "modality")
+    modalities = between(sets, lambda a: a.modality, ("Flow", "RGB"), "dataset", "p")
     found = [
-        *corrected(DEPTH, [(c.name, rise(c), True) for c in sets if count_layers(c.runs[0]) > 1]),
-        *corrected(PROPORTION, proportions(sets)),
-        *corrected(DATASETS, between(sets, lambda a: kind_of(a.dataset), ("temporal", "appearance"), "p", "modality")),
-        *corrected(MODALITY, between(sets, lambda a: a.modality, ("Flow", "RGB"), "dataset", "p")),
+        *corrected(DEPTH, [(name, effect, paired) for name, effect, paired in rises if effect is not None]),
+        *corrected(PROPORTION, compared(proportions(sets), read)),
+        *corrected(DATASETS, compared(kinds, read)),
+        *corrected(MODALITY, compared(modalities, read)),
     ]
     return pd.DataFrame([asdict(row) for row in found], columns=list(Comparison.__dataclass_fields__))
 
 
 test_statements.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest thinks of the name
 Compared = list[tuple[str, Effect, bool]]
+Pairs = list[tuple[str, Condition, Condition]]
 
 
-def rise(condition: Condition) -> Effect:
-    """How much alpha_T rises from the first layer to the last, by the straight line through all of them."""
-    return effect(*stacked([clip_table(run, depth_weights(count_layers(run))) for run in condition.runs]))
+def rise(condition: Condition, read: Read = read_alpha) -> Effect | None:
+    """How much alpha_T rises from the first layer to the last, by the straight line through all of them; None of a
+    network that has one layer."""
+    alphas = [read(run) for run in condition.runs]
+    L = len(alphas[0].layers)
+    return effect(*stacked([clip_table(alpha, depth_weights(L)) for alpha in alphas])) if L > 1 else None
 
 
-def proportions(sets: list[Condition]) -> Compared:
+def compared(pairs: Pairs, read: Read) -> Compared:
+    return [(name, *compare(a, b, read)) for name, a, b in pairs]
+
+
+def proportions(sets: list[Condition]) -> Pairs:
     """Each p against the next larger one, on the same dataset and modality."""
     groups: dict[tuple[str, ...], list[Condition]] = {}
     for c in sets:
         groups.setdefault((c.dataset, c.network, c.modality), []).append(c)
-    rows: Compared = []
+    rows: Pairs = []
     for group in groups.values():
         ordered = sorted(group, key=lambda c: Fraction(c.p))
         for smaller, larger in pairwise(ordered):
             if smaller.p != larger.p:
                 name = f"{smaller.dataset}, {smaller.network}, {smaller.modality}: p = {smaller.p} less {larger.p}"
-                rows.append((name, *compare(smaller, larger)))
+                rows.append((name, smaller, larger))
     return rows
 
 
-def between(sets: list[Condition], kind: Callable[[Condition], str], kinds: tuple[str, str], *alike: str) -> Compared:
+def between(sets: list[Condition], kind: Callable[[Condition], str], kinds: tuple[str, str], *alike: str) -> Pairs:
     """Each condition of the first kind against each of the second, of one network, alike in these attributes."""
     first, second = ([c for c in sets if kind(c) == k] for k in kinds)
-    rows: Compared = []
+    rows: Pairs = []
     for a, b in product(first, second):
         if a.network == b.network and all(getattr(a, key) == getattr(b, key) for key in alike):
             fixed = ", ".join([a.network, *(f"p = {a.p}" if key == "p" else getattr(a, key) for key in alike)])
@@ -134,16 +148,16 @@ def between(sets: list[Condition], kind: Callable[[Condition], str], kinds: tupl
                 if a.dataset != b.dataset
                 else f"{fixed}: {kinds[0]} less {kinds[1]}"
             )
-            rows.append((name, *compare(a, b)))
+            rows.append((name, a, b))
     return rows
 
 
-def compare(a: Condition, b: Condition) -> tuple[Effect, bool]:
+def compare(a: Condition, b: Condition, read: Read = read_alpha) -> tuple[Effect, bool]:
     """alpha_T (mean over layers) of `a` less that of `b`, and whether it was compared clip by clip.
 
     It is where both saw the same clips and were trained with as many seeds: what is common to both then drops out.
     """
-    tables_a, tables_b = ([clip_table(run) for run in c.runs] for c in (a, b))
+    tables_a, tables_b = ([clip_table(read(run)) for run in c.runs] for c in (a, b))
     if len(a.runs) == len(b.runs) and a.runs[0].meta.get("data") == b.runs[0].meta.get("data"):
         values, groups = stacked([*tables_a, *tables_b])
         if len(groups):

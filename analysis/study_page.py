@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
-from analysis.figures import COLOURS, literal
+from analysis.figures import COLOURS, on_paper
 from analysis.pictures import write_pictures
 from analysis.results import METRICS, run_results
 from analysis.runs import find_runs, open_run, predictions
@@ -52,7 +52,8 @@ def write_study_page(out: Path) -> Path:
             f"{slug(str(question))}-confusion": confusion_figure(out, some, axes[1:]),
         }
         parts += [f"<h2>{html.escape(str(question))}</h2>", accuracy_table(some, axes[1:], study.get("paper", {}))]
-        parts += [literal(f).to_html(full_html=False, include_plotlyjs=False, div_id=name) for name, f in drawn.items()]
+        drawn = {name: on_paper(figure) for name, figure in drawn.items()}
+        parts += [f.to_html(full_html=False, include_plotlyjs=False, div_id=name) for name, f in drawn.items()]
         figures |= drawn
     parts.append(
         f'<p class="how">Recipe: {html.escape(Path(study["recipe"]).name)}. Numbers: results.csv, curves.csv.</p>'
@@ -115,9 +116,7 @@ def curves_figure(curves: pd.DataFrame, axes: list[str]) -> go.Figure:
             )  # fmt: skip
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%", row=1, col=2)
-    return figure.update_layout(
-        template="plotly_white", height=360, margin={"t": 50, "b": 50}, legend_title="mean over seeds"
-    )
+    return figure.update_layout(height=360, margin={"t": 50, "b": 50}, legend_title="mean over seeds")
 
 
 def confusion_figure(out: Path, results: pd.DataFrame, axes: list[str]) -> go.Figure:
@@ -140,4 +139,4 @@ def confusion_figure(out: Path, results: pd.DataFrame, axes: list[str]) -> go.Fi
     figure.update_yaxes(autorange="reversed")
     figure.update_yaxes(title="label", row=1, col=1)
     figure.update_xaxes(title="prediction", tickangle=60)
-    return figure.update_layout(template="plotly_white", height=240 + 24 * len(classes), margin={"t": 40, "b": 110})
+    return figure.update_layout(height=240 + 24 * len(classes), margin={"t": 40, "b": 110})

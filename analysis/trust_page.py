@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
 from analysis.faithfulness import DELETION, DIRECTIONS, WAYS
-from analysis.figures import COLOURS, DASHES, literal, styled
+from analysis.figures import COLOURS, DASHES, on_paper, styled
 from analysis.interventions import KINDS
 from analysis.trust import CONTROLS
 from analysis.trust_tables import (
@@ -100,7 +100,7 @@ def filled(heading: str, title: str, parts: list[str]) -> str:
 
 
 def section(title: str, figure: go.Figure, caption: str) -> str:
-    drawn = literal(figure).to_html(full_html=False, include_plotlyjs=False)
+    drawn = on_paper(figure).to_html(full_html=False, include_plotlyjs=False)
     return f"<h2>{title}</h2>{drawn}<p class=caption>{caption}</p>"
 
 

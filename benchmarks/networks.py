@@ -19,8 +19,9 @@ from pathlib import Path
 import click
 import torch
 
+from analysis.alpha import read_alpha
 from analysis.recording import record
-from analysis.runs import Run, attention_by_clip, open_run, predictions
+from analysis.runs import Run, open_run, predictions
 from analysis.statistics import wilson_interval
 from sth_core.checkpoint import load_checkpoint
 from sth_core.network import count_parameters
@@ -61,7 +62,7 @@ def row(name: str, command: str, file: Path, run: Run) -> str:
     if run.meta["label"] == "motion":
         pair, order = (f"{share:.3f}" for share in order_accuracy(table))
     if run.meta["attention"]:
-        alpha = f"{attention_by_clip(run)['alpha_temporal'].mean():.3f}"
+        alpha = f"{read_alpha(run).temporal.mean():.3f}"
     parameters = count_parameters(load_checkpoint(file).model)
     cells = (
         name, run.meta["label"], run.modality, run.p, f"{parameters / 1e6:.2f} M",

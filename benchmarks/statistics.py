@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 import click
 import duckdb
 
+from analysis.alpha import read_alpha
 from analysis.attention import class_layer_table, class_table, clip_table, layer_table
 from analysis.runs import find_runs
 from analysis.statements import compare, conditions, rise, stacked
@@ -31,10 +32,13 @@ from workbench.friendly import friendly
 
 NUMBERS: dict[str, tuple[str, Callable]] = {  # what is computed of (a run, both runs)
     "nothing": ("none: Python and its packages", lambda run, both: None),
-    "layers": ("Figures 5, 6, 8: mean and interval of each layer", lambda run, both: layer_table(run)),
-    "mean": ("Figure 7: mean and interval over all layers", lambda run, both: effect(*stacked([clip_table(run)]))),
-    "classes": ("Figures 9, 10: alpha_T and accuracy of each class", lambda run, both: class_table(run)),
-    "map": ("heat map: each class and layer", lambda run, both: class_layer_table(run)),
+    "layers": ("Figures 5, 6, 8: mean and interval of each layer", lambda run, both: layer_table(read_alpha(run))),
+    "mean": (
+        "Figure 7: mean and interval over all layers",
+        lambda run, both: effect(*stacked([clip_table(read_alpha(run))])),
+    ),
+    "classes": ("Figures 9, 10: alpha_T and accuracy of each class", lambda run, both: class_table(read_alpha(run))),
+    "map": ("heat map: each class and layer", lambda run, both: class_layer_table(read_alpha(run))),
     "rise": ("statement of Figure 5: rise with depth", lambda run, both: rise(conditions([run])[0])),
     "pair": ("statement of Figure 8: two runs, clip by clip", lambda run, both: compare(*conditions(both))),
 }

@@ -11,12 +11,11 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.browsing import confused_pairs, confusion, overview
 from analysis.interventions import HALF
-from analysis.runs import open_run
+from analysis.runs import clip_of, clips_of, open_run
 from sth_core import load_checkpoint
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop
 from workbench.components.clip_views import AS_IT_IS, ORDERS, reordered, what_if
-from workbench.components.context import clip_of
 
 APP = Path(__file__).parent.parent / "app.py"
 PREDICTIONS, CLIP, COMPARE, FIGURES = (f"workbench/pages/{n}.py" for n in ("predictions", "clip", "compare", "figures"))
@@ -156,7 +155,7 @@ def test_the_figures_are_of_the_chosen_runs(demo, monkeypatch):
 
 def test_what_if_moves_the_scores_of_who_needs_time(demo, monkeypatch):
     run = open_run(demo / "runs" / "motion-rgb-p4")
-    clip = clip_of(run, str(overview(run)["clip_id"].iloc[0]))
+    clip = clip_of(run, clips_of(run).iloc[0])
     checkpoint = load_checkpoint(run.meta["checkpoint"])
     pixels, _ = read_clip(Path(clip["path"]), checkpoint.preprocessing)
     pixels = crop(pixels, checkpoint.preprocessing.crop)

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from analysis.alpha import read_alpha
 from analysis.attention import layer_table
 from analysis.recording import record
-from analysis.runs import Run, clip_attention, open_run, predictions
+from analysis.runs import Run, open_run, parts, predictions
 from benchmarks.made_runs import make_run
 from benchmarks.statistics import NUMBERS
 from tests.test_benchmark_decoding import tables
@@ -48,14 +49,15 @@ def test_a_made_run_is_what_a_recording_writes(made: Run, scenes_folder: Path, t
     assert set(one) == set(other) and len(one) == 5000
     assert [one[c].dtype.kind for c in sorted(one)] == [other[c].dtype.kind for c in sorted(one)]
     assert np.allclose(np.stack(list(one["scores"])).sum(1), 1, atol=1e-5)
-    assert list(clip_attention(made, one["clip_id"][0])) == list(clip_attention(recorded, other["clip_id"][0]))
+    first, second = (pd.read_parquet(parts(run.path, "attention")[0]) for run in (made, recorded))
+    assert list(first) == list(second)
 
 
 def test_the_interval_of_many_groups_is_the_clustered_one(made: Run) -> None:
     """Against the sandwich by hand: squares of each group's deviation from the mean, n/(n - 1) for the groups."""
     clips = predictions(made)[["clip_id", "group"]]
     assert 2000 < clips["group"].nunique() < len(clips)
-    table = layer_table(made)
+    table = layer_table(read_alpha(made))
     attention = pd.concat(pd.read_parquet(file) for file in sorted((made.path / "attention").iterdir()))
     for i in range(3):
         mine = attention[attention["layer_index"] == i].merge(clips, on="clip_id")

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
-from analysis import browsing
+from analysis.alpha import read_alpha
 from analysis.browsing import (
     accuracy_change,
     alpha_change,
@@ -31,7 +31,9 @@ ALPHAS = [[0.5, 0.6], [0.4, 0.4], [0.5, 0.7], [0.4, 0.5], [0.9, 0.1]]  # clips c
 
 
 def test_the_overview_is_light_and_knows_alpha(tmp_path: Path) -> None:
-    table = overview(open_run(write_run(tmp_path / "run", ALPHAS, parts=2)))
+    run = open_run(write_run(tmp_path / "run", ALPHAS, parts=2))
+    table = overview(run, read_alpha(run))
+    assert "alpha_temporal" not in overview(run)
     assert list(table["clip_id"]) == ["c0", "c1", "c2", "c3", "c4"] and "scores" not in table
     np.testing.assert_allclose(table["alpha_temporal"], [0.55, 0.4, 0.6, 0.45, 0.5])
     assert table["margin"].isna().all() and "order" not in table  # recorded before there were any
@@ -63,7 +65,7 @@ def test_a_cell_against_its_row(tmp_path: Path) -> None:
         table = pd.read_parquet(file)
         table.loc[table["clip_id"] == "c4", "prediction"] = "b"
         table.to_parquet(file)
-    profile = cell_profile(run, "a", "b").set_index(["part", "layer_index"])
+    profile = cell_profile(read_alpha(run), "a", "b").set_index(["part", "layer_index"])
     assert profile.loc[("cell", 0), "alpha_temporal"] == 0.9 and np.isnan(profile.loc[("cell", 0), "low"])
     assert profile.loc[("row", 1), "alpha_temporal"] == pytest.approx(0.65) and profile.loc[("row", 1), "n"] == 2
     half = stats.t.ppf(0.975, 1) * np.std([0.6, 0.7], ddof=1) / np.sqrt(2)
@@ -72,15 +74,13 @@ def test_a_cell_against_its_row(tmp_path: Path) -> None:
 
 def test_unusual_clips_and_neighbours(tmp_path: Path) -> None:
     run = open_run(write_run(tmp_path / "run", ALPHAS))
-    assert unusual(run, 1)["clip_id"].tolist() == ["c4"]
-    near = neighbours(run, "c1", 2)
+    assert unusual(read_alpha(run), 1)["clip_id"].tolist() == ["c4"]
+    near = neighbours(read_alpha(run), "c1", 2)
     assert near["clip_id"].tolist() == ["c3", "c0"]
     assert near["distance"].tolist() == pytest.approx([0.1 / np.sqrt(2), np.sqrt((0.1**2 + 0.2**2) / 2)])
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 4])
-def test_two_runs_on_the_same_clips(at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(browsing, "LAYERS_AT_ONCE", at_once)
+def test_two_runs_on_the_same_clips(tmp_path: Path) -> None:
     a = open_run(write_run(tmp_path / "a", ALPHAS))
     b = open_run(write_run(tmp_path / "b", [[x + 0.1, y - 0.2] for x, y in ALPHAS[:4]]))
     for file in (b.path / "predictions").iterdir():
@@ -89,7 +89,7 @@ def test_two_runs_on_the_same_clips(at_once: int, tmp_path: Path, monkeypatch: p
     assert list(both["outcome"]) == ["lost", "gained", "both right", "gained"] and len(both) == 4
     change, p = accuracy_change(both)
     assert change.value == 0.25 and p == stats.binomtest(2, 3).pvalue
-    by_layer = alpha_change(a, b)
+    by_layer = alpha_change(read_alpha(a), read_alpha(b))
     np.testing.assert_allclose(by_layer["change"], [0.1, -0.2])
     np.testing.assert_allclose(by_layer["low"], by_layer["high"], atol=1e-9)  # all clips changed alike
     assert list(by_layer["n"]) == [4, 4]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.alpha import read_alpha
 from analysis.browsing import overview
 from analysis.comparing import Together, alpha_by_layer, differences, right_sets, standings, together
 from analysis.runs import open_run
@@ -105,13 +106,13 @@ def test_sets_of_runs_that_are_right() -> None:
 def test_alpha_by_layer_is_over_the_clips_and_layers_that_all_have(tmp_path: Path) -> None:
     a = open_run(write_run(tmp_path / "a", [[0.1, 0.5], [0.3, 0.7], [0.9, 0.9]], parts=2))
     b = open_run(write_run(tmp_path / "b", [[0.2], [0.2]]))
-    found = alpha_by_layer({"a": a, "b": b}, pd.Series(["c0", "c1"]))
+    found = alpha_by_layer({"a": read_alpha(a), "b": read_alpha(b)}, pd.Series(["c0", "c1"]))
     assert found[["run", "layer", "n"]].to_numpy().tolist() == [["a", "layer0.0.conv1", 2], ["b", "layer0.0.conv1", 2]]
-    half = 1.96 * np.std([0.1, 0.3], ddof=1) / np.sqrt(2)
+    half = stats.t.ppf(0.975, 1) * np.std([0.1, 0.3], ddof=1) / np.sqrt(2)
     np.testing.assert_allclose(
         found[["alpha_temporal", "low", "high"]], [[0.2, 0.2 - half, 0.2 + half], [0.2, 0.2, 0.2]]
     )
-    everything = alpha_by_layer({"a": a}, overview(a)["clip_id"])
+    everything = alpha_by_layer({"a": read_alpha(a)}, overview(a)["clip_id"])
     np.testing.assert_allclose(everything["alpha_temporal"], [1.3 / 3, 2.1 / 3])
     assert everything["n"].tolist() == [3, 3]
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.runs import attention_by_clip, open_run, predictions
+from analysis.alpha import read_alpha
+from analysis.runs import open_run, predictions
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.sprites import APPEARANCES
 from sth_core.datasets.synthetic import MOTIONS
@@ -76,7 +77,7 @@ def test_clips_runs_and_figures(made: tuple[Path, pd.DataFrame], networks: Path)
         assert run.problem == ""
         assert run.meta["checkpoint_sha256"] == sha256(networks / f"{network.name}.safetensors")
         assert len(predictions(run)) == 12
-        assert len(attention_by_clip(run)) == 12
+        assert len(read_alpha(run).temporal) == 12
     assert sorted(file.stem for file in (folder / "figures").glob("figure[5-8]*.html")) == FIGURES
     assert "Section 6.1" in (folder / "figures" / "index.html").read_text(encoding="utf-8")
 

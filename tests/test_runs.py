@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
-import numpy as np
 import pandas as pd
 import pytest
 from fsspec.registry import _registry as LOADED
 
+from analysis.alpha import read_alpha
 from analysis.runs import (
-    attention_by_clip,
-    attention_by_layer,
-    clip_attention,
+    clip_of,
+    clips_of,
     failures,
     find_runs,
     open_run,
@@ -107,7 +106,7 @@ def test_what_a_killed_recording_left_behind_is_no_part(run: Path) -> None:
     (run / "attention" / ".part-00003.99.part.parquet").write_bytes(b"PAR1")
     assert [file.name for file in parts(run, "predictions")] == [f"part-0000{i}.parquet" for i in range(3)]
     assert len(predictions(open_run(run))) == 4
-    assert set(attention_by_layer(open_run(run))["n"]) == {4}
+    assert read_alpha(open_run(run)).temporal.shape == (4, 3)
 
 
 @pytest.mark.parametrize(
@@ -127,56 +126,14 @@ def test_predictions_of_all_parts_in_order(run: Path) -> None:
     assert list(table["correct"]) == [True, False, True, False]
 
 
-@pytest.mark.parametrize("label,clips", [(None, [0, 1, 2, 3]), ("a", [0, 2]), ("b", [1, 3])])
-def test_attention_by_layer_by_hand(run: Path, label: str | None, clips: list[int]) -> None:
-    table = attention_by_layer(open_run(run), label)
-    chosen = np.array(ALPHAS)[clips]
-    assert list(table["layer"]) == ["layer0.0.conv1", "layer1.0.conv1", "layer2.0.conv1"]
-    assert list(table["layer_index"]) == [0, 1, 2]
-    assert list(table["stage"]) == ["layer0", "layer1", "layer2"]
-    assert list(table["n"]) == [len(clips)] * 3
-    np.testing.assert_allclose(table["alpha_temporal"], chosen.mean(0), atol=1e-12)
-    np.testing.assert_allclose(table["alpha_spatial"], 1 - chosen.mean(0), atol=1e-12)
-    np.testing.assert_allclose(table["sd"], chosen.std(0, ddof=1), atol=1e-12)
-
-
-def test_attention_by_layer_equals_pandas(run: Path) -> None:
-    rows = pd.concat([pd.read_parquet(file) for file in (run / "attention").iterdir()])
-    expected = rows.groupby(["layer_index", "layer", "stage"])["alpha_temporal"].agg(["mean", "std", "count"])
-    table = attention_by_layer(open_run(run))
-    np.testing.assert_allclose(table[["alpha_temporal", "sd", "n"]].astype(float), expected, atol=1e-12)
-
-
-def test_one_clip_has_no_spread_and_an_unknown_class_no_rows(tmp_path: Path) -> None:
-    run = open_run(write_run(tmp_path / "run", ALPHAS[:1]))
-    assert list(attention_by_layer(run)["sd"]) == [0, 0, 0]
-    assert attention_by_layer(run, "b").empty
-    assert attention_by_layer(run, 'it\'s "no" class; --').empty
-
-
-def test_attention_by_clip(run: Path) -> None:
-    table = attention_by_clip(open_run(run))
-    assert list(table["clip_id"]) == ["c0", "c1", "c2", "c3"]
-    assert list(table["label"]) == ["a", "b", "a", "b"]
-    assert list(table["correct"]) == [True, False, True, False]
-    np.testing.assert_allclose(table["alpha_temporal"], [0.2, 0.5, 1.6 / 3, 0.3], atol=1e-12)
-    np.testing.assert_allclose(table["alpha_spatial"], 1 - table["alpha_temporal"], atol=1e-12)
-
-
-def test_clip_attention(run: Path) -> None:
-    table = clip_attention(open_run(run), "c2")
-    assert list(table["layer_index"]) == [0, 1, 2]
-    assert list(table["alpha_temporal"]) == ALPHAS[2]
-    assert clip_attention(open_run(run), "c9").empty
-
-
 @pytest.mark.parametrize("name", ["it's a run", "50% [1] *?", "{files} {0}", 'ünï "code"', "a'; DROP TABLE x; --'"])
 def test_folders_of_any_name(tmp_path: Path, name: str) -> None:
     (run,) = find_runs(write_run(tmp_path / name, ALPHAS, parts=2))
     assert run.name == name
     assert len(predictions(run)) == 4
-    assert len(attention_by_clip(run)) == 4
-    assert list(attention_by_layer(run, "a")["n"]) == [2, 2, 2]
+    alpha = read_alpha(run)
+    assert list(alpha.clips["clip_id"]) == ["c0", "c1", "c2", "c3"] and alpha.temporal.tolist() == ALPHAS
+    assert clip_of(run, alpha.clips.iloc[2])["clip_id"] == "c2"
 
 
 def test_failures(run: Path) -> None:
@@ -202,11 +159,11 @@ def test_runs_in_object_storage_are_found_and_described_as_local_ones(stored: st
 def test_tables_of_a_run_in_object_storage_are_those_of_the_local_one(stored: str, tmp_path: Path) -> None:
     local, remote = open_run(tmp_path / "study [1]" / "it's one"), open_run(f"{stored}/it's one")
     assert len(predictions(remote)) == 4
-    assert list(clip_attention(remote, "c2")["alpha_temporal"]) == ALPHAS[2]
+    assert read_alpha(remote).temporal.tolist() == ALPHAS
+    assert clip_of(remote, clips_of(remote).iloc[2])["clip_id"] == "c2"
     assert list(failures(remote)["clip_id"]) == ["c4"]
-    for query in (predictions, failures, attention_by_layer, attention_by_clip):
+    for query in (predictions, failures, clips_of):
         pd.testing.assert_frame_equal(query(remote), query(local))
-    pd.testing.assert_frame_equal(attention_by_layer(remote, "b"), attention_by_layer(local, "b"))
     assert failures(open_run(f"{stored}/deep/two")).empty
 
 
@@ -216,7 +173,7 @@ def test_what_is_wrong_with_a_run_in_object_storage(stored: str) -> None:
     memory.rm_file("/bucket/study [1]/deep/two/attention/part-00000.parquet")
     run = open_run(f"{stored}/deep/two")
     with pytest.raises(UserError, match="two holds no attention"):
-        attention_by_layer(run)
+        read_alpha(run)
     memory.pipe_file("/bucket/study [1]/deep/two/predictions/part-00000.parquet", b"PAR1 and no more")
     with pytest.raises(UserError, match="two: its predictions cannot be read"):
         predictions(run)

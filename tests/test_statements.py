@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.alpha import read_alpha
 from analysis.attention import (
     class_layer_table,
     class_table,
@@ -149,18 +150,19 @@ def test_datasets_are_sorted_as_in_section_4_1() -> None:
 def test_tables_by_hand(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [[0.2, 0.4], [0.4, 0.8], [0.6, 0.6]])  # clips of a, b, a; the first and third are right
     run = open_run(tmp_path / "run")
-    layers = layer_table(run)
+    alpha = read_alpha(run)
+    layers = layer_table(alpha)
     assert layers["alpha_temporal"].tolist() == pytest.approx([0.4, 0.6]) and layers["n"].tolist() == [3, 3]
     assert layers["alpha_spatial"].tolist() == pytest.approx([0.6, 0.4])
     assert layers["sd"].tolist() == pytest.approx([0.2, 0.2])
     assert layers["error"].tolist() == pytest.approx([0.2 / 3**0.5] * 2)
-    assert clip_table(run)["value"].tolist() == pytest.approx([0.3, 0.6, 0.6])
-    assert clip_table(run, {0: -1.0, 1: 1.0})["value"].tolist() == pytest.approx([0.2, 0.4, 0.0])
-    assert depth_weights(2) == pytest.approx({0: -1.0, 1: 1.0})
-    classes = class_table(run).set_index("label")
+    assert clip_table(alpha)["value"].tolist() == pytest.approx([0.3, 0.6, 0.6])
+    assert clip_table(alpha, np.array([-1.0, 1.0]))["value"].tolist() == pytest.approx([0.2, 0.4, 0.0])
+    assert depth_weights(2).tolist() == [-1, 1]
+    classes = class_table(alpha).set_index("label")
     assert classes.loc["a", "alpha_temporal"] == pytest.approx(0.45) and classes.loc["b", "n"] == 1
     assert classes["accuracy"].tolist() == [1.0, 0.0]
-    cells = class_layer_table(run)
+    cells = class_layer_table(alpha)
     assert cells["alpha_temporal"].tolist() == pytest.approx([0.4, 0.5, 0.4, 0.8])
 
 
@@ -168,7 +170,7 @@ def test_the_same_question_has_the_same_answer_to_the_last_digit(tmp_path: Path)
     rng = np.random.default_rng(0)
     write_run(tmp_path / "run", rng.uniform(0, 1, (4000, 8)).tolist(), parts=16)
     run = open_run(tmp_path / "run")
-    answers = {layer_table(run).to_csv() + clip_table(run).to_csv() for _ in range(8)}
+    answers = {layer_table(read_alpha(run)).to_csv() + clip_table(read_alpha(run)).to_csv() for _ in range(8)}
     assert len(answers) == 1
 
 
@@ -182,9 +184,9 @@ def test_many_groups_are_judged_by_their_moments_with_the_same_result(
         numbers = table["clip_id"].str[1:].astype(int) // of_one_video
         table.assign(group="v" + numbers.astype(str)).to_parquet(file)
     run = open_run(tmp_path / "run")
-    resampled = layer_table(run)
-    monkeypatch.setattr("analysis.attention.MOST_GROUPS", 5)
-    by_moments = layer_table(run)
+    resampled = layer_table(read_alpha(run))
+    monkeypatch.setattr("analysis.uncertainty.MOST_GROUPS", 5)
+    by_moments = layer_table(read_alpha(run))
     assert set(resampled["groups"]) == set(by_moments["groups"]) == {CLIPS // of_one_video}
     for column in ("alpha_temporal", "sd", "error"):
         np.testing.assert_allclose(resampled[column], by_moments[column], rtol=1e-9)
@@ -200,12 +202,12 @@ def test_stages_and_outcomes_by_hand(tmp_path: Path) -> None:
         table = pd.read_parquet(file)
         table["stage"] = ["early" if index < 2 else "late" for index in table["layer_index"]]
         table.to_parquet(file)
-    stages = stage_table(run)
+    stages = stage_table(read_alpha(run))
     assert list(stages["stage"]) == ["early", "late"] and list(stages["n"]) == [4, 4]
     np.testing.assert_allclose(stages["alpha_temporal"], [0.5, 0.25])
     early = np.array([0.6, 0.4, 0.7, 0.3])
     assert stages["error"][0] == pytest.approx(early.std(ddof=1) / 2)
-    outcomes = outcome_table(run)
+    outcomes = outcome_table(read_alpha(run))
     assert list(outcomes["correct"]) == [False, True] and list(outcomes["n"]) == [2, 2]
     np.testing.assert_allclose(outcomes["alpha_temporal"], [2.0 / 6, 3.0 / 6])
     assert (outcomes["low"] <= outcomes["alpha_temporal"]).all()

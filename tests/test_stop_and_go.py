@@ -16,8 +16,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from analysis.alpha import read_alpha
 from analysis.recording import record
-from analysis.runs import attention_by_clip, open_run, parts, predictions
+from analysis.runs import open_run, parts, predictions
 from sth_core import load_checkpoint
 from sth_core.datasets.clips import Augment, TrainClips
 from sth_core.datasets.table import read_dataset
@@ -189,7 +190,7 @@ def test_two_processes_record_what_one_does(scenes_folder: Path, tmp_path: Path)
     a, b = predictions(one), predictions(two)
     assert list(a["clip_id"]) == list(b["clip_id"]) and list(a["prediction"]) == list(b["prediction"])
     np.testing.assert_allclose(np.stack(list(a["scores"])), np.stack(list(b["scores"])), atol=1e-5)
-    alphas = [attention_by_clip(run)["alpha_temporal"] for run in (one, two)]
+    alphas = [read_alpha(run).temporal for run in (one, two)]
     np.testing.assert_allclose(*alphas, atol=1e-5)
 
 

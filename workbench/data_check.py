@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from rich.table import Table
 
-from analysis.figures import COLOURS, styled
+from analysis.figures import COLOURS, on_paper, styled
 from sth_core.datasets.entries import SPLITS
 from sth_core.files import temporary_beside
 from sth_core.video import UnreadableVideo, read_frames
@@ -83,7 +83,7 @@ def write_check(checked: pd.DataFrame, pairs: pd.DataFrame, name: str, out: Path
     usable = checked[checked["problem"] == ""]
     labelled = usable[usable["label"] != ""]  # test lists often have no labels
     body = "".join(
-        figure.to_html(full_html=False, include_plotlyjs="directory" if i == 0 else False)
+        on_paper(figure).to_html(full_html=False, include_plotlyjs="directory" if i == 0 else False)
         for i, figure in enumerate((classes_figure(labelled), lengths_figure(usable)))
     )
     body += "<h2>A clip of each class</h2>" + thumbnails(labelled)

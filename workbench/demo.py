@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.alpha import read_alpha
 from analysis.figure_files import write_figures
 from analysis.recording import record
-from analysis.runs import attention_by_clip, find_runs, open_run, predictions
+from analysis.runs import find_runs, open_run, predictions
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.synthetic import MOTION_PAIRS, synthesize
 from sth_core.datasets.table import read_dataset
@@ -103,7 +104,7 @@ def summary(runs: Path) -> pd.DataFrame:
                 "input": run.modality,
                 "clips": len(table),
                 "accuracy": table["correct"].mean(),
-                "alpha_T": attention_by_clip(run)["alpha_temporal"].mean(),
+                "alpha_T": read_alpha(run).temporal.mean(),
             }
         )
     return pd.DataFrame(rows)

@@ -1,17 +1,16 @@
 """The attention page beside the supplement's figures: statements, classes, right and wrong, unusual clips."""
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from analysis.attention import class_layer_table
-from analysis.browsing import unusual
+from analysis.browsing import right_and_wrong, unusual
 from analysis.figures import COLOURS, has_attention, styled
-from analysis.runs import Run, query
+from analysis.runs import Run
 from analysis.statements import overall, test_statements
 from workbench.components.chart import chart
-from workbench.components.context import computed, plain, table_of
+from workbench.components.context import alpha_of, computed, plain, table_of
 from workbench.components.gallery import gallery
 
 VERDICTS = {"holds": ":green[holds]", "does not hold": ":red[does not hold]"}
@@ -20,7 +19,7 @@ VERDICTS = {"holds": ":green[holds]", "does not hold": ":red[does not hold]"}
 def show_statements(runs: list[Run]) -> None:
     """What the paper's Section 6.1 says, put to these runs."""
     some = [run for run in runs if has_attention(run)]
-    table = computed("statements", some, lambda: test_statements(some))
+    table = computed("statements", some, lambda: test_statements(some, alpha_of))
     for row in overall(table).itertuples():
         with st.container(border=True):
             st.markdown(f"**{row.statement}**: {VERDICTS.get(row.verdict, row.verdict)}")
@@ -40,7 +39,7 @@ def show_statements(runs: list[Run]) -> None:
 
 def show_classes(run: Run) -> None:
     """A heat map of alpha_T by class and layer."""
-    table = computed("class_layers", [run], lambda: class_layer_table(run))
+    table = computed("class_layers", [run], lambda: class_layer_table(alpha_of(run)))
     wide = table.pivot(index="label", columns="layer_index", values="alpha_temporal")
     wide = wide.loc[wide.mean(axis=1).sort_values().index]
     layers = table.drop_duplicates("layer_index").sort_values("layer_index")["layer"]
@@ -64,16 +63,16 @@ def show_classes(run: Run) -> None:
 
 def show_right_and_wrong(run: Run) -> None:
     """alpha_T by layer of the clips that are right and of those that are wrong."""
-    table = computed("right_wrong", [run], lambda: right_and_wrong(run))
+    table = computed("right_wrong", [run], lambda: right_and_wrong(alpha_of(run)))
     figure = go.Figure()
     for correct, name, colour in ((True, "right", COLOURS[0]), (False, "wrong", COLOURS[1])):
         some = table[table["correct"] == correct]
         if some.empty:
             continue
-        half = 1.96 * some["sd"] / np.sqrt(some["n"])
         figure.add_scatter(
             x=some["layer"], y=some["alpha_temporal"], name=f"{name} (n = {some['n'].max()})", mode="lines+markers",
-            line_color=colour, error_y={"type": "data", "array": half, "thickness": 1.2},
+            line_color=colour,
+            error_y={"type": "data", "array": some["high"] - some["alpha_temporal"], "thickness": 1.2},
         )  # fmt: skip
     chart(
         styled(figure, "layer, from input to output", "α_T"), key="right_wrong", alt="alpha_T of right and wrong clips"
@@ -85,20 +84,9 @@ def show_right_and_wrong(run: Run) -> None:
     )
 
 
-def right_and_wrong(run: Run) -> pd.DataFrame:
-    return query(
-        run,
-        "attention",
-        """SELECT layer_index, any_value(layer) AS layer, correct, count(*) AS n, avg(alpha_temporal) AS alpha_temporal,
-                  coalesce(stddev_samp(alpha_temporal), 0) AS sd
-           FROM {files} JOIN (SELECT clip_id, correct FROM {predictions}) USING (clip_id)
-           GROUP BY layer_index, correct ORDER BY layer_index, correct""",
-    )
-
-
 def show_unusual(run: Run) -> None:
     """The clips whose attention is least like their class's."""
-    found = computed("unusual", [run], lambda: unusual(run))
+    found = computed("unusual", [run], lambda: unusual(alpha_of(run)))
     if found.empty:
         st.info("No clip stands out: attention does not differ between the clips of a class.")
         return

@@ -1,5 +1,6 @@
 """The parts of the clip page: frames, Grad-CAM, alpha by layer, scores. Each takes data and draws."""
 
+import html
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,18 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from analysis.figures import COLOURS, styled
+from analysis.alpha import by_layer
+from analysis.figures import COLOURS, has_attention, styled
 from analysis.interventions import HALF, SPATIAL_ONLY, TEMPORAL_ONLY, SetAlpha, replacement
 from analysis.overlay import seen_frames
-from analysis.runs import Run, attention_by_layer, clip_attention
+from analysis.runs import Run
 from sth_core.checkpoint import Checkpoint
 from sth_core.network import FLOW_STACK
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise, play_backward
 from workbench.components.chart import chart
-from workbench.components.context import computed
+from workbench.components.context import alpha_of, computed
 
 PER_ROW = 8
 
@@ -152,30 +154,35 @@ def strip(images: np.ndarray, captions: list[str], alt: str) -> None:
             column.image(image, caption=caption, width="stretch", alt=f"{alt}, {caption}")
 
 
-def scores_figure(top: pd.DataFrame, label: str) -> go.Figure:
-    """The highest scores as bars; the true class is orange."""
-    top = top.iloc[::-1]
-    colours = [COLOURS[1] if name == label else COLOURS[0] for name in top["label"]]
-    figure = go.Figure(
-        go.Bar(
-            x=top["score"], y=top["label"], orientation="h", marker_color=colours, cliponaxis=False,
-            text=top["score"].map("{:.1%}".format), textposition="auto",
-        )
-    )  # fmt: skip
-    figure.update_layout(
-        height=260, margin={"t": 5, "b": 5}, yaxis={"automargin": True},
-        xaxis={"range": [0, 1], "tickformat": ".0%", "title": "score (softmax)"},
-    )  # fmt: skip
-    return figure
+SCORES = """<style>
+.score { display: grid; grid-template-columns: 1fr auto; column-gap: 0.5rem; font-size: 0.875rem; line-height: 1.5 }
+.score .name { overflow-wrap: anywhere }
+.score .value { font-variant-numeric: tabular-nums }
+.score .bar { grid-column: 1 / -1; height: 6px; border-radius: 3px; margin-bottom: 0.4rem; min-width: 2px }
+</style>"""
 
 
-def alpha_figure(run: Run, clip_id: str, label: str) -> go.Figure | None:
-    """alpha_T of this clip by layer, against the mean and spread of its class and of the run."""
-    if not run.meta.get("attention"):
+def show_top(top: pd.DataFrame, label: str = "") -> None:
+    """The highest scores (softmax) as bars; the true class is orange. As HTML, as they are drawn on every clip's page,
+    and a chart takes the browser ten times as long."""
+    rows = "".join(
+        f'<div class="score"><span class="name">{html.escape(str(row.label))}</span>'
+        f'<span class="value">{row.score:.1%}</span>'
+        f'<div class="bar" style="width: {row.score:.1%}; background: {COLOURS[row.label == label]}"></div></div>'
+        for row in top.itertuples()
+    )
+    st.html(SCORES + rows)
+
+
+def alpha_figure(run: Run, row: int) -> go.Figure | None:
+    """alpha_T by layer of the clip in this row of `clips_of`, against mean and spread of its class and of the run."""
+    if not has_attention(run):
         return None
-    clip = clip_attention(run, clip_id)
-    of_class = computed("layers", [run], lambda: attention_by_layer(run, label), label)
-    of_all = computed("layers", [run], lambda: attention_by_layer(run))
+    alpha = alpha_of(run)
+    label = alpha.clips["label"].iloc[row]
+    of_class = computed("layers", [run], lambda: by_layer(alpha, alpha.clips["label"] == label), label)
+    of_all = computed("layers", [run], lambda: by_layer(alpha))
+    of_clip = by_layer(alpha, [row])
     figure = go.Figure()
     figure.add_scatter(
         x=[*of_class["layer"], *of_class["layer"][::-1]],
@@ -186,7 +193,7 @@ def alpha_figure(run: Run, clip_id: str, label: str) -> go.Figure | None:
     for rows, name, line in (
         (of_all, f"all clips (n = {of_all['n'].max()})", {"color": "#999999", "dash": "dot"}),
         (of_class, f"its class (n = {of_class['n'].max()})", {"color": COLOURS[0]}),
-        (clip, "this clip", {"color": COLOURS[1], "width": 3}),
+        (of_clip, "this clip", {"color": COLOURS[1], "width": 3}),
     ):
         figure.add_scatter(
             x=rows["layer"], y=rows["alpha_temporal"], name=name, mode="lines+markers", line=line,

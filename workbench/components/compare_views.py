@@ -11,7 +11,7 @@ from analysis.comparing import Together, alpha_by_layer, differences, right_sets
 from analysis.figures import COLOURS, DASHES, has_attention, styled
 from analysis.runs import Run
 from workbench.components.chart import chart
-from workbench.components.context import computed, plain, table_of
+from workbench.components.context import alpha_of, computed, plain, table_of
 from workbench.components.gallery import gallery
 
 LINES = COLOURS[:6]  # not black, which a dark page hides
@@ -134,7 +134,9 @@ def show_alpha(named: dict[str, Run], runs: list[Run], common: Together, called:
     if not some:
         return
     clips = table_of(runs[0])["clip_id"].iloc[common.rows]
-    table = computed("alpha_together", runs, lambda: alpha_by_layer(some, clips))
+    table = computed(
+        "alpha_together", runs, lambda: alpha_by_layer({name: alpha_of(run) for name, run in some.items()}, clips)
+    )
     if table.empty:
         st.info("The networks have no layer in common.")
         return

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 import pandas as pd
 import streamlit as st
 
+from analysis.alpha import Alpha, read_alpha
 from analysis.browsing import overview
-from analysis.figures import gather
-from analysis.runs import Run, find_runs, query
+from analysis.figures import gather, has_attention
+from analysis.runs import Run, find_runs
 from sth_core.files import sha256
 
 if TYPE_CHECKING:
@@ -127,28 +128,31 @@ def computed(name: str, runs: list[Run], compute: Callable[[], Any], *more: obje
     `name` and `more` say what is computed.
     """
     key = tuple((str(run.path), parts_of(run, "predictions", "attention", "probes")) for run in runs)
-    return _computed(name, key, more, compute)
+    return _computed(name, repr((key, more)), compute)  # Streamlit takes ten times as long over a tuple of many parts
 
 
 @st.cache_resource(show_spinner="Computing", max_entries=PER_RUN * OF_RUNS)
-def _computed(name: str, key: object, more: object, _compute: Callable[[], Any]) -> Any:
+def _computed(name: str, key: str, _compute: Callable[[], Any]) -> Any:
     return _compute()
+
+
+def alpha_of(run: Run) -> Alpha:
+    """The attention of a run that has some."""
+    alpha: Alpha = computed("alpha", [run], lambda: read_alpha(run))
+    return alpha
 
 
 def table_of(run: Run) -> pd.DataFrame:
     """The run's clips, light columns (`analysis.browsing.overview`)."""
-    table: pd.DataFrame = computed("overview", [run], lambda: overview(run))
+    table: pd.DataFrame = computed(
+        "overview", [run], lambda: overview(run, alpha_of(run) if has_attention(run) else None)
+    )
     return table
-
-
-def clip_of(run: Run, clip_id: str) -> pd.Series:
-    """All columns of one clip's prediction."""
-    return query(run, "predictions", "SELECT * FROM {files} WHERE clip_id = ? LIMIT 1", [clip_id]).iloc[0]
 
 
 def attention_of(runs: list[Run]) -> pd.DataFrame:
     """The table that the supplement's figures are drawn from."""
-    table: pd.DataFrame = computed("attention", runs, lambda: gather(runs))
+    table: pd.DataFrame = computed("attention", runs, lambda: gather(runs, alpha_of))
     return table
 
 

@@ -10,7 +10,7 @@ from analysis.figures import COLOURS, has_attention, styled
 from analysis.runs import Run
 from analysis.statistics import accuracy_per_class
 from workbench.components.chart import chart
-from workbench.components.context import CLIP_PAGE, computed, name_of, plain, table_of
+from workbench.components.context import CLIP_PAGE, alpha_of, computed, name_of, plain, table_of
 from workbench.components.gallery import address, gallery, link, page_number
 from workbench.components.matrix import confusion_matrix
 
@@ -70,7 +70,7 @@ def show_cell(run: Run, clips: pd.DataFrame, label: str, said: str) -> None:
         query_params=link(run, clips["clip_id"].iloc[0]),
     )  # fmt: skip
     if has_attention(run):
-        profile = computed("cell", [run], lambda: cell_profile(run, label, said), label, said)
+        profile = computed("cell", [run], lambda: cell_profile(alpha_of(run), label, said), label, said)
         chart(cell_figure(profile, label, said), key="cell_profile", alt="alpha_T by layer of this cell")
         st.caption(
             "α_T by layer, mean over clips (shaded: 95 % over clips). **How to read this:** where the cell leaves its "

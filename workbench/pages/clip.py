@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.browsing import mistakes, neighbours
-from analysis.runs import Run
+from analysis.runs import Run, clip_of
 from analysis.statistics import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
@@ -17,17 +17,17 @@ from workbench.components.chart import chart
 from workbench.components.clip_views import (
     alpha_figure,
     browser_video,
-    scores_figure,
     show_seen,
+    show_top,
     show_what_if,
     subject_of,
 )
 from workbench.components.context import (
     CLIP_PAGE,
     all_runs,
+    alpha_of,
     checksum,
     choose_run,
-    clip_of,
     computed,
     network,
     one_of,
@@ -112,7 +112,9 @@ def show_network(checkpoint: Checkpoint, run: Run, clip: pd.Series, path: Path) 
 
 st.title("Clip")
 run = choose_run(all_runs())
-clip = clip_of(run, choose_clip(run, table_of(run)))
+table = table_of(run)
+row = int(np.flatnonzero(table["clip_id"] == choose_clip(run, table))[0])
+clip = clip_of(run, table.iloc[row])
 path, classes = Path(clip["path"]), run.meta["classes"]
 
 verdict = ":green[correct]" if clip["correct"] else f":red[said: {plain(clip['prediction'])}]"
@@ -128,7 +130,7 @@ def show_player() -> None:
         st.info("The video is no longer at this place or cannot be read; what was recorded of it is still here.")
     st.markdown("**Top 5**")
     top = top_classes(list(clip["scores"]), classes)
-    chart(scores_figure(top, clip["label"]), key="top5", alt="The five highest scores")
+    show_top(top, clip["label"])
 
 
 checkpoint = load_network(run) if readable(path) else None
@@ -140,7 +142,7 @@ with st.expander("Tags and notes", icon=":material/edit_note:"):
     notes_panel(run, clip["clip_id"])
 
 st.subheader("Attention by layer")
-figure = alpha_figure(run, clip["clip_id"], clip["label"])
+figure = alpha_figure(run, row)
 if figure is None:
     st.info("This network has no attention (conv = '2d', or attention = false).")
 else:
@@ -149,5 +151,5 @@ else:
         "**How to read this:** above the band, the network weighs time more in this clip than in others of its class."
     )
     if st.toggle("Clips of the most similar attention", key="similar", bind="query-params"):
-        near = computed("neighbours", [run], lambda: neighbours(run, clip["clip_id"]), clip["clip_id"])
-        gallery(run, near.merge(table_of(run), on="clip_id"), "similar")
+        near = computed("neighbours", [run], lambda: neighbours(alpha_of(run), clip["clip_id"]), clip["clip_id"])
+        gallery(run, near.merge(table, on="clip_id"), "similar")

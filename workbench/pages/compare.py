@@ -8,12 +8,12 @@ from analysis.figures import COLOURS, has_attention, styled
 from analysis.runs import Run
 from workbench.components.chart import chart
 from workbench.components.compare_views import letter, show_together
-from workbench.components.context import all_runs, computed, name_of, one_of, plain, table_of, usable_runs
+from workbench.components.context import all_runs, alpha_of, computed, name_of, one_of, plain, table_of, usable_runs
 from workbench.components.gallery import gallery
 
 
-def show_attention(a: Run, b: Run, key: tuple[str, ...]) -> None:
-    change = computed("alpha_change", [a, b], lambda: alpha_change(a, b), *key)
+def show_attention(a: Run, b: Run) -> None:
+    change = computed("alpha_change", [a, b], lambda: alpha_change(alpha_of(a), alpha_of(b)))
     if change.empty:
         st.info("The two networks have no layer in common.")
         return
@@ -80,7 +80,7 @@ st.caption(
     "0 says that the runs are not told apart by these clips."
 )
 if has_attention(a) and has_attention(b):
-    show_attention(a, b, (a.name, b.name))
+    show_attention(a, b)
 outcome = st.segmented_control("Clips", OUTCOMES, default=RIGHT_NOW, key="outcome", bind="query-params") or RIGHT_NOW
 some = both[both["outcome"] == outcome].rename(columns={"prediction_b": "prediction", "confidence_b": "confidence"})
 if some.empty:

@@ -17,7 +17,7 @@ from sth_core.errors import UserError
 from sth_core.video.transforms import Preprocessing
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import chart
-from workbench.components.clip_views import Subject, scores_figure, show_seen, show_what_if
+from workbench.components.clip_views import Subject, show_seen, show_top, show_what_if
 from workbench.components.context import checksum, network, plain, runs_folder
 from workbench.jobs import Job, cancel, find_jobs, look, record_job
 from workbench.roots import allowed_roots, resolve_inside
@@ -104,7 +104,7 @@ def show_scores(subject: Subject) -> str:
     left, right = st.columns([2, 3])
     with left:
         st.markdown("**Top 5**")
-        chart(scores_figure(top, ""), key="own_top5", alt="The five highest scores")
+        show_top(top)
     with right:
         st.markdown("**Attention by layer**")
         if alphas:
