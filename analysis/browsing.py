@@ -109,7 +109,7 @@ def unusual(alpha: Alpha, count: int = 12) -> pd.DataFrame:
     return nearest(alpha, -distance, varies.sum(1) > 0, count).assign(distance=lambda table: -table["distance"])
 
 
-def of_class(values: NDArray[np.float64], label: NDArray[np.int_]) -> NDArray[np.float64]:
+def of_class(values: NDArray[np.floating], label: NDArray[np.int_]) -> NDArray[np.float64]:
     """(N, L): for each clip the sums over the clips of its class."""
     return np.stack([np.bincount(label, column)[label] for column in values.T], 1)
 
@@ -154,5 +154,5 @@ def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:
     _, of_a, of_b = np.intersect1d(a.layers["layer_index"], b.layers["layer_index"], return_indices=True)
     there = pd.Index(b.clips["clip_id"]).get_indexer(a.clips["clip_id"])
     both = np.flatnonzero(there >= 0)
-    change = b.temporal[there[both]][:, of_b] - a.temporal[both][:, of_a]
+    change = b.temporal[there[both]][:, of_b] - a.temporal[both][:, of_a].astype(float)
     return interval(over_clips(a.layers.iloc[of_a], change)).rename(columns={"mean": "change"})

@@ -6,6 +6,7 @@ A run may lie in object storage: wherever a path is asked for, a URL that fsspec
 import json
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -13,13 +14,18 @@ from typing import Any, cast
 
 import duckdb
 import fsspec
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from upath import UPath
 
 from sth_core.errors import UserError
 
 NEEDED = {"dataset", "modality", "temporal_fraction", "classes", "clips", "checkpoint_sha256", "finished"}
-LIGHT = ("clip_id", "path", "label", "prediction", "correct", "confidence", "margin", "disagreement")
+OF_A_CLIP = ("clip_id", "label", "prediction", "correct", "confidence")
+LATER = ("path", "margin", "disagreement")  # that not every version has recorded
 QUERIES = threading.BoundedSemaphore(2)  # at once: what each holds of a run of Kinetics' size would add up
 
 
@@ -161,17 +167,53 @@ def clips_of(run: Run) -> pd.DataFrame:
     """A row per clip, ordered by clip_id, without the scores, which are most of a run.
 
     Returns:
-        `LIGHT`, frame (the middle one that the network saw, where the run knows it), group (its source video; in runs
-        of earlier versions the clip itself), part (the name of its Parquet file). label, prediction and part are
-        categories; margin and disagreement are NaN in runs that were recorded before there were any.
+        `OF_A_CLIP` and `LATER` (NaN in a run that has not recorded it), frame (the middle one that the network saw,
+        where the run knows it), group (its source video; in runs of earlier versions the clip itself), part (the name
+        of its Parquet file). label, prediction and part are categories.
+
+    Raises:
+        UserError: there are none, or they cannot be read.
     """
-    there = set(query(run, "predictions", "SELECT * FROM {files} LIMIT 0").columns)
-    columns = [name if name in there else f"CAST('nan' AS DOUBLE) AS {name}" for name in LIGHT]
-    if "frame_indices" in there:
-        columns.append("frame_indices[len(frame_indices) // 2 + 1] AS frame")
-    columns += ['"group"' if "group" in there else 'clip_id AS "group"', "parse_filename(filename) AS part"]
-    table = query(run, "predictions", f"SELECT {', '.join(columns)} FROM {{files}} ORDER BY clip_id")
-    return table.astype({"label": "category", "prediction": "category", "part": "category"})
+    tables = []
+    more = (*LATER, "group", "frame_indices")
+    for name, part in read_parts(run, "predictions", OF_A_CLIP, ("label", "prediction"), more):
+        tables.append(part.append_column("part", pa.array([name] * len(part)).dictionary_encode()))
+    table = pa.concat_tables(tables).unify_dictionaries()
+    table = table.take(pc.sort_indices(table["clip_id"]))
+    if "frame_indices" in table.column_names:
+        frames = table["frame_indices"].combine_chunks()
+        middle = pc.add(frames.offsets[:-1], pc.divide(frames.value_lengths(), 2))
+        table = table.drop_columns("frame_indices").append_column("frame", frames.values.take(middle))
+    clips = table.to_pandas()
+    for name in ("label", "prediction"):
+        clips[name] = clips[name].cat.reorder_categories(sorted(clips[name].cat.categories))
+    unknown = {name: np.nan for name in LATER if name not in clips}
+    return clips.assign(**unknown) if "group" in clips else clips.assign(group=clips["clip_id"], **unknown)
+
+
+def read_parts(
+    run: Run, kind: str, columns: tuple[str, ...], repeated: tuple[str, ...], more: tuple[str, ...] = ()
+) -> Iterator[tuple[str, pa.Table]]:
+    """The parts of a run: the name of each, and these columns, with those of `more` that there are. Texts that are
+    `repeated` from row to row are read as dictionaries.
+
+    Raises:
+        UserError: there are no parts, they lack one of the columns, or they cannot be read.
+    """
+    files = parts(run.path, kind)
+    if not files:
+        raise UserError(f"{run.path} holds no {kind}")
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                parquet = pq.ParquetFile(opened, read_dictionary=list(repeated))
+                there = parquet.schema_arrow.names
+                if lacking := set(columns) - set(there):
+                    raise OSError(f"it lacks {', '.join(sorted(lacking))}")
+                table = parquet.read([*columns, *(name for name in more if name in there)], use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{run.path}: its {kind} cannot be read ({file.name}: {error})") from error
+        yield file.name, table
 
 
 def clip_of(run: Run, clip: pd.Series) -> pd.Series:

@@ -31,7 +31,7 @@ class Means:
     groups: int
 
 
-def group_sums(values: Array, groups: NDArray) -> tuple[Array, Array]:
+def group_sums(values: NDArray[np.floating], groups: NDArray) -> tuple[Array, Array]:
     """Values (N, K) and the group of each -> their sums (G, K) and counts (G,)."""
     which, _ = pd.factorize(groups)
     counts = np.bincount(which).astype(float)

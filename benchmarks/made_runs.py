@@ -55,7 +55,7 @@ def make_run(
             }
         )
         rise = np.linspace(0.4, 0.6, layers) + (labels[:, None] / classes - 0.5) / 5
-        alpha = (rise + random.normal(0, 0.03, (count, layers))).clip(0, 1).ravel()
+        alpha = (rise + random.normal(0, 0.03, (count, layers))).clip(0, 1).ravel().astype(np.float32).astype(float)
         attention = pa.table(
             {
                 "clip_id": np.repeat(ids, layers),
