@@ -5,6 +5,7 @@ import streamlit as st
 from sth_core.errors import UserError
 from workbench.access import demand_token
 from workbench.components.address import keep_address
+from workbench.components.ahead import load_charts
 from workbench.components.context import plain
 from workbench.components.tour import show_tour
 
@@ -25,6 +26,7 @@ st.html("<style>.stMainBlockContainer { padding-top: 3.5rem }</style>")  # a lap
 try:
     show_tour()
     keep_address()
+    load_charts()
     page.run()
 except UserError as error:  # a file that cannot be used: a sentence, not a traceback
     st.error(plain(str(error)))

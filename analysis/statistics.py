@@ -61,23 +61,16 @@ def direction_summary(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def accuracy_per_class(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """A row per class: label, n, correct, accuracy, low, high (95 %), most_confused_with."""
+    found = predictions.groupby("label", observed=True)["correct"].agg(["size", "sum"])
+    wrong = predictions[~predictions["correct"].astype(bool)].groupby(["label", "prediction"], observed=True).size()
+    confused = wrong.sort_values(ascending=False, kind="stable").reset_index().drop_duplicates("label")
+    most = dict(zip(confused["label"], confused["prediction"], strict=True))
     rows = []
     for label in classes:
-        clips = predictions[predictions["label"] == label]
-        n, correct = len(clips), int(clips["correct"].sum())
-        wrong = clips.loc[~clips["correct"].astype(bool), "prediction"]
+        n, correct = (int(x) for x in found.loc[label]) if label in found.index else (0, 0)
         low, high = wilson_interval(correct, n)
-        rows.append(
-            {
-                "label": label,
-                "n": n,
-                "correct": correct,
-                "accuracy": correct / n if n else math.nan,
-                "low": low,
-                "high": high,
-                "most_confused_with": wrong.value_counts().index[0] if len(wrong) else "",
-            }
-        )
+        row = {"label": label, "n": n, "correct": correct, "accuracy": correct / n if n else math.nan}
+        rows.append(row | {"low": low, "high": high, "most_confused_with": most.get(label, "")})
     return pd.DataFrame(rows)
 
 

@@ -27,6 +27,7 @@ from benchmarks.made_runs import make_run
 from workbench.friendly import friendly
 
 PATIENCE = 120_000  # milliseconds
+LOCAL = ("look for a label",)  # what the browser answers without the server
 
 
 def ready(page: Page, text: str) -> None:
@@ -70,11 +71,11 @@ def interactions(page: Page, classes: int) -> dict[str, tuple[Callable[[int], ob
             .first.click()
         )
 
-    def label(i: int) -> None:
+    def find_label(i: int) -> None:
         box = page.get_by_role("combobox", name="Label")
         box.click()
         box.fill(f"class {i % classes:03d}")
-        page.keyboard.press("Enter")
+        page.get_by_role("option", name=f"class {i % classes:03d}").wait_for(timeout=PATIENCE)
 
     def search(i: int) -> None:
         box = page.get_by_label("Clip name contains")
@@ -86,7 +87,8 @@ def interactions(page: Page, classes: int) -> dict[str, tuple[Callable[[int], ob
 
     return {
         "open all clips": (view("All clips"), lambda i: "opens the clip"),
-        "choose a label": (label, lambda i: "clips fit"),
+        "look for a label": (find_label, lambda i: "clips fit"),
+        "choose it": (lambda i: page.keyboard.press("Enter"), lambda i: "clips fit"),
         "search a name": (search, lambda i: "clips fit"),
         "open the confusion matrix": (view("Confusion"), lambda i: "Click a square"),
         "back to the misclassified": (view("Misclassified"), lambda i: "clips fit"),
@@ -173,7 +175,8 @@ def measure(
     acts = interactions(page, classes)
     for i in range(rounds + 1):  # in the order in which a person would: the first round computes what then is kept
         for name, (act, text) in acts.items():
-            times_of.setdefault(name, []).append(timed(lambda i=i, act=act: act(i), page, text(i), True))
+            within = name not in LOCAL
+            times_of.setdefault(name, []).append(timed(lambda i=i, act=act: act(i), page, text(i), within))
     for name, (_, *times) in times_of.items():
         worst = statistics.quantiles(times, n=20, method="inclusive")[-1] if len(times) > 1 else times[0]
         print(f"| {name} | {1000 * statistics.median(times):.0f} | {1000 * worst:.0f} |", flush=True)

@@ -202,3 +202,12 @@ def test_the_tour_is_offered_once_and_leads_through_the_demo_by_keyboard(page: P
     page.goto(address)
     expect(page.get_by_role("link", name="Tour of the demo")).to_be_visible()
     expect(page.get_by_text("New here?")).to_have_count(0)
+
+
+def test_a_page_without_charts_has_plotly_ready_for_the_next(page: Page, address: str):
+    fetched = "performance.getEntriesByType('resource').filter(r => r.name.includes('/PlotlyChart.')).length"
+    page.goto(f"{address}/notes")
+    page.wait_for_function(f"{fetched} === 1")
+    page.get_by_role("link", name="Attention", exact=True).click()
+    expect(page.locator(".js-plotly-plot .scatterlayer").first).to_be_visible()
+    assert page.evaluate(fetched) == 1

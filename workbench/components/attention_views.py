@@ -54,9 +54,9 @@ def show_classes(run: Run) -> None:
     figure = styled(figure, "layer, from input to output", "").update_layout(height=max(380, min(1000, 24 * len(wide))))
     figure.update_yaxes(automargin=True, showticklabels=len(wide) <= 60, type="category")
     chart(figure, key="class_map", alt="alpha_T by class and layer")
-    n = table.groupby("label")["n"].max()
+    n = f"{table['n'].min()} to {table['n'].max()}" if table["n"].nunique() > 1 else str(table["n"].max())
     st.caption(
-        f"Mean α_T over each class's clips, n = {n.min()} to {n.max()} clips a class, classes by their mean. "
+        f"Mean α_T over each class's clips, n = {n} clips a class, classes by their mean. "
         "**How to read this:** orange weighs time more than space, blue less; the classes at the top lean most on time."
     )
 

@@ -128,7 +128,7 @@ def show_player() -> None:
         st.video(browser_video(str(path), path.stat().st_mtime_ns), loop=True, muted=True)
     except (OSError, UnreadableVideo):
         st.info("The video is no longer at this place or cannot be read; what was recorded of it is still here.")
-    st.markdown("**Top 5**")
+    st.markdown("**Top 5**, softmax score")
     top = top_classes(list(clip["scores"]), classes)
     show_top(top, clip["label"])
 

@@ -103,7 +103,7 @@ def show_scores(subject: Subject) -> str:
     top = top_classes(scores, subject.checkpoint.classes)
     left, right = st.columns([2, 3])
     with left:
-        st.markdown("**Top 5**")
+        st.markdown("**Top 5**, softmax score")
         show_top(top)
     with right:
         st.markdown("**Attention by layer**")
