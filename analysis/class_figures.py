@@ -17,6 +17,7 @@ from analysis.attention import class_table
 from analysis.figures import COLOURS, SupplementFigure, has_attention, main_fraction
 from analysis.probe_tables import KIND, order_dependence
 from analysis.runs import Run, parts, predictions
+from analysis.statistics import clips_a_class
 from sth_core.video import UnreadableVideo, read_frames
 from sth_core.video.transforms import resize
 
@@ -92,8 +93,7 @@ def best_clips(run: Run, labels: list[str]) -> pd.DataFrame:
 
 
 def classes_of(data: pd.DataFrame) -> str:
-    n = data.groupby("run")["n"].agg(["min", "max"])
-    return " ".join(f"{run}: n = {row['min']} to {row['max']} clips a class." for run, row in n.iterrows())
+    return " ".join(f"{run}: n = {clips_a_class(rows['n'])}." for run, rows in data.groupby("run"))
 
 
 def sheet(parts: list[tuple[Run, pd.DataFrame]], best: list[pd.DataFrame]) -> go.Figure:

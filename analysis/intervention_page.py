@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.intervening import results_in
 from analysis.interventions import ANOTHER, EVERYWHERE, MEAN
 from analysis.runs import Run, predictions
+from analysis.statistics import clips_a_class
 from analysis.trust_page import effects_figure, filled, section
 from analysis.trust_tables import class_effects, effects_of
 from sth_core.errors import UserError
@@ -47,7 +48,7 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
         section("By layer, stage and everywhere", effects_figure(places, "place"), f"{how} n = {n} clips."),
         section(
             "By class, everywhere", effects_figure(classes, "label"),
-            f"{how} n = {classes['n'].min()} to {classes['n'].max()} clips a class.",
+            f"{how} n = {clips_a_class(classes['n'])}.",
         ),
     ]  # fmt: skip
     page = out / "index.html"

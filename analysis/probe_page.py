@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from analysis.figures import COLOURS, styled
 from analysis.probe_tables import KIND, agreement, order_dependence, probe_table, summary, turned_into
 from analysis.runs import Run
+from analysis.statistics import clips_a_class
 from analysis.trust_page import filled, section
 from sth_core.files import write_atomically
 
@@ -72,7 +73,7 @@ def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
         ), shown_table(probes.drop(columns="p")),
         section(
             "Order by class", by_class,
-            f"{over}; {classes['n'].min()} to {classes['n'].max()} clips a class. How much the true class's score "
+            f"{over}; {clips_a_class(classes['n'])}. How much the true class's score "
             "falls when the frames are shuffled. Below: changed is the share taken for another class backward.",
         ), shown_table(classes),
         f"<h2>α_T and the need for order</h2><p class=caption>Spearman's rank correlation of α_T and the drop under "

@@ -84,3 +84,9 @@ def top_classes(scores: list[float], classes: list[str], k: int = 5) -> pd.DataF
             "score": [float(scores[i]) for i in best],
         }
     )
+
+
+def clips_a_class(n: pd.Series) -> str:
+    """How many clips the classes have, in words: "20 clips a class", "3 to 20 clips a class"."""
+    low, high = n.min(), n.max()
+    return f"{low} clips a class" if low == high else f"{low} to {high} clips a class"

@@ -122,7 +122,7 @@ def test_the_other_views_of_the_predictions(view, charts, demo, monkeypatch):
     ("view", "said"),
     [
         ("Statements", "Temporal attention rises with depth (Figure 5)"),
-        ("By class", "n = 20 to 20 clips a class"),
+        ("By class", "n = 20 clips a class"),
         ("Right and wrong", "of those that are not"),
         ("Unusual clips", "class's standard deviations"),
     ],
@@ -180,8 +180,10 @@ def test_the_clip_page_opens_the_clip_of_the_link(demo, monkeypatch):
     titles = ["Grad-CAM over time", "What the network saw", "What if", "Attention by layer"]
     assert [s.value for s in app.subheader] == titles
     assert len(app.get("image")) == 16  # 8 frames, 8 overlays
-    assert len(app.get("plotly_chart")) == 3
+    assert len(app.get("plotly_chart")) == 2
     assert len(app.get("video")) == 1
+    (scores,) = (html.proto.body for html in app.get("html") if "score" in html.proto.body)
+    assert scores.count('class="bar"') == 5 and f'<span class="name">{wrong["label"]}</span>' in scores
 
 
 def test_grad_cam_can_explain_another_class_layer_and_definition(demo, monkeypatch):

@@ -413,8 +413,10 @@ def test_a_network_by_its_path_and_an_upload(tmp_path, video, monkeypatch):
     app.file_uploader[0].set_value((video.name, video.read_bytes(), "video/mp4")).run()
     assert not app.error and not app.exception
     assert len(app.get("image")) == 8
-    scores, _, _ = app.get("plotly_chart")  # and alpha by layer, and what if
-    assert "&lt;b&gt;" in scores.proto.spec and "<b>" not in scores.proto.spec
+    (scores,) = (html.proto.body for html in app.get("html") if "score" in html.proto.body)
+    _, what_if = (chart.proto.spec for chart in app.get("plotly_chart"))
+    for shown in (scores, what_if):
+        assert "&lt;b&gt;" in shown and "<b>" not in shown
     by_label = {box.label: box for box in app.selectbox}
     by_label["Class"].set_value(classes[0])
     by_label["Layer"].set_value("layer2.1")
@@ -463,7 +465,7 @@ def test_in_a_browser_an_upload_gets_its_top_5_and_grad_cam(recorded, video, pag
         page.locator("input[type=file]").set_input_files(video)
         expect(page.locator("img[alt^='Grad-CAM, frame']")).to_have_count(4)
         expect(page.get_by_text(video.name)).to_be_visible()
-        expect(page.locator(".js-plotly-plot").first.locator(".ytick text")).to_have_count(5)
+        expect(page.locator(".score .bar")).to_have_count(5)
         page.get_by_role("link", name="Open the run").click()
         expect(page.get_by_role("heading", name="Predictions")).to_be_visible()
         expect(page.get_by_text("n = 24 clips")).to_be_visible()

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from analysis.statistics import accuracy_per_class, top_classes, wilson_interval
+from analysis.statistics import accuracy_per_class, clips_a_class, top_classes, wilson_interval
 
 
 @pytest.mark.parametrize("successes,n", [(0, 1), (1, 1), (0, 20), (20, 20), (1, 20), (10, 20), (77, 240), (239, 240)])
@@ -60,3 +60,8 @@ def test_top_classes(k: int, labels: list[str]) -> None:
 
 def test_top_classes_of_equal_score_keep_their_order() -> None:
     assert list(top_classes([0.25] * 4, ["d", "a", "c", "b"], 3)["label"]) == ["d", "a", "c"]
+
+
+def test_how_many_clips_the_classes_have() -> None:
+    assert clips_a_class(pd.Series([20, 20])) == "20 clips a class"
+    assert clips_a_class(pd.Series([20, 3])) == "3 to 20 clips a class"

@@ -9,6 +9,7 @@ from analysis.browsing import right_and_wrong, unusual
 from analysis.figures import COLOURS, has_attention, styled
 from analysis.runs import Run
 from analysis.statements import overall, test_statements
+from analysis.statistics import clips_a_class
 from workbench.components.chart import chart
 from workbench.components.context import alpha_of, computed, plain, table_of
 from workbench.components.gallery import gallery
@@ -54,9 +55,8 @@ def show_classes(run: Run) -> None:
     figure = styled(figure, "layer, from input to output", "").update_layout(height=max(380, min(1000, 24 * len(wide))))
     figure.update_yaxes(automargin=True, showticklabels=len(wide) <= 60, type="category")
     chart(figure, key="class_map", alt="alpha_T by class and layer")
-    n = f"{table['n'].min()} to {table['n'].max()}" if table["n"].nunique() > 1 else str(table["n"].max())
     st.caption(
-        f"Mean α_T over each class's clips, n = {n} clips a class, classes by their mean. "
+        f"Mean α_T over each class's clips, n = {clips_a_class(table['n'])}, classes by their mean. "
         "**How to read this:** orange weighs time more than space, blue less; the classes at the top lean most on time."
     )
 
