@@ -3,14 +3,12 @@
 import streamlit as st
 
 from sth_core.errors import UserError
-from workbench.access import demand_token
 from workbench.components.address import keep_address
 from workbench.components.ahead import load_charts
 from workbench.components.context import plain
 from workbench.components.tour import show_tour
 
 st.set_page_config(page_title="STH Workbench", page_icon=":material/movie:", layout="wide")
-demand_token()
 page = st.navigation(
     [
         st.Page("workbench/pages/attention.py", title="Attention", icon=":material/ssid_chart:", default=True),

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pandas as pd
 import pytest
@@ -122,7 +124,8 @@ def test_the_token_lets_in_a_browser_and_not_another(browser: Browser, page: Pag
         page.goto(printed)
         expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
         assert "token" not in page.url
-        page.wait_for_function("document.cookie.includes('sth_token')")
+        (kept,) = (cookie for cookie in page.context.cookies() if cookie["name"] == f"sth_token_{port}")
+        assert kept["httpOnly"] and kept["value"] in printed
         page.reload()
         expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
         second = page.context.new_page()
@@ -133,5 +136,8 @@ def test_the_token_lets_in_a_browser_and_not_another(browser: Browser, page: Pag
         expect(stranger.get_by_text("it ends in a token")).to_be_visible()
         assert "motion-rgb-p4" not in stranger.locator("body").inner_text()
         stranger.close()
+        upload = Request(f"{base}/_stcore/upload_file/session/file", b"no video", method="PUT")
+        with pytest.raises(HTTPError, match="403"):
+            urlopen(upload)
     finally:
         end(server)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from playwright.sync_api import expect
-from streamlit.testing.v1 import AppTest
 
 from analysis.runs import find_runs, open_run, predictions
 from benchmarks.browser import serving
@@ -24,7 +23,7 @@ from sth_core.video.encoding import write_video
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import Preprocessing, crop
 from tests.test_app import open_page
-from tests.tiny import CLASSES, FLOW, RGB, save_tiny, tiny_network, write_run
+from tests.tiny import CLASSES, FLOW, RGB, save_tiny, tiny_network
 from workbench import cli, jobs, uploads
 from workbench.jobs import Job, Process, boot, cancel, find_jobs, look, record_job, start
 from workbench.roots import allowed_roots, resolve_inside
@@ -313,34 +312,6 @@ def test_without_proc_a_job_is_refused(tmp_path, monkeypatch):
 
 
 # Who gets in.
-
-
-@pytest.fixture
-def runs_with_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("STH_TOKEN", "right")
-    write_run(tmp_path / "runs" / "hidden", [[0.5]] * 4)
-    return tmp_path / "runs"
-
-
-def elements(app: AppTest) -> list[str]:
-    return [element.type for part in (app.main, app.sidebar) for element in list(part)[1:]]  # the first is the part
-
-
-@pytest.mark.parametrize("page", ["", OWN])
-@pytest.mark.parametrize("query", [{}, {"token": "wrong"}, {"token": ""}, {"token": "rïght"}])
-def test_without_the_token_a_page_is_one_sentence(page, query, runs_with_token, monkeypatch):
-    app = open_page(runs_with_token, monkeypatch, page, **query)
-    assert elements(app) == ["error"]
-    assert "ends in a token" in app.error[0].value
-    assert "hidden" not in str(app)
-
-
-def test_the_token_is_asked_for_once_and_leaves_the_url(runs_with_token, monkeypatch):
-    app = open_page(runs_with_token, monkeypatch, OWN, token="right", run="hidden")
-    assert [title.value for title in app.title] == ["Your own"]
-    assert dict(app.query_params) == {"run": "hidden"}
-    app.run()
-    assert [title.value for title in app.title] == ["Your own"]
 
 
 def served(monkeypatch: pytest.MonkeyPatch, *options: object) -> tuple[str, list[str], dict[str, str]]:

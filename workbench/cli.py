@@ -27,8 +27,8 @@ from workbench.probe import probe
 from workbench.progress import console, progress_bars
 from workbench.trust import intervene, trust
 
-APP = Path(__file__).parent.parent / "app.py"
-BENCHMARKS = APP.parent / "benchmarks"
+SERVER = Path(__file__).with_name("server.py")
+BENCHMARKS = SERVER.parent.parent / "benchmarks"
 LOCAL, EVERYWHERE = ("localhost", "127.0.0.1"), ("0.0.0.0", "::")
 
 
@@ -466,7 +466,7 @@ def serve(runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...
         flags += [("server.address", host), ("browser.serverAddress", name)]  # or else a server on the net is asked
         address = f"http://{f'[{name}]' if ':' in name else name}:{port}/?token={token}"
     click.echo(f"\nSTH Workbench: {address}   (Ctrl-C stops it)")
-    command = [sys.executable, "-m", "streamlit", "run", str(APP), *(f"--{name}={value}" for name, value in flags)]
-    os.chdir(APP.parent)  # where .streamlit/config.toml lies
+    command = [sys.executable, "-m", "streamlit", "run", str(SERVER), *(f"--{name}={value}" for name, value in flags)]
+    os.chdir(SERVER.parent.parent)  # where .streamlit/config.toml lies
     sys.stdout.flush()
     os.execv(sys.executable, command)  # the server takes this process's place, and its signals
