@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy import special
 
 from analysis.runs import Run, clips_of, read_parts
 from sth_core.errors import UserError
@@ -41,13 +42,13 @@ class Alpha:
         return self.temporal.mean(1, np.float64)
 
 
-def read_alpha(run: Run, clips: pd.DataFrame | None = None) -> Alpha:
-    """The attention that a run has recorded; `clips` are its `clips_of`, where they are known already.
+def read_alpha(run: Run) -> Alpha:
+    """The attention that a run has recorded.
 
     Raises:
         UserError: it has none, it cannot be read, or it is not of all the clips that were recorded.
     """
-    clips = clips_of(run) if clips is None else clips
+    clips = clips_of(run)
     recorded = set(clips["part"].cat.categories)  # a part's attention is written before its predictions
     names, matrices = [], []
     layers = pd.DataFrame()
@@ -61,6 +62,8 @@ def read_alpha(run: Run, clips: pd.DataFrame | None = None) -> Alpha:
         of_part, matrix = matrix_of(table, layers["layer_index"].to_numpy())
         names.append(of_part)
         matrices.append(matrix)
+    if not names:
+        raise UserError(NOT_OF_ALL.format(run.path))
     clip_ids = pa.concat_arrays(names)
     order = pc.array_sort_indices(clip_ids)
     temporal = np.concatenate(matrices)[order]
@@ -88,16 +91,25 @@ def by_layer(alpha: Alpha, chosen: pd.Series | list[int] | None = None) -> pd.Da
     Returns:
         layer_index, layer, stage, n, alpha_spatial, alpha_temporal, sd (of both: they sum to 1); no row without a clip.
     """
-    temporal = alpha.temporal if chosen is None else alpha.temporal[chosen]
-    table = over_clips(alpha.layers, temporal).rename(columns={"mean": "alpha_temporal"})
+    table = over_clips(alpha.layers, alpha.temporal if chosen is None else alpha.temporal[chosen])
     table.insert(4, "alpha_spatial", 1 - table["alpha_temporal"])
     return table
 
 
-def over_clips(layers: pd.DataFrame, values: NDArray[np.float32]) -> pd.DataFrame:
-    """The layers with n, mean and sd (0 for a single clip) of values (n, L); no row without a clip."""
+def over_clips(layers: pd.DataFrame, values: NDArray[np.floating]) -> pd.DataFrame:
+    """The layers with n, alpha_temporal (the mean) and sd (0 for a single clip) of values (n, L); no row without a
+    clip."""
     n = len(values)
     if not n:
-        return layers.iloc[:0].assign(n=0, mean=np.nan, sd=np.nan)
+        return layers.iloc[:0].assign(n=0, alpha_temporal=np.nan, sd=np.nan)
     sd = values.std(0, np.float64, ddof=1) if n > 1 else 0.0
-    return layers.assign(n=n, mean=values.mean(0, np.float64), sd=sd)
+    return layers.assign(n=n, alpha_temporal=values.mean(0, np.float64), sd=sd)
+
+
+def with_interval(layers: pd.DataFrame, values: NDArray[np.floating]) -> pd.DataFrame:
+    """The layers with n, alpha_temporal (the mean), low and high (95 % over clips, Student's t; nan for a single clip)
+    of values (n, L)."""
+    table = over_clips(layers, values)
+    n, mean = table["n"].to_numpy(), table["alpha_temporal"]
+    half = np.where(n > 1, special.stdtrit(np.maximum(n - 1, 1), 0.975) * table["sd"] / np.sqrt(n), np.nan)
+    return table.assign(low=mean - half, high=mean + half).drop(columns="sd")

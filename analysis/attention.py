@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.alpha import Alpha, by_layer
-from analysis.uncertainty import MOST_GROUPS, Means, group_sums, means
+from analysis.uncertainty import MOST_GROUPS, Means, group_sums, means, sums_of
 
 
 def layer_table(alpha: Alpha) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def stage_table(alpha: Alpha) -> pd.DataFrame:
     """A row per stage, from input to output: stage, n (clips), alpha_temporal (mean over its layers and the clips),
     low, high, error."""
     stage = alpha.layers["stage"]
-    of_stage = {name: alpha.temporal[:, stage == name].mean(1) for name in dict.fromkeys(stage)}
+    of_stage = {name: alpha.temporal[:, stage == name].mean(1, np.float64) for name in dict.fromkeys(stage)}
     return rows_of({name: clip_table(alpha).assign(value=value) for name, value in of_stage.items()}, "stage")
 
 
@@ -90,7 +90,7 @@ def class_layer_table(alpha: Alpha) -> pd.DataFrame:
     """A row per class and layer: label, layer_index, layer, n, alpha_temporal."""
     labels = alpha.clips["label"].cat.remove_unused_categories()
     L, n = len(alpha.layers), np.bincount(labels.cat.codes)
-    sums = np.stack([np.bincount(labels.cat.codes, values) for values in alpha.temporal.T], 1)  # K L
+    sums = sums_of(alpha.temporal, labels.cat.codes.to_numpy())  # K L
     layers = pd.concat([alpha.layers[["layer_index", "layer"]]] * len(n), ignore_index=True)
     layers.insert(0, "label", np.repeat(labels.cat.categories, L))
     return layers.assign(n=np.repeat(n, L), alpha_temporal=(sums / n[:, None]).ravel())

@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special
 
-from analysis.alpha import Alpha, over_clips
+from analysis.alpha import Alpha, with_interval
 from analysis.runs import Run, clips_of, parts, query
 from analysis.statistics import wilson_interval
-from analysis.uncertainty import Effect, effect, mcnemar
+from analysis.uncertainty import Effect, effect, mcnemar, sums_of
 
 BINS = 10
 VARIES = 1e-9  # a standard deviation of alpha_T that is not rounding
@@ -73,8 +72,8 @@ def cell_profile(alpha: Alpha, label: str, prediction: str) -> pd.DataFrame:
     """
     in_row, in_cell = alpha.clips["label"] == label, alpha.clips["prediction"] == prediction
     chosen = {"row": in_row & ~in_cell, "cell": in_row & in_cell}
-    tables = [interval(over_clips(alpha.layers, alpha.temporal[m])).assign(part=part) for part, m in chosen.items()]
-    return pd.concat(tables, ignore_index=True).rename(columns={"mean": "alpha_temporal"})
+    tables = [with_interval(alpha.layers, alpha.temporal[m]).assign(part=part) for part, m in chosen.items()]
+    return pd.concat(tables, ignore_index=True)
 
 
 def right_and_wrong(alpha: Alpha) -> pd.DataFrame:
@@ -82,15 +81,8 @@ def right_and_wrong(alpha: Alpha) -> pd.DataFrame:
     alpha_temporal, low, high (95 % over clips), correct."""
     correct = alpha.clips["correct"].to_numpy(bool)
     chosen = {True: correct, False: ~correct}
-    tables = [interval(over_clips(alpha.layers, alpha.temporal[m])).assign(correct=c) for c, m in chosen.items()]
-    return pd.concat(tables, ignore_index=True).rename(columns={"mean": "alpha_temporal"})
-
-
-def interval(table: pd.DataFrame) -> pd.DataFrame:
-    """`over_clips`'s table with low and high, the mean's 95 % interval (Student's t; nan for one clip), without sd."""
-    n = table["n"].to_numpy()
-    half = np.where(n > 1, special.stdtrit(np.maximum(n - 1, 1), 0.975) * table["sd"] / np.sqrt(n), np.nan)
-    return table.assign(low=table["mean"] - half, high=table["mean"] + half).drop(columns="sd")
+    tables = [with_interval(alpha.layers, alpha.temporal[m]).assign(correct=c) for c, m in chosen.items()]
+    return pd.concat(tables, ignore_index=True)
 
 
 def unusual(alpha: Alpha, count: int = 12) -> pd.DataFrame:
@@ -101,30 +93,27 @@ def unusual(alpha: Alpha, count: int = 12) -> pd.DataFrame:
     """
     label = alpha.clips["label"].cat.codes.to_numpy()
     n = np.bincount(label)[label, None]
-    apart = alpha.temporal - of_class(alpha.temporal, label) / n
-    sd = np.sqrt(of_class(apart**2, label) / np.maximum(n - 1, 1))
+    apart = alpha.temporal - sums_of(alpha.temporal, label)[label] / n
+    sd = np.sqrt(sums_of(apart**2, label)[label] / np.maximum(n - 1, 1))
     varies = sd > VARIES
     squares = np.divide(apart, sd, out=np.zeros_like(apart), where=varies) ** 2
     distance = np.sqrt(squares.sum(1) / np.maximum(varies.sum(1), 1))
-    return nearest(alpha, -distance, varies.sum(1) > 0, count).assign(distance=lambda table: -table["distance"])
-
-
-def of_class(values: NDArray[np.floating], label: NDArray[np.int_]) -> NDArray[np.float64]:
-    """(N, L): for each clip the sums over the clips of its class."""
-    return np.stack([np.bincount(label, column)[label] for column in values.T], 1)
+    return in_order(alpha, distance, varies.sum(1) > 0, count, ascending=False)
 
 
 def neighbours(alpha: Alpha, clip_id: str, count: int = 8) -> pd.DataFrame:
     """The clips whose alphas are most like this one's: clip_id, distance (root mean square of alpha_T over layers)."""
     others = (alpha.clips["clip_id"] != clip_id).to_numpy()
-    distance = np.sqrt(((alpha.temporal - alpha.temporal[~others]) ** 2).mean(1))
-    return nearest(alpha, distance, others, count)
+    distance = np.sqrt(((alpha.temporal - alpha.temporal[~others]) ** 2).mean(1, np.float64))
+    return in_order(alpha, distance, others, count, ascending=True)
 
 
-def nearest(alpha: Alpha, distance: NDArray[np.float64], among: NDArray[np.bool_], count: int) -> pd.DataFrame:
-    """Of these clips those of the smallest distance, by name where it is the same: clip_id, distance."""
+def in_order(
+    alpha: Alpha, distance: NDArray[np.float64], among: NDArray[np.bool_], count: int, ascending: bool
+) -> pd.DataFrame:
+    """The first of these clips by distance, and by name where it is the same: clip_id, distance."""
     table = pd.DataFrame({"clip_id": alpha.clips["clip_id"], "distance": distance})[among]
-    return table.sort_values("distance", kind="stable", ignore_index=True).head(count)
+    return table.sort_values("distance", ascending=ascending, kind="stable", ignore_index=True).head(count)
 
 
 WRONG_NOW, RIGHT_NOW, BOTH_RIGHT, BOTH_WRONG = OUTCOMES = ("lost", "gained", "both right", "both wrong")
@@ -155,4 +144,4 @@ def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:
     there = pd.Index(b.clips["clip_id"]).get_indexer(a.clips["clip_id"])
     both = np.flatnonzero(there >= 0)
     change = b.temporal[there[both]][:, of_b] - a.temporal[both][:, of_a].astype(float)
-    return interval(over_clips(a.layers.iloc[of_a], change)).rename(columns={"mean": "change"})
+    return with_interval(a.layers.iloc[of_a], change).rename(columns={"alpha_temporal": "change"})

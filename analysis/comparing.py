@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.alpha import Alpha, over_clips
-from analysis.browsing import interval
+from analysis.alpha import Alpha, with_interval
 from analysis.statistics import wilson_interval
 from analysis.uncertainty import holm, mcnemar
 
@@ -114,6 +113,6 @@ def alpha_by_layer(runs: dict[str, Alpha], clips: pd.Series) -> pd.DataFrame:
     tables = []
     for name, alpha in runs.items():
         rows = pd.Index(alpha.clips["clip_id"]).get_indexer(clips)
-        table = interval(over_clips(alpha.layers, alpha.temporal[rows]))
+        table = with_interval(alpha.layers, alpha.temporal[rows])
         tables.append(table[table["layer"].isin(shared)].assign(run=name))
-    return pd.concat(tables, ignore_index=True).rename(columns={"mean": "alpha_temporal"})
+    return pd.concat(tables, ignore_index=True)

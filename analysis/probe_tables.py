@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.alpha import read_alpha
-from analysis.attention import class_table, clip_table
+from analysis.attention import class_table
 from analysis.parts import Parts
 from analysis.runs import Run, parts, predictions
 from analysis.uncertainty import Effect, effect, holm, mcnemar
@@ -88,18 +88,14 @@ def probe_table(run: Run) -> pd.DataFrame:
 
 def order_by_clip(run: Run) -> pd.DataFrame:
     """A row per clip: clip_id, label, group, correct (plain), drop (of the true class's softmax under shuffling, mean
-    over repeats), drop_reversed, changed (whether its prediction is another when it is reversed), and alpha_temporal
-    (mean over layers; NaN without attention)."""
+    over repeats), drop_reversed, and changed (whether its prediction is another when it is reversed)."""
     rows = known_rows(run)
     score = by_clip(rows, "score_label")
     plain, back = (rows[rows["probe"] == name].set_index("clip_id").loc[score.index] for name in (PLAIN, REVERSED))
-    alpha = pd.Series(dtype=float)
-    if parts(run.path, "attention"):
-        alpha = clip_table(read_alpha(run)).set_index("clip_id")["value"]
     drop, drop_reversed = (less(score[PLAIN], score[name]) for name in (SHUFFLED, REVERSED))
     changed = plain["prediction"] != back["prediction"]
     table = plain[["label", "group", "correct"]].assign(drop=drop, drop_reversed=drop_reversed, changed=changed)
-    return table.assign(alpha_temporal=alpha.reindex(score.index)).reset_index()
+    return table.reset_index()
 
 
 def order_dependence(run: Run) -> pd.DataFrame:
@@ -127,11 +123,11 @@ def agreement(run: Run) -> pd.DataFrame:
     """Spearman's rank correlation of alpha_T and the drop under shuffling: layer ("mean" of them, then each from input
     to output), and the columns of `rank_correlations`."""
     clips = order_by_clip(run).set_index("clip_id")
-    alphas = {MEAN: clips["alpha_temporal"]}
+    alphas = {MEAN: pd.Series(np.nan, clips.index)}
     if parts(run.path, "attention"):
         alpha = read_alpha(run)
-        columns = zip(alpha.layers["layer"], alpha.temporal.T, strict=True)
-        alphas |= {layer: pd.Series(values, alpha.clips["clip_id"]) for layer, values in columns}
+        columns = zip([MEAN, *alpha.layers["layer"]], [alpha.mean, *alpha.temporal.T], strict=True)
+        alphas = {layer: pd.Series(values, alpha.clips["clip_id"]) for layer, values in columns}
     found = {layer: rank_correlations(clips.assign(alpha_temporal=alpha)) for layer, alpha in alphas.items()}
     return pd.concat(found, names=["layer"]).reset_index("layer").reset_index(drop=True)
 

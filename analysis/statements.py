@@ -96,7 +96,7 @@ def test_statements(runs: list[Run], read: Read = read_alpha) -> pd.DataFrame:
     kinds = between(sets, lambda a: kind_of(a.dataset), ("temporal", "appearance"), "p", "modality")
     modalities = between(sets, lambda a: a.modality, ("Flow", "RGB"), "dataset", "p")
     found = [
-        *corrected(DEPTH, [(name, effect, paired) for name, effect, paired in rises if effect is not None]),
+        *corrected(DEPTH, [(name, found, paired) for name, found, paired in rises if found is not None]),
         *corrected(PROPORTION, compared(proportions(sets), read)),
         *corrected(DATASETS, compared(kinds, read)),
         *corrected(MODALITY, compared(modalities, read)),

@@ -34,9 +34,12 @@ class Means:
 def group_sums(values: NDArray[np.floating], groups: NDArray) -> tuple[Array, Array]:
     """Values (N, K) and the group of each -> their sums (G, K) and counts (G,)."""
     which, _ = pd.factorize(groups)
-    counts = np.bincount(which).astype(float)
-    sums = np.stack([np.bincount(which, column) for column in values.T], 1)
-    return sums.astype(float), counts
+    return sums_of(values, which), np.bincount(which).astype(float)
+
+
+def sums_of(values: NDArray[np.floating], which: NDArray[np.integer]) -> Array:
+    """Values (N, K), and the number of the group of each (N,) -> their sums (G, K)."""
+    return np.stack([np.bincount(which, column) for column in values.T], 1).astype(float)
 
 
 def means(sums: Array, counts: Array, resample: bool | None = None, seed: int = 0) -> Means:

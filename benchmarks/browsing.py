@@ -4,8 +4,8 @@
     sth benchmark browsing                             8 runs of 240,000 clips x 400 classes x 16 layers, 10 sessions
     sth benchmark browsing --clips 20000 --runs 2 --sessions 2
 
-Each interaction is timed in Chromium from the click until the page has drawn the server's answer, several times, after
-once that is not counted; a page is opened in a new tab, twice. Made-up runs have no videos: no thumbnail is decoded.
+Each interaction is timed in Chromium from the click until the page has drawn the answer, several times, after once that
+is not counted; a page is opened in a new tab, twice. Made-up runs have no videos: no thumbnail is decoded.
 Then as many sessions as asked for each open their own run and class, at the same time, and what each shows is checked
 against the others'. Memory is the server's, at its highest.
 """

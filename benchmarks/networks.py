@@ -62,7 +62,7 @@ def row(name: str, command: str, file: Path, run: Run) -> str:
     if run.meta["label"] == "motion":
         pair, order = (f"{share:.3f}" for share in order_accuracy(table))
     if run.meta["attention"]:
-        alpha = f"{read_alpha(run).temporal.mean():.3f}"
+        alpha = f"{read_alpha(run).mean.mean():.3f}"
     parameters = count_parameters(load_checkpoint(file).model)
     cells = (
         name, run.meta["label"], run.modality, run.p, f"{parameters / 1e6:.2f} M",

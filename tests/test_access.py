@@ -45,7 +45,7 @@ WRONG = (
 @pytest.mark.parametrize("query", ["", "token=", "token=wrong", "token=r%C3%AFght", f"tokens={RIGHT}"])
 def test_nothing_answers_without_the_token(path: str, cookie: str | None, query: str) -> None:
     start, body = ask(path, query, cookie)
-    assert start["status"] == 403 and body["body"] == REFUSED
+    assert start["status"] == 403 and body["body"] == REFUSED.encode()
     (closed,) = ask(path, query, cookie, "websocket")
     assert closed == {"type": "websocket.close", "code": 4403}
 

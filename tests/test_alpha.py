@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.alpha import by_layer, read_alpha
-from analysis.runs import clips_of, open_run, parts
+from analysis.runs import open_run, parts
 from sth_core.errors import UserError
 from tests.tiny import write_run
 
@@ -66,8 +66,15 @@ def test_a_part_without_its_predictions_does_not_count(run: Path) -> None:
     assert list(alpha.clips["clip_id"]) == ["c0", "c1", "c3"] and len(alpha.temporal) == 3
 
 
+def test_attention_of_other_parts_than_the_predictions_is_none(run: Path) -> None:
+    for i, file in enumerate(parts(run, "attention")):
+        file.rename(file.with_name(f"part-{90 + i:05d}.parquet"))
+    with pytest.raises(UserError, match="run: its attention is not that of all its clips and layers"):
+        read_alpha(open_run(run))
+
+
 def test_what_is_wrong_with_it(run: Path) -> None:
-    opened, clips = open_run(run), clips_of(open_run(run))
+    opened = open_run(run)
     first = parts(run, "attention")[0]
     whole = first.read_bytes()
     rows = pd.read_parquet(first)
@@ -79,11 +86,11 @@ def test_what_is_wrong_with_it(run: Path) -> None:
     ):
         part.to_parquet(first)
         with pytest.raises(UserError, match=f"run: its attention {what}"):
-            read_alpha(opened, clips)
+            read_alpha(opened)
     first.write_bytes(whole[:-9])
     with pytest.raises(UserError, match=r"run: its attention cannot be read \("):
-        read_alpha(opened, clips)
+        read_alpha(opened)
     for file in parts(run, "attention"):
         file.unlink()
     with pytest.raises(UserError, match="run holds no attention"):
-        read_alpha(opened, clips)
+        read_alpha(opened)

@@ -104,7 +104,7 @@ def summary(runs: Path) -> pd.DataFrame:
                 "input": run.modality,
                 "clips": len(table),
                 "accuracy": table["correct"].mean(),
-                "alpha_T": read_alpha(run).temporal.mean(),
+                "alpha_T": read_alpha(run).mean.mean(),
             }
         )
     return pd.DataFrame(rows)

@@ -1,5 +1,5 @@
-// A tab's first chart waits a second or more until the browser has Plotly. A page without any loads it once that page
-// is drawn, for the next one.
+// A tab's first chart waits until the browser has Plotly, which is large. A page without any loads it once that page is
+// drawn, for the next one.
 
 const QUIET = 1000 // milliseconds after which a page is looked at, and not used
 

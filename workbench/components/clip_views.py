@@ -163,8 +163,8 @@ SCORES = """<style>
 
 
 def show_top(top: pd.DataFrame, label: str = "") -> None:
-    """The highest scores (softmax) as bars; the true class is orange. As HTML, as they are drawn on every clip's page,
-    and a chart takes the browser ten times as long."""
+    """The highest scores (softmax) as bars; the true class is orange. As HTML: they are on every clip's page, which a
+    chart more would slow down."""
     rows = "".join(
         f'<div class="score"><span class="name">{html.escape(str(row.label))}</span>'
         f'<span class="value">{row.score:.1%}</span>'

@@ -128,7 +128,7 @@ def computed(name: str, runs: list[Run], compute: Callable[[], Any], *more: obje
     `name` and `more` say what is computed.
     """
     key = tuple((str(run.path), parts_of(run, "predictions", "attention", "probes")) for run in runs)
-    return _computed(name, repr((key, more)), compute)  # Streamlit takes ten times as long over a tuple of many parts
+    return _computed(name, repr((key, more)), compute)  # a tuple of many parts keeps Streamlit busy
 
 
 @st.cache_resource(show_spinner="Computing", max_entries=PER_RUN * OF_RUNS)
