@@ -8,6 +8,8 @@ from workbench.components.ahead import load_charts
 from workbench.components.context import plain
 from workbench.components.tour import show_tour
 
+CHARTS = ("Attention", "Clip", "Compare", "Figures")  # pages that open with some
+
 st.set_page_config(page_title="STH Workbench", page_icon=":material/movie:", layout="wide")
 page = st.navigation(
     [
@@ -24,7 +26,7 @@ st.html("<style>.stMainBlockContainer { padding-top: 3.5rem }</style>")  # a lap
 try:
     show_tour()
     keep_address()
-    load_charts()
+    load_charts(now=page.title in CHARTS)
     page.run()
 except UserError as error:  # a file that cannot be used: a sentence, not a traceback
     st.error(plain(str(error)))

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy import special
 
 from analysis.runs import Run, clips_of, read_parts
+from analysis.uncertainty import group_sums, standard_error
 from sth_core.errors import UserError
 
-LAYERS = ["layer_index", "layer", "stage"]
-COLUMNS = ("clip_id", *LAYERS, "alpha_temporal")
+LAYERS = ("layer_index", "layer", "stage")
+VALUES = ("clip_id", "layer_index", "alpha_temporal")
 NOT_OF_ALL = "{}: its attention is not that of all its clips and layers; record it again"
 
 
@@ -51,12 +52,10 @@ def read_alpha(run: Run) -> Alpha:
     clips = clips_of(run)
     recorded = set(clips["part"].cat.categories)  # a part's attention is written before its predictions
     names, matrices = [], []
-    layers = pd.DataFrame()
-    for part, table in read_parts(run, "attention", COLUMNS, ("clip_id", "layer", "stage")):
+    layers = layers_of(run)
+    for part, table in read_parts(run, "attention", VALUES, ("clip_id",)):
         if part not in recorded or not len(table):
             continue
-        if layers.empty:
-            layers = layers_of(table)
         if not np.isin(table["layer_index"], layers["layer_index"]).all():
             raise UserError(NOT_OF_ALL.format(run.path))
         of_part, matrix = matrix_of(table, layers["layer_index"].to_numpy())
@@ -72,8 +71,13 @@ def read_alpha(run: Run) -> Alpha:
     return Alpha(clips, layers, temporal)
 
 
-def layers_of(table: pa.Table) -> pd.DataFrame:
-    layers = table.select(LAYERS).to_pandas().drop_duplicates("layer_index")
+def layers_of(run: Run) -> pd.DataFrame:
+    """The layers, as the first part names them."""
+    parts = (table for _, table in read_parts(run, "attention", LAYERS, ("layer", "stage")) if len(table))
+    first = next(parts, None)
+    if first is None:
+        raise UserError(NOT_OF_ALL.format(run.path))
+    layers = first.to_pandas().drop_duplicates("layer_index")
     return layers.sort_values("layer_index", ignore_index=True).astype({"layer": str, "stage": str})
 
 
@@ -89,27 +93,24 @@ def by_layer(alpha: Alpha, chosen: pd.Series | list[int] | None = None) -> pd.Da
     """A row per layer, over the chosen clips (a mask, or their rows) or all.
 
     Returns:
-        layer_index, layer, stage, n, alpha_spatial, alpha_temporal, sd (of both: they sum to 1); no row without a clip.
+        layer_index, layer, stage, n, alpha_spatial, alpha_temporal, sd (of both: they sum to 1; 0 for a single clip);
+        no row without a clip.
     """
-    table = over_clips(alpha.layers, alpha.temporal if chosen is None else alpha.temporal[chosen])
-    table.insert(4, "alpha_spatial", 1 - table["alpha_temporal"])
-    return table
-
-
-def over_clips(layers: pd.DataFrame, values: NDArray[np.floating]) -> pd.DataFrame:
-    """The layers with n, alpha_temporal (the mean) and sd (0 for a single clip) of values (n, L); no row without a
-    clip."""
+    values = alpha.temporal if chosen is None else alpha.temporal[chosen]
     n = len(values)
     if not n:
-        return layers.iloc[:0].assign(n=0, alpha_temporal=np.nan, sd=np.nan)
-    sd = values.std(0, np.float64, ddof=1) if n > 1 else 0.0
-    return layers.assign(n=n, alpha_temporal=values.mean(0, np.float64), sd=sd)
+        return alpha.layers.iloc[:0].assign(n=0, alpha_spatial=np.nan, alpha_temporal=np.nan, sd=np.nan)
+    mean = values.mean(0, np.float64)
+    sd = [np.float64(0) if n == 1 else column.std(dtype=np.float64, ddof=1) for column in values.T]  # one needs room
+    return alpha.layers.assign(n=n, alpha_spatial=1 - mean, alpha_temporal=mean, sd=sd)
 
 
-def with_interval(layers: pd.DataFrame, values: NDArray[np.floating]) -> pd.DataFrame:
-    """The layers with n, alpha_temporal (the mean), low and high (95 % over clips, Student's t; nan for a single clip)
-    of values (n, L)."""
-    table = over_clips(layers, values)
-    n, mean = table["n"].to_numpy(), table["alpha_temporal"]
-    half = np.where(n > 1, special.stdtrit(np.maximum(n - 1, 1), 0.975) * table["sd"] / np.sqrt(n), np.nan)
-    return table.assign(low=mean - half, high=mean + half).drop(columns="sd")
+def with_interval(layers: pd.DataFrame, values: NDArray[np.floating], groups: pd.Series) -> pd.DataFrame:
+    """The layers with n, groups (how many source videos), alpha_temporal (the mean), low and high (95 % over these
+    groups, Student's t; nan for a single one) of values (n, L); no row without a clip."""
+    if not len(values):
+        return layers.iloc[:0].assign(n=0, groups=0, alpha_temporal=np.nan, low=np.nan, high=np.nan)
+    sums, counts = group_sums(values, groups)
+    mean, G = sums.sum(0) / len(values), len(counts)
+    half = special.stdtrit(max(G - 1, 1), 0.975) * standard_error(sums, counts)
+    return layers.assign(n=len(values), groups=G, alpha_temporal=mean, low=mean - half, high=mean + half)

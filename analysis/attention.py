@@ -21,7 +21,7 @@ def layer_table(alpha: Alpha) -> pd.DataFrame:
         layer_index, layer, stage, n (clips), groups, alpha_spatial, alpha_temporal (they sum to 1), low,
         high (95 %) and error of alpha_temporal, sd (over clips).
     """
-    result = means(*group_sums(alpha.temporal, alpha.clips["group"].to_numpy()))
+    result = means(*group_sums(alpha.temporal, alpha.clips["group"]))
     return alpha.layers.assign(
         n=result.n, groups=result.groups, alpha_spatial=1 - result.value, alpha_temporal=result.value,
         low=result.low, high=result.high, error=result.error, sd=by_layer(alpha)["sd"],
@@ -82,7 +82,7 @@ def rows_of(parts: dict[Any, pd.DataFrame], name: str) -> pd.DataFrame:
 
 def mean_of(clips: pd.DataFrame, resample: bool | None = None) -> Means:
     """The mean of `clip_table`'s value."""
-    sums, counts = group_sums(clips[["value"]].to_numpy(float), clips["group"].to_numpy())
+    sums, counts = group_sums(clips[["value"]].to_numpy(float), clips["group"])
     return means(sums, counts, resample)
 
 

@@ -24,9 +24,10 @@ def overview(run: Run, alpha: Alpha | None = None) -> pd.DataFrame:
     return table
 
 
-def mistakes(table: pd.DataFrame) -> pd.DataFrame:
-    """The misclassified clips, the most confident mistake first."""
-    return table[~table["correct"]].sort_values("confidence", ascending=False)
+def surest_first(table: pd.DataFrame, chosen: pd.Series | NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The rows of the chosen clips (a mask), those of the highest confidence first."""
+    rows = np.flatnonzero(chosen)
+    return rows[np.argsort(-table["confidence"].to_numpy()[rows], kind="stable")]
 
 
 def confusion(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,25 +69,30 @@ def cell_profile(alpha: Alpha, label: str, prediction: str) -> pd.DataFrame:
     """alpha_T by layer of one confusion cell, and of the other clips of its row.
 
     Returns:
-        layer_index, layer, stage, n, alpha_temporal, low, high (95 % over clips), part ("cell" or "row").
+        `with_interval`'s columns, and part ("cell" or "row").
     """
     in_row, in_cell = alpha.clips["label"] == label, alpha.clips["prediction"] == prediction
     chosen = {"row": in_row & ~in_cell, "cell": in_row & in_cell}
-    tables = [with_interval(alpha.layers, alpha.temporal[m]).assign(part=part) for part, m in chosen.items()]
+    tables = [of_clips(alpha, mask).assign(part=part) for part, mask in chosen.items()]
     return pd.concat(tables, ignore_index=True)
 
 
 def right_and_wrong(alpha: Alpha) -> pd.DataFrame:
-    """alpha_T by layer of the clips that are right and of those that are wrong: layer_index, layer, stage, n,
-    alpha_temporal, low, high (95 % over clips), correct."""
+    """alpha_T by layer of the clips that are right and of those that are wrong: `with_interval`'s columns, correct."""
     correct = alpha.clips["correct"].to_numpy(bool)
     chosen = {True: correct, False: ~correct}
-    tables = [with_interval(alpha.layers, alpha.temporal[m]).assign(correct=c) for c, m in chosen.items()]
+    tables = [of_clips(alpha, mask).assign(correct=c) for c, mask in chosen.items()]
     return pd.concat(tables, ignore_index=True)
 
 
+def of_clips(alpha: Alpha, chosen: pd.Series | NDArray) -> pd.DataFrame:
+    """`with_interval` of some of the clips: a mask, or their rows."""
+    rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+    return with_interval(alpha.layers, alpha.temporal[rows], alpha.clips["group"].iloc[rows])
+
+
 def unusual(alpha: Alpha, count: int = 12) -> pd.DataFrame:
-    """The clips whose alphas differ most from those of their class: clip_id, distance.
+    """The clips whose alphas differ most from those of their class: row (of `alpha.clips`), clip_id, distance.
 
     The distance is the root mean square over layers of (alpha_T - class mean) / class standard deviation; a layer in
     which a class does not vary says nothing.
@@ -102,7 +108,8 @@ def unusual(alpha: Alpha, count: int = 12) -> pd.DataFrame:
 
 
 def neighbours(alpha: Alpha, clip_id: str, count: int = 8) -> pd.DataFrame:
-    """The clips whose alphas are most like this one's: clip_id, distance (root mean square of alpha_T over layers)."""
+    """The clips whose alphas are most like this one's: row (of `alpha.clips`), clip_id, distance (root mean square of
+    alpha_T over layers)."""
     others = (alpha.clips["clip_id"] != clip_id).to_numpy()
     distance = np.sqrt(((alpha.temporal - alpha.temporal[~others]) ** 2).mean(1, np.float64))
     return in_order(alpha, distance, others, count, ascending=True)
@@ -111,37 +118,49 @@ def neighbours(alpha: Alpha, clip_id: str, count: int = 8) -> pd.DataFrame:
 def in_order(
     alpha: Alpha, distance: NDArray[np.float64], among: NDArray[np.bool_], count: int, ascending: bool
 ) -> pd.DataFrame:
-    """The first of these clips by distance, and by name where it is the same: clip_id, distance."""
-    table = pd.DataFrame({"clip_id": alpha.clips["clip_id"], "distance": distance})[among]
-    return table.sort_values("distance", ascending=ascending, kind="stable", ignore_index=True).head(count)
+    """The first of these clips by distance, and by name where it is the same: row, clip_id, distance."""
+    among_rows = np.flatnonzero(among)
+    by_distance = np.argsort(distance[among_rows] if ascending else -distance[among_rows], kind="stable")
+    rows = among_rows[by_distance[:count]]
+    return pd.DataFrame(
+        {"row": rows, "clip_id": alpha.clips["clip_id"].iloc[rows].to_numpy(), "distance": distance[rows]}
+    )
 
 
 WRONG_NOW, RIGHT_NOW, BOTH_RIGHT, BOTH_WRONG = OUTCOMES = ("lost", "gained", "both right", "both wrong")
 
 
+def rows_of(clip_ids: pd.Series, clips: pd.DataFrame) -> NDArray[np.intp]:
+    """In which row of `clips`, ordered by clip_id, each of these is; -1 where it is not there."""
+    if clip_ids.equals(clips["clip_id"]):
+        return np.arange(len(clips))
+    return pd.Index(clips["clip_id"]).get_indexer(clip_ids)
+
+
 def side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Two runs' overviews on the clips that both have: clip_id, path, frame, label, group, prediction_a, prediction_b,
-    confidence_a, confidence_b, alpha_a, alpha_b (if both have attention), outcome (from a to b: one of `OUTCOMES`)."""
-    kept = [c for c in ("clip_id", "path", "frame", "label", "group") if c in a]
-    values = [c for c in ("prediction", "correct", "confidence", "alpha_temporal") if c in a and c in b]
-    both = a[[*kept, *values]].merge(b[["clip_id", *values]], on="clip_id", suffixes=("_a", "_b"))
-    was, now = both["correct_a"].to_numpy(bool), both["correct_b"].to_numpy(bool)
-    outcome = np.select([was & ~now, ~was & now, was & now], [WRONG_NOW, RIGHT_NOW, BOTH_RIGHT], BOTH_WRONG)
-    return both.assign(outcome=outcome).rename(columns={"alpha_temporal_a": "alpha_a", "alpha_temporal_b": "alpha_b"})
+    """Two runs' overviews on the clips that both have: row_a, row_b (where a clip is in a and in b), correct_a,
+    correct_b, outcome (from a to b: one of `OUTCOMES`)."""
+    there = rows_of(a["clip_id"], b)
+    row_a = np.flatnonzero(there >= 0)
+    row_b = there[row_a]
+    was, now = a["correct"].to_numpy(bool)[row_a], b["correct"].to_numpy(bool)[row_b]
+    outcome = pd.Categorical.from_codes(np.select([was & ~now, ~was & now, was & now], [0, 1, 2], 3), OUTCOMES)
+    return pd.DataFrame({"row_a": row_a, "row_b": row_b, "correct_a": was, "correct_b": now, "outcome": outcome})
 
 
-def accuracy_change(both: pd.DataFrame) -> tuple[Effect, float]:
-    """Accuracy of b less that of a, with its interval over groups, and McNemar's exact p."""
+def accuracy_change(both: pd.DataFrame, groups: pd.Series) -> tuple[Effect, float]:
+    """Accuracy of b less that of a, with its interval over a's groups, and McNemar's exact p."""
     gained, lost = (int((both["outcome"] == o).sum()) for o in (RIGHT_NOW, WRONG_NOW))
     change = both["correct_b"].to_numpy(float) - both["correct_a"].to_numpy(float)
-    return effect(change[None], both["group"].to_numpy()), mcnemar(gained, lost)
+    return effect(change[None], groups.iloc[both["row_a"]]), mcnemar(gained, lost)
 
 
 def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:
-    """alpha_T of b less that of a by layer, in the layers and on the clips that both have: layer_index, layer, stage,
-    n, change, low, high (95 % over clips)."""
+    """alpha_T of b less that of a by layer, in the layers and on the clips that both have: `with_interval`'s columns,
+    in which the mean is called change; over a's groups."""
     _, of_a, of_b = np.intersect1d(a.layers["layer_index"], b.layers["layer_index"], return_indices=True)
-    there = pd.Index(b.clips["clip_id"]).get_indexer(a.clips["clip_id"])
+    there = rows_of(a.clips["clip_id"], b.clips)
     both = np.flatnonzero(there >= 0)
-    change = b.temporal[there[both]][:, of_b] - a.temporal[both][:, of_a].astype(float)
-    return with_interval(a.layers.iloc[of_a], change).rename(columns={"alpha_temporal": "change"})
+    change = b.temporal[np.ix_(there[both], of_b)] - a.temporal[np.ix_(both, of_a)]
+    table = with_interval(a.layers.iloc[of_a], change, a.clips["group"].iloc[both])
+    return table.rename(columns={"alpha_temporal": "change"})

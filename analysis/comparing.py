@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.alpha import Alpha, with_interval
+from analysis.alpha import Alpha
+from analysis.browsing import of_clips, rows_of
 from analysis.statistics import wilson_interval
 from analysis.uncertainty import holm, mcnemar
 
@@ -44,25 +45,30 @@ def together(tables: dict[str, pd.DataFrame]) -> Together:
     everywhere = np.ones(len(first), bool)
     where, strangers = {}, []  # where: of each run, the row of each clip of the first run; -1 where it has not the clip
     for name, table in tables.items():
-        at = pd.Index(table["clip_id"]).get_indexer(first["clip_id"])
+        at = rows_of(first["clip_id"], table)
         if not (everywhere & (at >= 0)).any():
             strangers.append(name)
             continue
         everywhere &= at >= 0
         where[name] = at
-    of = {name: tables[name].iloc[at[everywhere]] for name, at in where.items()}
-    labels = first["label"][everywhere].astype("category")
+    rows = np.flatnonzero(everywhere)
+
+    def column(name: str, of: str) -> pd.Series:
+        return tables[of][name].iloc[where[of][rows]]
+
     return Together(
-        names=tuple(of),
+        names=tuple(where),
         strangers=tuple(strangers),
-        rows=np.flatnonzero(everywhere),
-        right=np.stack([table["correct"].to_numpy(bool) for table in of.values()], 1),
-        alpha=np.array([float(t["alpha_temporal"].mean()) if "alpha_temporal" in t else np.nan for t in of.values()]),
-        same_labels=np.array([same(labels, table["label"].astype("category")) for table in of.values()]),
+        rows=rows,
+        right=np.stack([column("correct", of).to_numpy(bool) for of in where], 1),
+        alpha=np.array(
+            [float(column("alpha_temporal", of).mean()) if "alpha_temporal" in tables[of] else np.nan for of in where]
+        ),
+        same_labels=np.array([agreement(first["label"].iloc[rows], column("label", of)) for of in where]),
     )
 
 
-def same(a: pd.Series, b: pd.Series) -> float:
+def agreement(a: pd.Series, b: pd.Series) -> float:
     """The share of rows in which two columns of categories, which need not be the same ones, agree."""
     return float((a.cat.codes.to_numpy() == b.cat.set_categories(a.cat.categories).cat.codes.to_numpy()).mean())
 
@@ -108,11 +114,11 @@ def right_sets(runs: Together, count: int) -> list[tuple[tuple[str, ...], int]]:
 
 def alpha_by_layer(runs: dict[str, Alpha], clips: pd.Series) -> pd.DataFrame:
     """Mean alpha_T over these clips, which all the runs have, in the layers that all of them have: run, layer_index,
-    layer, stage, n, alpha_temporal, low, high (95 % over clips)."""
+    layer, stage, n, groups, alpha_temporal, low, high (95 % over groups)."""
     shared = set.intersection(*(set(alpha.layers["layer"]) for alpha in runs.values()))
     tables = []
     for name, alpha in runs.items():
-        rows = pd.Index(alpha.clips["clip_id"]).get_indexer(clips)
-        table = with_interval(alpha.layers, alpha.temporal[rows])
+        rows = rows_of(clips, alpha.clips)
+        table = of_clips(alpha, rows)
         tables.append(table[table["layer"].isin(shared)].assign(run=name))
     return pd.concat(tables, ignore_index=True)

@@ -165,13 +165,13 @@ def compare(a: Condition, b: Condition, read: Read = read_alpha) -> tuple[Effect
     return difference(*stacked(tables_a), *stacked(tables_b)), False
 
 
-def stacked(tables: list[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
+def stacked(tables: list[pd.DataFrame]) -> tuple[np.ndarray, pd.Series]:
     """The values (S, N) of the clips that all have, and their groups (N,)."""
     chosen = tables  # each ordered by clip
     if not all(table["clip_id"].equals(tables[0]["clip_id"]) for table in tables):
         common = sorted(set.intersection(*(set(table["clip_id"]) for table in tables)))
         chosen = [table.set_index("clip_id").loc[common] for table in tables]
-    return np.stack([table["value"].to_numpy(float) for table in chosen]), chosen[0]["group"].to_numpy()
+    return np.stack([table["value"].to_numpy(float) for table in chosen]), chosen[0]["group"]
 
 
 def corrected(statement: str, compared: Compared) -> list[Comparison]:

@@ -31,7 +31,7 @@ class Means:
     groups: int
 
 
-def group_sums(values: NDArray[np.floating], groups: NDArray) -> tuple[Array, Array]:
+def group_sums(values: NDArray[np.floating], groups: NDArray | pd.Series) -> tuple[Array, Array]:
     """Values (N, K) and the group of each -> their sums (G, K) and counts (G,)."""
     which, _ = pd.factorize(groups)
     return sums_of(values, which), np.bincount(which).astype(float)
@@ -115,7 +115,7 @@ class Effect:
     seeds: int
 
 
-def effect(values: Array, groups: NDArray) -> Effect:
+def effect(values: Array, groups: NDArray | pd.Series) -> Effect:
     """The mean of `values` (S, N): N clips in groups, by S trainings of the same network.
 
     With one training the interval is over clips: what other clips would say of this network. With several it is
@@ -146,7 +146,7 @@ def seed_interval(values: Array, error: Array) -> Array:
     return special.stdtrit(len(values) - 1, 0.5 + LEVEL / 2) * seed_error(values, error)
 
 
-def difference(a: Array, groups_a: NDArray, b: Array, groups_b: NDArray) -> Effect:
+def difference(a: Array, groups_a: NDArray | pd.Series, b: Array, groups_b: NDArray | pd.Series) -> Effect:
     """The mean of `a` (S, N) less that of `b` (S, M), of other clips: Welch's t, errors over groups and trainings."""
     parts = []
     for values, groups in ((a, groups_a), (b, groups_b)):

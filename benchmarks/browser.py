@@ -84,23 +84,31 @@ def end(server: subprocess.Popen, patience: float = 60) -> None:
         server.kill()
 
 
-STATE = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
-DRAWN = f"{STATE} === 'notRunning' && !document.querySelector('[data-testid=stSkeleton]')"
-WATCH = """() => {
+APP = "document.querySelector('[data-testid=stApp]')"
+DRAWN = f"{APP}?.dataset.testScriptState === 'notRunning' && !document.querySelector('[data-testid=stSkeleton]')"
+WATCH = f"""() => {{
     window.ran = false
-    new MutationObserver(() => { window.ran = true }).observe(
-        document.querySelector('[data-testid=stApp]'), { attributeFilter: ['data-test-script-state'] })
-}"""
+    const ran = new MutationObserver(() => {{ window.ran = true }})
+    ran.observe({APP}, {{ attributeFilter: ['data-test-script-state'] }})
+    for (const act of ['click', 'keydown']) addEventListener(act, () => {{ window.acted = performance.now() }}, true)
+}}"""
+ANSWERED = f"text => window.ran && {DRAWN} && {APP}.textContent.includes(text) && performance.now() - window.acted"
 
 
 def watch(page: Page) -> None:
-    """From now on `settle` waits for a script that is yet to begin."""
+    """From now on `answered` waits for a script that is yet to begin."""
     page.evaluate(WATCH)
 
 
 def settle(page: Page, patience: int = 120_000) -> None:
-    """Wait until the page's script has ended and all is drawn; after `watch`, a script that began since."""
-    page.wait_for_function(f"window.ran !== false && {DRAWN}", timeout=patience)
+    """Wait until the page's script has ended and all is drawn."""
+    page.wait_for_function(DRAWN, timeout=patience)
+
+
+def answered(page: Page, text: str, patience: int = 120_000) -> float:
+    """Seconds from the last click or key since `watch` until a script has run since, all is drawn, and the page shows
+    `text`: by the browser's clock, as what drives the browser takes time of its own."""
+    return float(page.wait_for_function(ANSWERED, arg=text, timeout=patience).json_value()) / 1000
 
 
 if __name__ == "__main__" and installed_browser() is None:

@@ -4,8 +4,9 @@
     sth benchmark browsing                             8 runs of 240,000 clips x 400 classes x 16 layers, 10 sessions
     sth benchmark browsing --clips 20000 --runs 2 --sessions 2
 
-Each interaction is timed in Chromium from the click until the page has drawn the answer, several times, after once that
-is not counted; a page is opened in a new tab, twice. Made-up runs have no videos: no thumbnail is decoded.
+Each interaction is timed by Chromium's clock from the click or key until the page has drawn the answer, several times,
+after once that is not counted; a page is opened in a new tab, twice. Made-up runs have no videos: no thumbnail is
+decoded.
 Then as many sessions as asked for each open their own run and class, at the same time, and what each shows is checked
 against the others'. Memory is the server's, at its highest.
 """
@@ -22,7 +23,7 @@ from tempfile import TemporaryDirectory
 import click
 from playwright.sync_api import Browser, Locator, Page
 
-from benchmarks.browser import chromium, serving, settle, watch
+from benchmarks.browser import answered, chromium, serving, settle, watch
 from benchmarks.made_runs import make_run
 from workbench.friendly import friendly
 
@@ -36,14 +37,19 @@ def ready(page: Page, text: str) -> None:
     settle(page, PATIENCE)
 
 
-def timed(action: Callable[[], object], page: Page, text: str, within: bool = False) -> float:
-    """Seconds until the page is ready; `within` a page that is there already, what the server answers counts."""
-    if within:
-        watch(page)
+def timed(action: Callable[[], object], page: Page, text: str) -> float:
+    """Seconds until the page is ready."""
     began = time.perf_counter()
     action()
     ready(page, text)
     return time.perf_counter() - began
+
+
+def timed_answer(action: Callable[[], object], page: Page, text: str) -> float:
+    """Seconds from the action's click or key until the page has drawn what the server answers."""
+    watch(page)
+    action()
+    return answered(page, text, PATIENCE)
 
 
 def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
@@ -102,7 +108,7 @@ def interactions(page: Page, classes: int) -> dict[str, tuple[Callable[[int], ob
 
 
 def peak_of(pid: int) -> float:
-    """The most memory that a process has held, in MB."""
+    """The most memory that a process has held, in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
@@ -144,13 +150,16 @@ def main(clips: int, classes: int, layers: int, runs: int, sessions: int, rounds
         for i, name in enumerate(names):
             print(f"making run {i + 1}/{runs}", file=sys.stderr)
             make_run(Path(folder) / name, clips, classes, layers, seed=i, modality="flow" if i % 2 else "rgb")
-        with serving(Path(folder)) as (address, pid), chromium() as browser:
-            measure(browser, address, names, clips, classes, layers, sessions, rounds, pid)
+        began = time.perf_counter()
+        with serving(Path(folder)) as (address, pid):
+            started = time.perf_counter() - began
+            with chromium() as browser:
+                measure(browser, address, names, clips, classes, layers, sessions, rounds, pid, started)
 
 
 def measure(
     browser: Browser, address: str, names: list[str], clips: int, classes: int, layers: int, sessions: int, rounds: int,
-    pid: int,
+    pid: int, started: float,
 ) -> None:  # fmt: skip
     print(
         f"\n{len(names)} runs of {clips:,} clips x {classes} classes x {layers} layers; {platform.machine()}, "
@@ -169,7 +178,9 @@ def measure(
             times.append(timed(lambda page=page, query=query: page.goto(f"{address}/{query}"), page, text))
             page.close()
         print(f"| {name} | {times[0]:.2f} | {times[1]:.2f} |", flush=True)
-    print(f"\nThe first page of a new server in a new browser (Your own, which loads torch): {took:.2f} s")
+    print(
+        f"\nA new server answers after {started:.2f} s; its first page (Your own) is there {took:.2f} s after it is opened"
+    )
     page = context.new_page()
     page.goto(f"{address}/predictions?run={names[0]}")
     ready(page, "the most confident mistake first")
@@ -178,15 +189,15 @@ def measure(
     acts = interactions(page, classes)
     for i in range(rounds + 1):  # in the order in which a person would: the first round computes what then is kept
         for name, (act, text) in acts.items():
-            within = name not in LOCAL
-            times_of.setdefault(name, []).append(timed(lambda i=i, act=act: act(i), page, text(i), within))
+            clock = timed if name in LOCAL else timed_answer
+            times_of.setdefault(name, []).append(clock(lambda i=i, act=act: act(i), page, text(i)))
     for name, (_, *times) in times_of.items():
         worst = statistics.quantiles(times, n=20, method="inclusive")[-1] if len(times) > 1 else times[0]
         print(f"| {name} | {1000 * statistics.median(times):.0f} | {1000 * worst:.0f} |", flush=True)
     context.close()
     wrong = at_once(browser, address, names, sessions, classes)
     peak = peak_of(server_of(pid))
-    print(f"\n{sessions} sessions at once: {wrong} of them show another's state; server at most {peak:.0f} MB")
+    print(f"\n{sessions} sessions at once: {wrong} of them show another's state; server at most {peak:.0f} MiB")
 
 
 if __name__ == "__main__":

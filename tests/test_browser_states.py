@@ -117,8 +117,8 @@ def test_the_token_lets_in_a_browser_and_not_another(browser: Browser, page: Pag
     try:
         printed = ""
         while not printed:
-            found = re.search(r"http://\S+", server.stdout.readline())
-            printed = found[0] if found else ""
+            found = re.search(r"STH Workbench: (http://\S+)", server.stdout.readline())
+            printed = found[1] if found else ""
         base = printed.split("/?")[0]
         wait_for(f"{base}/_stcore/health", server)
         page.goto(printed)

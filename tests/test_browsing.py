@@ -89,7 +89,7 @@ def test_two_runs_on_the_same_clips(tmp_path: Path) -> None:
         pd.read_parquet(file).assign(correct=[False, True, True, True]).to_parquet(file)
     both = side_by_side(overview(a), overview(b))
     assert list(both["outcome"]) == ["lost", "gained", "both right", "gained"] and len(both) == 4
-    change, p = accuracy_change(both)
+    change, p = accuracy_change(both, overview(a)["group"])
     assert change.value == 0.25 and p == stats.binomtest(2, 3).pvalue
     by_layer = alpha_change(read_alpha(a), read_alpha(b))
     np.testing.assert_allclose(by_layer["change"], [0.1, -0.2])

@@ -27,6 +27,11 @@ from workbench.probe import probe
 from workbench.progress import console, progress_bars
 from workbench.trust import intervene, trust
 
+FREED = {  # so that memory which a session has freed goes back to the system
+    "MALLOC_ARENA_MAX": "2",  # not a heap for each session's thread
+    "MALLOC_MMAP_THRESHOLD_": "200000",  # bytes: larger arrays are in no heap
+    "ARROW_DEFAULT_MEMORY_POOL": "system",  # not Arrow's own
+}
 SERVER = Path(__file__).with_name("server.py")
 BENCHMARKS = SERVER.parent.parent / "benchmarks"
 LOCAL, EVERYWHERE = ("localhost", "127.0.0.1"), ("0.0.0.0", "::")
@@ -444,7 +449,8 @@ def serve(runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...
     os.environ["STH_RUNS"] = str(runs.resolve())
     os.environ["STH_ROOTS"] = os.pathsep.join(str(root.resolve()) for root in roots)
     os.environ.pop("STH_TOKEN", None)
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # a heap for each session's thread would keep what one has freed
+    for name, value in FREED.items():
+        os.environ.setdefault(name, value)
     flags = [
         ("server.port", str(port)),
         ("server.headless", "true"),
@@ -455,6 +461,7 @@ def serve(runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...
         ("browser.gatherUsageStats", "false"),
         ("client.showErrorDetails", "none"),
         ("client.toolbarMode", "minimal"),
+        ("logger.hideWelcomeMessage", "true"),  # which names an address without the token
     ]
     if host in LOCAL:
         flags.append(("server.address", "127.0.0.1"))
@@ -465,7 +472,8 @@ def serve(runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...
         name = socket.gethostname() if host in EVERYWHERE else host
         flags += [("server.address", host), ("browser.serverAddress", name)]  # or else a server on the net is asked
         address = f"http://{f'[{name}]' if ':' in name else name}:{port}/?token={token}"
-    click.echo(f"\nSTH Workbench: {address}   (Ctrl-C stops it)")
+    os.environ["STH_ADDRESS"] = address
+    click.echo("Starting the app ...")
     command = [sys.executable, "-m", "streamlit", "run", str(SERVER), *(f"--{name}={value}" for name, value in flags)]
     os.chdir(SERVER.parent.parent)  # where .streamlit/config.toml lies
     sys.stdout.flush()

@@ -1,5 +1,5 @@
-// A tab's first chart waits until the browser has Plotly, which is large. A page without any loads it once that page is
-// drawn, for the next one.
+// A tab's first chart waits until the browser has Plotly, which is large. A page with charts loads it while the server
+// computes them; another page once it is drawn, for the next one.
 
 const QUIET = 1000 // milliseconds after which a page is looked at, and not used
 
@@ -8,9 +8,7 @@ export default function ({ data }) {
   window.sthAhead = true
   const app = document.querySelector("[data-testid=stApp]")
   const beside = document.querySelector("script[type=module][src]").src
-  const load = () => {
-    if (app.dataset.testScriptState === "notRunning") import(new URL(data.script, beside))
-    else setTimeout(load, QUIET)
-  }
-  setTimeout(load, QUIET)
+  const load = () => import(new URL(data.script, beside))
+  const whenQuiet = () => app.dataset.testScriptState === "notRunning" ? load() : setTimeout(whenQuiet, QUIET)
+  data.now ? load() : setTimeout(whenQuiet, QUIET)
 }

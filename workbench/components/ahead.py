@@ -10,7 +10,7 @@ COMPONENT = scripted("ahead")
 SCRIPTS = Path(st.__file__).parent / "static" / "static" / "js"
 
 
-def load_charts() -> None:
-    """Have the tab load what draws charts, when it has nothing else to do."""
+def load_charts(now: bool) -> None:
+    """Have the tab load what draws charts: now, or when it has nothing else to do."""
     script = next(SCRIPTS.glob("PlotlyChart.*.js"), None)  # as Streamlit names it; where it does not, nothing is loaded
-    COMPONENT(key="ahead", data={"script": script and script.name})
+    COMPONENT(key="ahead", data={"script": script and script.name, "now": now})

@@ -95,7 +95,7 @@ def show_unusual(run: Run) -> None:
         f"square over layers): {found['distance'].iloc[0]:.1f} to {found['distance'].iloc[-1]:.1f}. **How to read "
         "this:** look here for cuts, other camera angles, and wrong labels."
     )
-    gallery(run, found.merge(table_of(run), on="clip_id"), "unusual")
+    gallery(run, table_of(run), found["row"].to_numpy(), "unusual")
 
 
 def choose_one(runs: list[Run], named: dict[str, Run]) -> Run | None:

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from analysis.browsing import surest_first
 from analysis.comparing import Together, alpha_by_layer, differences, right_sets, standings, together
 from analysis.figures import COLOURS, DASHES, has_attention, styled
 from analysis.runs import Run
@@ -184,5 +185,7 @@ def show_right_in(common: Together, run: Run, letters: dict[str, str]) -> None:
         + (f" ({which}{'; …' if len(sets) > MOST_SETS else ''})" if which else "")
         + ", those that A is surest of first; the links open them in A."
     )
-    some = table_of(run).iloc[common.rows[common.right_in == k]]
-    gallery(run, some.sort_values("confidence", ascending=False), f"right_in_{k}")
+    table = table_of(run)
+    of_k = np.zeros(len(table), bool)
+    of_k[common.rows] = common.right_in == k
+    gallery(run, table, surest_first(table, of_k), f"right_in_{k}")

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from analysis.runs import Run
 from sth_core.video import UnreadableVideo, count_frames, read_frames
@@ -71,11 +72,11 @@ def page_number(pages: int, key: str) -> int:
     return int(st.number_input(f"Page (of {pages})", 1, pages, key=key, bind="query-params", width=160))
 
 
-def gallery(run: Run, clips: pd.DataFrame, key: str = "gallery") -> None:
-    """A page of clips: what it is, what the network said, and a link."""
+def gallery(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], key: str = "gallery") -> None:
+    """A page of these rows of `clips`, of each: what it is, what the network said, and a link."""
     st.html(STYLE)
-    page = page_number(-(-len(clips) // PER_PAGE), f"{key}_page")
-    shown = clips.iloc[(page - 1) * PER_PAGE : page * PER_PAGE]
+    page = page_number(-(-len(rows) // PER_PAGE), f"{key}_page")
+    shown = clips.iloc[rows[(page - 1) * PER_PAGE : page * PER_PAGE]]
     for start in range(0, len(shown), COLUMNS):
         columns = st.columns(COLUMNS)
         for column, clip in zip(columns, shown.iloc[start : start + COLUMNS].itertuples(), strict=False):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from numpy.typing import NDArray
 
 from analysis.browsing import calibration, calibration_error, cell_profile, confused_pairs, confusion
 from analysis.figures import COLOURS, has_attention, styled
@@ -59,15 +60,15 @@ def show_confusion(run: Run) -> None:
             )  # fmt: skip
 
 
-def show_cell(run: Run, clips: pd.DataFrame, label: str, said: str) -> None:
-    """A cell's clips, and its attention against that of the other clips of its row."""
+def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str, said: str) -> None:
+    """A cell's clips, which are these rows, and its attention against that of the other clips of its row."""
     st.subheader(f"{plain(label)}, taken for {plain(said)}" if label != said else f"{plain(label)}, recognised")
-    if clips.empty:
+    if not len(rows):
         st.info("No clip is in this cell.")
         return
     st.page_link(
-        CLIP_PAGE, label=f"Open the first of its {len(clips)} clips", icon=":material/movie:",
-        query_params=link(run, clips["clip_id"].iloc[0]),
+        CLIP_PAGE, label=f"Open the first of its {len(rows)} clips", icon=":material/movie:",
+        query_params=link(run, clips["clip_id"].iloc[rows[0]]),
     )  # fmt: skip
     if has_attention(run):
         profile = computed("cell", [run], lambda: cell_profile(alpha_of(run), label, said), label, said)
@@ -76,7 +77,7 @@ def show_cell(run: Run, clips: pd.DataFrame, label: str, said: str) -> None:
             "α_T by layer, mean over clips (shaded: 95 % over clips). **How to read this:** where the cell leaves its "
             "row's band, the network weighed time otherwise in these clips than in the others of the class."
         )
-    gallery(run, clips, "cell")
+    gallery(run, clips, rows, "cell")
 
 
 def cell_figure(profile: pd.DataFrame, label: str, said: str) -> go.Figure:
@@ -145,20 +146,22 @@ def show_calibration(run: Run) -> None:
     )
 
 
-def show_table(run: Run, clips: pd.DataFrame, columns: list[str]) -> None:
-    """All the clips as a table; more than `MOST_ROWS` are sorted here, and sent a page at a time."""
-    pages = -(-len(clips) // MOST_ROWS)
-    shown, page = clips, 1
+def show_table(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], columns: list[str]) -> None:
+    """These rows of the clips as a table; more than `MOST_ROWS` are sorted here, and sent a page at a time."""
+    n = len(rows)
+    pages = -(-n // MOST_ROWS)
+    ordered, page = rows, 1
     if pages > 1:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             by = st.selectbox("Sort by", columns, key="sort", bind="query-params", width=220)
             down = st.toggle("Largest first", key="descending", bind="query-params")
             page = page_number(pages, "rows")
-        shown = clips.sort_values(by, ascending=not down, kind="stable").iloc[(page - 1) * MOST_ROWS :][:MOST_ROWS]
+        ordered = clips[by].iloc[rows].sort_values(ascending=not down, kind="stable").index.to_numpy()
     first = (page - 1) * MOST_ROWS
-    which = f"{first + 1} to {first + len(shown)} of {len(clips)} clips" if pages > 1 else f"{len(clips)} clips"
+    shown = clips[columns].iloc[ordered[first : first + MOST_ROWS]]
+    which = f"{first + 1} to {first + len(shown)} of {n} clips" if pages > 1 else f"{n} clips"
     st.caption(f"{which}. Click a column's head to sort{' this page' * (pages > 1)}; the first column opens the clip.")
-    shown = shown[columns].astype({"label": str, "prediction": str}).reset_index(drop=True)
+    shown = shown.astype({"label": str, "prediction": str}).reset_index(drop=True)
     shown.insert(0, "open", [address(run, clip_id) for clip_id in shown["clip_id"]])
     st.dataframe(
         shown, hide_index=True, key="clips", height=640,
@@ -168,6 +171,6 @@ def show_table(run: Run, clips: pd.DataFrame, columns: list[str]) -> None:
         },
     )  # fmt: skip
     st.download_button(
-        "CSV", lambda: clips[columns].to_csv(index=False), f"{run.name}_predictions.csv", "text/csv",
+        "CSV", lambda: clips[columns].iloc[rows].to_csv(index=False), f"{run.name}_predictions.csv", "text/csv",
         help="All the clips that fit the filters.",
     )  # fmt: skip

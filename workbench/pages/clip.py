@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from analysis.browsing import mistakes, neighbours
+from analysis.browsing import neighbours, surest_first
 from analysis.runs import Run, clip_of
 from analysis.statistics import top_classes
 from sth_core.checkpoint import Checkpoint
@@ -43,7 +43,9 @@ OF_ONE_CLIP = ("class", "against", "frame")  # what a link says of one clip, and
 
 def choose_clip(run: Run, table: pd.DataFrame) -> str:
     """The clip in the URL, which the select box changes; by default the most confident mistake."""
-    wrong: pd.Series = computed("most confident mistakes", [run], lambda: mistakes(table)["clip_id"])
+    wrong: pd.Series = computed(
+        "most confident mistakes", [run], lambda: table["clip_id"].iloc[surest_first(table, ~table["correct"])]
+    )
     best = wrong if len(wrong) else table["clip_id"]
     with st.sidebar:
         only_wrong = st.toggle(
@@ -152,4 +154,4 @@ else:
     )
     if st.toggle("Clips of the most similar attention", key="similar", bind="query-params"):
         near = computed("neighbours", [run], lambda: neighbours(alpha_of(run), clip["clip_id"]), clip["clip_id"])
-        gallery(run, near.merge(table, on="clip_id"), "similar")
+        gallery(run, table, near["row"].to_numpy(), "similar")

@@ -1,9 +1,11 @@
 """Compare: two runs or more on the same clips, who is right where, and how their attention differs."""
 
+import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.browsing import OUTCOMES, RIGHT_NOW, WRONG_NOW, accuracy_change, alpha_change, side_by_side
+from analysis.browsing import OUTCOMES, RIGHT_NOW, WRONG_NOW, accuracy_change, alpha_change, side_by_side, surest_first
+from analysis.comparing import agreement
 from analysis.figures import COLOURS, has_attention, styled
 from analysis.runs import Run
 from workbench.components.chart import chart
@@ -33,8 +35,7 @@ def show_attention(a: Run, b: Run) -> None:
 
 def share_of_same_labels() -> float:
     """Of the clips that A and B have, those that have one label in both."""
-    label_b = table_of(b).set_index("clip_id").loc[both["clip_id"], "label"].astype(str)
-    return float((label_b.to_numpy() == both["label"].astype(str)).mean())
+    return agreement(table_of(a)["label"].iloc[both["row_a"]], table_of(b)["label"].iloc[both["row_b"]])
 
 
 st.title("Compare")
@@ -67,7 +68,7 @@ if same_labels < 1:
     st.warning(
         f"The two were asked different questions: only {same_labels:.0%} of the common clips have one label in both."
     )
-change, p = computed("accuracy_change", [a, b], lambda: accuracy_change(both))
+change, p = computed("accuracy_change", [a, b], lambda: accuracy_change(both, table_of(a)["group"]))
 counts = both["outcome"].value_counts()
 columns = st.columns(4)
 columns[0].metric("Accuracy of A", f"{both['correct_a'].mean():.1%}")
@@ -82,9 +83,10 @@ st.caption(
 if has_attention(a) and has_attention(b):
     show_attention(a, b)
 outcome = st.segmented_control("Clips", OUTCOMES, default=RIGHT_NOW, key="outcome", bind="query-params") or RIGHT_NOW
-some = both[both["outcome"] == outcome].rename(columns={"prediction_b": "prediction", "confidence_b": "confidence"})
-if some.empty:
+there = np.zeros(len(table_of(b)), bool)
+there[both["row_b"]] = both["outcome"] == outcome
+if not there.any():
     st.success(f"No clip is {outcome}.")
 else:
-    st.caption(f"{len(some)} clips, {outcome}, those that B is surest of first; the links open them in B.")
-    gallery(b, some.rename(columns={"correct_b": "correct"}).sort_values("confidence", ascending=False), "compared")
+    st.caption(f"{there.sum()} clips, {outcome}, those that B is surest of first; the links open them in B.")
+    gallery(b, table_of(b), surest_first(table_of(b), there), "compared")

@@ -1,9 +1,10 @@
 """Predictions: which clips are right and wrong, what is taken for what, and how sure the network is."""
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from analysis.browsing import mistakes
+from analysis.browsing import surest_first
 from analysis.notes import clips_with
 from analysis.runs import failures
 from analysis.statistics import wilson_interval
@@ -41,8 +42,8 @@ if len(unreadable):
         st.dataframe(unreadable, hide_index=True)
 
 
-def filtered() -> pd.DataFrame:
-    """The clips that fit the filters in the sidebar, each of which is in the URL."""
+def filtered() -> pd.Series:
+    """Which clips fit the filters in the sidebar, each of which is in the URL."""
     kept = pd.Series(True, index=table.index)
     with st.sidebar:
         label = st.selectbox("Label", classes, index=None, placeholder="any", key="label", bind="query-params")
@@ -69,7 +70,7 @@ def filtered() -> pd.DataFrame:
         kept &= table["correct"] == (outcome == "correct")
     if search:
         kept &= table["clip_id"].str.contains(search, case=False, regex=False)
-    return table[kept]
+    return kept
 
 
 chosen = filtered()
@@ -80,7 +81,7 @@ label, said = st.session_state.get("label"), st.session_state.get("said")
 if view == "Confusion":
     show_confusion(run)
     if label and said:
-        show_cell(run, chosen.sort_values("confidence", ascending=False), label, said)
+        show_cell(run, table, surest_first(table, chosen), label, said)
     elif label or said:
         st.caption("Choose both a label and a prediction, or click a square, to see a cell.")
 elif view == "Per class":
@@ -89,12 +90,12 @@ elif view == "Calibration":
     show_calibration(run)
 elif view == "All clips":
     varying = [c for c in ANY if c in table and table[c].nunique() > 1]
-    show_table(run, chosen, ["clip_id", "label", "prediction", "correct", *varying])
+    show_table(run, table, np.flatnonzero(chosen), ["clip_id", "label", "prediction", "correct", *varying])
 else:
-    wrong = mistakes(chosen)
-    if wrong.empty:
+    wrong = surest_first(table, chosen & ~table["correct"])
+    if not len(wrong):
         st.success("No clip is misclassified." if correct == n else "No misclassified clip fits these filters.")
     else:
         st.caption(f"{len(wrong)} clips, the most confident mistake first. Hold the pointer on one to play it.")
-        gallery(run, wrong)
-st.sidebar.caption(f"{len(chosen)} of {n} clips fit: {plain(run.name)}")
+        gallery(run, table, wrong)
+st.sidebar.caption(f"{chosen.sum()} of {n} clips fit: {plain(run.name)}")
