@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from analysis.alpha import Alpha, with_interval
 from analysis.runs import Run, clips_of, parts, query
-from analysis.statistics import wilson_interval
+from analysis.statistics import groups_of, share_interval
 from analysis.uncertainty import Effect, effect, mcnemar, sums_of
 
 BINS = 10
@@ -47,16 +47,16 @@ def confused_pairs(cells: pd.DataFrame) -> pd.DataFrame:
 
 def calibration(table: pd.DataFrame) -> pd.DataFrame:
     """A row per tenth of confidence that has clips: low, high, n, confidence (mean), accuracy, accuracy_low, _high."""
-    where = np.minimum((table["confidence"].to_numpy() * BINS).astype(int), BINS - 1)
+    confidence, right, groups = table["confidence"].to_numpy(), table["correct"].to_numpy(bool), groups_of(table)
+    where = np.minimum((confidence * BINS).astype(int), BINS - 1)
     rows = []
     for i in range(BINS):
-        some = table[where == i]
+        some = np.flatnonzero(where == i)
         if len(some):
-            right = int(some["correct"].sum())
-            low, high = wilson_interval(right, len(some))
-            row = {"low": i / BINS, "high": (i + 1) / BINS, "n": len(some), "confidence": some["confidence"].mean()}
-            row |= {"accuracy": right / len(some), "accuracy_low": low, "accuracy_high": high}
-            rows.append(row)
+            low, high = share_interval(right[some], groups[some])
+            row = {"low": i / BINS, "high": (i + 1) / BINS, "n": len(some)}
+            row |= {"confidence": confidence[some].mean(dtype=float), "accuracy": right[some].mean()}
+            rows.append(row | {"accuracy_low": low, "accuracy_high": high})
     return pd.DataFrame(rows)
 
 
@@ -73,7 +73,7 @@ def cell_profile(alpha: Alpha, label: str, prediction: str) -> pd.DataFrame:
     """
     in_row, in_cell = alpha.clips["label"] == label, alpha.clips["prediction"] == prediction
     chosen = {"row": in_row & ~in_cell, "cell": in_row & in_cell}
-    tables = [of_clips(alpha, mask).assign(part=part) for part, mask in chosen.items()]
+    tables = [of_clips(alpha, np.flatnonzero(mask)).assign(part=part) for part, mask in chosen.items()]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -81,13 +81,12 @@ def right_and_wrong(alpha: Alpha) -> pd.DataFrame:
     """alpha_T by layer of the clips that are right and of those that are wrong: `with_interval`'s columns, correct."""
     correct = alpha.clips["correct"].to_numpy(bool)
     chosen = {True: correct, False: ~correct}
-    tables = [of_clips(alpha, mask).assign(correct=c) for c, mask in chosen.items()]
+    tables = [of_clips(alpha, np.flatnonzero(mask)).assign(correct=c) for c, mask in chosen.items()]
     return pd.concat(tables, ignore_index=True)
 
 
-def of_clips(alpha: Alpha, chosen: pd.Series | NDArray) -> pd.DataFrame:
-    """`with_interval` of some of the clips: a mask, or their rows."""
-    rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+def of_clips(alpha: Alpha, rows: NDArray[np.intp]) -> pd.DataFrame:
+    """`with_interval` of the clips in these rows."""
     return with_interval(alpha.layers, alpha.temporal[rows], alpha.clips["group"].iloc[rows])
 
 
@@ -119,9 +118,8 @@ def in_order(
     alpha: Alpha, distance: NDArray[np.float64], among: NDArray[np.bool_], count: int, ascending: bool
 ) -> pd.DataFrame:
     """The first of these clips by distance, and by name where it is the same: row, clip_id, distance."""
-    among_rows = np.flatnonzero(among)
-    by_distance = np.argsort(distance[among_rows] if ascending else -distance[among_rows], kind="stable")
-    rows = among_rows[by_distance[:count]]
+    rows = np.flatnonzero(among)
+    rows = rows[np.argsort(distance[rows] if ascending else -distance[rows], kind="stable")[:count]]
     return pd.DataFrame(
         {"row": rows, "clip_id": alpha.clips["clip_id"].iloc[rows].to_numpy(), "distance": distance[rows]}
     )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.alpha import Alpha
 from analysis.browsing import of_clips, rows_of
-from analysis.statistics import wilson_interval
+from analysis.statistics import groups_of, share_interval
 from analysis.uncertainty import holm, mcnemar
 
 
@@ -21,6 +21,7 @@ class Together:
         names: (N,) of the runs.
         strangers: of runs that are left out, as they have none of the clips that those before them all have.
         rows: (K,) where the clips are in the first run's table.
+        groups: (K,) a number for the source video of each clip, as the first run knows it.
         right: (K, N) whether the run is right.
         alpha: (N,) mean alpha_T over layers and clips, nan where a run has no attention.
         same_labels: (N,) the share of the clips that have the first run's label.
@@ -29,6 +30,7 @@ class Together:
     names: tuple[str, ...]
     strangers: tuple[str, ...]
     rows: NDArray[np.intp]
+    groups: NDArray[np.intp]
     right: NDArray[np.bool_]
     alpha: NDArray[np.float64]
     same_labels: NDArray[np.float64]
@@ -60,6 +62,7 @@ def together(tables: dict[str, pd.DataFrame]) -> Together:
         names=tuple(where),
         strangers=tuple(strangers),
         rows=rows,
+        groups=groups_of(first)[rows],
         right=np.stack([column("correct", of).to_numpy(bool) for of in where], 1),
         alpha=np.array(
             [float(column("alpha_temporal", of).mean()) if "alpha_temporal" in tables[of] else np.nan for of in where]
@@ -74,11 +77,11 @@ def agreement(a: pd.Series, b: pd.Series) -> float:
 
 
 def standings(runs: Together) -> pd.DataFrame:
-    """A row per run: run, n, accuracy, low, high (Wilson's 95 %), only_right and only_wrong (clips that it alone gets
-    right, or wrong), alpha_temporal."""
+    """A row per run: run, n, accuracy, low, high (95 %, `share_interval`), only_right and only_wrong (clips that it
+    alone gets right, or wrong), alpha_temporal."""
     K, N = runs.right.shape
     right, count = runs.right.sum(0), runs.right_in[:, None]
-    low, high = zip(*(wilson_interval(int(r), K) for r in right), strict=True)
+    low, high = zip(*(share_interval(of_run, runs.groups) for of_run in runs.right.T), strict=True)
     return pd.DataFrame(
         {
             "run": runs.names, "n": K, "accuracy": right / K, "low": low, "high": high,

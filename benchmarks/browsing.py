@@ -179,7 +179,7 @@ def measure(
             page.close()
         print(f"| {name} | {times[0]:.2f} | {times[1]:.2f} |", flush=True)
     print(
-        f"\nA new server answers after {started:.2f} s; its first page (Your own) is there {took:.2f} s after it is opened"
+        f"\nA new server answers after {started:.2f} s; the first page of a new browser (Your own) takes {took:.2f} s"
     )
     page = context.new_page()
     page.goto(f"{address}/predictions?run={names[0]}")

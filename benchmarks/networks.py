@@ -22,7 +22,7 @@ import torch
 from analysis.alpha import read_alpha
 from analysis.recording import record
 from analysis.runs import Run, open_run, predictions
-from analysis.statistics import wilson_interval
+from analysis.statistics import groups_of, share_interval
 from sth_core.checkpoint import load_checkpoint
 from sth_core.network import count_parameters
 from workbench.demo import BASELINE, CLIP_SEED, CLIPS, NETWORKS, SHIPPED, make_demo, order_accuracy
@@ -56,8 +56,8 @@ def main(out: Path, baseline: Path) -> None:
 
 def row(name: str, command: str, file: Path, run: Run) -> str:
     table = predictions(run)
-    correct = int(table["correct"].sum())
-    low, high = wilson_interval(correct, len(table))
+    correct = table["correct"].to_numpy(bool)
+    low, high = share_interval(correct, groups_of(table))
     pair = order = alpha = "-"
     if run.meta["label"] == "motion":
         pair, order = (f"{share:.3f}" for share in order_accuracy(table))
@@ -66,7 +66,7 @@ def row(name: str, command: str, file: Path, run: Run) -> str:
     parameters = count_parameters(load_checkpoint(file).model)
     cells = (
         name, run.meta["label"], run.modality, run.p, f"{parameters / 1e6:.2f} M",
-        f"{correct / len(table):.3f} ({low:.3f} to {high:.3f})", pair, order, alpha, f"`{command}`",
+        f"{correct.mean():.3f} ({low:.3f} to {high:.3f})", pair, order, alpha, f"`{command}`",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

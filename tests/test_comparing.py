@@ -32,7 +32,7 @@ def of_matrix(right: list[str]) -> Together:
     matrix = np.array([[mark == "1" for mark in run] for run in right]).T
     N = len(right)
     names = tuple(f"r{i}" for i in range(N))
-    return Together(names, (), np.arange(len(matrix)), matrix, np.full(N, np.nan), np.ones(N))
+    return Together(names, (), np.arange(len(matrix)), np.arange(len(matrix)), matrix, np.full(N, np.nan), np.ones(N))
 
 
 # The numbers.
@@ -237,6 +237,7 @@ def test_a_run_that_becomes_b_is_no_longer_one_of_the_others(folder, monkeypatch
     app.selectbox[1].set_value("c").run()
     assert not app.exception
     assert app.multiselect[0].options == ["b", "d"] and app.multiselect[0].value == ["d"]
+    assert app.query_params["more"] == "d"
     assert app.dataframe[0].value["run"].tolist() == ["a", "c", "d"]
 
 

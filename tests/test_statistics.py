@@ -2,11 +2,20 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
-from analysis.statistics import accuracy_per_class, clips_a_class, top_classes, wilson_interval
+from analysis.statistics import (
+    accuracy_per_class,
+    clips_a_class,
+    groups_of,
+    share_interval,
+    source_videos,
+    top_classes,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize("successes,n", [(0, 1), (1, 1), (0, 20), (20, 20), (1, 20), (10, 20), (77, 240), (239, 240)])
@@ -22,6 +31,64 @@ def test_wilson_interval_with_z_of_one_by_hand() -> None:
 
 def test_wilson_interval_without_clips_is_everything() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_clips_of_their_own_make_wilsons_interval() -> None:
+    right = np.array([True, True, False, True])
+    assert share_interval(right, np.arange(4)) == wilson_interval(3, 4)
+    assert share_interval(right[:0], np.arange(0)) == (0.0, 1.0)
+
+
+def test_clips_twice_are_worth_about_once_by_hand() -> None:
+    # Ten source videos of two clips that are alike. Variance over groups: share (1 - share) / 9; of 20 independent
+    # clips: share (1 - share) / 19. The design effect is 19 / 9, and Student's t has 9 degrees instead of 19.
+    right = np.repeat([True] * 7 + [False] * 3, 2)
+    worth = 20 * 9 / 19 * (t.ppf(0.975, 19) / t.ppf(0.975, 9)) ** 2
+    found = share_interval(right, np.repeat(np.arange(10), 2))
+    assert found == pytest.approx(wilson_interval(0.7 * worth, worth))
+    assert found[0] < wilson_interval(7, 10)[0] < wilson_interval(14, 20)[0]
+
+
+def test_clips_that_are_all_right_are_worth_their_source_videos() -> None:
+    worth = 10 * (t.ppf(0.975, 19) / t.ppf(0.975, 9)) ** 2
+    assert share_interval(np.ones(20, bool), np.repeat(np.arange(10), 2)) == pytest.approx(
+        wilson_interval(worth, worth)
+    )
+
+
+def test_one_source_video_says_nothing_of_others() -> None:
+    assert share_interval(np.array([True, True, False]), np.zeros(3)) == (0.0, 1.0)
+
+
+def test_95_of_100_intervals_hold_the_truth_where_clips_of_a_video_are_alike() -> None:
+    """8 clips of each of 20 videos; a video's own share varies about 0.8."""
+    rng = np.random.default_rng(0)
+    groups, held, naive, times = np.repeat(np.arange(20), 8), 0, 0, 1000
+    for of_video in rng.beta(4, 1, (times, 20)):  # mean 0.8
+        right = rng.random(160) < np.repeat(of_video, 8)
+        low, high = share_interval(right, groups)
+        held += low <= 0.8 <= high
+        low, high = wilson_interval(int(right.sum()), 160)
+        naive += low <= 0.8 <= high
+    assert 0.93 <= held / times <= 0.98 and naive / times < 0.9
+
+
+def test_groups_of_a_table_that_has_none_are_its_clips() -> None:
+    table = pd.DataFrame({"clip_id": ["a", "b", "c"]})
+    assert groups_of(table).tolist() == [0, 1, 2]
+    assert groups_of(table.assign(group=["y", "x", "y"])).tolist() == [0, 1, 0]
+
+
+def test_accuracy_per_class_is_over_source_videos(predictions: pd.DataFrame) -> None:
+    groups = ["v", "v", "w", "w", "v", "w"]
+    table = accuracy_per_class(predictions.assign(group=groups), ["a", "b"]).set_index("label")
+    expected = share_interval(np.array([True, False, False, False]), np.array([0, 0, 1, 1]))
+    assert tuple(table.loc["a", ["low", "high"]]) == expected != wilson_interval(1, 4)
+
+
+@pytest.mark.parametrize("n,groups,said", [(24, 24, "24 clips"), (24, 4, "the 4 source videos of 24 clips")])
+def test_what_an_interval_is_over(n: int, groups: int, said: str) -> None:
+    assert source_videos(n, groups) == said
 
 
 @pytest.fixture

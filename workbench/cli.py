@@ -144,7 +144,7 @@ def run_network(
 ) -> None:
     from analysis.recording import record
     from analysis.runs import open_run, predictions
-    from analysis.statistics import summary
+    from analysis.statistics import source_videos, summary
     from sth_core.checkpoint import load_checkpoint
     from sth_core.video.sampling import Protocol
 
@@ -164,7 +164,8 @@ def run_network(
         return
     opened = open_run(run)
     for row in summary(predictions(opened), opened.meta["classes"]).itertuples():
-        click.echo(f"{row.metric}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, 95 % over {row.n} clips)")
+        over = source_videos(row.n, row.groups)
+        click.echo(f"{row.metric}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, 95 % over {over})")
     click.echo(f"{done.clips} clips, {done.failures} of them unreadable; accuracy {done.accuracy:.3f}; run: {done.run}")
 
 

@@ -78,8 +78,8 @@ def show_right_and_wrong(run: Run) -> None:
         styled(figure, "layer, from input to output", "α_T"), key="right_wrong", alt="alpha_T of right and wrong clips"
     )
     st.caption(
-        "Mean α_T of the clips that are recognised and of those that are not (bars: 95 % over clips). **How to read "
-        "this:** classes differ in both, so that a gap may be one between easy and hard classes; a confusion cell "
+        "Mean α_T of the clips that are recognised and of those that are not (bars: 95 % over source videos). **How to "
+        "read this:** classes differ in both, so that a gap may be one between easy and hard classes; a confusion cell "
         "against its own row (Predictions, Confusion) is not misled by that."
     )
 

@@ -11,6 +11,7 @@ from analysis.browsing import surest_first
 from analysis.comparing import Together, alpha_by_layer, differences, right_sets, standings, together
 from analysis.figures import COLOURS, DASHES, has_attention, styled
 from analysis.runs import Run
+from analysis.statistics import source_videos
 from workbench.components.chart import chart
 from workbench.components.context import alpha_of, computed, plain, table_of
 from workbench.components.gallery import gallery
@@ -69,7 +70,7 @@ def show_standings(table: pd.DataFrame, letters: dict[str, str]) -> None:
         column_config={
             "letter": st.column_config.TextColumn("", width=30),
             "accuracy": st.column_config.NumberColumn(format="%.1f %%"),
-            "interval": st.column_config.TextColumn("95 % (Wilson)"),
+            "interval": st.column_config.TextColumn("95 %", help="Wilson's, over source videos."),
             "only_right": st.column_config.NumberColumn("alone right", help="Clips that it alone gets right."),
             "only_wrong": st.column_config.NumberColumn("alone wrong", help="Clips that it alone gets wrong."),
             "alpha_temporal": st.column_config.NumberColumn(
@@ -144,7 +145,8 @@ def show_alpha(named: dict[str, Run], runs: list[Run], common: Together, called:
     chart(alpha_figure(table, called), key="alpha_together", alt="Mean alpha_T of each run by layer")
     without = [name for name in named if name not in some]
     st.caption(
-        f"Mean α_T over the {table['n'].max()} clips that all have (bars: 95 % over clips), in the "
+        f"Mean α_T over the {table['n'].max()} clips that all have (bars: 95 % over "
+        f"{source_videos(table['n'].max(), table['groups'].max())}), in the "
         f"{table['layer'].nunique()} layers that all have. **How to read this:** the higher a line, the more its "
         "network weighs time in the same clips."
         + (f" Without attention: {', '.join(plain(called[name]) for name in without)}." if without else "")

@@ -74,8 +74,8 @@ def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str,
         profile = computed("cell", [run], lambda: cell_profile(alpha_of(run), label, said), label, said)
         chart(cell_figure(profile, label, said), key="cell_profile", alt="alpha_T by layer of this cell")
         st.caption(
-            "α_T by layer, mean over clips (shaded: 95 % over clips). **How to read this:** where the cell leaves its "
-            "row's band, the network weighed time otherwise in these clips than in the others of the class."
+            "α_T by layer, mean over clips (shaded: 95 % over source videos). **How to read this:** where the cell "
+            "leaves its row's band, the network weighed time otherwise in these clips than in the others of the class."
         )
     gallery(run, clips, rows, "cell")
 
@@ -117,7 +117,7 @@ def show_classes(run: Run) -> None:
     chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals")
     which = f"The {len(some)} classes of the lowest accuracy" if len(some) < len(per_class) else "Accuracy per class"
     st.caption(
-        f"{which}; whiskers: 95 % Wilson intervals; all clips of the run, whatever the filters. "
+        f"{which}; whiskers: 95 % (Wilson, over source videos); all clips of the run, whatever the filters. "
         "**How to read this:** where whiskers overlap much, the order may be chance."
     )
     st.dataframe(per_class, hide_index=True, key="per_class_numbers")
@@ -140,9 +140,9 @@ def show_calibration(run: Run) -> None:
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
     chart(figure, key="calibration", alt="Accuracy by confidence")
     st.caption(
-        f"Expected calibration error {calibration_error(bins):.3f}, n = {int(bins['n'].sum())} clips (whiskers: 95 % "
-        "Wilson intervals; larger points hold more clips). **How to read this:** below the dotted line the network is "
-        "surer than it is right."
+        f"Expected calibration error {calibration_error(bins):.3f}, n = {int(bins['n'].sum())} clips (whiskers: 95 %, "
+        "Wilson, over source videos; larger points hold more clips). **How to read this:** below the dotted line the "
+        "network is surer than it is right."
     )
 
 

@@ -8,6 +8,7 @@ from analysis.browsing import OUTCOMES, RIGHT_NOW, WRONG_NOW, accuracy_change, a
 from analysis.comparing import agreement
 from analysis.figures import COLOURS, has_attention, styled
 from analysis.runs import Run
+from analysis.statistics import source_videos
 from workbench.components.chart import chart
 from workbench.components.compare_views import letter, show_together
 from workbench.components.context import all_runs, alpha_of, computed, name_of, one_of, plain, table_of, usable_runs
@@ -28,8 +29,9 @@ def show_attention(a: Run, b: Run) -> None:
     figure = styled(figure, "layer, from input to output", "α_T of B less that of A").update_layout(height=360)
     chart(figure, key="alpha_change", alt="Difference of alpha_T by layer")
     st.caption(
-        f"Mean over the {change['n'].max()} clips that both have, clip by clip (bars: 95 % over clips). **How to read "
-        "this:** above zero, B weighs time more than A in the same clips."
+        f"Mean over the {change['n'].max()} clips that both have, clip by clip (bars: 95 % over "
+        f"{source_videos(change['n'].max(), change['groups'].max())}). **How to read this:** above zero, B weighs time "
+        "more than A in the same clips."
     )
 
 
@@ -49,6 +51,8 @@ with st.sidebar:
     a = usable[one_of("A", names, "a")]
     b = usable[one_of("B", names, "b", first=next(n for n in names if usable[n] is not a))]
     others = [name for name in names if usable[name] is not a and usable[name] is not b]
+    if "more" in st.session_state:  # else a run that has become A or B stays in the address
+        st.session_state["more"] = [name for name in st.session_state["more"] if name in others]
     note = "To be compared with A and B, on the clips that all have."
     more = st.multiselect("More runs", others, key="more", bind="query-params", help=note) if others else []
     chosen = [a, b, *(usable[name] for name in more)]

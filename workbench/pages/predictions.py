@@ -7,8 +7,8 @@ import streamlit as st
 from analysis.browsing import surest_first
 from analysis.notes import clips_with
 from analysis.runs import failures
-from analysis.statistics import wilson_interval
-from workbench.components.context import all_runs, choose_run, plain, table_of
+from analysis.statistics import groups_of, share_interval, source_videos
+from workbench.components.context import all_runs, choose_run, computed, plain, table_of
 from workbench.components.gallery import gallery
 from workbench.components.notes import tag_filter
 from workbench.components.prediction_views import show_calibration, show_cell, show_classes, show_confusion, show_table
@@ -29,12 +29,13 @@ st.title("Predictions")
 run = choose_run(all_runs())
 table, classes = table_of(run), run.meta["classes"]
 correct, n = int(table["correct"].sum()), len(table)
-low, high = wilson_interval(correct, n)
+groups = computed("groups", [run], lambda: groups_of(table))
+low, high = computed("accuracy", [run], lambda: share_interval(table["correct"].to_numpy(bool), groups))
 unreadable = failures(run)
 
 left, middle, right = st.columns(3)
 left.metric("Accuracy", f"{correct / n:.1%}", help="Share of clips whose highest score is their label's.")
-left.caption(f"95 % interval {low:.1%} to {high:.1%}, n = {n} clips")
+left.caption(f"95 % interval {low:.1%} to {high:.1%}, over {source_videos(n, groups.max() + 1)}")
 middle.metric("Misclassified", n - correct)
 right.metric("Unreadable", len(unreadable))
 if len(unreadable):
@@ -89,7 +90,7 @@ elif view == "Per class":
 elif view == "Calibration":
     show_calibration(run)
 elif view == "All clips":
-    varying = [c for c in ANY if c in table and table[c].nunique() > 1]
+    varying = [c for c in ANY if c in table and table[c].min() < table[c].max()]
     show_table(run, table, np.flatnonzero(chosen), ["clip_id", "label", "prediction", "correct", *varying])
 else:
     wrong = surest_first(table, chosen & ~table["correct"])
