@@ -8,6 +8,11 @@ from workbench.components.ahead import load_charts
 from workbench.components.context import plain
 from workbench.components.tour import show_tour
 
+# A laptop's screen is low: no room above the page, nor for components that show nothing.
+STYLE = """<style>
+.stMainBlockContainer { padding-top: 3.5rem }
+.st-key-address, .st-key-ahead { position: absolute }
+</style>"""
 CHARTS = ("Attention", "Clip", "Compare", "Figures")  # pages that open with some
 
 st.set_page_config(page_title="STH Workbench", page_icon=":material/movie:", layout="wide")
@@ -22,7 +27,7 @@ page = st.navigation(
         st.Page("workbench/pages/own.py", title="Your own", icon=":material/upload:", url_path="own"),
     ]
 )
-st.html("<style>.stMainBlockContainer { padding-top: 3.5rem }</style>")  # a laptop's screen is low
+st.html(STYLE)
 try:
     show_tour()
     keep_address()

@@ -15,11 +15,11 @@ VARIES = 1e-9  # a standard deviation of alpha_T that is not rounding
 
 def overview(run: Run, alpha: Alpha | None = None) -> pd.DataFrame:
     """A row per clip, ordered by clip_id: `clips_of`'s columns, alpha_temporal (mean over layers) with the run's
-    attention, and order (the drop of the true class's score under shuffling) where it has probes."""
+    attention, and needs_order (the drop of the true class's score under shuffling) where it has probes."""
     table = clips_of(run) if alpha is None else alpha.clips.assign(alpha_temporal=alpha.mean)
     if parts(run.path, "probes"):
         drop = """SELECT clip_id, any_value(score_label) FILTER (probe = 'plain')
-                         - avg(score_label) FILTER (probe = 'shuffled') AS "order" FROM {files} GROUP BY clip_id"""
+                         - avg(score_label) FILTER (probe = 'shuffled') AS needs_order FROM {files} GROUP BY clip_id"""
         table = table.merge(query(run, "probes", drop), on="clip_id", how="left")
     return table
 
@@ -147,10 +147,10 @@ def side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_change(both: pd.DataFrame, groups: pd.Series) -> tuple[Effect, float]:
-    """Accuracy of b less that of a, with its interval over a's groups, and McNemar's exact p."""
+    """Accuracy of b less that of a, with its interval over the groups of these clips, and McNemar's exact p."""
     gained, lost = (int((both["outcome"] == o).sum()) for o in (RIGHT_NOW, WRONG_NOW))
     change = both["correct_b"].to_numpy(float) - both["correct_a"].to_numpy(float)
-    return effect(change[None], groups.iloc[both["row_a"]]), mcnemar(gained, lost)
+    return effect(change[None], groups), mcnemar(gained, lost)
 
 
 def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:

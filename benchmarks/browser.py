@@ -86,13 +86,19 @@ def end(server: subprocess.Popen, patience: float = 60) -> None:
 
 APP = "document.querySelector('[data-testid=stApp]')"
 DRAWN = f"{APP}?.dataset.testScriptState === 'notRunning' && !document.querySelector('[data-testid=stSkeleton]')"
+# Of a script that is over before the browser has drawn that it runs, only what it changed is seen.
 WATCH = f"""() => {{
     window.ran = false
     const ran = new MutationObserver(() => {{ window.ran = true }})
     ran.observe({APP}, {{ attributeFilter: ['data-test-script-state'] }})
+    const changed = new MutationObserver(() => {{ window.changed = performance.now() }})
+    changed.observe({APP}, {{ subtree: true, childList: true, characterData: true, attributes: true }})
     for (const act of ['click', 'keydown']) addEventListener(act, () => {{ window.acted = performance.now() }}, true)
 }}"""
-ANSWERED = f"text => window.ran && {DRAWN} && {APP}.textContent.includes(text) && performance.now() - window.acted"
+ANSWERED = f"""text => {{
+    const now = performance.now(), last = window.ran ? now : now - window.changed > 2000 ? window.changed : 0
+    return {DRAWN} && {APP}.textContent.includes(text) && last > window.acted && last - window.acted
+}}"""
 
 
 def watch(page: Page) -> None:

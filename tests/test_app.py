@@ -134,7 +134,7 @@ def test_the_other_views_of_the_attention(view, said, demo, monkeypatch):
 
 def test_two_runs_are_compared_on_the_same_clips(demo, monkeypatch):
     a, b = "appearance-rgb-p4", "appearance-flow-p4"
-    app = open_page(demo / "runs", monkeypatch, COMPARE, a=a, b=b, outcome="lost")
+    app = open_page(demo / "runs", monkeypatch, COMPARE, a=a, b=b, changed="lost")
     one, other = (overview(open_run(demo / "runs" / name)) for name in (a, b))
     lost = int((one["correct"] & ~other["correct"]).sum())
     values = {m.label: m.value for m in app.metric}
@@ -144,6 +144,28 @@ def test_two_runs_are_compared_on_the_same_clips(demo, monkeypatch):
         open_page(demo / "runs", monkeypatch, COMPARE, a="motion-rgb-p4", b="appearance-rgb-p4")
     )
     assert "are the same run" in words(open_page(demo / "runs", monkeypatch, COMPARE, a=a, b=a))
+
+
+def test_what_is_chosen_in_one_page_is_no_filter_of_another(demo, monkeypatch):
+    app = open_page(demo / "runs", monkeypatch, COMPARE, a="motion-rgb-p4", b="appearance-rgb-p4", changed="lost")
+    app.switch_page(PREDICTIONS).run()
+    assert {control.label: control.value for control in app.segmented_control}["Outcome"] == "all"
+    assert "outcome" not in app.query_params and "240 of 240 clips fit" in words(app)
+
+
+def test_the_order_of_a_what_if_is_no_filter_of_the_need_for_order(demo, monkeypatch, tmp_path):
+    shutil.copytree(demo / "runs" / "motion-rgb-p4", tmp_path / "run")
+    clips = clips_of(open_run(tmp_path / "run"))["clip_id"]
+    probes = [
+        pd.DataFrame({"clip_id": clips, "probe": p, "score_label": s}) for p, s in (("plain", 0.9), ("shuffled", 0.1))
+    ]
+    probes[1].loc[0, "score_label"] = 0.5
+    (tmp_path / "run" / "probes").mkdir()
+    pd.concat(probes).to_parquet(tmp_path / "run" / "probes" / "part-00000.parquet")
+    app = open_page(tmp_path, monkeypatch, CLIP, order="reversed")
+    app.switch_page(PREDICTIONS).run()
+    assert not app.exception and "240 of 240 clips fit" in words(app)
+    assert {s.label: s.value for s in app.slider}["Needs order"] == pytest.approx((0.4, 0.8))
 
 
 def test_the_figures_are_of_the_chosen_runs(demo, monkeypatch):

@@ -218,7 +218,7 @@ def test_a_third_run_is_added(folder, monkeypatch) -> None:
 
 
 def test_a_link_opens_the_runs_and_the_clips_that_so_many_get_right(folder, monkeypatch) -> None:
-    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c", "d"], right_in="3", outcome="both wrong")
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c", "d"], right_in="3", changed="both wrong")
     right = right_of(folder, "abcd")
     some = right[right.sum(axis=1) == 3]
     assert 0 < len(some) < CLIPS and f"{len(some)} clips right in exactly 3 of 4" in words(app)

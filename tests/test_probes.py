@@ -207,7 +207,7 @@ def test_tables_and_page(runs: Path) -> None:
     assert list(found["layer"].unique()) == ["mean", *(layer["layer"] for layer in run.meta["layers"])]
     assert (found["n"] == [len(classes), 24] * (len(found) // 2)).all()
     assert classes["alpha_temporal"].between(classes["alpha_low"], classes["alpha_high"]).all()
-    assert overview(run)["order"].to_numpy() == pytest.approx(expected.to_numpy())
+    assert overview(run)["needs_order"].to_numpy() == pytest.approx(expected.to_numpy())
     assert turned_into(run)["n"].sum() <= table.set_index("probe").loc[REVERSED, "changed"] * 24
     page = (run.path / "probes" / "index.html").read_text(encoding="utf-8")
     assert "Does it need the order of time?" in page and "<script src" not in page

@@ -13,7 +13,7 @@ from analysis.figures import COLOURS, DASHES, has_attention, styled
 from analysis.runs import Run
 from analysis.statistics import source_videos
 from workbench.components.chart import chart
-from workbench.components.context import alpha_of, computed, plain, table_of
+from workbench.components.context import alpha_of, computed, counted, plain, table_of
 from workbench.components.gallery import gallery
 
 LINES = COLOURS[:6]  # not black, which a dark page hides
@@ -183,7 +183,7 @@ def show_right_in(common: Together, run: Run, letters: dict[str, str]) -> None:
     sets = right_sets(common, k) if 0 < k < N else []
     which = "; ".join(f"{', '.join(letters[name] for name in names)}: {count}" for names, count in sets[:MOST_SETS])
     st.caption(
-        f"{n[k]} clips right in exactly {k} of {N}"
+        f"{counted(n[k])} right in exactly {k} of {N}"
         + (f" ({which}{'; …' if len(sets) > MOST_SETS else ''})" if which else "")
         + ", those that A is surest of first; the links open them in A."
     )

@@ -169,6 +169,10 @@ def network(path: str, sha256: str) -> "Checkpoint":
     return load_checkpoint(path)
 
 
+def counted(n: int) -> str:
+    return "1 clip" if n == 1 else f"{n} clips"
+
+
 def plain(text: str) -> str:
     """Text from files and folders, shown as it is: no Markdown, no HTML."""
     for character in "\\`&*_{}[]()#+-.!|<>$~:":

@@ -11,8 +11,20 @@ from analysis.runs import Run
 from analysis.statistics import source_videos
 from workbench.components.chart import chart
 from workbench.components.compare_views import letter, show_together
-from workbench.components.context import all_runs, alpha_of, computed, name_of, one_of, plain, table_of, usable_runs
+from workbench.components.context import (
+    all_runs,
+    alpha_of,
+    computed,
+    counted,
+    name_of,
+    one_of,
+    plain,
+    table_of,
+    usable_runs,
+)
 from workbench.components.gallery import gallery
+
+FEW = 10  # source videos, of which a bootstrap is too narrow
 
 
 def show_attention(a: Run, b: Run) -> None:
@@ -72,7 +84,9 @@ if same_labels < 1:
     st.warning(
         f"The two were asked different questions: only {same_labels:.0%} of the common clips have one label in both."
     )
-change, p = computed("accuracy_change", [a, b], lambda: accuracy_change(both, table_of(a)["group"]))
+groups = table_of(a)["group"].iloc[both["row_a"]]
+change, p = computed("accuracy_change", [a, b], lambda: accuracy_change(both, groups))
+G = computed("groups", [a, b], groups.nunique)
 counts = both["outcome"].value_counts()
 columns = st.columns(4)
 columns[0].metric("Accuracy of A", f"{both['correct_a'].mean():.1%}")
@@ -80,17 +94,19 @@ columns[1].metric("Accuracy of B", f"{both['correct_b'].mean():.1%}", f"{100 * c
 columns[2].metric("Gained", int(counts.get(RIGHT_NOW, 0)), help="A is wrong, B is right.")
 columns[3].metric("Lost", int(counts.get(WRONG_NOW, 0)), help="A is right, B is wrong.")
 st.caption(
-    f"B less A: {100 * change.value:+.1f} points (95 %: {100 * change.low:+.1f} to {100 * change.high:+.1f}), "
-    f"McNemar's exact p = {p:.2g}, n = {len(both)} clips that both have. **How to read this:** an interval that holds "
-    "0 says that the runs are not told apart by these clips."
+    f"B less A: {100 * change.value:+.1f} points (95 % over {source_videos(len(both), G)} that both have: "
+    f"{100 * change.low:+.1f} to {100 * change.high:+.1f}), McNemar's exact p = {p:.2g}. **How to read this:** an "
+    "interval that holds 0 says that the runs are not told apart by these clips."
+    + f" Of {G} source videos it is too narrow."
+    * (G < FEW)
 )
 if has_attention(a) and has_attention(b):
     show_attention(a, b)
-outcome = st.segmented_control("Clips", OUTCOMES, default=RIGHT_NOW, key="outcome", bind="query-params") or RIGHT_NOW
+outcome = st.segmented_control("Clips", OUTCOMES, default=RIGHT_NOW, key="changed", bind="query-params") or RIGHT_NOW
 there = np.zeros(len(table_of(b)), bool)
 there[both["row_b"]] = both["outcome"] == outcome
 if not there.any():
     st.success(f"No clip is {outcome}.")
 else:
-    st.caption(f"{there.sum()} clips, {outcome}, those that B is surest of first; the links open them in B.")
+    st.caption(f"{counted(there.sum())}, {outcome}, those that B is surest of first; the links open them in B.")
     gallery(b, table_of(b), surest_first(table_of(b), there), "compared")

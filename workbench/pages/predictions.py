@@ -8,20 +8,20 @@ from analysis.browsing import surest_first
 from analysis.notes import clips_with
 from analysis.runs import failures
 from analysis.statistics import groups_of, share_interval, source_videos
-from workbench.components.context import all_runs, choose_run, computed, plain, table_of
+from workbench.components.context import all_runs, choose_run, computed, counted, plain, table_of
 from workbench.components.gallery import gallery
 from workbench.components.notes import tag_filter
 from workbench.components.prediction_views import show_calibration, show_cell, show_classes, show_confusion, show_table
 
 VIEWS = ("Misclassified", "Confusion", "Per class", "Calibration", "All clips")
 ANY = {
-    "confidence": "Confidence", "margin": "Margin", "alpha_temporal": "α_T", "order": "Needs order",
+    "confidence": "Confidence", "margin": "Margin", "alpha_temporal": "α_T", "needs_order": "Needs order",
     "disagreement": "Views disagree",
 }  # fmt: skip
 HELP = {
     "margin": "How far the best score is above the second best.",
     "alpha_temporal": "Mean over the layers.",
-    "order": "How far the true class's score falls when the frames are shuffled (sth probe).",
+    "needs_order": "How far the true class's score falls when the frames are shuffled (sth probe).",
     "disagreement": "The share of views that alone say something else.",
 }
 
@@ -97,6 +97,6 @@ else:
     if not len(wrong):
         st.success("No clip is misclassified." if correct == n else "No misclassified clip fits these filters.")
     else:
-        st.caption(f"{len(wrong)} clips, the most confident mistake first. Hold the pointer on one to play it.")
+        st.caption(f"{counted(len(wrong))}, the most confident mistake first. Hold the pointer on one to play it.")
         gallery(run, table, wrong)
 st.sidebar.caption(f"{chosen.sum()} of {n} clips fit: {plain(run.name)}")
