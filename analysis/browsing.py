@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from analysis.alpha import Alpha, with_interval
 from analysis.runs import Run, clips_of, parts, query
 from analysis.statistics import groups_of, share_interval
-from analysis.uncertainty import Effect, effect, mcnemar, sums_of
+from analysis.uncertainty import sums_of
 
 BINS = 10
 VARIES = 1e-9  # a standard deviation of alpha_T that is not rounding
@@ -123,42 +123,3 @@ def in_order(
     return pd.DataFrame(
         {"row": rows, "clip_id": alpha.clips["clip_id"].iloc[rows].to_numpy(), "distance": distance[rows]}
     )
-
-
-WRONG_NOW, RIGHT_NOW, BOTH_RIGHT, BOTH_WRONG = OUTCOMES = ("lost", "gained", "both right", "both wrong")
-
-
-def rows_of(clip_ids: pd.Series, clips: pd.DataFrame) -> NDArray[np.intp]:
-    """In which row of `clips`, ordered by clip_id, each of these is; -1 where it is not there."""
-    if clip_ids.equals(clips["clip_id"]):
-        return np.arange(len(clips))
-    return pd.Index(clips["clip_id"]).get_indexer(clip_ids)
-
-
-def side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Two runs' overviews on the clips that both have: row_a, row_b (where a clip is in a and in b), correct_a,
-    correct_b, outcome (from a to b: one of `OUTCOMES`)."""
-    there = rows_of(a["clip_id"], b)
-    row_a = np.flatnonzero(there >= 0)
-    row_b = there[row_a]
-    was, now = a["correct"].to_numpy(bool)[row_a], b["correct"].to_numpy(bool)[row_b]
-    outcome = pd.Categorical.from_codes(np.select([was & ~now, ~was & now, was & now], [0, 1, 2], 3), OUTCOMES)
-    return pd.DataFrame({"row_a": row_a, "row_b": row_b, "correct_a": was, "correct_b": now, "outcome": outcome})
-
-
-def accuracy_change(both: pd.DataFrame, groups: pd.Series) -> tuple[Effect, float]:
-    """Accuracy of b less that of a, with its interval over the groups of these clips, and McNemar's exact p."""
-    gained, lost = (int((both["outcome"] == o).sum()) for o in (RIGHT_NOW, WRONG_NOW))
-    change = both["correct_b"].to_numpy(float) - both["correct_a"].to_numpy(float)
-    return effect(change[None], groups), mcnemar(gained, lost)
-
-
-def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:
-    """alpha_T of b less that of a by layer, in the layers and on the clips that both have: `with_interval`'s columns,
-    in which the mean is called change; over a's groups."""
-    _, of_a, of_b = np.intersect1d(a.layers["layer_index"], b.layers["layer_index"], return_indices=True)
-    there = rows_of(a.clips["clip_id"], b.clips)
-    both = np.flatnonzero(there >= 0)
-    change = b.temporal[np.ix_(there[both], of_b)] - a.temporal[np.ix_(both, of_a)]
-    table = with_interval(a.layers.iloc[of_a], change, a.clips["group"].iloc[both])
-    return table.rename(columns={"alpha_temporal": "change"})

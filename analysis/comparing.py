@@ -1,4 +1,4 @@
-"""More than two runs on the same clips: what each alone gets right, which differ in accuracy, and their attention."""
+"""Runs on the same clips: two side by side, or more together; which differ in accuracy, and in attention."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -7,10 +7,46 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.alpha import Alpha
-from analysis.browsing import of_clips, rows_of
+from analysis.alpha import Alpha, with_interval
+from analysis.browsing import of_clips
 from analysis.statistics import groups_of, share_interval
-from analysis.uncertainty import holm, mcnemar
+from analysis.uncertainty import Effect, group_sums, holm, mcnemar, p_value, paired, standard_error
+
+WRONG_NOW, RIGHT_NOW, BOTH_RIGHT, BOTH_WRONG = OUTCOMES = ("lost", "gained", "both right", "both wrong")
+
+
+def rows_of(clip_ids: pd.Series, clips: pd.DataFrame) -> NDArray[np.intp]:
+    """In which row of `clips`, ordered by clip_id, each of these is; -1 where it is not there."""
+    if clip_ids.equals(clips["clip_id"]):
+        return np.arange(len(clips))
+    return pd.Index(clips["clip_id"]).get_indexer(clip_ids)
+
+
+def side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """Two runs' overviews on the clips that both have: row_a, row_b (where a clip is in a and in b), correct_a,
+    correct_b, outcome (from a to b: one of `OUTCOMES`)."""
+    there = rows_of(a["clip_id"], b)
+    row_a = np.flatnonzero(there >= 0)
+    row_b = there[row_a]
+    was, now = a["correct"].to_numpy(bool)[row_a], b["correct"].to_numpy(bool)[row_b]
+    outcome = pd.Categorical.from_codes(np.select([was & ~now, ~was & now, was & now], [0, 1, 2], 3), OUTCOMES)
+    return pd.DataFrame({"row_a": row_a, "row_b": row_b, "correct_a": was, "correct_b": now, "outcome": outcome})
+
+
+def accuracy_change(both: pd.DataFrame, groups: NDArray | pd.Series) -> Effect:
+    """Accuracy of b less that of a, of clips in these groups (`uncertainty.paired`)."""
+    return paired(both["correct_b"].to_numpy(float) - both["correct_a"].to_numpy(float), groups)
+
+
+def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:
+    """alpha_T of b less that of a by layer, in the layers and on the clips that both have: `with_interval`'s columns,
+    in which the mean is called change; over a's groups."""
+    _, of_a, of_b = np.intersect1d(a.layers["layer_index"], b.layers["layer_index"], return_indices=True)
+    there = rows_of(a.clips["clip_id"], b.clips)
+    both = np.flatnonzero(there >= 0)
+    change = b.temporal[np.ix_(there[both], of_b)] - a.temporal[np.ix_(both, of_a)]
+    table = with_interval(a.layers.iloc[of_a], change, a.clips["group"].iloc[both])
+    return table.rename(columns={"alpha_temporal": "change"})
 
 
 @dataclass(frozen=True)
@@ -93,13 +129,15 @@ def standings(runs: Together) -> pd.DataFrame:
 
 def differences(runs: Together) -> pd.DataFrame:
     """A row per pair of runs: a, b, only_a and only_b (clips that this one of the two gets right), difference (accuracy
-    of a less that of b), p (McNemar's, exact, corrected for all the pairs by Holm)."""
+    of a less that of b), p (as in `uncertainty.paired`, corrected for all the pairs by Holm)."""
     right = runs.right.astype(float)
     only = (right.T @ (1 - right)).astype(int)  # N N: the run of the row is right, that of the column wrong
     i, j = np.array(list(combinations(range(len(runs.names)), 2))).T
     names = np.array(runs.names, object)
-    p = holm([mcnemar(int(a), int(b)) for a, b in zip(only[i, j], only[j, i], strict=True)])
     change = (only[i, j] - only[j, i]) / len(right)
+    sums, counts = group_sums(right, runs.groups)
+    pairs = zip(change, standard_error(sums[:, i] - sums[:, j], counts), only[i, j], only[j, i], strict=True)
+    p = holm([max(p_value(float(d), float(e), len(counts)), mcnemar(int(a), int(b))) for d, e, a, b in pairs])
     return pd.DataFrame(
         {"a": names[i], "b": names[j], "only_a": only[i, j], "only_b": only[j, i], "difference": change, "p": p}
     )

@@ -14,7 +14,7 @@ from analysis.interventions import EVERYWHERE
 from analysis.parts import Parts
 from analysis.sanity import rank_agreement
 from analysis.trust import CONTROLS, KINDS
-from analysis.uncertainty import Effect, effect, holm, mcnemar
+from analysis.uncertainty import Effect, effect, holm, paired
 
 PASSES, FAILS, OPEN = "passes", "fails", "undecided"
 SIGNIFICANT = 0.05
@@ -115,8 +115,7 @@ def effects_of(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
         some = some.set_index("clip_id")
         g = groups.loc[some.index].to_numpy()
         change = some["correct"].astype(float) - some["plain_correct"].astype(float)
-        row = {"place": place, "kind": kind} | described(effect(change.to_numpy()[None], g))
-        row["p"] = max(row["p"], mcnemar(int((change > 0).sum()), int((change < 0).sum())))
+        row = {"place": place, "kind": kind} | described(paired(change.to_numpy(), g))
         for name in ("logit_label", "score_label"):
             known = some[name].notna().to_numpy()
             found = effect(some[name].to_numpy(float)[None, known], g[known])

@@ -5,7 +5,7 @@ that has no group) only the sum of its values and how many they are. So K means 
 from a table of groups, or, by the moments of that table, from a handful of numbers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -134,6 +134,13 @@ def effect(values: Array, groups: NDArray | pd.Series) -> Effect:
         float(x[0]) for x in (seed_error(of_seeds, over_clips.error), seed_interval(of_seeds, over_clips.error))
     )
     return Effect(value, value - half, value + half, p_value(value, error, S), N, S)
+
+
+def paired(change: Array, groups: NDArray | pd.Series) -> Effect:
+    """The mean of changes from wrong to right (1) or back (-1), clip by clip (N,). Its p is the larger of Student's t
+    over groups, as clips of one source video are alike, and McNemar's exact test, as few clips may change at all."""
+    found = effect(change[None], groups)
+    return replace(found, p=max(found.p, mcnemar(int((change > 0).sum()), int((change < 0).sum()))))
 
 
 def seed_error(values: Array, error: Array) -> Array:

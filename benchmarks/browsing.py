@@ -63,7 +63,7 @@ def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
         "Predictions, per class": (f"predictions?run={run}&view=Per+class", "Wilson"),
         "Predictions, all clips": (f"predictions?run={run}&view=All+clips", "opens the clip"),
         "Clip": (f"clip?run={run}&clip={clip}", "Attention by layer"),
-        "Compare": (f"compare?a={run}&b={other}", "McNemar"),
+        "Compare": (f"compare?a={run}&b={other}", "B less A"),
     }
 
 
@@ -102,7 +102,7 @@ def interactions(page: Page, classes: int) -> dict[str, tuple[Callable[[int], ob
         "open the confusion matrix": (view("Confusion"), lambda i: "Click a square"),
         "back to the misclassified": (view("Misclassified"), lambda i: "clips fit"),
         "by link to Clip": (go("Clip"), lambda i: "Attention by layer"),
-        "by link to Compare": (go("Compare"), lambda i: "McNemar"),
+        "by link to Compare": (go("Compare"), lambda i: "B less A"),
         "by link to Predictions": (go("Predictions"), lambda i: "clips fit"),
     }
 

@@ -10,8 +10,6 @@ from scipy import stats
 
 from analysis.alpha import read_alpha
 from analysis.browsing import (
-    accuracy_change,
-    alpha_change,
     calibration,
     calibration_error,
     cell_profile,
@@ -19,7 +17,6 @@ from analysis.browsing import (
     confusion,
     neighbours,
     overview,
-    side_by_side,
     unusual,
 )
 from analysis.runs import open_run
@@ -80,21 +77,6 @@ def test_unusual_clips_and_neighbours(tmp_path: Path) -> None:
     near = neighbours(read_alpha(run), "c1", 2)
     assert near["clip_id"].tolist() == ["c3", "c0"]
     assert near["distance"].tolist() == pytest.approx([0.1 / np.sqrt(2), np.sqrt((0.1**2 + 0.2**2) / 2)])
-
-
-def test_two_runs_on_the_same_clips(tmp_path: Path) -> None:
-    a = open_run(write_run(tmp_path / "a", ALPHAS))
-    b = open_run(write_run(tmp_path / "b", [[x + 0.1, y - 0.2] for x, y in ALPHAS[:4]]))
-    for file in (b.path / "predictions").iterdir():
-        pd.read_parquet(file).assign(correct=[False, True, True, True]).to_parquet(file)
-    both = side_by_side(overview(a), overview(b))
-    assert list(both["outcome"]) == ["lost", "gained", "both right", "gained"] and len(both) == 4
-    change, p = accuracy_change(both, overview(a)["group"][:4])
-    assert change.value == 0.25 and p == stats.binomtest(2, 3).pvalue
-    by_layer = alpha_change(read_alpha(a), read_alpha(b))
-    np.testing.assert_allclose(by_layer["change"], [0.1, -0.2])
-    np.testing.assert_allclose(by_layer["low"], by_layer["high"], atol=1e-6)  # all clips changed alike
-    assert list(by_layer["n"]) == [4, 4]
 
 
 def test_probes_give_every_clip_its_need_for_order(tmp_path: Path) -> None:

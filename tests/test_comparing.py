@@ -1,7 +1,8 @@
-"""More than two runs on the same clips: the numbers by hand, and the compare page on made runs."""
+"""Runs on the same clips: the numbers by hand, and the compare page on made runs."""
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,19 @@ from scipy import stats
 
 from analysis.alpha import read_alpha
 from analysis.browsing import overview
-from analysis.comparing import Together, alpha_by_layer, differences, right_sets, standings, together
+from analysis.comparing import (
+    Together,
+    accuracy_change,
+    alpha_by_layer,
+    alpha_change,
+    differences,
+    right_sets,
+    side_by_side,
+    standings,
+    together,
+)
 from analysis.runs import open_run
+from analysis.uncertainty import holm
 from benchmarks.made_runs import make_run
 from tests.test_app import COMPARE, open_page, words
 from tests.tiny import write_run
@@ -36,6 +48,22 @@ def of_matrix(right: list[str]) -> Together:
 
 
 # The numbers.
+
+
+def test_two_runs_on_the_same_clips(tmp_path: Path) -> None:
+    alphas = [[0.5, 0.6], [0.4, 0.4], [0.5, 0.7], [0.4, 0.5], [0.9, 0.1]]  # labels a b a b a, all said "a"
+    a = open_run(write_run(tmp_path / "a", alphas))
+    b = open_run(write_run(tmp_path / "b", [[x + 0.1, y - 0.2] for x, y in alphas[:4]]))
+    for file in (b.path / "predictions").iterdir():
+        pd.read_parquet(file).assign(correct=[False, True, True, True]).to_parquet(file)
+    both = side_by_side(overview(a), overview(b))
+    assert list(both["outcome"]) == ["lost", "gained", "both right", "gained"] and len(both) == 4
+    change = accuracy_change(both, overview(a)["group"][:4])
+    assert change.value == 0.25 and change.p == stats.binomtest(2, 3).pvalue
+    by_layer = alpha_change(read_alpha(a), read_alpha(b))
+    np.testing.assert_allclose(by_layer["change"], [0.1, -0.2])
+    np.testing.assert_allclose(by_layer["low"], by_layer["high"], atol=1e-6)  # all clips changed alike
+    assert list(by_layer["n"]) == [4, 4]
 
 
 def test_only_the_clips_that_all_have_count_in_whatever_order_they_stand() -> None:
@@ -94,6 +122,22 @@ def test_p_is_mcnemars_corrected_by_holm_for_all_pairs() -> None:
     assert found[["only_a", "only_b"]].to_numpy().tolist() == [[8, 0], [4, 0], [0, 4]]
     # Alone: 2 / 2**8, 2 / 2**4, 2 / 2**4. Holm: times 3, times 2, and the last no smaller than the one before.
     assert found["p"].tolist() == [6 / 256, 4 / 16, 4 / 16]
+
+
+def test_of_clips_that_share_source_videos_p_is_over_these() -> None:
+    """Each pair as `accuracy_change` has it, and corrected."""
+    alone = of_matrix(["1111111100", "0000000000", "0001111000"])
+    runs = replace(alone, groups=np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2]))
+    p = []
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        a, b = (table(dict(zip("abcdefghij", runs.right[:, k], strict=True))) for k in (i, j))
+        p.append(accuracy_change(side_by_side(a, b), runs.groups).p)
+    found = differences(runs)
+    assert found["p"].tolist() == pytest.approx(holm(p))
+    assert not np.allclose(found["p"], differences(alone)["p"])
+    # r0 less r1, by source video: 3, 3 and 2 of 3, 3 and 4 clips. Mean 0.8; residual sums 0.6, 0.6 and -1.2.
+    error = math.sqrt(3 / 2 * (0.6**2 + 0.6**2 + 1.2**2)) / 10
+    assert p[0] == pytest.approx(2 * stats.t.sf(0.8 / error, 2))
 
 
 def test_sets_of_runs_that_are_right() -> None:
@@ -214,7 +258,7 @@ def test_a_third_run_is_added(folder, monkeypatch) -> None:
     assert charts(app) == 3  # differences, attention, and the pair's attention
     n = right.sum(axis=1).value_counts()
     assert " · ".join(f"**{k}**: {n.get(k, 0)}" for k in range(4)) in words(app)
-    assert "of 3 (McNemar's exact p" in words(app)
+    assert "of 3 (p below 0.05: the larger of McNemar's exact" in words(app)
 
 
 def test_a_link_opens_the_runs_and_the_clips_that_so_many_get_right(folder, monkeypatch) -> None:
@@ -257,7 +301,7 @@ def test_a_run_of_fewer_clips_makes_all_numbers_those_of_its_clips(folder, monke
     app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"])
     right = right_of(folder, "abc")
     np.testing.assert_allclose(app.dataframe[0].value["accuracy"], 100 * right.mean())
-    assert f"n = {CLIPS // 3} clips that all have" in words(app)
+    assert f"over {CLIPS // 3} clips that all have" in words(app)
     assert f"Mean α_T over the {CLIPS // 3} clips that all have" in words(app)
 
 

@@ -7,7 +7,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from analysis import uncertainty
-from analysis.uncertainty import difference, effect, group_sums, holm, means, p_value, standard_error
+from analysis.uncertainty import difference, effect, group_sums, holm, means, p_value, paired, standard_error
 
 
 @pytest.fixture
@@ -106,3 +106,12 @@ def test_a_difference_of_other_clips_is_welch_s_t_test() -> None:
 @pytest.mark.parametrize("p", [[0.01, 0.04, 0.03, 0.005], [0.5], [0.2, 0.2, 0.9], []])
 def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1].tolist() if p else [])
+
+
+def test_p_of_paired_changes_is_the_larger_of_two() -> None:
+    change = np.repeat([1.0, 0.0], 6)
+    # Clips of their own: six gained and none lost, 2 / 2**6, is more than Student's t has.
+    alone = paired(change, np.arange(12))
+    assert alone.p == 2 / 64 > stats.ttest_1samp(change, 0).pvalue and alone.value == 0.5
+    # All six of one of two source videos: residual sums 3 and -3, error 0.5, t = 1 with one degree of freedom.
+    assert paired(change, np.repeat([0, 1], 6)).p == pytest.approx(2 * stats.t.sf(1, 1))

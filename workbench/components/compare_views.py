@@ -20,6 +20,7 @@ LINES = COLOURS[:6]  # not black, which a dark page hides
 MOST_SETS = 5
 LONGEST = 36  # characters of a run's name beside an axis
 DECIDED = 0.05
+PAIRED = "the larger of McNemar's exact and Student's t over source videos"  # `uncertainty.paired`
 
 
 def letter(i: int) -> str:
@@ -50,7 +51,7 @@ def show_together(named: dict[str, Run]) -> None:
         )
     called = {name: f"{letters[name]}: {short(name)}" for name in common.names}
     show_standings(computed("standings", runs, lambda: standings(common)), letters)
-    show_differences(computed("differences", runs, lambda: differences(common)), called, len(common.rows))
+    show_differences(computed("differences", runs, lambda: differences(common)), called, common)
     show_alpha({name: named[name] for name in common.names}, runs, common, called)
     show_right_in(common, next(iter(named.values())), letters)
 
@@ -80,13 +81,14 @@ def show_standings(table: pd.DataFrame, letters: dict[str, str]) -> None:
     )  # fmt: skip
 
 
-def show_differences(table: pd.DataFrame, called: dict[str, str], clips: int) -> None:
+def show_differences(table: pd.DataFrame, called: dict[str, str], common: Together) -> None:
     chart(differences_figure(table, called), key="differences", alt=differences_text(table, called))
     decided = int((table["p"] < DECIDED).sum())
+    n, groups = len(common.rows), len(np.unique(common.groups))
     st.caption(
-        f"Accuracy of the row less that of the column, in points; n = {clips} clips that all have. **How to read "
-        f"this:** orange, the row is right more often; \\* marks the pairs that these clips tell apart, {decided} of "
-        f"{len(table)} (McNemar's exact p, corrected for all pairs by Holm, below {DECIDED})."
+        f"Accuracy of the row less that of the column, in points; over {source_videos(n, groups)} that all have. **How "
+        f"to read this:** orange, the row is right more often; \\* marks the pairs that these clips tell apart, "
+        f"{decided} of {len(table)} (p below {DECIDED}: {PAIRED}, corrected for all pairs by Holm)."
     )
 
 

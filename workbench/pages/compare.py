@@ -1,16 +1,25 @@
 """Compare: two runs or more on the same clips, who is right where, and how their attention differs."""
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.browsing import OUTCOMES, RIGHT_NOW, WRONG_NOW, accuracy_change, alpha_change, side_by_side, surest_first
-from analysis.comparing import agreement
+from analysis.browsing import surest_first
+from analysis.comparing import (
+    OUTCOMES,
+    RIGHT_NOW,
+    WRONG_NOW,
+    accuracy_change,
+    agreement,
+    alpha_change,
+    side_by_side,
+)
 from analysis.figures import COLOURS, has_attention, styled
 from analysis.runs import Run
 from analysis.statistics import source_videos
 from workbench.components.chart import chart
-from workbench.components.compare_views import letter, show_together
+from workbench.components.compare_views import PAIRED, letter, show_together
 from workbench.components.context import (
     all_runs,
     alpha_of,
@@ -45,6 +54,11 @@ def show_attention(a: Run, b: Run) -> None:
         f"{source_videos(change['n'].max(), change['groups'].max())}). **How to read this:** above zero, B weighs time "
         "more than A in the same clips."
     )
+
+
+def groups() -> pd.Series:
+    """The source videos of the clips that A and B have."""
+    return table_of(a)["group"].iloc[both["row_a"]]
 
 
 def share_of_same_labels() -> float:
@@ -84,9 +98,8 @@ if same_labels < 1:
     st.warning(
         f"The two were asked different questions: only {same_labels:.0%} of the common clips have one label in both."
     )
-groups = table_of(a)["group"].iloc[both["row_a"]]
-change, p = computed("accuracy_change", [a, b], lambda: accuracy_change(both, groups))
-G = computed("groups", [a, b], groups.nunique)
+change = computed("accuracy_change", [a, b], lambda: accuracy_change(both, groups()))
+G = computed("groups", [a, b], lambda: groups().nunique())
 counts = both["outcome"].value_counts()
 columns = st.columns(4)
 columns[0].metric("Accuracy of A", f"{both['correct_a'].mean():.1%}")
@@ -95,10 +108,9 @@ columns[2].metric("Gained", int(counts.get(RIGHT_NOW, 0)), help="A is wrong, B i
 columns[3].metric("Lost", int(counts.get(WRONG_NOW, 0)), help="A is right, B is wrong.")
 st.caption(
     f"B less A: {100 * change.value:+.1f} points (95 % over {source_videos(len(both), G)} that both have: "
-    f"{100 * change.low:+.1f} to {100 * change.high:+.1f}), McNemar's exact p = {p:.2g}. **How to read this:** an "
+    f"{100 * change.low:+.1f} to {100 * change.high:+.1f}), p = {change.p:.2g} ({PAIRED}). **How to read this:** an "
     "interval that holds 0 says that the runs are not told apart by these clips."
-    + f" Of {G} source videos it is too narrow."
-    * (G < FEW)
+    + (f" Over {G} source videos it is too narrow, and p is the better judge." if G < FEW else "")
 )
 if has_attention(a) and has_attention(b):
     show_attention(a, b)
