@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -317,6 +318,7 @@ def test_without_proc_a_job_is_refused(tmp_path, monkeypatch):
 def served(monkeypatch: pytest.MonkeyPatch, *options: object) -> tuple[str, list[str], dict[str, str]]:
     """What `sth app` prints, and the flags and environment that it starts the server with."""
     started: list[str] = []
+    monkeypatch.setattr("workbench.serve.refusal", lambda host, port: "")  # of hosts that are not this one
     monkeypatch.setattr(cli.os, "execv", lambda _, command: started.extend(command))
     monkeypatch.setattr(cli.os, "chdir", lambda _: None)
     environment = dict(os.environ) | {"STH_TOKEN": "of another server"}
@@ -341,6 +343,18 @@ def test_another_host_needs_a_token_which_is_printed_once(host, tmp_path, monkey
     assert f"--server.address={host}" in flags and "--server.maxUploadSize=5" in flags
     assert not any(token in flag for flag in flags)
     assert ("[2001:db8::7]:8501" in address) == (":" in host)
+
+
+@pytest.mark.parametrize(
+    ("host", "said"), [("127.0.0.1", "port {port} is taken"), ("192.0.2.7", "nowhere that this machine can listen")]
+)
+def test_where_nothing_can_listen_a_sentence_says_so(host, said, tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        result = CliRunner().invoke(cli.main, ["app", str(tmp_path), "--host", host, "--port", str(port)])
+    assert result.exit_code == 2 and said.format(port=port) in result.output
 
 
 def test_roots_are_handed_to_the_app_as_they_are(tmp_path, monkeypatch):

@@ -2,9 +2,7 @@
 
 import math
 import os
-import secrets
 import shlex
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,16 +23,10 @@ from workbench.data_commands import data
 from workbench.friendly import FOLDER, friendly
 from workbench.probe import probe
 from workbench.progress import console, progress_bars
+from workbench.serve import serve
 from workbench.trust import intervene, trust
 
-FREED = {  # so that memory which a session has freed goes back to the system
-    "MALLOC_ARENA_MAX": "2",  # not a heap for each session's thread
-    "MALLOC_MMAP_THRESHOLD_": "200000",  # bytes: larger arrays are in no heap
-    "ARROW_DEFAULT_MEMORY_POOL": "system",  # not Arrow's own
-}
-SERVER = Path(__file__).with_name("server.py")
-BENCHMARKS = SERVER.parent.parent / "benchmarks"
-LOCAL, EVERYWHERE = ("localhost", "127.0.0.1"), ("0.0.0.0", "::")
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -397,7 +389,7 @@ def figures(runs: Path, out: Path) -> None:
 
 @main.command()
 @click.argument("runs", type=FOLDER)
-@click.option("--port", default=8501, show_default=True)
+@click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--host", default="localhost", show_default=True, help="Another address: other machines, with a token.")
 @click.option("--root", "roots", multiple=True, type=FOLDER, help="A folder whose networks and datasets may be used.")
 @click.option("--max-upload", default=200, show_default=True, type=click.IntRange(1), help="MB of an uploaded video.")
@@ -414,7 +406,7 @@ def app(runs: Path, port: int, host: str, roots: tuple[Path, ...], max_upload: i
 @click.option("-o", "--out", type=FOLDER, default=Path("demo"), show_default=True, help="Where everything goes.")
 @click.option("--no-app", is_flag=True, help="Make it all, but do not serve it.")
 @click.option("--retrain", is_flag=True, help="Train the networks anew first (hours on a laptop).")
-@click.option("--port", default=8501, show_default=True)
+@click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
 @friendly
 def demo(out: Path, no_app: bool, retrain: bool, port: int) -> None:
     """Make clips, record eight networks on them, draw the figures, and show it all."""
@@ -435,47 +427,3 @@ def as_table(table: Any) -> Table:
     for row in table.itertuples(index=False):
         shown.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
     return shown
-
-
-def serve(runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...] = (), max_upload: int = 200) -> None:
-    """Run the Streamlit app until it is stopped; to another host than this one only who has the token gets in.
-
-    Raises:
-        UserError: a root is no folder, or has a name that cannot be handed on.
-    """
-    for root in roots:
-        if not root.is_dir() or os.pathsep in str(root.resolve()):
-            raise UserError(f"--root {root} is no folder, or has {os.pathsep!r} in its name")
-    runs.mkdir(parents=True, exist_ok=True)
-    os.environ["STH_RUNS"] = str(runs.resolve())
-    os.environ["STH_ROOTS"] = os.pathsep.join(str(root.resolve()) for root in roots)
-    os.environ.pop("STH_TOKEN", None)
-    for name, value in FREED.items():
-        os.environ.setdefault(name, value)
-    flags = [
-        ("server.port", str(port)),
-        ("server.headless", "true"),
-        ("server.fileWatcherType", "none"),
-        ("server.enableXsrfProtection", "true"),
-        ("server.enableCORS", "true"),  # the protection: no other site's pages may use this one
-        ("server.maxUploadSize", str(max_upload)),
-        ("browser.gatherUsageStats", "false"),
-        ("client.showErrorDetails", "none"),
-        ("client.toolbarMode", "minimal"),
-        ("logger.hideWelcomeMessage", "true"),  # which names an address without the token
-    ]
-    if host in LOCAL:
-        flags.append(("server.address", "127.0.0.1"))
-        flags += [("server.allowedHosts", name) for name in LOCAL]  # not by a name that someone let point here
-        address = f"http://localhost:{port}"
-    else:
-        token = os.environ["STH_TOKEN"] = secrets.token_urlsafe()
-        name = socket.gethostname() if host in EVERYWHERE else host
-        flags += [("server.address", host), ("browser.serverAddress", name)]  # or else a server on the net is asked
-        address = f"http://{f'[{name}]' if ':' in name else name}:{port}/?token={token}"
-    os.environ["STH_ADDRESS"] = address
-    click.echo("Starting the app ...")
-    command = [sys.executable, "-m", "streamlit", "run", str(SERVER), *(f"--{name}={value}" for name, value in flags)]
-    os.chdir(SERVER.parent.parent)  # where .streamlit/config.toml lies
-    sys.stdout.flush()
-    os.execv(sys.executable, command)  # the server takes this process's place, and its signals

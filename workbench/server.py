@@ -4,6 +4,7 @@ What pages need is imported before the first of them is opened. Streamlit collec
 run: what was imported is taken out of that, or every click would wait until all of torch was looked at.
 """
 
+import atexit
 import gc
 import os
 from collections.abc import AsyncIterator
@@ -27,6 +28,7 @@ async def announced(app: st.App) -> AsyncIterator[None]:
     """Says where the app is, once it is there."""
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)  # or libraries would say that their objects have leaked
     print(f"\nSTH Workbench: {os.environ.get(ADDRESS)}   (Ctrl-C stops it)", flush=True)
     yield
 
