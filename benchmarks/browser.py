@@ -89,6 +89,8 @@ DRAWN = f"{APP}?.dataset.testScriptState === 'notRunning' && !document.querySele
 # Of a script that is over before the browser has drawn that it runs, only what it changed is seen.
 WATCH = f"""() => {{
     window.ran = false
+    if (window.changed) return
+    window.changed = performance.now()
     const ran = new MutationObserver(() => {{ window.ran = true }})
     ran.observe({APP}, {{ attributeFilter: ['data-test-script-state'] }})
     const changed = new MutationObserver(() => {{ window.changed = performance.now() }})

@@ -20,7 +20,7 @@ import analysis.statements  # noqa: F401
 import workbench.uploads  # noqa: F401
 from workbench.access import TOKEN, Gate
 
-ADDRESS = "STH_ADDRESS"  # in the environment: what a person is to open
+ADDRESS = "STH_ADDRESS"  # in the environment, by workbench/serve.py: what a person is to open
 
 
 @asynccontextmanager
@@ -29,7 +29,7 @@ async def announced(app: st.App) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     atexit.register(gc.unfreeze)  # or libraries would say that their objects have leaked
-    print(f"\nSTH Workbench: {os.environ.get(ADDRESS)}   (Ctrl-C stops it)", flush=True)
+    print(f"\nSTH Workbench: {os.environ[ADDRESS]}   (Ctrl-C stops it)", flush=True)
     yield
 
 
