@@ -20,7 +20,7 @@ from sth_core.files import write_atomically
 from sth_core.memory import keep_freed_memory
 from workbench.cam import cam
 from workbench.data_commands import data
-from workbench.friendly import FOLDER, friendly
+from workbench.friendly import FOLDER, friendly, over_a_dataset
 from workbench.probe import probe
 from workbench.progress import console, progress_bars
 from workbench.serve import serve
@@ -94,8 +94,6 @@ def train(
 def of_a_network(command: Callable[..., None]) -> Callable[..., None]:
     """The options of what runs a network over a dataset."""
     for option in (
-        click.option("--device", default="auto", show_default=True),
-        click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode."),
         click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Views at once."),
         click.option(
             "--crops",
@@ -106,13 +104,10 @@ def of_a_network(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--clips", default=1, show_default=True, type=click.IntRange(1, 30), help="Clips of a video."),
         click.option("--label", help="The manifest's column of labels; by default the one trained on."),
-        click.option("--split", default="val", show_default=True, help="Which clips."),
         click.option("-o", "--out", "run", type=FOLDER, required=True, help="The run directory to write."),
-        click.option("--data", "folder", type=FOLDER, required=True, help="A dataset's folder."),
-        click.argument("checkpoint", type=FOLDER),
     ):
         command = option(command)
-    return command
+    return over_a_dataset(command)
 
 
 def is_first() -> bool:

@@ -1,4 +1,4 @@
-"""What all commands have in common: paths, and errors that are sentences."""
+"""What commands have in common: paths, options, and errors that are sentences."""
 
 import os
 import sys
@@ -31,3 +31,16 @@ def friendly(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(130)
 
     return run
+
+
+def over_a_dataset(command: Callable[..., None]) -> Callable[..., None]:
+    """The argument and the options of whatever runs a network over a dataset."""
+    for option in (
+        click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode."),
+        click.option("--device", default="auto", show_default=True),
+        click.option("--split", default="val", show_default=True, help="Which clips."),
+        click.option("--data", "folder", type=FOLDER, required=True, help="A dataset's folder."),
+        click.argument("checkpoint", type=FOLDER),
+    ):
+        command = option(command)
+    return command

@@ -8,20 +8,16 @@ from pathlib import Path
 
 import click
 
-from workbench.friendly import FOLDER, friendly
+from workbench.friendly import FOLDER, friendly, over_a_dataset
 from workbench.progress import console, progress_bars
 
 
 @click.command()
-@click.argument("checkpoint", type=FOLDER)
-@click.option("--data", "folder", type=FOLDER, required=True, help="A dataset's folder.")
+@over_a_dataset
 @click.option("-o", "--out", "run", type=FOLDER, required=True, help="The run directory; recorded if it is not there.")
-@click.option("--split", default="val", show_default=True, help="Which clips.")
 @click.option("--label", help="The manifest's column of labels; by default the one trained on.")
 @click.option("--shuffles", default=3, show_default=True, type=click.IntRange(1), help="Random orders of each clip.")
-@click.option("--device", default="auto", show_default=True)
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Views at once.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
 @friendly
 def probe(
     checkpoint: Path, folder: Path, run: Path, split: str, label: str | None, shuffles: int, device: str,

@@ -8,20 +8,16 @@ from pathlib import Path
 import click
 import numpy as np
 
-from workbench.friendly import FOLDER, friendly
+from workbench.friendly import FOLDER, friendly, over_a_dataset
 from workbench.progress import console, progress_bars
 
 
 @click.command()
-@click.argument("checkpoint", type=FOLDER)
-@click.option("--data", "folder", type=FOLDER, required=True, help="A dataset's folder.")
+@over_a_dataset
 @click.option("-o", "--out", type=FOLDER, help="Where the page goes; by default <CHECKPOINT's name>-trust, here.")
-@click.option("--split", default="val", show_default=True, help="Which clips.")
 @click.option("--clips", default=60, show_default=True, type=click.IntRange(2), help="How many, evenly over classes.")
 @click.option("--seed", default=0, show_default=True, help="Which clips are drawn, and the random maps.")
-@click.option("--device", default="auto", show_default=True)
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Views at once.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
 @friendly
 def trust(
     checkpoint: Path, folder: Path, out: Path | None, split: str, clips: int, seed: int, device: str, batch_size: int,
@@ -60,14 +56,10 @@ def trust(
 
 
 @click.command()
-@click.argument("checkpoint", type=FOLDER)
-@click.option("--data", "folder", type=FOLDER, required=True, help="A dataset's folder.")
+@over_a_dataset
 @click.option("-o", "--out", "run", type=FOLDER, required=True, help="The run directory; recorded if it is not there.")
-@click.option("--split", default="val", show_default=True, help="Which clips.")
 @click.option("--seed", default=0, show_default=True, help="Which other clip's attention is borrowed.")
-@click.option("--device", default="auto", show_default=True)
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(2), help="Clips at once.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode.")
 @friendly
 def intervene(
     checkpoint: Path, folder: Path, run: Path, split: str, seed: int, device: str, batch_size: int, workers: int
