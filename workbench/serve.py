@@ -15,7 +15,6 @@ SERVER = Path(__file__).with_name("server.py")
 LOCAL, EVERYWHERE = ("localhost", "127.0.0.1"), ("0.0.0.0", "::")
 FREED = {  # so that memory which a session has freed goes back to the system
     "MALLOC_ARENA_MAX": "2",  # not a heap for each session's thread
-    "MALLOC_MMAP_THRESHOLD_": "200000",  # bytes: larger arrays are in no heap
     "ARROW_DEFAULT_MEMORY_POOL": "system",  # not Arrow's own
 }
 
