@@ -64,7 +64,7 @@ def test_what_a_large_table_took_is_given_back() -> None:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     pieces = [b"x" * 50_000 + bytes([i % 256]) for i in range(4000)]  # 200 MB, small enough for the heap
-    last = b"x" * 50_001  # above them: the heap does not end where they do
+    last = [b"y" * 50_000 + bytes([i]) for i in range(20)]  # above them: the heap does not end where they do
     before = held()
     del pieces
     give_back_freed_memory()
