@@ -1,4 +1,4 @@
-"""Memory of a process that computes on the CPU."""
+"""Memory of a process: to be kept for the next tensor, or given back."""
 
 import ctypes
 
@@ -18,3 +18,12 @@ def keep_freed_memory() -> bool:
         return False
     largest = 2**31 - 1
     return bool(mallopt(trim_threshold, largest) and mallopt(mmap_threshold, largest))
+
+
+def give_back_freed_memory() -> bool:
+    """Give back to the system, once, what has been freed: after a large table was read, most of what that took. Only
+    glibc can; returns whether there was any."""
+    try:
+        return bool(ctypes.CDLL("libc.so.6").malloc_trim(0))
+    except (OSError, AttributeError):
+        return False

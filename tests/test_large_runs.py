@@ -1,11 +1,14 @@
 """What the pages do with more clips than a browser should be sent at once."""
 
+import os
+import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from benchmarks.made_runs import make_run
+from sth_core.memory import give_back_freed_memory
 from tests.test_app import PREDICTIONS, open_page, words
 from workbench.components.prediction_views import MOST_ROWS
 
@@ -53,3 +56,16 @@ def test_a_page_of_the_gallery_is_in_the_link(runs, monkeypatch):
     first, third = (open_page(runs, monkeypatch, PREDICTIONS, run="large", gallery_page=page) for page in ("1", "3"))
     assert "said: " in words(first) and words(first) != words(third)
     assert len(third.number_input) == 1 and third.number_input[0].value == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="malloc_trim is glibc's")
+def test_what_a_large_table_took_is_given_back() -> None:
+    def held() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    pieces = [b"x" * 50_000 + bytes([i % 256]) for i in range(4000)]  # 200 MB, small enough for the heap
+    last = [b"y" * 50_000 + bytes([i]) for i in range(20)]  # above them: the heap does not end where they do
+    before = held()
+    del pieces
+    give_back_freed_memory()
+    assert before - held() > 150e6 and last

@@ -18,6 +18,7 @@ from analysis.browsing import overview
 from analysis.figures import gather, has_attention
 from analysis.runs import Run, find_runs
 from sth_core.files import sha256
+from sth_core.memory import give_back_freed_memory
 
 if TYPE_CHECKING:
     from sth_core.checkpoint import Checkpoint
@@ -133,7 +134,9 @@ def computed(name: str, runs: list[Run], compute: Callable[[], Any], *more: obje
 
 @st.cache_resource(show_spinner="Computing", max_entries=PER_RUN * OF_RUNS)
 def _computed(name: str, key: str, _compute: Callable[[], Any]) -> Any:
-    return _compute()
+    value = _compute()
+    give_back_freed_memory()  # of the parts that it was read from
+    return value
 
 
 def alpha_of(run: Run) -> Alpha:
