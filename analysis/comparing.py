@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.alpha import Alpha, with_interval
 from analysis.browsing import of_clips
 from analysis.statistics import groups_of, share_interval
-from analysis.uncertainty import Effect, group_sums, holm, mcnemar, p_value, paired, standard_error
+from analysis.uncertainty import Effect, group_sums, holm, p_value, paired, paired_p, standard_error
 
 WRONG_NOW, RIGHT_NOW, BOTH_RIGHT, BOTH_WRONG = OUTCOMES = ("lost", "gained", "both right", "both wrong")
 
@@ -129,7 +129,7 @@ def standings(runs: Together) -> pd.DataFrame:
 
 def differences(runs: Together) -> pd.DataFrame:
     """A row per pair of runs: a, b, only_a and only_b (clips that this one of the two gets right), difference (accuracy
-    of a less that of b), p (as in `uncertainty.paired`, corrected for all the pairs by Holm)."""
+    of a less that of b), p (`uncertainty.paired_p`, corrected for all the pairs by Holm)."""
     right = runs.right.astype(float)
     only = (right.T @ (1 - right)).astype(int)  # N N: the run of the row is right, that of the column wrong
     i, j = np.array(list(combinations(range(len(runs.names)), 2))).T
@@ -137,7 +137,7 @@ def differences(runs: Together) -> pd.DataFrame:
     change = (only[i, j] - only[j, i]) / len(right)
     sums, counts = group_sums(right, runs.groups)
     pairs = zip(change, standard_error(sums[:, i] - sums[:, j], counts), only[i, j], only[j, i], strict=True)
-    p = holm([max(p_value(float(d), float(e), len(counts)), mcnemar(int(a), int(b))) for d, e, a, b in pairs])
+    p = holm([paired_p(p_value(float(d), float(e), len(counts)), int(a), int(b)) for d, e, a, b in pairs])
     return pd.DataFrame(
         {"a": names[i], "b": names[j], "only_a": only[i, j], "only_b": only[j, i], "difference": change, "p": p}
     )

@@ -11,7 +11,7 @@ from analysis.alpha import read_alpha
 from analysis.attention import class_table
 from analysis.parts import Parts
 from analysis.runs import Run, parts, predictions
-from analysis.uncertainty import Effect, effect, holm, paired
+from analysis.uncertainty import Effect, effect, holm, paired_p
 from sth_core.errors import UserError
 
 KIND = "probes"
@@ -76,7 +76,7 @@ def probe_table(run: Run) -> pd.DataFrame:
     for name in PROBES:
         accuracy, change = mean_effect(correct[name], groups), correct[name] - correct[PLAIN]
         cost, moved = mean_effect(change, groups), mean_effect(less(score[name], score[PLAIN]), groups)
-        p = paired(change.to_numpy(float), groups).p
+        p = paired_p(cost.p, int((change > 0).sum()), int((change < 0).sum()))
         row = {"probe": name, "n": accuracy.n, "accuracy": accuracy.value}
         row |= {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
         row |= {"change": cost.value, "low": cost.low, "high": cost.high, "p": p}

@@ -137,10 +137,15 @@ def effect(values: Array, groups: NDArray | pd.Series) -> Effect:
 
 
 def paired(change: Array, groups: NDArray | pd.Series) -> Effect:
-    """The mean of changes from wrong to right (1) or back (-1), clip by clip (N,). Its p is the larger of Student's t
-    over groups, as clips of one source video are alike, and McNemar's exact test, as few clips may change at all."""
+    """The mean of changes from wrong to right (1) or back (-1), clip by clip (N,), its p by `paired_p`."""
     found = effect(change[None], groups)
-    return replace(found, p=max(found.p, mcnemar(int((change > 0).sum()), int((change < 0).sum()))))
+    return replace(found, p=paired_p(found.p, int((change > 0).sum()), int((change < 0).sum())))
+
+
+def paired_p(p: float, gained: int, lost: int) -> float:
+    """The larger of Student's t's p over groups, as clips of one source video are alike, and McNemar's exact one, as
+    few clips may change at all."""
+    return max(p, mcnemar(gained, lost))
 
 
 def seed_error(values: Array, error: Array) -> Array:

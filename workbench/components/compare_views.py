@@ -20,7 +20,7 @@ LINES = COLOURS[:6]  # not black, which a dark page hides
 MOST_SETS = 5
 LONGEST = 36  # characters of a run's name beside an axis
 DECIDED = 0.05
-PAIRED = "the larger of McNemar's exact and Student's t over source videos"  # `uncertainty.paired`
+PAIRED = "the larger of McNemar's exact and Student's t over source videos"  # `uncertainty.paired_p`
 
 
 def letter(i: int) -> str:
