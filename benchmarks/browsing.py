@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, Locator, Page
 
 from benchmarks.browser import answered, chromium, serving, settle, watch
 from benchmarks.made_runs import make_run
-from workbench.friendly import friendly
+from workbench.cli.options import friendly
 
 PATIENCE = 120_000  # milliseconds
 LOCAL = ("look for a label",)  # what the browser answers without the server

@@ -39,7 +39,7 @@ from sth_core.errors import UserError
 from sth_core.video import count_frames, images, read_frames, timeline
 from sth_core.video.decoding import VIDEO_SUFFIXES
 from sth_core.video.sampling import segment_indices
-from workbench.friendly import FOLDER, friendly
+from workbench.cli.options import FOLDER, friendly
 
 Reader = Callable[[Path, list[int]], np.ndarray]
 Clips = dict[Path, list[int]]  # and the frames to read of each

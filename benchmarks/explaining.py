@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.cam_video import How, cam_video
-from analysis.gradcam import block_layers, cam_layers, default_layer, signed_maps
+from analysis.explain.cam_video import How, cam_video
+from analysis.explain.gradcam import block_layers, cam_layers, default_layer, signed_maps
 from benchmarks.clips import scene
 from benchmarks.convolutions import CLASSES, Step, peak_resident, some_clips, take_turns
 from sth_core.checkpoint import Checkpoint
@@ -35,7 +35,7 @@ from sth_core.memory import keep_freed_memory
 from sth_core.network import VideoNetwork, create_model
 from sth_core.video.encoding import write_video
 from sth_core.video.transforms import Preprocessing
-from workbench.friendly import friendly
+from workbench.cli.options import friendly
 
 RATE = 30
 DIFFERENT = 90  # frames, then they come again: what costs time is not to make them

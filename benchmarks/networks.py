@@ -19,14 +19,14 @@ from pathlib import Path
 import click
 import torch
 
-from analysis.alpha import read_alpha
-from analysis.recording import record
-from analysis.runs import Run, open_run, predictions
-from analysis.statistics import groups_of, share_interval
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.runs.recording import record
+from analysis.runs.run_directory import Run, open_run, predictions
+from analysis.statistics.accuracy import groups_of, share_interval
 from sth_core.checkpoint import load_checkpoint
 from sth_core.network import count_parameters
+from workbench.cli.progress import progress_bars
 from workbench.demo import BASELINE, CLIP_SEED, CLIPS, NETWORKS, SHIPPED, make_demo, order_accuracy
-from workbench.progress import progress_bars
 
 FOLDER = click.Path(path_type=Path)
 HEADER = (

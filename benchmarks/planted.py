@@ -21,16 +21,16 @@ import click
 import numpy as np
 import torch
 
-from analysis.faithfulness import centre_prior, enlarged, random_map
-from analysis.trust import explanations, maps_of
-from analysis.uncertainty import effect
+from analysis.experiments.trust import explanations, maps_of
+from analysis.explain.faithfulness import centre_prior, enlarged, random_map
+from analysis.statistics.uncertainty import effect
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.sprites import APPEARANCES, draw_background, draw_thing
 from sth_core.datasets.synthetic import FPS, HEIGHT, WIDTH, Pose, paint
 from sth_core.video.encoding import write_video
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise, resize
-from workbench.friendly import friendly
+from workbench.cli.options import friendly
 
 NETWORK = Path(__file__).parent.parent / "workbench" / "networks" / "appearance-rgb-p4.safetensors"
 FRAMES = 2 * FPS

@@ -29,8 +29,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analysis.recording import record
-from analysis.writing import Writer, accuracy_of, next_part, standing_clips
+from analysis.runs.recording import record
+from analysis.runs.writing import Writer, accuracy_of, next_part, standing_clips
 from benchmarks.clips import CODECS, encode, scene
 from benchmarks.convolutions import peak_resident
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
@@ -40,7 +40,7 @@ from sth_core.evaluation import BatchResult, run_over
 from sth_core.memory import keep_freed_memory
 from sth_core.network import create_model, pick_device
 from sth_core.video.transforms import Preprocessing
-from workbench.friendly import friendly
+from workbench.cli.options import friendly
 
 CLASSES = [f"class {i}" for i in range(174)]
 BATCH = 8

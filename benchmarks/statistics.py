@@ -21,14 +21,14 @@ from tempfile import TemporaryDirectory
 import click
 import duckdb
 
-from analysis.alpha import read_alpha
-from analysis.attention import class_layer_table, class_table, clip_table, layer_table
-from analysis.runs import find_runs
-from analysis.statements import compare, conditions, rise, stacked
-from analysis.uncertainty import effect
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.attention.alpha_tables import class_layer_table, class_table, clip_table, layer_table
+from analysis.attention.hypotheses import compare, conditions, rise, stacked
+from analysis.runs.run_directory import find_runs
+from analysis.statistics.uncertainty import effect
 from benchmarks.convolutions import peak_resident
 from benchmarks.made_runs import make_run
-from workbench.friendly import friendly
+from workbench.cli.options import friendly
 
 NUMBERS: dict[str, tuple[str, Callable]] = {  # what is computed of (a run, both runs)
     "nothing": ("none: Python and its packages", lambda run, both: None),

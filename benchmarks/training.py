@@ -38,7 +38,7 @@ from sth_core.recipe import Recipe, build_model, load_recipe
 from sth_core.training import Batch, batches, train_step
 from sth_core.training_state import State
 from sth_core.video.transforms import normalise
-from workbench.friendly import FOLDER, friendly
+from workbench.cli.options import FOLDER, friendly
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 DEFAULT = (RECIPES / "ut_interaction.toml", RECIPES / "something_v1_8.toml")

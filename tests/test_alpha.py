@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.alpha import by_layer, read_alpha
-from analysis.runs import open_run, parts
+from analysis.attention.alpha_matrix import by_layer, read_alpha
+from analysis.runs.run_directory import open_run, parts
 from sth_core.errors import UserError
 from tests.tiny import write_run
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from analysis.browsing import confused_pairs, confusion, overview
-from analysis.interventions import HALF
-from analysis.runs import clip_of, clips_of, open_run
+from analysis.attention.browsing import confused_pairs, confusion, overview
+from analysis.explain.alpha_replacement import HALF
+from analysis.runs.run_directory import clip_of, clips_of, open_run
 from sth_core import load_checkpoint
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop

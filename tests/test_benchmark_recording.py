@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from analysis import writing
-from analysis.writing import Writer
+from analysis.runs import writing
+from analysis.runs.writing import Writer
 from benchmarks.recording import CLASSES, synthetic_results, table_of
 from sth_core.network import Layer
 from tests.test_benchmark_decoding import tables

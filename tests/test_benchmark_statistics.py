@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from analysis.alpha import read_alpha
-from analysis.attention import layer_table
-from analysis.recording import record
-from analysis.runs import Run, open_run, parts, predictions
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.attention.alpha_tables import layer_table
+from analysis.runs.recording import record
+from analysis.runs.run_directory import Run, open_run, parts, predictions
 from benchmarks.made_runs import make_run
 from benchmarks.statistics import NUMBERS
 from tests.test_benchmark_decoding import tables

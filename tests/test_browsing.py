@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
-from analysis.alpha import read_alpha
-from analysis.browsing import (
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.attention.browsing import (
     calibration,
     calibration_error,
     cell_profile,
@@ -19,7 +19,7 @@ from analysis.browsing import (
     overview,
     unusual,
 )
-from analysis.runs import open_run
+from analysis.runs.run_directory import open_run
 from tests.test_benchmark_decoding import tables
 from tests.tiny import write_run
 from workbench.cli import main

@@ -14,10 +14,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from analysis import cam_video as module
-from analysis.cam_video import Explanation, Furniture, How, explain, painted
-from analysis.gradcam import BRANCHES, DEFINITIONS, gradcam, shares
-from analysis.overlay import NORMALISATIONS, Ink, overlay, paint, scaled, seen_box
+import workbench.cli.cam as command
+from analysis.explain import cam_video as module
+from analysis.explain.cam_video import Explanation, Furniture, How, explain, painted
+from analysis.explain.gradcam import BRANCHES, DEFINITIONS, gradcam, shares
+from analysis.explain.overlay import NORMALISATIONS, Ink, overlay, paint, scaled, seen_box
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.errors import UserError
 from sth_core.files import sha256
@@ -29,9 +30,8 @@ from tests.test_benchmark_decoding import tables
 from tests.test_cli import ends_well, mistake
 from tests.test_video import KINDS, encode
 from tests.tiny import CLASSES, RGB, save_tiny
-from workbench import cam as command
-from workbench.cam import files_of
 from workbench.cli import main
+from workbench.cli.cam import files_of
 
 
 def pictures(count: int, height: int, width: int) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from analysis.runs import open_run, predictions
+from analysis.runs.run_directory import open_run, predictions
 from sth_core.errors import UserError
 from sth_core.files import sha256
 from tests.tiny import save_tiny, write_run

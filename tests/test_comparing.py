@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.alpha import read_alpha
-from analysis.browsing import overview
-from analysis.comparing import (
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.attention.browsing import overview
+from analysis.attention.compare_runs import (
     Together,
     accuracy_change,
     alpha_by_layer,
@@ -23,8 +23,8 @@ from analysis.comparing import (
     standings,
     together,
 )
-from analysis.runs import open_run
-from analysis.uncertainty import holm
+from analysis.runs.run_directory import open_run
+from analysis.statistics.uncertainty import holm
 from benchmarks.made_runs import make_run
 from tests.test_app import COMPARE, open_page, words
 from tests.tiny import write_run

@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from analysis.report.dataset_page import verdicts
 from sth_core.datasets import check
 from sth_core.datasets.check import ClipCheck, check_clip, check_dataset, duplicates
 from sth_core.datasets.table import read_dataset
 from tests import datasets_on_disk as on_disk
 from tests.datasets_on_disk import FRAMES, encoded, frame_folder, pictures, video
 from workbench.cli import main
-from workbench.data_check import verdicts
 
 
 def written(path: Path, content: bytes) -> Path:

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.alpha import read_alpha
-from analysis.runs import open_run, predictions
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.runs.run_directory import open_run, predictions
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.sprites import APPEARANCES
 from sth_core.datasets.synthetic import MOTIONS

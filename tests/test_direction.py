@@ -8,10 +8,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from analysis.recording import record
-from analysis.results import over_seeds, run_results
-from analysis.runs import open_run, predictions
-from analysis.statistics import direction_summary
+from analysis.runs.recording import record
+from analysis.runs.run_directory import open_run, predictions
+from analysis.statistics.accuracy import direction_summary
+from analysis.statistics.results import over_seeds, run_results
 from sth_core import create_model
 from sth_core.checkpoint import save_checkpoint
 from sth_core.datasets.clips import Augment, TestClips, TrainClips

@@ -10,11 +10,11 @@ import torch
 from click.testing import CliRunner
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
-from analysis.fusion import fuse
-from analysis.recording import record
-from analysis.results import paper_results
-from analysis.runs import failures, open_run, parts, predictions
-from analysis.statistics import summary, wilson_interval
+from analysis.runs.recording import record
+from analysis.runs.run_directory import failures, open_run, parts, predictions
+from analysis.statistics.accuracy import summary, wilson_interval
+from analysis.statistics.fusion import fuse
+from analysis.statistics.results import paper_results
 from sth_core import load_checkpoint
 from sth_core.datasets.clips import TestClips
 from sth_core.datasets.mirroring import mirror_order

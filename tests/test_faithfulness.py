@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analysis.faithfulness import (
+from analysis.explain.faithfulness import (
     BASELINES_OF,
     SPACE,
     SPACE_TIME,
@@ -21,7 +21,7 @@ from analysis.faithfulness import (
     random_map,
     stand_in,
 )
-from analysis.sanity import randomised, rank_agreement
+from analysis.explain.weight_randomization import randomised, rank_agreement
 from sth_core.network import create_model
 from tests.tiny import tiny_network
 

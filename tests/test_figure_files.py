@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from analysis.class_figures import class_figures, ranked
-from analysis.figure_files import write_figures
-from analysis.figures import gather, supplement_figures
-from analysis.pictures import PICTURES
-from analysis.recording import record
-from analysis.runs import Run, find_runs, open_run, predictions
+from analysis.report.figures_5_to_8 import gather, supplement_figures
+from analysis.report.figures_9_and_10 import class_figures, ranked
+from analysis.report.image_export import PICTURES
+from analysis.report.supplement import write_figures
+from analysis.runs.recording import record
+from analysis.runs.run_directory import Run, find_runs, open_run, predictions
 from benchmarks.browser import installed_browser
 from tests.test_figures import FIGURES, LAYERS, runs_of
 from tests.tiny import save_tiny, write_run

@@ -6,8 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from analysis.figures import SupplementFigure, gather, supplement_figures
-from analysis.runs import Run, find_runs
+from analysis.report.figures_5_to_8 import SupplementFigure, gather, supplement_figures
+from analysis.runs.run_directory import Run, find_runs
 from tests.tiny import write_run
 
 LAYERS = ["layer0.0.conv1", "layer1.0.conv1", "layer2.0.conv1"]

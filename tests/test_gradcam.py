@@ -10,7 +10,7 @@ import torch
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
-from analysis.gradcam import (
+from analysis.explain.gradcam import (
     BRANCHES,
     DEFINITIONS,
     Cam,
@@ -22,7 +22,7 @@ from analysis.gradcam import (
     gradcam,
     signed_maps,
 )
-from analysis.overlay import overlay, scaled
+from analysis.explain.overlay import overlay, scaled
 from sth_core.network import VideoNetwork, create_model
 from sth_core.sth_conv import Tap
 from tests.tiny import tiny_network

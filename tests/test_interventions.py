@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.interventions import (
+from analysis.explain.alpha_replacement import (
     ANOTHER,
     EVERYWHERE,
     HALF,

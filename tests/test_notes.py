@@ -20,7 +20,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from upath import UPath
 
-from analysis.notes import (
+from analysis.runs.notes import (
     Conflict,
     Note,
     add_tag,
@@ -36,7 +36,7 @@ from analysis.notes import (
     to_fiftyone,
     why_not_kept,
 )
-from analysis.runs import Run, open_run
+from analysis.runs.run_directory import Run, open_run
 from sth_core.errors import UserError
 from tests.tiny import write_run
 
@@ -45,8 +45,8 @@ IMAGE, COMMAND = "<img src=x onerror=alert(1)>", "=cmd()"
 # Adds the tags NAME-0, NAME-1, ... to c0, and prints each once it is kept.
 WRITER = """
 import sys
-from analysis.notes import add_tag
-from analysis.runs import open_run
+from analysis.runs.notes import add_tag
+from analysis.runs.run_directory import open_run
 run, name, count = open_run(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for i in range(count):
     add_tag(run, "c0", f"{name}-{i}")
@@ -55,8 +55,8 @@ for i in range(count):
 # Dies in the middle of a transaction, a row written and not committed.
 HALF = """
 import os, signal, sys
-from analysis.notes import _append, _writing
-from analysis.runs import open_run
+from analysis.runs.notes import _append, _writing
+from analysis.runs.run_directory import open_run
 with _writing(open_run(sys.argv[1]), "c0") as connection:
     _append(connection, "c0", "tag", "half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -283,7 +283,7 @@ def panel(run: Run) -> AppTest:
     def script(path: str) -> None:
         import streamlit as st
 
-        from analysis.runs import open_run
+        from analysis.runs.run_directory import open_run
         from workbench.components.notes import notes_panel
 
         notes_panel(open_run(path), st.session_state.get("clip", "c0"))

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import expect
 
-from analysis.runs import find_runs, open_run, predictions
+from analysis.runs.run_directory import find_runs, open_run, predictions
 from benchmarks.browser import serving
 from sth_core.checkpoint import save_checkpoint
 from sth_core.errors import UserError

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.browsing import overview
-from analysis.probe_tables import (
+from analysis.attention.browsing import overview
+from analysis.experiments.probe_tables import (
     DROPPED,
     FAST,
     FROZEN,
@@ -39,9 +39,9 @@ from analysis.probe_tables import (
     summary,
     turned_into,
 )
-from analysis.probes import ProbedClips, outcome_rows, played, probe, shown, slow_view
-from analysis.recording import record, recording
-from analysis.runs import open_run, predictions
+from analysis.experiments.probes import ProbedClips, outcome_rows, played, probe, shown, slow_view
+from analysis.runs.recording import record, recording
+from analysis.runs.run_directory import open_run, predictions
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.video.fields import read_clip
@@ -54,8 +54,8 @@ from workbench.cli import main
 PROBES_SLOWLY = """
 import sys
 from pathlib import Path
-from analysis import probes
-from analysis.runs import open_run
+from analysis.experiments import probes
+from analysis.runs.run_directory import open_run
 
 probes.CLIPS_PER_PART = 1
 probes.probe(open_run(sys.argv[1]), Path(sys.argv[2]), shuffles=2)

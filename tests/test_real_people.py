@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Page, expect
 
-from analysis.runs import failures, open_run, predictions
+from analysis.runs.run_directory import failures, open_run, predictions
 from benchmarks.browser import serving, settle
 from tests.test_app import CLIP, PREDICTIONS, open_page, words
 from tests.test_browser import a_mistake

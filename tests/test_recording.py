@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from analysis.fusion import fuse
-from analysis.recording import record
-from analysis.runs import failures, open_run, predictions
+from analysis.runs.recording import record
+from analysis.runs.run_directory import failures, open_run, predictions
+from analysis.statistics.fusion import fuse
 from sth_core.checkpoint import load_checkpoint
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import recording, writing
-from analysis.recording import record
-from analysis.runs import open_run, predictions
+from analysis.runs import recording, writing
+from analysis.runs.recording import record
+from analysis.runs.run_directory import open_run, predictions
 from benchmarks.recording import CLASSES, synthetic_results, table_of
 from sth_core.datasets.clips import TestClips
 from sth_core.datasets.table import Annotation
@@ -28,7 +28,7 @@ PART, BATCH = 4, 2
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from analysis import recording, writing
+from analysis.runs import recording, writing
 from sth_core.files import temporary_beside
 
 moment, checkpoint, data, run, part, batch = sys.argv[1:]
@@ -56,7 +56,7 @@ import os, random, signal, sys, time, traceback
 from pathlib import Path
 import pandas as pd
 import torch
-from analysis import recording, writing
+from analysis.runs import recording, writing
 
 checkpoint, data, folder, kills, part = *map(Path, sys.argv[1:4]), int(sys.argv[4]), int(sys.argv[5])
 writing.CLIPS_PER_PART, writing.SECONDS_PER_PART = part, 0

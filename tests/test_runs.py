@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from fsspec.registry import _registry as LOADED
 
-from analysis.alpha import read_alpha
-from analysis.runs import (
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.runs.run_directory import (
     clip_of,
     clips_of,
     failures,

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from analysis.browsing import overview
-from analysis.faithfulness import occlusion_drop
-from analysis.gradcam import cam_layers, default_layer, gradcam
-from analysis.overlay import paint, scaled, seen_box
-from analysis.runs import open_run
+from analysis.attention.browsing import overview
+from analysis.explain.faithfulness import occlusion_drop
+from analysis.explain.gradcam import cam_layers, default_layer, gradcam
+from analysis.explain.overlay import paint, scaled, seen_box
+from analysis.runs.run_directory import open_run
 from benchmarks.browser import settle
 from sth_core import load_checkpoint
 from sth_core.video import count_frames, read_frames

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.runs import failures, open_run, predictions
+from analysis.runs.run_directory import failures, open_run, predictions
 from sth_core.checkpoint import load_checkpoint
 from sth_core.recipe import load_recipe, recipe_from
 from workbench.demo import NETWORKS, RECIPES, SHIPPED, order_accuracy, summary

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.alpha import read_alpha
-from analysis.attention import (
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.attention.alpha_tables import (
     class_layer_table,
     class_table,
     clip_table,
@@ -16,8 +16,7 @@ from analysis.attention import (
     outcome_table,
     stage_table,
 )
-from analysis.runs import find_runs, open_run
-from analysis.statements import (
+from analysis.attention.hypotheses import (
     DATASETS,
     DEPTH,
     MODALITY,
@@ -27,6 +26,7 @@ from analysis.statements import (
     overall,
     test_statements,
 )
+from analysis.runs.run_directory import find_runs, open_run
 from tests.tiny import write_run
 
 CLIPS, LAYERS = 30, 4
@@ -185,7 +185,7 @@ def test_many_groups_are_judged_by_their_moments_with_the_same_result(
         table.assign(group="v" + numbers.astype(str)).to_parquet(file)
     run = open_run(tmp_path / "run")
     resampled = layer_table(read_alpha(run))
-    monkeypatch.setattr("analysis.uncertainty.MOST_GROUPS", 5)
+    monkeypatch.setattr("analysis.statistics.uncertainty.MOST_GROUPS", 5)
     by_moments = layer_table(read_alpha(run))
     assert set(resampled["groups"]) == set(by_moments["groups"]) == {CLIPS // of_one_video}
     for column in ("alpha_temporal", "sd", "error"):

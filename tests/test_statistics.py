@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, t
 
-from analysis.statistics import (
+from analysis.statistics.accuracy import (
     accuracy_per_class,
     clips_a_class,
     groups_of,

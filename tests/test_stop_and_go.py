@@ -16,9 +16,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from analysis.alpha import read_alpha
-from analysis.recording import record
-from analysis.runs import open_run, parts, predictions
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.runs.recording import record
+from analysis.runs.run_directory import open_run, parts, predictions
 from sth_core import load_checkpoint
 from sth_core.datasets.clips import Augment, TrainClips
 from sth_core.datasets.table import read_dataset

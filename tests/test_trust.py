@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from analysis import trust as trust_module
-from analysis.intervening import results_in
-from analysis.intervention_page import intervention_tables, summary
-from analysis.interventions import EVERYWHERE, HALF, KINDS, MEAN
-from analysis.parts import Parts
-from analysis.runs import open_run
-from analysis.trust import choose_clips, trust
-from analysis.trust_tables import FAILS, OPEN, PASSES, Results, effects_of, faithfulness_table, together
-from analysis.uncertainty import mcnemar
+from analysis.experiments import trust as trust_module
+from analysis.experiments.interventions import results_in
+from analysis.experiments.trust import choose_clips, trust
+from analysis.experiments.trust_tables import FAILS, OPEN, PASSES, Results, effects_of, faithfulness_table, together
+from analysis.explain.alpha_replacement import EVERYWHERE, HALF, KINDS, MEAN
+from analysis.report.intervention_page import intervention_tables, summary
+from analysis.runs.parts import Parts
+from analysis.runs.run_directory import open_run
+from analysis.statistics.uncertainty import mcnemar
 from benchmarks.planted import PLACE, shares_inside
 from tests.tiny import save_tiny
 from workbench.cli import main

@@ -6,8 +6,8 @@ import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis import uncertainty
-from analysis.uncertainty import difference, effect, group_sums, holm, means, p_value, paired, standard_error
+from analysis.statistics import uncertainty
+from analysis.statistics.uncertainty import difference, effect, group_sums, holm, means, p_value, paired, standard_error
 
 
 @pytest.fixture

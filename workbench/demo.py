@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.alpha import read_alpha
-from analysis.figure_files import write_figures
-from analysis.recording import record
-from analysis.runs import find_runs, open_run, predictions
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.report.supplement import write_figures
+from analysis.runs.recording import record
+from analysis.runs.run_directory import find_runs, open_run, predictions
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.synthetic import MOTION_PAIRS, synthesize
 from sth_core.datasets.table import read_dataset

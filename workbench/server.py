@@ -14,9 +14,6 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
-import analysis.cam_video
-import analysis.intervening
-import analysis.statements  # noqa: F401
 import workbench.uploads  # noqa: F401
 from workbench.access import TOKEN, Gate
 

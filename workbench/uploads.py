@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.overlay import seen_frames
+from analysis.explain.overlay import seen_frames
 from sth_core.errors import UserError
 from sth_core.network import CHANNELS
 from sth_core.video.decoding import count_frames

@@ -4,12 +4,12 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.attention import class_layer_table
-from analysis.browsing import right_and_wrong, unusual
-from analysis.figures import COLOURS, has_attention, styled
-from analysis.runs import Run
-from analysis.statements import overall, test_statements
-from analysis.statistics import clips_a_class
+from analysis.attention.alpha_tables import class_layer_table
+from analysis.attention.browsing import right_and_wrong, unusual
+from analysis.attention.hypotheses import overall, test_statements
+from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
+from analysis.runs.run_directory import Run
+from analysis.statistics.accuracy import clips_a_class
 from workbench.components.chart import chart
 from workbench.components.context import alpha_of, computed, plain, table_of
 from workbench.components.gallery import gallery

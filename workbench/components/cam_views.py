@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from analysis.cam_video import How, frame_rate
-from analysis.faithfulness import occlusion_drop
-from analysis.gradcam import DEFINITIONS, JOINT, Cam, cam_layers, default_layer, gradcam
-from analysis.overlay import NORMALISATIONS, overlay
+from analysis.explain.cam_video import How, frame_rate
+from analysis.explain.faithfulness import occlusion_drop
+from analysis.explain.gradcam import DEFINITIONS, JOINT, Cam, cam_layers, default_layer, gradcam
+from analysis.explain.overlay import NORMALISATIONS, overlay
 from sth_core.checkpoint import Checkpoint
 from workbench.components.clip_views import Subject, strip
 from workbench.components.context import one_of, plain

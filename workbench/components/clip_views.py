@@ -12,11 +12,11 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from analysis.alpha import by_layer
-from analysis.figures import COLOURS, has_attention, styled
-from analysis.interventions import HALF, SPATIAL_ONLY, TEMPORAL_ONLY, SetAlpha, replacement
-from analysis.overlay import seen_frames
-from analysis.runs import Run
+from analysis.attention.alpha_matrix import by_layer
+from analysis.explain.alpha_replacement import HALF, SPATIAL_ONLY, TEMPORAL_ONLY, SetAlpha, replacement
+from analysis.explain.overlay import seen_frames
+from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
+from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
 from sth_core.network import FLOW_STACK
 from sth_core.video.encoding import plays_in_browsers, transcode

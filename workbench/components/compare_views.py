@@ -7,11 +7,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.browsing import surest_first
-from analysis.comparing import Together, alpha_by_layer, differences, right_sets, standings, together
-from analysis.figures import COLOURS, DASHES, has_attention, styled
-from analysis.runs import Run
-from analysis.statistics import source_videos
+from analysis.attention.browsing import surest_first
+from analysis.attention.compare_runs import Together, alpha_by_layer, differences, right_sets, standings, together
+from analysis.report.figures_5_to_8 import COLOURS, DASHES, has_attention, styled
+from analysis.runs.run_directory import Run
+from analysis.statistics.accuracy import source_videos
 from workbench.components.chart import chart
 from workbench.components.context import alpha_of, computed, counted, plain, table_of
 from workbench.components.gallery import gallery

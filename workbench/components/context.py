@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import pandas as pd
 import streamlit as st
 
-from analysis.alpha import Alpha, read_alpha
-from analysis.browsing import overview
-from analysis.figures import gather, has_attention
-from analysis.runs import Run, find_runs
+from analysis.attention.alpha_matrix import Alpha, read_alpha
+from analysis.attention.browsing import overview
+from analysis.report.figures_5_to_8 import gather, has_attention
+from analysis.runs.run_directory import Run, find_runs
 from sth_core.files import sha256
 from sth_core.memory import give_back_freed_memory
 
@@ -146,7 +146,7 @@ def alpha_of(run: Run) -> Alpha:
 
 
 def table_of(run: Run) -> pd.DataFrame:
-    """The run's clips, light columns (`analysis.browsing.overview`)."""
+    """The run's clips, light columns (`analysis.attention.browsing.overview`)."""
     table: pd.DataFrame = computed(
         "overview", [run], lambda: overview(run, alpha_of(run) if has_attention(run) else None)
     )

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.runs import Run
+from analysis.runs.run_directory import Run
 from sth_core.video import UnreadableVideo, count_frames, read_frames
 from sth_core.video.transforms import resize
 from workbench.components.context import CLIP_PAGE, name_of, plain

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from analysis.notes import (
+from analysis.runs.notes import (
     LONGEST_NOTE,
     LONGEST_TAG,
     NOTE,
@@ -22,7 +22,7 @@ from analysis.notes import (
     tags_of,
     why_not_kept,
 )
-from analysis.runs import Run
+from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
 from workbench.components.context import plain
 
@@ -30,7 +30,7 @@ SUGGESTED = 12  # tags of the run, the most used
 
 
 def tag_filter(run: Run) -> list[str]:
-    """The tags chosen in the sidebar, which are in the URL; `analysis.notes.clips_with` finds the clips that have all
+    """The tags chosen in the sidebar, which are in the URL; `analysis.runs.notes.clips_with` finds the clips that have all
     of them. Nothing is shown as long as the run has no tag."""
     counts = tag_counts(run)
     if not counts:

@@ -6,10 +6,10 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.browsing import calibration, calibration_error, cell_profile, confused_pairs, confusion
-from analysis.figures import COLOURS, has_attention, styled
-from analysis.runs import Run
-from analysis.statistics import accuracy_per_class
+from analysis.attention.browsing import calibration, calibration_error, cell_profile, confused_pairs, confusion
+from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
+from analysis.runs.run_directory import Run
+from analysis.statistics.accuracy import accuracy_per_class
 from workbench.components.chart import chart
 from workbench.components.context import CLIP_PAGE, alpha_of, computed, name_of, plain, table_of
 from workbench.components.gallery import address, gallery, link, page_number

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import streamlit as st
 
-from analysis.figures import COLOURS
-from analysis.gradcam import Cam, by_frame
-from analysis.overlay import AGAINST, FOR, scaled, seen_box
+from analysis.explain.gradcam import Cam, by_frame
+from analysis.explain.overlay import AGAINST, FOR, scaled, seen_box
+from analysis.report.figures_5_to_8 import COLOURS
 from sth_core.video import count_frames, read_frames
 from sth_core.video.transforms import Preprocessing, resize
 from workbench.components.scripted import scripted

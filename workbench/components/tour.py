@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from analysis.browsing import confused_pairs, confusion
-from analysis.runs import open_run
+from analysis.attention.browsing import confused_pairs, confusion
+from analysis.runs.run_directory import open_run
 from workbench.components.address import remember
 from workbench.components.context import (
     ATTENTION_PAGE,

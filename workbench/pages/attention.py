@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.figures import has_attention, supplement_figures
+from analysis.report.figures_5_to_8 import has_attention, supplement_figures
 from workbench.components.attention_views import (
     choose_one,
     show_classes,

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from analysis.browsing import neighbours, surest_first
-from analysis.runs import Run, clip_of
-from analysis.statistics import top_classes
+from analysis.attention.browsing import neighbours, surest_first
+from analysis.runs.run_directory import Run, clip_of
+from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.video import UnreadableVideo, count_frames

@@ -5,8 +5,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.browsing import surest_first
-from analysis.comparing import (
+from analysis.attention.browsing import surest_first
+from analysis.attention.compare_runs import (
     OUTCOMES,
     RIGHT_NOW,
     WRONG_NOW,
@@ -15,9 +15,9 @@ from analysis.comparing import (
     alpha_change,
     side_by_side,
 )
-from analysis.figures import COLOURS, has_attention, styled
-from analysis.runs import Run
-from analysis.statistics import source_videos
+from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
+from analysis.runs.run_directory import Run
+from analysis.statistics.accuracy import source_videos
 from workbench.components.chart import chart
 from workbench.components.compare_views import PAIRED, letter, show_together
 from workbench.components.context import (

@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 
 import streamlit as st
 
-from analysis.class_figures import class_figures
-from analysis.figure_files import write_figures
-from analysis.figures import has_attention, supplement_figures
-from analysis.runs import Run
+from analysis.report.figures_5_to_8 import has_attention, supplement_figures
+from analysis.report.figures_9_and_10 import class_figures
+from analysis.report.supplement import write_figures
+from analysis.runs.run_directory import Run
 from workbench.components.chart import chart
 from workbench.components.context import all_runs, attention_of, computed, plain, usable_runs
 

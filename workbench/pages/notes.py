@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.notes import clips_with, notes_table, tag_counts, to_csv, to_fiftyone
+from analysis.runs.notes import clips_with, notes_table, tag_counts, to_csv, to_fiftyone
 from workbench.components.context import CLIP_PAGE, all_runs, choose_run, name_of, plain
 from workbench.components.gallery import address
 from workbench.components.notes import tag_filter

@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from analysis.figures import COLOURS, styled
-from analysis.runs import find_runs
-from analysis.statistics import top_classes
+from analysis.report.figures_5_to_8 import COLOURS, styled
+from analysis.runs.run_directory import find_runs
+from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.video.transforms import Preprocessing

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from analysis.browsing import surest_first
-from analysis.notes import clips_with
-from analysis.runs import failures
-from analysis.statistics import groups_of, share_interval, source_videos
+from analysis.attention.browsing import surest_first
+from analysis.runs.notes import clips_with
+from analysis.runs.run_directory import failures
+from analysis.statistics.accuracy import groups_of, share_interval, source_videos
 from workbench.components.context import all_runs, choose_run, computed, counted, plain, table_of
 from workbench.components.gallery import gallery
 from workbench.components.notes import tag_filter

@@ -1,0 +1,214 @@
+"""What the probes of a run say: what each costs, which classes need the order of time, and whether alpha_T knows."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.attention.alpha_tables import class_table
+from analysis.runs.parts import Parts
+from analysis.runs.run_directory import Run, parts, predictions
+from analysis.statistics.uncertainty import Effect, effect, holm, paired_p
+from sth_core.errors import UserError
+
+KIND = "probes"
+PLAIN, REVERSED, SHUFFLED, FROZEN, DROPPED, SUBSAMPLED, SLOW, FAST = PROBES = (
+    "plain", "reversed", "shuffled", "frozen", "dropped", "sub-sampled", "slow", "fast",
+)  # fmt: skip
+RESAMPLES = 1000
+FEWEST = 3  # values that a rank correlation is taken of
+MEAN = "mean"  # of the layers
+DIGITS = 6  # of a score: those beyond are float32's rounding, in which a 2D network "needs" the order too
+
+
+def results_in(run: Path) -> Parts:
+    return Parts(run, (KIND,))
+
+
+def known_rows(run: Run) -> pd.DataFrame:
+    """The rows of all clips whose label the network knows, with their group.
+
+    Raises:
+        UserError: there are none.
+    """
+    rows = results_in(run.path).read(KIND)
+    if rows.empty:
+        raise UserError(f"{run.path} holds no probes; `sth probe` makes them")
+    rows = rows[rows["score_label"].notna()]
+    if rows.empty:
+        raise UserError(f"the network knows the label of no clip of {run.path}: what a probe costs cannot be said")
+    return rows.merge(predictions(run)[["clip_id", "group"]], on="clip_id")
+
+
+def by_clip(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A row per clip, a column per probe: the mean over repeats."""
+    return rows.assign(value=rows[column].astype(float)).pivot_table(index="clip_id", columns="probe", values="value")
+
+
+def less(a: pd.Series, b: pd.Series) -> pd.Series:
+    """The difference of two scores, without what is rounding."""
+    return (a - b).round(DIGITS) + 0.0  # no -0
+
+
+def mean_effect(values: pd.Series, groups: NDArray) -> Effect:
+    """The mean of one number a clip; of one source video alone there is no interval."""
+    found = effect(values.to_numpy(float)[None], groups)
+    return found if len(set(groups)) > 1 else Effect(found.value, np.nan, np.nan, 1.0, found.n, 1)
+
+
+def probe_table(run: Run) -> pd.DataFrame:
+    """A row per probe, plain first.
+
+    Returns:
+        probe, n (clips), accuracy, accuracy_low, accuracy_high; change (of accuracy, against plain on the same clips),
+        low, high, p, p_holm; score_change (of the true class's softmax), score_low, score_high; changed (the share of
+        clips whose prediction is another). Shuffled: means over its repeats. Intervals are 95 % over source videos.
+    """
+    rows = known_rows(run)
+    plain_said = rows[rows["probe"] == PLAIN].set_index("clip_id")["prediction"]
+    rows = rows.assign(changed=rows["prediction"] != rows["clip_id"].map(plain_said))
+    correct, score, changed = (by_clip(rows, column) for column in ("correct", "score_label", "changed"))
+    groups = rows.groupby("clip_id")["group"].first().to_numpy()  # by clip_id, as those are
+    found: list[dict[str, Any]] = []
+    for name in PROBES:
+        accuracy, change = mean_effect(correct[name], groups), correct[name] - correct[PLAIN]
+        cost, moved = mean_effect(change, groups), mean_effect(less(score[name], score[PLAIN]), groups)
+        p = paired_p(cost.p, int((change > 0).sum()), int((change < 0).sum()))
+        row = {"probe": name, "n": accuracy.n, "accuracy": accuracy.value}
+        row |= {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
+        row |= {"change": cost.value, "low": cost.low, "high": cost.high, "p": p}
+        row |= {"score_change": moved.value, "score_low": moved.low, "score_high": moved.high}
+        found.append(row | {"changed": float(changed[name].mean())})
+    corrected = holm([row["p"] for row in found if row["probe"] != PLAIN])
+    return pd.DataFrame(found).assign(p_holm=[np.nan, *corrected])
+
+
+def order_by_clip(run: Run) -> pd.DataFrame:
+    """A row per clip: clip_id, label, group, correct (plain), drop (of the true class's softmax under shuffling, mean
+    over repeats), drop_reversed, and changed (whether its prediction is another when it is reversed)."""
+    rows = known_rows(run)
+    score = by_clip(rows, "score_label")
+    plain, back = (rows[rows["probe"] == name].set_index("clip_id").loc[score.index] for name in (PLAIN, REVERSED))
+    drop, drop_reversed = (less(score[PLAIN], score[name]) for name in (SHUFFLED, REVERSED))
+    changed = plain["prediction"] != back["prediction"]
+    table = plain[["label", "group", "correct"]].assign(drop=drop, drop_reversed=drop_reversed, changed=changed)
+    return table.reset_index()
+
+
+def order_dependence(run: Run) -> pd.DataFrame:
+    """A row per class, the one that needs order most first.
+
+    Returns:
+        label, n, accuracy, drop, low, high (under shuffling, 95 %), drop_reversed, reversed_low, reversed_high, changed
+        (share), alpha_temporal, alpha_low, alpha_high (NaN without attention).
+    """
+    found = []
+    for label, some in order_by_clip(run).groupby("label"):
+        drop, back = (mean_effect(some[name], some["group"].to_numpy()) for name in ("drop", "drop_reversed"))
+        row = {"label": label, "n": drop.n, "accuracy": float(some["correct"].mean())}
+        row |= {"drop": drop.value, "low": drop.low, "high": drop.high}
+        row |= {"drop_reversed": back.value, "reversed_low": back.low, "reversed_high": back.high}
+        found.append(row | {"changed": float(some["changed"].mean())})
+    table = pd.DataFrame(found).sort_values("drop", ascending=False, ignore_index=True)
+    if not parts(run.path, "attention"):
+        return table.assign(alpha_temporal=np.nan, alpha_low=np.nan, alpha_high=np.nan)
+    alpha = class_table(read_alpha(run))[["label", "alpha_temporal", "low", "high"]]
+    return table.merge(alpha.rename(columns={"low": "alpha_low", "high": "alpha_high"}), on="label", how="left")
+
+
+def agreement(run: Run) -> pd.DataFrame:
+    """Spearman's rank correlation of alpha_T and the drop under shuffling: layer ("mean" of them, then each from input
+    to output), and the columns of `rank_correlations`."""
+    clips = order_by_clip(run).set_index("clip_id")
+    alphas = {MEAN: pd.Series(np.nan, clips.index)}
+    if parts(run.path, "attention"):
+        alpha = read_alpha(run)
+        columns = zip([MEAN, *alpha.layers["layer"]], [alpha.mean, *alpha.temporal.T], strict=True)
+        alphas = {layer: pd.Series(values, alpha.clips["clip_id"]) for layer, values in columns}
+    found = {layer: rank_correlations(clips.assign(alpha_temporal=alpha)) for layer, alpha in alphas.items()}
+    return pd.concat(found, names=["layer"]).reset_index("layer").reset_index(drop=True)
+
+
+def rank_correlations(clips: pd.DataFrame) -> pd.DataFrame:
+    """Over classes (their means) and over clips; `clips` has label, group, alpha_temporal and drop.
+
+    Returns:
+        over ("classes", "clips"), value, low, high (95 % bootstrap over groups), n. NaN with fewer than three values,
+        without attention, or where one of the two is the same in all clips; the interval is NaN with a single group.
+    """
+    clips = clips.dropna(subset=["alpha_temporal"])
+    values = clips[["alpha_temporal", "drop"]].to_numpy(float).T
+    which, labels = pd.factorize(clips["label"])
+    groups, sources = pd.factorize(clips["group"])
+    places = [codes(value) for value in values]
+
+    def over_both(weight: NDArray) -> tuple[float, float]:
+        n = np.bincount(which, weight, len(labels))
+        sums = [np.bincount(which, weight * value, len(labels)) for value in values]
+        a, b = (codes(total[n > 0] / n[n > 0]) for total in sums)
+        return rank_correlation(a, b, np.ones(len(a))), rank_correlation(places[0], places[1], weight)
+
+    random, G = np.random.default_rng(0), len(sources)
+    drawn = np.full((2, 2), np.nan)
+    if G > 1:
+        draws = (np.bincount(random.integers(G, size=G), minlength=G)[groups] for _ in range(RESAMPLES))
+        drawn = np.array([over_both(draw.astype(float)) for draw in draws])
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    found = pd.DataFrame({"over": ["classes", "clips"], "value": np.nan, "low": low, "high": high})
+    found["n"] = n = np.array([len(labels), len(clips)])
+    if len(clips):
+        found["value"] = over_both(np.ones(len(clips)))
+    alike = any(len(np.unique(place)) < 2 for place in places)
+    found.loc[(n < FEWEST) | alike, ["value", "low", "high"]] = np.nan
+    return found
+
+
+def codes(values: NDArray) -> NDArray[np.intp]:
+    """The place of each value among the different values there are, from the smallest on."""
+    return np.unique(values, return_inverse=True)[1]
+
+
+def rank_correlation(a: NDArray, b: NDArray, weight: NDArray) -> float:
+    """Spearman's, of the values with these `codes`, each as if there `weight` times; 0 if one is the same everywhere.
+
+    A resample is a weight, so that nothing is sorted for it.
+    """
+    ranks = []
+    for places in (a, b):
+        counts = np.bincount(places, weight)
+        rank = (np.cumsum(counts) - (counts - 1) / 2)[places]
+        ranks.append(rank - np.average(rank, weights=weight))
+    x, y = ranks
+    spread = np.sqrt((weight * x * x).sum() * (weight * y * y).sum())
+    return float((weight * x * y).sum() / spread) if spread > 1e-9 else 0.0
+
+
+def turned_into(run: Run, top: int = 12) -> pd.DataFrame:
+    """What clips are taken for when they are played backward, where it is something else than forward.
+
+    Returns:
+        label, prediction (backward), n, share (of the label's clips); the most frequent pairs first.
+    """
+    rows = known_rows(run)
+    forward, back = (rows[rows["probe"] == name].set_index("clip_id") for name in (PLAIN, REVERSED))
+    turned = back[back["prediction"] != forward["prediction"].loc[back.index]]
+    pairs = turned.groupby(["label", "prediction"]).size().rename("n").reset_index()
+    pairs["share"] = pairs["n"] / pairs["label"].map(back["label"].value_counts()).astype(float)
+    return pairs.sort_values(["n", "share"], ascending=False, kind="stable", ignore_index=True).head(top)
+
+
+def summary(found: pd.DataFrame) -> str:
+    """One sentence: do the classes with high alpha_T need the order of time?"""
+    row = found[found["layer"] == MEAN].set_index("over").loc["classes"]
+    if np.isnan(row["value"]):
+        why = "it has no attention" if row["n"] == 0 else f"there are only {row['n']:.0f} classes"
+        why = "α_T is the same in all clips, or what order does" if row["n"] >= FEWEST else why
+        return f"Whether α_T is high where order matters cannot be said of this network: {why}."
+    said = "is so" if row["low"] > 0 else "is the other way round" if row["high"] < 0 else "is not shown"
+    return (
+        f"That classes with high α_T need the order of time {said}: rank correlation {row['value']:+.2f} "
+        f"(95 %: {row['low']:+.2f} to {row['high']:+.2f}) over {row['n']:.0f} classes."
+    )

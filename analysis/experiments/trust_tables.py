@@ -1,0 +1,174 @@
+"""What the tests of `trust` say: means with 95 % intervals over clips, and a verdict for each.
+
+Clips of one source video count as one (`uncertainty`). p-values are corrected for all comparisons of a table (Holm).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.experiments.trust import CONTROLS, KINDS
+from analysis.explain.alpha_replacement import EVERYWHERE
+from analysis.explain.faithfulness import DELETION
+from analysis.explain.weight_randomization import rank_agreement
+from analysis.runs.parts import Parts
+from analysis.statistics.uncertainty import Effect, effect, holm, paired
+
+PASSES, FAILS, OPEN = "passes", "fails", "undecided"
+SIGNIFICANT = 0.05
+STILL_THERE = 0.5  # rank correlation with the true map at which a map of a random network counts as the same
+FAITHFUL, SANE, AGREES = "beats random and centre", "depends on the weights", "ranks frames as hiding them does"
+
+
+class Results:
+    """The tables of a `trust` folder."""
+
+    def __init__(self, folder: Path) -> None:
+        parts = Parts(folder, KINDS)
+        self.curves, self.frames, self.randomised, self.alpha, self.clips = (parts.read(kind) for kind in KINDS)
+        self.groups = self.clips.set_index("clip_id")["group"] if len(self.clips) else pd.Series(dtype=str)
+
+    def effect(self, values: pd.Series) -> Effect:
+        """The mean of one number a clip (indexed by clip_id)."""
+        return effect(values.to_numpy(float)[None], self.groups.loc[values.index].to_numpy())
+
+
+def judged(rows: list[dict], verdict: Callable[[dict], str]) -> pd.DataFrame:
+    """Rows with effect, p and so on as a table with p_holm and a verdict."""
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = p
+    return pd.DataFrame([row | {"verdict": verdict(row)} for row in rows])
+
+
+def described(found: Effect) -> dict[str, float]:
+    return {"value": found.value, "low": found.low, "high": found.high, "p": found.p, "n": found.n}
+
+
+def faithfulness_table(results: Results) -> pd.DataFrame:
+    """A row per explanation, test and control: how much better than the control its area is, on the same clips.
+
+    Better is a smaller area in deletion, a larger one in insertion; value is in units of the softmax score.
+    """
+    rows = []
+    what = ["way", "direction", "baseline"]
+    for (way, direction, baseline), some in results.curves.groupby(what, sort=False):
+        areas = some.pivot(index="clip_id", columns="explanation", values="area")
+        for name in [e for e in some["explanation"].unique() if e not in CONTROLS]:
+            for control in CONTROLS:
+                better = areas[control] - areas[name] if direction == DELETION else areas[name] - areas[control]
+                test = dict(zip(what, (way, direction, baseline), strict=True))
+                row = {"explanation": name, **test, "control": control, "area": float(areas[name].mean())}
+                rows.append(row | {"area_control": float(areas[control].mean())} | described(results.effect(better)))
+    return judged(rows, sign)
+
+
+def sign(row: dict) -> str:
+    if row["p_holm"] >= SIGNIFICANT:
+        return OPEN
+    return PASSES if row["value"] > 0 else FAILS
+
+
+def sanity_table(results: Results) -> pd.DataFrame:
+    """A row per explanation and random part: mean rank correlation with the map of the network as it was trained."""
+    rows = []
+    order = list(results.randomised["part"].unique())
+    for (name, part), some in results.randomised.groupby(["explanation", "part"], sort=False):
+        found = results.effect(some.set_index("clip_id")["correlation"])
+        rows.append({"explanation": name, "part": part, "depth": order.index(part)} | described(found))
+
+    def verdict(row: dict) -> str:
+        if row["high"] < STILL_THERE:
+            return PASSES
+        return FAILS if row["low"] >= STILL_THERE else OPEN
+
+    return judged(rows, verdict)
+
+
+def agreement_table(results: Results) -> pd.DataFrame:
+    """A row per explanation: mean over clips of the rank correlation of CAM mass per frame and the drop of the score
+    when that frame is hidden."""
+    rows = []
+    for name, some in results.frames.groupby("explanation", sort=False):
+        ranks = {
+            clip: rank_agreement(of_clip["mass"].to_numpy(), of_clip["drop"].to_numpy())
+            for clip, of_clip in some.groupby("clip_id")
+        }
+        rows.append({"explanation": name} | described(results.effect(pd.Series(ranks))))
+    return judged(rows, sign)
+
+
+def attention_table(results: Results) -> pd.DataFrame:
+    """A row per place and kind of replaced alpha: the change of accuracy, of the true class's logit and score.
+
+    value is the change of accuracy, paired on the same clips; n_changed are the clips whose prediction is another.
+    """
+    if "place" not in results.alpha:
+        return pd.DataFrame()
+    return effects_of(results.alpha, results.groups)
+
+
+def effects_of(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
+    rows = []
+    for (place, kind), some in alpha.groupby(["place", "kind"], sort=False):
+        some = some.set_index("clip_id")
+        g = groups.loc[some.index].to_numpy()
+        change = some["correct"].astype(float) - some["plain_correct"].astype(float)
+        row = {"place": place, "kind": kind} | described(paired(change.to_numpy(), g))
+        for name in ("logit_label", "score_label"):
+            known = some[name].notna().to_numpy()
+            found = effect(some[name].to_numpy(float)[None, known], g[known])
+            row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        rows.append(row | {"n_changed": int((some["prediction"] != some["plain_prediction"]).sum())})
+    return judged(rows, lambda row: "matters" if row["p_holm"] < SIGNIFICANT else OPEN)
+
+
+def class_effects(alpha: pd.DataFrame, groups: pd.Series, place: str = EVERYWHERE) -> pd.DataFrame:
+    """As `effects_of`, a row per class and kind, at one place."""
+    tables = [
+        effects_of(some, groups).assign(label=label) for label, some in alpha[alpha["place"] == place].groupby("label")
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def attention_and_drop(results: Results) -> dict[str, float]:
+    """Over clips: the rank correlation of alpha_T (mean over layers) with how much the score falls when single frames
+    are hidden, with a 95 % bootstrap interval over groups. NaN without attention."""
+    clips = results.clips.dropna(subset=["alpha_temporal"])
+    if len(clips) < 3:
+        return {"value": np.nan, "low": np.nan, "high": np.nan, "n": len(clips)}
+    a, b = clips["alpha_temporal"].to_numpy(float), clips["drop"].to_numpy(float)
+    members = [np.flatnonzero(clips["group"].to_numpy() == g) for g in clips["group"].unique()]
+    random = np.random.default_rng(0)
+    drawn = [
+        np.concatenate([members[i] for i in random.integers(len(members), size=len(members))]) for _ in range(1000)
+    ]
+    low, high = np.quantile([rank_agreement(a[rows], b[rows]) for rows in drawn], [0.025, 0.975])
+    return {"value": rank_agreement(a, b), "low": float(low), "high": float(high), "n": len(clips)}
+
+
+def verdicts(results: Results) -> pd.DataFrame:
+    """A row per explanation and question: passes, fails, or undecided, and how many of its comparisons did."""
+    rows = []
+    faithful, sane, agrees = faithfulness_table(results), sanity_table(results), agreement_table(results)
+    for name in [e for e in results.curves["explanation"].unique() if e not in CONTROLS]:
+        for way in faithful["way"].unique():
+            some = faithful[(faithful["explanation"] == name) & (faithful["way"] == way)]
+            rows.append((name, f"{FAITHFUL}, {way}", together(some["verdict"]), counts(some["verdict"])))
+        last = sane[(sane["explanation"] == name)].sort_values("depth").iloc[-1]
+        rows.append((name, SANE, last["verdict"], f"correlation {last['value']:.2f}"))
+        row = agrees[agrees["explanation"] == name].iloc[0]
+        rows.append((name, AGREES, row["verdict"], f"correlation {row['value']:+.2f}"))
+    return pd.DataFrame(rows, columns=["explanation", "question", "verdict", "detail"])
+
+
+def together(found: pd.Series) -> str:
+    """Fails if any comparison fails, passes if most pass and none fails."""
+    if (found == FAILS).any():
+        return FAILS
+    return PASSES if (found == PASSES).sum() > len(found) / 2 else OPEN
+
+
+def counts(found: pd.Series) -> str:
+    return ", ".join(f"{(found == v).sum()} {v}" for v in (PASSES, FAILS, OPEN) if (found == v).any())

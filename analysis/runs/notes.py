@@ -1,0 +1,280 @@
+"""Notes and tags on a run's clips, in RUN/notes.sqlite: what happened is added, never written over.
+
+A tag is added or removed, and of a note each text that was saved is kept, so that people who write at once lose
+nothing. Every call opens the file, does one short transaction and closes it: tabs, threads and processes share nothing
+but the file, and one that is killed leaves it as it was before or after.
+"""
+
+import csv
+import io
+import json
+import os
+import sqlite3
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.runs.run_directory import Run, query
+from sth_core.errors import UserError
+
+LONGEST_TAG, LONGEST_NOTE = 60, 10_000  # characters
+PATIENCE = 15.0  # seconds that one waits for another's transaction
+TAG, UNTAG, NOTE, ASIDE = "tag", "untag", "note", "aside"  # what a change is; ASIDE is a note's text that lost a race
+SCHEMA = """CREATE TABLE IF NOT EXISTS history (
+    version INTEGER PRIMARY KEY AUTOINCREMENT, clip_id TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
+    changed TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now')))"""
+ROWS = "SELECT version, clip_id, kind, text, changed FROM history"
+FORMULA = ("=", "+", "-", "@", "'")  # what begins so, a spreadsheet would compute, or in the last case swallow
+CLASSIFICATION = "fiftyone.core.fields.EmbeddedDocumentField(fiftyone.core.labels.Classification)"
+STRING = "fiftyone.core.fields.StringField"
+FIELDS = {"clip_id": STRING, "ground_truth": CLASSIFICATION, "prediction": CLASSIFICATION, "note": STRING}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row of the history; `changed` is in UTC, ISO 8601."""
+
+    version: int
+    clip_id: str
+    kind: str
+    text: str
+    changed: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """A clip's note, as of `version`: 0 and no text as long as it has none."""
+
+    text: str = ""
+    version: int = 0
+    changed: str = ""
+
+
+class Conflict(UserError):
+    """Somebody saved `current` meanwhile; the text that came later is in the history, and is not the note."""
+
+    def __init__(self, current: Note) -> None:
+        super().__init__("This note was changed meanwhile; put the two texts together and save again.")
+        self.current = current
+
+
+def _file(run: Run) -> Path:
+    return run.path / "notes.sqlite"
+
+
+def why_not_kept(run: Run) -> str:
+    """Empty, or a sentence why notes cannot be written beside this run."""
+    if not isinstance(run.path, Path):
+        return f"Notes cannot be kept in object storage ({run.path}); copy the run to a local folder."
+    file = _file(run)
+    if not os.access(run.path, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):
+        return f"Notes cannot be kept in {run.path}, as it is read-only; copy the run to a folder of your own."
+    return ""
+
+
+def _without(text: str, categories: tuple[str, ...], but: str = "") -> str:
+    """`text` without the characters of these Unicode categories, except those in `but`."""
+    return "".join(c for c in text if c in but or unicodedata.category(c) not in categories)
+
+
+def _clean_tag(tag: str) -> str:
+    """One line without control characters or any that cannot be seen, which would make two tags look the same."""
+    tag = " ".join(_without(" ".join(tag.split()), ("Cc", "Cf", "Cs")).split())
+    tag = unicodedata.normalize("NFC", tag)
+    if not tag:
+        raise UserError("A tag needs a letter, a digit or a sign.")
+    if len(tag) > LONGEST_TAG:
+        raise UserError(f"A tag has at most {LONGEST_TAG} characters; this one has {len(tag)}.")
+    return tag
+
+
+def _tags(changes: list[Change]) -> list[str]:
+    tags: dict[str, None] = {}
+    for change in changes:
+        if change.kind == TAG:
+            tags[change.text] = None
+        elif change.kind == UNTAG:
+            tags.pop(change.text, None)
+    return list(tags)
+
+
+def _note(changes: list[Change]) -> Note:
+    saved = [change for change in changes if change.kind == NOTE]
+    return Note(saved[-1].text, saved[-1].version, saved[-1].changed) if saved else Note()
+
+
+def _changes(connection: sqlite3.Connection, clip_id: str | None = None) -> list[Change]:
+    """In their order; of one clip, or of all."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'history'").fetchone() is None:
+        return []  # whoever made the file was killed before its first transaction
+    chosen, values = ("WHERE clip_id = ?", [clip_id]) if clip_id is not None else ("", [])
+    return [Change(*row) for row in connection.execute(f"{ROWS} {chosen} ORDER BY version", values)]
+
+
+def _append(connection: sqlite3.Connection, clip_id: str, kind: str, text: str) -> None:
+    connection.execute("INSERT INTO history (clip_id, kind, text) VALUES (?, ?, ?)", [clip_id, kind, text])
+
+
+def _read(run: Run, clip_id: str | None = None) -> list[Change]:
+    if not isinstance(run.path, Path) or not _file(run).is_file():
+        return []
+    # SQLite makes two files beside this one to read it, which a read-only folder does not let it; the second way it
+    # makes none, and would not notice somebody else who writes.
+    for way in ("mode=rw", "immutable=1") if why_not_kept(run) else ("mode=rw",):
+        try:
+            address = f"{_file(run).absolute().as_uri()}?{way}"
+            with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as connection:
+                return _changes(connection, clip_id)
+        except sqlite3.Error as error:
+            failure = error
+    raise UserError(f"{_file(run)} cannot be read ({failure}).") from failure
+
+
+@contextmanager
+def _writing(run: Run, clip_id: str) -> Iterator[sqlite3.Connection]:
+    """A transaction that nobody else writes during; whole once the block has ended well, else not there."""
+    if reason := why_not_kept(run):
+        raise UserError(reason)
+    if query(run, "predictions", "SELECT 1 FROM {files} WHERE clip_id = ? LIMIT 1", [clip_id]).empty:
+        raise UserError(f"{run.path} has no clip {clip_id!r}.")
+    try:
+        with closing(sqlite3.connect(_file(run), timeout=PATIENCE, isolation_level=None)) as connection:
+            with suppress(sqlite3.OperationalError):  # a file system without shared memory, or another is at it
+                connection.execute("PRAGMA journal_mode = WAL")  # readers wait for nobody
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(SCHEMA)
+            yield connection
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise UserError(f"Notes cannot be written to {_file(run)} ({error}).") from error
+
+
+def tags_of(run: Run, clip_id: str) -> list[str]:
+    """The clip's tags in the order in which they were added."""
+    return _tags(_read(run, clip_id))
+
+
+def add_tag(run: Run, clip_id: str, tag: str) -> None:
+    """Tag a clip, unless it has this tag already.
+
+    Raises:
+        UserError: the run has no such clip, the tag is empty or too long, or nothing can be written.
+    """
+    tag = _clean_tag(tag)
+    with _writing(run, clip_id) as connection:
+        if tag not in _tags(_changes(connection, clip_id)):
+            _append(connection, clip_id, TAG, tag)
+
+
+def remove_tag(run: Run, clip_id: str, tag: str) -> None:
+    """Take a tag off a clip, if it has it.
+
+    Raises:
+        UserError: the run has no such clip, or nothing can be written.
+    """
+    with _writing(run, clip_id) as connection:
+        if tag in _tags(_changes(connection, clip_id)):
+            _append(connection, clip_id, UNTAG, tag)
+
+
+def note_of(run: Run, clip_id: str) -> Note:
+    """The clip's note; its version is what `save_note` wants to know."""
+    return _note(_read(run, clip_id))
+
+
+def save_note(run: Run, clip_id: str, text: str, seen_version: int) -> Note:
+    """Save a text that was written by somebody who saw `seen_version` of the note; an empty text ends the note.
+
+    Raises:
+        Conflict: the note has another version and text by now; `text` is kept in the history.
+        UserError: the run has no such clip, the text is too long, or nothing can be written.
+    """
+    text = _without(text.replace("\r\n", "\n"), ("Cc", "Cs"), but="\n\t").rstrip()
+    if len(text) > LONGEST_NOTE:
+        raise UserError(f"A note has at most {LONGEST_NOTE:,} characters; this one has {len(text):,}.")
+    with _writing(run, clip_id) as connection:
+        current = _note(_changes(connection, clip_id))
+        if text == current.text:
+            return current
+        met = current.version == seen_version
+        _append(connection, clip_id, NOTE if met else ASIDE, text)
+        saved = _note(_changes(connection, clip_id))
+    if not met:
+        raise Conflict(current)
+    return saved
+
+
+def history_of(run: Run, clip_id: str) -> list[Change]:
+    """All that was ever noted about the clip, the oldest first."""
+    return _read(run, clip_id)
+
+
+def notes_table(run: Run) -> pd.DataFrame:
+    """A row per clip with a note or a tag, in its order: clip_id, tags (a list), note, changed (UTC, ISO 8601)."""
+    of_clip: dict[str, list[Change]] = {}
+    for change in _read(run):
+        of_clip.setdefault(change.clip_id, []).append(change)
+    rows = [(clip_id, _tags(of), _note(of).text, of[-1].changed) for clip_id, of in sorted(of_clip.items())]
+    return pd.DataFrame([row for row in rows if row[1] or row[2]], columns=["clip_id", "tags", "note", "changed"])
+
+
+def tag_counts(run: Run) -> dict[str, int]:
+    """The run's tags and on how many clips each is, the most used first."""
+    counts = Counter(tag for tags in notes_table(run)["tags"] for tag in tags)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def clips_with(run: Run, tags: list[str]) -> set[str]:
+    """The clips that have all of these tags; without tags, the clips that have a note or any tag."""
+    table = notes_table(run)
+    return {clip for clip, has in zip(table["clip_id"], table["tags"], strict=True) if set(tags) <= set(has)}
+
+
+def to_csv(run: Run) -> str:
+    """`notes_table` as CSV, the tags of a clip one a line in their cell.
+
+    A cell that begins with = + - @ or ', after blanks or not, has a ' before it, so that no spreadsheet computes it;
+    whoever reads it takes one ' away.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(["clip_id", "tags", "note", "changed"])
+    for row in notes_table(run).itertuples(index=False):
+        cells = [row.clip_id, "\n".join(row.tags), row.note, row.changed]
+        writer.writerow("'" + cell if cell.lstrip().startswith(FORMULA) else cell for cell in cells)
+    return file.getvalue()
+
+
+def to_fiftyone(run: Run, annotated_only: bool = True) -> str:
+    """JSON for FiftyOne's `Dataset.from_json`: a sample per clip, with its tags, note, label and prediction.
+
+    With `annotated_only` of the clips in `notes_table`, else of all that the run has.
+    """
+    noted = {row.clip_id: row for row in notes_table(run).itertuples(index=False)}
+    clips = query(
+        run, "predictions", "SELECT clip_id, path, label, prediction, confidence FROM {files} ORDER BY clip_id"
+    )
+    samples = []
+    for clip in clips.itertuples(index=False):
+        row = noted.get(clip.clip_id)
+        if row is None and annotated_only:
+            continue
+        said = {"_cls": "Classification", "label": clip.prediction, "confidence": float(clip.confidence)}
+        samples.append(
+            {
+                "filepath": clip.path,
+                "tags": row.tags if row else [],
+                "clip_id": clip.clip_id,
+                "ground_truth": {"_cls": "Classification", "label": clip.label},
+                "prediction": said,
+                "note": row.note or None if row else None,
+            }
+        )
+    # FiftyOne refuses samples with fields that are not declared.
+    dataset = {"name": run.name, "media_type": "video", "sample_fields": FIELDS, "samples": samples}
+    return json.dumps(dataset, indent=1, ensure_ascii=False)

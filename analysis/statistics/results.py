@@ -1,0 +1,86 @@
+"""What runs came to, and beside them, never among them, what the paper reports (Tables 2 to 5)."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.runs.run_directory import Run, predictions
+from analysis.statistics.accuracy import direction_summary, summary
+
+PAPER = Path(__file__).with_name("paper_results.csv")
+METRICS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "mean_class": "mean class accuracy",
+    "action": "action",
+    "direction": "direction",
+}
+ALIKE = [
+    "dataset",
+    "network",
+    "conv",
+    "p",
+    "modality",
+    "frames",
+    "views",
+    "start",
+]  # runs that differ in the seed alone
+
+
+def paper_results() -> pd.DataFrame:
+    """The validation rows of Tables 2 to 5: table, dataset, method, backbone, pretrain, frames, top1, top5 (percent).
+
+    As printed; where a cell of the paper cannot be told, it is empty. "8x6" are 8 frames in 6 views.
+    """
+    return pd.read_csv(PAPER, dtype={"frames": str, "pretrain": str}, keep_default_na=True)
+
+
+def run_results(runs: list[Run]) -> pd.DataFrame:
+    """A row for each run that can be used: run, dataset, network, conv, p, modality, frames, views, start, seed, n,
+    and METRICS with their 95 % intervals (percent; action and direction only where clips are played both ways)."""
+    rows = []
+    for run in runs:
+        if run.problem or not run.usable:
+            continue
+        table = predictions(run)
+        values = summary(table, run.meta["classes"])
+        if run.meta.get("direction"):
+            values = pd.concat([values, direction_summary(table)])
+        values = values.set_index("metric")
+        protocol = run.meta.get("protocol", {})
+        row: dict[str, object] = {
+            "run": run.name,
+            "dataset": run.meta["dataset"],
+            "network": run.meta.get("arch", ""),
+            "conv": run.meta.get("conv", ""),
+            "p": run.p,
+            "modality": run.modality,
+            "frames": run.meta.get("frames", ""),
+            "views": f"{protocol.get('clips_per_video', 1)} x {protocol.get('crop', 'center')}",
+            "start": run.meta.get("start", ""),
+            "seed": run.meta.get("seed"),
+            "n": int(values["n"].iloc[0]),
+        }
+        for name, metric in METRICS.items():
+            value = 100 * values[["value", "low", "high"]].reindex([metric]).iloc[0]
+            row |= {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def over_seeds(results: pd.DataFrame) -> pd.DataFrame:
+    """The runs of `run_results` that differ in the seed alone: a row for each two or more.
+
+    Returns:
+        ALIKE, seeds (how many), n (clips of one run), and of each of METRICS its mean over the seeds
+        and its standard deviation, NAME_sd (percent).
+    """
+    rows = []
+    for values, runs in results[results["seed"].notna()].groupby(ALIKE, sort=False):
+        if runs["seed"].nunique() < 2:
+            continue
+        row = dict(zip(ALIKE, values, strict=True)) | {"seeds": len(runs), "n": int(runs["n"].min())}
+        for name in METRICS:
+            row |= {name: runs[name].mean(), f"{name}_sd": runs[name].std()}
+        rows.append(row)
+    return pd.DataFrame(rows)

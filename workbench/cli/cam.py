@@ -1,0 +1,158 @@
+"""`sth cam`: Grad-CAM over time of one's own videos, as videos."""
+
+import shlex
+import sys
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sth_core.errors import UserError
+from workbench.cli.options import FOLDER, friendly
+from workbench.cli.progress import progress_bars
+
+if TYPE_CHECKING:
+    from analysis.explain.cam_video import Explanation
+    from analysis.explain.gradcam import CamLayer
+    from sth_core.checkpoint import Checkpoint
+
+NAMED = 10  # of the names that are possible
+BRANCHES, DEFINITIONS, SCALES = ("joint", "spatial", "temporal"), ("per_step", "per_clip"), ("clip", "frame")
+
+
+@click.command()
+@click.argument("checkpoint", type=FOLDER)
+@click.argument("video", type=FOLDER, required=False)
+@click.option("-o", "--out", type=FOLDER, help="The .mp4 to write; a folder where VIDEO is one of videos.")
+@click.option("--class", "target", metavar="NAME", help="The class to explain; by default the predicted one.")
+@click.option("--against", metavar="NAME", help="Explain how far the class is above this one.")
+@click.option("--layer", metavar="NAME", help="By default the deepest block with maps of at least 6 x 6 cells.")
+@click.option("--layers", "listed", is_flag=True, help="List all layers that can be explained, and stop.")
+@click.option("--branch", default="joint", show_default=True, type=click.Choice(BRANCHES), help="Of an STH layer.")
+@click.option("--definition", default="per_step", show_default=True, type=click.Choice(DEFINITIONS), help="Weights.")
+@click.option("--scale", default="clip", show_default=True, type=click.Choice(SCALES), help="What shares one scale.")
+@click.option("--signed", is_flag=True, help="Show what speaks against the class too, in blue.")
+@click.option("--opacity", default=0.55, show_default=True, type=click.FloatRange(0, 1), help="Of the strongest place.")
+@click.option("--clips", default=1, show_default=True, type=click.IntRange(1, 10), help="More: more frames have maps.")
+@click.option("--device", default="auto", show_default=True)
+@friendly
+def cam(
+    checkpoint: Path, video: Path | None, out: Path | None, target: str | None, against: str | None, layer: str | None,
+    listed: bool, branch: str, definition: str, scale: str, signed: bool, opacity: float, clips: int, device: str,
+) -> None:  # fmt: skip
+    """Show over VIDEO where and when a network sees what speaks for a class: Grad-CAM over time, as an mp4.
+
+    VIDEO is a video, a folder of frames, or a folder of videos. Beside the mp4 are written a sheet of the frames that
+    the network saw (.png), its maps (.npy) and the recipe (.json).
+    """
+    from analysis.explain.cam_video import How, cam_video
+    from analysis.explain.gradcam import cam_layers, default_layer
+    from sth_core.checkpoint import load_checkpoint
+    from sth_core.files import sha256
+    from sth_core.memory import keep_freed_memory
+    from sth_core.network import pick_device
+
+    keep_freed_memory()
+    loaded = load_checkpoint(checkpoint, pick_device(device))
+    layers = cam_layers(loaded.model, loaded.preprocessing.crop)
+    if listed:
+        for known in layers:
+            click.echo(known.title)
+        return
+    if video is None or out is None:
+        raise UserError("name a video and the file to write: sth cam CHECKPOINT VIDEO -o FILE.mp4")
+    check_classes(loaded, target, against, checkpoint)
+    layer = layer or default_layer(layers)
+    check_layer(layers, layer, branch)
+    how = How(layer, target, against, branch, definition, scale, signed, opacity, clips)
+    jobs, many = files_of(video, out)
+    facts = {
+        "checkpoint": str(checkpoint.resolve()),
+        "checkpoint_sha256": sha256(checkpoint),
+        "command": shlex.join(["sth", *sys.argv[1:]]),
+    }
+    said: list[str] = []
+    failures: list[UserError] = []
+    with progress_bars() as show:
+        for number, (path, file) in enumerate(jobs.items()):
+            frame_by_frame = (lambda *_: None) if many else partial(show, f"painting {path.name}")
+            try:
+                said.append(sentence(file, cam_video(loaded, path, file, how, facts, frame_by_frame)))
+            except UserError as error:
+                if not many:
+                    raise
+                failures.append(error)
+            if many:
+                show("painting videos", number + 1, len(jobs))
+    for line in said:
+        click.echo(line)
+    for failure in failures:
+        click.echo(f"left out: {failure}")
+    if not said:
+        raise UserError(f"none of the {len(jobs)} videos in {video} could be explained; the reasons are above")
+    if many:
+        click.echo(f"{len(said)} videos, {len(failures)} left out: {out}")
+
+
+def sentence(file: Path, e: "Explanation") -> str:
+    """Where the files lie, and what the network says; and why there is no colour, if there is none."""
+    name, score = e.top[0]
+    colour = f"; without colour, for there is {e.title[0]} (its gradient is zero, or negative)" if e.empty else ""
+    return f"{file} (sheet: .png, maps: .npy, recipe: .json): predicted {name}, {score:.0%}{colour}"
+
+
+def nearest(name: str, possible: list[str]) -> str:
+    """ "did you mean ...?" or, where nothing is near, what is possible."""
+    if near := get_close_matches(name, possible, 3):
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    more = f", and {len(possible) - NAMED} more" if len(possible) > NAMED else ""
+    return f"possible: {', '.join(map(repr, possible[:NAMED]))}{more}"
+
+
+def check_classes(checkpoint: "Checkpoint", target: str | None, against: str | None, path: Path) -> None:
+    for name in (target, against):
+        if name is not None and name not in checkpoint.classes:
+            raise UserError(f"{path.name} knows no class {name!r}; {nearest(name, checkpoint.classes)}")
+    if against is not None and against == target:
+        raise UserError(f"--class and --against are both {target!r}; name two classes")
+
+
+def check_layer(layers: list["CamLayer"], name: str, branch: str) -> None:
+    found = {layer.name: layer for layer in layers}
+    if name not in found:
+        raise UserError(f"no layer {name!r}; {nearest(name, list(found))} (`--layers` lists all)")
+    if branch not in found[name].branches:
+        having = [layer.name for layer in layers if branch in layer.branches]
+        hint = f"name one that has, such as --layer {having[-1]}" if having else "no layer of this network has"
+        raise UserError(f"layer {name} has no {branch} branch; {hint} (`--layers` lists all)")
+
+
+def files_of(video: Path, out: Path) -> tuple[dict[Path, Path], bool]:
+    """{video or folder of frames: the mp4 to write}, and whether `video` is a folder of videos.
+
+    Raises:
+        UserError: `out` is not the kind of path that `video` asks for, or would be written over what is read.
+    """
+    from sth_core.datasets.media import kind_of, walk
+
+    found = sorted(path for path, kind in walk(video) if kind != "flow") if video.is_dir() else []
+    beside = [path for path in found if path.parent == video and path.is_file()]
+    many = bool(found) and (bool(beside) or kind_of(video) not in ("frames", "both"))
+    if out.resolve() == video.resolve() or (video.is_dir() and out.resolve().is_relative_to(video.resolve())):
+        raise UserError(f"-o {out} lies in what is read, {video}; name another place")
+    if not many:
+        if out.suffix.lower() != ".mp4":
+            raise UserError(f"-o must end in .mp4, got {out}")
+        return {video: out}, False
+    if out.suffix.lower() == ".mp4":
+        raise UserError(f"{video} is a folder of {len(found)} videos, so -o must be a folder too, got {out}")
+    jobs: dict[Path, Path] = {}
+    for path in found:
+        relative = path.relative_to(video)
+        file = out / relative.with_suffix(".mp4" if path.is_file() else f"{relative.suffix}.mp4")
+        while file in jobs.values():  # one video of the name in mp4 and one in AVI, say
+            file = file.with_name(f"{file.stem}{path.suffix}.mp4")
+        jobs[path] = file
+    return jobs, True
