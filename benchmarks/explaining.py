@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.explain.cam_video import How, cam_video
+from analysis.explain.cam_video import CamOptions, cam_video
 from analysis.explain.gradcam import block_layers, cam_layers, default_layer, signed_maps
 from benchmarks.clips import scene
 from benchmarks.convolutions import CLASSES, Step, peak_resident, some_clips, take_turns
@@ -132,7 +132,7 @@ def explain_clip(path: Path) -> float:
     torch.manual_seed(0)
     model = create_model("resnet18", CLASSES, width=16).eval()
     checkpoint = Checkpoint(model, [f"class {i}" for i in range(CLASSES)], Preprocessing(), Annotation(), {})
-    how = How(default_layer(cam_layers(model, 224)))
+    how = CamOptions(default_layer(cam_layers(model, 224)))
     began = time.perf_counter()
     cam_video(checkpoint, path, path.with_name(f"{path.stem}-cam.mp4"), how, {})
     return time.perf_counter() - began

@@ -34,7 +34,7 @@ from analysis.runs.writing import Writer, accuracy_of, next_part, standing_clips
 from benchmarks.clips import CODECS, encode, scene
 from benchmarks.convolutions import peak_resident
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
-from sth_core.datasets.clips import Sample, TestClips
+from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.datasets.table import read_dataset
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.memory import keep_freed_memory
@@ -120,7 +120,7 @@ def ways(checkpoint: Path, data: Path, device: str) -> dict[str, Way]:
 
     def keep_nothing(run: Path) -> None:
         loaded = load_checkpoint(checkpoint, pick_device(device))
-        clips = TestClips(read_dataset(data, loaded.annotation), loaded.classes, loaded.preprocessing)
+        clips = EvaluationClips(read_dataset(data, loaded.annotation), loaded.classes, loaded.preprocessing)
         for _ in run_over(loaded.model, clips, loaded.preprocessing, BATCH):
             pass
 

@@ -26,9 +26,9 @@ import pandas as pd
 import torch
 
 from benchmarks.clips import CODECS, encode, scene
-from sth_core.datasets.clips import TestClips, TrainClips
+from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.datasets.table import read_dataset
-from sth_core.distributed import Place
+from sth_core.distributed import DistributedContext
 from sth_core.errors import UserError
 from sth_core.evaluation import run_over
 from sth_core.memory import keep_freed_memory
@@ -111,7 +111,7 @@ class Bench:
     """A network, its optimiser and its clips; `training` and `testing` give what measures one turn, in clips/s."""
 
     def __init__(self, recipe: Recipe, table: pd.DataFrame, device: torch.device) -> None:
-        self.recipe, self.place = recipe, Place(0, 1, device)
+        self.recipe, self.place = recipe, DistributedContext(0, 1, device)
         self.settings = recipe.optimisation
         train, val = (table[(table["split"] == split) & (table["problem"] == "")] for split in ("train", "val"))
         if len(train) < self.settings.batch_size or val.empty:
@@ -125,7 +125,7 @@ class Bench:
         self.state = State(model, optimiser_of(model, self.settings), torch.amp.GradScaler(device.type, enabled=False))
         self.kept, self.read = (TrainClips(train, classes, recipe.preprocessing, recipe.augment) for _ in range(2))
         self.kept.load(memory=float("inf"))
-        self.tested = TestClips(val, classes, recipe.preprocessing)
+        self.tested = EvaluationClips(val, classes, recipe.preprocessing)
         self.views = [views for i in range(len(val)) if (views := self.tested[i].views) is not None]
 
     def training(self, kind: str, turn: int) -> Callable[[], float]:

@@ -172,19 +172,19 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, in_channels: int, width: int, make: Maker) -> None:
         super().__init__()
-        channels = eighths(32 * width / 64)
+        channels = make_divisible(32 * width / 64)
         stem = ConvNorm([nn.Conv2d(in_channels, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)])
         layers: list[nn.Module] = [stem]
         self.stages = [0]
         for stage, (expansion, out, depth, first_stride) in enumerate(self.STAGES, 1):
-            out_channels = eighths(out * width / 64)
+            out_channels = make_divisible(out * width / 64)
             for i in range(depth):
                 stride = first_stride if i == 0 else 1
                 name = f"features.{len(layers)}"
                 layers.append(InvertedResidual(channels, out_channels, stride, expansion, make, name))
                 self.stages.append(stage)
                 channels = out_channels
-        self.num_features = eighths(1280 * max(1.0, width / 64))
+        self.num_features = make_divisible(1280 * max(1.0, width / 64))
         head = nn.Conv2d(channels, self.num_features, 1, bias=False)
         layers.append(ConvNorm([head, nn.BatchNorm2d(self.num_features)]))
         self.stages.append(len(self.STAGES) + 1)
@@ -257,7 +257,7 @@ class VGG16(nn.Module):
         return x
 
 
-def eighths(channels: float) -> int:
+def make_divisible(channels: float) -> int:
     """The multiple of 8 nearest to `channels`, at least 8 (MobileNet's rounding)."""
     return max(8, int(channels + 4) // 8 * 8)
 

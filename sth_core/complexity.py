@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sth_core.network import CHANNELS, ModelConfig, model_from_config
+from sth_core.network import ModelConfig, model_from_config
+from sth_core.video.modality import CHANNELS
 
 
 @dataclass(frozen=True)

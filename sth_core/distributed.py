@@ -18,7 +18,7 @@ TIMEOUT = timedelta(minutes=30)  # one process may wait for another to evaluate 
 
 
 @dataclass(frozen=True)
-class Place:
+class DistributedContext:
     """Which of how many processes this is, and its device."""
 
     rank: int
@@ -54,18 +54,18 @@ class Place:
         return values
 
 
-ALONE = Place(0, 1, torch.device("cpu"))
+SINGLE_PROCESS = DistributedContext(0, 1, torch.device("cpu"))
 
 
 @contextmanager
-def joined(device: str = "auto") -> Iterator[Place]:
+def distributed_context(device: str = "auto") -> Iterator[DistributedContext]:
     """This process's place; under torchrun it joins the others, and leaves them at the end.
 
     On GPUs each process takes the one of its local rank (NCCL), on CPUs they talk by gloo.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 or dist.is_initialized():
-        yield Place(0, 1, pick_device(device))
+        yield DistributedContext(0, 1, pick_device(device))
         return
     where = pick_device(device)
     if where.type == "cuda":
@@ -79,6 +79,6 @@ def joined(device: str = "auto") -> Iterator[Place]:
         "nccl" if where.type == "cuda" else "gloo", store=store, rank=rank, world_size=world, timeout=TIMEOUT
     )
     try:
-        yield Place(dist.get_rank(), dist.get_world_size(), where)
+        yield DistributedContext(dist.get_rank(), dist.get_world_size(), where)
     finally:
         dist.destroy_process_group()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sth_core.datasets.clips import Sample, TestClips
-from sth_core.distributed import ALONE, Place
+from sth_core.datasets.clips import EvaluationClips, Sample
+from sth_core.distributed import SINGLE_PROCESS, DistributedContext
 from sth_core.network import VideoNetwork
 from sth_core.video.transforms import Preprocessing, normalise
 
@@ -54,7 +54,7 @@ def read_ahead(clips: Dataset[Sample], total: int, workers: int, ahead: int) -> 
 @torch.inference_mode()
 def run_over(
     model: VideoNetwork,
-    clips: TestClips,
+    clips: EvaluationClips,
     preprocessing: Preprocessing,
     batch_size: int = 8,
     workers: int = 2,
@@ -100,7 +100,12 @@ class Accuracy:
     failures: dict[str, str]
 
 
-def accuracy(model: VideoNetwork, clips: TestClips, preprocessing: Preprocessing, place: Place = ALONE) -> Accuracy:
+def accuracy(
+    model: VideoNetwork,
+    clips: EvaluationClips,
+    preprocessing: Preprocessing,
+    place: DistributedContext = SINGLE_PROCESS,
+) -> Accuracy:
     """Over all clips; each process looks at its share of them."""
     right = total = 0
     failures: dict[str, str] = {}

@@ -10,10 +10,9 @@ from sth_core.backbones import BACKBONES
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
 from sth_core.errors import UserError
 from sth_core.sth_conv import UNOBSERVED, DepthwiseSTHConv, HybridConv, STHConv, Tap
+from sth_core.video.modality import CHANNELS
 
 CONVS = ("sth", "sth_merge", "2d", "tsm", "2plus1d_sequential", "2plus1d_parallel", "3d")
-FLOW_STACK = 5  # consecutive flow fields in one flow "frame", as in TSN
-CHANNELS = {"rgb": 3, "flow": 2 * FLOW_STACK}
 
 
 @dataclass(frozen=True)

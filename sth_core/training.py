@@ -24,8 +24,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sth_core.checkpoint import save_checkpoint
-from sth_core.datasets.clips import TestClips, TrainClips
-from sth_core.distributed import Place, joined
+from sth_core.datasets.clips import EvaluationClips, TrainClips
+from sth_core.distributed import DistributedContext, distributed_context
 from sth_core.errors import UserError
 from sth_core.evaluation import accuracy
 from sth_core.network import VideoNetwork, channels_last
@@ -87,7 +87,7 @@ def train(
             loss that is no longer a number.
         KeyboardInterrupt: stopped by SIGTERM or Ctrl-C, the state saved.
     """
-    with joined(device) as place, stop_signals() as stopped:
+    with distributed_context(device) as place, stop_signals() as stopped:
         return _train(recipe, table, out, place, progress, save_every, memory, stopped)
 
 
@@ -95,7 +95,7 @@ def _train(
     recipe: Recipe,
     table: pd.DataFrame,
     out: Path,
-    place: Place,
+    place: DistributedContext,
     progress: Callable[[Progress], None],
     save_every: float,
     memory: float | None,
@@ -128,7 +128,7 @@ def _train(
         # It is said of 1 x 1 kernels, whose channels are innermost in either order of strides.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         runner = DistributedDataParallel(runner, [place.device] if place.device.type == "cuda" else None)
-    val_clips = TestClips(val_rows, classes, p)
+    val_clips = EvaluationClips(val_rows, classes, p)
     steps, saved = math.ceil(len(clips.rows) / settings.batch_size), time.monotonic()
     with TrainingLog(out, state.epoch * steps + state.step + 1) if place.first else nullcontext() as log:
         while state.epoch < settings.epochs:
@@ -185,7 +185,7 @@ def begin(model: VideoNetwork, classes: list[str], start: Start) -> None:
 
 
 def batches(
-    clips: TrainClips, state: State, settings: Optimisation, steps: int, place: Place
+    clips: TrainClips, state: State, settings: Optimisation, steps: int, place: DistributedContext
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """This process's share of each step that is left of the epoch: rows, and the samples of those that can be read.
 
@@ -222,7 +222,7 @@ def train_step(
     clips: TrainClips,
     steps: int,
     settings: Optimisation,
-    place: Place,
+    place: DistributedContext,
 ) -> float:
     """One step of all processes on their shares of a batch: its mean loss; its sums are added to the epoch's."""
     for group in state.optimiser.param_groups:
@@ -259,7 +259,7 @@ def train_step(
     return loss_sum / total
 
 
-def end_epoch(state: State, val_clips: TestClips, settings: Optimisation, place: Place) -> None:
+def end_epoch(state: State, val_clips: EvaluationClips, settings: Optimisation, place: DistributedContext) -> None:
     """Add the epoch's row to the metrics, with the accuracy on the held-out clips when it is due."""
     s = state.sums
     row = {"epoch": state.epoch + 1, "loss": s.loss / max(1, s.clips), "accuracy": s.right / max(1, s.clips)}

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 
 import workbench.cli.cam as command
 from analysis.explain import cam_video as module
-from analysis.explain.cam_video import Explanation, Furniture, How, explain, painted
+from analysis.explain.cam_video import CamOptions, Explanation, FrameAnnotations, explain, painted
 from analysis.explain.gradcam import BRANCHES, DEFINITIONS, gradcam, shares
-from analysis.explain.overlay import NORMALISATIONS, Ink, overlay, paint, scaled, seen_box
+from analysis.explain.overlay import NORMALISATIONS, ColourTables, overlay, paint, scaled, seen_box
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.errors import UserError
 from sth_core.files import sha256
@@ -77,7 +77,7 @@ def zero(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def planted(maps: np.ndarray, seen: list[int], **how: object) -> Explanation:
     mass = shares(np.abs(maps))
-    return Explanation(How("layer3.1", "opening", **how), np.array(seen), maps, mass, [("opening", 0.9)], {})
+    return Explanation(CamOptions("layer3.1", "opening", **how), np.array(seen), maps, mass, [("opening", 0.9)], {})
 
 
 def test_the_video_keeps_its_frames_rate_and_size(checkpoint: Path, video: Path, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_the_sheet_shows_each_frame_that_was_seen(checkpoint: Path, video: Path,
     head = sheet.shape[0] - 2 * (224 + 22 + 8)
     assert sheet.shape[1] == 8 + 8 * 232 and head == 8 * 22 + 16
     loaded = load_checkpoint(checkpoint)
-    e = explain(loaded, video, How("layer1.1", clips=3))
+    e = explain(loaded, video, CamOptions("layer1.1", clips=3))
     frame = crop(resize(read_frames(video, [9]), 252), 224)  # the sixth: 36/32 of the cell's side is the short side's
     shown = sheet[head : head + 224, 8 + 5 * 232 : 8 + 5 * 232 + 224]
     assert np.abs(shown.astype(int) - overlay(frame, e.maps[5:6], per=1.0)[0]).mean() < 2
@@ -138,7 +138,7 @@ def test_a_planted_map_lies_where_the_network_saw_it(
     maps[0, 1:3, 5:7] = 1  # right of the middle, above it
     top, left, bottom, right = seen_box(H + H % 2, W + W % 2, p)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Furniture, "on", lambda *_: None)
+        patch.setattr(FrameAnnotations, "on", lambda *_: None)
         (picture, _) = painted(tmp_path / "x.mp4", 2, planted(maps, [0]), p)
     changed = np.abs(picture.astype(int) - 90).max(2)
     outside = changed.copy()
@@ -161,7 +161,7 @@ def test_between_two_frames_lies_what_is_between_their_maps(tmp_path: Path) -> N
     write_video(tmp_path / "x.mp4", [np.zeros((32, 32, 3), np.uint8)] * 12, 25)
     maps = np.stack([np.full((2, 2), value) for value in (0.2, 1.0)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Furniture, "on", lambda *_: None)
+        patch.setattr(FrameAnnotations, "on", lambda *_: None)
         found = [p[16, 16] for p in painted(tmp_path / "x.mp4", 12, planted(maps, [3, 7], opacity=0.9), RGB)]
     for t, value in enumerate([0.2] * 4 + [0.4, 0.6, 0.8] + [1.0] * 5):
         expected = paint(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), value), 0.9)[0, 0]
@@ -174,11 +174,11 @@ def test_ink_paints_as_paint_does(signed: bool) -> None:
     picture = random.integers(0, 256, (64, 80, 3), np.uint8)
     share = random.uniform(-1 if signed else 0, 1, (5, 6)).astype(np.float32)
     mine = picture.copy()
-    Ink.of(0.6, signed).paint(mine, share)
+    ColourTables.of(0.6, signed).paint(mine, share)
     off = np.abs(mine.astype(int) - paint(picture, share, 0.6, signed))
     assert off.mean() < 1.5 and np.quantile(off, 0.99) <= 8
     untouched = picture.copy()
-    Ink.of(0.6, signed).paint(untouched, np.zeros((5, 6)))
+    ColourTables.of(0.6, signed).paint(untouched, np.zeros((5, 6)))
     assert np.abs(untouched.astype(int) - picture).max() <= 1
 
 
@@ -186,7 +186,7 @@ def test_the_maps_are_grad_cam_s_on_one_scale_or_on_one_each(checkpoint: Path, v
     loaded = load_checkpoint(checkpoint)
     pixels, seen = read_clip(video, RGB)
     clip = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, 32))), RGB)
-    how = How("layer2.0.conv1", "opening", "closing", "temporal", "per_clip", "clip", signed=True)
+    how = CamOptions("layer2.0.conv1", "opening", "closing", "temporal", "per_clip", "clip", signed=True)
     cam = gradcam(
         loaded.model, clip, CLASSES.index("opening"), how.layer, "per_clip", "temporal", CLASSES.index("closing")
     )
@@ -210,7 +210,7 @@ def test_every_option_is_heard(checkpoint: Path, video: Path, tmp_path: Path) ->
     changes["target"] = changes.pop("class")
     assert {option: recipe[option] for option in changes} == changes
     assert recipe["signed"] and recipe["map"] == [4, 4] and len(recipe["seen"]) == 8
-    e = explain(load_checkpoint(checkpoint), video, How(**{key: recipe[key] for key in (*changes, "signed")}))
+    e = explain(load_checkpoint(checkpoint), video, CamOptions(**{key: recipe[key] for key in (*changes, "signed")}))
     assert e.title == [
         "opening against closing", "layer2.0.conv1", "temporal map", "weights per clip", "a scale for each frame",
         "signed",
@@ -255,7 +255,7 @@ def test_furniture_is_legible_and_leaves_the_middle_free(size: tuple[int, int]) 
     H, W = size
     e = planted(np.ones((4, 2, 2)), [1, 3, 5, 7])
     e = replace(e, alpha={f"layer{i}": 0.5 for i in range(16)}, top=[(f"class {i}", 0.2) for i in range(5)])
-    furniture = Furniture(e, H, W, 9)
+    furniture = FrameAnnotations(e, H, W, 9)
     picture = np.full((H, W, 3), 255, np.uint8)
     furniture.on(picture, 4)
     assert furniture.size >= 9
@@ -267,7 +267,7 @@ def test_furniture_is_legible_and_leaves_the_middle_free(size: tuple[int, int]) 
 
 
 def test_a_picture_too_small_for_words_has_none() -> None:
-    furniture = Furniture(planted(np.ones((1, 2, 2)), [0]), 48, 64, 9)
+    furniture = FrameAnnotations(planted(np.ones((1, 2, 2)), [0]), 48, 64, 9)
     picture = np.full((48, 64, 3), 7, np.uint8)
     furniture.on(picture, 4)
     assert (picture == 7).all()
@@ -285,9 +285,9 @@ def test_where_nothing_speaks_for_the_class_there_is_no_colour(zero: Path, video
     said = ends_well("cam", zero, video, "-o", tmp_path / "x.mp4", "--class", "Tür öffnen 日本")
     assert "without colour" in said and "no map: nothing at layer1.1 speaks for Tür öffnen" in said
     assert json.loads((tmp_path / "x.json").read_text())["map"] is None
-    e = explain(load_checkpoint(zero), video, How("layer1.1"))
+    e = explain(load_checkpoint(zero), video, CamOptions("layer1.1"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Furniture, "on", lambda *_: None)
+        patch.setattr(FrameAnnotations, "on", lambda *_: None)
         (picture, *_) = painted(video, 20, e, RGB)
     top, left, bottom, right = seen_box(120, 160, RGB)
     inside = np.s_[top + 1 : bottom - 1, left + 1 : right - 1]
@@ -298,7 +298,7 @@ def test_broken_weights_are_named(checkpoint: Path, video: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     loaded.model.fc.weight.data[:] = torch.nan
     with pytest.raises(UserError, match="not finite"):
-        explain(loaded, video, How("layer1.1", "opening"))
+        explain(loaded, video, CamOptions("layer1.1", "opening"))
 
 
 def test_a_folder_of_videos(checkpoint: Path, video: Path, tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_mistakes(checkpoint: Path, video: Path, tmp_path: Path) -> None:
     assert "knows no class 'openin'; did you mean 'opening'" in said("--class", "openin")
     assert "knows no class '?'; possible: 'appearing', 'closing'" in said("--against", "?")
     assert "are both 'opening'; name two" in said("--class", "opening", "--against", "opening")
-    top = explain(load_checkpoint(checkpoint), video, How("layer1.1")).top[0][0]
+    top = explain(load_checkpoint(checkpoint), video, CamOptions("layer1.1")).top[0][0]
     assert f"predicted is {top!r}" in said("--against", top)
     assert "no layer 'layer2'; did you mean 'layer2.1'" in said("--layer", "layer2")
     assert "layer1.1 has no temporal branch; name one that has, such as --layer" in said("--branch", "temporal")

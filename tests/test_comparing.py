@@ -15,12 +15,12 @@ from analysis.attention.browsing import overview
 from analysis.attention.compare_runs import (
     Together,
     accuracy_change,
+    accuracy_table,
     alpha_by_layer,
     alpha_change,
     differences,
     right_sets,
     side_by_side,
-    standings,
     together,
 )
 from analysis.runs.run_directory import open_run
@@ -92,7 +92,7 @@ def test_labels_are_compared_by_name_though_the_categories_differ() -> None:
 
 
 def test_what_a_run_alone_gets_right_and_wrong() -> None:
-    found = standings(of_matrix(["11100110", "10110000", "10110101"])).set_index("run")
+    found = accuracy_table(of_matrix(["11100110", "10110000", "10110101"])).set_index("run")
     # Right in: 3, 1, 3, 2, 0, 2, 1, 1 of the runs.
     assert found["only_right"].to_dict() == {"r0": 2, "r1": 0, "r2": 1}
     assert found["only_wrong"].to_dict() == {"r0": 1, "r1": 1, "r2": 0}

@@ -14,7 +14,7 @@ from analysis.statistics.accuracy import direction_summary
 from analysis.statistics.results import over_seeds, run_results
 from sth_core import create_model
 from sth_core.checkpoint import save_checkpoint
-from sth_core.datasets.clips import Augment, TestClips, TrainClips
+from sth_core.datasets.clips import Augment, EvaluationClips, TrainClips
 from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.video import read_frames
 from sth_core.video.sampling import Protocol
@@ -52,7 +52,7 @@ def test_a_clip_played_backward_is_the_other_in_reverse(table: pd.DataFrame, pro
     """The same frames, so that a network that only averages over frames cannot tell them apart."""
     classes = sorted(set(table["label"]))
     pair = table[table["path"] == table["path"].iloc[0]]
-    forward, backward = (TestClips(pair[pair["backward"] == b], classes, RGB, protocol)[0] for b in (False, True))
+    forward, backward = (EvaluationClips(pair[pair["backward"] == b], classes, RGB, protocol)[0] for b in (False, True))
     assert forward.views is not None and backward.views is not None
     assert not np.array_equal(forward.views, backward.views)
     assert np.array_equal(forward.views.flip(1), backward.views)
@@ -62,7 +62,7 @@ def test_a_clip_played_backward_is_the_other_in_reverse(table: pd.DataFrame, pro
 
 def test_flow_played_backward_is_negated(table: pd.DataFrame) -> None:
     pair = table[table["path"] == table["path"].iloc[0]]
-    forward, backward = (TestClips(pair[pair["backward"] == b], [], FLOW)[0].views for b in (False, True))
+    forward, backward = (EvaluationClips(pair[pair["backward"] == b], [], FLOW)[0].views for b in (False, True))
     assert forward is not None and backward is not None
     T, C = forward.shape[1], forward.shape[-1]
     for t in range(T):

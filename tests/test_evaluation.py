@@ -16,7 +16,7 @@ from analysis.statistics.accuracy import summary, wilson_interval
 from analysis.statistics.fusion import fuse
 from analysis.statistics.results import paper_results
 from sth_core import load_checkpoint
-from sth_core.datasets.clips import TestClips
+from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.mirroring import mirror_order
 from sth_core.datasets.table import COLUMNS, Annotation, read_dataset
 from sth_core.errors import UserError
@@ -44,7 +44,7 @@ def test_the_score_of_a_video_is_the_mean_over_the_logits_of_its_views(
     protocol: Protocol, checkpoint: Path, table: pd.DataFrame
 ) -> None:
     loaded = load_checkpoint(checkpoint)
-    clips = TestClips(table, loaded.classes, RGB, protocol)
+    clips = EvaluationClips(table, loaded.classes, RGB, protocol)
     results = list(run_over(loaded.model, clips, RGB, batch_size=7))
     logits = torch.cat([batch.logits for batch in results])
     of_views = torch.cat([batch.view_logits for batch in results])
@@ -64,7 +64,7 @@ def test_the_score_of_a_video_is_the_mean_over_the_logits_of_its_views(
 
 def test_alpha_is_the_mean_over_the_views(checkpoint: Path, table: pd.DataFrame) -> None:
     loaded = load_checkpoint(checkpoint)
-    batch = next(run_over(loaded.model, TestClips(table, loaded.classes, RGB, Protocol(2, 1)), RGB))
+    batch = next(run_over(loaded.model, EvaluationClips(table, loaded.classes, RGB, Protocol(2, 1)), RGB))
     view = batch.samples[0].views
     assert view is not None
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_alpha_is_the_mean_over_the_views(checkpoint: Path, table: pd.DataFrame)
 def test_a_mirrored_view_speaks_for_the_mirrored_class() -> None:
     classes = ["moving left", "moving right", "opening"]
     nothing = pd.DataFrame(columns=COLUMNS)
-    clips = TestClips(nothing, classes, RGB, Protocol(1, 10))
+    clips = EvaluationClips(nothing, classes, RGB, Protocol(1, 10))
     logits = torch.tensor([[1.0, 2.0, 3.0]]).repeat(10, 1)
     assert clips.unmirrored(logits).tolist() == [[1, 2, 3]] * 5 + [[2, 1, 3]] * 5
 

@@ -11,15 +11,15 @@ from analysis.explain.faithfulness import (
     SPACE_TIME,
     TESTS,
     TIME,
-    Test,
+    RemovalTest,
     area,
+    baseline_clip,
     blurred,
     centre_prior,
     curve,
     kept_masks,
     occlusion_drop,
     random_map,
-    stand_in,
 )
 from analysis.explain.weight_randomization import randomised, rank_agreement
 from sth_core.network import create_model
@@ -51,7 +51,7 @@ TRUE_MAP[1, 2, 1] = 1.0
 
 
 @pytest.mark.parametrize("test", TESTS, ids=lambda t: t.name)
-def test_the_true_map_beats_what_knows_nothing_and_its_opposite_does_not(test: Test, clip: Tensor) -> None:
+def test_the_true_map_beats_what_knows_nothing_and_its_opposite_does_not(test: RemovalTest, clip: Tensor) -> None:
     model = Watches(1, 8, 4)
 
     def at(maps: Tensor) -> float:
@@ -67,12 +67,12 @@ def test_the_true_map_beats_what_knows_nothing_and_its_opposite_does_not(test: T
 
 def test_curves_begin_and_end_with_the_whole_clip_and_the_stand_in(clip: Tensor) -> None:
     model = Watches(1, 8, 4)
-    whole, replaced = (float(model(x[None]).softmax(1)[0, 0]) for x in (clip, stand_in(clip, "frozen")))
+    whole, replaced = (float(model(x[None]).softmax(1)[0, 0]) for x in (clip, baseline_clip(clip, "frozen")))
     for way, steps in ((SPACE, 6), (SPACE_TIME, 6), (TIME, 4)):
-        shares, deleted = curve(model, clip, 0, TRUE_MAP, Test(way, "deletion", "frozen"))
+        shares, deleted = curve(model, clip, 0, TRUE_MAP, RemovalTest(way, "deletion", "frozen"))
         assert shares.tolist() == pytest.approx([i / steps for i in range(steps + 1)])
         assert (deleted[0], deleted[-1]) == pytest.approx((whole, replaced))
-        _, inserted = curve(model, clip, 0, TRUE_MAP, Test(way, "insertion", "frozen"))
+        _, inserted = curve(model, clip, 0, TRUE_MAP, RemovalTest(way, "insertion", "frozen"))
         assert (inserted[0], inserted[-1]) == pytest.approx((replaced, whole))
 
 
@@ -89,13 +89,13 @@ def test_what_is_kept_by_hand() -> None:
 
 def test_stand_ins_by_hand(clip: Tensor) -> None:
     counting = torch.arange(4.0)[:, None, None, None].expand(4, 3, 16, 16)
-    first = [stand_in(counting, b)[:, 0, 0, 0].tolist() for b in ("neighbour", "frozen", "mean", "blur")]
+    first = [baseline_clip(counting, b)[:, 0, 0, 0].tolist() for b in ("neighbour", "frozen", "mean", "blur")]
     assert first[:2] == [[1, 0, 1, 2], [2, 2, 2, 2]]
     np.testing.assert_allclose(first[2:], [[0, 1, 2, 3]] * 2, atol=1e-5)
-    assert stand_in(clip, "mean")[1].unique().tolist() == pytest.approx([16 / 256])
-    assert stand_in(clip[:1], "neighbour").equal(clip[:1])  # a single frame has no neighbour
+    assert baseline_clip(clip, "mean")[1].unique().tolist() == pytest.approx([16 / 256])
+    assert baseline_clip(clip[:1], "neighbour").equal(clip[:1])  # a single frame has no neighbour
     with pytest.raises(ValueError, match="unknown baseline 'black'; possible: blur, mean, neighbour, frozen"):
-        stand_in(clip, "black")
+        baseline_clip(clip, "black")
     assert {b for of_way in BASELINES_OF.values() for b in of_way} == {"blur", "mean", "neighbour", "frozen"}
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from analysis.explain.gradcam import (
     BRANCHES,
     DEFINITIONS,
+    ActivationRecorder,
     Cam,
     CamLayer,
-    Watcher,
     by_frame,
     cam_layers,
     default_layer,
@@ -142,7 +142,7 @@ class Branch(nn.Module):
         self.conv, self.spatial, self.temporal = conv, nn.Identity(), nn.Identity()
 
     def forward(self, x: Tensor, tap: Tap) -> Tensor:
-        kept = Watcher()
+        kept = ActivationRecorder()
         self.conv(x, kept)
         spatial, temporal = kept.kept[self.conv.name]
         return self.spatial(spatial) + self.temporal(temporal)

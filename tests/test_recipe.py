@@ -11,9 +11,9 @@ from sth_core.datasets.mirroring import mirror_labels
 from sth_core.datasets.synthetic import MOTION_PAIRS, MOTIONS
 from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.errors import UserError
-from sth_core.network import CHANNELS
 from sth_core.recipe import Recipe, Start, load_recipe, recipe_from
 from sth_core.training import train
+from sth_core.video.modality import CHANNELS
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
 RECIPES = [path for path in RECIPES if not path.name.startswith("study_")]  # those: tests/test_study.py

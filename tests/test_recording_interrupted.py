@@ -16,7 +16,7 @@ from analysis.runs import recording, writing
 from analysis.runs.recording import record
 from analysis.runs.run_directory import open_run, predictions
 from benchmarks.recording import CLASSES, synthetic_results, table_of
-from sth_core.datasets.clips import TestClips
+from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.video.sampling import Protocol
@@ -328,12 +328,12 @@ def test_clips_are_listed_some_at_a_time(
 ) -> None:
     listed = []
 
-    class Counted(TestClips):
+    class Counted(EvaluationClips):
         def __init__(self, table: pd.DataFrame, *arguments: object) -> None:
             listed.append(len(table))
             super().__init__(table, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(recording, "TestClips", Counted)
+    monkeypatch.setattr(recording, "EvaluationClips", Counted)
     monkeypatch.setattr(recording, "CLIPS_AT_ONCE", 5)
     seen: list[int] = []
     record(checkpoint, dozen, tmp_path / "run", batch_size=2, progress=lambda done, _: seen.append(done))

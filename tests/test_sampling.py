@@ -7,7 +7,7 @@ import pytest
 
 from sth_core.datasets.mirroring import mirror_labels, mirror_order, mirrored
 from sth_core.video.fields import fields_of, positions_in, read_clips
-from sth_core.video.sampling import segment_indices, test_clips
+from sth_core.video.sampling import evaluation_positions, segment_indices
 from sth_core.video.transforms import Preprocessing, crop, crops, mirror, resize, scaled_crop
 from tests.datasets_on_disk import FRAMES, flow_folder, frame_folder, video
 
@@ -34,8 +34,8 @@ def test_one_clip_is_the_centre_of_each_segment_and_the_second_its_beginning_as_
     segments: int, new_length: int
 ) -> None:
     for frames in range(new_length, 301):
-        one = test_clips(frames - new_length + 1, segments, 1)
-        two = test_clips(frames - new_length + 1, segments, 2)
+        one = evaluation_positions(frames - new_length + 1, segments, 1)
+        two = evaluation_positions(frames - new_length + 1, segments, 2)
         assert one.tolist() == [tsm_centre(frames, segments, new_length)]
         assert two.tolist() == [
             tsm_centre(frames, segments, new_length),
@@ -46,7 +46,7 @@ def test_one_clip_is_the_centre_of_each_segment_and_the_second_its_beginning_as_
 def test_with_other_numbers_of_segments_a_position_on_the_edge_of_two_frames_may_be_that_before() -> None:
     for segments in (3, 5, 7, 10, 12, 24):
         for frames in range(1, 301):
-            for x, position in enumerate(test_clips(frames, segments, 1)[0]):
+            for x, position in enumerate(evaluation_positions(frames, segments, 1)[0]):
                 exact, rest = divmod((2 * x + 1) * frames, 2 * segments)
                 assert position == exact or (position == exact - 1 and rest == 0)
 
@@ -61,21 +61,25 @@ def test_with_other_numbers_of_segments_a_position_on_the_edge_of_two_frames_may
     ],
 )
 def test_two_clips_by_hand(frames: int, expected: list[list[int]]) -> None:
-    assert test_clips(frames, 8, 2).tolist() == expected
+    assert evaluation_positions(frames, 8, 2).tolist() == expected
 
 
 def test_ten_clips_share_each_segment_evenly() -> None:
-    clips = test_clips(80, 8, 10)  # ten frames to a segment: each clip has one of them
+    clips = evaluation_positions(80, 8, 10)  # ten frames to a segment: each clip has one of them
     assert clips.tolist() == [[start + clip for start in range(0, 80, 10)] for clip in range(10)]
-    assert test_clips(8, 8, 10).tolist() == [list(range(8))] * 10
-    assert test_clips(1, 8, 10).tolist() == [[0] * 8] * 10
-    assert test_clips(16, 2, 3).tolist() == [[1, 9], [4, 12], [6, 14]]  # a sixth, a half, five sixths of eight frames
+    assert evaluation_positions(8, 8, 10).tolist() == [list(range(8))] * 10
+    assert evaluation_positions(1, 8, 10).tolist() == [[0] * 8] * 10
+    assert evaluation_positions(16, 2, 3).tolist() == [
+        [1, 9],
+        [4, 12],
+        [6, 14],
+    ]  # a sixth, a half, five sixths of eight frames
 
 
 @pytest.mark.parametrize("clips", [1, 2, 3, 10, 30])
 @pytest.mark.parametrize("positions", [1, 2, 7, 8, 9, 61])
 def test_all_positions_are_in_the_video_and_in_order(positions: int, clips: int) -> None:
-    chosen = test_clips(positions, 8, clips)
+    chosen = evaluation_positions(positions, 8, clips)
     assert chosen.shape == (clips, 8)
     assert chosen.dtype == np.int64
     assert chosen.min() >= 0 and chosen.max() < positions
@@ -121,10 +125,10 @@ def test_clips_of_videos_shorter_than_the_network_s(kind: str, frames: int, clip
     flow = str(flow_folder(tmp_path / "flow", fields=fields)) if kind == "extracted" else ""
     views, starts = read_clips(path, RGB, clips=clips)
     assert views.shape == (clips, 8, 48, 64, 3)
-    assert starts.tolist() == test_clips(frames, 8, clips).tolist()
+    assert starts.tolist() == evaluation_positions(frames, 8, clips).tolist()
     views, starts = read_clips(path, FLOW, flow, clips)
     assert views.shape == (clips, 8, 48, 64, 10)
-    assert starts.tolist() == test_clips(max(1, fields - 4), 8, clips).tolist()
+    assert starts.tolist() == evaluation_positions(max(1, fields - 4), 8, clips).tolist()
 
 
 def test_the_frames_of_a_clip_are_those_at_its_positions(tmp_path: Path) -> None:

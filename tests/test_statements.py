@@ -22,9 +22,9 @@ from analysis.attention.hypotheses import (
     MODALITY,
     PROPORTION,
     conditions,
+    evaluate_hypotheses,
     kind_of,
     overall,
-    test_statements,
 )
 from analysis.runs.run_directory import find_runs, open_run
 from tests.tiny import write_run
@@ -62,7 +62,7 @@ def test_a_study_in_which_all_four_hold(tmp_path: Path) -> None:
                     modality=modality,
                     temporal_fraction=p,
                 )
-    table = test_statements(find_runs(tmp_path))
+    table = evaluate_hypotheses(find_runs(tmp_path))
     counts = table.groupby("statement").size()
     assert counts[DEPTH] == 12 and counts[PROPORTION] == 8 and counts[DATASETS] == 6 and counts[MODALITY] == 6
     assert set(table["verdict"]) == {"holds"} and table["paired"].all()
@@ -79,14 +79,14 @@ def test_one_in_which_none_holds(tmp_path: Path) -> None:
     a_run(tmp_path, "b", 0.45, -0.1, dataset="jester", temporal_fraction=1 / 8)
     a_run(tmp_path, "c", 0.55, -0.1, dataset="ucf101")
     a_run(tmp_path, "d", 0.45, -0.1, dataset="jester", modality="flow")
-    table = overall(test_statements(find_runs(tmp_path)))
+    table = overall(evaluate_hypotheses(find_runs(tmp_path)))
     assert list(table["verdict"]) == ["does not hold"] * 4
 
 
 def test_what_the_noise_hides_is_undecided(tmp_path: Path) -> None:
     a_run(tmp_path, "a", 0.5, 0.0, noise=1, dataset="jester")
     a_run(tmp_path, "b", 0.5, 0.0, noise=2, dataset="jester", temporal_fraction=1 / 8)
-    table = test_statements(find_runs(tmp_path))
+    table = evaluate_hypotheses(find_runs(tmp_path))
     assert verdicts(table, PROPORTION) == ["undecided"] and set(verdicts(table, DEPTH)) == {"undecided"}
     assert list(overall(table)["verdict"]) == ["undecided", "undecided", "not asked", "not asked"]
 
@@ -94,7 +94,7 @@ def test_what_the_noise_hides_is_undecided(tmp_path: Path) -> None:
 def test_comparisons_that_disagree_are_mixed(tmp_path: Path) -> None:
     a_run(tmp_path, "up", 0.5, 0.1, dataset="jester")
     a_run(tmp_path, "down", 0.5, -0.1, dataset="ucf101")
-    assert overall(test_statements(find_runs(tmp_path)))["verdict"][0] == "mixed"
+    assert overall(evaluate_hypotheses(find_runs(tmp_path)))["verdict"][0] == "mixed"
 
 
 def test_the_same_clips_are_compared_one_by_one(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_same_clips_are_compared_one_by_one(tmp_path: Path) -> None:
     for name, data in (("same", "/data/set"), ("other", "/data/elsewhere")):
         a_run(tmp_path / name, "large", 0.500, dataset="jester", data="/data/set")
         a_run(tmp_path / name, "small", 0.503, dataset="jester", data=data, temporal_fraction=1 / 8)
-    same, other = (test_statements(find_runs(tmp_path / name)) for name in ("same", "other"))
+    same, other = (evaluate_hypotheses(find_runs(tmp_path / name)) for name in ("same", "other"))
     same, other = (table[table["statement"] == PROPORTION].iloc[0] for table in (same, other))
     assert same["effect"] == pytest.approx(other["effect"])
     assert (same["paired"], same["verdict"]) == (True, "holds")
@@ -115,10 +115,10 @@ def test_seeds_are_a_level_of_their_own(tmp_path: Path) -> None:
         a_run(tmp_path, f"seed{seed}", 0.5, rise, dataset="jester", seed=seed)
     (condition,) = conditions(find_runs(tmp_path))
     assert len(condition.runs) == 3
-    row = test_statements(find_runs(tmp_path)).iloc[0]
+    row = evaluate_hypotheses(find_runs(tmp_path)).iloc[0]
     assert (row["seeds"], row["verdict"]) == (3, "undecided") and row["low"] < 0 < row["high"]
     for run in condition.runs:
-        assert test_statements([run]).iloc[0]["verdict"] in ("holds", "does not hold")
+        assert evaluate_hypotheses([run]).iloc[0]["verdict"] in ("holds", "does not hold")
 
 
 def test_runs_that_do_not_know_their_seed_or_have_the_same_stay_apart(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_runs_that_do_not_know_their_seed_or_have_the_same_stay_apart(tmp_path: 
 
 def test_a_single_layer_has_no_depth_to_rise_with(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [[0.5], [0.6]])
-    assert test_statements(find_runs(tmp_path)).empty
+    assert evaluate_hypotheses(find_runs(tmp_path)).empty
 
 
 def test_datasets_are_sorted_as_in_section_4_1() -> None:

@@ -22,9 +22,9 @@ import numpy as np
 
 from analysis.explain.overlay import seen_frames
 from sth_core.errors import UserError
-from sth_core.network import CHANNELS
 from sth_core.video.decoding import count_frames
 from sth_core.video.fields import read_clip
+from sth_core.video.modality import CHANNELS
 from sth_core.video.timeline import opened
 from sth_core.video.transforms import Preprocessing, crop
 

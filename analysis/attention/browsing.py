@@ -24,7 +24,7 @@ def overview(run: Run, alpha: Alpha | None = None) -> pd.DataFrame:
     return table
 
 
-def surest_first(table: pd.DataFrame, chosen: pd.Series | NDArray[np.bool_]) -> NDArray[np.intp]:
+def most_confident_first(table: pd.DataFrame, chosen: pd.Series | NDArray[np.bool_]) -> NDArray[np.intp]:
     """The rows of the chosen clips (a mask), those of the highest confidence first."""
     rows = np.flatnonzero(chosen)
     return rows[np.argsort(-table["confidence"].to_numpy()[rows], kind="stable")]
@@ -77,7 +77,7 @@ def cell_profile(alpha: Alpha, label: str, prediction: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def right_and_wrong(alpha: Alpha) -> pd.DataFrame:
+def by_correctness(alpha: Alpha) -> pd.DataFrame:
     """alpha_T by layer of the clips that are right and of those that are wrong: `with_interval`'s columns, correct."""
     correct = alpha.clips["correct"].to_numpy(bool)
     chosen = {True: correct, False: ~correct}

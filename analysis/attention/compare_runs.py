@@ -112,7 +112,7 @@ def agreement(a: pd.Series, b: pd.Series) -> float:
     return float((a.cat.codes.to_numpy() == b.cat.set_categories(a.cat.categories).cat.codes.to_numpy()).mean())
 
 
-def standings(runs: Together) -> pd.DataFrame:
+def accuracy_table(runs: Together) -> pd.DataFrame:
     """A row per run: run, n, accuracy, low, high (95 %, `share_interval`), only_right and only_wrong (clips that it
     alone gets right, or wrong), alpha_temporal."""
     K, N = runs.right.shape

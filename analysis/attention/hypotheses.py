@@ -26,7 +26,7 @@ DEPTH = "Temporal attention rises with depth (Figure 5)"
 PROPORTION = "The smaller p, the higher α_T (Figure 6)"
 DATASETS = "α_T is higher on temporal-related than on appearance-related datasets (Figure 7)"
 MODALITY = "α_T is higher for Flow than for RGB (Figure 8)"
-STATEMENTS = (DEPTH, PROPORTION, DATASETS, MODALITY)
+HYPOTHESES = (DEPTH, PROPORTION, DATASETS, MODALITY)
 # Section 4.1 sorts its six datasets so; of the others, those that ask for the order of time in so many words.
 TEMPORAL = ("something", "jester", "motion", "both directions")
 APPEARANCE = ("kinetics", "ucf", "hmdb", "appearance")
@@ -89,7 +89,7 @@ def kind_of(dataset: str) -> str:
     return "appearance" if any(word in name for word in APPEARANCE) else ""
 
 
-def test_statements(runs: list[Run], read: Read = read_alpha) -> pd.DataFrame:
+def evaluate_hypotheses(runs: list[Run], read: Read = read_alpha) -> pd.DataFrame:
     """A row per `Comparison`; none for a statement that these runs cannot speak of. `read` gives a run's attention."""
     sets = conditions(runs)
     rises = [(c.name, rise(c, read), True) for c in sets]
@@ -104,7 +104,6 @@ def test_statements(runs: list[Run], read: Read = read_alpha) -> pd.DataFrame:
     return pd.DataFrame([asdict(row) for row in found], columns=list(Comparison.__dataclass_fields__))
 
 
-test_statements.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest thinks of the name
 Compared = list[tuple[str, Effect, bool]]
 Pairs = list[tuple[str, Condition, Condition]]
 
@@ -191,7 +190,7 @@ def overall(table: pd.DataFrame) -> pd.DataFrame:
     """A row per statement: statement, verdict (of all its comparisons together), comparisons, holds, does_not_hold,
     undecided; the verdict of one that was not compared is "not asked"."""
     rows = []
-    for statement in STATEMENTS:
+    for statement in HYPOTHESES:
         counts = table.loc[table["statement"] == statement, "verdict"].value_counts()
         holds, fails, open_ = (int(counts.get(v, 0)) for v in ("holds", "does not hold", "undecided"))
         total = holds + fails + open_

@@ -19,7 +19,7 @@ from analysis.runs.parts import Parts, computing
 from analysis.runs.recording import recorded
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
-from sth_core.datasets.clips import TestClips
+from sth_core.datasets.clips import EvaluationClips
 from sth_core.errors import UserError
 from sth_core.evaluation import read_ahead
 from sth_core.video.transforms import normalise
@@ -88,7 +88,7 @@ def batches(
     starts = range(0, len(table), batch_size)
     chosen = [i for i in starts if not set(table["clip_id"][i : i + batch_size]) <= without]
     rows = [row for i in chosen for row in range(i, min(i + batch_size, len(table)))]
-    clips = TestClips(table.iloc[rows], checkpoint.classes, checkpoint.preprocessing)
+    clips = EvaluationClips(table.iloc[rows], checkpoint.classes, checkpoint.preprocessing)
     samples = read_ahead(clips, len(clips), workers, ahead=batch_size + workers)
     for i in chosen:
         some = table.iloc[i : i + batch_size].reset_index(drop=True)

@@ -33,7 +33,7 @@ from analysis.runs.parts import computing
 from analysis.runs.recording import recorded
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
-from sth_core.datasets.clips import Sample, TestClips
+from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.evaluation import read_ahead
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_fields, stack_fields
 from sth_core.video.sampling import segment_indices
@@ -108,7 +108,7 @@ def slow_view(source: dict[str, Any], p: Preprocessing) -> NDArray[np.uint8]:
     return play_backward(view, p.modality) if source["backward"] else view
 
 
-class ProbedClips(TestClips):
+class ProbedClips(EvaluationClips):
     """The views of a clip are what each probe shows of its middle clip's centre, in the order of `shown`."""
 
     shuffles = 3

@@ -26,7 +26,7 @@ from analysis.explain.gradcam import SPATIAL, TEMPORAL, cam_layers, default_laye
 from analysis.explain.weight_randomization import randomised, rank_agreement
 from analysis.runs.parts import Parts, computing
 from sth_core.checkpoint import Checkpoint, load_checkpoint
-from sth_core.datasets.clips import TestClips
+from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import read_dataset
 from sth_core.errors import UserError
 from sth_core.evaluation import read_ahead
@@ -125,7 +125,7 @@ def trust(
         alphas = recorded_alphas(checkpoint, table, workers) if config.attention else {}
         mean = mean_of(alphas)
         partners = dict(zip(alphas, strangers([label_of(table, c) for c in alphas], seed), strict=True))
-        names, forgetful = list(alphas), list(randomised(model))
+        names, randomized = list(alphas), list(randomised(model))
         for done, (row, clip, failure) in enumerate(read(checkpoint, table, workers, standing), 1 + len(standing)):
             clip_id = table["clip_id"][row]
             if clip is None:
@@ -133,7 +133,7 @@ def trust(
             else:
                 other = alphas[names[partners[clip_id]]] if alphas else {}
                 one = table.iloc[[row]]
-                parts.add(tables_of(checkpoint, clip, one, wanted, mean, other, forgetful, seed + row, batch_size))
+                parts.add(tables_of(checkpoint, clip, one, wanted, mean, other, randomized, seed + row, batch_size))
             progress(done, len(table))
     return failures
 
@@ -148,7 +148,7 @@ def read(
     """Each clip's row, the clip normalised (T, C, H, W) on the network's device or None, and why it is None."""
     device = next(checkpoint.model.parameters()).device
     rows = [i for i, clip_id in enumerate(table["clip_id"]) if clip_id not in without]
-    clips = TestClips(table.iloc[rows], checkpoint.classes, checkpoint.preprocessing)
+    clips = EvaluationClips(table.iloc[rows], checkpoint.classes, checkpoint.preprocessing)
     for row, sample in zip(rows, read_ahead(clips, len(clips), workers, ahead=2 * workers), strict=True):
         views = sample.views
         clip = None if views is None else normalise(views[0].to(device), checkpoint.preprocessing)
@@ -179,7 +179,7 @@ def tables_of(
     wanted: list[Explanation],
     mean: dict[str, Tensor],
     other: dict[str, Tensor],
-    forgetful: list[tuple[str, VideoNetwork]],
+    randomized: list[tuple[str, VideoNetwork]],
     seed: int,
     batch_size: int,
 ) -> dict[str, pd.DataFrame]:
@@ -206,7 +206,7 @@ def tables_of(
     ]
     true = {name: maps[name].clamp(min=0).numpy() for name in (e.name for e in wanted)}
     random = []
-    for part, network in forgetful:
+    for part, network in randomized:
         for name, of_clip in maps_of(network, clip, target, wanted).items():
             agreement = rank_agreement(true[name], of_clip.clamp(min=0).numpy())
             random.append({"explanation": name, "part": part, "correlation": agreement})

@@ -18,7 +18,17 @@ import torch
 from PIL import Image, ImageDraw
 
 from analysis.explain.gradcam import DEFINITIONS, JOINT, by_frame, gradcam, shares
-from analysis.explain.overlay import NORMALISATIONS, Ink, Panel, canvas, fitted, font, scaled, seen_box, seen_frames
+from analysis.explain.overlay import (
+    NORMALISATIONS,
+    ColourTables,
+    Panel,
+    canvas,
+    fitted,
+    font,
+    scaled,
+    seen_box,
+    seen_frames,
+)
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.files import temporary_beside, write_json
@@ -35,7 +45,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class How:
+class CamOptions:
     """What is explained and how it is shown; classes and layer by name, `target` None for the predicted class."""
 
     layer: str
@@ -55,7 +65,7 @@ class Explanation:
     video's come up more than once), `maps` (N, h, w) what is shown of each, in [-1, 1], `mass` (N,) the shares of the
     whole CAM. `top` are the best classes and their scores, `alpha` is the mean alpha_T of each layer that has one."""
 
-    how: How  # its target is filled in
+    how: CamOptions  # its target is filled in
     seen: np.ndarray
     maps: np.ndarray
     mass: np.ndarray
@@ -82,7 +92,7 @@ class Explanation:
         return frames, by_frame(self.seen, self.maps)[1] / times[:, None, None], by_frame(self.seen, self.mass)[1]
 
 
-def explain(checkpoint: Checkpoint, path: Path, how: How) -> Explanation:
+def explain(checkpoint: Checkpoint, path: Path, how: CamOptions) -> Explanation:
     """Explain the class `how.target` of `how.clips` clips of a video, or the class that their mean logits predict.
 
     Raises:
@@ -177,7 +187,7 @@ class Timeline:
         return Timeline(image, x, y)
 
 
-class Furniture:
+class FrameAnnotations:
     """All that is drawn on frames (H, W) but the map; what a small picture has no room for is left out."""
 
     def __init__(self, e: Explanation, H: int, W: int, frames: int) -> None:
@@ -207,14 +217,14 @@ class Furniture:
 
 def painted(path: Path, frames: int, e: Explanation, p: Preprocessing) -> Iterator[np.ndarray]:
     """Every frame of the video with its map and the rest, cropped to an even size: uint8 (H, W, 3)."""
-    ink, shape = Ink.of(e.how.opacity, e.how.signed), None
+    ink, shape = ColourTables.of(e.how.opacity, e.how.signed), None
     seen, maps, _ = e.by_frame()
     for t, frame in enumerate(islice(all_frames(path), frames)):
         H, W = frame.shape[:2]
         picture = np.require(frame[: H - H % 2, : W - W % 2], requirements=["C", "W"])
         if shape is None:
             shape, (top, left, bottom, right) = frame.shape, seen_box(H, W, p)
-            furniture = Furniture(e, H - H % 2, W - W % 2, frames)
+            furniture = FrameAnnotations(e, H - H % 2, W - W % 2, frames)
             thin = max(1, round(min(H, W) / 540))
         elif frame.shape != shape:
             raise UnreadableVideo(f"{path}: its frames change their size, at frame {t}")
@@ -247,7 +257,7 @@ def frame_rate(path: Path) -> float:
 
 def contact_sheet(path: Path, e: Explanation, p: Preprocessing, size: int = 16) -> Image.Image:
     """What the network saw of each frame that it saw, with its map, eight in a row; above them what the video says."""
-    columns, ink = max(4, min(PER_ROW, len(e.seen))), Ink.of(e.how.opacity, e.how.signed)
+    columns, ink = max(4, min(PER_ROW, len(e.seen))), ColourTables.of(e.how.opacity, e.how.signed)
     width, line = GAP + columns * (CELL + GAP), round(LINE * size)
     head, row_height = 8 * line + 2 * GAP, CELL + line + GAP
     image = Image.new("RGB", (width, head + -(-len(e.seen) // columns) * row_height), DARK)
@@ -269,7 +279,7 @@ def contact_sheet(path: Path, e: Explanation, p: Preprocessing, size: int = 16) 
 
 
 def cam_video(
-    checkpoint: Checkpoint, path: Path, out: Path, how: How, facts: dict[str, Any],
+    checkpoint: Checkpoint, path: Path, out: Path, how: CamOptions, facts: dict[str, Any],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Explanation:  # fmt: skip
     """Write `out` (.mp4: H.264, the video's own frames, rate and size, odd ones cropped to even) and beside it .png,

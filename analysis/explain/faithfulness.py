@@ -25,10 +25,9 @@ CENTRE = 0.25  # sigma of the centre prior, as a share of the side and of the cl
 
 
 @dataclass(frozen=True)
-class Test:
+class RemovalTest:
     """One way to remove and put back, with what stands in for the removed."""
 
-    __test__ = False  # whatever pytest thinks of the name
     way: str
     direction: str
     baseline: str
@@ -40,10 +39,10 @@ class Test:
 
 # Two stand-ins for each way: one alone may be the one that favours a method.
 BASELINES_OF = {SPACE: ("blur", "mean"), TIME: ("neighbour", "frozen"), SPACE_TIME: ("blur", "frozen")}
-TESTS = tuple(Test(way, d, baseline) for way in WAYS for d in DIRECTIONS for baseline in BASELINES_OF[way])
+TESTS = tuple(RemovalTest(way, d, baseline) for way in WAYS for d in DIRECTIONS for baseline in BASELINES_OF[way])
 
 
-def stand_in(clip: Tensor, baseline: str) -> Tensor:
+def baseline_clip(clip: Tensor, baseline: str) -> Tensor:
     """A clip (T, C, H, W) in which nothing of a kind is left to see.
 
     blur: each frame without its detail; mean: each frame's mean colour; neighbour: each frame is the one before
@@ -110,13 +109,19 @@ def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 @torch.inference_mode()
 def curve(
-    model: VideoNetwork, clip: Tensor, target: int, maps: Tensor, test: Test, batch_size: int = 16, steps: int = STEPS
+    model: VideoNetwork,
+    clip: Tensor,
+    target: int,
+    maps: Tensor,
+    test: RemovalTest,
+    batch_size: int = 16,
+    steps: int = STEPS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shares removed (deletion) or put back (insertion) (N,), and the softmax score of class `target` at each (N,)."""
     shares, kept = kept_masks(maps.to(clip.device), test.way, (clip.shape[2], clip.shape[3]), steps)
     if test.direction == INSERTION:
         kept = ~kept
-    instead = stand_in(clip, test.baseline)
+    instead = baseline_clip(clip, test.baseline)
     clips = torch.where(kept[:, :, None], clip, instead)  # N T C H W
     scores = torch.cat([model(some).softmax(1)[:, target] for some in clips.split(batch_size)])
     return shares.numpy(), scores.cpu().double().numpy()
@@ -131,7 +136,7 @@ def area(shares: np.ndarray, scores: np.ndarray) -> float:
 def occlusion_drop(model: VideoNetwork, clip: Tensor, target: int, batch_size: int = 16) -> np.ndarray:
     """How far the score of class `target` falls when each single frame is replaced by its neighbour (T,)."""
     T = len(clip)
-    instead = stand_in(clip, "neighbour")
+    instead = baseline_clip(clip, "neighbour")
     one = torch.eye(T, dtype=torch.bool, device=clip.device)[:, :, None, None, None]
     clips = torch.cat([clip[None], torch.where(one, instead, clip)])
     scores = torch.cat([model(some).softmax(1)[:, target] for some in clips.split(batch_size)]).cpu().double().numpy()

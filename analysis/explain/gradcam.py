@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sth_core.network import CHANNELS, VideoNetwork
+from sth_core.network import VideoNetwork
 from sth_core.sth_conv import Tap
+from sth_core.video.modality import CHANNELS
 
 DEFINITIONS = ("per_step", "per_clip")
 JOINT, SPATIAL, TEMPORAL = BRANCHES = ("joint", "spatial", "temporal")
@@ -82,7 +83,7 @@ def by_frame(seen: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return frames, sums
 
 
-class Watcher(Tap):
+class ActivationRecorder(Tap):
     """Keeps, as parts of the graph, what the named layers put out (all of them for None): (x,), or both branches."""
 
     def __init__(self, names: tuple[str, ...] | None = None) -> None:
@@ -102,7 +103,7 @@ class Watcher(Tap):
 
 def cam_layers(model: VideoNetwork, side: int) -> list[CamLayer]:
     """All layers that can be explained, in forward order, for a crop of `side` pixels."""
-    watcher = Watcher()
+    watcher = ActivationRecorder()
     device = next(model.parameters()).device
     with torch.inference_mode():
         model(torch.zeros(1, model.config.frames, CHANNELS[model.config.modality], side, side, device=device), watcher)
@@ -157,7 +158,7 @@ def signed_maps(
         raise ValueError(
             "the network is in training mode, where dropout is random and batch norm learns; call model.eval()"
         )
-    watcher = Watcher(layers)
+    watcher = ActivationRecorder(layers)
     with torch.inference_mode(False), torch.enable_grad():
         # The gradient is asked for activations only, so no parameter's .grad is touched; an
         # input that requires it keeps the graph also when the parameters are frozen.

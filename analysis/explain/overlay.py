@@ -77,7 +77,7 @@ def seen_box(H: int, W: int, p: Preprocessing) -> tuple[int, int, int, int]:
 
 
 @dataclass(frozen=True)
-class Ink:
+class ColourTables:
     """`paint` for many frames, a few times as fast: by tables (256, 1, 3) uint8 of what a map's value adds to a
     picture and of what it leaves of it."""
 
@@ -86,11 +86,11 @@ class Ink:
     signed: bool
 
     @staticmethod
-    def of(opacity: float, signed: bool) -> "Ink":
+    def of(opacity: float, signed: bool) -> "ColourTables":
         values = (np.arange(256) - 128) / 127 if signed else np.arange(256) / 255
         black, white = (np.full((256, 1, 3), level, np.uint8) for level in (0, 255))
         adds, both = (paint(picture, values[:, None], opacity, signed) for picture in (black, white))
-        return Ink(adds, both - adds, signed)
+        return ColourTables(adds, both - adds, signed)
 
     def paint(self, picture: np.ndarray, share: np.ndarray) -> None:
         """A map (h, w) of values in [-1, 1], or with no sign in [0, 1], over a picture (H, W, 3), in place."""

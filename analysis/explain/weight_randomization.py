@@ -23,16 +23,16 @@ def randomised(model: VideoNetwork, seed: int = 0) -> Iterator[tuple[str, VideoN
     random part's name, and the copy.
     """
     random = torch.Generator().manual_seed(seed)
-    forgetful = deepcopy(model).eval()
+    randomized = deepcopy(model).eval()
     groups: dict[str, list[torch.nn.Parameter]] = {}
-    for name, weight in forgetful.backbone.named_parameters():
-        groups.setdefault(str(forgetful.backbone.stage_of(name)), []).append(weight)
-    groups[CLASSIFIER] = list(forgetful.fc.parameters())
+    for name, weight in randomized.backbone.named_parameters():
+        groups.setdefault(str(randomized.backbone.stage_of(name)), []).append(weight)
+    groups[CLASSIFIER] = list(randomized.fc.parameters())
     for part, weights in reversed(groups.items()):
         for weight in weights:
             order = torch.randperm(weight.numel(), generator=random)
             weight.data = weight.data.flatten()[order.to(weight.device)].reshape(weight.shape).contiguous()
-        yield part, deepcopy(forgetful)
+        yield part, deepcopy(randomized)
 
 
 def rank_agreement(a: np.ndarray, b: np.ndarray) -> float:

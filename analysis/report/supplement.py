@@ -14,7 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from analysis.attention.hypotheses import overall, test_statements
+from analysis.attention.hypotheses import evaluate_hypotheses, overall
 from analysis.report.figures_5_to_8 import SupplementFigure, gather, has_attention, on_paper, supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.image_export import PICTURES, write_pictures
@@ -57,7 +57,7 @@ def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> Written 
     items = [*supplement_figures(gather(runs)), *class_figures(runs)]
     if not items:
         return None
-    statements = test_statements([run for run in runs if has_attention(run)])
+    statements = evaluate_hypotheses([run for run in runs if has_attention(run)])
     out.mkdir(parents=True, exist_ok=True)
     drawn = {item.name: titled(item) for item in items}
     for item in items:

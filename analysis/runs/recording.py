@@ -35,9 +35,9 @@ from analysis.runs.writing import (
     write_table,
 )
 from sth_core.checkpoint import Checkpoint, load_checkpoint
-from sth_core.datasets.clips import TestClips
+from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation, read_dataset
-from sth_core.distributed import joined
+from sth_core.distributed import distributed_context
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.files import sha256, write_json
@@ -49,7 +49,7 @@ ASKED = [key for key in SAME_RECORDING if key not in ("attention", "vectors")]  
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordingSummary:
     """What a recording came to; `accuracy` is over the readable clips that have a known label."""
 
     run: Path
@@ -72,7 +72,7 @@ def record(
     vectors: bool = False,
     command: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Recorded:
+) -> RecordingSummary:
     """Record `split` of the dataset in `data` with the network of a checkpoint.
 
     `annotation` says where the labels are; by default as in the checkpoint's training. Without
@@ -85,7 +85,7 @@ def record(
             recording (of another checkpoint, dataset or split, with or without vectors), or another process
             records into it now.
     """
-    with joined(device) as place:
+    with distributed_context(device) as place:
         checkpoint = load_checkpoint(checkpoint_path, place.device)
         annotation = annotation or checkpoint.annotation
         table = read_dataset(data, annotation)
@@ -116,7 +116,7 @@ def record(
                 write_table(run / "failures.parquet", failed)
                 write_json(run / "run.json", meta | {"finished": now()})
             place.wait_for_all()
-    return Recorded(run, len(table), len(failures), accuracy_of(run, checkpoint.classes))
+    return RecordingSummary(run, len(table), len(failures), accuracy_of(run, checkpoint.classes))
 
 
 def results(
@@ -126,7 +126,7 @@ def results(
     at_once = max(1, CLIPS_AT_ONCE // batch_size) * batch_size  # whole batches, as if all were listed
     for start in range(0, len(table), at_once):
         some = table.iloc[start : start + at_once].reset_index(drop=True)
-        clips = TestClips(some, checkpoint.classes, checkpoint.preprocessing, protocol)
+        clips = EvaluationClips(some, checkpoint.classes, checkpoint.preprocessing, protocol)
         for batch in run_over(checkpoint.model, clips, checkpoint.preprocessing, batch_size, workers):
             yield batch, some
 

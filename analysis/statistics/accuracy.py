@@ -37,12 +37,12 @@ def share_interval(right: NDArray[np.bool_], groups: NDArray | pd.Series) -> tup
         return wilson_interval(share * n, n)
     if G == 1:
         return 0.0, 1.0
-    worth = float(G)
+    effective_n = float(G)
     if 0 < share < 1:
         effect = float(standard_error(sums, counts)[0]) ** 2 / (share * (1 - share) / (n - 1))
-        worth = n / max(effect, 1)
+        effective_n = n / max(effect, 1)
     few = special.stdtrit(n - 1, 0.5 + LEVEL / 2) / special.stdtrit(G - 1, 0.5 + LEVEL / 2)
-    return wilson_interval(share * worth * few**2, worth * few**2)
+    return wilson_interval(share * effective_n * few**2, effective_n * few**2)
 
 
 def groups_of(clips: pd.DataFrame) -> NDArray[np.intp]:

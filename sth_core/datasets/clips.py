@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sth_core.datasets.mirroring import mirror_labels, mirror_order
-from sth_core.network import CHANNELS
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_clips, read_fields, stack_fields
+from sth_core.video.modality import CHANNELS
 from sth_core.video.sampling import Protocol, segment_indices
 from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing, crops, mirror, play_backward, scaled_crop
@@ -67,10 +67,8 @@ def swap(label: str, pairs: tuple[tuple[str, str], ...]) -> str:
     return label
 
 
-class TestClips(Dataset[Sample]):
+class EvaluationClips(Dataset[Sample]):
     """The views of each row of a table of clips that a protocol asks for; by default the centre of the middle clip."""
-
-    __test__ = False  # not a test, whatever pytest thinks of the name
 
     def __init__(
         self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, protocol: Protocol = Protocol()
@@ -98,7 +96,7 @@ class TestClips(Dataset[Sample]):
         views = np.concatenate([crops(clip, side, self.protocol.crops, p.modality) for clip in clips])
         return Sample(row, torch.from_numpy(views), label, indices[0])
 
-    def share(self, rank: int, world: int) -> "TestClips":
+    def share(self, rank: int, world: int) -> "EvaluationClips":
         """Every `world`-th video, from `rank` on."""
         some = copy.copy(self)
         some.rows = self.rows[rank::world]

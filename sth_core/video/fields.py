@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sth_core.network import FLOW_STACK
 from sth_core.video.decoding import count_frames, read_frames
 from sth_core.video.flow import TSN_BOUND, extraction_of, flow_field, flow_images, to_8_bits
-from sth_core.video.sampling import test_clips
+from sth_core.video.modality import FLOW_STACK
+from sth_core.video.sampling import evaluation_positions
 from sth_core.video.transforms import Preprocessing, play_backward, resize
 
 
@@ -90,7 +90,7 @@ def read_clips(
         UnreadableVideo: it cannot be read.
     """
     count = count_fields(path, p, flow)
-    starts = test_clips(positions_in(count, p), p.frames, clips)
+    starts = evaluation_positions(positions_in(count, p), p.frames, clips)
     wanted = fields_of(starts, count, p)
     unique, where = np.unique(wanted, return_inverse=True)
     fields = read_fields(path, unique.tolist(), p, flow)

@@ -32,7 +32,7 @@ def segment_indices(positions: int, segments: int, rng: np.random.Generator | No
     return _positions(positions, segments, offset)
 
 
-def test_clips(positions: int, segments: int, clips: int) -> np.ndarray:
+def evaluation_positions(positions: int, segments: int, clips: int) -> np.ndarray:
     """Positions of the clips that are tested of one video, as int64 (clips, segments).
 
     One clip takes the middle of each segment; two take the middles and the beginnings, as TSM does;
@@ -41,9 +41,6 @@ def test_clips(positions: int, segments: int, clips: int) -> np.ndarray:
     """
     offsets = {1: [0.5], 2: [0.5, 0.0]}.get(clips) or (np.arange(clips) + 0.5) / clips
     return np.stack([_positions(positions, segments, np.full(segments, offset)) for offset in offsets])
-
-
-test_clips.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest thinks of the name
 
 
 def _positions(positions: int, segments: int, offset: np.ndarray) -> np.ndarray:

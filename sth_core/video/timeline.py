@@ -60,7 +60,7 @@ class Packets:
     reordered: bool  # frames are shown in another order than that of their packets
 
 
-class Learnt(NamedTuple):
+class DecodedIndex(NamedTuple):
     """What a full decode says of a file."""
 
     frames: int
@@ -97,10 +97,10 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
     if certain and not packets.trouble and len(packets.times):
         return Timeline(len(packets.times), packets.times, packets.keyframes)
     key = (os.fsencode(path.resolve()), size, mtime_ns)
-    known = recall(key)
+    known = get_cached(key)
     if known is None:
         known = decode_everything(path, packets)
-        remember(key, known)
+        put_cached(key, known)
     if known.in_step:
         # In an AVI file with B-frames, and where seeking is a guess, packets get other times after a seek.
         seek = trusted or (kind == "avi" and not known.b_frames)
@@ -136,7 +136,7 @@ def read_packets(container: av.container.InputContainer, stream: av.VideoStream)
     return Packets(shown, np.sort(np.array(keyframes, np.int64)), trouble, times != shown.tolist())
 
 
-def decode_everything(path: Path, packets: Packets) -> Learnt:
+def decode_everything(path: Path, packets: Packets) -> DecodedIndex:
     """What is learnt from it.
 
     Raises:
@@ -155,7 +155,7 @@ def decode_everything(path: Path, packets: Packets) -> Learnt:
         in_step = False
     if frames == 0:
         raise UnreadableVideo(f"{path}: no frame can be decoded")
-    return Learnt(frames, in_step and frames == len(times), b_frames)
+    return DecodedIndex(frames, in_step and frames == len(times), b_frames)
 
 
 def decode_in_order(path: Path) -> Iterator[av.VideoFrame]:
@@ -200,11 +200,11 @@ def reason(error: av.FFmpegError) -> str:
     return error.strerror or str(error)
 
 
-# What was learnt by decoding a whole file, for the next process: (path, size, time of change) -> Learnt.
+# What was learnt by decoding a whole file, for the next process: (path, size, time of change) -> DecodedIndex.
 # Where no cache can be read or written, or there is no home folder (RuntimeError), it is learnt anew each time.
 
 
-def recall(key: tuple[bytes, int, int]) -> Learnt | None:
+def get_cached(key: tuple[bytes, int, int]) -> DecodedIndex | None:
     try:
         with closing(_memory()) as memory:
             row = memory.execute(
@@ -212,10 +212,10 @@ def recall(key: tuple[bytes, int, int]) -> Learnt | None:
             ).fetchone()
     except (sqlite3.Error, OSError, RuntimeError):
         return None
-    return Learnt(row[0], row[1] == 1, row[2] == 1) if row else None
+    return DecodedIndex(row[0], row[1] == 1, row[2] == 1) if row else None
 
 
-def remember(key: tuple[bytes, int, int], learnt: Learnt) -> None:
+def put_cached(key: tuple[bytes, int, int], learnt: DecodedIndex) -> None:
     try:
         with closing(_memory()) as memory, memory:
             memory.execute("INSERT OR REPLACE INTO learnt VALUES (?, ?, ?, ?, ?, ?)", (*key, *learnt))

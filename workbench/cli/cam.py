@@ -47,7 +47,7 @@ def cam(
     VIDEO is a video, a folder of frames, or a folder of videos. Beside the mp4 are written a sheet of the frames that
     the network saw (.png), its maps (.npy) and the recipe (.json).
     """
-    from analysis.explain.cam_video import How, cam_video
+    from analysis.explain.cam_video import CamOptions, cam_video
     from analysis.explain.gradcam import cam_layers, default_layer
     from sth_core.checkpoint import load_checkpoint
     from sth_core.files import sha256
@@ -66,7 +66,7 @@ def cam(
     check_classes(loaded, target, against, checkpoint)
     layer = layer or default_layer(layers)
     check_layer(layers, layer, branch)
-    how = How(layer, target, against, branch, definition, scale, signed, opacity, clips)
+    how = CamOptions(layer, target, against, branch, definition, scale, signed, opacity, clips)
     jobs, many = files_of(video, out)
     facts = {
         "checkpoint": str(checkpoint.resolve()),

@@ -92,7 +92,7 @@ def example_of(checkpoint_path: Path, folder: Path, results: object) -> tuple[st
     from analysis.experiments.trust_tables import Results
     from analysis.explain.overlay import overlay, seen_frames
     from sth_core.checkpoint import load_checkpoint
-    from sth_core.datasets.clips import TestClips
+    from sth_core.datasets.clips import EvaluationClips
     from sth_core.datasets.table import read_dataset
     from sth_core.video.transforms import normalise
 
@@ -101,7 +101,7 @@ def example_of(checkpoint_path: Path, folder: Path, results: object) -> tuple[st
     p, best = checkpoint.preprocessing, results.clips.sort_values("confidence").iloc[-1]
     table = read_dataset(folder, checkpoint.annotation)
     row = table[table["clip_id"] == best["clip_id"]]
-    sample = TestClips(row, checkpoint.classes, p)[0]
+    sample = EvaluationClips(row, checkpoint.classes, p)[0]
     if sample.views is None:  # it was there when the tests ran
         return str(best["clip_id"]), {}
     clip = normalise(sample.views[0], p)

@@ -5,8 +5,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from analysis.attention.alpha_tables import class_layer_table
-from analysis.attention.browsing import right_and_wrong, unusual
-from analysis.attention.hypotheses import overall, test_statements
+from analysis.attention.browsing import by_correctness, unusual
+from analysis.attention.hypotheses import evaluate_hypotheses, overall
 from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import clips_a_class
@@ -20,7 +20,7 @@ VERDICTS = {"holds": ":green[holds]", "does not hold": ":red[does not hold]"}
 def show_statements(runs: list[Run]) -> None:
     """What the paper's Section 6.1 says, put to these runs."""
     some = [run for run in runs if has_attention(run)]
-    table = computed("statements", some, lambda: test_statements(some, alpha_of))
+    table = computed("statements", some, lambda: evaluate_hypotheses(some, alpha_of))
     for row in overall(table).itertuples():
         with st.container(border=True):
             st.markdown(f"**{row.statement}**: {VERDICTS.get(row.verdict, row.verdict)}")
@@ -63,7 +63,7 @@ def show_classes(run: Run) -> None:
 
 def show_right_and_wrong(run: Run) -> None:
     """alpha_T by layer of the clips that are right and of those that are wrong."""
-    table = computed("right_wrong", [run], lambda: right_and_wrong(alpha_of(run)))
+    table = computed("right_wrong", [run], lambda: by_correctness(alpha_of(run)))
     figure = go.Figure()
     for correct, name, colour in ((True, "right", COLOURS[0]), (False, "wrong", COLOURS[1])):
         some = table[table["correct"] == correct]

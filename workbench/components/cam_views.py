@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from analysis.explain.cam_video import How, frame_rate
+from analysis.explain.cam_video import CamOptions, frame_rate
 from analysis.explain.faithfulness import occlusion_drop
 from analysis.explain.gradcam import DEFINITIONS, JOINT, Cam, cam_layers, default_layer, gradcam
 from analysis.explain.overlay import NORMALISATIONS, overlay
@@ -20,7 +20,7 @@ BRANCH_NAMES = {"joint": "both", "spatial": "spatial: α_S O_S", "temporal": "te
 NOBODY = ""  # no class to tell the explained one from
 
 
-def sentence(how: How) -> str:
+def sentence(how: CamOptions) -> str:
     what = f"**{plain(how.target or '')}**" + (f" rather than **{plain(how.against)}**" if how.against else "")
     branch = "" if how.branch == JOINT else f", {how.branch} branch"
     return (
@@ -29,7 +29,7 @@ def sentence(how: How) -> str:
     )
 
 
-def choose(checkpoint: Checkpoint, asked: dict[str, str], of: str) -> How:
+def choose(checkpoint: Checkpoint, asked: dict[str, str], of: str) -> CamOptions:
     """Two rows of choices; by default the first of the classes asked for, at the deepest layer of enough cells.
 
     `asked` says of some classes what they are ("predicted", "true"), `of` of which clip the classes are chosen.
@@ -77,7 +77,7 @@ def choose(checkpoint: Checkpoint, asked: dict[str, str], of: str) -> How:
         help="Also what speaks against the class, in blue; what speaks for it is then orange.",
     )  # fmt: skip
     opacity = d.slider("Opacity", 0.0, 1.0, 0.75, key="opacity", bind="query-params")
-    return How(layer, target, against or None, branch, definition, scale, signed, opacity)
+    return CamOptions(layer, target, against or None, branch, definition, scale, signed, opacity)
 
 
 @st.cache_data(show_spinner="Explaining", max_entries=256)
@@ -113,17 +113,17 @@ def show_gradcam(
     cam_strip(subject.frames, cam, subject.indices, how.opacity, how.signed, how.scale)
     st.caption(
         f"{sentence(how)} Under each frame: its number and its share of the clip's CAM.  \n"
-        "**How to read this:** bright is where and when the layer's features raise this class's score."
+        "**CamOptions to read this:** bright is where and when the layer's features raise this class's score."
     )
 
 
 @st.fragment
-def frame_by_frame(subject: Subject, path: Path, cam: Cam, how: How) -> None:
+def frame_by_frame(subject: Subject, path: Path, cam: Cam, how: CamOptions) -> None:
     """The scrubber; a step in it draws nothing else of the page anew."""
     picture = st.container()  # above its switch
     drop = st.toggle(
         "What each frame is worth", key="occlusion", bind="query-params",
-        help=f"How far the class's score falls when a frame is replaced by its neighbour: {len(cam.maps) + 1} forward "
+        help=f"CamOptions far the class's score falls when a frame is replaced by its neighbour: {len(cam.maps) + 1} forward "
         "passes.",
     )  # fmt: skip
     curves = [Curve("CAM", cam.per_frame, "share", CAM_COLOUR)]
@@ -141,7 +141,7 @@ def frame_by_frame(subject: Subject, path: Path, cam: Cam, how: How) -> None:
         lines += "as its largest value)"
     st.caption(
         f"{lines}; ticks: the {len(set(subject.indices.tolist()))} frames that the network saw. A frame between two of "
-        "them has what lies between their maps.  \n**How to read this:** → and ← move by a frame, with Shift by ten, "
+        "them has what lies between their maps.  \n**CamOptions to read this:** → and ← move by a frame, with Shift by ten, "
         "Page Up and Down to the next frame seen, Space plays. Where the two lines disagree, the CAM points at a frame "
         "that the network can do without."
     )

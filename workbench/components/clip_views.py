@@ -18,9 +18,9 @@ from analysis.explain.overlay import seen_frames
 from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
-from sth_core.network import FLOW_STACK
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
+from sth_core.video.modality import FLOW_STACK
 from sth_core.video.transforms import crop, normalise, play_backward
 from workbench.components.chart import chart
 from workbench.components.context import alpha_of, computed

@@ -1,4 +1,4 @@
-"""The part of the compare page that is about more than two runs: standings, differences, attention, clips."""
+"""The part of the compare page that is about more than two runs: accuracy_table, differences, attention, clips."""
 
 from string import ascii_uppercase
 
@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.attention.browsing import surest_first
-from analysis.attention.compare_runs import Together, alpha_by_layer, differences, right_sets, standings, together
+from analysis.attention.browsing import most_confident_first
+from analysis.attention.compare_runs import Together, accuracy_table, alpha_by_layer, differences, right_sets, together
 from analysis.report.figures_5_to_8 import COLOURS, DASHES, has_attention, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import source_videos
@@ -50,7 +50,7 @@ def show_together(named: dict[str, Run]) -> None:
             "that they have in A."
         )
     called = {name: f"{letters[name]}: {short(name)}" for name in common.names}
-    show_standings(computed("standings", runs, lambda: standings(common)), letters)
+    show_standings(computed("accuracy_table", runs, lambda: accuracy_table(common)), letters)
     show_differences(computed("differences", runs, lambda: differences(common)), called, common)
     show_alpha({name: named[name] for name in common.names}, runs, common, called)
     show_right_in(common, next(iter(named.values())), letters)
@@ -67,7 +67,7 @@ def show_standings(table: pd.DataFrame, letters: dict[str, str]) -> None:
     if table["alpha_temporal"].isna().all():
         columns.remove("alpha_temporal")
     st.dataframe(
-        shown[columns], hide_index=True, key="standings",
+        shown[columns], hide_index=True, key="accuracy_table",
         column_config={
             "letter": st.column_config.TextColumn("", width=30),
             "accuracy": st.column_config.NumberColumn(format="%.1f %%"),
@@ -192,4 +192,4 @@ def show_right_in(common: Together, run: Run, letters: dict[str, str]) -> None:
     table = table_of(run)
     of_k = np.zeros(len(table), bool)
     of_k[common.rows] = common.right_in == k
-    gallery(run, table, surest_first(table, of_k), f"right_in_{k}")
+    gallery(run, table, most_confident_first(table, of_k), f"right_in_{k}")

@@ -25,7 +25,7 @@ def confusion_matrix(
     run: str, cells: pd.DataFrame, classes: list[str], chosen: tuple[str | None, str | None],
     choose: Callable[[str, str], None],
 ) -> None:  # fmt: skip
-    """Draw `analysis.attention.browsing.confusion`'s cells; `choose` is told of a click which label and prediction it was on."""
+    """Draw the cells of a confusion matrix (`confusion`); a click calls `choose(label, prediction)`."""
     number = {name: i for i, name in enumerate(classes)}
     cells = cells[cells["label"].isin(number) & cells["prediction"].isin(number)]
     label, said = (cells[column].astype(str).map(number) for column in ("label", "prediction"))

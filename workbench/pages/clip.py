@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from analysis.attention.browsing import neighbours, surest_first
+from analysis.attention.browsing import most_confident_first, neighbours
 from analysis.runs.run_directory import Run, clip_of
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
@@ -44,7 +44,7 @@ OF_ONE_CLIP = ("class", "against", "frame")  # what a link says of one clip, and
 def choose_clip(run: Run, table: pd.DataFrame) -> str:
     """The clip in the URL, which the select box changes; by default the most confident mistake."""
     wrong: pd.Series = computed(
-        "most confident mistakes", [run], lambda: table["clip_id"].iloc[surest_first(table, ~table["correct"])]
+        "most confident mistakes", [run], lambda: table["clip_id"].iloc[most_confident_first(table, ~table["correct"])]
     )
     best = wrong if len(wrong) else table["clip_id"]
     with st.sidebar:

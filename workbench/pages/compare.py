@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.attention.browsing import surest_first
+from analysis.attention.browsing import most_confident_first
 from analysis.attention.compare_runs import (
     OUTCOMES,
     RIGHT_NOW,
@@ -121,4 +121,4 @@ if not there.any():
     st.success(f"No clip is {outcome}.")
 else:
     st.caption(f"{counted(there.sum())}, {outcome}, those that B is surest of first; the links open them in B.")
-    gallery(b, table_of(b), surest_first(table_of(b), there), "compared")
+    gallery(b, table_of(b), most_confident_first(table_of(b), there), "compared")

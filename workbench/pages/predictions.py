@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from analysis.attention.browsing import surest_first
+from analysis.attention.browsing import most_confident_first
 from analysis.runs.notes import clips_with
 from analysis.runs.run_directory import failures
 from analysis.statistics.accuracy import groups_of, share_interval, source_videos
@@ -82,7 +82,7 @@ label, said = st.session_state.get("label"), st.session_state.get("said")
 if view == "Confusion":
     show_confusion(run)
     if label and said:
-        show_cell(run, table, surest_first(table, chosen), label, said)
+        show_cell(run, table, most_confident_first(table, chosen), label, said)
     elif label or said:
         st.caption("Choose both a label and a prediction, or click a square, to see a cell.")
 elif view == "Per class":
@@ -93,7 +93,7 @@ elif view == "All clips":
     varying = [c for c in ANY if c in table and table[c].min() < table[c].max()]
     show_table(run, table, np.flatnonzero(chosen), ["clip_id", "label", "prediction", "correct", *varying])
 else:
-    wrong = surest_first(table, chosen & ~table["correct"])
+    wrong = most_confident_first(table, chosen & ~table["correct"])
     if not len(wrong):
         st.success("No clip is misclassified." if correct == n else "No misclassified clip fits these filters.")
     else:
