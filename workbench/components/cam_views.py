@@ -113,7 +113,7 @@ def show_gradcam(
     cam_strip(subject.frames, cam, subject.indices, how.opacity, how.signed, how.scale)
     st.caption(
         f"{sentence(how)} Under each frame: its number and its share of the clip's CAM.  \n"
-        "**CamOptions to read this:** bright is where and when the layer's features raise this class's score."
+        "**How to read this:** bright is where and when the layer's features raise this class's score."
     )
 
 
@@ -123,7 +123,7 @@ def frame_by_frame(subject: Subject, path: Path, cam: Cam, how: CamOptions) -> N
     picture = st.container()  # above its switch
     drop = st.toggle(
         "What each frame is worth", key="occlusion", bind="query-params",
-        help=f"CamOptions far the class's score falls when a frame is replaced by its neighbour: {len(cam.maps) + 1} forward "
+        help=f"How far the class's score falls when a frame is replaced by its neighbour: {len(cam.maps) + 1} forward "
         "passes.",
     )  # fmt: skip
     curves = [Curve("CAM", cam.per_frame, "share", CAM_COLOUR)]
@@ -141,7 +141,7 @@ def frame_by_frame(subject: Subject, path: Path, cam: Cam, how: CamOptions) -> N
         lines += "as its largest value)"
     st.caption(
         f"{lines}; ticks: the {len(set(subject.indices.tolist()))} frames that the network saw. A frame between two of "
-        "them has what lies between their maps.  \n**CamOptions to read this:** → and ← move by a frame, with Shift by ten, "
+        "them has what lies between their maps.  \n**How to read this:** → and ← move by a frame, with Shift by ten, "
         "Page Up and Down to the next frame seen, Space plays. Where the two lines disagree, the CAM points at a frame "
         "that the network can do without."
     )

@@ -30,7 +30,8 @@ SUGGESTED = 12  # tags of the run, the most used
 
 
 def tag_filter(run: Run) -> list[str]:
-    """The tags chosen in the sidebar, which are in the URL; `clips_with` finds the clips that have all of them. Nothing is shown as long as the run has no tag."""
+    """The tags chosen in the sidebar, which are in the URL; `clips_with` finds the clips that have all of
+    them. Nothing is shown as long as the run has no tag."""
     counts = tag_counts(run)
     if not counts:
         return []
