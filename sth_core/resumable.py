@@ -1,0 +1,193 @@
+"""Work that writes into a folder, can be interrupted at any moment, and is resumed by the same call.
+
+    FOLDER/FILE.json                    the work's identity, facts about it, and its provenance
+    FOLDER/KIND/part-00000.parquet      shards (`sth_core.shards`): what was computed of some clips
+    FOLDER/.lock                        held while a process works in the folder
+    FOLDER/.replaced-1/                 what `overwrite` moved out of the way
+
+A folder that holds one piece of work is never overwritten by another: `working_on` refuses it.
+"""
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sth_core.errors import UserError
+from sth_core.files import sync, write_json
+
+LOCK = ".lock"
+PACKAGES = ("sth-workbench", "torch", "numpy", "av", "opencv-contrib-python-headless")
+LONGEST_VALUE = 100  # characters of a value in a message
+Json = dict[str, Any]
+
+
+def no_report(*_: object) -> None:
+    """Reports nothing."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A piece of work in `folder`, described by `file` (a name) there.
+
+    Two calls whose `identity` (a JSON value) is equal are the same work. `defaults` are the values, by dotted key, of
+    what files of earlier versions lack. A difference in the dotted keys `adjustable` alone is no other work for a
+    caller that asks to resume. `owned` are patterns of the names in `folder` that the work writes, hidden ones apart.
+    """
+
+    folder: Path
+    file: str
+    noun: str  # as messages name it: "recording"
+    identity: Json
+    owned: tuple[str, ...]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    adjustable: frozenset[str] = frozenset()
+
+    def differences(self, earlier: Json) -> dict[str, tuple[Any, Any]]:
+        """{dotted key: (value in `earlier`, value now)} of all that differs."""
+        before, now = dict(self.defaults) | flatten_keys(earlier), flatten_keys(self.identity)
+        return {key: (before.get(key), now[key]) for key in now if key not in before or before[key] != now[key]}
+
+    def existing(self) -> list[Path]:
+        """What the folder holds of this kind of work: files, and folders that are not empty."""
+        found = {path for pattern in (self.file, *self.owned) for path in self.folder.glob(pattern)}
+        return sorted(
+            path for path in found if not path.name.startswith(".") and (path.is_file() or any(path.iterdir()))
+        )
+
+
+def flatten_keys(value: Json) -> Json:
+    """{"a": {"b": 1}} -> {"a.b": 1}, with values as JSON gives them back."""
+    flat: Json = {}
+    for key, of_key in json.loads(json.dumps(value)).items():
+        nested = flatten_keys(of_key) if isinstance(of_key, dict) and of_key else None
+        flat |= {f"{key}.{name}": leaf for name, leaf in nested.items()} if nested else {key: of_key}
+    return flat
+
+
+@contextmanager
+def working_on(
+    work: Work,
+    facts: Json | None = None,
+    *,
+    command: str = "",
+    overwrite: bool = False,
+    resume: bool = False,
+    notify: Callable[[str], None] = no_report,
+) -> Iterator[Json]:
+    """While the block runs, no other process works in the folder; yields what the work's file says.
+
+    The file holds `facts`, the identity and the provenance; `finished` is set, and what the block added is written,
+    when the block ends without an exception. Equal work that was begun earlier is resumed. `overwrite` moves whatever
+    is there to FOLDER/.replaced-N first, and tells `notify`; `resume` accepts other values of `work.adjustable`.
+
+    Raises:
+        UserError: the folder holds other work, its file is damaged, or another process works there.
+    """
+    work.folder.mkdir(parents=True, exist_ok=True)
+    with locked(work.folder):
+        if overwrite:
+            replaced = move_aside(work)
+            if replaced:
+                notify(f"the earlier {work.noun} was moved to {replaced}")
+        earlier = read_earlier(work, resume)
+        meta = (facts or {}) | work.identity | provenance(command)
+        meta |= {"started": earlier.get("started", meta["started"])}
+        write_json(work.folder / work.file, meta)
+        sync(work.folder)
+        sync(work.folder.parent)
+        yield meta
+        write_json(work.folder / work.file, meta | {"finished": utc_now()})
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder. The operating system releases it when the process dies.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    try:
+        with FileLock(folder / LOCK, blocking=False):
+            yield
+    except Timeout as error:
+        raise UserError(
+            f"another process works in {folder}; wait until it has finished, or choose another folder"
+        ) from error
+
+
+def move_aside(work: Work) -> Path | None:
+    """Move all that the work's folder holds of this kind to FOLDER/.replaced-N, which is returned; None if nothing.
+
+    Raises:
+        UserError: another process works in one of the folders that would be moved.
+    """
+    found = work.existing()
+    if not found:
+        return None
+    with ExitStack() as stack:
+        for path in found:
+            if (path / LOCK).is_file():
+                stack.enter_context(locked(path))
+    number = 1
+    while (target := work.folder / f".replaced-{number}").exists():
+        number += 1
+    target.mkdir()
+    for path in found:
+        path.rename(target / path.name)
+    sync(target)
+    return target
+
+
+def read_earlier(work: Work, resume: bool) -> Json:
+    """What the work's file says, if this work was begun earlier; else nothing.
+
+    Raises:
+        UserError: the folder holds other work, or it cannot be known what it holds.
+    """
+    file, found = work.folder / work.file, work.existing()
+    ways = f"choose another folder, or give --overwrite, which moves it to {work.folder / '.replaced-N'}"
+    if not file.is_file():
+        if found:
+            names = ", ".join(path.name for path in found[:3]) + (", ..." if len(found) > 3 else "")
+            raise UserError(f"{work.folder} holds {names} but no {work.file}, which would say of what; {ways}")
+        return {}
+    try:
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+        differences = work.differences(earlier)
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{file} is damaged ({error}); {ways}") from error
+    adjusted = differences.keys() <= work.adjustable
+    if differences and not (resume and adjusted):
+        listed = "; ".join(f"{key} is {shorten(old)}, now {shorten(new)}" for key, (old, new) in differences.items())
+        offered = "give --resume to continue it with the new value, " if adjusted else ""
+        raise UserError(f"{work.folder} holds another {work.noun} ({listed}); {offered}{ways}")
+    return earlier
+
+
+def shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+
+
+def provenance(command: str = "") -> Json:
+    """By what the work is done and since when; `finished` is not known yet."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:  # as the module says it, if it is imported: the registered version may lack the build (+cpu)
+            versions[name] = getattr(sys.modules.get(name), "__version__", None) or metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"versions": versions, "command": command, "started": utc_now(), "finished": None}
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
