@@ -22,7 +22,7 @@ import torch
 from analysis.attention.alpha_matrix import read_alpha
 from analysis.runs.recording import record
 from analysis.runs.run_directory import Run, open_run, predictions
-from analysis.statistics.accuracy import groups_of, share_interval
+from analysis.statistics.accuracy import group_numbers, share_interval
 from sth_core.checkpoint import load_checkpoint
 from sth_core.network import count_parameters
 from workbench.cli.progress import progress_bars
@@ -57,7 +57,7 @@ def main(out: Path, baseline: Path) -> None:
 def row(name: str, command: str, file: Path, run: Run) -> str:
     table = predictions(run)
     correct = table["correct"].to_numpy(bool)
-    low, high = share_interval(correct, groups_of(table))
+    low, high = share_interval(correct, group_numbers(table))
     pair = order = alpha = "-"
     if run.meta["label"] == "motion":
         pair, order = (f"{share:.3f}" for share in order_accuracy(table))

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from analysis.experiments.trust import explanations, maps_of
-from analysis.explain.faithfulness import centre_prior, enlarged, random_map
-from analysis.statistics.uncertainty import effect
+from analysis.explain.faithfulness import centre_prior, random_map, upsample_maps
+from analysis.statistics.uncertainty import mean_effect
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.sprites import APPEARANCES, draw_background, draw_thing
 from sth_core.datasets.synthetic import FPS, HEIGHT, WIDTH, Pose, paint
@@ -78,7 +78,7 @@ def shares_inside(maps: torch.Tensor, masks: np.ndarray) -> dict[str, float]:
     In the place: on the pixels that the thing has at any time; in the moment: in the frames that show it.
     """
     where = torch.from_numpy(masks)
-    spread = enlarged(maps, (where.shape[1], where.shape[2])).double()
+    spread = upsample_maps(maps, (where.shape[1], where.shape[2])).double()
     total = spread.sum().clamp(min=1e-12)
     place, moment = where.any(0)[None], where.flatten(1).any(1)[:, None, None]
     return {name: float((spread * m).sum() / total) for name, m in zip(MEASURES, (place, moment, where), strict=True)}
@@ -135,7 +135,7 @@ def main(network: Path, clips: int, seed: int) -> None:
         for what, values in measures.items():
             cells = [f"{100 * np.mean(values):.1f}"]
             for control in ("random map", "centre prior"):
-                e = effect(np.array([values]) - np.array([found[control][what]]), np.arange(len(values)))
+                e = mean_effect(np.array([values]) - np.array([found[control][what]]), np.arange(len(values)))
                 cells.append(
                     "" if name == control else f"{100 * e.value:+.1f} ({100 * e.low:+.1f} to {100 * e.high:+.1f})"
                 )

@@ -22,25 +22,39 @@ import click
 import duckdb
 
 from analysis.attention.alpha_matrix import read_alpha
-from analysis.attention.alpha_tables import class_layer_table, class_table, clip_table, layer_table
-from analysis.attention.hypotheses import compare, conditions, rise, stacked
+from analysis.attention.alpha_tables import (
+    alpha_class_layer_table,
+    alpha_class_table,
+    alpha_clip_table,
+    alpha_layer_table,
+)
+from analysis.attention.hypotheses import compare_conditions, group_conditions, rise_with_depth, stack_values
 from analysis.runs.run_directory import find_runs
-from analysis.statistics.uncertainty import effect
+from analysis.statistics.uncertainty import mean_effect
 from benchmarks.convolutions import peak_resident
 from benchmarks.made_runs import make_run
 from workbench.cli.options import friendly
 
 NUMBERS: dict[str, tuple[str, Callable]] = {  # what is computed of (a run, both runs)
     "nothing": ("none: Python and its packages", lambda run, both: None),
-    "layers": ("Figures 5, 6, 8: mean and interval of each layer", lambda run, both: layer_table(read_alpha(run))),
+    "layers": (
+        "Figures 5, 6, 8: mean and interval of each layer",
+        lambda run, _: alpha_layer_table(read_alpha(run)),
+    ),
     "mean": (
         "Figure 7: mean and interval over all layers",
-        lambda run, both: effect(*stacked([clip_table(read_alpha(run))])),
+        lambda run, both: mean_effect(*stack_values([alpha_clip_table(read_alpha(run))])),
     ),
-    "classes": ("Figures 9, 10: alpha_T and accuracy of each class", lambda run, both: class_table(read_alpha(run))),
-    "map": ("heat map: each class and layer", lambda run, both: class_layer_table(read_alpha(run))),
-    "rise": ("statement of Figure 5: rise with depth", lambda run, both: rise(conditions([run])[0])),
-    "pair": ("statement of Figure 8: two runs, clip by clip", lambda run, both: compare(*conditions(both))),
+    "classes": (
+        "Figures 9, 10: alpha_T and accuracy of each class",
+        lambda run, _: alpha_class_table(read_alpha(run)),
+    ),
+    "map": ("heat map: each class and layer", lambda run, both: alpha_class_layer_table(read_alpha(run))),
+    "rise": ("hypothesis of Figure 5: rise with depth", lambda run, both: rise_with_depth(group_conditions([run])[0])),
+    "pair": (
+        "hypothesis of Figure 8: two runs, clip by clip",
+        lambda run, both: compare_conditions(*group_conditions(both)),
+    ),
 }
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.attention.alpha_matrix import by_layer, read_alpha
+from analysis.attention.alpha_matrix import alpha_by_layer, read_alpha
 from analysis.runs.run_directory import open_run, parts
 from sth_core.errors import UserError
 from tests.tiny import write_run
@@ -41,21 +41,21 @@ def test_rows_and_row_groups_in_any_order_make_the_same_matrix(run: Path) -> Non
 @pytest.mark.parametrize("clips", [None, [0, 2], [1, 3], [3]])
 def test_by_layer_by_hand(run: Path, clips: list[int] | None) -> None:
     alpha = read_alpha(open_run(run))
-    table = by_layer(alpha, clips)
+    table = alpha_by_layer(alpha, clips)
     chosen = np.array(ALPHAS)[clips or slice(None)]
     assert list(table["n"]) == [len(chosen)] * 3
     np.testing.assert_allclose(table["alpha_temporal"], chosen.mean(0), atol=1e-7)
     np.testing.assert_allclose(table["alpha_spatial"], 1 - chosen.mean(0), atol=1e-7)
     np.testing.assert_allclose(table["sd"], chosen.std(0, ddof=1) if len(chosen) > 1 else 0, atol=1e-7)
     if clips == [0, 2]:
-        pd.testing.assert_frame_equal(table, by_layer(alpha, alpha.clips["label"] == "a"))
-    assert by_layer(alpha, alpha.clips["label"] == "no such class").empty
+        pd.testing.assert_frame_equal(table, alpha_by_layer(alpha, alpha.clips["label"] == "a"))
+    assert alpha_by_layer(alpha, alpha.clips["label"] == "no such class").empty
 
 
 def test_by_layer_equals_pandas(run: Path) -> None:
     rows = pd.concat([pd.read_parquet(file) for file in parts(run, "attention")])
     expected = rows.groupby(["layer_index", "layer", "stage"])["alpha_temporal"].agg(["mean", "std", "count"])
-    table = by_layer(read_alpha(open_run(run)))
+    table = alpha_by_layer(read_alpha(open_run(run)))
     np.testing.assert_allclose(table[["alpha_temporal", "sd", "n"]].astype(float), expected, atol=1e-7)
 
 
@@ -69,7 +69,7 @@ def test_a_part_without_its_predictions_does_not_count(run: Path) -> None:
 def test_attention_of_other_parts_than_the_predictions_is_none(run: Path) -> None:
     for i, file in enumerate(parts(run, "attention")):
         file.rename(file.with_name(f"part-{90 + i:05d}.parquet"))
-    with pytest.raises(UserError, match="run: its attention is not that of all its clips and layers"):
+    with pytest.raises(UserError, match="run: its attention does not cover all clips and layers"):
         read_alpha(open_run(run))
 
 
@@ -79,9 +79,9 @@ def test_what_is_wrong_with_it(run: Path) -> None:
     whole = first.read_bytes()
     rows = pd.read_parquet(first)
     for part, what in (
-        (rows.iloc[1:], "is not that of all its clips and layers"),
-        (rows.assign(clip_id="another"), "is not that of all its clips and layers"),
-        (pd.concat([rows, rows.assign(layer_index=7)]), "is not that of all its clips and layers"),
+        (rows.iloc[1:], "does not cover all clips and layers"),
+        (rows.assign(clip_id="another"), "does not cover all clips and layers"),
+        (pd.concat([rows, rows.assign(layer_index=7)]), "does not cover all clips and layers"),
         (rows.drop(columns="alpha_temporal"), r"cannot be read \(.*alpha_temporal"),
     ):
         part.to_parquet(first)

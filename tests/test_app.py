@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from analysis.attention.browsing import confused_pairs, confusion, overview
+from analysis.attention.clip_profiles import clip_overview
 from analysis.explain.alpha_replacement import HALF
 from analysis.runs.run_directory import clip_of, clips_of, open_run
+from analysis.statistics.confusion import confused_pairs, confusion_cells
 from sth_core import load_checkpoint
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop
@@ -103,7 +104,7 @@ def test_filters_are_in_the_link(demo, monkeypatch):
 
 
 def test_a_confusion_cell_shows_its_clips_and_its_attention(demo, monkeypatch):
-    cells = confusion(overview(open_run(demo / "runs" / "appearance-rgb-p4")))
+    cells = confusion_cells(clip_overview(open_run(demo / "runs" / "appearance-rgb-p4")))
     pair = confused_pairs(cells).iloc[0]
     link = {"run": "appearance-rgb-p4", "view": "Confusion", "label": pair["label"], "said": pair["prediction"]}
     app = open_page(demo / "runs", monkeypatch, PREDICTIONS, **link)
@@ -135,7 +136,7 @@ def test_the_other_views_of_the_attention(view, said, demo, monkeypatch):
 def test_two_runs_are_compared_on_the_same_clips(demo, monkeypatch):
     a, b = "appearance-rgb-p4", "appearance-flow-p4"
     app = open_page(demo / "runs", monkeypatch, COMPARE, a=a, b=b, changed="lost")
-    one, other = (overview(open_run(demo / "runs" / name)) for name in (a, b))
+    one, other = (clip_overview(open_run(demo / "runs" / name)) for name in (a, b))
     lost = int((one["correct"] & ~other["correct"]).sum())
     values = {m.label: m.value for m in app.metric}
     assert values["Lost"] == str(lost) and f"{lost} clips, lost" in words(app)
@@ -192,7 +193,7 @@ def test_what_if_moves_the_scores_of_who_needs_time(demo, monkeypatch):
 
 
 def test_the_clip_page_opens_the_clip_of_the_link(demo, monkeypatch):
-    table = overview(open_run(demo / "runs" / "appearance-rgb-p4"))
+    table = clip_overview(open_run(demo / "runs" / "appearance-rgb-p4"))
     wrong = table[~table["correct"]].iloc[0]
     app = open_page(demo / "runs", monkeypatch, CLIP, run="appearance-rgb-p4", clip=wrong["clip_id"])
     text = words(app)

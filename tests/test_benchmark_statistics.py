@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.attention.alpha_matrix import read_alpha
-from analysis.attention.alpha_tables import layer_table
+from analysis.attention.alpha_tables import alpha_layer_table
 from analysis.runs.recording import record
 from analysis.runs.run_directory import Run, open_run, parts, predictions
 from benchmarks.made_runs import make_run
@@ -57,7 +57,7 @@ def test_the_interval_of_many_groups_is_the_clustered_one(made: Run) -> None:
     """Against the sandwich by hand: squares of each group's deviation from the mean, n/(n - 1) for the groups."""
     clips = predictions(made)[["clip_id", "group"]]
     assert 2000 < clips["group"].nunique() < len(clips)
-    table = layer_table(read_alpha(made))
+    table = alpha_layer_table(read_alpha(made))
     attention = pd.concat(pd.read_parquet(file) for file in sorted((made.path / "attention").iterdir()))
     for i in range(3):
         mine = attention[attention["layer_index"] == i].merge(clips, on="clip_id")

@@ -9,17 +9,10 @@ from click.testing import CliRunner
 from scipy import stats
 
 from analysis.attention.alpha_matrix import read_alpha
-from analysis.attention.browsing import (
-    calibration,
-    calibration_error,
-    cell_profile,
-    confused_pairs,
-    confusion,
-    neighbours,
-    overview,
-    unusual,
-)
+from analysis.attention.clip_profiles import clip_overview, confusion_profile, similar_clips, unusual_clips
 from analysis.runs.run_directory import open_run
+from analysis.statistics.calibration import calibration_bins, calibration_error
+from analysis.statistics.confusion import confused_pairs, confusion_cells
 from tests.test_benchmark_decoding import tables
 from tests.tiny import write_run
 from workbench.cli import main
@@ -29,8 +22,8 @@ ALPHAS = [[0.5, 0.6], [0.4, 0.4], [0.5, 0.7], [0.4, 0.5], [0.9, 0.1]]  # clips c
 
 def test_the_overview_is_light_and_knows_alpha(tmp_path: Path) -> None:
     run = open_run(write_run(tmp_path / "run", ALPHAS, parts=2))
-    table = overview(run, read_alpha(run))
-    assert "alpha_temporal" not in overview(run)
+    table = clip_overview(run, read_alpha(run))
+    assert "alpha_temporal" not in clip_overview(run)
     assert list(table["clip_id"]) == ["c0", "c1", "c2", "c3", "c4"] and "scores" not in table
     np.testing.assert_allclose(table["alpha_temporal"], [0.55, 0.4, 0.6, 0.45, 0.5])
     assert table["margin"].isna().all() and "needs_order" not in table  # recorded before there were any
@@ -38,7 +31,7 @@ def test_the_overview_is_light_and_knows_alpha(tmp_path: Path) -> None:
 
 def test_confusion_and_its_pairs() -> None:
     table = pd.DataFrame({"label": list("aabbbc"), "prediction": list("abaabc")})
-    cells = confusion(table).set_index(["label", "prediction"])
+    cells = confusion_cells(table).set_index(["label", "prediction"])
     assert cells["n"].to_dict() == {("a", "a"): 1, ("a", "b"): 1, ("b", "a"): 2, ("b", "b"): 1, ("c", "c"): 1}
     assert cells.loc[("b", "a"), "share"] == pytest.approx(2 / 3)
     pairs = confused_pairs(cells.reset_index())
@@ -49,7 +42,7 @@ def test_confusion_and_its_pairs() -> None:
 
 def test_calibration_by_hand() -> None:
     table = pd.DataFrame({"confidence": [0.95, 0.97, 1.0, 0.31], "correct": [True, False, True, False]})
-    bins = calibration(table)
+    bins = calibration_bins(table)
     assert list(bins["n"]) == [1, 3] and list(bins["low"]) == [0.3, 0.9]
     assert list(bins["accuracy"]) == pytest.approx([0, 2 / 3])
     confidence = (0.95 + 0.97 + 1.0) / 3
@@ -62,7 +55,7 @@ def test_a_cell_against_its_row(tmp_path: Path) -> None:
         table = pd.read_parquet(file)
         table.loc[table["clip_id"] == "c4", "prediction"] = "b"
         table.to_parquet(file)
-    profile = cell_profile(read_alpha(run), "a", "b").set_index(["part", "layer_index"])
+    profile = confusion_profile(read_alpha(run), "a", "b").set_index(["part", "layer_index"])
     assert profile.loc[("cell", 0), "alpha_temporal"] == pytest.approx(0.9) and np.isnan(
         profile.loc[("cell", 0), "low"]
     )
@@ -73,8 +66,8 @@ def test_a_cell_against_its_row(tmp_path: Path) -> None:
 
 def test_unusual_clips_and_neighbours(tmp_path: Path) -> None:
     run = open_run(write_run(tmp_path / "run", ALPHAS))
-    assert unusual(read_alpha(run), 1)["clip_id"].tolist() == ["c4"]
-    near = neighbours(read_alpha(run), "c1", 2)
+    assert unusual_clips(read_alpha(run), 1)["clip_id"].tolist() == ["c4"]
+    near = similar_clips(read_alpha(run), "c1", 2)
     assert near["clip_id"].tolist() == ["c3", "c0"]
     assert near["distance"].tolist() == pytest.approx([0.1 / np.sqrt(2), np.sqrt((0.1**2 + 0.2**2) / 2)])
 
@@ -90,7 +83,7 @@ def test_probes_give_every_clip_its_need_for_order(tmp_path: Path) -> None:
         ("c1", "shuffled", 0.8),
     ]
     pd.DataFrame(rows, columns=["clip_id", "probe", "score_label"]).to_parquet(run / "probes" / "part-00000.parquet")
-    np.testing.assert_allclose(overview(open_run(run))["needs_order"], [0.5, 0])
+    np.testing.assert_allclose(clip_overview(open_run(run))["needs_order"], [0.5, 0])
 
 
 @pytest.mark.browser

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 
 import workbench.cli.cam as command
 from analysis.explain import cam_video as module
-from analysis.explain.cam_video import CamOptions, Explanation, FrameAnnotations, explain, painted
-from analysis.explain.gradcam import BRANCHES, DEFINITIONS, gradcam, shares
-from analysis.explain.overlay import NORMALISATIONS, ColourTables, overlay, paint, scaled, seen_box
+from analysis.explain.cam_video import CamOptions, FrameAnnotations, VideoExplanation, explain, painted
+from analysis.explain.gradcam import BRANCHES, DEFINITIONS, gradcam, mass_shares
+from analysis.explain.overlay import NORMALISATIONS, ColourTables, draw_map, input_box, overlay, scale_maps
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.errors import UserError
 from sth_core.files import sha256
@@ -75,9 +75,11 @@ def zero(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def planted(maps: np.ndarray, seen: list[int], **how: object) -> Explanation:
-    mass = shares(np.abs(maps))
-    return Explanation(CamOptions("layer3.1", "opening", **how), np.array(seen), maps, mass, [("opening", 0.9)], {})
+def planted(maps: np.ndarray, seen: list[int], **how: object) -> VideoExplanation:
+    mass = mass_shares(np.abs(maps))
+    return VideoExplanation(
+        CamOptions("layer3.1", "opening", **how), np.array(seen), maps, mass, [("opening", 0.9)], {}
+    )
 
 
 def test_the_video_keeps_its_frames_rate_and_size(checkpoint: Path, video: Path, tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_a_planted_map_lies_where_the_network_saw_it(
     """What is bright in the crop that the network gets is what is painted, also where its resize distorts."""
     H, W = size
     p = replace(RGB, resize=to)
-    top, left, bottom, right = seen_box(H, W, p)
+    top, left, bottom, right = input_box(H, W, p)
     marked = np.zeros((1, H, W, 3), np.uint8)
     marked[:, top : top + (bottom - top) // 2, left : left + (right - left) // 2] = 255
     seen = crop(resize(marked, to), p.crop)[0, ..., 0] > 127
@@ -136,7 +138,7 @@ def test_a_planted_map_lies_where_the_network_saw_it(
     write_video(tmp_path / "x.mp4", [np.full((H + H % 2, W + W % 2, 3), 90, np.uint8)] * 2, 25)
     maps = np.zeros((1, 8, 8))
     maps[0, 1:3, 5:7] = 1  # right of the middle, above it
-    top, left, bottom, right = seen_box(H + H % 2, W + W % 2, p)
+    top, left, bottom, right = input_box(H + H % 2, W + W % 2, p)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FrameAnnotations, "on", lambda *_: None)
         (picture, _) = painted(tmp_path / "x.mp4", 2, planted(maps, [0]), p)
@@ -152,9 +154,9 @@ def test_a_planted_map_lies_where_the_network_saw_it(
 
 
 def test_the_crop_s_place_by_hand() -> None:
-    assert seen_box(240, 320, Preprocessing(resize=256, crop=224)) == (15, 54, 225, 265)  # 341 wide, 58 from the left
-    assert seen_box(240, 320, Preprocessing(resize=(256, 340), crop=224)) == (15, 55, 225, 265)
-    assert seen_box(300, 100, Preprocessing(resize=(50, 200), crop=50)) == (0, 38, 300, 62)
+    assert input_box(240, 320, Preprocessing(resize=256, crop=224)) == (15, 54, 225, 265)  # 341 wide, 58 from the left
+    assert input_box(240, 320, Preprocessing(resize=(256, 340), crop=224)) == (15, 55, 225, 265)
+    assert input_box(300, 100, Preprocessing(resize=(50, 200), crop=50)) == (0, 38, 300, 62)
 
 
 def test_between_two_frames_lies_what_is_between_their_maps(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_between_two_frames_lies_what_is_between_their_maps(tmp_path: Path) -> N
         patch.setattr(FrameAnnotations, "on", lambda *_: None)
         found = [p[16, 16] for p in painted(tmp_path / "x.mp4", 12, planted(maps, [3, 7], opacity=0.9), RGB)]
     for t, value in enumerate([0.2] * 4 + [0.4, 0.6, 0.8] + [1.0] * 5):
-        expected = paint(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), value), 0.9)[0, 0]
+        expected = draw_map(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), value), 0.9)[0, 0]
         np.testing.assert_allclose(found[t].astype(int), expected, atol=3)
 
 
@@ -175,7 +177,7 @@ def test_ink_paints_as_paint_does(signed: bool) -> None:
     share = random.uniform(-1 if signed else 0, 1, (5, 6)).astype(np.float32)
     mine = picture.copy()
     ColourTables.of(0.6, signed).paint(mine, share)
-    off = np.abs(mine.astype(int) - paint(picture, share, 0.6, signed))
+    off = np.abs(mine.astype(int) - draw_map(picture, share, 0.6, signed))
     assert off.mean() < 1.5 and np.quantile(off, 0.99) <= 8
     untouched = picture.copy()
     ColourTables.of(0.6, signed).paint(untouched, np.zeros((5, 6)))
@@ -191,7 +193,7 @@ def test_the_maps_are_grad_cam_s_on_one_scale_or_on_one_each(checkpoint: Path, v
         loaded.model, clip, CLASSES.index("opening"), how.layer, "per_clip", "temporal", CLASSES.index("closing")
     )
     e = explain(loaded, video, how)
-    np.testing.assert_allclose(e.maps, scaled(cam.signed), atol=1e-5)
+    np.testing.assert_allclose(e.maps, scale_maps(cam.signed), atol=1e-5)
     np.testing.assert_allclose(e.mass, cam.per_frame, atol=1e-5)
     assert e.maps.min() < 0 and list(e.seen) == list(seen)
     e = explain(loaded, video, replace(how, scale="frame", signed=False))
@@ -289,7 +291,7 @@ def test_where_nothing_speaks_for_the_class_there_is_no_colour(zero: Path, video
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FrameAnnotations, "on", lambda *_: None)
         (picture, *_) = painted(video, 20, e, RGB)
-    top, left, bottom, right = seen_box(120, 160, RGB)
+    top, left, bottom, right = input_box(120, 160, RGB)
     inside = np.s_[top + 1 : bottom - 1, left + 1 : right - 1]
     assert np.array_equal(picture[inside], read_frames(video, [0])[0][inside])
 

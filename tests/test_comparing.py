@@ -11,20 +11,20 @@ import pytest
 from scipy import stats
 
 from analysis.attention.alpha_matrix import read_alpha
-from analysis.attention.browsing import overview
+from analysis.attention.clip_profiles import clip_overview
 from analysis.attention.compare_runs import (
-    Together,
+    SharedClips,
     accuracy_change,
-    accuracy_table,
-    alpha_by_layer,
     alpha_change,
-    differences,
-    right_sets,
+    correct_sets,
+    pairwise_differences,
+    shared_accuracy,
+    shared_alpha_by_layer,
+    shared_clips,
     side_by_side,
-    together,
 )
 from analysis.runs.run_directory import open_run
-from analysis.statistics.uncertainty import holm
+from analysis.statistics.uncertainty import holm_correction
 from benchmarks.made_runs import make_run
 from tests.test_app import COMPARE, open_page, words
 from tests.tiny import write_run
@@ -39,12 +39,14 @@ def table(right: dict[str, bool], labels: str = "", **more: object) -> pd.DataFr
     return pd.DataFrame(columns | more).astype({"label": "category"})
 
 
-def of_matrix(right: list[str]) -> Together:
+def of_matrix(right: list[str]) -> SharedClips:
     """Runs r0, r1, ... from a string of 0 and 1 each."""
     matrix = np.array([[mark == "1" for mark in run] for run in right]).T
     N = len(right)
     names = tuple(f"r{i}" for i in range(N))
-    return Together(names, (), np.arange(len(matrix)), np.arange(len(matrix)), matrix, np.full(N, np.nan), np.ones(N))
+    return SharedClips(
+        names, (), np.arange(len(matrix)), np.arange(len(matrix)), matrix, np.full(N, np.nan), np.ones(N)
+    )
 
 
 # The numbers.
@@ -56,9 +58,9 @@ def test_two_runs_on_the_same_clips(tmp_path: Path) -> None:
     b = open_run(write_run(tmp_path / "b", [[x + 0.1, y - 0.2] for x, y in alphas[:4]]))
     for file in (b.path / "predictions").iterdir():
         pd.read_parquet(file).assign(correct=[False, True, True, True]).to_parquet(file)
-    both = side_by_side(overview(a), overview(b))
+    both = side_by_side(clip_overview(a), clip_overview(b))
     assert list(both["outcome"]) == ["lost", "gained", "both right", "gained"] and len(both) == 4
-    change = accuracy_change(both, overview(a)["group"][:4])
+    change = accuracy_change(both, clip_overview(a)["group"][:4])
     assert change.value == 0.25 and change.p == stats.binomtest(2, 3).pvalue
     by_layer = alpha_change(read_alpha(a), read_alpha(b))
     np.testing.assert_allclose(by_layer["change"], [0.1, -0.2])
@@ -70,31 +72,31 @@ def test_only_the_clips_that_all_have_count_in_whatever_order_they_stand() -> No
     a = table({"p": True, "q": False, "r": True, "s": True}, alpha_temporal=[0.1, 0.2, 0.3, 0.4])
     b = table({"s": False, "r": True, "p": True, "x": False})
     c = table({"y": True, "r": False, "s": True, "q": True}, alpha_temporal=[0.9, 0.5, 0.6, 0.9])
-    found = together({"a": a, "b": b, "c": c})
-    assert found.names == ("a", "b", "c") and found.strangers == ()
+    found = shared_clips({"a": a, "b": b, "c": c})
+    assert found.names == ("a", "b", "c") and found.disjoint == ()
     assert a["clip_id"].iloc[found.rows].tolist() == ["r", "s"]
-    assert found.right.tolist() == [[True, True, False], [True, False, True]]
+    assert found.correct.tolist() == [[True, True, False], [True, False, True]]
     np.testing.assert_allclose(found.alpha, [0.35, math.nan, 0.55])
-    assert found.right_in.tolist() == [2, 2]
+    assert found.correct_count.tolist() == [2, 2]
 
 
 def test_a_run_of_other_clips_is_left_out_and_the_others_stay() -> None:
     a, b, c = (table(dict.fromkeys(names, True)) for names in ("pqr", "xyz", "qrs"))
-    found = together({"a": a, "b": b, "c": c})
-    assert (found.names, found.strangers) == (("a", "c"), ("b",))
-    assert a["clip_id"].iloc[found.rows].tolist() == ["q", "r"] and found.right.shape == (2, 2)
+    found = shared_clips({"a": a, "b": b, "c": c})
+    assert (found.names, found.disjoint) == (("a", "c"), ("b",))
+    assert a["clip_id"].iloc[found.rows].tolist() == ["q", "r"] and found.correct.shape == (2, 2)
 
 
 def test_labels_are_compared_by_name_though_the_categories_differ() -> None:
     clips = {"p": True, "q": True, "r": True, "s": True}
-    found = together({"a": table(clips, "mmno"), "b": table(clips, "mmno"), "c": table(clips, "lmno")})
+    found = shared_clips({"a": table(clips, "mmno"), "b": table(clips, "mmno"), "c": table(clips, "lmno")})
     assert found.same_labels.tolist() == [1, 1, 0.75]
 
 
 def test_what_a_run_alone_gets_right_and_wrong() -> None:
-    found = accuracy_table(of_matrix(["11100110", "10110000", "10110101"])).set_index("run")
+    found = shared_accuracy(of_matrix(["11100110", "10110000", "10110101"])).set_index("run")
     # Right in: 3, 1, 3, 2, 0, 2, 1, 1 of the runs.
-    assert found["only_right"].to_dict() == {"r0": 2, "r1": 0, "r2": 1}
+    assert found["only_correct"].to_dict() == {"r0": 2, "r1": 0, "r2": 1}
     assert found["only_wrong"].to_dict() == {"r0": 1, "r1": 1, "r2": 0}
     assert found["accuracy"].tolist() == [5 / 8, 3 / 8, 5 / 8] and set(found["n"]) == {8}
     wilson = stats.binomtest(3, 8).proportion_ci(method="wilson")
@@ -103,7 +105,7 @@ def test_what_a_run_alone_gets_right_and_wrong() -> None:
 
 def test_differences_are_those_of_a_loop_over_the_clips() -> None:
     right = np.random.default_rng(0).random((200, 5)) < [0.2, 0.5, 0.5, 0.7, 0.9]
-    found = differences(of_matrix(["".join("01"[int(x)] for x in run) for run in right.T]))
+    found = pairwise_differences(of_matrix(["".join("01"[int(x)] for x in run) for run in right.T]))
     expected = []
     for i in range(5):
         for j in range(i + 1, 5):
@@ -118,7 +120,7 @@ def test_differences_are_those_of_a_loop_over_the_clips() -> None:
 
 def test_p_is_mcnemars_corrected_by_holm_for_all_pairs() -> None:
     # r0 against r1: 8 clips against none; r0 against r2: 4 against none; r1 against r2: none against 4.
-    found = differences(of_matrix(["1111111100", "0000000000", "0001111000"])).set_index(["a", "b"])
+    found = pairwise_differences(of_matrix(["1111111100", "0000000000", "0001111000"])).set_index(["a", "b"])
     assert found[["only_a", "only_b"]].to_numpy().tolist() == [[8, 0], [4, 0], [0, 4]]
     # Alone: 2 / 2**8, 2 / 2**4, 2 / 2**4. Holm: times 3, times 2, and the last no smaller than the one before.
     assert found["p"].tolist() == [6 / 256, 4 / 16, 4 / 16]
@@ -130,11 +132,11 @@ def test_of_clips_that_share_source_videos_p_is_over_these() -> None:
     runs = replace(alone, groups=np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2]))
     p = []
     for i, j in ((0, 1), (0, 2), (1, 2)):
-        a, b = (table(dict(zip("abcdefghij", runs.right[:, k], strict=True))) for k in (i, j))
+        a, b = (table(dict(zip("abcdefghij", runs.correct[:, k], strict=True))) for k in (i, j))
         p.append(accuracy_change(side_by_side(a, b), runs.groups).p)
-    found = differences(runs)
-    assert found["p"].tolist() == pytest.approx(holm(p))
-    assert not np.allclose(found["p"], differences(alone)["p"])
+    found = pairwise_differences(runs)
+    assert found["p"].tolist() == pytest.approx(holm_correction(p))
+    assert not np.allclose(found["p"], pairwise_differences(alone)["p"])
     # r0 less r1, by source video: 3, 3 and 2 of 3, 3 and 4 clips. Mean 0.8; residual sums 0.6, 0.6 and -1.2.
     error = math.sqrt(3 / 2 * (0.6**2 + 0.6**2 + 1.2**2)) / 10
     assert p[0] == pytest.approx(2 * stats.t.sf(0.8 / error, 2))
@@ -142,21 +144,21 @@ def test_of_clips_that_share_source_videos_p_is_over_these() -> None:
 
 def test_sets_of_runs_that_are_right() -> None:
     runs = of_matrix(["110010", "110101", "001101"])
-    assert right_sets(runs, 2) == [(("r0", "r1"), 2), (("r1", "r2"), 2)]
-    assert right_sets(runs, 1) == [(("r0",), 1), (("r2",), 1)]
-    assert right_sets(runs, 3) == []
+    assert correct_sets(runs, 2) == [(("r0", "r1"), 2), (("r1", "r2"), 2)]
+    assert correct_sets(runs, 1) == [(("r0",), 1), (("r2",), 1)]
+    assert correct_sets(runs, 3) == []
 
 
 def test_alpha_by_layer_is_over_the_clips_and_layers_that_all_have(tmp_path: Path) -> None:
     a = open_run(write_run(tmp_path / "a", [[0.1, 0.5], [0.3, 0.7], [0.9, 0.9]], parts=2))
     b = open_run(write_run(tmp_path / "b", [[0.2], [0.2]]))
-    found = alpha_by_layer({"a": read_alpha(a), "b": read_alpha(b)}, pd.Series(["c0", "c1"]))
+    found = shared_alpha_by_layer({"a": read_alpha(a), "b": read_alpha(b)}, pd.Series(["c0", "c1"]))
     assert found[["run", "layer", "n"]].to_numpy().tolist() == [["a", "layer0.0.conv1", 2], ["b", "layer0.0.conv1", 2]]
     half = stats.t.ppf(0.975, 1) * np.std([0.1, 0.3], ddof=1) / np.sqrt(2)
     np.testing.assert_allclose(
         found[["alpha_temporal", "low", "high"]], [[0.2, 0.2 - half, 0.2 + half], [0.2, 0.2, 0.2]]
     )
-    everything = alpha_by_layer({"a": read_alpha(a)}, overview(a)["clip_id"])
+    everything = shared_alpha_by_layer({"a": read_alpha(a)}, clip_overview(a)["clip_id"])
     np.testing.assert_allclose(everything["alpha_temporal"], [1.3 / 3, 2.1 / 3])
     assert everything["n"].tolist() == [3, 3]
 
@@ -165,7 +167,7 @@ def test_alpha_by_layer_is_over_the_clips_and_layers_that_all_have(tmp_path: Pat
 
 
 def test_the_map_says_row_less_column_and_marks_what_is_told_apart() -> None:
-    pairs = differences(of_matrix(["1111111100", "0000000000", "0001111000"]))
+    pairs = pairwise_differences(of_matrix(["1111111100", "0000000000", "0001111000"]))
     square = differences_figure(pairs, {f"r{i}": f"{letter(i)}: r{i}" for i in range(3)}).data[0]
     assert list(square.x) == ["A", "B", "C"] and list(square.y) == ["A: r0", "B: r1", "C: r2"]
     np.testing.assert_allclose(square.z, [[math.nan, 80, 40], [-80, math.nan, -40], [-40, 40, math.nan]])
@@ -251,7 +253,7 @@ def test_a_third_run_is_added(folder, monkeypatch) -> None:
     np.testing.assert_allclose(shown["accuracy"], 100 * right.mean())
     for name in "bad":
         others = right.drop(columns=name)
-        assert shown.loc[name, "only_right"] == (right[name] & ~others.any(axis=1)).sum()
+        assert shown.loc[name, "only_correct"] == (right[name] & ~others.any(axis=1)).sum()
         assert shown.loc[name, "only_wrong"] == (~right[name] & others.all(axis=1)).sum()
         mean = pd.read_parquet(folder / name / "attention")["alpha_temporal"].mean()
         assert shown.loc[name, "alpha_temporal"] == pytest.approx(mean)

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from analysis.runs.recording import record
 from analysis.runs.run_directory import open_run, predictions
-from analysis.statistics.accuracy import direction_summary
-from analysis.statistics.results import over_seeds, run_results
+from analysis.statistics.accuracy import summarize_direction_accuracy
+from analysis.statistics.results import run_results, summarize_seeds
 from sth_core import create_model
 from sth_core.checkpoint import save_checkpoint
 from sth_core.datasets.clips import Augment, EvaluationClips, TrainClips
@@ -95,7 +95,7 @@ def test_a_2d_network_tosses_a_coin_on_the_direction(table: pd.DataFrame, scenes
     rows = predictions(run)
     assert rows["backward"].sum() == len(rows) / 2 == 24
     assert run.meta["direction"] and run.meta["dataset"].endswith("motion, both directions")
-    summary = direction_summary(rows).set_index("metric")
+    summary = summarize_direction_accuracy(rows).set_index("metric")
     assert summary.loc["direction", "value"] == 0.5
     first = rows[rows["backward"]].iloc[0]
     frames = read_frames(first["path"], list(first["frame_indices"]))
@@ -111,7 +111,7 @@ def test_action_and_direction_by_hand() -> None:
             "prediction": ["hug, backward", "hug, backward", "shake, hands, forward", "hug, backward"],
         }
     )
-    summary = direction_summary(rows).set_index("metric")
+    summary = summarize_direction_accuracy(rows).set_index("metric")
     assert summary.loc["action", "value"] == summary.loc["direction", "value"] == 0.75
     assert (
         summary.loc["direction", "n"] == 4 and summary.loc["direction", "low"] < 0.75 < summary.loc["direction", "high"]
@@ -128,7 +128,7 @@ def test_runs_that_differ_in_the_seed_are_averaged() -> None:
         {**alike, **metrics, "run": f"r{seed}", "seed": seed, "top1": top} for seed, top in ((0, 50), (1, 60), (2, 70))
     ]
     other = {**alike, **metrics, "run": "alone", "seed": 0, "top1": 10.0, "conv": "tsm"}
-    (row,) = over_seeds(pd.DataFrame([*runs, other])).to_dict("records")
+    (row,) = summarize_seeds(pd.DataFrame([*runs, other])).to_dict("records")
     assert (row["conv"], row["seeds"], row["n"], row["top1"], row["top1_sd"]) == ("sth", 3, 24, 60, 10)
 
 

@@ -12,7 +12,7 @@ from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from analysis.runs.recording import record
 from analysis.runs.run_directory import failures, open_run, parts, predictions
-from analysis.statistics.accuracy import summary, wilson_interval
+from analysis.statistics.accuracy import summarize_accuracy, wilson_interval
 from analysis.statistics.fusion import fuse
 from analysis.statistics.results import paper_results
 from sth_core import load_checkpoint
@@ -128,7 +128,7 @@ def test_a_run_that_was_evaluated_is_not_taken_for_one_that_was_recorded(
 
 def test_the_metrics_are_those_of_scikit_learn() -> None:
     table, scores, labels = some_predictions()
-    values = summary(table, [f"c{i}" for i in range(7)]).set_index("metric")
+    values = summarize_accuracy(table, [f"c{i}" for i in range(7)]).set_index("metric")
     assert values.loc["top-1", "value"] == pytest.approx(top_k_accuracy_score(labels, scores, k=1))
     assert values.loc["top-5", "value"] == pytest.approx(top_k_accuracy_score(labels, scores, k=5))
     expected = balanced_accuracy_score(labels, scores.argmax(1))
@@ -139,7 +139,7 @@ def test_the_metrics_are_those_of_scikit_learn() -> None:
 
 def test_clips_of_no_known_label_do_not_count() -> None:
     table = pd.DataFrame({"label": ["a", "b", "x"], "scores": [[0.9, 0.1], [0.8, 0.2], [0.5, 0.5]]})
-    values = summary(table, ["a", "b"]).set_index("metric")
+    values = summarize_accuracy(table, ["a", "b"]).set_index("metric")
     assert values["n"].tolist() == [2, 2, 2] and values.loc["top-1", "value"] == 0.5
 
 

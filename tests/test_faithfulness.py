@@ -12,16 +12,16 @@ from analysis.explain.faithfulness import (
     TESTS,
     TIME,
     RemovalTest,
-    area,
+    area_under_curve,
     baseline_clip,
     blurred,
     centre_prior,
-    curve,
     kept_masks,
     occlusion_drop,
     random_map,
+    removal_curve,
 )
-from analysis.explain.weight_randomization import randomised, rank_agreement
+from analysis.explain.weight_randomization import randomized_models, rank_agreement
 from sth_core.network import create_model
 from tests.tiny import tiny_network
 
@@ -55,7 +55,7 @@ def test_the_true_map_beats_what_knows_nothing_and_its_opposite_does_not(test: R
     model = Watches(1, 8, 4)
 
     def at(maps: Tensor) -> float:
-        return area(*curve(model, clip, 0, maps, test))
+        return area_under_curve(*removal_curve(model, clip, 0, maps, test))
 
     controls = [at(random_map(4, 4, 4, seed)) for seed in range(8)] + [at(centre_prior(4, 4, 4))]
     better = at(TRUE_MAP) - np.mean(controls)
@@ -69,10 +69,10 @@ def test_curves_begin_and_end_with_the_whole_clip_and_the_stand_in(clip: Tensor)
     model = Watches(1, 8, 4)
     whole, replaced = (float(model(x[None]).softmax(1)[0, 0]) for x in (clip, baseline_clip(clip, "frozen")))
     for way, steps in ((SPACE, 6), (SPACE_TIME, 6), (TIME, 4)):
-        shares, deleted = curve(model, clip, 0, TRUE_MAP, RemovalTest(way, "deletion", "frozen"))
+        shares, deleted = removal_curve(model, clip, 0, TRUE_MAP, RemovalTest(way, "deletion", "frozen"))
         assert shares.tolist() == pytest.approx([i / steps for i in range(steps + 1)])
         assert (deleted[0], deleted[-1]) == pytest.approx((whole, replaced))
-        _, inserted = curve(model, clip, 0, TRUE_MAP, RemovalTest(way, "insertion", "frozen"))
+        _, inserted = removal_curve(model, clip, 0, TRUE_MAP, RemovalTest(way, "insertion", "frozen"))
         assert (inserted[0], inserted[-1]) == pytest.approx((replaced, whole))
 
 
@@ -117,7 +117,7 @@ def test_hiding_the_frame_that_matters_costs_most(clip: Tensor) -> None:
 def test_weights_are_shuffled_from_the_top_down_in_copies() -> None:
     model = tiny_network(seed=4)
     before = {name: w.clone() for name, w in model.state_dict().items()}
-    parts = dict(randomised(model, seed=1))
+    parts = dict(randomized_models(model, seed=1))
     assert list(parts) == ["fc", "layer4", "layer3", "layer2", "layer1", "bn1", "conv1"]
     assert all(torch.equal(w, before[name]) for name, w in model.state_dict().items())
     of_half = parts["layer3"].state_dict()
@@ -131,7 +131,7 @@ def test_weights_are_shuffled_from_the_top_down_in_copies() -> None:
 @pytest.mark.parametrize("backbone", ["mobilenet_v2", "vgg16"])
 def test_every_backbone_can_be_made_random(backbone: str) -> None:
     model = create_model(backbone, 3, frames=2, width=16).eval()
-    parts = [part for part, _ in randomised(model)]
+    parts = [part for part, _ in randomized_models(model)]
     assert parts[0] == "fc" and len(parts) > 4 and len(set(parts)) == len(parts)
 
 

@@ -48,7 +48,7 @@ def written(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_numbers_and_recipes_are_the_same_bytes_each_time(runs: list[Run], written: Path, tmp_path: Path) -> None:
     expected = {f"{name}.{suffix}" for name in FIGURES for suffix in ("html", "csv", "json")}
-    assert {file.name for file in written.iterdir()} == expected | {"plotly.min.js", "index.html", "statements.csv"}
+    assert {file.name for file in written.iterdir()} == expected | {"plotly.min.js", "index.html", "hypotheses.csv"}
     write_figures(runs, tmp_path, pictures=False)
     for file in written.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name

@@ -16,13 +16,13 @@ from analysis.explain.gradcam import (
     ActivationRecorder,
     Cam,
     CamLayer,
-    by_frame,
     cam_layers,
     default_layer,
     gradcam,
     signed_maps,
+    sum_by_frame,
 )
-from analysis.explain.overlay import overlay, scaled
+from analysis.explain.overlay import overlay, scale_maps
 from sth_core.network import VideoNetwork, create_model
 from sth_core.sth_conv import Tap
 from tests.tiny import tiny_network
@@ -330,12 +330,12 @@ def test_overlay_lights_up_where_and_when_the_map_is_high() -> None:
 
 def test_scales() -> None:
     maps = np.array([[[1.0, -2.0]], [[4.0, 0.0]], [[0.0, 0.0]]])
-    assert scaled(maps).tolist() == [[[0.25, -0.5]], [[1, 0]], [[0, 0]]]
-    assert scaled(maps, "frame").tolist() == [[[0.5, -1]], [[1, 0]], [[0, 0]]]
-    assert scaled(maps, 2.0).tolist() == [[[0.5, -1]], [[1, 0]], [[0, 0]]]  # of a dataset: beyond it is cut off
-    assert not scaled(np.zeros((2, 3, 3))).any()  # and no warning of a division
+    assert scale_maps(maps).tolist() == [[[0.25, -0.5]], [[1, 0]], [[0, 0]]]
+    assert scale_maps(maps, "frame").tolist() == [[[0.5, -1]], [[1, 0]], [[0, 0]]]
+    assert scale_maps(maps, 2.0).tolist() == [[[0.5, -1]], [[1, 0]], [[0, 0]]]  # of a dataset: beyond it is cut off
+    assert not scale_maps(np.zeros((2, 3, 3))).any()  # and no warning of a division
     with pytest.raises(ValueError, match="unknown normalisation 'dataset'; possible: clip, frame, or a largest value"):
-        scaled(maps, "dataset")
+        scale_maps(maps, "dataset")
 
 
 def test_signed_maps_are_orange_for_and_blue_against() -> None:
@@ -350,7 +350,7 @@ def test_signed_maps_are_orange_for_and_blue_against() -> None:
 @pytest.mark.parametrize("seen", [[2, 2, 5, 9], [9, 5, 2, 2], [5, 2, 9, 2]])
 def test_values_are_summed_by_frame_in_whatever_order_it_was_seen(seen):
     values = np.array([{2: 1.0, 5: 10.0, 9: 100.0}[frame] for frame in seen])
-    frames, sums = by_frame(np.array(seen), values)
+    frames, sums = sum_by_frame(np.array(seen), values)
     assert frames.tolist() == [2, 5, 9] and sums.tolist() == [2, 10, 100]
-    maps = by_frame(np.array(seen), values[:, None, None] * np.ones((2, 3)))[1]
+    maps = sum_by_frame(np.array(seen), values[:, None, None] * np.ones((2, 3)))[1]
     assert maps.shape == (3, 2, 3) and maps[0].tolist() == [[2.0] * 3] * 2

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from analysis.explain.alpha_replacement import (
-    ANOTHER,
+    ANOTHER_CLIP,
+    DATASET_MEAN,
     EVERYWHERE,
     HALF,
     KINDS,
-    MEAN,
     SPATIAL_ONLY,
     TEMPORAL_ONLY,
     SetAlpha,
+    donor_clips,
     interventions,
-    outcome_rows,
     places,
     replacement,
-    strangers,
+    replacement_rows,
 )
 from sth_core.network import VideoNetwork, create_model
 from sth_core.sth_conv import STHConv
@@ -70,9 +70,9 @@ def test_every_place_and_kind(model: VideoNetwork, clips: Tensor) -> None:
         some = {name: half[name] for name in layers if name.startswith("layer2")}
         assert torch.equal(found["layer2", HALF], model(clips, SetAlpha(some)))
         assert torch.equal(
-            found["layer1.0.conv1", MEAN], model(clips, SetAlpha({"layer1.0.conv1": mean["layer1.0.conv1"]}))
+            found["layer1.0.conv1", DATASET_MEAN], model(clips, SetAlpha({"layer1.0.conv1": mean["layer1.0.conv1"]}))
         )
-        assert torch.equal(found[EVERYWHERE, ANOTHER], model(clips, SetAlpha(other)))
+        assert torch.equal(found[EVERYWHERE, ANOTHER_CLIP], model(clips, SetAlpha(other)))
         assert not torch.equal(found[EVERYWHERE, HALF], logits)
         assert torch.equal(model(clips), logits)  # no trace
 
@@ -103,7 +103,7 @@ def test_outcomes_by_hand() -> None:
     clips = pd.DataFrame({"clip_id": ["x", "y", "z"], "label": ["a", "b", "unknown"]})
     plain = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     now = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 3.0]])
-    rows = outcome_rows(clips, ["a", "b"], plain, now, place="layer1", kind=HALF)
+    rows = replacement_rows(clips, ["a", "b"], plain, now, place="layer1", kind=HALF)
     assert list(rows["plain_prediction"]) == ["a", "a", "b"] and list(rows["prediction"]) == ["b", "a", "b"]
     assert list(rows["plain_correct"]) == [True, False, False] and list(rows["correct"]) == [False, False, False]
     np.testing.assert_allclose(rows["logit_label"], [-1.5, 0, np.nan])  # (0 - 0.5) - (2 - 1)
@@ -114,6 +114,6 @@ def test_outcomes_by_hand() -> None:
 
 def test_a_stranger_is_another_clip_of_another_class() -> None:
     labels = ["a", "b", "a", "c", "a", "a"]
-    found = strangers(labels, seed=3)
-    assert all(labels[i] != labels[j] for i, j in enumerate(found)) and found == strangers(labels, seed=3)
-    assert all(i != j for i, j in enumerate(strangers(["a"] * 4))) and strangers(["a"]) == [0]
+    found = donor_clips(labels, seed=3)
+    assert all(labels[i] != labels[j] for i, j in enumerate(found)) and found == donor_clips(labels, seed=3)
+    assert all(i != j for i, j in enumerate(donor_clips(["a"] * 4))) and donor_clips(["a"]) == [0]

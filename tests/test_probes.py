@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.attention.browsing import overview
+from analysis.attention.clip_profiles import clip_overview
 from analysis.experiments.probe_tables import (
     DROPPED,
     FAST,
@@ -29,15 +29,15 @@ from analysis.experiments.probe_tables import (
     SHUFFLED,
     SLOW,
     SUBSAMPLED,
-    agreement,
+    alpha_order_agreement,
     codes,
     order_dependence,
+    probe_summary_sentence,
     probe_table,
     rank_correlation,
     rank_correlations,
     results_in,
-    summary,
-    turned_into,
+    reversed_predictions,
 )
 from analysis.experiments.probes import ProbedClips, outcome_rows, played, probe, shown, slow_view
 from analysis.runs.recording import record, recording
@@ -163,7 +163,9 @@ def runs(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathF
         assert result.exit_code == 0, result.output
         run = open_run(folder / name)
         assert "page: " in result.output and "sub-sampled" in result.output
-        assert summary(pd.read_csv(run.path / "probes" / "agreement.csv")) in " ".join(result.output.split())
+        assert probe_summary_sentence(pd.read_csv(run.path / "probes" / "agreement.csv")) in " ".join(
+            result.output.split()
+        )
     return folder
 
 
@@ -203,18 +205,20 @@ def test_tables_and_page(runs: Path) -> None:
     np.testing.assert_allclose(classes["drop"], expected.groupby(labels).mean()[classes.index], atol=1e-6)
     back = (score[PLAIN, 0] - score[REVERSED, 0]).groupby(labels).mean()
     np.testing.assert_allclose(classes["drop_reversed"], back[classes.index], atol=1e-6)
-    found = agreement(run)
+    found = alpha_order_agreement(run)
     assert list(found["layer"].unique()) == ["mean", *(layer["layer"] for layer in run.meta["layers"])]
     assert (found["n"] == [len(classes), 24] * (len(found) // 2)).all()
     assert classes["alpha_temporal"].between(classes["alpha_low"], classes["alpha_high"]).all()
-    assert overview(run)["needs_order"].to_numpy() == pytest.approx(expected.to_numpy())
-    assert turned_into(run)["n"].sum() <= table.set_index("probe").loc[REVERSED, "changed"] * 24
+    assert clip_overview(run)["needs_order"].to_numpy() == pytest.approx(expected.to_numpy())
+    assert reversed_predictions(run)["n"].sum() <= table.set_index("probe").loc[REVERSED, "changed"] * 24
     page = (run.path / "probes" / "index.html").read_text(encoding="utf-8")
     assert "Does it need the order of time?" in page and "<script src" not in page
     for name in ("probes", "classes", "agreement", "turned"):
         assert (run.path / "probes" / f"{name}.csv").is_file()
     flat = open_run(runs / "flat")
-    assert order_dependence(flat)["alpha_temporal"].isna().all() and "it has no attention" in summary(agreement(flat))
+    assert order_dependence(flat)["alpha_temporal"].isna().all() and "it has no attention" in probe_summary_sentence(
+        alpha_order_agreement(flat)
+    )
     assert (order_dependence(flat)[["drop", "drop_reversed"]] == 0).all(axis=None)  # rounding is no need
 
 
@@ -234,7 +238,7 @@ def test_killed_it_goes_on_and_ends_as_one_call_would(runs: Path, scenes_folder:
     assert json.loads((parts / "probes.json").read_text())["finished"]
     whole, again = (results_in(folder).read("probes") for folder in (runs / "sth", run))
     pd.testing.assert_frame_equal(whole, again, atol=1e-6)
-    for table in (probe_table, order_dependence, turned_into):
+    for table in (probe_table, order_dependence, reversed_predictions):
         pd.testing.assert_frame_equal(table(open_run(runs / "sth")), table(open_run(run)), atol=1e-6)
 
 
@@ -330,14 +334,14 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     ends = classes.loc["a", ["low", "high", "reversed_low", "reversed_high"]]
     assert ends.tolist() == pytest.approx([0.35, 0.55, 0.6, 0.8])  # of two values, a bootstrap's ends are these
     assert list(classes["alpha_temporal"]) == pytest.approx([0.35, 0.4])
-    found = agreement(run)
+    found = alpha_order_agreement(run)
     assert list(found["layer"]) == ["mean"] * 2 + ["layer0.0.conv1"] * 2 + ["layer1.0.conv1"] * 2
     over_clips = found[found["over"] == "clips"]["value"]
     drops = [0.35, 0.65, 0.55, 0.45]
     expected = [stats.spearmanr(alpha, drops)[0] for alpha in ([0.45, 0.4, 0.35, 0.3], range(4), range(4, 0, -1))]
     assert list(over_clips) == pytest.approx(expected)
-    assert found[found["over"] == "classes"]["value"].isna().all() and "only 2 classes" in summary(found)
-    turned = turned_into(run)
+    assert found[found["over"] == "classes"]["value"].isna().all() and "only 2 classes" in probe_summary_sentence(found)
+    turned = reversed_predictions(run)
     assert turned.to_dict("list") == {"label": ["a", "b"], "prediction": ["b"] * 2, "n": [2] * 2, "share": [1.0] * 2}
 
 
@@ -364,4 +368,6 @@ def test_correlations_by_hand() -> None:
     assert alone["low"].isna().all() and alone["value"].notna().all()
     assert rank_correlations(clips.assign(alpha_temporal=np.nan))["value"].isna().all()
     same = rank_correlations(clips.assign(alpha_temporal=0.1)).assign(layer="mean")
-    assert same[["value", "low", "high"]].isna().all(axis=None) and "the same in all clips" in summary(same)
+    assert same[["value", "low", "high"]].isna().all(axis=None) and "the same in all clips" in probe_summary_sentence(
+        same
+    )

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from analysis.attention.browsing import overview
+from analysis.attention.clip_profiles import clip_overview
 from analysis.explain.faithfulness import occlusion_drop
 from analysis.explain.gradcam import cam_layers, default_layer, gradcam
-from analysis.explain.overlay import paint, scaled, seen_box
+from analysis.explain.overlay import draw_map, input_box, scale_maps
 from analysis.runs.run_directory import open_run
 from benchmarks.browser import settle
 from sth_core import load_checkpoint
@@ -36,14 +36,14 @@ def at_frame(page: Page, number: int) -> np.ndarray:
 
 @pytest.fixture
 def video(demo: Path) -> Path:
-    table = overview(open_run(demo / "runs" / RUN)).set_index("clip_id")
+    table = clip_overview(open_run(demo / "runs" / RUN)).set_index("clip_id")
     return Path(table.loc[CLIP, "path"])
 
 
 def test_the_arrow_keys_show_exact_frames(tab: Page, address: str, video: Path):
     count = count_frames(video)
     frames = read_frames(video, list(range(count))).astype(float)
-    top, left, bottom, right = seen_box(
+    top, left, bottom, right = input_box(
         *frames.shape[1:3], load_checkpoint("workbench/networks/motion-rgb-p4.safetensors").preprocessing
     )
     frames[:, [top, bottom - 1], left:right] = frames[:, top:bottom, [left, right - 1]] = 190  # the box is drawn
@@ -80,12 +80,12 @@ def test_the_map_on_a_frame_is_the_one_that_python_paints(tab: Page, address: st
     layer = default_layer(cam_layers(checkpoint.model, p.crop))
     for options, signed in (("", False), ("&signed=true", True)):
         cam = gradcam(checkpoint.model, clip, target, layer)
-        maps = scaled(cam.signed if signed else cam.maps, "clip")
+        maps = scale_maps(cam.signed if signed else cam.maps, "clip")
         at = int(np.abs(maps).sum((1, 2)).argmax())
         frame = read_frames(video, [int(seen[at])])[0]
-        top, left, bottom, right = seen_box(*frame.shape[:2], p)
+        top, left, bottom, right = input_box(*frame.shape[:2], p)
         wanted = frame.copy()
-        wanted[top:bottom, left:right] = paint(wanted[top:bottom, left:right], maps[at], 0.9, signed)
+        wanted[top:bottom, left:right] = draw_map(wanted[top:bottom, left:right], maps[at], 0.9, signed)
         tab.goto(f"{address}/{LINK}&frame={seen[at]}&opacity=0.9{options}")
         shown = at_frame(tab, int(seen[at]))
         inside = np.s_[top + 1 : bottom - 1, left + 1 : right - 1]

@@ -11,8 +11,16 @@ from click.testing import CliRunner
 from analysis.experiments import trust as trust_module
 from analysis.experiments.interventions import results_in
 from analysis.experiments.trust import choose_clips, trust
-from analysis.experiments.trust_tables import FAILS, OPEN, PASSES, Results, effects_of, faithfulness_table, together
-from analysis.explain.alpha_replacement import EVERYWHERE, HALF, KINDS, MEAN
+from analysis.experiments.trust_tables import (
+    FAILS,
+    OPEN,
+    PASSES,
+    TrustResults,
+    faithfulness_table,
+    overall_verdict,
+    replacement_effects,
+)
+from analysis.explain.alpha_replacement import DATASET_MEAN, EVERYWHERE, HALF, KINDS
 from analysis.report.intervention_page import intervention_tables, summary
 from analysis.runs.parts import Parts
 from analysis.runs.run_directory import open_run
@@ -44,7 +52,7 @@ def out(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFa
 
     with pytest.raises(Cut):
         trust(networks / "sth.safetensors", scenes_folder, folder, clips=3, progress=cut)
-    assert len(Results(folder).clips) == 2
+    assert len(TrustResults(folder).clips) == 2
     words = ["trust", str(networks / "sth.safetensors"), "--data", str(scenes_folder), "-o", str(folder)]
     result = CliRunner().invoke(main, [*words, "--clips", "3"])
     assert result.exit_code == 0, result.output
@@ -135,23 +143,23 @@ def test_effects_by_hand() -> None:
         for i in range(10)
     ]  # fmt: skip
     groups = pd.Series({f"c{i}": f"c{i}" for i in range(10)})
-    (row,) = effects_of(pd.DataFrame(rows), groups).to_dict("records")
+    (row,) = replacement_effects(pd.DataFrame(rows), groups).to_dict("records")
     assert row["value"] == -0.8 and row["n"] == 10 and row["n_changed"] == 8 and row["verdict"] == "matters"
     assert row["logit_label"] == -1 and row["p"] == pytest.approx(max(mcnemar(0, 8), 0.00011), rel=0.6)
     assert mcnemar(0, 3) == 0.25 and mcnemar(0, 0) == 1  # three clips lost of three prove nothing
-    rows = [row | {"correct": True, "prediction": "a", "kind": MEAN} for row in rows]
-    assert "No replacement" in summary(effects_of(pd.DataFrame(rows), groups))
+    rows = [row | {"correct": True, "prediction": "a", "kind": DATASET_MEAN} for row in rows]
+    assert "No replacement" in summary(replacement_effects(pd.DataFrame(rows), groups))
 
 
 def test_verdicts() -> None:
-    assert together(pd.Series([PASSES, PASSES, OPEN])) == PASSES
-    assert together(pd.Series([PASSES, OPEN, OPEN, PASSES])) == OPEN
-    assert together(pd.Series([PASSES, PASSES, FAILS])) == FAILS
+    assert overall_verdict(pd.Series([PASSES, PASSES, OPEN])) == PASSES
+    assert overall_verdict(pd.Series([PASSES, OPEN, OPEN, PASSES])) == OPEN
+    assert overall_verdict(pd.Series([PASSES, PASSES, FAILS])) == FAILS
 
 
 def test_areas_are_compared_the_right_way_round(out: Path) -> None:
     """A map whose deletion falls earlier and whose insertion rises later than both controls'."""
-    results = Results(out)
+    results = TrustResults(out)
     areas = {"good": 0.1, "random map": 0.5, "centre prior": 0.4}
     results.clips = pd.DataFrame({"clip_id": [f"c{i}" for i in range(6)], "group": [f"c{i}" for i in range(6)]})
     results.groups = results.clips.set_index("clip_id")["group"]

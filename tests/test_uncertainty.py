@@ -7,7 +7,16 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from analysis.statistics import uncertainty
-from analysis.statistics.uncertainty import difference, effect, group_sums, holm, means, p_value, paired, standard_error
+from analysis.statistics.uncertainty import (
+    cluster_means,
+    group_sums,
+    holm_correction,
+    mean_effect,
+    p_value,
+    paired_effect,
+    standard_error,
+    unpaired_effect,
+)
 
 
 @pytest.fixture
@@ -23,7 +32,7 @@ def clustered() -> tuple[np.ndarray, np.ndarray]:
 def test_sums_by_hand() -> None:
     sums, counts = group_sums(np.array([[1.0], [2.0], [4.0]]), np.array(["a", "b", "a"]))
     assert sums.tolist() == [[5], [2]] and counts.tolist() == [2, 1]
-    found = means(sums, counts)
+    found = cluster_means(sums, counts)
     assert found.value.tolist() == [7 / 3] and (found.n, found.groups) == (3, 2)
     # residual sums of the groups: 5 - 2 * 7/3 = 1/3 and 2 - 7/3 = -1/3
     assert found.error[0] == pytest.approx((2 / 1 * (1 / 9 + 1 / 9)) ** 0.5 / 3)
@@ -46,7 +55,7 @@ def test_the_standard_error_of_groups_is_that_of_statsmodels(clustered: tuple[np
 
 def test_the_interval_is_that_of_scipy_s_bootstrap() -> None:
     values = np.random.default_rng(2).gamma(2.0, 0.1, 80)
-    found = means(values[:, None], np.ones(80))
+    found = cluster_means(values[:, None], np.ones(80))
     theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=0).confidence_interval
     assert found.low[0] == pytest.approx(theirs.low, abs=0.1 * found.error[0])
     assert found.high[0] == pytest.approx(theirs.high, abs=0.1 * found.error[0])
@@ -54,9 +63,9 @@ def test_the_interval_is_that_of_scipy_s_bootstrap() -> None:
 
 def test_for_many_groups_the_bootstrap_and_its_limit_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(3).uniform(0.3, 0.7, (3000, 2))
-    limit = means(values, np.ones(3000))
+    limit = cluster_means(values, np.ones(3000))
     monkeypatch.setattr(uncertainty, "MOST_GROUPS", 5000)
-    drawn = means(values, np.ones(3000))
+    drawn = cluster_means(values, np.ones(3000))
     np.testing.assert_allclose(limit.low, drawn.low, atol=0.15 * limit.error.max())
     np.testing.assert_allclose(limit.high, drawn.high, atol=0.15 * limit.error.max())
     assert not np.array_equal(limit.low, drawn.low)
@@ -68,19 +77,19 @@ def test_95_of_100_intervals_hold_the_truth() -> None:
     for _ in range(200):
         videos = rng.normal(0, 1, 40)
         values = (videos[:, None] + rng.normal(0, 0.5, (40, 3))).reshape(-1, 1)
-        found = means(*group_sums(values, np.repeat(np.arange(40), 3)))
+        found = cluster_means(*group_sums(values, np.repeat(np.arange(40), 3)))
         hits += found.low[0] < 0 < found.high[0]
     assert 180 <= hits <= 198  # 190 expected; as if the 120 clips were independent, it would be about 150
 
 
 def test_one_group_tells_nothing() -> None:
-    found = means(np.array([[3.0]]), np.array([4.0]))
+    found = cluster_means(np.array([[3.0]]), np.array([4.0]))
     assert np.isnan(found.error[0]) and p_value(0.75, float(found.error[0]), 1) == 1.0
 
 
 def test_an_effect_of_one_training_is_scipy_s_t_test() -> None:
     values = np.random.default_rng(5).normal(0.02, 0.1, (1, 40))
-    found = effect(values, np.arange(40))
+    found = mean_effect(values, np.arange(40))
     assert found.p == pytest.approx(stats.ttest_1samp(values[0], 0).pvalue)
     assert (found.n, found.seeds, found.value) == (40, 1, pytest.approx(values.mean()))
 
@@ -88,7 +97,7 @@ def test_an_effect_of_one_training_is_scipy_s_t_test() -> None:
 def test_an_effect_of_several_trainings_is_as_sure_as_they_agree() -> None:
     """Three trainings, a thousand clips without noise: what is left is Student's t over the three."""
     values = np.array([0.1, 0.2, 0.3])[:, None] + np.zeros((3, 1000))
-    found = effect(values, np.arange(1000))
+    found = mean_effect(values, np.arange(1000))
     theirs = stats.ttest_1samp([0.1, 0.2, 0.3], 0)
     assert found.p == pytest.approx(theirs.pvalue) and found.seeds == 3
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
@@ -97,7 +106,7 @@ def test_an_effect_of_several_trainings_is_as_sure_as_they_agree() -> None:
 def test_a_difference_of_other_clips_is_welch_s_t_test() -> None:
     rng = np.random.default_rng(6)
     a, b = rng.normal(0.5, 0.1, (1, 30)), rng.normal(0.45, 0.2, (1, 50))
-    found = difference(a, np.arange(30), b, np.arange(50))
+    found = unpaired_effect(a, np.arange(30), b, np.arange(50))
     theirs = stats.ttest_ind(a[0], b[0], equal_var=False)
     assert found.p == pytest.approx(theirs.pvalue)
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
@@ -105,13 +114,13 @@ def test_a_difference_of_other_clips_is_welch_s_t_test() -> None:
 
 @pytest.mark.parametrize("p", [[0.01, 0.04, 0.03, 0.005], [0.5], [0.2, 0.2, 0.9], []])
 def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
-    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1].tolist() if p else [])
+    assert holm_correction(p) == pytest.approx(multipletests(p, method="holm")[1].tolist() if p else [])
 
 
 def test_p_of_paired_changes_is_the_larger_of_two() -> None:
     change = np.repeat([1.0, 0.0], 6)
     # Clips of their own: six gained and none lost, 2 / 2**6, is more than Student's t has.
-    alone = paired(change, np.arange(12))
+    alone = paired_effect(change, np.arange(12))
     assert alone.p == 2 / 64 > stats.ttest_1samp(change, 0).pvalue and alone.value == 0.5
     # All six of one of two source videos: residual sums 3 and -3, error 0.5, t = 1 with one degree of freedom.
-    assert paired(change, np.repeat([0, 1], 6)).p == pytest.approx(2 * stats.t.sf(1, 1))
+    assert paired_effect(change, np.repeat([0, 1], 6)).p == pytest.approx(2 * stats.t.sf(1, 1))

@@ -1,7 +1,6 @@
 """The attention of a run as one matrix: a row per clip, a column per layer.
 
-A run of Kinetics' size, 240,000 clips in 16 layers, is read in under a second and is 15 MB then; whatever is asked of
-it after that is a few operations on arrays.
+240,000 clips in 16 layers (Kinetics) take 15 MB and are read in under a second.
 """
 
 from dataclasses import dataclass
@@ -19,18 +18,17 @@ from sth_core.errors import UserError
 
 LAYERS = ("layer_index", "layer", "stage")
 VALUES = ("clip_id", "layer_index", "alpha_temporal")
-NOT_OF_ALL = "{}: its attention is not that of all its clips and layers; record it again"
+INCOMPLETE = "{}: its attention does not cover all clips and layers; record it again"
 
 
 @dataclass(frozen=True, eq=False)
 class Alpha:
-    """alpha_T of N clips in L layers; alpha_S is 1 less it.
+    """alpha_T of N clips in L layers; alpha_S is 1 - alpha_T.
 
     Attributes:
-        clips: (N rows) what is known of each clip, ordered by clip_id: `analysis.runs.run_directory.clips_of`'s table.
+        clips: (N rows) the table of `clips_of`, ordered by clip_id.
         layers: (L rows) layer_index, layer, stage, from input to output.
-        temporal: (N, L), each the mean over a layer's channels (Section 6.1), in the precision of the network. Whoever
-            adds them up does so in float64.
+        temporal: (N, L), each the mean over a layer's channels (Section 6.1), in float32: sum it in float64.
     """
 
     clips: pd.DataFrame
@@ -44,73 +42,83 @@ class Alpha:
 
 
 def read_alpha(run: Run) -> Alpha:
-    """The attention that a run has recorded.
+    """Read the attention that a run has recorded.
 
     Raises:
-        UserError: it has none, it cannot be read, or it is not of all the clips that were recorded.
+        UserError: there is none, it cannot be read, or it does not cover all recorded clips.
     """
     clips = clips_of(run)
-    recorded = set(clips["part"].cat.categories)  # a part's attention is written before its predictions
+    recorded = set(clips["shard"].cat.categories)  # a shard's attention is written before its predictions
     names, matrices = [], []
-    layers = layers_of(run)
-    for part, table in read_parts(run, "attention", VALUES, ("clip_id",)):
-        if part not in recorded or not len(table):
+    layers = recorded_layers(run)
+    for shard, table in read_parts(run, "attention", VALUES, ("clip_id",)):
+        if shard not in recorded or not len(table):
             continue
         if not np.isin(table["layer_index"], layers["layer_index"]).all():
-            raise UserError(NOT_OF_ALL.format(run.path))
-        of_part, matrix = matrix_of(table, layers["layer_index"].to_numpy())
-        names.append(of_part)
+            raise UserError(INCOMPLETE.format(run.path))
+        shard_names, matrix = shard_matrix(table, layers["layer_index"].to_numpy())
+        names.append(shard_names)
         matrices.append(matrix)
     if not names:
-        raise UserError(NOT_OF_ALL.format(run.path))
+        raise UserError(INCOMPLETE.format(run.path))
     clip_ids = pa.concat_arrays(names)
     order = pc.array_sort_indices(clip_ids)
     temporal = np.concatenate(matrices)[order]
     if not clip_ids.take(order).equals(pa.array(clips["clip_id"], pa.large_string())) or np.isnan(temporal).any():
-        raise UserError(NOT_OF_ALL.format(run.path))
+        raise UserError(INCOMPLETE.format(run.path))
     return Alpha(clips, layers, temporal)
 
 
-def layers_of(run: Run) -> pd.DataFrame:
-    """The layers, as the first part names them."""
-    parts = (table for _, table in read_parts(run, "attention", LAYERS, ("layer", "stage")) if len(table))
-    first = next(parts, None)
+def recorded_layers(run: Run) -> pd.DataFrame:
+    """The layers, as the first shard lists them: layer_index, layer, stage."""
+    shards = (table for _, table in read_parts(run, "attention", LAYERS, ("layer", "stage")) if len(table))
+    first = next(shards, None)
     if first is None:
-        raise UserError(NOT_OF_ALL.format(run.path))
+        raise UserError(INCOMPLETE.format(run.path))
     layers = first.to_pandas().drop_duplicates("layer_index")
     return layers.sort_values("layer_index", ignore_index=True).astype({"layer": str, "stage": str})
 
 
-def matrix_of(table: pa.Table, layers: NDArray[np.int64]) -> tuple[pa.Array, NDArray[np.float32]]:
-    """A part: its clips, and their alpha_T at these layers (clips, L), nan where there is none."""
+def shard_matrix(table: pa.Table, layers: NDArray[np.int64]) -> tuple[pa.Array, NDArray[np.float32]]:
+    """The clips of a shard, and their alpha_T at these layers (clips, L); nan where it is missing."""
     clips = table.unify_dictionaries()["clip_id"].combine_chunks()
     matrix = np.full((len(clips.dictionary), len(layers)), np.nan, np.float32)
     matrix[clips.indices.to_numpy(), np.searchsorted(layers, table["layer_index"])] = table["alpha_temporal"]
     return clips.dictionary.cast(pa.large_string()), matrix
 
 
-def by_layer(alpha: Alpha, chosen: pd.Series | list[int] | None = None) -> pd.DataFrame:
-    """A row per layer, over the chosen clips (a mask, or their rows) or all.
+def alpha_by_layer(alpha: Alpha, chosen: pd.Series | list[int] | None = None) -> pd.DataFrame:
+    """A row per layer, over the chosen clips (a mask, or row numbers) or all clips; no row if there are none.
 
     Returns:
-        layer_index, layer, stage, n, alpha_spatial, alpha_temporal, sd (of both: they sum to 1; 0 for a single clip);
-        no row without a clip.
+        layer_index, layer, stage, n, alpha_spatial, alpha_temporal, sd (equal for both, as they sum to 1; 0 for a
+        single clip).
     """
     values = alpha.temporal if chosen is None else alpha.temporal[chosen]
     n = len(values)
     if not n:
         return alpha.layers.iloc[:0].assign(n=0, alpha_spatial=np.nan, alpha_temporal=np.nan, sd=np.nan)
     mean = values.mean(0, np.float64)
-    sd = [np.float64(0) if n == 1 else column.std(dtype=np.float64, ddof=1) for column in values.T]  # one needs room
+    # By column: the whole matrix in float64 would take twice its memory.
+    sd = [np.float64(0) if n == 1 else column.std(dtype=np.float64, ddof=1) for column in values.T]
     return alpha.layers.assign(n=n, alpha_spatial=1 - mean, alpha_temporal=mean, sd=sd)
 
 
-def with_interval(layers: pd.DataFrame, values: NDArray[np.floating], groups: pd.Series) -> pd.DataFrame:
-    """The layers with n, groups (how many source videos), alpha_temporal (the mean), low and high (95 % over these
-    groups, Student's t; nan for a single one) of values (n, L); no row without a clip."""
+def layer_intervals(layers: pd.DataFrame, values: NDArray[np.floating], groups: pd.Series) -> pd.DataFrame:
+    """The layers with the mean of values (n, L) and its interval; no row if there are no clips.
+
+    Returns:
+        The columns of `layers`; n, groups (number of source videos), alpha_temporal (the mean), low and high (95 % over
+        the groups, Student's t; nan for a single group).
+    """
     if not len(values):
         return layers.iloc[:0].assign(n=0, groups=0, alpha_temporal=np.nan, low=np.nan, high=np.nan)
     sums, counts = group_sums(values, groups)
     mean, G = sums.sum(0) / len(values), len(counts)
     half = special.stdtrit(max(G - 1, 1), 0.975) * standard_error(sums, counts)
     return layers.assign(n=len(values), groups=G, alpha_temporal=mean, low=mean - half, high=mean + half)
+
+
+def alpha_profile(alpha: Alpha, rows: NDArray[np.intp]) -> pd.DataFrame:
+    """`layer_intervals` of the clips in these rows."""
+    return layer_intervals(alpha.layers, alpha.temporal[rows], alpha.clips["group"].iloc[rows])

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.explain.alpha_replacement import interventions, outcome_rows, places, strangers
+from analysis.explain.alpha_replacement import donor_clips, interventions, places, replacement_rows
 from analysis.runs.parts import Parts, computing
 from analysis.runs.recording import recorded
 from analysis.runs.run_directory import Run
@@ -70,10 +70,10 @@ def intervene(
         for done, (rows, clips) in enumerate(batches(checkpoint, table, batch_size, workers, standing), 1):
             with torch.inference_mode():
                 plain, alphas = checkpoint.model.forward_with_attention(clips)
-            partners = strangers(list(rows["label"]), seed)
+            partners = donor_clips(list(rows["label"]), seed)
             other = {layer: alpha[partners] for layer, alpha in alphas.items()}
             effects = [
-                outcome_rows(rows, checkpoint.classes, plain.cpu(), logits.cpu(), place=place, kind=kind)
+                replacement_rows(rows, checkpoint.classes, plain.cpu(), logits.cpu(), place=place, kind=kind)
                 for place, kind, logits in interventions(checkpoint.model, clips, mean, other)
             ]
             parts.add({"effects": pd.concat(effects, ignore_index=True)})

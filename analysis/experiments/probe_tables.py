@@ -8,10 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import read_alpha
-from analysis.attention.alpha_tables import class_table
+from analysis.attention.alpha_tables import alpha_class_table
 from analysis.runs.parts import Parts
 from analysis.runs.run_directory import Run, parts, predictions
-from analysis.statistics.uncertainty import Effect, effect, holm, paired_p
+from analysis.statistics.uncertainty import Effect, holm_correction, mean_effect, paired_p
 from sth_core.errors import UserError
 
 KIND = "probes"
@@ -19,8 +19,8 @@ PLAIN, REVERSED, SHUFFLED, FROZEN, DROPPED, SUBSAMPLED, SLOW, FAST = PROBES = (
     "plain", "reversed", "shuffled", "frozen", "dropped", "sub-sampled", "slow", "fast",
 )  # fmt: skip
 RESAMPLES = 1000
-FEWEST = 3  # values that a rank correlation is taken of
-MEAN = "mean"  # of the layers
+FEWEST_VALUES = 3  # values that a rank correlation is taken of
+ALL_LAYERS = "mean"  # of the layers
 DIGITS = 6  # of a score: those beyond are float32's rounding, in which a 2D network "needs" the order too
 
 
@@ -48,14 +48,14 @@ def by_clip(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows.assign(value=rows[column].astype(float)).pivot_table(index="clip_id", columns="probe", values="value")
 
 
-def less(a: pd.Series, b: pd.Series) -> pd.Series:
+def score_difference(a: pd.Series, b: pd.Series) -> pd.Series:
     """The difference of two scores, without what is rounding."""
     return (a - b).round(DIGITS) + 0.0  # no -0
 
 
-def mean_effect(values: pd.Series, groups: NDArray) -> Effect:
+def effect_over_clips(values: pd.Series, groups: NDArray) -> Effect:
     """The mean of one number a clip; of one source video alone there is no interval."""
-    found = effect(values.to_numpy(float)[None], groups)
+    found = mean_effect(values.to_numpy(float)[None], groups)
     return found if len(set(groups)) > 1 else Effect(found.value, np.nan, np.nan, 1.0, found.n, 1)
 
 
@@ -74,15 +74,16 @@ def probe_table(run: Run) -> pd.DataFrame:
     groups = rows.groupby("clip_id")["group"].first().to_numpy()  # by clip_id, as those are
     found: list[dict[str, Any]] = []
     for name in PROBES:
-        accuracy, change = mean_effect(correct[name], groups), correct[name] - correct[PLAIN]
-        cost, moved = mean_effect(change, groups), mean_effect(less(score[name], score[PLAIN]), groups)
+        accuracy, change = effect_over_clips(correct[name], groups), correct[name] - correct[PLAIN]
+        cost = effect_over_clips(change, groups)
+        moved = effect_over_clips(score_difference(score[name], score[PLAIN]), groups)
         p = paired_p(cost.p, int((change > 0).sum()), int((change < 0).sum()))
         row = {"probe": name, "n": accuracy.n, "accuracy": accuracy.value}
         row |= {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
         row |= {"change": cost.value, "low": cost.low, "high": cost.high, "p": p}
         row |= {"score_change": moved.value, "score_low": moved.low, "score_high": moved.high}
         found.append(row | {"changed": float(changed[name].mean())})
-    corrected = holm([row["p"] for row in found if row["probe"] != PLAIN])
+    corrected = holm_correction([row["p"] for row in found if row["probe"] != PLAIN])
     return pd.DataFrame(found).assign(p_holm=[np.nan, *corrected])
 
 
@@ -92,7 +93,7 @@ def order_by_clip(run: Run) -> pd.DataFrame:
     rows = known_rows(run)
     score = by_clip(rows, "score_label")
     plain, back = (rows[rows["probe"] == name].set_index("clip_id").loc[score.index] for name in (PLAIN, REVERSED))
-    drop, drop_reversed = (less(score[PLAIN], score[name]) for name in (SHUFFLED, REVERSED))
+    drop, drop_reversed = (score_difference(score[PLAIN], score[name]) for name in (SHUFFLED, REVERSED))
     changed = plain["prediction"] != back["prediction"]
     table = plain[["label", "group", "correct"]].assign(drop=drop, drop_reversed=drop_reversed, changed=changed)
     return table.reset_index()
@@ -107,7 +108,7 @@ def order_dependence(run: Run) -> pd.DataFrame:
     """
     found = []
     for label, some in order_by_clip(run).groupby("label"):
-        drop, back = (mean_effect(some[name], some["group"].to_numpy()) for name in ("drop", "drop_reversed"))
+        drop, back = (effect_over_clips(some[name], some["group"].to_numpy()) for name in ("drop", "drop_reversed"))
         row = {"label": label, "n": drop.n, "accuracy": float(some["correct"].mean())}
         row |= {"drop": drop.value, "low": drop.low, "high": drop.high}
         row |= {"drop_reversed": back.value, "reversed_low": back.low, "reversed_high": back.high}
@@ -115,18 +116,18 @@ def order_dependence(run: Run) -> pd.DataFrame:
     table = pd.DataFrame(found).sort_values("drop", ascending=False, ignore_index=True)
     if not parts(run.path, "attention"):
         return table.assign(alpha_temporal=np.nan, alpha_low=np.nan, alpha_high=np.nan)
-    alpha = class_table(read_alpha(run))[["label", "alpha_temporal", "low", "high"]]
+    alpha = alpha_class_table(read_alpha(run))[["label", "alpha_temporal", "low", "high"]]
     return table.merge(alpha.rename(columns={"low": "alpha_low", "high": "alpha_high"}), on="label", how="left")
 
 
-def agreement(run: Run) -> pd.DataFrame:
+def alpha_order_agreement(run: Run) -> pd.DataFrame:
     """Spearman's rank correlation of alpha_T and the drop under shuffling: layer ("mean" of them, then each from input
     to output), and the columns of `rank_correlations`."""
     clips = order_by_clip(run).set_index("clip_id")
-    alphas = {MEAN: pd.Series(np.nan, clips.index)}
+    alphas = {ALL_LAYERS: pd.Series(np.nan, clips.index)}
     if parts(run.path, "attention"):
         alpha = read_alpha(run)
-        columns = zip([MEAN, *alpha.layers["layer"]], [alpha.mean, *alpha.temporal.T], strict=True)
+        columns = zip([ALL_LAYERS, *alpha.layers["layer"]], [alpha.mean, *alpha.temporal.T], strict=True)
         alphas = {layer: pd.Series(values, alpha.clips["clip_id"]) for layer, values in columns}
     found = {layer: rank_correlations(clips.assign(alpha_temporal=alpha)) for layer, alpha in alphas.items()}
     return pd.concat(found, names=["layer"]).reset_index("layer").reset_index(drop=True)
@@ -162,7 +163,7 @@ def rank_correlations(clips: pd.DataFrame) -> pd.DataFrame:
     if len(clips):
         found["value"] = over_both(np.ones(len(clips)))
     alike = any(len(np.unique(place)) < 2 for place in places)
-    found.loc[(n < FEWEST) | alike, ["value", "low", "high"]] = np.nan
+    found.loc[(n < FEWEST_VALUES) | alike, ["value", "low", "high"]] = np.nan
     return found
 
 
@@ -186,7 +187,7 @@ def rank_correlation(a: NDArray, b: NDArray, weight: NDArray) -> float:
     return float((weight * x * y).sum() / spread) if spread > 1e-9 else 0.0
 
 
-def turned_into(run: Run, top: int = 12) -> pd.DataFrame:
+def reversed_predictions(run: Run, top: int = 12) -> pd.DataFrame:
     """What clips are taken for when they are played backward, where it is something else than forward.
 
     Returns:
@@ -200,12 +201,12 @@ def turned_into(run: Run, top: int = 12) -> pd.DataFrame:
     return pairs.sort_values(["n", "share"], ascending=False, kind="stable", ignore_index=True).head(top)
 
 
-def summary(found: pd.DataFrame) -> str:
+def probe_summary_sentence(found: pd.DataFrame) -> str:
     """One sentence: do the classes with high alpha_T need the order of time?"""
-    row = found[found["layer"] == MEAN].set_index("over").loc["classes"]
+    row = found[found["layer"] == ALL_LAYERS].set_index("over").loc["classes"]
     if np.isnan(row["value"]):
         why = "it has no attention" if row["n"] == 0 else f"there are only {row['n']:.0f} classes"
-        why = "α_T is the same in all clips, or what order does" if row["n"] >= FEWEST else why
+        why = "α_T is the same in all clips, or what order does" if row["n"] >= FEWEST_VALUES else why
         return f"Whether α_T is high where order matters cannot be said of this network: {why}."
     said = "is so" if row["low"] > 0 else "is the other way round" if row["high"] < 0 else "is not shown"
     return (

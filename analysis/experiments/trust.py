@@ -20,10 +20,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.explain.alpha_replacement import interventions, outcome_rows, strangers
-from analysis.explain.faithfulness import TESTS, area, centre_prior, curve, occlusion_drop, random_map
-from analysis.explain.gradcam import SPATIAL, TEMPORAL, cam_layers, default_layer, shares, signed_maps
-from analysis.explain.weight_randomization import randomised, rank_agreement
+from analysis.explain.alpha_replacement import donor_clips, interventions, replacement_rows
+from analysis.explain.faithfulness import (
+    TESTS,
+    area_under_curve,
+    centre_prior,
+    occlusion_drop,
+    random_map,
+    removal_curve,
+)
+from analysis.explain.gradcam import SPATIAL, TEMPORAL, cam_layers, default_layer, mass_shares, signed_maps
+from analysis.explain.weight_randomization import randomized_models, rank_agreement
 from analysis.runs.parts import Parts, computing
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
@@ -124,8 +131,8 @@ def trust(
         standing = parts.standing()
         alphas = recorded_alphas(checkpoint, table, workers) if config.attention else {}
         mean = mean_of(alphas)
-        partners = dict(zip(alphas, strangers([label_of(table, c) for c in alphas], seed), strict=True))
-        names, randomized = list(alphas), list(randomised(model))
+        partners = dict(zip(alphas, donor_clips([label_of(table, c) for c in alphas], seed), strict=True))
+        names, randomized = list(alphas), list(randomized_models(model))
         for done, (row, clip, failure) in enumerate(read(checkpoint, table, workers, standing), 1 + len(standing)):
             clip_id = table["clip_id"][row]
             if clip is None:
@@ -194,11 +201,13 @@ def tables_of(
     curves = []
     for name, of_clip in maps.items():
         for test in TESTS:
-            at, scores = curve(model, clip, target, of_clip, test, batch_size)
+            at, scores = removal_curve(model, clip, target, of_clip, test, batch_size)
             what = {"way": test.way, "direction": test.direction, "baseline": test.baseline}
-            curves.append({"explanation": name, **what, "shares": at, "scores": scores, "area": area(at, scores)})
+            curves.append(
+                {"explanation": name, **what, "shares": at, "scores": scores, "area": area_under_curve(at, scores)}
+            )
     drop = occlusion_drop(model, clip, target, batch_size)
-    masses = {name: shares(of_clip.clamp(min=0).numpy()) for name, of_clip in maps.items()}
+    masses = {name: mass_shares(of_clip.clamp(min=0).numpy()) for name, of_clip in maps.items()}
     frames = [
         {"explanation": name, "frame": t, "mass": float(m), "drop": float(drop[t])}
         for name, mass in masses.items()
@@ -211,7 +220,7 @@ def tables_of(
             agreement = rank_agreement(true[name], of_clip.clamp(min=0).numpy())
             random.append({"explanation": name, "part": part, "correlation": agreement})
     replaced = [
-        outcome_rows(row, classes, plain.cpu(), logits.cpu(), place=place, kind=kind)
+        replacement_rows(row, classes, plain.cpu(), logits.cpu(), place=place, kind=kind)
         for place, kind, logits in (interventions(model, clip[None], mean, other) if alphas else ())
     ]
     alpha_t = float(np.mean([a[:, 1].mean().item() for a in alphas.values()])) if alphas else np.nan

@@ -14,15 +14,19 @@ from analysis.explain.alpha_replacement import EVERYWHERE
 from analysis.explain.faithfulness import DELETION
 from analysis.explain.weight_randomization import rank_agreement
 from analysis.runs.parts import Parts
-from analysis.statistics.uncertainty import Effect, effect, holm, paired
+from analysis.statistics.uncertainty import Effect, holm_correction, mean_effect, paired_effect
 
 PASSES, FAILS, OPEN = "passes", "fails", "undecided"
 SIGNIFICANT = 0.05
 STILL_THERE = 0.5  # rank correlation with the true map at which a map of a random network counts as the same
-FAITHFUL, SANE, AGREES = "beats random and centre", "depends on the weights", "ranks frames as hiding them does"
+BEATS_CONTROLS, DEPENDS_ON_WEIGHTS, RANKS_FRAMES = (
+    "beats random and centre",
+    "depends on the weights",
+    "ranks frames as hiding them does",
+)
 
 
-class Results:
+class TrustResults:
     """The tables of a `trust` folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -32,21 +36,21 @@ class Results:
 
     def effect(self, values: pd.Series) -> Effect:
         """The mean of one number a clip (indexed by clip_id)."""
-        return effect(values.to_numpy(float)[None], self.groups.loc[values.index].to_numpy())
+        return mean_effect(values.to_numpy(float)[None], self.groups.loc[values.index].to_numpy())
 
 
-def judged(rows: list[dict], verdict: Callable[[dict], str]) -> pd.DataFrame:
+def with_verdicts(rows: list[dict], verdict: Callable[[dict], str]) -> pd.DataFrame:
     """Rows with effect, p and so on as a table with p_holm and a verdict."""
-    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+    for row, p in zip(rows, holm_correction([row["p"] for row in rows]), strict=True):
         row["p_holm"] = p
     return pd.DataFrame([row | {"verdict": verdict(row)} for row in rows])
 
 
-def described(found: Effect) -> dict[str, float]:
+def effect_columns(found: Effect) -> dict[str, float]:
     return {"value": found.value, "low": found.low, "high": found.high, "p": found.p, "n": found.n}
 
 
-def faithfulness_table(results: Results) -> pd.DataFrame:
+def faithfulness_table(results: TrustResults) -> pd.DataFrame:
     """A row per explanation, test and control: how much better than the control its area is, on the same clips.
 
     Better is a smaller area in deletion, a larger one in insertion; value is in units of the softmax score.
@@ -60,33 +64,35 @@ def faithfulness_table(results: Results) -> pd.DataFrame:
                 better = areas[control] - areas[name] if direction == DELETION else areas[name] - areas[control]
                 test = dict(zip(what, (way, direction, baseline), strict=True))
                 row = {"explanation": name, **test, "control": control, "area": float(areas[name].mean())}
-                rows.append(row | {"area_control": float(areas[control].mean())} | described(results.effect(better)))
-    return judged(rows, sign)
+                rows.append(
+                    row | {"area_control": float(areas[control].mean())} | effect_columns(results.effect(better))
+                )
+    return with_verdicts(rows, sign_verdict)
 
 
-def sign(row: dict) -> str:
+def sign_verdict(row: dict) -> str:
     if row["p_holm"] >= SIGNIFICANT:
         return OPEN
     return PASSES if row["value"] > 0 else FAILS
 
 
-def sanity_table(results: Results) -> pd.DataFrame:
+def randomization_table(results: TrustResults) -> pd.DataFrame:
     """A row per explanation and random part: mean rank correlation with the map of the network as it was trained."""
     rows = []
     order = list(results.randomised["part"].unique())
     for (name, part), some in results.randomised.groupby(["explanation", "part"], sort=False):
         found = results.effect(some.set_index("clip_id")["correlation"])
-        rows.append({"explanation": name, "part": part, "depth": order.index(part)} | described(found))
+        rows.append({"explanation": name, "part": part, "depth": order.index(part)} | effect_columns(found))
 
     def verdict(row: dict) -> str:
         if row["high"] < STILL_THERE:
             return PASSES
         return FAILS if row["low"] >= STILL_THERE else OPEN
 
-    return judged(rows, verdict)
+    return with_verdicts(rows, verdict)
 
 
-def agreement_table(results: Results) -> pd.DataFrame:
+def frame_agreement_table(results: TrustResults) -> pd.DataFrame:
     """A row per explanation: mean over clips of the rank correlation of CAM mass per frame and the drop of the score
     when that frame is hidden."""
     rows = []
@@ -95,44 +101,45 @@ def agreement_table(results: Results) -> pd.DataFrame:
             clip: rank_agreement(of_clip["mass"].to_numpy(), of_clip["drop"].to_numpy())
             for clip, of_clip in some.groupby("clip_id")
         }
-        rows.append({"explanation": name} | described(results.effect(pd.Series(ranks))))
-    return judged(rows, sign)
+        rows.append({"explanation": name} | effect_columns(results.effect(pd.Series(ranks))))
+    return with_verdicts(rows, sign_verdict)
 
 
-def attention_table(results: Results) -> pd.DataFrame:
+def replacement_table(results: TrustResults) -> pd.DataFrame:
     """A row per place and kind of replaced alpha: the change of accuracy, of the true class's logit and score.
 
     value is the change of accuracy, paired on the same clips; n_changed are the clips whose prediction is another.
     """
     if "place" not in results.alpha:
         return pd.DataFrame()
-    return effects_of(results.alpha, results.groups)
+    return replacement_effects(results.alpha, results.groups)
 
 
-def effects_of(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
+def replacement_effects(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
     rows = []
     for (place, kind), some in alpha.groupby(["place", "kind"], sort=False):
         some = some.set_index("clip_id")
         g = groups.loc[some.index].to_numpy()
         change = some["correct"].astype(float) - some["plain_correct"].astype(float)
-        row = {"place": place, "kind": kind} | described(paired(change.to_numpy(), g))
+        row = {"place": place, "kind": kind} | effect_columns(paired_effect(change.to_numpy(), g))
         for name in ("logit_label", "score_label"):
             known = some[name].notna().to_numpy()
-            found = effect(some[name].to_numpy(float)[None, known], g[known])
+            found = mean_effect(some[name].to_numpy(float)[None, known], g[known])
             row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
         rows.append(row | {"n_changed": int((some["prediction"] != some["plain_prediction"]).sum())})
-    return judged(rows, lambda row: "matters" if row["p_holm"] < SIGNIFICANT else OPEN)
+    return with_verdicts(rows, lambda row: "matters" if row["p_holm"] < SIGNIFICANT else OPEN)
 
 
-def class_effects(alpha: pd.DataFrame, groups: pd.Series, place: str = EVERYWHERE) -> pd.DataFrame:
-    """As `effects_of`, a row per class and kind, at one place."""
+def class_replacement_effects(alpha: pd.DataFrame, groups: pd.Series, place: str = EVERYWHERE) -> pd.DataFrame:
+    """As `replacement_effects`, a row per class and kind, at one place."""
     tables = [
-        effects_of(some, groups).assign(label=label) for label, some in alpha[alpha["place"] == place].groupby("label")
+        replacement_effects(some, groups).assign(label=label)
+        for label, some in alpha[alpha["place"] == place].groupby("label")
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def attention_and_drop(results: Results) -> dict[str, float]:
+def attention_and_drop(results: TrustResults) -> dict[str, float]:
     """Over clips: the rank correlation of alpha_T (mean over layers) with how much the score falls when single frames
     are hidden, with a 95 % bootstrap interval over groups. NaN without attention."""
     clips = results.clips.dropna(subset=["alpha_temporal"])
@@ -148,27 +155,29 @@ def attention_and_drop(results: Results) -> dict[str, float]:
     return {"value": rank_agreement(a, b), "low": float(low), "high": float(high), "n": len(clips)}
 
 
-def verdicts(results: Results) -> pd.DataFrame:
+def trust_verdicts(results: TrustResults) -> pd.DataFrame:
     """A row per explanation and question: passes, fails, or undecided, and how many of its comparisons did."""
     rows = []
-    faithful, sane, agrees = faithfulness_table(results), sanity_table(results), agreement_table(results)
+    faithful, sane, agrees = faithfulness_table(results), randomization_table(results), frame_agreement_table(results)
     for name in [e for e in results.curves["explanation"].unique() if e not in CONTROLS]:
         for way in faithful["way"].unique():
             some = faithful[(faithful["explanation"] == name) & (faithful["way"] == way)]
-            rows.append((name, f"{FAITHFUL}, {way}", together(some["verdict"]), counts(some["verdict"])))
+            rows.append(
+                (name, f"{BEATS_CONTROLS}, {way}", overall_verdict(some["verdict"]), count_verdicts(some["verdict"]))
+            )
         last = sane[(sane["explanation"] == name)].sort_values("depth").iloc[-1]
-        rows.append((name, SANE, last["verdict"], f"correlation {last['value']:.2f}"))
+        rows.append((name, DEPENDS_ON_WEIGHTS, last["verdict"], f"correlation {last['value']:.2f}"))
         row = agrees[agrees["explanation"] == name].iloc[0]
-        rows.append((name, AGREES, row["verdict"], f"correlation {row['value']:+.2f}"))
+        rows.append((name, RANKS_FRAMES, row["verdict"], f"correlation {row['value']:+.2f}"))
     return pd.DataFrame(rows, columns=["explanation", "question", "verdict", "detail"])
 
 
-def together(found: pd.Series) -> str:
+def overall_verdict(found: pd.Series) -> str:
     """Fails if any comparison fails, passes if most pass and none fails."""
     if (found == FAILS).any():
         return FAILS
     return PASSES if (found == PASSES).sum() > len(found) / 2 else OPEN
 
 
-def counts(found: pd.Series) -> str:
+def count_verdicts(found: pd.Series) -> str:
     return ", ".join(f"{(found == v).sum()} {v}" for v in (PASSES, FAILS, OPEN) if (found == v).any())

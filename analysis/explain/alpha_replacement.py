@@ -16,7 +16,7 @@ from torch import Tensor
 from sth_core.network import VideoNetwork
 from sth_core.sth_conv import Tap
 
-HALF, SPATIAL_ONLY, TEMPORAL_ONLY, MEAN, ANOTHER = KINDS = (
+HALF, SPATIAL_ONLY, TEMPORAL_ONLY, DATASET_MEAN, ANOTHER_CLIP = KINDS = (
     "one half", "spatial only", "temporal only", "the dataset's mean", "another clip's",
 )  # fmt: skip
 EVERYWHERE = "everywhere"
@@ -52,9 +52,9 @@ def places(model: VideoNetwork) -> dict[str, tuple[str, ...]]:
 
 def replacement(kind: str, mean: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """{layer: alpha} for every layer: `mean` (2, C_out) is the dataset's, `other` (B, 2, C_out) another clip's."""
-    if kind == MEAN:
+    if kind == DATASET_MEAN:
         return mean
-    if kind == ANOTHER:
+    if kind == ANOTHER_CLIP:
         return other
     return {name: torch.tensor(FIXED[kind])[:, None].expand_as(alpha) for name, alpha in mean.items()}
 
@@ -70,7 +70,7 @@ def interventions(
             yield place, kind, model(clips, SetAlpha({name: values[name] for name in layers}))
 
 
-def outcome_rows(
+def replacement_rows(
     clips: pd.DataFrame, classes: list[str], plain: Tensor, logits: Tensor, **what: object
 ) -> pd.DataFrame:
     """A row a clip: what the network now says, and how far its scores moved.
@@ -92,20 +92,20 @@ def outcome_rows(
             "prediction": [classes[i] for i in after],
             "plain_correct": (before == numbers).numpy(),
             "correct": (after == numbers).numpy(),
-            "logit_label": picked(centred, numbers),
-            "score_label": picked(soft, numbers),
-            "score_plain": picked(soft, before),
+            "logit_label": pick_column(centred, numbers),
+            "score_label": pick_column(soft, numbers),
+            "score_plain": pick_column(soft, before),
         }
     )
 
 
-def picked(values: Tensor, column: Tensor) -> np.ndarray:
+def pick_column(values: Tensor, column: Tensor) -> np.ndarray:
     """One of each row of (B, K); NaN for column -1."""
     chosen = values.gather(1, column.clamp(min=0)[:, None])[:, 0].double().numpy()
     return np.where((column >= 0).numpy(), chosen, np.nan)
 
 
-def strangers(labels: list[str], seed: int = 0) -> list[int]:
+def donor_clips(labels: list[str], seed: int = 0) -> list[int]:
     """For each clip the number of another, of another class if there is one: the order is drawn once, with `seed`."""
     order = np.random.default_rng(seed).permutation(len(labels))
     found = []

@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from analysis.explain.gradcam import DEFINITIONS, JOINT, by_frame, gradcam, shares
+from analysis.explain.gradcam import DEFINITIONS, JOINT, gradcam, mass_shares, sum_by_frame
 from analysis.explain.overlay import (
     NORMALISATIONS,
     ColourTables,
-    Panel,
+    OverlayPanel,
     canvas,
-    fitted,
+    fit_text,
     font,
-    scaled,
-    seen_box,
+    input_box,
+    scale_maps,
     seen_frames,
 )
 from sth_core.checkpoint import Checkpoint
@@ -60,7 +60,7 @@ class CamOptions:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class VideoExplanation:
     """Of one video: `seen` (N,) are the numbers of the frames that the network saw, in the order of time (a short
     video's come up more than once), `maps` (N, h, w) what is shown of each, in [-1, 1], `mass` (N,) the shares of the
     whole CAM. `top` are the best classes and their scores, `alpha` is the mean alpha_T of each layer that has one."""
@@ -88,11 +88,15 @@ class Explanation:
 
     def by_frame(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Each frame seen once (M,), its maps' mean (M, h, w), its share (M,)."""
-        frames, times = by_frame(self.seen, np.ones_like(self.mass))
-        return frames, by_frame(self.seen, self.maps)[1] / times[:, None, None], by_frame(self.seen, self.mass)[1]
+        frames, times = sum_by_frame(self.seen, np.ones_like(self.mass))
+        return (
+            frames,
+            sum_by_frame(self.seen, self.maps)[1] / times[:, None, None],
+            sum_by_frame(self.seen, self.mass)[1],
+        )
 
 
-def explain(checkpoint: Checkpoint, path: Path, how: CamOptions) -> Explanation:
+def explain(checkpoint: Checkpoint, path: Path, how: CamOptions) -> VideoExplanation:
     """Explain the class `how.target` of `how.clips` clips of a video, or the class that their mean logits predict.
 
     Raises:
@@ -119,21 +123,21 @@ def explain(checkpoint: Checkpoint, path: Path, how: CamOptions) -> Explanation:
     if not np.isfinite(signed).all():
         raise UserError(f"{path}: the network's gradients at {how.layer} are not finite; its weights are broken")
     positive = signed.clip(min=0)
-    maps = scaled(signed if how.signed else positive, how.scale)
-    return Explanation(how, seen.ravel()[order], maps, shares(positive), top, alpha)
+    maps = scale_maps(signed if how.signed else positive, how.scale)
+    return VideoExplanation(how, seen.ravel()[order], maps, mass_shares(positive), top, alpha)
 
 
-def title_band(e: Explanation, width: int, size: int) -> Image.Image:
+def title_band(e: VideoExplanation, width: int, size: int) -> Image.Image:
     """One line: as many parts of the title as there is room for."""
     image, draw = canvas(width, LINE * size)
     room = width - size
     texts = [" · ".join(e.title[:n]) for n in range(len(e.title), 0, -1)]
-    text = next((text for text in texts if font(size).getlength(text) <= room), fitted(e.title[0], size, room))
+    text = next((text for text in texts if font(size).getlength(text) <= room), fit_text(e.title[0], size, room))
     draw.text((size / 2, image.height / 2), text, WHITE, font(size), "lm")
     return image
 
 
-def score_bars(e: Explanation, width: float, size: int, rows: int) -> Image.Image:
+def score_bars(e: VideoExplanation, width: float, size: int, rows: int) -> Image.Image:
     """The best classes and their scores."""
     image, draw = canvas(width, (LINE * rows + 0.4) * size)
     edge, line = size / 2, LINE * size
@@ -142,16 +146,16 @@ def score_bars(e: Explanation, width: float, size: int, rows: int) -> Image.Imag
         draw.rectangle((edge / 2, top + 1, edge / 2 + score * (width - edge), top + line - 2), BAR)
         draw.text((width - edge, top + line / 2), number, WHITE, font(size), "rm")
         room = width - 3 * edge - font(size).getlength(number)
-        draw.text((edge, top + line / 2), fitted(name, size, room), WHITE, font(size), "lm")
+        draw.text((edge, top + line / 2), fit_text(name, size, room), WHITE, font(size), "lm")
     return image
 
 
-def alpha_bars(e: Explanation, width: float, size: int) -> Image.Image:
+def alpha_bars(e: VideoExplanation, width: float, size: int) -> Image.Image:
     """alpha_T of each layer, from input to output: as high as its share, with a line at one half."""
     image, draw = canvas(width, 3 * LINE * size)
     values, edge = list(e.alpha.values()), size / 2
     text = f"alpha_T, mean {np.mean(values):.2f}"
-    draw.text((edge, LINE * size / 2), fitted(text, size, width - size), WHITE, font(size), "lm")
+    draw.text((edge, LINE * size / 2), fit_text(text, size, width - size), WHITE, font(size), "lm")
     low, high, step = image.height - edge, LINE * size, (width - size) / len(values)
     for i, value in enumerate(values):
         left = edge + i * step
@@ -161,7 +165,7 @@ def alpha_bars(e: Explanation, width: float, size: int) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class CamTimeline:
     """The band at the bottom: a mark for each frame that the network saw, and each frame's share of the CAM."""
 
     image: Image.Image
@@ -169,7 +173,7 @@ class Timeline:
     y: np.ndarray
 
     @staticmethod
-    def of(e: Explanation, width: int, size: int, frames: int) -> "Timeline":
+    def of(e: VideoExplanation, width: int, size: int, frames: int) -> "CamTimeline":
         image, draw = canvas(width, 2.6 * size)
         seen, _, mass = e.by_frame()
         left, edge, peak = size / 2, size / 2, max(mass.max(), 1e-9)
@@ -184,27 +188,27 @@ class Timeline:
         draw.line((left, low, width - edge, low), GREY)
         for frame in seen:
             draw.line((x[frame], low, x[frame], image.height - 0.2 * size), WHITE, max(1, size // 12))
-        return Timeline(image, x, y)
+        return CamTimeline(image, x, y)
 
 
 class FrameAnnotations:
     """All that is drawn on frames (H, W) but the map; what a small picture has no room for is left out."""
 
-    def __init__(self, e: Explanation, H: int, W: int, frames: int) -> None:
+    def __init__(self, e: VideoExplanation, H: int, W: int, frames: int) -> None:
         self.size = size = max(SMALLEST_TEXT, round(min(H, W) / 34))
-        self.panels: list[Panel] = []
-        self.timeline: Timeline | None = None
+        self.panels: list[OverlayPanel] = []
+        self.timeline: CamTimeline | None = None
         lines = H / (LINE * size)
         if lines < 8 or W / size < 10:
             return
-        self.timeline = Timeline.of(e, W, size, frames)
+        self.timeline = CamTimeline.of(e, W, size, frames)
         self.bottom = H - self.timeline.image.height
         stack = [title_band(e, W, size), score_bars(e, min(0.62 * W, 13 * size), size, min(TOP, int(0.3 * lines)))]
         if e.alpha and lines >= 18:
             stack.append(alpha_bars(e, stack[1].width, size))
         tops = np.cumsum([0, *(image.height for image in stack)])
-        self.panels = [Panel.of(image, int(top)) for image, top in zip(stack, tops, strict=False)]
-        self.panels.append(Panel.of(self.timeline.image, self.bottom))
+        self.panels = [OverlayPanel.of(image, int(top)) for image, top in zip(stack, tops, strict=False)]
+        self.panels.append(OverlayPanel.of(self.timeline.image, self.bottom))
 
     def on(self, picture: np.ndarray, frame: int) -> None:
         for panel in self.panels:
@@ -215,7 +219,7 @@ class FrameAnnotations:
             cv2.circle(picture, (x, y), max(2, self.size // 5), WHITE, -1, cv2.LINE_AA)
 
 
-def painted(path: Path, frames: int, e: Explanation, p: Preprocessing) -> Iterator[np.ndarray]:
+def painted(path: Path, frames: int, e: VideoExplanation, p: Preprocessing) -> Iterator[np.ndarray]:
     """Every frame of the video with its map and the rest, cropped to an even size: uint8 (H, W, 3)."""
     ink, shape = ColourTables.of(e.how.opacity, e.how.signed), None
     seen, maps, _ = e.by_frame()
@@ -223,7 +227,7 @@ def painted(path: Path, frames: int, e: Explanation, p: Preprocessing) -> Iterat
         H, W = frame.shape[:2]
         picture = np.require(frame[: H - H % 2, : W - W % 2], requirements=["C", "W"])
         if shape is None:
-            shape, (top, left, bottom, right) = frame.shape, seen_box(H, W, p)
+            shape, (top, left, bottom, right) = frame.shape, input_box(H, W, p)
             furniture = FrameAnnotations(e, H - H % 2, W - W % 2, frames)
             thin = max(1, round(min(H, W) / 540))
         elif frame.shape != shape:
@@ -255,7 +259,7 @@ def frame_rate(path: Path) -> float:
         return float(stream.average_rate or 25)
 
 
-def contact_sheet(path: Path, e: Explanation, p: Preprocessing, size: int = 16) -> Image.Image:
+def contact_sheet(path: Path, e: VideoExplanation, p: Preprocessing, size: int = 16) -> Image.Image:
     """What the network saw of each frame that it saw, with its map, eight in a row; above them what the video says."""
     columns, ink = max(4, min(PER_ROW, len(e.seen))), ColourTables.of(e.how.opacity, e.how.signed)
     width, line = GAP + columns * (CELL + GAP), round(LINE * size)
@@ -263,7 +267,7 @@ def contact_sheet(path: Path, e: Explanation, p: Preprocessing, size: int = 16) 
     image = Image.new("RGB", (width, head + -(-len(e.seen) // columns) * row_height), DARK)
     draw = ImageDraw.Draw(image)
     for row, text in enumerate((path.name, " · ".join(e.title))):
-        draw.text((GAP, GAP + row * line), fitted(text, size, width - 2 * GAP), WHITE, font(size))
+        draw.text((GAP, GAP + row * line), fit_text(text, size, width - 2 * GAP), WHITE, font(size))
     image.paste(score_bars(e, 420, size, TOP), (GAP, GAP + 2 * line))
     if e.alpha:
         image.paste(alpha_bars(e, 420, size), (2 * GAP + 420, GAP + 2 * line))
@@ -281,7 +285,7 @@ def contact_sheet(path: Path, e: Explanation, p: Preprocessing, size: int = 16) 
 def cam_video(
     checkpoint: Checkpoint, path: Path, out: Path, how: CamOptions, facts: dict[str, Any],
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Explanation:  # fmt: skip
+) -> VideoExplanation:  # fmt: skip
     """Write `out` (.mp4: H.264, the video's own frames, rate and size, odd ones cropped to even) and beside it .png,
     the contact sheet, .npy, the maps at their own size (N, h, w) in float16, as shares of their scale's largest
     value, and .json, the recipe; `facts` are those that the caller adds to it.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sth_core.network import VideoNetwork
 
-SPACE, TIME, SPACE_TIME = WAYS = ("space", "time", "space and time")
+SPACE, TIME, SPACE_TIME = REMOVAL_WAYS = ("space", "time", "space and time")
 DELETION, INSERTION = DIRECTIONS = ("deletion", "insertion")
 STEPS = 6  # equal shares in which places are removed; frames are removed one by one
 BLUR = 0.12  # sigma of the blur, as a share of the side
@@ -39,7 +39,9 @@ class RemovalTest:
 
 # Two stand-ins for each way: one alone may be the one that favours a method.
 BASELINES_OF = {SPACE: ("blur", "mean"), TIME: ("neighbour", "frozen"), SPACE_TIME: ("blur", "frozen")}
-TESTS = tuple(RemovalTest(way, d, baseline) for way in WAYS for d in DIRECTIONS for baseline in BASELINES_OF[way])
+TESTS = tuple(
+    RemovalTest(way, d, baseline) for way in REMOVAL_WAYS for d in DIRECTIONS for baseline in BASELINES_OF[way]
+)
 
 
 def baseline_clip(clip: Tensor, baseline: str) -> Tensor:
@@ -93,9 +95,9 @@ def kept_masks(maps: Tensor, way: str, size: tuple[int, int], steps: int = STEPS
     if way == TIME:
         values, steps = maps.sum((1, 2))[:, None, None], T
     elif way == SPACE:
-        values = enlarged(maps.sum(0, keepdim=True), size)
+        values = upsample_maps(maps.sum(0, keepdim=True), size)
     else:
-        values = enlarged(maps, size)
+        values = upsample_maps(maps, size)
     order = values.flatten().argsort(descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
     shares = torch.linspace(0, 1, steps + 1)
@@ -103,12 +105,12 @@ def kept_masks(maps: Tensor, way: str, size: tuple[int, int], steps: int = STEPS
     return shares, masks.unflatten(1, values.shape).expand(-1, T, *size)
 
 
-def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
 
 
 @torch.inference_mode()
-def curve(
+def removal_curve(
     model: VideoNetwork,
     clip: Tensor,
     target: int,
@@ -127,7 +129,7 @@ def curve(
     return shares.numpy(), scores.cpu().double().numpy()
 
 
-def area(shares: np.ndarray, scores: np.ndarray) -> float:
+def area_under_curve(shares: np.ndarray, scores: np.ndarray) -> float:
     """The area under a curve from 0 to 1: the mean score while things are removed or put back."""
     return float(np.trapezoid(scores, shares))
 

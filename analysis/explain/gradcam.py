@@ -65,17 +65,17 @@ class Cam:
     @property
     def per_frame(self) -> np.ndarray:
         """The share of the clip's whole CAM that lies in each frame (T,); zeros if there is none."""
-        return shares(self.maps)
+        return mass_shares(self.maps)
 
 
-def shares(maps: np.ndarray) -> np.ndarray:
+def mass_shares(maps: np.ndarray) -> np.ndarray:
     """(..., T, h, w), not negative -> (..., T): of each clip's sum what lies in each frame; zeros where it is zero."""
     mass = maps.sum((-2, -1))
     total = mass.sum(-1, keepdims=True)
     return np.divide(mass, total, out=np.zeros_like(mass), where=total > 0)
 
 
-def by_frame(seen: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sum_by_frame(seen: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each frame seen (N,), in any order, once and in the order of time (M,), and the sums of its values (M, ...)."""
     frames, where = np.unique(seen, return_inverse=True)
     sums = np.zeros((len(frames), *values.shape[1:]), values.dtype)
@@ -178,12 +178,12 @@ def signed_maps(
             weights = gradient.mean((2, 3)).unflatten(0, (-1, frames))  # B T C
             if definition == "per_clip":
                 weights = weights.mean(1, keepdim=True).expand_as(weights)
-            maps = [weighted(weights, x) for x in activations]
+            maps = [weighted_maps(weights, x) for x in activations]
             result[name] = dict(zip(BRANCHES, maps if len(maps) == 1 else [maps[0] + maps[1], *maps], strict=False))
     return result
 
 
-def weighted(weights: Tensor, x: Tensor) -> Tensor:
+def weighted_maps(weights: Tensor, x: Tensor) -> Tensor:
     """Weights (B, T, C) and activations (B*T, C, h, w) -> maps (B, T, h, w)."""
     return torch.einsum("nc,nchw->nhw", weights.flatten(0, 1), x.detach()).unflatten(0, weights.shape[:2])
 

@@ -32,7 +32,7 @@ def seen_frames(path: Path, indices: np.ndarray, p: Preprocessing, side: int = 2
     return crop(frames, side)
 
 
-def scaled(maps: np.ndarray, per: str | float = "clip") -> np.ndarray:
+def scale_maps(maps: np.ndarray, per: str | float = "clip") -> np.ndarray:
     """Maps (T, h, w), signed or not, as shares of a largest absolute value: of the clip's, of each frame's, or the one
     given, such as a dataset's (then cut off at 1). What is zero everywhere stays zero."""
     if per == "clip":
@@ -48,12 +48,12 @@ def scaled(maps: np.ndarray, per: str | float = "clip") -> np.ndarray:
 
 def overlay(frames: np.ndarray, maps: np.ndarray, opacity: float = 0.55, per: str | float = "clip") -> np.ndarray:
     """Maps (T, h, w) over frames (T, H, W, 3) uint8, on one scale for the clip or another (`scaled`)."""
-    shares = scaled(maps, per)
+    shares = scale_maps(maps, per)
     signed = bool((shares < 0).any())
-    return np.stack([paint(f, share, opacity, signed) for f, share in zip(frames, shares, strict=True)])
+    return np.stack([draw_map(f, share, opacity, signed) for f, share in zip(frames, shares, strict=True)])
 
 
-def paint(frame: np.ndarray, share: np.ndarray, opacity: float, signed: bool = False) -> np.ndarray:
+def draw_map(frame: np.ndarray, share: np.ndarray, opacity: float, signed: bool = False) -> np.ndarray:
     """A map (h, w) of values in [-1, 1] over a frame (H, W, 3) uint8."""
     H, W = frame.shape[:2]
     cam = np.clip(cv2.resize(share.astype(np.float32), (W, H), interpolation=cv2.INTER_LINEAR), -1, 1)
@@ -66,7 +66,7 @@ def paint(frame: np.ndarray, share: np.ndarray, opacity: float, signed: bool = F
     return cv2.blendLinear(np.ascontiguousarray(frame), np.ascontiguousarray(heat), 1 - alpha, alpha)
 
 
-def seen_box(H: int, W: int, p: Preprocessing) -> tuple[int, int, int, int]:
+def input_box(H: int, W: int, p: Preprocessing) -> tuple[int, int, int, int]:
     """Top, left, bottom, right, in pixels of a picture (H, W), of what the network sees of it: resize and central crop
     undone. The box is no square where the resize does not keep the aspect ratio."""
     h, w = resize(np.zeros((1, H, W, 1), np.uint8), p.resize).shape[1:3]
@@ -89,23 +89,23 @@ class ColourTables:
     def of(opacity: float, signed: bool) -> "ColourTables":
         values = (np.arange(256) - 128) / 127 if signed else np.arange(256) / 255
         black, white = (np.full((256, 1, 3), level, np.uint8) for level in (0, 255))
-        adds, both = (paint(picture, values[:, None], opacity, signed) for picture in (black, white))
+        adds, both = (draw_map(picture, values[:, None], opacity, signed) for picture in (black, white))
         return ColourTables(adds, both - adds, signed)
 
     def paint(self, picture: np.ndarray, share: np.ndarray) -> None:
         """A map (h, w) of values in [-1, 1], or with no sign in [0, 1], over a picture (H, W, 3), in place."""
         values = np.rint(128 + 127 * share if self.signed else 255 * share).astype(np.uint8)
         values = cv2.resize(values, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        blend(picture, cv2.applyColorMap(values, self.adds), cv2.applyColorMap(values, self.leaves))
+        blend_into(picture, cv2.applyColorMap(values, self.adds), cv2.applyColorMap(values, self.leaves))
 
 
-def blend(picture: np.ndarray, adds: np.ndarray, leaves: np.ndarray) -> None:
+def blend_into(picture: np.ndarray, adds: np.ndarray, leaves: np.ndarray) -> None:
     """picture * leaves / 255 + adds, all (H, W, 3) uint8, in place."""
     picture[:] = cv2.add(cv2.multiply(picture, leaves, scale=1 / 255), adds)
 
 
 @dataclass(frozen=True)
-class Panel:
+class OverlayPanel:
     """A drawing that lies on every frame: its place, and what `blend` adds and leaves there."""
 
     top: int
@@ -114,15 +114,15 @@ class Panel:
     leaves: np.ndarray
 
     @staticmethod
-    def of(image: Image.Image, top: int, left: int = 0) -> "Panel":
+    def of(image: Image.Image, top: int, left: int = 0) -> "OverlayPanel":
         pixels = np.asarray(image)
         opacity = pixels[..., 3:].astype(np.uint16)
         adds = (pixels[..., :3] * opacity // 255).astype(np.uint8)
-        return Panel(top, left, adds, np.repeat(255 - pixels[..., 3:], 3, 2))
+        return OverlayPanel(top, left, adds, np.repeat(255 - pixels[..., 3:], 3, 2))
 
     def on(self, picture: np.ndarray) -> None:
         H, W = self.adds.shape[:2]
-        blend(picture[self.top : self.top + H, self.left : self.left + W], self.adds, self.leaves)
+        blend_into(picture[self.top : self.top + H, self.left : self.left + W], self.adds, self.leaves)
 
 
 @lru_cache
@@ -135,7 +135,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def fitted(text: str, size: int, width: float) -> str:
+def fit_text(text: str, size: int, width: float) -> str:
     """The text, or as much of it as fits into `width` pixels."""
     if font(size).getlength(text) <= width:
         return text

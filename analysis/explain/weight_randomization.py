@@ -16,7 +16,7 @@ from sth_core.network import VideoNetwork
 CLASSIFIER = "fc"
 
 
-def randomised(model: VideoNetwork, seed: int = 0) -> Iterator[tuple[str, VideoNetwork]]:
+def randomized_models(model: VideoNetwork, seed: int = 0) -> Iterator[tuple[str, VideoNetwork]]:
     """Copies of the network: the first with a random classifier, each next with one more stage random, down to all.
 
     Random means that the entries of each weight are shuffled: they stay as large as they were. Yields the lowest

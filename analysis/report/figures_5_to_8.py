@@ -19,10 +19,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from analysis.attention.alpha_matrix import read_alpha
-from analysis.attention.alpha_tables import clip_table, layer_table
-from analysis.attention.hypotheses import Read, conditions, stacked
+from analysis.attention.alpha_tables import alpha_clip_table, alpha_layer_table
+from analysis.attention.hypotheses import ReadAlpha, group_conditions, stack_values
 from analysis.runs.run_directory import Run, parts
-from analysis.statistics.uncertainty import effect, seed_interval
+from analysis.statistics.uncertainty import mean_effect, seed_interval
 from sth_core.files import temporary_beside
 
 # Okabe & Ito's colours, told apart with any colour vision; two grays for their black and yellow, of which one cannot be
@@ -42,7 +42,7 @@ class SupplementFigure:
     data: pd.DataFrame
 
 
-def gather(runs: list[Run], read: Read = read_alpha) -> pd.DataFrame:
+def gather(runs: list[Run], read: ReadAlpha = read_alpha) -> pd.DataFrame:
     """Attention of all usable runs that have it: a row per layer and network, runs that differ in their seed together.
     `read` gives a run's attention.
 
@@ -51,10 +51,10 @@ def gather(runs: list[Run], read: Read = read_alpha) -> pd.DataFrame:
         alpha_temporal, its low and high (95 %), sd (over clips); mean, mean_low, mean_high: over all layers.
     """
     tables = []
-    for condition in conditions([run for run in runs if has_attention(run)]):
+    for condition in group_conditions([run for run in runs if has_attention(run)]):
         alphas = [read(run) for run in condition.runs]
-        layers = over_seeds([layer_table(alpha) for alpha in alphas])
-        mean = effect(*stacked([clip_table(alpha) for alpha in alphas]))
+        layers = over_seeds([alpha_layer_table(alpha) for alpha in alphas])
+        mean = mean_effect(*stack_values([alpha_clip_table(alpha) for alpha in alphas]))
         tables.append(
             layers.assign(
                 run=", ".join(run.name for run in condition.runs),

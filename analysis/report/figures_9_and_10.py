@@ -13,11 +13,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.attention.alpha_matrix import read_alpha
-from analysis.attention.alpha_tables import class_table
+from analysis.attention.alpha_tables import alpha_class_table
 from analysis.experiments.probe_tables import KIND, order_dependence
 from analysis.report.figures_5_to_8 import COLOURS, SupplementFigure, has_attention, main_fraction
 from analysis.runs.run_directory import Run, parts, predictions
-from analysis.statistics.accuracy import clips_a_class
+from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.video import UnreadableVideo, read_frames
 from sth_core.video.transforms import resize
 
@@ -60,7 +60,7 @@ def class_figures(runs: list[Run]) -> list[SupplementFigure]:
 def ranked(run: Run) -> pd.DataFrame:
     """`class_table` of the classes that the network gets right, from appearance to time: by alpha_T, and where the run
     has probes by the mean of the ranks of alpha_T and of `order`, the drop of the class's score under shuffling."""
-    table = class_table(read_alpha(run)).assign(run=run.name, dataset=run.meta["dataset"])
+    table = alpha_class_table(read_alpha(run)).assign(run=run.name, dataset=run.meta["dataset"])
     table = table[(table["accuracy"] >= ACCURATE) & (table["n"] > 1)]
     if not parts(run.path, KIND):
         return table.sort_values("alpha_temporal")
@@ -93,7 +93,7 @@ def best_clips(run: Run, labels: list[str]) -> pd.DataFrame:
 
 
 def classes_of(data: pd.DataFrame) -> str:
-    return " ".join(f"{run}: n = {clips_a_class(rows['n'])}." for run, rows in data.groupby("run"))
+    return " ".join(f"{run}: n = {describe_clips_per_class(rows['n'])}." for run, rows in data.groupby("run"))
 
 
 def sheet(parts: list[tuple[Run, pd.DataFrame]], best: list[pd.DataFrame]) -> go.Figure:

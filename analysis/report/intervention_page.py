@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.experiments.interventions import results_in
-from analysis.experiments.trust_tables import class_effects, effects_of
-from analysis.explain.alpha_replacement import ANOTHER, EVERYWHERE, MEAN
+from analysis.experiments.trust_tables import class_replacement_effects, replacement_effects
+from analysis.explain.alpha_replacement import ANOTHER_CLIP, DATASET_MEAN, EVERYWHERE
 from analysis.report.trust_page import effects_figure, filled, section
 from analysis.runs.run_directory import Run, predictions
-from analysis.statistics.accuracy import clips_a_class
+from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.errors import UserError
 from sth_core.files import write_atomically
 
@@ -29,7 +29,7 @@ def intervention_tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     if effects.empty:
         raise UserError(f"{run.path} holds no interventions; `sth intervene` makes them")
     groups = predictions(run).set_index("clip_id")["group"]
-    return effects_of(effects, groups), class_effects(effects, groups)
+    return replacement_effects(effects, groups), class_replacement_effects(effects, groups)
 
 
 def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
@@ -48,7 +48,7 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
         section("By layer, stage and everywhere", effects_figure(places, "place"), f"{how} n = {n} clips."),
         section(
             "By class, everywhere", effects_figure(classes, "label"),
-            f"{how} n = {clips_a_class(classes['n'])}.",
+            f"{how} n = {describe_clips_per_class(classes['n'])}.",
         ),
     ]  # fmt: skip
     page = out / "index.html"
@@ -65,7 +65,7 @@ def summary(places: pd.DataFrame) -> str:
         f"{kind}: {100 * row['value']:+.1f} points ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
         for kind, row in everywhere.iterrows()
     )
-    of_clip = [kind for kind in (MEAN, ANOTHER) if kind in mattering]
+    of_clip = [kind for kind in (DATASET_MEAN, ANOTHER_CLIP) if kind in mattering]
     if of_clip:
         said = f"What α says of the single clip matters: {' and '.join(of_clip)} cannot stand in for it."
     elif mattering:

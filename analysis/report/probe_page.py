@@ -11,11 +11,18 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.experiments.probe_tables import KIND, agreement, order_dependence, probe_table, summary, turned_into
+from analysis.experiments.probe_tables import (
+    KIND,
+    alpha_order_agreement,
+    order_dependence,
+    probe_summary_sentence,
+    probe_table,
+    reversed_predictions,
+)
 from analysis.report.figures_5_to_8 import COLOURS, styled
 from analysis.report.trust_page import filled, section
 from analysis.runs.run_directory import Run
-from analysis.statistics.accuracy import clips_a_class
+from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.files import write_atomically
 
 
@@ -53,7 +60,7 @@ def shown_table(table: pd.DataFrame) -> str:
 def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
     """Write the page and the tables beside it; returns both, the tables as probes, classes, agreement and turned."""
     tables = {"probes": probe_table(run), "classes": order_dependence(run)}
-    tables |= {"agreement": agreement(run), "turned": turned_into(run)}
+    tables |= {"agreement": alpha_order_agreement(run), "turned": reversed_predictions(run)}
     out, (probes, classes, found, turned) = run.path / KIND, tables.values()
     for name, table in tables.items():
         with write_atomically(out / f"{name}.csv") as file:
@@ -64,7 +71,7 @@ def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
     by_class = scatter(classes, score) if has_alpha else bars(classes, "label", "drop", "low", "high", score)
     body = [
         f"<p class=caption>{html.escape(run.title)}, {n} clips. <code>{html.escape(meta['command'])}</code></p>",
-        f"<p>{html.escape(summary(found))}</p>",
+        f"<p>{html.escape(probe_summary_sentence(found))}</p>",
         section(
             "Accuracy by probe", bars(probes, "probe", "accuracy", "accuracy_low", "accuracy_high", "accuracy"),
             f"{over}. Shuffled: mean of {meta['shuffles']} random orders. Below: change is against plain on the same "
@@ -73,7 +80,7 @@ def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
         ), shown_table(probes.drop(columns="p")),
         section(
             "Order by class", by_class,
-            f"{over}; {clips_a_class(classes['n'])}. How much the true class's score "
+            f"{over}; {describe_clips_per_class(classes['n'])}. How much the true class's score "
             "falls when the frames are shuffled. Below: changed is the share taken for another class backward.",
         ), shown_table(classes),
         f"<h2>α_T and the need for order</h2><p class=caption>Spearman's rank correlation of α_T and the drop under "

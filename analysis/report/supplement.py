@@ -14,7 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from analysis.attention.hypotheses import evaluate_hypotheses, overall
+from analysis.attention.hypotheses import evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.figures_5_to_8 import SupplementFigure, gather, has_attention, on_paper, supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.image_export import PICTURES, write_pictures
@@ -65,12 +65,12 @@ def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> Written 
             drawn[item.name].write_html(temporary, include_plotlyjs="directory", div_id=item.name)
         write_csv(out / f"{item.name}.csv", item.data)
         write_json(out / f"{item.name}.json", recipe(item.name, item.caption, item.data, runs))
-    write_csv(out / "statements.csv", statements)
+    write_csv(out / "hypotheses.csv", statements)
     missing = write_pictures(drawn, out) if pictures else ""
     with write_atomically(out / "index.html") as file:
         file.write(page(items, statements, ("csv", "json", *(PICTURES if pictures and not missing else ()))))
     pages = [out / f"{item.name}.html" for item in items]
-    return Written(out / "index.html", pages, overall(statements), missing)
+    return Written(out / "index.html", pages, hypothesis_verdicts(statements), missing)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -136,8 +136,8 @@ def page(items: list[SupplementFigure], statements: pd.DataFrame, kinds: tuple[s
 def statement_table(statements: pd.DataFrame) -> str:
     """The paper's statements with their verdicts, and every comparison behind them."""
     rows = []
-    for s in overall(statements).itertuples():
-        mine = statements[statements["statement"] == s.statement]
+    for s in hypothesis_verdicts(statements).itertuples():
+        mine = statements[statements["hypothesis"] == s.hypothesis]
         inner = "".join(
             f"<tr><td>{html.escape(c.compared)}</td><td>{c.effect:+.4f} ({c.low:+.4f} to {c.high:+.4f})</td>"
             f"<td>{c.p_holm:.2g}</td><td>{c.n}{f', {c.seeds} seeds' if c.seeds > 1 else ''}"
@@ -149,7 +149,7 @@ def statement_table(statements: pd.DataFrame) -> str:
         counts = f"{s.holds} of {s.comparisons} hold, {s.does_not_hold} do not, {s.undecided} undecided"
         more = f"<details><summary>{counts}</summary>{table}</details>" if s.comparisons else "no runs to compare"
         rows.append(
-            f"<tr><td>{html.escape(s.statement)}</td><td class={CLASS.get(s.verdict, 'open')}>{s.verdict}</td></tr>"
+            f"<tr><td>{html.escape(s.hypothesis)}</td><td class={CLASS.get(s.verdict, 'open')}>{s.verdict}</td></tr>"
             f"<tr><td colspan=2>{more}</td></tr>"
         )
     return f"<h2>The statements of Section 6.1</h2><table>{''.join(rows)}</table><p class=caption>{HOW_TO_READ}</p>"

@@ -22,16 +22,16 @@ from analysis.experiments.trust_tables import (
     OPEN,
     PASSES,
     STILL_THERE,
-    Results,
-    agreement_table,
+    TrustResults,
     attention_and_drop,
-    attention_table,
     faithfulness_table,
-    sanity_table,
-    verdicts,
+    frame_agreement_table,
+    randomization_table,
+    replacement_table,
+    trust_verdicts,
 )
 from analysis.explain.alpha_replacement import KINDS
-from analysis.explain.faithfulness import DELETION, DIRECTIONS, WAYS
+from analysis.explain.faithfulness import DELETION, DIRECTIONS, REMOVAL_WAYS
 from analysis.report.figures_5_to_8 import COLOURS, DASHES, on_paper, styled
 from sth_core.files import write_atomically
 
@@ -52,10 +52,11 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
     """Write the page from what `trust` left in `out`; `example` is a clip's name and, for each explanation, its
     frames with the map over them (T, H, W, 3) uint8."""
     meta = json.loads((out / "trust.json").read_text(encoding="utf-8"))
-    results = Results(out)
+    results = TrustResults(out)
     tables = {
-        "verdicts": verdicts(results), "faithfulness": faithfulness_table(results), "sanity": sanity_table(results),
-        "agreement": agreement_table(results), "attention": attention_table(results),
+        "verdicts": trust_verdicts(results), "faithfulness": faithfulness_table(results),
+        "sanity": randomization_table(results),
+        "agreement": frame_agreement_table(results), "attention": replacement_table(results),
     }  # fmt: skip
     for name, table in tables.items():
         if len(table):
@@ -104,7 +105,7 @@ def section(title: str, figure: go.Figure, caption: str) -> str:
     return f"<h2>{title}</h2>{drawn}<p class=caption>{caption}</p>"
 
 
-def heading(meta: dict[str, Any], results: Results) -> str:
+def heading(meta: dict[str, Any], results: TrustResults) -> str:
     accuracy = results.clips["correct"].mean()
     return (
         f"<p class=caption>{html.escape(meta['network'])} on {len(results.clips)} clips of "
@@ -135,14 +136,14 @@ def pictures(maps: dict[str, np.ndarray]) -> str:
     return rows
 
 
-def curves_figure(results: Results) -> go.Figure:
+def curves_figure(results: TrustResults) -> go.Figure:
     """A panel per direction and way; each explanation's mean over clips and stand-ins."""
-    titles = [f"{direction} in {way}" for direction in DIRECTIONS for way in WAYS]
+    titles = [f"{direction} in {way}" for direction in DIRECTIONS for way in REMOVAL_WAYS]
     figure = make_subplots(2, 3, subplot_titles=titles, shared_yaxes=True, vertical_spacing=0.2)
     names = list(results.curves["explanation"].unique())
     colours = dict(zip(names, COLOURS, strict=False)) | dict(zip(CONTROLS, ("#666666", "#999999"), strict=True))
     for (way, direction, name), some in results.curves.groupby(["way", "direction", "explanation"], sort=False):
-        where = {"row": 1 + DIRECTIONS.index(direction), "col": 1 + WAYS.index(way)}
+        where = {"row": 1 + DIRECTIONS.index(direction), "col": 1 + REMOVAL_WAYS.index(way)}
         scores = np.stack([np.stack(list(of_one["scores"])).mean(0) for _, of_one in some.groupby("clip_id")])
         mean, half = scores.mean(0), 1.96 * scores.std(0, ddof=1) / np.sqrt(len(scores)) if len(scores) > 1 else 0
         shares, colour = some["shares"].iloc[0], colours[name]
@@ -209,7 +210,7 @@ def effects_figure(table: pd.DataFrame, rows: str) -> go.Figure:
     return figure.update_yaxes(autorange="reversed", automargin=True, type="category")
 
 
-def attention_caption(results: Results, n: int) -> str:
+def attention_caption(results: TrustResults, n: int) -> str:
     found = attention_and_drop(results)
     return (
         f"Change of accuracy, in points, when α_S and α_T of a layer, a stage or everywhere are replaced ({n} clips, "

@@ -168,8 +168,8 @@ def clips_of(run: Run) -> pd.DataFrame:
 
     Returns:
         `OF_A_CLIP` and `LATER` (NaN in a run that has not recorded it), frame (the middle one that the network saw,
-        where the run knows it), group (its source video; in runs of earlier versions the clip itself), part (the name
-        of its Parquet file). label, prediction and part are categories.
+        where the run knows it), group (its source video; in runs of earlier versions the clip itself), shard (the name
+        of its Parquet file). label, prediction and shard are categories.
 
     Raises:
         UserError: there are none, or they cannot be read.
@@ -177,7 +177,7 @@ def clips_of(run: Run) -> pd.DataFrame:
     tables = []
     more = (*LATER, "group", "frame_indices")
     for name, part in read_parts(run, "predictions", OF_A_CLIP, ("label", "prediction"), more):
-        tables.append(part.append_column("part", pa.array([name] * len(part)).dictionary_encode()))
+        tables.append(part.append_column("shard", pa.array([name] * len(part)).dictionary_encode()))
     table = pa.concat_tables(tables).unify_dictionaries()
     table = table.take(pc.sort_indices(table["clip_id"]))
     if "frame_indices" in table.column_names:
@@ -219,7 +219,7 @@ def read_parts(
 def clip_of(run: Run, clip: pd.Series) -> pd.Series:
     """All columns of the prediction of one of `clips_of`'s clips."""
     sql = "SELECT * FROM {files} WHERE clip_id = ?"
-    return query(run, "predictions", sql, [clip["clip_id"]], clip["part"]).iloc[0]
+    return query(run, "predictions", sql, [clip["clip_id"]], clip["shard"]).iloc[0]
 
 
 def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, part: str | None = None) -> pd.DataFrame:

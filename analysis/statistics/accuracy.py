@@ -7,9 +7,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.statistics.uncertainty import LEVEL, group_sums, standard_error
+from analysis.statistics.uncertainty import CONFIDENCE_LEVEL, group_sums, standard_error
 
-RESAMPLES = 1000
+CLASS_RESAMPLES = 1000
 
 
 def wilson_interval(successes: float, n: float, z: float = 1.96) -> tuple[float, float]:
@@ -41,16 +41,16 @@ def share_interval(right: NDArray[np.bool_], groups: NDArray | pd.Series) -> tup
     if 0 < share < 1:
         effect = float(standard_error(sums, counts)[0]) ** 2 / (share * (1 - share) / (n - 1))
         effective_n = n / max(effect, 1)
-    few = special.stdtrit(n - 1, 0.5 + LEVEL / 2) / special.stdtrit(G - 1, 0.5 + LEVEL / 2)
+    few = special.stdtrit(n - 1, 0.5 + CONFIDENCE_LEVEL / 2) / special.stdtrit(G - 1, 0.5 + CONFIDENCE_LEVEL / 2)
     return wilson_interval(share * effective_n * few**2, effective_n * few**2)
 
 
-def groups_of(clips: pd.DataFrame) -> NDArray[np.intp]:
+def group_numbers(clips: pd.DataFrame) -> NDArray[np.intp]:
     """(N,), a number for the source video of each clip; where none is known, the clip's own."""
     return pd.factorize(clips["group"])[0] if "group" in clips else np.arange(len(clips))
 
 
-def summary(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """Top-1, top-5 and mean class accuracy of the clips whose label is one of `classes`.
 
     Returns:
@@ -59,7 +59,7 @@ def summary(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """
     numbers = {label: i for i, label in enumerate(classes)}
     known = predictions[predictions["label"].isin(numbers)]
-    n, groups = len(known), groups_of(known)
+    n, groups = len(known), group_numbers(known)
     G = len(np.unique(groups))
     labels = known["label"].map(numbers).to_numpy(dtype=int)
     scores = np.stack(list(known["scores"])) if n else np.empty((0, len(classes)))
@@ -73,7 +73,7 @@ def summary(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     for label in np.unique(labels):
         right = (better == 0)[labels == label]
         sums, counts = group_sums(right[:, None].astype(float), groups[labels == label])
-        often = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES)
+        often = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), CLASS_RESAMPLES)
         values.append(right.mean())
         drawn.append((often @ sums)[:, 0] / (often @ counts))
     low, high = np.percentile(np.mean(drawn, 0), [2.5, 97.5]) if n else (0.0, 1.0)
@@ -81,7 +81,7 @@ def summary(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "groups"])
 
 
-def direction_summary(predictions: pd.DataFrame) -> pd.DataFrame:
+def summarize_direction_accuracy(predictions: pd.DataFrame) -> pd.DataFrame:
     """Of a dataset played both ways (`Annotation.direction`): the share of clips whose action is right, whatever
     the direction, and the share whose direction is right, whatever the action.
 
@@ -89,7 +89,7 @@ def direction_summary(predictions: pd.DataFrame) -> pd.DataFrame:
         A row for "action" and "direction": metric, value, low, high (95 %, `share_interval`), n, groups.
     """
     said, true = (predictions[column].str.rpartition(", ") for column in ("prediction", "label"))
-    rows, n, groups = [], len(predictions), groups_of(predictions)
+    rows, n, groups = [], len(predictions), group_numbers(predictions)
     for metric, part in (("action", 0), ("direction", 2)):
         right = (said[part] == true[part]).to_numpy(bool)
         interval = share_interval(right, groups)
@@ -99,7 +99,7 @@ def direction_summary(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def accuracy_per_class(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """A row per class: label, n, correct, accuracy, low, high (95 %, `share_interval`), most_confused_with."""
-    right, groups = predictions["correct"].to_numpy(bool), groups_of(predictions)
+    right, groups = predictions["correct"].to_numpy(bool), group_numbers(predictions)
     of_label = predictions.groupby("label", observed=True).indices
     wrong = predictions[~predictions["correct"].astype(bool)].groupby(["label", "prediction"], observed=True).size()
     confused = wrong.sort_values(ascending=False, kind="stable").reset_index().drop_duplicates("label")
@@ -126,12 +126,12 @@ def top_classes(scores: list[float], classes: list[str], k: int = 5) -> pd.DataF
     )
 
 
-def source_videos(n: int, groups: int) -> str:
+def describe_groups(n: int, groups: int) -> str:
     """What an interval is over, in words: "24 clips", "the 4 source videos of 24 clips"."""
     return f"{n} clips" if groups == n else f"the {groups} source videos of {n} clips"
 
 
-def clips_a_class(n: pd.Series) -> str:
+def describe_clips_per_class(n: pd.Series) -> str:
     """How many clips the classes have, in words: "20 clips a class", "3 to 20 clips a class"."""
     low, high = n.min(), n.max()
     return f"{low} clips a class" if low == high else f"{low} to {high} clips a class"

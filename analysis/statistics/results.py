@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.runs.run_directory import Run, predictions
-from analysis.statistics.accuracy import direction_summary, summary
+from analysis.statistics.accuracy import summarize_accuracy, summarize_direction_accuracy
 
 PAPER = Path(__file__).with_name("paper_results.csv")
 METRICS = {
@@ -15,7 +15,7 @@ METRICS = {
     "action": "action",
     "direction": "direction",
 }
-ALIKE = [
+SAME_BUT_SEED = [
     "dataset",
     "network",
     "conv",
@@ -43,9 +43,9 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
         if run.problem or not run.usable:
             continue
         table = predictions(run)
-        values = summary(table, run.meta["classes"])
+        values = summarize_accuracy(table, run.meta["classes"])
         if run.meta.get("direction"):
-            values = pd.concat([values, direction_summary(table)])
+            values = pd.concat([values, summarize_direction_accuracy(table)])
         values = values.set_index("metric")
         protocol = run.meta.get("protocol", {})
         row: dict[str, object] = {
@@ -68,7 +68,7 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def over_seeds(results: pd.DataFrame) -> pd.DataFrame:
+def summarize_seeds(results: pd.DataFrame) -> pd.DataFrame:
     """The runs of `run_results` that differ in the seed alone: a row for each two or more.
 
     Returns:
@@ -76,10 +76,10 @@ def over_seeds(results: pd.DataFrame) -> pd.DataFrame:
         and its standard deviation, NAME_sd (percent).
     """
     rows = []
-    for values, runs in results[results["seed"].notna()].groupby(ALIKE, sort=False):
+    for values, runs in results[results["seed"].notna()].groupby(SAME_BUT_SEED, sort=False):
         if runs["seed"].nunique() < 2:
             continue
-        row = dict(zip(ALIKE, values, strict=True)) | {"seeds": len(runs), "n": int(runs["n"].min())}
+        row = dict(zip(SAME_BUT_SEED, values, strict=True)) | {"seeds": len(runs), "n": int(runs["n"].min())}
         for name in METRICS:
             row |= {name: runs[name].mean(), f"{name}_sd": runs[name].std()}
         rows.append(row)

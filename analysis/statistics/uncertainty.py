@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from scipy import special  # not scipy.stats, which is slow to import: every command would wait for it
 
 RESAMPLES = 2000
+SIGNIFICANCE_LEVEL = 0.05
 MOST_GROUPS = 2000  # with more, the bootstrap's normal limit is the interval: it is the same and needs no resampling
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Means:
+class ClusterMeans:
     """K means with their standard errors and 95 % intervals, each (K,); over `n` values in `groups` groups."""
 
     value: Array
@@ -34,15 +35,15 @@ class Means:
 def group_sums(values: NDArray[np.floating], groups: NDArray | pd.Series) -> tuple[Array, Array]:
     """Values (N, K) and the group of each -> their sums (G, K) and counts (G,)."""
     which, _ = pd.factorize(groups)
-    return sums_of(values, which), np.bincount(which).astype(float)
+    return sum_by_code(values, which), np.bincount(which).astype(float)
 
 
-def sums_of(values: NDArray[np.floating], which: NDArray[np.integer]) -> Array:
+def sum_by_code(values: NDArray[np.floating], which: NDArray[np.integer]) -> Array:
     """Values (N, K), and the number of the group of each (N,) -> their sums (G, K)."""
     return np.stack([np.bincount(which, column) for column in values.T], 1).astype(float)
 
 
-def means(sums: Array, counts: Array, resample: bool | None = None, seed: int = 0) -> Means:
+def cluster_means(sums: Array, counts: Array, resample: bool | None = None, seed: int = 0) -> ClusterMeans:
     """The means of all values, and how sure they are, resampling whole groups (the cluster bootstrap).
 
     Percentiles of 2,000 resamples, or with more than 2,000 groups the normal interval of the same
@@ -59,14 +60,14 @@ def means(sums: Array, counts: Array, resample: bool | None = None, seed: int = 
         return from_moments(value, error, int(n), G)
     weights = np.random.default_rng(seed).multinomial(G, np.full(G, 1 / G), RESAMPLES)  # how often each is drawn
     drawn = (weights @ sums) / (weights @ counts)[:, None]
-    low, high = np.percentile(drawn, [50 - 50 * LEVEL, 50 + 50 * LEVEL], axis=0)
-    return Means(value, error, low, high, int(n), G)
+    low, high = np.percentile(drawn, [50 - 50 * CONFIDENCE_LEVEL, 50 + 50 * CONFIDENCE_LEVEL], axis=0)
+    return ClusterMeans(value, error, low, high, int(n), G)
 
 
-def from_moments(value: Array, error: Array, n: int, groups: int) -> Means:
+def from_moments(value: Array, error: Array, n: int, groups: int) -> ClusterMeans:
     """The bootstrap's limit for many groups."""
-    half = special.ndtri(0.5 + LEVEL / 2) * error
-    return Means(value, error, value - half, value + half, n, groups)
+    half = special.ndtri(0.5 + CONFIDENCE_LEVEL / 2) * error
+    return ClusterMeans(value, error, value - half, value + half, n, groups)
 
 
 def standard_error(sums: Array, counts: Array) -> Array:
@@ -94,7 +95,7 @@ def mcnemar(gained: int, lost: int) -> float:
     return float(min(1, 2 * special.bdtr(min(gained, lost), gained + lost, 0.5)))
 
 
-def holm(p: list[float]) -> list[float]:
+def holm_correction(p: list[float]) -> list[float]:
     """p-values corrected for there being several (Holm 1979): whatever is below 0.05, the chance of any error is."""
     adjusted, largest = [0.0] * len(p), 0.0
     for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
@@ -115,7 +116,7 @@ class Effect:
     seeds: int
 
 
-def effect(values: Array, groups: NDArray | pd.Series) -> Effect:
+def mean_effect(values: Array, groups: NDArray | pd.Series) -> Effect:
     """The mean of `values` (S, N): N clips in groups, by S trainings of the same network.
 
     With one training the interval is over clips: what other clips would say of this network. With several it is
@@ -124,7 +125,7 @@ def effect(values: Array, groups: NDArray | pd.Series) -> Effect:
     """
     S, N = values.shape
     sums, counts = group_sums(values.mean(0)[:, None], groups)
-    over_clips = means(sums, counts)
+    over_clips = cluster_means(sums, counts)
     value = float(over_clips.value[0])
     if S == 1:
         p = p_value(value, float(over_clips.error[0]), over_clips.groups)
@@ -136,9 +137,9 @@ def effect(values: Array, groups: NDArray | pd.Series) -> Effect:
     return Effect(value, value - half, value + half, p_value(value, error, S), N, S)
 
 
-def paired(change: Array, groups: NDArray | pd.Series) -> Effect:
+def paired_effect(change: Array, groups: NDArray | pd.Series) -> Effect:
     """The mean of changes from wrong to right (1) or back (-1), clip by clip (N,), its p by `paired_p`."""
-    found = effect(change[None], groups)
+    found = mean_effect(change[None], groups)
     return replace(found, p=paired_p(found.p, int((change > 0).sum()), int((change < 0).sum())))
 
 
@@ -155,10 +156,10 @@ def seed_error(values: Array, error: Array) -> Array:
 
 def seed_interval(values: Array, error: Array) -> Array:
     """(K,): half of the 95 % interval that goes with `seed_error`."""
-    return special.stdtrit(len(values) - 1, 0.5 + LEVEL / 2) * seed_error(values, error)
+    return special.stdtrit(len(values) - 1, 0.5 + CONFIDENCE_LEVEL / 2) * seed_error(values, error)
 
 
-def difference(a: Array, groups_a: NDArray | pd.Series, b: Array, groups_b: NDArray | pd.Series) -> Effect:
+def unpaired_effect(a: Array, groups_a: NDArray | pd.Series, b: Array, groups_b: NDArray | pd.Series) -> Effect:
     """The mean of `a` (S, N) less that of `b` (S, M), of other clips: Welch's t, errors over groups and trainings."""
     parts = []
     for values, groups in ((a, groups_a), (b, groups_b)):
@@ -173,6 +174,6 @@ def difference(a: Array, groups_a: NDArray | pd.Series, b: Array, groups_b: NDAr
     if not error > 0 or min(df_a, df_b) < 1:
         return Effect(value, np.nan, np.nan, 1.0, a.shape[1] + b.shape[1], min(len(a), len(b)))
     df = error**4 / (error_a**4 / df_a + error_b**4 / df_b)
-    half = float(special.stdtrit(df, 0.5 + LEVEL / 2)) * error
+    half = float(special.stdtrit(df, 0.5 + CONFIDENCE_LEVEL / 2)) * error
     p = float(2 * special.stdtr(df, -abs(value / error)))
     return Effect(value, value - half, value + half, p, a.shape[1] + b.shape[1], min(len(a), len(b)))

@@ -131,7 +131,7 @@ def run_network(
 ) -> None:
     from analysis.runs.recording import record
     from analysis.runs.run_directory import open_run, predictions
-    from analysis.statistics.accuracy import source_videos, summary
+    from analysis.statistics.accuracy import describe_groups, summarize_accuracy
     from sth_core.checkpoint import load_checkpoint
     from sth_core.video.sampling import Protocol
 
@@ -150,8 +150,8 @@ def run_network(
         click.echo(f"{done.clips} clips, {done.failures} of them unreadable; no label known to the network; run: {run}")
         return
     opened = open_run(run)
-    for row in summary(predictions(opened), opened.meta["classes"]).itertuples():
-        over = source_videos(row.n, row.groups)
+    for row in summarize_accuracy(predictions(opened), opened.meta["classes"]).itertuples():
+        over = describe_groups(row.n, row.groups)
         click.echo(f"{row.metric}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, 95 % over {over})")
     click.echo(f"{done.clips} clips, {done.failures} of them unreadable; accuracy {done.accuracy:.3f}; run: {done.run}")
 
@@ -187,14 +187,14 @@ def fuse(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...]) -> None:
     Two streams (RGB and flow), or networks of 8 and of 16 frames (the paper's STH_En).
     """
     from analysis.runs.run_directory import open_run, predictions
-    from analysis.statistics.accuracy import summary
+    from analysis.statistics.accuracy import summarize_accuracy
     from analysis.statistics.fusion import fuse
 
     opened = [open_run(run) for run in runs]
     done = fuse(opened, list(weights) or [1.0] * len(runs), out, shlex.join(["sth", *sys.argv[1:]]))
     classes = opened[0].meta["classes"]
     for run in (*opened, open_run(out)):
-        top = summary(predictions(run), classes).iloc[0]
+        top = summarize_accuracy(predictions(run), classes).iloc[0]
         click.echo(f"{run.name}: top-1 {top['value']:.3f} ({top['low']:.3f} to {top['high']:.3f}, {top['n']} clips)")
     if done.left_out:
         click.echo(f"{done.left_out} clips are not in all of them and were left out")
@@ -215,13 +215,13 @@ def study(study: Path, folder: Path, out: Path, jobs: int, device: str) -> None:
     """
     from analysis.report.study_page import write_study_page
     from analysis.runs.run_directory import find_runs
-    from analysis.statistics.results import over_seeds, run_results
+    from analysis.statistics.results import run_results, summarize_seeds
     from sth_core.study import load_study
     from workbench.study_runner import run_study
 
     with progress_bars() as show:
         run_study(load_study(study), folder.resolve(), out.resolve(), jobs, device, show)
-    print_over_seeds(over_seeds(run_results(find_runs(out / "runs"))))
+    print_over_seeds(summarize_seeds(run_results(find_runs(out / "runs"))))
     click.echo(f"page: {write_study_page(out)}   runs: {out / 'runs'}   networks: {out / 'networks'}")
 
 
@@ -232,7 +232,7 @@ def study(study: Path, folder: Path, out: Path, jobs: int, device: str) -> None:
 def results(folder: Path | None, file: Path | None) -> None:
     """Print what the runs in FOLDER came to, and apart from them the paper's Tables 2 to 5."""
     from analysis.runs.run_directory import find_runs
-    from analysis.statistics.results import over_seeds, paper_results, run_results
+    from analysis.statistics.results import paper_results, run_results, summarize_seeds
 
     for (number, dataset), rows in paper_results().groupby(["table", "dataset"], sort=False):
         table = Table("method", "backbone", "pretrain", "frames", "top-1", "top-5")
@@ -247,7 +247,7 @@ def results(folder: Path | None, file: Path | None) -> None:
     runs = run_results(find_runs(folder))
     if runs.empty:
         raise UserError(f"no runs that can be used in {folder}; `sth evaluate` and `sth record` make them")
-    print_over_seeds(over_seeds(runs))
+    print_over_seeds(summarize_seeds(runs))
     table = Table("run", "dataset", "network", "p", "frames", "views", "top-1", "top-5", "n")
     table.title = f"Runs in {folder}, % (95 % interval over clips)"
     for row in runs.itertuples():

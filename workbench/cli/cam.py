@@ -14,7 +14,7 @@ from workbench.cli.options import FOLDER, friendly
 from workbench.cli.progress import progress_bars
 
 if TYPE_CHECKING:
-    from analysis.explain.cam_video import Explanation
+    from analysis.explain.cam_video import VideoExplanation
     from analysis.explain.gradcam import CamLayer
     from sth_core.checkpoint import Checkpoint
 
@@ -96,7 +96,7 @@ def cam(
         click.echo(f"{len(said)} videos, {len(failures)} left out: {out}")
 
 
-def sentence(file: Path, e: "Explanation") -> str:
+def sentence(file: Path, e: "VideoExplanation") -> str:
     """Where the files lie, and what the network says; and why there is no colour, if there is none."""
     name, score = e.top[0]
     colour = f"; without colour, for there is {e.title[0]} (its gradient is zero, or negative)" if e.empty else ""

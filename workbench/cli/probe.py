@@ -30,7 +30,7 @@ def probe(
     """
     from rich.table import Table
 
-    from analysis.experiments.probe_tables import summary
+    from analysis.experiments.probe_tables import probe_summary_sentence
     from analysis.experiments.probes import probe
     from analysis.report.probe_page import write_probe_page
     from analysis.runs.recording import recording
@@ -57,5 +57,5 @@ def probe(
             row.probe, str(row.n), f"{row.accuracy:.3f}", change, "" if row.Index == 0 else f"{row.p_holm:.2g}"
         )
     console.print(shown)
-    click.echo(summary(tables["agreement"]))
+    click.echo(probe_summary_sentence(tables["agreement"]))
     click.echo(f"{opened.meta['clips']} clips, {len(unread)} of them unreadable; page: {page}")

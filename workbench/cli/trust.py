@@ -32,7 +32,7 @@ def trust(
     from rich.table import Table
 
     from analysis.experiments.trust import trust
-    from analysis.experiments.trust_tables import Results, verdicts
+    from analysis.experiments.trust_tables import TrustResults, trust_verdicts
     from analysis.report.trust_page import SIGN, write_trust_page
     from sth_core.errors import UserError
 
@@ -44,11 +44,11 @@ def trust(
         )  # fmt: skip
     for clip_id, reason in failures.items():
         click.echo(f"not read: {clip_id}: {reason}")
-    results = Results(out)
+    results = TrustResults(out)
     if results.clips.empty:
         raise UserError(f"none of the {len(failures)} clips could be read")
     page = write_trust_page(out, example_of(checkpoint, folder, results))
-    shown, found = Table("explanation", "question", "verdict", ""), verdicts(results)
+    shown, found = Table("explanation", "question", "verdict", ""), trust_verdicts(results)
     for row in found.itertuples():
         shown.add_row(row.explanation, row.question, SIGN[row.verdict], row.detail)
     console.print(shown)
@@ -89,14 +89,14 @@ def intervene(
 def example_of(checkpoint_path: Path, folder: Path, results: object) -> tuple[str, dict[str, np.ndarray]]:
     """The clip that the network was most sure of, with every explanation's map over its frames."""
     from analysis.experiments.trust import explanations, maps_of
-    from analysis.experiments.trust_tables import Results
+    from analysis.experiments.trust_tables import TrustResults
     from analysis.explain.overlay import overlay, seen_frames
     from sth_core.checkpoint import load_checkpoint
     from sth_core.datasets.clips import EvaluationClips
     from sth_core.datasets.table import read_dataset
     from sth_core.video.transforms import normalise
 
-    assert isinstance(results, Results)
+    assert isinstance(results, TrustResults)
     checkpoint = load_checkpoint(checkpoint_path)
     p, best = checkpoint.preprocessing, results.clips.sort_values("confidence").iloc[-1]
     table = read_dataset(folder, checkpoint.annotation)

@@ -4,12 +4,12 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.attention.alpha_tables import class_layer_table
-from analysis.attention.browsing import by_correctness, unusual
-from analysis.attention.hypotheses import evaluate_hypotheses, overall
+from analysis.attention.alpha_tables import alpha_class_layer_table
+from analysis.attention.clip_profiles import correctness_profile, unusual_clips
+from analysis.attention.hypotheses import evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
 from analysis.runs.run_directory import Run
-from analysis.statistics.accuracy import clips_a_class
+from analysis.statistics.accuracy import describe_clips_per_class
 from workbench.components.chart import chart
 from workbench.components.context import alpha_of, computed, plain, table_of
 from workbench.components.gallery import gallery
@@ -21,10 +21,10 @@ def show_statements(runs: list[Run]) -> None:
     """What the paper's Section 6.1 says, put to these runs."""
     some = [run for run in runs if has_attention(run)]
     table = computed("statements", some, lambda: evaluate_hypotheses(some, alpha_of))
-    for row in overall(table).itertuples():
+    for row in hypothesis_verdicts(table).itertuples():
         with st.container(border=True):
-            st.markdown(f"**{row.statement}**: {VERDICTS.get(row.verdict, row.verdict)}")
-            mine = table[table["statement"] == row.statement].drop(columns="statement")
+            st.markdown(f"**{row.hypothesis}**: {VERDICTS.get(row.verdict, row.verdict)}")
+            mine = table[table["hypothesis"] == row.hypothesis].drop(columns="hypothesis")
             if mine.empty:
                 st.caption("No runs here that could be compared.")
                 continue
@@ -40,7 +40,7 @@ def show_statements(runs: list[Run]) -> None:
 
 def show_classes(run: Run) -> None:
     """A heat map of alpha_T by class and layer."""
-    table = computed("class_layers", [run], lambda: class_layer_table(alpha_of(run)))
+    table = computed("class_layers", [run], lambda: alpha_class_layer_table(alpha_of(run)))
     wide = table.pivot(index="label", columns="layer_index", values="alpha_temporal")
     wide = wide.loc[wide.mean(axis=1).sort_values().index]
     layers = table.drop_duplicates("layer_index").sort_values("layer_index")["layer"]
@@ -56,14 +56,14 @@ def show_classes(run: Run) -> None:
     figure.update_yaxes(automargin=True, showticklabels=len(wide) <= 60, type="category")
     chart(figure, key="class_map", alt="alpha_T by class and layer")
     st.caption(
-        f"Mean α_T over each class's clips, n = {clips_a_class(table['n'])}, classes by their mean. "
+        f"Mean α_T over each class's clips, n = {describe_clips_per_class(table['n'])}, classes by their mean. "
         "**How to read this:** orange weighs time more than space, blue less; the classes at the top lean most on time."
     )
 
 
 def show_right_and_wrong(run: Run) -> None:
     """alpha_T by layer of the clips that are right and of those that are wrong."""
-    table = computed("right_wrong", [run], lambda: by_correctness(alpha_of(run)))
+    table = computed("right_wrong", [run], lambda: correctness_profile(alpha_of(run)))
     figure = go.Figure()
     for correct, name, colour in ((True, "right", COLOURS[0]), (False, "wrong", COLOURS[1])):
         some = table[table["correct"] == correct]
@@ -86,7 +86,7 @@ def show_right_and_wrong(run: Run) -> None:
 
 def show_unusual(run: Run) -> None:
     """The clips whose attention is least like their class's."""
-    found = computed("unusual", [run], lambda: unusual(alpha_of(run)))
+    found = computed("unusual", [run], lambda: unusual_clips(alpha_of(run)))
     if found.empty:
         st.info("No clip stands out: attention does not differ between the clips of a class.")
         return

@@ -12,7 +12,7 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from analysis.attention.alpha_matrix import by_layer
+from analysis.attention.alpha_matrix import alpha_by_layer
 from analysis.explain.alpha_replacement import HALF, SPATIAL_ONLY, TEMPORAL_ONLY, SetAlpha, replacement
 from analysis.explain.overlay import seen_frames
 from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
@@ -180,9 +180,9 @@ def alpha_figure(run: Run, row: int) -> go.Figure | None:
         return None
     alpha = alpha_of(run)
     label = alpha.clips["label"].iloc[row]
-    of_class = computed("layers", [run], lambda: by_layer(alpha, alpha.clips["label"] == label), label)
-    of_all = computed("layers", [run], lambda: by_layer(alpha))
-    of_clip = by_layer(alpha, [row])
+    of_class = computed("layers", [run], lambda: alpha_by_layer(alpha, alpha.clips["label"] == label), label)
+    of_all = computed("layers", [run], lambda: alpha_by_layer(alpha))
+    of_clip = alpha_by_layer(alpha, [row])
     figure = go.Figure()
     figure.add_scatter(
         x=[*of_class["layer"], *of_class["layer"][::-1]],

@@ -7,11 +7,18 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.attention.browsing import most_confident_first
-from analysis.attention.compare_runs import Together, accuracy_table, alpha_by_layer, differences, right_sets, together
+from analysis.attention.clip_profiles import most_confident_first
+from analysis.attention.compare_runs import (
+    SharedClips,
+    correct_sets,
+    pairwise_differences,
+    shared_accuracy,
+    shared_alpha_by_layer,
+    shared_clips,
+)
 from analysis.report.figures_5_to_8 import COLOURS, DASHES, has_attention, styled
 from analysis.runs.run_directory import Run
-from analysis.statistics.accuracy import source_videos
+from analysis.statistics.accuracy import describe_groups
 from workbench.components.chart import chart
 from workbench.components.context import alpha_of, computed, counted, plain, table_of
 from workbench.components.gallery import gallery
@@ -31,11 +38,11 @@ def letter(i: int) -> str:
 def show_together(named: dict[str, Run]) -> None:
     """All the runs on the clips that all have; the first is the one that the clips are opened in."""
     runs = list(named.values())
-    common: Together = computed(
-        "together", runs, lambda: together({name: table_of(run) for name, run in named.items()})
+    common: SharedClips = computed(
+        "together", runs, lambda: shared_clips({name: table_of(run) for name, run in named.items()})
     )
     letters = {name: letter(i) for i, name in enumerate(named)}
-    for name in common.strangers:
+    for name in common.disjoint:
         st.info(
             f"{plain(name)} ({letters[name]}) has no clip in common with the others, and is left out: record all on "
             "the same dataset and split."
@@ -50,8 +57,8 @@ def show_together(named: dict[str, Run]) -> None:
             "that they have in A."
         )
     called = {name: f"{letters[name]}: {short(name)}" for name in common.names}
-    show_standings(computed("accuracy_table", runs, lambda: accuracy_table(common)), letters)
-    show_differences(computed("differences", runs, lambda: differences(common)), called, common)
+    show_standings(computed("accuracy_table", runs, lambda: shared_accuracy(common)), letters)
+    show_differences(computed("differences", runs, lambda: pairwise_differences(common)), called, common)
     show_alpha({name: named[name] for name in common.names}, runs, common, called)
     show_right_in(common, next(iter(named.values())), letters)
 
@@ -63,7 +70,7 @@ def short(name: str) -> str:
 def show_standings(table: pd.DataFrame, letters: dict[str, str]) -> None:
     interval = [f"{100 * low:.1f} to {100 * high:.1f} %" for low, high in zip(table["low"], table["high"], strict=True)]
     shown = table.assign(letter=table["run"].map(letters), accuracy=100 * table["accuracy"], interval=interval)
-    columns = ["letter", "run", "accuracy", "interval", "only_right", "only_wrong", "alpha_temporal"]
+    columns = ["letter", "run", "accuracy", "interval", "only_correct", "only_wrong", "alpha_temporal"]
     if table["alpha_temporal"].isna().all():
         columns.remove("alpha_temporal")
     st.dataframe(
@@ -72,7 +79,7 @@ def show_standings(table: pd.DataFrame, letters: dict[str, str]) -> None:
             "letter": st.column_config.TextColumn("", width=30),
             "accuracy": st.column_config.NumberColumn(format="%.1f %%"),
             "interval": st.column_config.TextColumn("95 %", help="Wilson's, over source videos."),
-            "only_right": st.column_config.NumberColumn("alone right", help="Clips that it alone gets right."),
+            "only_correct": st.column_config.NumberColumn("alone right", help="Clips that it alone gets right."),
             "only_wrong": st.column_config.NumberColumn("alone wrong", help="Clips that it alone gets wrong."),
             "alpha_temporal": st.column_config.NumberColumn(
                 "mean α_T", format="%.3f", help="Over the layers and the clips that all have."
@@ -81,13 +88,13 @@ def show_standings(table: pd.DataFrame, letters: dict[str, str]) -> None:
     )  # fmt: skip
 
 
-def show_differences(table: pd.DataFrame, called: dict[str, str], common: Together) -> None:
+def show_differences(table: pd.DataFrame, called: dict[str, str], common: SharedClips) -> None:
     chart(differences_figure(table, called), key="differences", alt=differences_text(table, called))
     decided = int((table["p"] < DECIDED).sum())
     n, groups = len(common.rows), len(np.unique(common.groups))
     st.caption(
-        f"Accuracy of the row less that of the column, in points; over {source_videos(n, groups)} that all have. **How "
-        f"to read this:** orange, the row is right more often; \\* marks the pairs that these clips tell apart, "
+        f"Accuracy of the row less that of the column, in points; over {describe_groups(n, groups)} that all have. **"
+        f"How to read this:** orange, the row is right more often; \\* marks the pairs that these clips tell apart, "
         f"{decided} of {len(table)} (p below {DECIDED}: {PAIRED}, corrected for all pairs by Holm)."
     )
 
@@ -132,14 +139,16 @@ def differences_text(table: pd.DataFrame, called: dict[str, str]) -> str:
     return f"Pairwise differences of accuracy. {'; '.join(pairs)}"
 
 
-def show_alpha(named: dict[str, Run], runs: list[Run], common: Together, called: dict[str, str]) -> None:
+def show_alpha(named: dict[str, Run], runs: list[Run], common: SharedClips, called: dict[str, str]) -> None:
     """A line per run that has attention; `runs` are all those that say which clips are common."""
     some = {name: run for name, run in named.items() if has_attention(run)}
     if not some:
         return
     clips = table_of(runs[0])["clip_id"].iloc[common.rows]
     table = computed(
-        "alpha_together", runs, lambda: alpha_by_layer({name: alpha_of(run) for name, run in some.items()}, clips)
+        "alpha_together",
+        runs,
+        lambda: shared_alpha_by_layer({name: alpha_of(run) for name, run in some.items()}, clips),
     )
     if table.empty:
         st.info("The networks have no layer in common.")
@@ -148,7 +157,7 @@ def show_alpha(named: dict[str, Run], runs: list[Run], common: Together, called:
     without = [name for name in named if name not in some]
     st.caption(
         f"Mean α_T over the {table['n'].max()} clips that all have (bars: 95 % over "
-        f"{source_videos(table['n'].max(), table['groups'].max())}), in the "
+        f"{describe_groups(table['n'].max(), table['groups'].max())}), in the "
         f"{table['layer'].nunique()} layers that all have. **How to read this:** the higher a line, the more its "
         "network weighs time in the same clips."
         + (f" Without attention: {', '.join(plain(called[name]) for name in without)}." if without else "")
@@ -171,10 +180,10 @@ def alpha_figure(table: pd.DataFrame, called: dict[str, str]) -> go.Figure:
     return styled(figure, "layer, from input to output", "α_T").update_layout(height=400)
 
 
-def show_right_in(common: Together, run: Run, letters: dict[str, str]) -> None:
+def show_right_in(common: SharedClips, run: Run, letters: dict[str, str]) -> None:
     """How many clips are right in how many runs, and those of one such number; they are opened in `run`."""
     N = len(common.names)
-    n = np.bincount(common.right_in, minlength=N + 1)
+    n = np.bincount(common.correct_count, minlength=N + 1)
     # Its options are what the address says: "2" is there also when another run is added, "2 of 3" would not be.
     k = st.segmented_control(f"Right in (of {N} runs)", range(N + 1), default=0, key="right_in", bind="query-params")
     k = 0 if k is None else k
@@ -182,7 +191,7 @@ def show_right_in(common: Together, run: Run, letters: dict[str, str]) -> None:
     if not n[k]:
         st.success(f"No clip is right in exactly {k} of {N}.")
         return
-    sets = right_sets(common, k) if 0 < k < N else []
+    sets = correct_sets(common, k) if 0 < k < N else []
     which = "; ".join(f"{', '.join(letters[name] for name in names)}: {count}" for names, count in sets[:MOST_SETS])
     st.caption(
         f"{counted(n[k])} right in exactly {k} of {N}"
@@ -191,5 +200,5 @@ def show_right_in(common: Together, run: Run, letters: dict[str, str]) -> None:
     )
     table = table_of(run)
     of_k = np.zeros(len(table), bool)
-    of_k[common.rows] = common.right_in == k
+    of_k[common.rows] = common.correct_count == k
     gallery(run, table, most_confident_first(table, of_k), f"right_in_{k}")

@@ -14,7 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.attention.alpha_matrix import Alpha, read_alpha
-from analysis.attention.browsing import overview
+from analysis.attention.clip_profiles import clip_overview
 from analysis.report.figures_5_to_8 import gather, has_attention
 from analysis.runs.run_directory import Run, find_runs
 from sth_core.files import sha256
@@ -146,9 +146,9 @@ def alpha_of(run: Run) -> Alpha:
 
 
 def table_of(run: Run) -> pd.DataFrame:
-    """The run's clips, light columns (`analysis.attention.browsing.overview`)."""
+    """The run's clips, light columns (`clip_overview`)."""
     table: pd.DataFrame = computed(
-        "overview", [run], lambda: overview(run, alpha_of(run) if has_attention(run) else None)
+        "overview", [run], lambda: clip_overview(run, alpha_of(run) if has_attention(run) else None)
     )
     return table
 

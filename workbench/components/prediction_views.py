@@ -6,10 +6,12 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.attention.browsing import calibration, calibration_error, cell_profile, confused_pairs, confusion
+from analysis.attention.clip_profiles import confusion_profile
 from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import accuracy_per_class
+from analysis.statistics.calibration import calibration_bins, calibration_error
+from analysis.statistics.confusion import confused_pairs, confusion_cells
 from workbench.components.chart import chart
 from workbench.components.context import CLIP_PAGE, alpha_of, computed, name_of, plain, table_of
 from workbench.components.gallery import address, gallery, link, page_number
@@ -22,7 +24,7 @@ MOST_ROWS = 2000  # of a table that are sent to the browser at once
 def show_confusion(run: Run) -> None:
     """The matrix, whose squares open a cell, and the pairs that are confused most."""
     classes: list[str] = run.meta["classes"]
-    cells = computed("confusion", [run], lambda: confusion(table_of(run)))
+    cells = computed("confusion", [run], lambda: confusion_cells(table_of(run)))
 
     def choose(label: str, said: str) -> None:
         st.session_state.update(label=label, said=said)
@@ -71,7 +73,7 @@ def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str,
         query_params=link(run, clips["clip_id"].iloc[rows[0]]),
     )  # fmt: skip
     if has_attention(run):
-        profile = computed("cell", [run], lambda: cell_profile(alpha_of(run), label, said), label, said)
+        profile = computed("cell", [run], lambda: confusion_profile(alpha_of(run), label, said), label, said)
         chart(cell_figure(profile, label, said), key="cell_profile", alt="alpha_T by layer of this cell")
         st.caption(
             "α_T by layer, mean over clips (shaded: 95 % over source videos). **How to read this:** where the cell "
@@ -125,7 +127,7 @@ def show_classes(run: Run) -> None:
 
 def show_calibration(run: Run) -> None:
     """Confidence against accuracy."""
-    bins = computed("calibration", [run], lambda: calibration(table_of(run)))
+    bins = computed("calibration", [run], lambda: calibration_bins(table_of(run)))
     figure = go.Figure()
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "dash": "dot"}, name="calibrated")
     figure.add_scatter(

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import streamlit as st
 
-from analysis.explain.gradcam import Cam, by_frame
-from analysis.explain.overlay import AGAINST, FOR, scaled, seen_box
+from analysis.explain.gradcam import Cam, sum_by_frame
+from analysis.explain.overlay import AGAINST, FOR, input_box, scale_maps
 from analysis.report.figures_5_to_8 import COLOURS
 from sth_core.video import count_frames, read_frames
 from sth_core.video.transforms import Preprocessing, resize
@@ -85,16 +85,16 @@ def scrubber(
     frame, given = frame_here(key, count, int(seen[cam.per_frame.argmax()]))
     start = frame // STRETCH * STRETCH
     images, height, width = stretch(str(path), changed, start)
-    shown, times = by_frame(seen, np.ones(len(seen)))  # of a short clip, some more than once
-    maps = by_frame(seen, scaled(cam.signed if signed else cam.maps, scale))[1] / times[:, None, None]
+    shown, times = sum_by_frame(seen, np.ones(len(seen)))  # of a short clip, some more than once
+    maps = sum_by_frame(seen, scale_maps(cam.signed if signed else cam.maps, scale))[1] / times[:, None, None]
     data: dict[str, Any] = {
         "clip": str(path), "count": count, "rate": rate, "start": start, "images": images, "height": height,
-        "width": width, "box": list(seen_box(height, width, p)), "seen": shown.tolist(),
+        "width": width, "box": list(input_box(height, width, p)), "seen": shown.tolist(),
         "maps": b64encode(np.rint(127 * maps).astype(np.int8).tobytes()).decode(), "rows": maps.shape[1],
         "columns": maps.shape[2], "colours": b64encode(colours(signed).tobytes()).decode(), "opacity": opacity,
         "curves": [
             {"name": c.name, "unit": c.unit, "colour": c.colour, "dash": list(c.dash),
-             "values": (by_frame(seen, c.values)[1] / (times if c.unit == "points" else 1)).tolist()}
+             "values": (sum_by_frame(seen, c.values)[1] / (times if c.unit == "points" else 1)).tolist()}
             for c in curves
         ],
         "frame": given[1], "given": given[0],

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from analysis.attention.browsing import confused_pairs, confusion
 from analysis.runs.run_directory import open_run
+from analysis.statistics.confusion import confused_pairs, confusion_cells
 from workbench.components.address import remember
 from workbench.components.context import (
     ATTENTION_PAGE,
@@ -32,7 +32,7 @@ class Stop:
 
 def confused() -> tuple[str, str]:
     """The cell of the appearance run's confusion matrix that holds most mistakes: its label, and what was said."""
-    pairs = confused_pairs(confusion(table_of(open_run(runs_folder() / APPEARANCE))))
+    pairs = confused_pairs(confusion_cells(table_of(open_run(runs_folder() / APPEARANCE))))
     return str(pairs["label"].iloc[0]), str(pairs["prediction"].iloc[0])
 
 

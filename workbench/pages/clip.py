@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from analysis.attention.browsing import most_confident_first, neighbours
+from analysis.attention.clip_profiles import most_confident_first, similar_clips
 from analysis.runs.run_directory import Run, clip_of
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
@@ -153,5 +153,5 @@ else:
         "**How to read this:** above the band, the network weighs time more in this clip than in others of its class."
     )
     if st.toggle("Clips of the most similar attention", key="similar", bind="query-params"):
-        near = computed("neighbours", [run], lambda: neighbours(alpha_of(run), clip["clip_id"]), clip["clip_id"])
+        near = computed("neighbours", [run], lambda: similar_clips(alpha_of(run), clip["clip_id"]), clip["clip_id"])
         gallery(run, table, near["row"].to_numpy(), "similar")

@@ -5,19 +5,19 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.attention.browsing import most_confident_first
+from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import (
     OUTCOMES,
     RIGHT_NOW,
     WRONG_NOW,
     accuracy_change,
-    agreement,
     alpha_change,
+    label_agreement,
     side_by_side,
 )
 from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
 from analysis.runs.run_directory import Run
-from analysis.statistics.accuracy import source_videos
+from analysis.statistics.accuracy import describe_groups
 from workbench.components.chart import chart
 from workbench.components.compare_views import PAIRED, letter, show_together
 from workbench.components.context import (
@@ -51,8 +51,8 @@ def show_attention(a: Run, b: Run) -> None:
     chart(figure, key="alpha_change", alt="Difference of alpha_T by layer")
     st.caption(
         f"Mean over the {change['n'].max()} clips that both have, clip by clip (bars: 95 % over "
-        f"{source_videos(change['n'].max(), change['groups'].max())}). **How to read this:** above zero, B weighs time "
-        "more than A in the same clips."
+        f"{describe_groups(change['n'].max(), change['groups'].max())}). **How to read this:** above zero, B weighs "
+        "time more than A in the same clips."
     )
 
 
@@ -63,7 +63,7 @@ def groups() -> pd.Series:
 
 def share_of_same_labels() -> float:
     """Of the clips that A and B have, those that have one label in both."""
-    return agreement(table_of(a)["label"].iloc[both["row_a"]], table_of(b)["label"].iloc[both["row_b"]])
+    return label_agreement(table_of(a)["label"].iloc[both["row_a"]], table_of(b)["label"].iloc[both["row_b"]])
 
 
 st.title("Compare")
@@ -107,7 +107,7 @@ columns[1].metric("Accuracy of B", f"{both['correct_b'].mean():.1%}", f"{100 * c
 columns[2].metric("Gained", int(counts.get(RIGHT_NOW, 0)), help="A is wrong, B is right.")
 columns[3].metric("Lost", int(counts.get(WRONG_NOW, 0)), help="A is right, B is wrong.")
 st.caption(
-    f"B less A: {100 * change.value:+.1f} points (95 % over {source_videos(len(both), G)} that both have: "
+    f"B less A: {100 * change.value:+.1f} points (95 % over {describe_groups(len(both), G)} that both have: "
     f"{100 * change.low:+.1f} to {100 * change.high:+.1f}), p = {change.p:.2g} ({PAIRED}). **How to read this:** an "
     "interval that holds 0 says that the runs are not told apart by these clips."
     + (f" Over {G} source videos it is too narrow, and p is the better judge." if G < FEW else "")

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from analysis.attention.browsing import most_confident_first
+from analysis.attention.clip_profiles import most_confident_first
 from analysis.runs.notes import clips_with
 from analysis.runs.run_directory import failures
-from analysis.statistics.accuracy import groups_of, share_interval, source_videos
+from analysis.statistics.accuracy import describe_groups, group_numbers, share_interval
 from workbench.components.context import all_runs, choose_run, computed, counted, plain, table_of
 from workbench.components.gallery import gallery
 from workbench.components.notes import tag_filter
@@ -29,13 +29,13 @@ st.title("Predictions")
 run = choose_run(all_runs())
 table, classes = table_of(run), run.meta["classes"]
 correct, n = int(table["correct"].sum()), len(table)
-groups = computed("groups", [run], lambda: groups_of(table))
+groups = computed("groups", [run], lambda: group_numbers(table))
 low, high = computed("accuracy", [run], lambda: share_interval(table["correct"].to_numpy(bool), groups))
 unreadable = failures(run)
 
 left, middle, right = st.columns(3)
 left.metric("Accuracy", f"{correct / n:.1%}", help="Share of clips whose highest score is their label's.")
-left.caption(f"95 % interval {low:.1%} to {high:.1%}, over {source_videos(n, groups.max() + 1)}")
+left.caption(f"95 % interval {low:.1%} to {high:.1%}, over {describe_groups(n, groups.max() + 1)}")
 middle.metric("Misclassified", n - correct)
 right.metric("Unreadable", len(unreadable))
 if len(unreadable):

@@ -8,23 +8,21 @@ import pytest
 
 from analysis.attention.alpha_matrix import read_alpha
 from analysis.attention.alpha_tables import (
-    class_layer_table,
-    class_table,
-    clip_table,
+    alpha_class_layer_table,
+    alpha_class_table,
+    alpha_clip_table,
+    alpha_layer_table,
     depth_weights,
-    layer_table,
-    outcome_table,
-    stage_table,
 )
 from analysis.attention.hypotheses import (
     DATASETS,
     DEPTH,
     MODALITY,
     PROPORTION,
-    conditions,
+    dataset_kind,
     evaluate_hypotheses,
-    kind_of,
-    overall,
+    group_conditions,
+    hypothesis_verdicts,
 )
 from analysis.runs.run_directory import find_runs, open_run
 from tests.tiny import write_run
@@ -44,8 +42,8 @@ def a_run(folder: Path, name: str, mean: float, rise: float = 0.0, noise: int = 
     write_run(folder / name, alphas(mean, rise, noise), **({"layers": layers, "data": "/data/set"} | meta))
 
 
-def verdicts(table: pd.DataFrame, statement: str) -> list[str]:
-    return list(table.loc[table["statement"] == statement, "verdict"])
+def verdicts(table: pd.DataFrame, hypothesis: str) -> list[str]:
+    return list(table.loc[table["hypothesis"] == hypothesis, "verdict"])
 
 
 def test_a_study_in_which_all_four_hold(tmp_path: Path) -> None:
@@ -63,13 +61,13 @@ def test_a_study_in_which_all_four_hold(tmp_path: Path) -> None:
                     temporal_fraction=p,
                 )
     table = evaluate_hypotheses(find_runs(tmp_path))
-    counts = table.groupby("statement").size()
+    counts = table.groupby("hypothesis").size()
     assert counts[DEPTH] == 12 and counts[PROPORTION] == 8 and counts[DATASETS] == 6 and counts[MODALITY] == 6
     assert set(table["verdict"]) == {"holds"} and table["paired"].all()
-    assert list(overall(table)["verdict"]) == ["holds"] * 4
+    assert list(hypothesis_verdicts(table)["verdict"]) == ["holds"] * 4
     expected = {DEPTH: 0.2, PROPORTION: 0.02, DATASETS: 0.1, MODALITY: 0.05}
-    for statement, value in expected.items():
-        np.testing.assert_allclose(table.loc[table["statement"] == statement, "effect"], value, atol=0.002)
+    for hypothesis, value in expected.items():
+        np.testing.assert_allclose(table.loc[table["hypothesis"] == hypothesis, "effect"], value, atol=0.002)
     assert (table["low"] <= table["effect"]).all() and (table["effect"] <= table["high"]).all()
     assert (table["p_holm"] >= table["p"]).all() and (table["n"] == CLIPS).all()
 
@@ -79,7 +77,7 @@ def test_one_in_which_none_holds(tmp_path: Path) -> None:
     a_run(tmp_path, "b", 0.45, -0.1, dataset="jester", temporal_fraction=1 / 8)
     a_run(tmp_path, "c", 0.55, -0.1, dataset="ucf101")
     a_run(tmp_path, "d", 0.45, -0.1, dataset="jester", modality="flow")
-    table = overall(evaluate_hypotheses(find_runs(tmp_path)))
+    table = hypothesis_verdicts(evaluate_hypotheses(find_runs(tmp_path)))
     assert list(table["verdict"]) == ["does not hold"] * 4
 
 
@@ -88,13 +86,13 @@ def test_what_the_noise_hides_is_undecided(tmp_path: Path) -> None:
     a_run(tmp_path, "b", 0.5, 0.0, noise=2, dataset="jester", temporal_fraction=1 / 8)
     table = evaluate_hypotheses(find_runs(tmp_path))
     assert verdicts(table, PROPORTION) == ["undecided"] and set(verdicts(table, DEPTH)) == {"undecided"}
-    assert list(overall(table)["verdict"]) == ["undecided", "undecided", "not asked", "not asked"]
+    assert list(hypothesis_verdicts(table)["verdict"]) == ["undecided", "undecided", "not tested", "not tested"]
 
 
 def test_comparisons_that_disagree_are_mixed(tmp_path: Path) -> None:
     a_run(tmp_path, "up", 0.5, 0.1, dataset="jester")
     a_run(tmp_path, "down", 0.5, -0.1, dataset="ucf101")
-    assert overall(evaluate_hypotheses(find_runs(tmp_path)))["verdict"][0] == "mixed"
+    assert hypothesis_verdicts(evaluate_hypotheses(find_runs(tmp_path)))["verdict"][0] == "mixed"
 
 
 def test_the_same_clips_are_compared_one_by_one(tmp_path: Path) -> None:
@@ -103,7 +101,7 @@ def test_the_same_clips_are_compared_one_by_one(tmp_path: Path) -> None:
         a_run(tmp_path / name, "large", 0.500, dataset="jester", data="/data/set")
         a_run(tmp_path / name, "small", 0.503, dataset="jester", data=data, temporal_fraction=1 / 8)
     same, other = (evaluate_hypotheses(find_runs(tmp_path / name)) for name in ("same", "other"))
-    same, other = (table[table["statement"] == PROPORTION].iloc[0] for table in (same, other))
+    same, other = (table[table["hypothesis"] == PROPORTION].iloc[0] for table in (same, other))
     assert same["effect"] == pytest.approx(other["effect"])
     assert (same["paired"], same["verdict"]) == (True, "holds")
     assert (other["paired"], other["verdict"]) == (False, "undecided")
@@ -113,7 +111,7 @@ def test_seeds_are_a_level_of_their_own(tmp_path: Path) -> None:
     """Each training is sure of its rise over clips, but they do not agree on it: together they are not sure."""
     for seed, rise in enumerate((0.3, 0.02, -0.1)):
         a_run(tmp_path, f"seed{seed}", 0.5, rise, dataset="jester", seed=seed)
-    (condition,) = conditions(find_runs(tmp_path))
+    (condition,) = group_conditions(find_runs(tmp_path))
     assert len(condition.runs) == 3
     row = evaluate_hypotheses(find_runs(tmp_path)).iloc[0]
     assert (row["seeds"], row["verdict"]) == (3, "undecided") and row["low"] < 0 < row["high"]
@@ -126,7 +124,7 @@ def test_runs_that_do_not_know_their_seed_or_have_the_same_stay_apart(tmp_path: 
     a_run(tmp_path, "b", 0.5)
     a_run(tmp_path, "c", 0.5, dataset="again", seed=0)
     a_run(tmp_path, "d", 0.5, dataset="again", seed=0)
-    assert [len(c.runs) for c in conditions(find_runs(tmp_path))] == [1, 1, 1, 1]
+    assert [len(c.runs) for c in group_conditions(find_runs(tmp_path))] == [1, 1, 1, 1]
 
 
 def test_a_single_layer_has_no_depth_to_rise_with(tmp_path: Path) -> None:
@@ -142,27 +140,27 @@ def test_datasets_are_sorted_as_in_section_4_1() -> None:
         "synthetic: motion",
         "ut_interaction, both directions",
     )
-    assert {kind_of(name) for name in temporal} == {"temporal"}
-    assert {kind_of(name) for name in ("kinetics", "UCF-101", "hmdb51", "synthetic: appearance")} == {"appearance"}
-    assert kind_of("ut_interaction") == ""
+    assert {dataset_kind(name) for name in temporal} == {"temporal"}
+    assert {dataset_kind(name) for name in ("kinetics", "UCF-101", "hmdb51", "synthetic: appearance")} == {"appearance"}
+    assert dataset_kind("ut_interaction") == ""
 
 
 def test_tables_by_hand(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [[0.2, 0.4], [0.4, 0.8], [0.6, 0.6]])  # clips of a, b, a; the first and third are right
     run = open_run(tmp_path / "run")
     alpha = read_alpha(run)
-    layers = layer_table(alpha)
+    layers = alpha_layer_table(alpha)
     assert layers["alpha_temporal"].tolist() == pytest.approx([0.4, 0.6]) and layers["n"].tolist() == [3, 3]
     assert layers["alpha_spatial"].tolist() == pytest.approx([0.6, 0.4])
     assert layers["sd"].tolist() == pytest.approx([0.2, 0.2])
     assert layers["error"].tolist() == pytest.approx([0.2 / 3**0.5] * 2)
-    assert clip_table(alpha)["value"].tolist() == pytest.approx([0.3, 0.6, 0.6])
-    assert clip_table(alpha, np.array([-1.0, 1.0]))["value"].tolist() == pytest.approx([0.2, 0.4, 0.0])
+    assert alpha_clip_table(alpha)["value"].tolist() == pytest.approx([0.3, 0.6, 0.6])
+    assert alpha_clip_table(alpha, np.array([-1.0, 1.0]))["value"].tolist() == pytest.approx([0.2, 0.4, 0.0])
     assert depth_weights(2).tolist() == [-1, 1]
-    classes = class_table(alpha).set_index("label")
+    classes = alpha_class_table(alpha).set_index("label")
     assert classes.loc["a", "alpha_temporal"] == pytest.approx(0.45) and classes.loc["b", "n"] == 1
     assert classes["accuracy"].tolist() == [1.0, 0.0]
-    cells = class_layer_table(alpha)
+    cells = alpha_class_layer_table(alpha)
     assert cells["alpha_temporal"].tolist() == pytest.approx([0.4, 0.5, 0.4, 0.8])
 
 
@@ -170,7 +168,9 @@ def test_the_same_question_has_the_same_answer_to_the_last_digit(tmp_path: Path)
     rng = np.random.default_rng(0)
     write_run(tmp_path / "run", rng.uniform(0, 1, (4000, 8)).tolist(), parts=16)
     run = open_run(tmp_path / "run")
-    answers = {layer_table(read_alpha(run)).to_csv() + clip_table(read_alpha(run)).to_csv() for _ in range(8)}
+    answers = {
+        alpha_layer_table(read_alpha(run)).to_csv() + alpha_clip_table(read_alpha(run)).to_csv() for _ in range(8)
+    }
     assert len(answers) == 1
 
 
@@ -184,30 +184,11 @@ def test_many_groups_are_judged_by_their_moments_with_the_same_result(
         numbers = table["clip_id"].str[1:].astype(int) // of_one_video
         table.assign(group="v" + numbers.astype(str)).to_parquet(file)
     run = open_run(tmp_path / "run")
-    resampled = layer_table(read_alpha(run))
+    resampled = alpha_layer_table(read_alpha(run))
     monkeypatch.setattr("analysis.statistics.uncertainty.MOST_GROUPS", 5)
-    by_moments = layer_table(read_alpha(run))
+    by_moments = alpha_layer_table(read_alpha(run))
     assert set(resampled["groups"]) == set(by_moments["groups"]) == {CLIPS // of_one_video}
     for column in ("alpha_temporal", "sd", "error"):
         np.testing.assert_allclose(resampled[column], by_moments[column], rtol=1e-9)
     np.testing.assert_allclose(resampled["low"], by_moments["low"], atol=0.5 * resampled["error"].max())
     assert not np.array_equal(resampled["low"], by_moments["low"])
-
-
-def test_stages_and_outcomes_by_hand(tmp_path: Path) -> None:
-    """Clips c0 to c3; c0 and c2 are right. Layers 0 and 1 make one stage here, layer 2 another."""
-    values = [[0.5, 0.7, 0.1], [0.3, 0.5, 0.2], [0.6, 0.8, 0.3], [0.4, 0.2, 0.4]]
-    run = open_run(write_run(tmp_path / "run", values, parts=2))
-    for file in (run.path / "attention").iterdir():
-        table = pd.read_parquet(file)
-        table["stage"] = ["early" if index < 2 else "late" for index in table["layer_index"]]
-        table.to_parquet(file)
-    stages = stage_table(read_alpha(run))
-    assert list(stages["stage"]) == ["early", "late"] and list(stages["n"]) == [4, 4]
-    np.testing.assert_allclose(stages["alpha_temporal"], [0.5, 0.25])
-    early = np.array([0.6, 0.4, 0.7, 0.3])
-    assert stages["error"][0] == pytest.approx(early.std(ddof=1) / 2)
-    outcomes = outcome_table(read_alpha(run))
-    assert list(outcomes["correct"]) == [False, True] and list(outcomes["n"]) == [2, 2]
-    np.testing.assert_allclose(outcomes["alpha_temporal"], [2.0 / 6, 3.0 / 6])
-    assert (outcomes["low"] <= outcomes["alpha_temporal"]).all()

@@ -9,10 +9,10 @@ from scipy.stats import binomtest, t
 
 from analysis.statistics.accuracy import (
     accuracy_per_class,
-    clips_a_class,
-    groups_of,
+    describe_clips_per_class,
+    describe_groups,
+    group_numbers,
     share_interval,
-    source_videos,
     top_classes,
     wilson_interval,
 )
@@ -75,8 +75,8 @@ def test_95_of_100_intervals_hold_the_truth_where_clips_of_a_video_are_alike() -
 
 def test_groups_of_a_table_that_has_none_are_its_clips() -> None:
     table = pd.DataFrame({"clip_id": ["a", "b", "c"]})
-    assert groups_of(table).tolist() == [0, 1, 2]
-    assert groups_of(table.assign(group=["y", "x", "y"])).tolist() == [0, 1, 0]
+    assert group_numbers(table).tolist() == [0, 1, 2]
+    assert group_numbers(table.assign(group=["y", "x", "y"])).tolist() == [0, 1, 0]
 
 
 def test_accuracy_per_class_is_over_source_videos(predictions: pd.DataFrame) -> None:
@@ -88,7 +88,7 @@ def test_accuracy_per_class_is_over_source_videos(predictions: pd.DataFrame) -> 
 
 @pytest.mark.parametrize("n,groups,said", [(24, 24, "24 clips"), (24, 4, "the 4 source videos of 24 clips")])
 def test_what_an_interval_is_over(n: int, groups: int, said: str) -> None:
-    assert source_videos(n, groups) == said
+    assert describe_groups(n, groups) == said
 
 
 @pytest.fixture
@@ -130,5 +130,5 @@ def test_top_classes_of_equal_score_keep_their_order() -> None:
 
 
 def test_how_many_clips_the_classes_have() -> None:
-    assert clips_a_class(pd.Series([20, 20])) == "20 clips a class"
-    assert clips_a_class(pd.Series([20, 3])) == "3 to 20 clips a class"
+    assert describe_clips_per_class(pd.Series([20, 20])) == "20 clips a class"
+    assert describe_clips_per_class(pd.Series([20, 3])) == "3 to 20 clips a class"

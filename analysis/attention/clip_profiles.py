@@ -1,0 +1,87 @@
+"""Tables to find clips by: an overview of all clips, alpha_T of groups of clips, unusual and similar clips."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.attention.alpha_matrix import Alpha, alpha_profile
+from analysis.runs.run_directory import Run, clips_of, parts, query
+from analysis.statistics.uncertainty import sum_by_code
+
+SMALLEST_DEVIATION = 1e-9  # of alpha_T: a smaller standard deviation is rounding
+
+
+def clip_overview(run: Run, alpha: Alpha | None = None) -> pd.DataFrame:
+    """A row per clip, ordered by clip_id.
+
+    Returns:
+        The columns of `clips_of`; alpha_temporal (mean over layers) if `alpha` is given; needs_order (the drop of the
+        true class's score when the frames are shuffled) if the run has probes.
+    """
+    table = clips_of(run) if alpha is None else alpha.clips.assign(alpha_temporal=alpha.mean)
+    if parts(run.path, "probes"):
+        drop = """SELECT clip_id, any_value(score_label) FILTER (probe = 'plain')
+                         - avg(score_label) FILTER (probe = 'shuffled') AS needs_order FROM {files} GROUP BY clip_id"""
+        table = table.merge(query(run, "probes", drop), on="clip_id", how="left")
+    return table
+
+
+def most_confident_first(table: pd.DataFrame, chosen: pd.Series | NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The rows of the chosen clips (a mask), highest confidence first."""
+    rows = np.flatnonzero(chosen)
+    return rows[np.argsort(-table["confidence"].to_numpy()[rows], kind="stable")]
+
+
+def confusion_profile(alpha: Alpha, label: str, prediction: str) -> pd.DataFrame:
+    """alpha_T by layer of one cell of the confusion matrix, and of the other clips of its row.
+
+    Returns:
+        The columns of `layer_intervals`, and part ("cell" or "row").
+    """
+    in_row, in_cell = alpha.clips["label"] == label, alpha.clips["prediction"] == prediction
+    chosen = {"row": in_row & ~in_cell, "cell": in_row & in_cell}
+    tables = [alpha_profile(alpha, np.flatnonzero(mask)).assign(part=part) for part, mask in chosen.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def correctness_profile(alpha: Alpha) -> pd.DataFrame:
+    """alpha_T by layer of the correct and of the wrong clips: the columns of `layer_intervals`, and correct."""
+    correct = alpha.clips["correct"].to_numpy(bool)
+    chosen = {True: correct, False: ~correct}
+    tables = [alpha_profile(alpha, np.flatnonzero(mask)).assign(correct=c) for c, mask in chosen.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def unusual_clips(alpha: Alpha, count: int = 12) -> pd.DataFrame:
+    """The clips whose alphas differ most from those of their class: row (of `alpha.clips`), clip_id, distance.
+
+    The distance is the root mean square over layers of (alpha_T - class mean) / class standard deviation. Layers in
+    which the class does not vary are left out.
+    """
+    label = alpha.clips["label"].cat.codes.to_numpy()
+    n = np.bincount(label)[label, None]
+    deviation = alpha.temporal - sum_by_code(alpha.temporal, label)[label] / n
+    sd = np.sqrt(sum_by_code(deviation**2, label)[label] / np.maximum(n - 1, 1))
+    varies = sd > SMALLEST_DEVIATION
+    squares = np.divide(deviation, sd, out=np.zeros_like(deviation), where=varies) ** 2
+    distance = np.sqrt(squares.sum(1) / np.maximum(varies.sum(1), 1))
+    return sort_by_distance(alpha, distance, varies.sum(1) > 0, count, ascending=False)
+
+
+def similar_clips(alpha: Alpha, clip_id: str, count: int = 8) -> pd.DataFrame:
+    """The clips whose alphas are closest to this clip's: row (of `alpha.clips`), clip_id, distance (root mean square
+    over layers of the difference of alpha_T)."""
+    others = (alpha.clips["clip_id"] != clip_id).to_numpy()
+    distance = np.sqrt(((alpha.temporal - alpha.temporal[~others]) ** 2).mean(1, np.float64))
+    return sort_by_distance(alpha, distance, others, count, ascending=True)
+
+
+def sort_by_distance(
+    alpha: Alpha, distance: NDArray[np.float64], chosen: NDArray[np.bool_], count: int, *, ascending: bool
+) -> pd.DataFrame:
+    """The first `count` of the chosen clips by distance, then by name: row, clip_id, distance."""
+    rows = np.flatnonzero(chosen)
+    rows = rows[np.argsort(distance[rows] if ascending else -distance[rows], kind="stable")[:count]]
+    return pd.DataFrame(
+        {"row": rows, "clip_id": alpha.clips["clip_id"].iloc[rows].to_numpy(), "distance": distance[rows]}
+    )
