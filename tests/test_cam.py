@@ -5,6 +5,7 @@ import struct
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 
 import av
@@ -14,7 +15,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import workbench.cli.cam as command
 from analysis.explain import cam_video as module
 from analysis.explain.cam_video import CamOptions, FrameAnnotations, VideoExplanation, explain, painted
 from analysis.explain.gradcam import BRANCHES, DEFINITIONS, gradcam, mass_shares
@@ -201,6 +201,7 @@ def test_the_maps_are_grad_cam_s_on_one_scale_or_on_one_each(checkpoint: Path, v
 
 
 def test_every_option_is_heard(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    command = import_module("workbench.cli.cam")  # `workbench.cli.cam` is the command that it defines
     assert (command.BRANCHES, command.DEFINITIONS, command.SCALES) == (BRANCHES, DEFINITIONS, NORMALISATIONS)
     changes = {
         "class": "opening", "against": "closing", "layer": "layer2.0.conv1", "branch": "temporal",
