@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from analysis.report.figures_5_to_8 import gather, supplement_figures
+from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
 from analysis.report.figures_9_and_10 import class_figures, ranked
 from analysis.report.image_export import PICTURES
 from analysis.report.supplement import write_figures
@@ -27,8 +27,8 @@ def test_no_figures_without_attention(tmp_path: Path) -> None:
     (write_run(tmp_path / "torn", [[0.5] * 3]) / "run.json").write_text("{")
     runs = find_runs(tmp_path)
     assert len(runs) == 2
-    assert gather(runs).empty
-    assert supplement_figures(gather(runs)) == []
+    assert attention_by_layer(runs).empty
+    assert supplement_figures(attention_by_layer(runs)) == []
     assert write_figures(runs, tmp_path / "out") is None and not (tmp_path / "out").exists()
     assert supplement_figures(pd.DataFrame()) == []
 
@@ -189,4 +189,5 @@ def test_a_network_that_is_right_in_no_class_has_no_such_figures(tmp_path: Path)
     write_run(tmp_path / "run", [[0.5, 0.6]] * 4, classes=["b"])
     for file in (tmp_path / "run" / "predictions").iterdir():
         pd.read_parquet(file).assign(correct=False).to_parquet(file)
-    assert class_figures(find_runs(tmp_path)) == [] and len(supplement_figures(gather(find_runs(tmp_path)))) == 3
+    runs = find_runs(tmp_path)
+    assert class_figures(runs) == [] and len(supplement_figures(attention_by_layer(runs))) == 3

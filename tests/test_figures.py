@@ -6,7 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from analysis.report.figures_5_to_8 import SupplementFigure, gather, supplement_figures
+from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
+from analysis.report.plots import SupplementFigure
 from analysis.runs.run_directory import Run, find_runs
 from tests.tiny import write_run
 
@@ -36,7 +37,7 @@ def runs_of(folder: Path, *names: str) -> list[Run]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> dict[str, SupplementFigure]:
-    return {item.name: item for item in supplement_figures(gather(runs_of(tmp_path / "runs")))}
+    return {item.name: item for item in supplement_figures(attention_by_layer(runs_of(tmp_path / "runs")))}
 
 
 def plotted(figure: go.Figure) -> dict[str, list[float]]:
@@ -115,7 +116,7 @@ def test_bands_and_bars_are_intervals_of_the_mean(study: dict[str, SupplementFig
 def test_seeds_of_one_network_are_one_line(tmp_path: Path) -> None:
     for seed, mean in enumerate((0.4, 0.5, 0.6)):
         write_run(tmp_path / f"seed{seed}", [[mean - 0.01] * 3, [mean + 0.01] * 3], seed=seed)
-    item = supplement_figures(gather(find_runs(tmp_path)))[0]
+    item = supplement_figures(attention_by_layer(find_runs(tmp_path)))[0]
     assert plotted(item.figure)["set: α_T"] == pytest.approx([0.5] * 3)
     assert set(item.data["run"]) == {"seed0, seed1, seed2"} and set(item.data["seeds"]) == {3}
     half = (
@@ -126,10 +127,10 @@ def test_seeds_of_one_network_are_one_line(tmp_path: Path) -> None:
 
 
 def test_captions_say_how_many_clips(tmp_path: Path) -> None:
-    figures = supplement_figures(gather(runs_of(tmp_path / "runs")))
+    figures = supplement_figures(attention_by_layer(runs_of(tmp_path / "runs")))
     assert all("n = 2 clips a run" in item.caption for item in figures)
     write_run(tmp_path / "runs" / "larger", [[0.5] * 3] * 5, dataset="larger")
-    figures = supplement_figures(gather(find_runs(tmp_path / "runs")))
+    figures = supplement_figures(attention_by_layer(find_runs(tmp_path / "runs")))
     assert "n = 2 to 5 clips a run" in figures[0].caption
 
 
@@ -145,7 +146,7 @@ def test_captions_say_how_many_clips(tmp_path: Path) -> None:
     ],
 )
 def test_figures_of_few_runs(tmp_path: Path, names: list[str], figures: list[str], words: str) -> None:
-    items = {item.name: item for item in supplement_figures(gather(runs_of(tmp_path / "runs", *names)))}
+    items = {item.name: item for item in supplement_figures(attention_by_layer(runs_of(tmp_path / "runs", *names)))}
     assert list(items) == figures
     assert words in items["figure5_layers"].caption
     lines = plotted(items["figure5_layers"].figure)
@@ -161,7 +162,7 @@ def test_figures_of_few_runs(tmp_path: Path, names: list[str], figures: list[str
 def test_two_runs_that_differ_in_nothing_shown_are_kept_apart(tmp_path: Path) -> None:
     write_run(tmp_path / "old", [[0.2, 0.3, 0.4]])
     write_run(tmp_path / "new", [[0.6, 0.7, 0.8]])
-    figures = {item.name: item.figure for item in supplement_figures(gather(find_runs(tmp_path)))}
+    figures = {item.name: item.figure for item in supplement_figures(attention_by_layer(find_runs(tmp_path)))}
     lines = plotted(figures["figure6_proportions"])
     assert set(lines) == {"set, p = 1/4 (new)", "set, p = 1/4 (old)"}
     np.testing.assert_allclose(lines["set, p = 1/4 (old)"], [0.2, 0.3, 0.4])

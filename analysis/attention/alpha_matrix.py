@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.runs.run_directory import Run, clips_of, read_parts
+from analysis.runs.run_directory import Run, clips_of, parts, read_parts
 from analysis.statistics.uncertainty import group_sums, standard_error
 from sth_core.errors import UserError
 
@@ -39,6 +39,11 @@ class Alpha:
     def mean(self) -> NDArray[np.float64]:
         """(N,): alpha_T of each clip, mean over the layers."""
         return self.temporal.mean(1, np.float64)
+
+
+def has_attention(run: Run) -> bool:
+    """Whether `read_alpha` has something to read."""
+    return run.usable and bool(run.meta.get("attention") and parts(run.path, "attention"))
 
 
 def read_alpha(run: Run) -> Alpha:

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from rich.table import Table
 
-from analysis.report.figures_5_to_8 import COLOURS, on_paper, styled
+from analysis.report.plots import COLOURS, on_paper, styled
 from sth_core.datasets.entries import SPLITS
 from sth_core.files import temporary_beside
 from sth_core.video import UnreadableVideo, read_frames

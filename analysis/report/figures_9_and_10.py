@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.attention.alpha_matrix import read_alpha
+from analysis.attention.alpha_matrix import has_attention, read_alpha
 from analysis.attention.alpha_tables import alpha_class_table
 from analysis.experiments.probe_tables import KIND, order_dependence
-from analysis.report.figures_5_to_8 import COLOURS, SupplementFigure, has_attention, main_fraction
+from analysis.report.figures_5_to_8 import main_fraction
+from analysis.report.plots import COLOURS, SupplementFigure
 from analysis.runs.run_directory import Run, parts, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.video import UnreadableVideo, read_frames

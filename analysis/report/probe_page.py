@@ -19,7 +19,7 @@ from analysis.experiments.probe_tables import (
     probe_table,
     reversed_predictions,
 )
-from analysis.report.figures_5_to_8 import COLOURS, styled
+from analysis.report.plots import COLOURS, styled
 from analysis.report.trust_page import filled, section
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_clips_per_class

@@ -16,8 +16,8 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
-from analysis.report.figures_5_to_8 import COLOURS, on_paper
 from analysis.report.image_export import write_pictures
+from analysis.report.plots import COLOURS, on_paper
 from analysis.runs.run_directory import find_runs, open_run, predictions
 from analysis.statistics.results import METRICS, run_results
 from sth_core.files import temporary_beside, write_atomically

@@ -14,10 +14,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.hypotheses import evaluate_hypotheses, hypothesis_verdicts
-from analysis.report.figures_5_to_8 import SupplementFigure, gather, has_attention, on_paper, supplement_figures
+from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.image_export import PICTURES, write_pictures
+from analysis.report.plots import SupplementFigure, on_paper
 from analysis.runs.run_directory import Run
 from sth_core.files import temporary_beside, write_atomically, write_json
 
@@ -54,7 +56,7 @@ def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> Written 
 
     Without `pictures` only what needs no browser is written.
     """
-    items = [*supplement_figures(gather(runs)), *class_figures(runs)]
+    items = [*supplement_figures(attention_by_layer(runs)), *class_figures(runs)]
     if not items:
         return None
     statements = evaluate_hypotheses([run for run in runs if has_attention(run)])

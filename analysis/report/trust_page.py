@@ -32,7 +32,7 @@ from analysis.experiments.trust_tables import (
 )
 from analysis.explain.alpha_replacement import KINDS
 from analysis.explain.faithfulness import DELETION, DIRECTIONS, REMOVAL_WAYS
-from analysis.report.figures_5_to_8 import COLOURS, DASHES, on_paper, styled
+from analysis.report.plots import COLOURS, DASHES, on_paper, styled
 from sth_core.files import write_atomically
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{heading} {title}</title><style>

@@ -65,7 +65,7 @@ def train(
     Stopped at any moment, the same command goes on from what was saved last, and ends with the same
     network. On many GPUs or machines: torchrun ... -m workbench train ...
     """
-    from analysis.report.figures_5_to_8 import write_curves
+    from analysis.report.training_curves import write_training_curves
     from sth_core.datasets.table import read_dataset
     from sth_core.recipe import load_recipe
     from sth_core.training import Progress, train
@@ -84,7 +84,7 @@ def train(
         trained = train(loaded, table, out, device, report, save_every, memory * 1e9 if memory is not None else None)
     if not is_first():
         return
-    curves = write_curves(out / "metrics.csv")
+    curves = write_training_curves(out / "metrics.csv")
     click.echo(f"accuracy {trained.accuracy:.3f} on {trained.clips} held-out clips; network: {trained.checkpoint}")
     click.echo(f"curves: {curves}")
     for clip_id, reason in trained.failures.items():

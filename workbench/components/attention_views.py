@@ -4,10 +4,11 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
+from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.alpha_tables import alpha_class_layer_table
 from analysis.attention.clip_profiles import correctness_profile, unusual_clips
 from analysis.attention.hypotheses import evaluate_hypotheses, hypothesis_verdicts
-from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
+from analysis.report.plots import COLOURS, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_clips_per_class
 from workbench.components.chart import chart

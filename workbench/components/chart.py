@@ -5,7 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.report.figures_5_to_8 import literal
+from analysis.report.plots import with_escaped_text
 
 BUTTONS: dict[str, Any] = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 
@@ -13,4 +13,4 @@ BUTTONS: dict[str, Any] = {"displaylogo": False, "modeBarButtonsToRemove": ["sel
 def chart(figure: go.Figure, key: str, alt: str, **more: Any) -> None:
     """Draw it, in the colours of the light or dark theme; `alt` is what it says to who cannot see it."""
     buttons = BUTTONS | {"toImageButtonOptions": {"format": "svg", "filename": key}}
-    st.plotly_chart(literal(figure), key=key, alt=alt, config=buttons, **more)
+    st.plotly_chart(with_escaped_text(figure), key=key, alt=alt, config=buttons, **more)

@@ -12,10 +12,10 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from analysis.attention.alpha_matrix import alpha_by_layer
+from analysis.attention.alpha_matrix import alpha_by_layer, has_attention
 from analysis.explain.alpha_replacement import HALF, SPATIAL_ONLY, TEMPORAL_ONLY, SetAlpha, replacement
 from analysis.explain.overlay import seen_frames
-from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
+from analysis.report.plots import COLOURS, styled
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
 from sth_core.video.encoding import plays_in_browsers, transcode

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import (
     SharedClips,
@@ -16,7 +17,7 @@ from analysis.attention.compare_runs import (
     shared_alpha_by_layer,
     shared_clips,
 )
-from analysis.report.figures_5_to_8 import COLOURS, DASHES, has_attention, styled
+from analysis.report.plots import COLOURS, DASHES, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
 from workbench.components.chart import chart

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pandas as pd
 import streamlit as st
 
-from analysis.attention.alpha_matrix import Alpha, read_alpha
+from analysis.attention.alpha_matrix import Alpha, has_attention, read_alpha
 from analysis.attention.clip_profiles import clip_overview
-from analysis.report.figures_5_to_8 import gather, has_attention
+from analysis.report.figures_5_to_8 import attention_by_layer
 from analysis.runs.run_directory import Run, find_runs
 from sth_core.files import sha256
 from sth_core.memory import give_back_freed_memory
@@ -155,7 +155,7 @@ def table_of(run: Run) -> pd.DataFrame:
 
 def attention_of(runs: list[Run]) -> pd.DataFrame:
     """The table that the supplement's figures are drawn from."""
-    table: pd.DataFrame = computed("attention", runs, lambda: gather(runs, alpha_of))
+    table: pd.DataFrame = computed("attention", runs, lambda: attention_by_layer(runs, alpha_of))
     return table
 
 

@@ -6,8 +6,9 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
+from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.clip_profiles import confusion_profile
-from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
+from analysis.report.plots import COLOURS, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import accuracy_per_class
 from analysis.statistics.calibration import calibration_bins, calibration_error

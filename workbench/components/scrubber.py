@@ -15,7 +15,7 @@ import streamlit as st
 
 from analysis.explain.gradcam import Cam, sum_by_frame
 from analysis.explain.overlay import AGAINST, FOR, input_box, scale_maps
-from analysis.report.figures_5_to_8 import COLOURS
+from analysis.report.plots import COLOURS
 from sth_core.video import count_frames, read_frames
 from sth_core.video.transforms import Preprocessing, resize
 from workbench.components.scripted import scripted

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from analysis.report.figures_5_to_8 import has_attention, supplement_figures
+from analysis.attention.alpha_matrix import has_attention
+from analysis.report.figures_5_to_8 import supplement_figures
 from workbench.components.attention_views import (
     choose_one,
     show_classes,

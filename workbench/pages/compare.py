@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import (
     OUTCOMES,
@@ -15,7 +16,7 @@ from analysis.attention.compare_runs import (
     label_agreement,
     side_by_side,
 )
-from analysis.report.figures_5_to_8 import COLOURS, has_attention, styled
+from analysis.report.plots import COLOURS, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
 from workbench.components.chart import chart

@@ -7,7 +7,8 @@ from tempfile import TemporaryDirectory
 
 import streamlit as st
 
-from analysis.report.figures_5_to_8 import has_attention, supplement_figures
+from analysis.attention.alpha_matrix import has_attention
+from analysis.report.figures_5_to_8 import supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.supplement import write_figures
 from analysis.runs.run_directory import Run

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from analysis.report.figures_5_to_8 import COLOURS, styled
+from analysis.report.plots import COLOURS, styled
 from analysis.runs.run_directory import find_runs
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
