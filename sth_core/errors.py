@@ -1,2 +1,14 @@
+"""What a user is told."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
 class UserError(Exception):
     """A mistake that its maker can mend: the message says what was wrong, what was given, what to do."""
+
+
+def did_you_mean(given: str, possible: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest possible one in brackets, or nothing."""
+    near = get_close_matches(given, list(possible), 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

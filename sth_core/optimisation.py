@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from sth_core.errors import UserError
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SCHEDULES = ("cosine", "step")
 
@@ -38,18 +40,20 @@ class Optimisation:
     compile: bool = False
     evaluate_every: int = 0
 
-    def problem(self) -> str:
-        """What is wrong with these values; empty if nothing is."""
+    def validate(self) -> None:
+        """
+        Raises:
+            UserError: a value is out of range, or none of the possible ones.
+        """
         for key in ("epochs", "batch_size", "accumulate"):
             if getattr(self, key) < 1:
-                return f"{key} must be at least 1, got {getattr(self, key)}"
+                raise UserError(f"{key} must be at least 1, got {getattr(self, key)}")
         if self.schedule not in SCHEDULES:
-            return f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
+            raise UserError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
         if self.schedule == "step" and not self.decay_epochs:
-            return "schedule 'step' needs decay_epochs, such as [20, 40]"
+            raise UserError("schedule 'step' needs decay_epochs, such as [20, 40]")
         if self.precision not in PRECISIONS:
-            return f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
-        return ""
+            raise UserError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
 
 
 def learning_rate(settings: Optimisation, epoch: float) -> float:

@@ -1,9 +1,9 @@
-"""Recipes: TOML files that say everything about a training run, read as they are."""
+"""Recipes: TOML files that describe a training run completely. Those that ship lie in sth_core/recipes/."""
 
 import dataclasses
 import tomllib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from types import UnionType
@@ -11,15 +11,17 @@ from typing import Any, get_origin, get_type_hints
 
 from sth_core.datasets.clips import Augment
 from sth_core.datasets.table import Annotation
-from sth_core.errors import UserError
+from sth_core.errors import UserError, did_you_mean
 from sth_core.network import ModelConfig, VideoNetwork, create_model
 from sth_core.optimisation import Optimisation
 from sth_core.video.transforms import Preprocessing
 
+SHIPPED = Path(__file__).parent / "recipes"
+
 
 @dataclass(frozen=True)
 class Start:
-    """What training starts from: random weights, if neither is given.
+    """The weights that training starts from: random ones, if neither is given.
 
     `checkpoint` is the path of a network of this project (.safetensors) or of a TSN/TSM-style
     .pth; `imagenet` takes torchvision's weights of the backbone.
@@ -28,10 +30,20 @@ class Start:
     checkpoint: str = ""
     imagenet: bool = False
 
+    @property
+    def file(self) -> Path:
+        """`checkpoint` as a path from here, else from the folder of the packages, where shipped networks lie."""
+        installed = Path(__file__).parents[1] / self.checkpoint
+        return installed if installed.is_file() and not Path(self.checkpoint).is_file() else Path(self.checkpoint)
+
+    def validate(self) -> None:
+        if self.checkpoint and self.imagenet:
+            raise UserError("give either checkpoint or imagenet, not both")
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """The sections of a recipe file. `model` lacks num_classes: the data tells them."""
+    """The sections of a recipe file. `model` lacks num_classes, which the data determines."""
 
     data: Annotation
     model: dict[str, Any]
@@ -54,74 +66,62 @@ SECTIONS = {
 }
 
 
-def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
-    """Read a recipe; `changes` are "section.key=value" and go before what the file says.
+def load_recipe(path: Path | str, changes: Iterable[str] = ()) -> Recipe:
+    """Read a recipe: a file, or a shipped one by its name. `changes` are "section.key=value" and replace its values.
 
     Raises:
-        UserError: no such file, not TOML, an unknown section or key, a value of another type.
+        UserError: no such recipe, not TOML, an unknown section or key, a value of another type or out of range.
     """
-    return recipe_from(_changed(_read_sections(path), changes), str(path))
+    return recipe_from(_changed(read_toml(path, "recipe")[1], changes), str(path))
 
 
-def load_annotation(path: Path | None, changes: tuple[str, ...] = ()) -> Annotation:
+def load_annotation(path: Path | str | None, changes: Iterable[str] = ()) -> Annotation:
     """The [data] of a recipe, or the default one; `changes` are "key=value".
 
     Raises:
         UserError: as `load_recipe`.
     """
-    sections = _read_sections(path) if path else {}
-    sections = _changed(sections, tuple(f"data.{change}" for change in changes))
+    sections = read_toml(path, "recipe")[1] if path else {}
+    sections = _changed(sections, (f"data.{change}" for change in changes))
     return _section(Annotation, sections.get("data", {}), f"{path or ''} [data]".lstrip())
 
 
-def _read_sections(path: Path) -> dict[str, Any]:
+def read_toml(path: Path | str, kind: str, folder: Path = Path()) -> tuple[Path, dict[str, Any]]:
+    """The file and content of a "recipe" or "study": the file `path` in `folder`, else the shipped one of that name.
+
+    Raises:
+        UserError: no such file or name, or not TOML.
+    """
+    shipped = {f.stem: f for f in sorted(SHIPPED.glob("*.toml")) if f.stem.startswith("study_") == (kind == "study")}
+    file, name = folder / path, str(path).removesuffix(".toml")
+    if not file.is_file():
+        file = shipped.get(name, file)
     try:
-        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+        return file, tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        near = did_you_mean(Path(name).name, shipped) or f"; shipped: {', '.join(shipped)}"
+        raise UserError(f"cannot read the {kind} {file}: no such file, and no shipped {kind}{near}") from error
     except OSError as error:
-        raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
+        raise UserError(f"cannot read the {kind} {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a TOML file: {error}") from error
-    for name, section in sections.items():
-        if not isinstance(section, dict):
-            raise UserError(f"{path}: {name} must be a section [{name}], got {section!r}")
-    return sections
-
-
-def _changed(sections: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
-    for change in changes:
-        name, _, value = change.partition("=")
-        section, _, key = name.partition(".")
-        if not key or not value:
-            raise UserError(f"a change must look like section.key=value, got {change!r}")
-        sections.setdefault(section, {})[key] = _parse(value)
-    return sections
+        raise UserError(f"{file} is not a TOML file: {error}") from error
 
 
 def recipe_from(sections: dict[str, Any], origin: str) -> Recipe:
     """The recipe of nested plain values, as a TOML file or a checkpoint holds them."""
-    _refuse_unknown(sections, tuple(SECTIONS), f"{origin}: unknown section")
-    built = {name: _section(kind, sections.get(name, {}), f"{origin} [{name}]") for name, kind in SECTIONS.items()}
-    recipe = Recipe(**built)
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise UserError(f"{origin}: {name} must be a section [{name}], got {section!r}")
+    _refuse_unknown(sections, SECTIONS, f"{origin}: unknown section")
+    recipe = Recipe(**{n: _section(kind, sections.get(n, {}), f"{origin} [{n}]") for n, kind in SECTIONS.items()})
     p, model = recipe.preprocessing, recipe.model
-    if not isinstance(p.resize, int) and [type(side) for side in p.resize] != [int, int]:
-        raise UserError(f"{origin} [preprocessing]: resize must be a short side or [height, width], got {p.resize}")
-    for key in ("frames", "short_side", "crop"):
-        if getattr(p, key) < 1:
-            name = key.replace("short_side", "resize")
-            raise UserError(f"{origin} [preprocessing]: {name} must be at least 1, got {getattr(p, key)}")
     if (p.frames, p.modality) != (model.get("frames", 8), model.get("modality", "rgb")):
         raise UserError(f"{origin}: frames and modality must be the same in [model] and [preprocessing]")
-    if p.crop > p.short_side:
-        raise UserError(f"{origin} [preprocessing]: crop ({p.crop}) must not be larger than resize ({p.short_side})")
-    if recipe.start.checkpoint and recipe.start.imagenet:
-        raise UserError(f"{origin} [start]: give either checkpoint or imagenet, not both")
-    if problem := recipe.optimisation.problem():
-        raise UserError(f"{origin} [optimisation]: {problem}")
     return recipe
 
 
 def build_model(recipe: Recipe, num_classes: int, origin: str = "") -> VideoNetwork:
-    """The network of a recipe, its weights at random.
+    """The network of a recipe, with random weights.
 
     Raises:
         UserError: a value of [model] is none of the possible ones, or does not fit another.
@@ -132,11 +132,19 @@ def build_model(recipe: Recipe, num_classes: int, origin: str = "") -> VideoNetw
         raise UserError(f"{origin} [model]: {error}".lstrip()) from error
 
 
+def _changed(sections: dict[str, Any], changes: Iterable[str]) -> dict[str, Any]:
+    for change in changes:
+        name, _, value = change.partition("=")
+        section, _, key = name.partition(".")
+        if not key or not value:
+            raise UserError(f"a change must look like section.key=value, got {change!r}")
+        sections.setdefault(section, {})[key] = _parse(value)
+    return sections
+
+
 def _section(kind: type, values: dict[str, Any], where: str) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    if kind is ModelConfig:
-        del fields["num_classes"]
-    _refuse_unknown(values, tuple(fields), f"{where}: unknown key")
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.name != "num_classes"}
+    _refuse_unknown(values, fields, f"{where}: unknown key")
     hints = get_type_hints(kind)
     for key, value in values.items():
         wanted = get_origin(hints[key]) or hints[key]
@@ -145,20 +153,23 @@ def _section(kind: type, values: dict[str, Any], where: str) -> Any:
             name = "int or a list of two" if wanted is UnionType else wanted.__name__
             raise UserError(f"{where}: {key} must be of type {name}, got {value!r}")
     values = {key: _frozen(value) for key, value in values.items()}
-    if kind is ModelConfig:
+    if kind is ModelConfig:  # `build_model` checks it, when the number of classes is known
         return values
     missing = [f.name for f in fields.values() if f.default is dataclasses.MISSING and f.name not in values]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}")
-    return kind(**values)
+    section = kind(**values)
+    try:
+        section.validate()
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    return section
 
 
-def _refuse_unknown(given: dict[str, Any], possible: tuple[str, ...], what: str) -> None:
+def _refuse_unknown(given: Iterable[str], possible: Iterable[str], what: str) -> None:
     for key in given:
         if key not in possible:
-            near = get_close_matches(key, possible, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise UserError(f"{what} {key!r}{hint}; possible: {', '.join(possible)}")
+            raise UserError(f"{what} {key!r}{did_you_mean(key, possible)}; possible: {', '.join(possible)}")
 
 
 def _frozen(value: Any) -> Any:

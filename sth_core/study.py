@@ -2,14 +2,13 @@
 
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from sth_core.errors import UserError
-from sth_core.recipe import load_recipe
+from sth_core.recipe import load_recipe, read_toml
 
 KEYS = ("recipe", "seeds", "axes")
 OPTIONAL = ("paper",)
@@ -55,18 +54,13 @@ def slug(name: str) -> str:
     return re.sub(r"\W+", "_", name).lower()
 
 
-def load_study(path: Path) -> Study:
-    """Read a study; its recipe lies beside it.
+def load_study(path: Path | str) -> Study:
+    """Read a study: a file, or a shipped one by its name. Its recipe lies beside it, or ships.
 
     Raises:
-        UserError: no such file, not TOML, an unknown key, or a combination that makes no recipe.
+        UserError: no such study, not TOML, an unknown key, or a combination that makes no recipe.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the study {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a TOML file: {error}") from error
+    file, content = read_toml(path, "study")
     if not set(KEYS) <= set(content) <= {*KEYS, *OPTIONAL}:
         raise UserError(f"{path}: a study has the keys {', '.join(KEYS)}, this one {', '.join(content) or 'none'}")
     seeds, axes = content["seeds"], content["axes"]
@@ -81,7 +75,8 @@ def load_study(path: Path) -> Study:
             f"{path}: [paper] must have of and top1, of values of the last axis ({', '.join(last)}), got {paper}"
         )
     changes = {axis: _changes(path, values) for axis, values in axes.items()}
-    study = Study(path.parent / str(content["recipe"]), tuple(seeds), changes, paper)
+    recipe, _ = read_toml(str(content["recipe"]), "recipe", file.parent)
+    study = Study(recipe, tuple(seeds), changes, paper)
     names = [cell.name for cell in study.cells]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"{path}: two combinations would be called {sorted(twice)[0]}; choose other names")
@@ -90,7 +85,7 @@ def load_study(path: Path) -> Study:
     return study
 
 
-def _changes(path: Path, values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+def _changes(path: Path | str, values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     for value, changes in values.items():
         if not isinstance(changes, dict):
             raise UserError(f'{path}: {value} must be changes, {{ "section.key" = value }}, got {changes!r}')

@@ -109,7 +109,7 @@ def _train(
     p, settings = recipe.preprocessing, recipe.optimisation
     torch.manual_seed(settings.seed)
     model = build_model(recipe, len(classes))
-    begin(model, classes, recipe.start)
+    load_start_weights(model, classes, recipe.start)
     channels_last(model.to(place.device))
     scaler = torch.amp.GradScaler(place.device.type, enabled=settings.precision == "fp16")
     state = State(model, optimiser_of(model, settings), scaler)
@@ -174,14 +174,14 @@ def _train(
     )
 
 
-def begin(model: VideoNetwork, classes: list[str], start: Start) -> None:
+def load_start_weights(model: VideoNetwork, classes: list[str], start: Start) -> None:
     """Give the network the weights that the recipe's [start] names."""
     if start.imagenet:
         load_imagenet(model)
-    elif start.checkpoint.endswith((".pth", ".pt", ".tar")):
-        load_2d_weights(model, without_classifier(read_pth(start.checkpoint)), start.checkpoint)
+    elif start.file.suffix in (".pth", ".pt", ".tar"):
+        load_2d_weights(model, without_classifier(read_pth(start.file)), str(start.file))
     elif start.checkpoint:
-        start_from(model, classes, start.checkpoint)
+        start_from(model, classes, start.file)
 
 
 def batches(

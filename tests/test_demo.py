@@ -28,7 +28,7 @@ def quiet(what: str, done: int, total: int, detail: str = "") -> None:
 
 def save_untrained(network: demo.DemoNetwork, folder: Path, seed: int) -> None:
     """The network of its recipe, with random weights."""
-    recipe = load_recipe(demo.RECIPES / network.recipe, network.changes)
+    recipe = load_recipe(network.recipe, network.changes)
     classes = sorted(MOTIONS if recipe.data.label == "motion" else APPEARANCES)
     torch.manual_seed(seed)
     model = create_model(num_classes=len(classes), **recipe.model).eval()
@@ -138,19 +138,19 @@ def test_what_does_not_fit_is_recorded_anew(made: tuple[Path, pd.DataFrame], net
 def test_networks_are_named_by_what_makes_them(networks: Path) -> None:
     for network in (*demo.NETWORKS, demo.BASELINE):
         question, modality, p = network.name.split("-")
-        recipe = load_recipe(demo.RECIPES / network.recipe, network.changes)
+        recipe = load_recipe(network.recipe, network.changes)
         assert (recipe.data.label, recipe.model["modality"]) == (question, modality)
         fraction = 0 if recipe.model["conv"] == "2d" else round(1 / recipe.model["temporal_fraction"])
         assert p == f"p{fraction}"
-        assert network.command.startswith(f"sth train recipes/{network.recipe} ")
+        assert network.command.startswith(f"sth train {network.recipe} ")
         assert network.command.endswith(f"-o demo/networks/{network.name}")
 
 
 def test_retrain_makes_every_network(scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = ("model.width=8", "model.frames=2", "preprocessing.frames=2", "optimisation.epochs=1",
              "optimisation.warmup_epochs=0", "preprocessing.resize=36", "preprocessing.crop=32")  # fmt: skip
-    monkeypatch.setattr(demo, "NETWORKS", (demo.DemoNetwork("quick", "synthetic_motion.toml", small),))
-    baseline = demo.DemoNetwork("flat", "synthetic_appearance.toml", (*small, "model.conv=2d"))
+    monkeypatch.setattr(demo, "NETWORKS", (demo.DemoNetwork("quick", "synthetic_motion", small),))
+    baseline = demo.DemoNetwork("flat", "synthetic_appearance", (*small, "model.conv=2d"))
     monkeypatch.setattr(demo, "BASELINE", baseline)
     shutil.copytree(scenes_folder, tmp_path / "training")
     shown: list[str] = []

@@ -133,7 +133,6 @@ def test_runs_that_differ_in_the_seed_are_averaged() -> None:
 
 
 def test_the_option_is_the_recipe_s(scenes_folder: Path, tmp_path: Path) -> None:
-    recipe = Path(__file__).parent.parent / "recipes" / "synthetic_appearance.toml"
     small = (
         "model.width=8",
         "model.frames=2",
@@ -145,7 +144,7 @@ def test_the_option_is_the_recipe_s(scenes_folder: Path, tmp_path: Path) -> None
     words = [word for change in changes for word in ("--set", change)]
     network = tmp_path / "model.safetensors"
     for command in (
-        ["train", str(recipe), "--data", str(scenes_folder), "-o", str(tmp_path), *words],
+        ["train", "synthetic_appearance", "--data", str(scenes_folder), "-o", str(tmp_path), *words],
         ["evaluate", str(network), "--data", str(scenes_folder), "-o", str(tmp_path / "run")],
     ):
         result = CliRunner().invoke(main, command)

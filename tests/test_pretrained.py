@@ -20,7 +20,7 @@ from sth_core.errors import UserError
 from sth_core.pretrained import load_2d_weights, load_imagenet, plain_names, read_pth
 from sth_core.recipe import load_recipe
 from sth_core.sth_conv import DepthwiseSTHConv, HybridConv
-from sth_core.training import begin
+from sth_core.training import load_start_weights
 
 MOTION = Path(__file__).parent.parent / "recipes" / "synthetic_motion.toml"
 
@@ -647,7 +647,7 @@ def started(*changes: str) -> VideoNetwork:
     """The network of the motion recipe at full width, before its first step."""
     recipe = load_recipe(MOTION, ("model.width=64", "model.conv=2d", *changes))
     model = create_model(num_classes=2, **recipe.model)
-    begin(model, ["a", "b"], recipe.start)
+    load_start_weights(model, ["a", "b"], recipe.start)
     return model
 
 

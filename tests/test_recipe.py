@@ -1,33 +1,36 @@
 """A recipe file says everything about a run, or is refused with a sentence."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from sth_core import create_model, load_checkpoint
 from sth_core.datasets.mirroring import mirror_labels
 from sth_core.datasets.synthetic import MOTION_PAIRS, MOTIONS
 from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.errors import UserError
-from sth_core.recipe import Recipe, Start, load_recipe, recipe_from
-from sth_core.training import train
+from sth_core.recipe import SHIPPED, Recipe, Start, build_model, load_annotation, load_recipe, recipe_from
+from sth_core.study import load_study
+from sth_core.training import load_start_weights, train
 from sth_core.video.modality import CHANNELS
+from workbench.cli import main
 
-RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
-RECIPES = [path for path in RECIPES if not path.name.startswith("study_")]  # those: tests/test_study.py
-MOTION = next(path for path in RECIPES if path.stem == "synthetic_motion")
+NAMES = sorted(path.stem for path in SHIPPED.glob("*.toml") if not path.stem.startswith("study_"))
+MOTION = "synthetic_motion"
 
 
 def test_there_is_a_recipe_for_each_question_and_modality() -> None:
     questions = {f"synthetic_{question}{flow}" for question in ("motion", "appearance") for flow in ("", "_flow")}
-    assert questions <= {path.stem for path in RECIPES}
+    assert questions <= set(NAMES)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_shipped_recipe_builds_its_network(path: Path) -> None:
-    recipe = load_recipe(path)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_recipe_builds_its_network(name: str) -> None:
+    recipe = load_recipe(name)
     model = create_model(num_classes=12, **recipe.model)
     p = recipe.preprocessing
     assert (model.config.frames, model.config.modality) == (p.frames, p.modality)
@@ -37,12 +40,12 @@ def test_a_shipped_recipe_builds_its_network(path: Path) -> None:
     assert model.eval()(clips).shape == (1, 12)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_shipped_recipe_takes_a_step(path: Path, scenes_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_recipe_takes_a_step(name: str, scenes_folder: Path, tmp_path: Path) -> None:
     """Its settings and its network, an eighth as wide, on a few clips of another dataset at a quarter of their size."""
     small = ("model.width=8", "preprocessing.crop=56", "preprocessing.resize=64", "optimisation.epochs=1",
              "optimisation.batch_size=2")  # fmt: skip
-    recipe = load_recipe(path, small)
+    recipe = load_recipe(name, small)
     recipe = replace(recipe, start=Start(), data=Annotation(label="motion"))
     table = read_dataset(scenes_folder, recipe.data).groupby("split").head(2)
     trained = train(recipe, table, tmp_path, "cpu")
@@ -55,7 +58,7 @@ def test_a_shipped_recipe_takes_a_step(path: Path, scenes_folder: Path, tmp_path
 )
 def test_the_paper_s_recipes_are_the_paper_s_networks(name: str, frames: int, classes: int, millions: float) -> None:
     """Table 2: 23.2 M parameters with 174 classes."""
-    recipe = load_recipe(MOTION.with_stem(name))
+    recipe = load_recipe(name)
     model = create_model(num_classes=classes, **recipe.model)
     assert model.config.frames == frames and model.config.temporal_fraction == 1 / 4 and model.config.attention
     assert sum(w.numel() for w in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
@@ -65,7 +68,7 @@ def test_the_paper_s_recipes_are_the_paper_s_networks(name: str, frames: int, cl
 
 @pytest.mark.parametrize("name", ["synthetic_motion", "synthetic_motion_flow"])
 def test_a_mirrored_or_reversed_motion_is_another_motion(name: str) -> None:
-    augment = load_recipe(MOTION.with_stem(name)).augment
+    augment = load_recipe(name).augment
     assert {frozenset(pair) for pair in augment.reverse_swaps} == {frozenset(pair) for pair in MOTION_PAIRS}
     assert augment.flip
     exchanged = {label: image for label, image in mirror_labels(list(MOTIONS)).items() if image != label}
@@ -79,12 +82,12 @@ def test_a_mirrored_or_reversed_motion_is_another_motion(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["synthetic_appearance", "synthetic_appearance_flow"])
 def test_a_mirrored_or_reversed_thing_is_the_same_thing(name: str) -> None:
-    augment = load_recipe(MOTION.with_stem(name)).augment
+    augment = load_recipe(name).augment
     assert augment.flip_swaps == augment.reverse_swaps == ()
 
 
 def test_the_two_questions_are_put_to_the_same_network_in_the_same_way() -> None:
-    motion, appearance = load_recipe(MOTION), load_recipe(MOTION.with_stem("synthetic_appearance"))
+    motion, appearance = load_recipe(MOTION), load_recipe("synthetic_appearance")
     assert (motion.model, motion.preprocessing) == (appearance.model, appearance.preprocessing)
     assert motion.optimisation == appearance.optimisation
 
@@ -125,6 +128,9 @@ def test_of_two_changes_of_a_key_the_last_counts() -> None:
         ("model.attention=1", "[model]: attention must be of type bool, got 1"),
         ("model.dilations=2", "[model]: dilations must be of type tuple, got 2"),
         ("model.temporal_fraction=1/0", "[model]: temporal_fraction must be of type float, got '1/0'"),
+        ("augment.flip_swaps=[[1]]", "[augment]: flip_swaps must be pairs of labels, got (1,)"),
+        ("augment.crop_scales=[0.5, 2]", "[augment]: crop_scales must be between 0 and 1, got 2"),
+        ("data.format=jestre", "[data]: unknown dataset format 'jestre'; possible: manifest, "),
         ("model.width", "a change must look like section.key=value, got 'model.width'"),
         ("width=3", "a change must look like section.key=value, got 'width=3'"),
         ("model.width=", "a change must look like section.key=value, got 'model.width='"),
@@ -163,3 +169,52 @@ def test_a_file_that_is_no_recipe_is_refused(content: bytes | None, reason: str,
 def test_a_recipe_survives_being_written_as_plain_values() -> None:
     recipe: Recipe = load_recipe(MOTION, ("model.dilations=[1, 2]",))
     assert recipe_from(recipe.plain(), "checkpoint") == recipe
+
+
+@pytest.mark.parametrize("given", ["ut_interaction", "ut_interaction.toml", Path("ut_interaction")])
+def test_a_shipped_recipe_is_found_by_its_name_from_any_folder(
+    given: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ut_interaction").mkdir()  # a dataset of that name is no recipe
+    assert load_recipe(given) == load_recipe(SHIPPED / "ut_interaction.toml")
+    assert load_annotation(given).group == "sequence"
+    result = CliRunner().invoke(main, ["train", str(given), "--data", "nowhere", "-o", "out"])
+    assert result.output == "sth: no such dataset folder: nowhere\n"
+
+
+def test_a_file_goes_before_a_shipped_recipe_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (SHIPPED / "ut_interaction.toml").read_text(encoding="utf-8").replace("epochs = ", "epochs = 1")
+    Path("ut_interaction.toml").write_text(text, encoding="utf-8")
+    epochs = load_recipe(SHIPPED / "ut_interaction.toml").optimisation.epochs
+    assert load_recipe("ut_interaction.toml").optimisation.epochs == int(f"1{epochs}")
+    assert load_recipe("ut_interaction").optimisation.epochs == epochs  # that file has another name
+
+
+def test_the_network_that_a_shipped_recipe_starts_from_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("synthetic_appearance_flow")
+    model = build_model(recipe, 12)
+    before = model.state_dict()["fc.weight"].clone()
+    load_start_weights(model, load_checkpoint(recipe.start.file).classes, recipe.start)
+    assert not torch.equal(model.fc.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "sentence"),
+    [
+        (load_recipe, "ut_interacton", "no shipped recipe (did you mean 'ut_interaction'?)"),
+        (load_recipe, "recipes/jester_8.tml", "no shipped recipe (did you mean 'jester_8'?)"),
+        (load_recipe, "mine.toml", "no shipped recipe; shipped: hmdb51_16, hmdb51_flow_16, jester_16, "),
+        (load_annotation, "ucf101", "no shipped recipe (did you mean 'ucf101_16'?)"),
+        (load_study, "study_ut_interacton", "no shipped study (did you mean 'study_ut_interaction'?)"),
+        (load_study, "ut_interaction", "no such file, and no shipped study (did you mean 'study_ut_interaction'?)"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(load: Callable, name: str, sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        load(name)
+    assert f" {name}: no such file, and " in str(refused.value) and sentence in str(refused.value)

@@ -8,7 +8,7 @@ import pytest
 from analysis.runs.run_directory import failures, open_run, predictions
 from sth_core.checkpoint import load_checkpoint
 from sth_core.recipe import load_recipe, recipe_from
-from workbench.demo import NETWORKS, RECIPES, SHIPPED, order_accuracy, summary
+from workbench.demo import NETWORKS, SHIPPED, order_accuracy, summary
 
 FILES = [SHIPPED / f"{network.name}.safetensors" for network in NETWORKS]
 
@@ -29,7 +29,7 @@ def test_they_are_12_megabytes_at_most():
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.name)
 def test_each_carries_its_recipe_seed_and_accuracy_and_is_made_by_its_command(network):
     training = load_checkpoint(SHIPPED / f"{network.name}.safetensors").training
-    assert recipe_from(training["recipe"], network.name) == load_recipe(RECIPES / network.recipe, network.changes)
+    assert recipe_from(training["recipe"], network.name) == load_recipe(network.recipe, network.changes)
     assert training["seed"] == 0
     assert 0 < training["val_accuracy"] <= 1
     assert f"`{network.command}`" in (SHIPPED / "README.md").read_text(encoding="utf-8")

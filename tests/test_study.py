@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from sth_core import load_checkpoint
 from sth_core.errors import UserError
+from sth_core.recipe import SHIPPED
 from sth_core.study import load_study
 from tests.test_stop_and_go import RECIPE, ROOT, same
 from workbench.cli import main
@@ -66,9 +67,9 @@ def test_every_combination_with_every_seed(study: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "recipes").glob("study_*.toml"))])
+@pytest.mark.parametrize("name", [path.stem for path in sorted(SHIPPED.glob("study_*.toml"))])
 def test_the_studies_that_ship(name: str) -> None:
-    study = load_study(ROOT / "recipes" / name)
+    study = load_study(name)
     assert len(study.cells) >= 6 and {cell.seed for cell in study.cells} == {0, 1, 2}
 
 

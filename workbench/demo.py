@@ -21,7 +21,6 @@ from sth_core.training import Progress, train
 
 HERE = Path(__file__).parent
 SHIPPED = HERE / "networks"
-RECIPES = HERE.parent / "recipes"
 CLIPS, CLIP_SEED = 240, 1
 LAST_FIGURE = "index.html"  # written last: when it stands, all do
 TRAINING_CLIPS, TRAINING_SEED = 1800, 0
@@ -40,21 +39,21 @@ class DemoNetwork:
     @property
     def command(self) -> str:
         changes = "".join(f" --set {change}" for change in self.changes)
-        return f"sth train recipes/{self.recipe}{changes} --data demo/training -o demo/networks/{self.name}"
+        return f"sth train {self.recipe}{changes} --data demo/training -o demo/networks/{self.name}"
 
 
 NETWORKS = (
-    DemoNetwork("motion-rgb-p2", "synthetic_motion.toml", ("model.temporal_fraction=1/2",)),
-    DemoNetwork("motion-rgb-p4", "synthetic_motion.toml"),
-    DemoNetwork("motion-rgb-p8", "synthetic_motion.toml", ("model.temporal_fraction=1/8",)),
-    DemoNetwork("motion-flow-p4", "synthetic_motion_flow.toml"),
-    DemoNetwork("appearance-rgb-p2", "synthetic_appearance.toml", ("model.temporal_fraction=1/2",)),
-    DemoNetwork("appearance-rgb-p4", "synthetic_appearance.toml"),
-    DemoNetwork("appearance-rgb-p8", "synthetic_appearance.toml", ("model.temporal_fraction=1/8",)),
-    DemoNetwork("appearance-flow-p4", "synthetic_appearance_flow.toml"),
+    DemoNetwork("motion-rgb-p2", "synthetic_motion", ("model.temporal_fraction=1/2",)),
+    DemoNetwork("motion-rgb-p4", "synthetic_motion"),
+    DemoNetwork("motion-rgb-p8", "synthetic_motion", ("model.temporal_fraction=1/8",)),
+    DemoNetwork("motion-flow-p4", "synthetic_motion_flow"),
+    DemoNetwork("appearance-rgb-p2", "synthetic_appearance", ("model.temporal_fraction=1/2",)),
+    DemoNetwork("appearance-rgb-p4", "synthetic_appearance"),
+    DemoNetwork("appearance-rgb-p8", "synthetic_appearance", ("model.temporal_fraction=1/8",)),
+    DemoNetwork("appearance-flow-p4", "synthetic_appearance_flow"),
 )
 # Trained for the table, not shipped: the same network without temporal kernels (Table 6, p = 0).
-BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion.toml", ("model.conv=2d", "optimisation.epochs=3"))
+BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion", ("model.conv=2d", "optimisation.epochs=3"))
 
 
 def make_demo(folder: Path, networks: Path, show: Show) -> pd.DataFrame:
@@ -121,7 +120,7 @@ def retrain(folder: Path, show: Show) -> Path:
             detail = f"epoch {p.epoch}, loss {p.loss:.3f}, {p.clips_per_second:.0f} clips/s" if p.epoch else ""
             show(f"{'reading for' if p.stage == 'reading' else 'training'} {name}", p.done, p.total, detail)
 
-        recipe = load_recipe(RECIPES / network.recipe, network.changes)
+        recipe = load_recipe(network.recipe, network.changes)
         if recipe.start.checkpoint:  # not from the one that shipped, but from its successor
             recipe = replace(recipe, start=Start(str(out / Path(recipe.start.checkpoint).name)))
         trained = train(recipe, read_dataset(data, recipe.data), out / network.name, progress=report)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sth_core.datasets.mirroring import mirror_labels, mirror_order
+from sth_core.errors import UserError
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_clips, read_fields, stack_fields
 from sth_core.video.modality import CHANNELS
 from sth_core.video.sampling import Protocol, segment_indices
@@ -40,6 +41,19 @@ class Augment:
     flip_swaps: tuple[tuple[str, str], ...] = ()
     reverse: bool = False
     reverse_swaps: tuple[tuple[str, str], ...] = ()
+
+    def validate(self) -> None:
+        """
+        Raises:
+            UserError: a swap that is no pair of labels, or a crop scale that is no share.
+        """
+        for name in ("flip_swaps", "reverse_swaps"):
+            for pair in getattr(self, name):
+                if not isinstance(pair, tuple) or [type(label) for label in pair] != [str, str]:
+                    raise UserError(f"{name} must be pairs of labels, got {pair!r}")
+        for scale in self.crop_scales:
+            if not isinstance(scale, int | float) or not 0 < scale <= 1:
+                raise UserError(f"crop_scales must be between 0 and 1, got {scale!r}")
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,14 @@ class Annotation:
     flow: str = ""
     direction: bool = False
 
+    def validate(self) -> None:
+        """
+        Raises:
+            UserError: an unknown format.
+        """
+        if self.format not in ("", *FORMATS):
+            raise UserError(f"unknown dataset format {self.format!r}; possible: {', '.join(FORMATS)}")
+
 
 def readers(annotation: Annotation) -> dict[str, Reader]:
     """A reader for each format, in the order in which they are tried."""
@@ -74,8 +82,7 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
     """
     if not folder.is_dir():
         raise UserError(f"no such dataset folder: {folder}")
-    if annotation.format not in ("", *FORMATS):
-        raise UserError(f"unknown dataset format {annotation.format!r}; possible: {', '.join(FORMATS)}")
+    annotation.validate()
     known = readers(annotation)
     of_format = {annotation.format: known[annotation.format]} if annotation.format in known else known
     entries = None

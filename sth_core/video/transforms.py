@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from sth_core.errors import UserError
+
 if TYPE_CHECKING:  # whoever reads videos need not wait for torch
     from torch import Tensor
 
@@ -33,6 +35,19 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     flow_bound: float = 20.0
+
+    def validate(self) -> None:
+        """
+        Raises:
+            UserError: a size that is none, or a crop that does not fit into the resized frame.
+        """
+        if not isinstance(self.resize, int) and [type(side) for side in self.resize] != [int, int]:
+            raise UserError(f"resize must be a short side or [height, width], got {self.resize}")
+        for name, value in (("frames", self.frames), ("resize", self.short_side), ("crop", self.crop)):
+            if value < 1:
+                raise UserError(f"{name} must be at least 1, got {value}")
+        if self.crop > self.short_side:
+            raise UserError(f"crop ({self.crop}) must not be larger than resize ({self.short_side})")
 
     @property
     def short_side(self) -> int:

@@ -55,7 +55,7 @@ def print_paper_table(table: pd.DataFrame, console: Console) -> None:
 
 def layer_table(network: Path, changes: tuple[str, ...], classes: int) -> tuple[pd.DataFrame, str]:
     """Each layer of a checkpoint's or a recipe's network, and the total as a sentence."""
-    if network.suffix == ".toml":
+    if network.suffix != ".safetensors":
         recipe = load_recipe(network, changes)
         with torch.device("meta"):  # only its config is wanted
             config = build_model(recipe, classes, str(network)).config
