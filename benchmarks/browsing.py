@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -175,7 +176,7 @@ def measure(
         times = []
         for _ in range(2):
             page = context.new_page()
-            times.append(timed(lambda page=page, query=query: page.goto(f"{address}/{query}"), page, text))
+            times.append(timed(partial(page.goto, f"{address}/{query}"), page, text))
             page.close()
         print(f"| {name} | {times[0]:.2f} | {times[1]:.2f} |", flush=True)
     print(
@@ -188,9 +189,9 @@ def measure(
     times_of: dict[str, list[float]] = {}
     acts = interactions(page, classes)
     for i in range(rounds + 1):  # in the order in which a person would: the first round computes what then is kept
-        for name, (act, text) in acts.items():
+        for name, (act, answer) in acts.items():
             clock = timed if name in LOCAL else timed_answer
-            times_of.setdefault(name, []).append(clock(lambda i=i, act=act: act(i), page, text(i)))
+            times_of.setdefault(name, []).append(clock(partial(act, i), page, answer(i)))
     for name, (_, *times) in times_of.items():
         worst = statistics.quantiles(times, n=20, method="inclusive")[-1] if len(times) > 1 else times[0]
         print(f"| {name} | {1000 * statistics.median(times):.0f} | {1000 * worst:.0f} |", flush=True)

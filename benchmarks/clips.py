@@ -41,6 +41,7 @@ def jpeg(folder: Path, index: int) -> Path:
 def encode(path: Path, pictures: list[np.ndarray], codec: str, options: dict[str, str]) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(RATE), options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))

@@ -169,7 +169,7 @@ class Bare(nn.Module):
     def __init__(self, model: VideoNetwork, clips: Tensor) -> None:
         super().__init__()
         fast = for_inference(model).to(clips.dtype)
-        self.convs, self.inputs = nn.ModuleList(), []
+        self.convs, self.inputs = nn.ModuleList(), list[Tensor]()
 
         def note(conv: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
             self.convs.append(conv)

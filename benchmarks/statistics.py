@@ -53,7 +53,7 @@ NUMBERS: dict[str, tuple[str, Callable]] = {  # what is computed of (a run, both
     "rise": ("hypothesis of Figure 5: rise with depth", lambda run, both: rise_with_depth(group_conditions([run])[0])),
     "pair": (
         "hypothesis of Figure 8: two runs, clip by clip",
-        lambda run, both: compare_conditions(*group_conditions(both)),
+        lambda run, both: compare_conditions(*group_conditions(both)[:2]),
     ),
 }
 

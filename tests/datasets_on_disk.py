@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -147,7 +148,7 @@ SOMETHING_V2_LABELS = {
     "Something falling like a rock": "1",
     "Putting something similar to other things that are already on the table": "2",
 }
-SOMETHING_V2_CLIPS = {
+SOMETHING_V2_CLIPS: dict[str, list[dict[str, Any]]] = {
     "train": [
         {
             "id": "78687",

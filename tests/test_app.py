@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ def one_run(demo: Path, tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def edit(run: Path, **values: object) -> None:
+def edit(run: Path, **values: Any) -> None:
     meta = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(meta | values))
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -112,7 +113,7 @@ def test_a_reader_that_is_not_installed_is_left_out_and_one_that_fails_is_named(
     no_workers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken:
-        def __init__(self, *_: object, **__: object) -> None:
+        def __init__(self, *_: Any, **__: Any) -> None:
             raise RuntimeError("no")
 
     encode(tmp_path / "a.mp4", list(scene(8, seed=0)), *CODECS["H.264, mp4"][1:])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -75,7 +76,7 @@ def zero(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def planted(maps: np.ndarray, seen: list[int], **how: object) -> VideoExplanation:
+def planted(maps: np.ndarray, seen: list[int], **how: Any) -> VideoExplanation:
     mass = mass_shares(np.abs(maps))
     return VideoExplanation(
         CamOptions("layer3.1", "opening", **how), np.array(seen), maps, mass, [("opening", 0.9)], {}
@@ -347,7 +348,7 @@ def test_layers_are_listed(checkpoint: Path) -> None:
 
 
 def test_mistakes(checkpoint: Path, video: Path, tmp_path: Path) -> None:
-    def said(*words: object, path: object = video, out: object = tmp_path / "x.mp4") -> str:
+    def said(*words: Any, path: object = video, out: object = tmp_path / "x.mp4") -> str:
         return mistake("cam", checkpoint, path, "-o", out, *words)
 
     assert "knows no class 'openin'; did you mean 'opening'" in said("--class", "openin")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -59,18 +60,18 @@ def recipe(tmp_path: Path) -> Path:
     return tmp_path / "recipe.toml"
 
 
-def sth(*arguments: object) -> Result:
+def sth(*arguments: Any) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def ends_well(*arguments: object) -> str:
+def ends_well(*arguments: Any) -> str:
     """What the command prints."""
     result = sth(*arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def mistake(*arguments: object) -> str:
+def mistake(*arguments: Any) -> str:
     """The one line that a mistake gets."""
     result = sth(*arguments)
     assert result.exit_code == 2, result.output

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ from workbench.components.compare_views import alpha_figure, differences_figure,
 CLIPS, CLASSES, LAYERS = 60, 6, 3
 
 
-def table(right: dict[str, bool], labels: str = "", **more: object) -> pd.DataFrame:
+def table(right: dict[str, bool], labels: str = "", **more: Any) -> pd.DataFrame:
     """An overview of clips that are named by a letter."""
     columns = {"clip_id": list(right), "label": list(labels or "k" * len(right)), "correct": list(right.values())}
     return pd.DataFrame(columns | more).astype({"label": "category"})

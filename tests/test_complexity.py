@@ -3,6 +3,7 @@
 import argparse
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -22,7 +23,7 @@ from workbench.demo import SHIPPED
 UT = Path(__file__).parent.parent / "recipes" / "ut_interaction.toml"
 
 
-def tiny(backbone: str, conv: str, **changes: object) -> VideoNetwork:
+def tiny(backbone: str, conv: str, **changes: Any) -> VideoNetwork:
     return create_model(backbone, 5, **({"frames": 4, "conv": conv, "width": 8} | changes)).eval()
 
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import cv2
@@ -379,7 +379,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     decode = timeline.decode_everything
 
-    def counted(path: Path, *args: object, **more: object) -> tuple[int, bool]:
+    def counted(path: Path, *args: Any, **more: Any) -> tuple[int, bool]:
         names.append(path.name)
         return decode(path, *args, **more)
 

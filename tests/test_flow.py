@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,7 +41,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
 
 
-def sth(*arguments: object) -> Result:
+def sth(*arguments: Any) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
@@ -175,7 +176,7 @@ def test_extracted_again_after_an_interruption_the_images_are_the_same(
 
     computed = 0
 
-    def stopped(*arguments: object) -> np.ndarray:
+    def stopped(*arguments: Any) -> np.ndarray:
         nonlocal computed
         computed += 1
         if computed >= 13:  # in the second clip
@@ -208,7 +209,7 @@ def test_only_what_is_missing_is_extracted_and_what_is_unfinished_is_replaced(
     (leftover / "flow_x_00077.jpg").write_bytes(b"of another time")
     paths = []
 
-    def noted(path: Path, *rest: object) -> str:
+    def noted(path: Path, *rest: Any) -> str:
         paths.append(path.name)
         return extract_clip(path, *rest)
 

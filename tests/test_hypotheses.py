@@ -1,6 +1,7 @@
 """What the paper says of attention, put to runs of which the answer is known."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ def alphas(mean: float, rise: float = 0.0, seed: int = 0) -> list[list[float]]:
     return (layers + rng.normal(0, 0.01, (CLIPS, 1)) + rng.normal(0, 0.002, (CLIPS, LAYERS))).tolist()
 
 
-def a_run(folder: Path, name: str, mean: float, rise: float = 0.0, noise: int = 0, **meta: object) -> None:
+def a_run(folder: Path, name: str, mean: float, rise: float = 0.0, noise: int = 0, **meta: Any) -> None:
     layers = [{"index": i, "layer": f"layer{i}.0.conv1", "stage": f"layer{i}"} for i in range(LAYERS)]
     write_run(folder / name, alphas(mean, rise, noise), **({"layers": layers, "data": "/data/set"} | meta))
 

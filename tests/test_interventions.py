@@ -1,6 +1,7 @@
 """alpha replaced where it is computed: what the network then says, by hand, without a trace, in several threads."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -93,7 +94,7 @@ def test_two_threads_replace_what_they_were_told(model: VideoNetwork, clips: Ten
 
 
 @pytest.mark.parametrize("changes", [{"conv": "2d"}, {"conv": "tsm"}, {"attention": False}])
-def test_a_network_without_attention_is_refused(changes: dict[str, object]) -> None:
+def test_a_network_without_attention_is_refused(changes: dict[str, Any]) -> None:
     model = create_model("resnet18", 3, frames=2, **({"width": 8} | changes))
     with pytest.raises(ValueError, match="has no α to replace"):
         places(model)

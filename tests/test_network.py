@@ -3,6 +3,7 @@
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ MODALITIES = {"rgb": 3, "flow": 10}
 REPLACED = {"resnet18": 16, "resnet34": 32, "resnet50": 16, "resnet101": 33, "mobilenet_v2": 17, "vgg16": 12}
 
 
-def tiny(seed: int = 0, **arguments: object) -> VideoNetwork:
+def tiny(seed: int = 0, **arguments: Any) -> VideoNetwork:
     """A network in eval mode that computes in a blink, with a classifier that is not near zero."""
     torch.manual_seed(seed)
     settings = {"backbone": "resnet18", "num_classes": 5, "frames": 4, "width": 8} | arguments

@@ -236,9 +236,9 @@ def test_beside_a_run_that_cannot_be_written_notes_are_read_and_refused(run, rea
 
 
 def test_beside_a_run_in_object_storage_there_are_no_notes(run):
-    far = UPath("memory://bucket/run")
+    bucket = UPath("memory://bucket/run")
     for file in run.path.rglob("*.*"):
-        (far / str(file.relative_to(run.path))).write_bytes(file.read_bytes())
+        (bucket / str(file.relative_to(run.path))).write_bytes(file.read_bytes())
     far = open_run("memory://bucket/run")
     assert notes_table(far).empty and far.usable
     assert json.loads(to_fiftyone(far))["samples"] == []

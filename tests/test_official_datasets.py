@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -184,7 +185,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def sth(*arguments: object) -> Result:
+def sth(*arguments: Any) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
@@ -352,7 +353,7 @@ def test_a_network_is_trained_one_step_on_each(
 def test_training_on_extracted_flow_computes_none(
     name: str, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def not_here(*_: object) -> None:
+    def not_here(*_: Any) -> None:
         raise AssertionError("flow was computed")
 
     folder = on_disk.KINDS[name](tmp_path / "set")

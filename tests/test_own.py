@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ class Attack:
 
 @pytest.mark.parametrize("array", ["pickle", "objects", "shape", "type", "missing"])
 def test_the_childs_arrays_are_not_trusted(array, tmp_path):
-    good = {
+    good: dict[str, Any] = {
         "clip": np.zeros((4, 32, 32, 3), np.uint8),
         "frames": np.zeros((4, 224, 224, 3), np.uint8),
         "indices": INDICES,
@@ -315,7 +316,7 @@ def test_without_proc_a_job_is_refused(tmp_path, monkeypatch):
 # Who gets in.
 
 
-def served(monkeypatch: pytest.MonkeyPatch, *options: object) -> tuple[str, list[str], dict[str, str]]:
+def served(monkeypatch: pytest.MonkeyPatch, *options: Any) -> tuple[str, list[str], dict[str, str]]:
     """What `sth app` prints, and the flags and environment that it starts the server with."""
     started: list[str] = []
     monkeypatch.setattr("workbench.serve.refusal", lambda host, port: "")  # of hosts that are not this one

@@ -462,7 +462,7 @@ def test_imagenet_weights_are_refused_at_another_width(width: int, hub: Path, mo
 def test_without_internet_the_sentence_says_where_the_file_belongs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreachable(*_: object, **__: object) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
         raise urllib.error.URLError("Name or service not known")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -329,7 +330,7 @@ def test_clips_are_listed_some_at_a_time(
     listed = []
 
     class Counted(EvaluationClips):
-        def __init__(self, table: pd.DataFrame, *arguments: object) -> None:
+        def __init__(self, table: pd.DataFrame, *arguments: Any) -> None:
             listed.append(len(table))
             super().__init__(table, *arguments)  # type: ignore[arg-type]
 
@@ -367,7 +368,7 @@ def test_the_run_of_something_else_is_refused(
     changed: str, checkpoint: Path, dozen: Path, another: Path, tmp_path: Path
 ) -> None:
     before = {file: file.read_bytes() for file in another.rglob("*.*")}
-    arguments: dict[str, object] = {"checkpoint_path": checkpoint, "data": dozen, "run": another}
+    arguments: dict[str, Any] = {"checkpoint_path": checkpoint, "data": dozen, "run": another}
     if changed == "checkpoint_sha256":
         arguments["checkpoint_path"] = save_tiny(tmp_path / "other.safetensors", seed=1)
     if changed == "split":

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -76,7 +77,7 @@ def test_find_runs_where_there_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"temporal_fraction": "a quarter"}, {"modality": "sound"}, {"modality": None}])
-def test_a_value_that_no_recording_writes(run: Path, change: dict[str, object]) -> None:
+def test_a_value_that_no_recording_writes(run: Path, change: dict[str, Any]) -> None:
     meta = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(meta | change))
     opened = open_run(run)
@@ -207,7 +208,7 @@ def test_storage_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None
     class NoCredentials(Exception):
         pass
 
-    def refuse(*_: object, **__: object) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise NoCredentials("who are you?")
 
     for name in ("find", "cat_file", "_open", "open", "glob"):

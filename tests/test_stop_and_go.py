@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -286,7 +287,7 @@ def test_half_precision_learns_too_and_keeps_whole_weights(precision: str, scene
         ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(change: dict[str, object], words: str) -> None:
+def test_settings_that_cannot_be_are_refused(change: dict[str, Any], words: str) -> None:
     from sth_core.errors import UserError
 
     with pytest.raises(UserError, match=words):

@@ -3,6 +3,7 @@
 import copy
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ TINY = {
 }
 
 
-def tiny(**changes: object) -> Recipe:
+def tiny(**changes: Any) -> Recipe:
     """The tiny recipe; a change is section__key=value."""
     sections = copy.deepcopy(TINY)
     for name, value in changes.items():

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -251,9 +252,7 @@ def test_a_frame_that_the_decoder_drops_does_not_shift_the_others(tmp_path: Path
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = encode(tmp_path / "clip.mp4", *H264)
 
-    def refuse(
-        name: str, *_: object, **__: object
-    ) -> None:  # root may read everything, so that no mode of a file helps
+    def refuse(name: str, *_: Any, **__: Any) -> None:  # root may read everything, so that no mode of a file helps
         raise av.error.PermissionError(13, "Permission denied", name)
 
     monkeypatch.setattr(av, "open", refuse)
@@ -264,7 +263,7 @@ def test_a_file_that_vanishes_after_it_was_listed_is_refused(tmp_path: Path, mon
     path = encode(tmp_path / "clip.mp4", *H264)
     opens = av.open
 
-    def after_all_checks(name: str, *args: object, **more: object) -> object:
+    def after_all_checks(name: str, *args: Any, **more: Any) -> object:
         path.unlink()
         return opens(name, *args, **more)
 

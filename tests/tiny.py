@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -30,7 +31,7 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def tiny_network(seed: int = 0, **changes: object) -> VideoNetwork:
+def tiny_network(seed: int = 0, **changes: Any) -> VideoNetwork:
     """STH-ResNet-18 of width 8 and 4 frames, in eval mode, whose logits differ from class to class."""
     torch.manual_seed(seed)
     model = create_model("resnet18", len(CLASSES), **({"width": 8, "frames": 4} | changes))
@@ -38,14 +39,14 @@ def tiny_network(seed: int = 0, **changes: object) -> VideoNetwork:
     return model.eval()
 
 
-def save_tiny(path: Path, seed: int = 0, **changes: object) -> Path:
+def save_tiny(path: Path, seed: int = 0, **changes: Any) -> Path:
     """A checkpoint of `tiny_network`, annotated with the motions."""
     preprocessing = FLOW if changes.get("modality") == "flow" else RGB
     save_checkpoint(path, tiny_network(seed, **changes), CLASSES, preprocessing, Annotation(label="motion"))
     return path
 
 
-def write_run(path: Path, alphas: list[list[float]], parts: int = 1, **meta: object) -> Path:
+def write_run(path: Path, alphas: list[list[float]], parts: int = 1, **meta: Any) -> Path:
     """A run directory by hand: `alphas` is alpha_T of each clip and layer; clip i is of class "a" or "b" in turn."""
     described = {
         "arch": "resnet18", "conv": "sth", "temporal_fraction": 0.25, "attention": True, "modality": "rgb",
