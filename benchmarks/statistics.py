@@ -29,11 +29,16 @@ from analysis.attention.alpha_tables import (
     alpha_layer_table,
 )
 from analysis.attention.hypotheses import compare_conditions, group_conditions, rise_with_depth, stack_values
-from analysis.runs.run_directory import find_runs
+from analysis.runs.run_directory import Run, find_runs
 from analysis.statistics.uncertainty import mean_effect
 from benchmarks.convolutions import peak_resident
 from benchmarks.made_runs import make_run
 from workbench.cli.options import friendly
+
+def compared_pair(both: list[Run]) -> object:
+    a, b = group_conditions(both)
+    return compare_conditions(a, b)
+
 
 NUMBERS: dict[str, tuple[str, Callable]] = {  # what is computed of (a run, both runs)
     "nothing": ("none: Python and its packages", lambda run, both: None),
@@ -53,7 +58,7 @@ NUMBERS: dict[str, tuple[str, Callable]] = {  # what is computed of (a run, both
     "rise": ("hypothesis of Figure 5: rise with depth", lambda run, both: rise_with_depth(group_conditions([run])[0])),
     "pair": (
         "hypothesis of Figure 8: two runs, clip by clip",
-        lambda run, both: compare_conditions(*group_conditions(both)[:2]),
+        lambda run, both: compared_pair(both),
     ),
 }
 

@@ -281,8 +281,8 @@ def test_long_names_are_cut_and_the_title_loses_its_end(video: Path) -> None:
     e = planted(np.ones((1, 2, 2)), [0])
     wide, narrow = (module.title_band(e, width, 20) for width in (1280, 160))
     assert np.asarray(wide)[..., 0].sum() > np.asarray(narrow)[..., 0].sum()
-    assert module.fitted("turning counterclockwise", 20, 100).endswith("…")
-    assert module.fitted("short", 20, 100) == "short"
+    assert module.fit_text("turning counterclockwise", 20, 100).endswith("…")
+    assert module.fit_text("short", 20, 100) == "short"
 
 
 def test_where_nothing_speaks_for_the_class_there_is_no_colour(zero: Path, video: Path, tmp_path: Path) -> None:
