@@ -35,6 +35,7 @@ from benchmarks.convolutions import peak_resident
 from benchmarks.made_runs import make_run
 from workbench.cli.options import friendly
 
+
 def compared_pair(both: list[Run]) -> object:
     a, b = group_conditions(both)
     return compare_conditions(a, b)
