@@ -26,7 +26,6 @@ from playwright.sync_api import Browser, Locator, Page
 
 from benchmarks.browser import answered, chromium, serving, settle, watch
 from benchmarks.made_runs import make_run
-from workbench.cli.options import friendly
 
 PATIENCE = 120_000  # milliseconds
 LOCAL = ("look for a label",)  # what the browser answers without the server
@@ -144,7 +143,6 @@ def at_once(browser: Browser, address: str, names: list[str], sessions: int, cla
 @click.option("--runs", default=8, show_default=True, type=click.IntRange(2))
 @click.option("--sessions", default=10, show_default=True, type=click.IntRange(1))
 @click.option("--rounds", default=20, show_default=True, type=click.IntRange(1))
-@friendly
 def main(clips: int, classes: int, layers: int, runs: int, sessions: int, rounds: int) -> None:
     with TemporaryDirectory() as folder:
         names = [f"run{i}" for i in range(runs)]

@@ -39,7 +39,7 @@ from sth_core.errors import UserError
 from sth_core.video import count_frames, images, read_frames, timeline
 from sth_core.video.decoding import VIDEO_SUFFIXES
 from sth_core.video.sampling import segment_indices
-from workbench.cli.options import FOLDER, friendly
+from workbench.cli.options import PATH
 
 Reader = Callable[[Path, list[int]], np.ndarray]
 Clips = dict[Path, list[int]]  # and the frames to read of each
@@ -48,12 +48,11 @@ REPEATS = 4  # of all clips in a turn of workers, so that one of two hardly wait
 
 
 @click.command(help=__doc__)
-@click.option("--clips", "folder", type=FOLDER, help="Your own video files.")
+@click.option("--clips", "folder", type=PATH, help="Your own video files.")
 @click.option("--count", default=4, show_default=True, type=click.IntRange(1), help="Clips to make of each kind.")
 @click.option("--length", default=300, show_default=True, type=click.IntRange(8), help="Frames of the longest of them.")
 @click.option("--frames", default=8, show_default=True, type=click.IntRange(1), help="Frames to read of a clip.")
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(1))
-@friendly
 def main(folder: Path | None, count: int, length: int, frames: int, rounds: int) -> None:
     with TemporaryDirectory() as temporary, nothing_learnt(Path(temporary) / "cache"), torch_in_one_thread():
         scratch = Path(temporary)

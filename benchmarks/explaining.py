@@ -35,7 +35,6 @@ from sth_core.memory import keep_freed_memory
 from sth_core.network import VideoNetwork, create_model
 from sth_core.video.encoding import write_video
 from sth_core.video.transforms import Preprocessing
-from workbench.cli.options import friendly
 
 RATE = 30
 DIFFERENT = 90  # frames, then they come again: what costs time is not to make them
@@ -53,7 +52,6 @@ BOTH = "forward and backward, all gradients"
 @click.option("--seconds", default=10, show_default=True, type=click.IntRange(1), help="Of the clip.")
 @click.option("--longer", default=60, show_default=True, type=click.IntRange(1), help="Of the longer one.")
 @click.option("--clip", type=click.Path(path_type=Path), hidden=True, help="Explain this one, in this process.")
-@friendly
 def main(
     device: str, backbone: str, width: int, frames: int, side: int, rounds: int, height: int, seconds: int, longer: int,
     clip: Path | None,

@@ -30,7 +30,6 @@ from sth_core.datasets.synthetic import FPS, HEIGHT, WIDTH, Pose, paint
 from sth_core.video.encoding import write_video
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise, resize
-from workbench.cli.options import friendly
 
 NETWORK = Path(__file__).parent.parent / "workbench" / "networks" / "appearance-rgb-p4.safetensors"
 FRAMES = 2 * FPS
@@ -121,7 +120,6 @@ def measure(
 @click.option("--network", type=click.Path(path_type=Path), default=NETWORK, help="By default one of the demo's.")
 @click.option("--clips", default=96, show_default=True, type=click.IntRange(2))
 @click.option("--seed", default=0, show_default=True)
-@friendly
 def main(network: Path, clips: int, seed: int) -> None:
     checkpoint = load_checkpoint(network)
     with TemporaryDirectory() as folder:

@@ -40,7 +40,6 @@ from sth_core.evaluation import BatchResult, run_over
 from sth_core.memory import keep_freed_memory
 from sth_core.network import create_model, pick_device
 from sth_core.video.transforms import Preprocessing
-from workbench.cli.options import friendly
 
 CLASSES = [f"class {i}" for i in range(174)]
 BATCH = 8
@@ -59,7 +58,6 @@ Way = Callable[[Path], object]
 @click.option("--device", default="auto", show_default=True)
 @click.option("--write", type=click.IntRange(1), hidden=True, help="Only write so many made-up clips; print the peak.")
 @click.option("--vectors", is_flag=True, hidden=True)
-@friendly
 def main(
     backbone: str, frames: int, side: int, clips: int, rounds: int, few: int, many: int, device: str,
     write: int | None, vectors: bool,

@@ -33,7 +33,6 @@ from analysis.runs.run_directory import Run, find_runs
 from analysis.statistics.uncertainty import mean_effect
 from benchmarks.convolutions import peak_resident
 from benchmarks.made_runs import make_run
-from workbench.cli.options import friendly
 
 
 def compared_pair(both: list[Run]) -> object:
@@ -71,7 +70,6 @@ NUMBERS: dict[str, tuple[str, Callable]] = {  # what is computed of (a run, both
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--only", type=click.Choice(list(NUMBERS)), multiple=True, help="These numbers; by default all.")
 @click.option("--runs", type=click.Path(path_type=Path), hidden=True, help="Of these runs, in this process.")
-@friendly
 def main(clips: int, classes: int, layers: int, rounds: int, only: tuple[str, ...], runs: Path | None) -> None:
     if runs:
         print(median_seconds(only[0], runs, rounds), peak_resident())

@@ -38,7 +38,7 @@ from sth_core.recipe import Recipe, build_model, load_recipe
 from sth_core.training import Batch, batches, train_step
 from sth_core.training_state import State
 from sth_core.video.transforms import normalise
-from workbench.cli.options import FOLDER, friendly
+from workbench.cli.options import PATH
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 DEFAULT = (RECIPES / "ut_interaction.toml", RECIPES / "something_v1_8.toml")
@@ -47,8 +47,8 @@ MEMORY, KEPT, DISK = "memory", "clips kept", "files, read anew"
 
 
 @click.command(help=__doc__)
-@click.argument("recipes", nargs=-1, type=FOLDER)
-@click.option("--clips", "folder", type=FOLDER, help="A dataset's folder, whose labels stand where the recipes say.")
+@click.argument("recipes", nargs=-1, type=PATH)
+@click.option("--clips", "folder", type=PATH, help="A dataset's folder, whose labels stand where the recipes say.")
 @click.option("--count", default=32, show_default=True, type=click.IntRange(4), help="Clips to make.")
 @click.option("--batch", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--turn", default=6, show_default=True, type=click.IntRange(1), help="Steps of a turn.")
@@ -56,7 +56,6 @@ MEMORY, KEPT, DISK = "memory", "clips kept", "files, read anew"
 @click.option("--steps", default=0, show_default=True, help="Steps over which to look at the resident memory.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of each recipe.")
-@friendly
 def main(
     recipes: tuple[Path, ...],
     folder: Path | None,

@@ -351,8 +351,8 @@ def test_mistakes(checkpoint: Path, video: Path, tmp_path: Path) -> None:
     def said(*words: Any, path: object = video, out: object = tmp_path / "x.mp4") -> str:
         return mistake("cam", checkpoint, path, "-o", out, *words)
 
-    assert "knows no class 'openin'; did you mean 'opening'" in said("--class", "openin")
-    assert "knows no class '?'; possible: 'appearing', 'closing'" in said("--against", "?")
+    assert "has no class 'openin'; did you mean 'opening'" in said("--class", "openin")
+    assert "has no class '?'; possible: 'appearing', 'closing'" in said("--against", "?")
     assert "are both 'opening'; name two" in said("--class", "opening", "--against", "opening")
     top = explain(load_checkpoint(checkpoint), video, CamOptions("layer1.1")).top[0][0]
     assert f"predicted is {top!r}" in said("--against", top)

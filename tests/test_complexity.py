@@ -273,7 +273,7 @@ def test_what_is_no_network_is_one_sentence(tmp_path: Path) -> None:
 
 def test_a_checkpoint_cannot_be_changed() -> None:
     said = mistake("complexity", SHIPPED / "motion-rgb-p4.safetensors", "--set", "model.width=8")
-    assert said == "sth: --set changes a recipe; a checkpoint is what it is\n"
+    assert said == "sth: --set changes a recipe; a checkpoint's network cannot be changed\n"
 
 
 # sth import

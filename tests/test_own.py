@@ -26,7 +26,8 @@ from sth_core.video.fields import read_clip
 from sth_core.video.transforms import Preprocessing, crop
 from tests.test_app import open_page
 from tests.tiny import CLASSES, FLOW, RGB, save_tiny, tiny_network
-from workbench import cli, jobs, uploads
+from workbench import jobs, uploads
+from workbench.cli import main
 from workbench.jobs import Job, Process, boot, cancel, find_jobs, look, record_job, start
 from workbench.roots import allowed_roots, resolve_inside
 from workbench.uploads import Limits, Seen, decode, load
@@ -320,11 +321,11 @@ def served(monkeypatch: pytest.MonkeyPatch, *options: Any) -> tuple[str, list[st
     """What `sth app` prints, and the flags and environment that it starts the server with."""
     started: list[str] = []
     monkeypatch.setattr("workbench.serve.refusal", lambda host, port: "")  # of hosts that are not this one
-    monkeypatch.setattr(cli.os, "execv", lambda _, command: started.extend(command))
-    monkeypatch.setattr(cli.os, "chdir", lambda _: None)
+    monkeypatch.setattr(os, "execv", lambda _, command: started.extend(command))
+    monkeypatch.setattr(os, "chdir", lambda _: None)
     environment = dict(os.environ) | {"STH_TOKEN": "of another server"}
-    monkeypatch.setattr(cli.os, "environ", environment)
-    result = CliRunner().invoke(cli.main, ["app", *map(str, options)])
+    monkeypatch.setattr(os, "environ", environment)
+    result = CliRunner().invoke(main, ["app", *map(str, options)])
     return result.output, started, environment
 
 
@@ -354,7 +355,7 @@ def test_where_nothing_can_listen_a_sentence_says_so(host, said, tmp_path):
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        result = CliRunner().invoke(cli.main, ["app", str(tmp_path), "--host", host, "--port", str(port)])
+        result = CliRunner().invoke(main, ["app", str(tmp_path), "--host", host, "--port", str(port)])
     assert result.exit_code == 2 and said.format(port=port) in result.output
 
 

@@ -99,7 +99,7 @@ def stop(words: list[str], out: Path, when: Callable[[], bool], number: signal.S
         process.kill()
     assert not (out / "model.safetensors").exists(), "it was done before it was stopped"
     if number != signal.SIGKILL:
-        assert process.returncode == 130 and "stopped; the same command goes on from here" in said
+        assert process.returncode == 130 and "stopped; the same command continues from here" in said
 
 
 def test_stopped_three_times_it_goes_on_to_the_same_weights(

@@ -1,31 +1,29 @@
 """`sth cam`: Grad-CAM over time of one's own videos, as videos."""
 
-import shlex
-import sys
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sth_core.errors import UserError
-from workbench.cli.options import FOLDER, friendly
+from workbench.cli.options import PATH, command_line, device_option
 from workbench.cli.progress import progress_bars
 
 if TYPE_CHECKING:
-    from analysis.explain.cam_video import VideoExplanation
+    from analysis.explain.cam_video import CamOptions, VideoExplanation
     from analysis.explain.gradcam import CamLayer
     from sth_core.checkpoint import Checkpoint
 
-NAMED = 10  # of the names that are possible
+MOST_NAMES = 10  # of the names that are possible
 BRANCHES, DEFINITIONS, SCALES = ("joint", "spatial", "temporal"), ("per_step", "per_clip"), ("clip", "frame")
 
 
-@click.command()
-@click.argument("checkpoint", type=FOLDER)
-@click.argument("video", type=FOLDER, required=False)
-@click.option("-o", "--out", type=FOLDER, help="The .mp4 to write; a folder where VIDEO is one of videos.")
+@click.command("cam")
+@click.argument("checkpoint", type=PATH)
+@click.argument("video", type=PATH, required=False)
+@click.option("-o", "--out", type=PATH, help="The .mp4 to write; a folder where VIDEO is a folder of videos.")
 @click.option("--class", "target", metavar="NAME", help="The class to explain; by default the predicted one.")
 @click.option("--against", metavar="NAME", help="Explain how far the class is above this one.")
 @click.option("--layer", metavar="NAME", help="By default the deepest block with maps of at least 6 x 6 cells.")
@@ -33,24 +31,21 @@ BRANCHES, DEFINITIONS, SCALES = ("joint", "spatial", "temporal"), ("per_step", "
 @click.option("--branch", default="joint", show_default=True, type=click.Choice(BRANCHES), help="Of an STH layer.")
 @click.option("--definition", default="per_step", show_default=True, type=click.Choice(DEFINITIONS), help="Weights.")
 @click.option("--scale", default="clip", show_default=True, type=click.Choice(SCALES), help="What shares one scale.")
-@click.option("--signed", is_flag=True, help="Show what speaks against the class too, in blue.")
-@click.option("--opacity", default=0.55, show_default=True, type=click.FloatRange(0, 1), help="Of the strongest place.")
+@click.option("--signed", is_flag=True, help="Show evidence against the class too, in blue.")
+@click.option("--opacity", default=0.55, show_default=True, type=click.FloatRange(0, 1), help="At the map's maximum.")
 @click.option("--clips", default=1, show_default=True, type=click.IntRange(1, 10), help="More: more frames have maps.")
-@click.option("--device", default="auto", show_default=True)
-@friendly
-def cam(
-    checkpoint: Path, video: Path | None, out: Path | None, target: str | None, against: str | None, layer: str | None,
-    listed: bool, branch: str, definition: str, scale: str, signed: bool, opacity: float, clips: int, device: str,
-) -> None:  # fmt: skip
-    """Show over VIDEO where and when a network sees what speaks for a class: Grad-CAM over time, as an mp4.
+@device_option
+def cam_command(
+    checkpoint: Path, video: Path | None, out: Path | None, layer: str | None, listed: bool, device: str, **options: Any
+) -> None:
+    """Show over VIDEO where and when a network finds evidence for a class: Grad-CAM over time, as an mp4.
 
     VIDEO is a video, a folder of frames, or a folder of videos. Beside the mp4 are written a sheet of the frames that
     the network saw (.png), its maps (.npy) and the recipe (.json).
     """
-    from analysis.explain.cam_video import CamOptions, cam_video
+    from analysis.explain.cam_video import CamOptions
     from analysis.explain.gradcam import cam_layers, default_layer
     from sth_core.checkpoint import load_checkpoint
-    from sth_core.files import sha256
     from sth_core.memory import keep_freed_memory
     from sth_core.network import pick_device
 
@@ -63,41 +58,48 @@ def cam(
         return
     if video is None or out is None:
         raise UserError("name a video and the file to write: sth cam CHECKPOINT VIDEO -o FILE.mp4")
-    check_classes(loaded, target, against, checkpoint)
-    layer = layer or default_layer(layers)
-    check_layer(layers, layer, branch)
-    how = CamOptions(layer, target, against, branch, definition, scale, signed, opacity, clips)
-    jobs, many = files_of(video, out)
-    facts = {
+    chosen = CamOptions(layer or default_layer(layers), **options)
+    check_classes(loaded, chosen.target, chosen.against, checkpoint)
+    check_layer(layers, chosen.layer, chosen.branch)
+    explain_videos(loaded, checkpoint, video, out, chosen)
+
+
+def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Path, options: "CamOptions") -> None:
+    """Write the files of one video or of a folder of videos, and print a line for each."""
+    from analysis.explain.cam_video import cam_video
+    from sth_core.files import sha256
+
+    targets, many = files_of(video, out)
+    provenance = {
         "checkpoint": str(checkpoint.resolve()),
         "checkpoint_sha256": sha256(checkpoint),
-        "command": shlex.join(["sth", *sys.argv[1:]]),
+        "command": command_line(),
     }
-    said: list[str] = []
+    lines: list[str] = []
     failures: list[UserError] = []
     with progress_bars() as show:
-        for number, (path, file) in enumerate(jobs.items()):
+        for number, (path, file) in enumerate(targets.items(), start=1):
             frame_by_frame = (lambda *_: None) if many else partial(show, f"painting {path.name}")
             try:
-                said.append(sentence(file, cam_video(loaded, path, file, how, facts, frame_by_frame)))
+                lines.append(summary_line(file, cam_video(loaded, path, file, options, provenance, frame_by_frame)))
             except UserError as error:
                 if not many:
                     raise
                 failures.append(error)
             if many:
-                show("painting videos", number + 1, len(jobs))
-    for line in said:
+                show("painting videos", number, len(targets))
+    for line in lines:
         click.echo(line)
     for failure in failures:
         click.echo(f"left out: {failure}")
-    if not said:
-        raise UserError(f"none of the {len(jobs)} videos in {video} could be explained; the reasons are above")
+    if not lines:
+        raise UserError(f"none of the {len(targets)} videos in {video} could be explained; the reasons are above")
     if many:
-        click.echo(f"{len(said)} videos, {len(failures)} left out: {out}")
+        click.echo(f"{len(lines)} videos, {len(failures)} left out: {out}")
 
 
-def sentence(file: Path, e: "VideoExplanation") -> str:
-    """Where the files lie, and what the network says; and why there is no colour, if there is none."""
+def summary_line(file: Path, e: "VideoExplanation") -> str:
+    """The written files and the prediction; and why there is no colour, if there is none."""
     name, score = e.top[0]
     colour = f"; without colour, for there is {e.title[0]} (its gradient is zero, or negative)" if e.empty else ""
     return f"{file} (sheet: .png, maps: .npy, recipe: .json): predicted {name}, {score:.0%}{colour}"
@@ -107,14 +109,14 @@ def nearest(name: str, possible: list[str]) -> str:
     """ "did you mean ...?" or, where nothing is near, what is possible."""
     if near := get_close_matches(name, possible, 3):
         return f"did you mean {' or '.join(map(repr, near))}?"
-    more = f", and {len(possible) - NAMED} more" if len(possible) > NAMED else ""
-    return f"possible: {', '.join(map(repr, possible[:NAMED]))}{more}"
+    more = f", and {len(possible) - MOST_NAMES} more" if len(possible) > MOST_NAMES else ""
+    return f"possible: {', '.join(map(repr, possible[:MOST_NAMES]))}{more}"
 
 
 def check_classes(checkpoint: "Checkpoint", target: str | None, against: str | None, path: Path) -> None:
     for name in (target, against):
         if name is not None and name not in checkpoint.classes:
-            raise UserError(f"{path.name} knows no class {name!r}; {nearest(name, checkpoint.classes)}")
+            raise UserError(f"{path.name} has no class {name!r}; {nearest(name, checkpoint.classes)}")
     if against is not None and against == target:
         raise UserError(f"--class and --against are both {target!r}; name two classes")
 
@@ -148,11 +150,11 @@ def files_of(video: Path, out: Path) -> tuple[dict[Path, Path], bool]:
         return {video: out}, False
     if out.suffix.lower() == ".mp4":
         raise UserError(f"{video} is a folder of {len(found)} videos, so -o must be a folder too, got {out}")
-    jobs: dict[Path, Path] = {}
+    targets: dict[Path, Path] = {}
     for path in found:
         relative = path.relative_to(video)
         file = out / relative.with_suffix(".mp4" if path.is_file() else f"{relative.suffix}.mp4")
-        while file in jobs.values():  # one video of the name in mp4 and one in AVI, say
+        while file in targets.values():  # one video of the name in mp4 and one in AVI, say
             file = file.with_name(f"{file.stem}{path.suffix}.mp4")
-        jobs[path] = file
-    return jobs, True
+        targets[path] = file
+    return targets, True

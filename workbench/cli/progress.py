@@ -1,26 +1,25 @@
-"""Progress in the terminal: what, how far, how long yet."""
+"""Progress in the terminal: what is done, how much of it, how long it will take."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-NO_TERMINAL = 120  # columns of a table that goes to a file
+from workbench.cli.terminal import console, is_main_process
+
 SECONDS_BETWEEN_LINES = 15.0  # in a log file, where a bar cannot move
-console = Console(highlight=False, width=None if sys.stdout.isatty() else NO_TERMINAL)
+Show = Callable[..., None]  # show(what, done, total, detail="")
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[..., None]]:
+def progress_bars() -> Iterator[Show]:
     """Yields show(what, done, total, detail=""): one bar for each `what`, made when first shown.
 
-    Where the output is no terminal, a line now and then says the same.
+    Where the output is no terminal, lines are printed instead; of several processes only the first shows anything.
     """
-    if not console.is_terminal:
-        yield lines()
+    if not is_main_process() or not console.is_terminal:
+        yield progress_lines() if is_main_process() else lambda *_, **__: None
         return
     columns = (
         TextColumn("{task.description:<28}", markup=False),
@@ -40,17 +39,17 @@ def progress_bars() -> Iterator[Callable[..., None]]:
         yield show
 
 
-def lines() -> Callable[..., None]:
-    """show(...) for a log: the first, the last and every 15 seconds a line for each `what`."""
-    began: dict[str, tuple[float, int]] = {}  # when, and what was done by then
-    said: dict[str, float] = {}
+def progress_lines() -> Show:
+    """show(...) for a log: for each `what` the first and the last state, and one every 15 seconds."""
+    began: dict[str, tuple[float, int]] = {}  # time of the first state, and what was done by then
+    printed: dict[str, float] = {}  # time of the last line
 
     def show(what: str, done: int, total: int, detail: str = "") -> None:
         now = time.monotonic()
         start, before = began.setdefault(what, (now, done))
-        if done < total and now - said.get(what, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES:
+        if done < total and now - printed.get(what, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES:
             return
-        said[what] = now
+        printed[what] = now
         left = (now - start) / (done - before) * (total - done) if done > before else 0.0
         console.print(f"{what}: {done}/{total}" + (f", {left:.0f} s left" if left else ""), detail, markup=False)
 

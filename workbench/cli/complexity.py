@@ -1,27 +1,59 @@
-"""Tables of parameters and multiply-adds for people."""
+"""`sth complexity`: parameters and multiply-adds."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import torch
-from rich.console import Console
+import click
 from rich.table import Table
 
-from sth_core.checkpoint import load_checkpoint
-from sth_core.complexity import compare_with_paper, layer_costs, total
 from sth_core.errors import UserError
-from sth_core.recipe import build_model, load_recipe
+from workbench.cli.options import PATH, changes_option
+from workbench.cli.terminal import console, print_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TITLES = {
     "6": "the share p of temporal kernels",
     "7": "spatio-temporal convolutions",
     "8": "dilation",
-    "9": "what runs how fast",
+    "9": "inference speed",
 }
 
 
-def paper_table() -> pd.DataFrame:
-    """Tables 6 to 9: a row of the paper, what it printed, what ours counts, and how they agree."""
+@click.command("complexity")
+@click.argument("network", type=PATH, required=False)
+@changes_option
+@click.option("--classes", default=174, show_default=True, type=click.IntRange(1), help="Of a recipe's network.")
+@click.option("--csv", "file", type=PATH, help="Write the table to this file too.")
+def complexity_command(network: Path | None, changes: tuple[str, ...], classes: int, file: Path | None) -> None:
+    """Count parameters and multiply-adds: the paper's Tables 6 to 9 beside ours, or NETWORK's layers.
+
+    NETWORK is a checkpoint (.safetensors), a recipe (.toml) or the name of a shipped recipe.
+    """
+    from sth_core.files import write_atomically
+
+    if network is None:
+        if changes:
+            raise UserError("--set changes a recipe: name one, as in sth complexity ut_interaction --set ...")
+        table = paper_table()
+        print_paper_table(table)
+    else:
+        table, total = layer_table(network, changes, classes)
+        print_frame(table)
+        click.echo(total)
+    if file:
+        with write_atomically(file) as out:
+            table.to_csv(out, index=False)
+        click.echo(f"table: {file}")
+
+
+def paper_table() -> "pd.DataFrame":
+    """Tables 6 to 9: for each row of the paper its numbers, ours, and how they agree."""
+    import pandas as pd
+
+    from sth_core.complexity import compare_with_paper
+
     rows = [
         {
             "table": c.row.table,
@@ -37,8 +69,8 @@ def paper_table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def print_paper_table(table: pd.DataFrame, console: Console) -> None:
-    """Four tables, each remark once below them."""
+def print_paper_table(table: "pd.DataFrame") -> None:
+    """Print four tables, and each remark once below them."""
     notes = list(dict.fromkeys(table["remark"]))
     for number, rows in table.groupby("table"):
         shown = Table(title=f"Table {number}: {TITLES[str(number)]}", title_justify="left")
@@ -50,11 +82,18 @@ def print_paper_table(table: pd.DataFrame, console: Console) -> None:
         console.print(shown)
     for i, note in enumerate(notes, 1):
         console.print(f"{i:2d}  {note}", highlight=False)
-    console.print("ResNet-50, 174 classes, 224 x 224 pixels, 8 frames where nothing else is said; one clip.")
+    console.print("ResNet-50, 174 classes, 224 x 224 pixels, one clip; 8 frames unless the row names another number.")
 
 
-def layer_table(network: Path, changes: tuple[str, ...], classes: int) -> tuple[pd.DataFrame, str]:
+def layer_table(network: Path, changes: tuple[str, ...], classes: int) -> "tuple[pd.DataFrame, str]":
     """Each layer of a checkpoint's or a recipe's network, and the total as a sentence."""
+    import pandas as pd
+    import torch
+
+    from sth_core.checkpoint import load_checkpoint
+    from sth_core.complexity import layer_costs, total
+    from sth_core.recipe import build_model, load_recipe
+
     if network.suffix != ".safetensors":
         recipe = load_recipe(network, changes)
         with torch.device("meta"):  # only its config is wanted
@@ -62,7 +101,7 @@ def layer_table(network: Path, changes: tuple[str, ...], classes: int) -> tuple[
         side = recipe.preprocessing.crop
     else:
         if changes:
-            raise UserError("--set changes a recipe; a checkpoint is what it is")
+            raise UserError("--set changes a recipe; a checkpoint's network cannot be changed")
         checkpoint = load_checkpoint(network)
         config, side = checkpoint.model.config, checkpoint.preprocessing.crop
     try:

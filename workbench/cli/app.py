@@ -1,0 +1,23 @@
+"""`sth app`: the web app."""
+
+from pathlib import Path
+
+import click
+
+from workbench.cli.options import PATH, port_option
+
+
+@click.command("app")
+@click.argument("runs", type=PATH)
+@port_option
+@click.option("--host", default="localhost", show_default=True, help="Another address: other machines, with a token.")
+@click.option("--root", "roots", multiple=True, type=PATH, help="A folder whose networks and datasets may be used.")
+@click.option("--max-upload", default=200, show_default=True, type=click.IntRange(1), help="MB of an uploaded video.")
+def app_command(runs: Path, port: int, host: str, roots: tuple[Path, ...], max_upload: int) -> None:
+    """Browse a folder of RUNS in the web browser, and run networks on videos of your own.
+
+    Served to this machine alone, unless --host says otherwise.
+    """
+    from workbench.serve import serve
+
+    serve(runs, port, host, roots, max_upload)

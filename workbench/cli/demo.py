@@ -1,0 +1,28 @@
+"""`sth demo`: clips, runs, figures and the app in one go."""
+
+from pathlib import Path
+
+import click
+
+from workbench.cli.options import PATH, port_option
+from workbench.cli.progress import progress_bars
+from workbench.cli.terminal import print_frame
+
+
+@click.command("demo")
+@click.option("-o", "--out", type=PATH, default=Path("demo"), show_default=True, help="Where everything goes.")
+@click.option("--no-app", is_flag=True, help="Make it all, but do not serve it.")
+@click.option("--retrain", is_flag=True, help="Train the networks anew first (hours on a laptop).")
+@port_option
+def demo_command(out: Path, no_app: bool, retrain: bool, port: int) -> None:
+    """Make clips, record eight networks on them, draw the figures, and serve the app."""
+    from workbench import demo
+    from workbench.serve import serve
+
+    with progress_bars() as show:
+        networks = demo.retrain(out, show) if retrain else demo.SHIPPED
+        table = demo.make_demo(out, networks, show)
+    print_frame(table)
+    click.echo(f"runs: {out / 'runs'}   figures: {out / 'figures'}   clips: {out / 'synthetic'}")
+    if not no_app:
+        serve(out / "runs", port)

@@ -1,0 +1,38 @@
+"""`sth figures`: the supplement's figures."""
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from workbench.cli.options import PATH
+from workbench.cli.terminal import console
+
+
+@click.command("figures")
+@click.argument("runs", type=PATH)
+@click.option("-o", "--out", type=PATH, required=True, help="Where the figures go.")
+def figures_command(runs: Path, out: Path) -> None:
+    """Draw the supplement's Figures 5 to 10 from a folder of RUNS, and test the paper's statements about them.
+
+    Each as HTML, PDF, SVG and PNG, with its numbers (CSV) and its recipe (JSON), and one page with all: index.html.
+    """
+    from analysis.report.supplement import write_figures
+    from analysis.runs.run_directory import find_runs
+    from sth_core.errors import UserError
+
+    found = find_runs(runs)
+    if not found and not runs.is_dir():
+        raise UserError(f"no such folder of runs: {runs}")
+    written = write_figures(found, out)
+    if not written:
+        raise UserError(f"no run with attention in {runs}; make one with `sth record`")
+    for page in written.figures:
+        click.echo(f"{page} (numbers: .csv, recipe: .json)")
+    table = Table("the paper says (Section 6.1)", "these runs say", "comparisons", "hold", "do not", "undecided")
+    for row in written.statements.itertuples(index=False):
+        table.add_row(*map(str, row))
+    console.print(table)
+    if written.without_pictures:
+        click.echo(written.without_pictures, err=True)
+    click.echo(f"all of them: {written.page}")

@@ -1,0 +1,31 @@
+"""`sth fuse`: the mean of several networks' scores."""
+
+from pathlib import Path
+
+import click
+
+from workbench.cli.options import PATH, command_line
+
+
+@click.command("fuse")
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--out", type=PATH, required=True, help="The run directory to write.")
+@click.option("--weight", "weights", multiple=True, type=float, help="One for each run; by default all are equal.")
+def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...]) -> None:
+    """Fuse RUNS of the same clips into one, by the weighted mean of their scores.
+
+    Two streams (RGB and flow), or networks of 8 and of 16 frames (the paper's STH_En).
+    """
+    from analysis.runs.run_directory import open_run, predictions
+    from analysis.statistics.accuracy import summarize_accuracy
+    from analysis.statistics.fusion import fuse
+
+    opened = [open_run(run) for run in runs]
+    fused = fuse(opened, list(weights) or [1.0] * len(runs), out, command_line())
+    classes = opened[0].meta["classes"]
+    for run in (*opened, open_run(out)):
+        top = summarize_accuracy(predictions(run), classes).iloc[0]
+        click.echo(f"{run.name}: top-1 {top['value']:.3f} ({top['low']:.3f} to {top['high']:.3f}, {top['n']} clips)")
+    if fused.left_out:
+        click.echo(f"{fused.left_out} clips are not in all runs and were left out")
+    click.echo(f"{fused.clips} clips; run: {out}")

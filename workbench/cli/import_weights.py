@@ -1,0 +1,46 @@
+"""`sth import`: a checkpoint of somebody else's weights."""
+
+from pathlib import Path
+
+import click
+
+from workbench.cli.options import PATH, changes_option
+
+
+@click.command("import")
+@click.argument("weights", type=PATH)
+@click.argument("recipe", type=PATH)
+@click.option("--classes", type=PATH, required=True, help="A text file, one class a line, in the network's order.")
+@click.option("-o", "--out", type=PATH, required=True, help="The checkpoint to write (.safetensors).")
+@changes_option
+def import_weights_command(weights: Path, recipe: Path, classes: Path, out: Path, changes: tuple[str, ...]) -> None:
+    """Make a checkpoint of a TSN or TSM style WEIGHTS file (.pth); RECIPE describes its network.
+
+    The file must hold tensors and plain values only: nothing that needs pickle is loaded.
+    """
+    from sth_core.checkpoint import save_checkpoint
+    from sth_core.pretrained import load_2d_weights, read_pth
+    from sth_core.recipe import build_model, load_recipe
+
+    loaded, names = load_recipe(recipe, changes), read_classes(classes)
+    model = build_model(loaded, len(names), str(recipe))
+    done = load_2d_weights(model, read_pth(weights), str(weights))
+    save_checkpoint(out, model, names, loaded.preprocessing, loaded.data, {"imported": weights.name})
+    click.echo(f"{len(done.taken)} tensors taken, {len(done.kept)} left at random; network: {out}")
+
+
+def read_classes(file: Path) -> list[str]:
+    """The classes that a text file names, one a line.
+
+    Raises:
+        UserError: it is not UTF-8 text, names none, or one twice.
+    """
+    from sth_core.errors import UserError
+
+    try:
+        names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 text: {error}") from error
+    if len(set(names)) != len(names) or not names:
+        raise UserError(f"{file} must name each class once, one a line; it has {len(names)} lines")
+    return names

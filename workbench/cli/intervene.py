@@ -1,0 +1,34 @@
+"""`sth intervene`: does a network's attention matter?"""
+
+from functools import partial
+
+import click
+
+from workbench.cli.options import DatasetOptions, command_line, dataset_options
+from workbench.cli.progress import progress_bars
+from workbench.cli.record import open_or_record
+
+
+@click.command("intervene")
+@dataset_options(
+    out="The run directory; recorded if it is not there.", smallest_batch=2, batch_of="Clips", labelled=False
+)
+@click.option("--seed", default=0, show_default=True, help="Which other clip's attention is borrowed.")
+def intervene_command(dataset: DatasetOptions, seed: int) -> None:
+    """Replace attention, and measure what that costs: per layer, stage and class.
+
+    α becomes one half, all spatial, all temporal, the dataset's mean or another clip's, at each layer, in each
+    stage and everywhere. When it was stopped, the same command continues.
+    """
+    from analysis.experiments.interventions import intervene
+    from analysis.report.intervention_page import summary, write_intervention_page
+
+    with progress_bars() as show:
+        run = open_or_record(dataset, show)
+        intervene(
+            run, dataset.data, dataset.device, dataset.batch_size, dataset.workers, seed, command_line(),
+            partial(show, f"replacing α of {dataset.out.name}"),
+        )  # fmt: skip
+    page, places = write_intervention_page(run)
+    click.echo(summary(places))
+    click.echo(f"page: {page}")

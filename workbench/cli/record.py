@@ -1,0 +1,75 @@
+"""`sth record`: a network's predictions and attention over a dataset; and what other commands share with it."""
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from workbench.cli.options import Command, DatasetOptions, command_line, dataset_options
+from workbench.cli.progress import Show, progress_bars
+from workbench.cli.terminal import is_main_process
+
+if TYPE_CHECKING:
+    from analysis.runs.run_directory import Run
+
+
+def view_options(command: Command) -> Command:
+    """A checkpoint, a dataset, and how many views of each video: record and evaluate."""
+    crops_help = "1: the centre; 3: squares that cover the whole frame; 10: TSN's."
+    for option in (
+        click.option("--crops", default="1", show_default=True, type=click.Choice(["1", "3", "10"]), help=crops_help),
+        click.option("--clips", default=1, show_default=True, type=click.IntRange(1, 30), help="Clips of a video."),
+        dataset_options(out="The run directory to write."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("record")
+@view_options
+@click.option("--vectors", is_flag=True, help="Keep α of every channel too, not only each layer's means.")
+def record_command(dataset: DatasetOptions, clips: int, crops: str, vectors: bool) -> None:
+    """Record a network's predictions and attention over a dataset."""
+    record_dataset(dataset, clips, int(crops), vectors=vectors)
+
+
+def record_dataset(
+    dataset: DatasetOptions, clips: int, crops: int, *, with_attention: bool = True, vectors: bool = False
+) -> None:
+    """Write a run directory and print the accuracies."""
+    from analysis.runs.recording import record
+    from analysis.runs.run_directory import open_run, predictions
+    from analysis.statistics.accuracy import describe_groups, summarize_accuracy
+    from sth_core.memory import keep_freed_memory
+    from sth_core.video.sampling import Protocol
+
+    keep_freed_memory()
+    with progress_bars() as show:
+        recorded = record(
+            dataset.checkpoint, dataset.data, dataset.out, dataset.split, dataset.annotation, dataset.device,
+            dataset.batch_size, dataset.workers, Protocol(clips, crops), with_attention, vectors,
+            command=command_line(),
+            progress=partial(show, f"{'recording' if with_attention else 'evaluating'} {dataset.out.name}"),
+        )  # fmt: skip
+    if not is_main_process():
+        return
+    counted = f"{recorded.clips} clips, {recorded.failures} of them unreadable"
+    if math.isnan(recorded.accuracy):
+        click.echo(f"{counted}; no label known to the network; run: {dataset.out}")
+        return
+    run = open_run(dataset.out)
+    for row in summarize_accuracy(predictions(run), run.meta["classes"]).itertuples():
+        over = describe_groups(row.n, row.groups)
+        click.echo(f"{row.metric}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, 95 % over {over})")
+    click.echo(f"{counted}; accuracy {recorded.accuracy:.3f}; run: {dataset.out}")
+
+
+def open_or_record(dataset: DatasetOptions, show: Show) -> "Run":
+    """The run in `dataset.out`, recorded now if it is not there or not finished."""
+    from analysis.runs.recording import recording
+
+    return recording(
+        dataset.checkpoint, dataset.data, dataset.out, dataset.split, dataset.annotation, dataset.device,
+        dataset.batch_size, dataset.workers, command_line(), partial(show, f"recording {dataset.out.name}"),
+    )  # fmt: skip

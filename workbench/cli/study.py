@@ -1,0 +1,34 @@
+"""`sth study`: every combination of a study, trained and recorded."""
+
+from pathlib import Path
+
+import click
+
+from workbench.cli.options import PATH, device_option
+from workbench.cli.progress import progress_bars
+from workbench.cli.results import print_over_seeds
+
+
+@click.command("study")
+@click.argument("study", type=PATH)
+@click.option("--data", type=PATH, required=True, help="A dataset's folder.")
+@click.option("-o", "--out", type=PATH, required=True, help="Where the networks and runs go.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="How many to train at a time.")
+@device_option
+def study_command(study: Path, data: Path, out: Path, jobs: int, device: str) -> None:
+    """Train and record every combination of STUDY with each seed.
+
+    STUDY is a TOML file or the name of a shipped study (study_ut_interaction, ...).
+
+    When it was stopped, the same command continues.
+    """
+    from analysis.report.study_page import write_study_page
+    from analysis.runs.run_directory import find_runs
+    from analysis.statistics.results import run_results, summarize_seeds
+    from sth_core.study import load_study
+    from workbench.study_runner import run_study
+
+    with progress_bars() as show:
+        run_study(load_study(study), data.resolve(), out.resolve(), jobs, device, show)
+    print_over_seeds(summarize_seeds(run_results(find_runs(out / "runs"))))
+    click.echo(f"page: {write_study_page(out)}   runs: {out / 'runs'}   networks: {out / 'networks'}")

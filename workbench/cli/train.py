@@ -1,0 +1,53 @@
+"""`sth train`: a network by a recipe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workbench.cli.options import PATH, changes_option, device_option
+from workbench.cli.progress import progress_bars
+from workbench.cli.terminal import is_main_process, print_unread
+
+if TYPE_CHECKING:
+    from sth_core.training import Progress
+
+
+@click.command("train")
+@click.argument("recipe", type=PATH)
+@click.option("--data", type=PATH, required=True, help="A dataset's folder.")
+@click.option("-o", "--out", type=PATH, required=True, help="Where the network and its metrics go.")
+@changes_option
+@device_option
+@click.option("--save-every", default=300.0, show_default=True, help="Seconds between saves of the training's state.")
+@click.option("--memory", type=float, help="GB for decoded clips; by default a quarter of the machine's.")
+def train_command(
+    recipe: Path, data: Path, out: Path, changes: tuple[str, ...], device: str, save_every: float, memory: float | None
+) -> None:
+    """Train a network by a RECIPE: a TOML file, or the name of a shipped one (ut_interaction, ...).
+
+    When it was stopped, the same command continues from the last saved state and ends with the same network. On
+    several GPUs or machines: torchrun ... -m workbench train ...
+    """
+    from analysis.report.training_curves import write_training_curves
+    from sth_core.datasets.table import read_dataset
+    from sth_core.memory import keep_freed_memory
+    from sth_core.recipe import load_recipe
+    from sth_core.training import train
+
+    keep_freed_memory()
+    loaded = load_recipe(recipe, changes)
+    table = read_dataset(data, loaded.data)
+    with progress_bars() as show:
+
+        def report(p: "Progress") -> None:
+            detail = f"epoch {p.epoch}, loss {p.loss:.3f}, accuracy {p.accuracy:.3f}, {p.clips_per_second:.0f} clips/s"
+            show("reading clips" if p.stage == "reading" else "training", p.done, p.total, detail if p.epoch else "")
+
+        trained = train(loaded, table, out, device, report, save_every, memory * 1e9 if memory is not None else None)
+    if not is_main_process():
+        return
+    curves = write_training_curves(out / "metrics.csv")
+    click.echo(f"accuracy {trained.accuracy:.3f} on {trained.clips} held-out clips; network: {trained.checkpoint}")
+    click.echo(f"curves: {curves}")
+    print_unread(trained.failures)
