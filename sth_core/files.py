@@ -7,9 +7,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sth_core.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -43,6 +46,12 @@ def write_json(path: Path, value: Any) -> None:
     with write_atomically(path) as file:
         json.dump(value, file, indent=2)
         file.write("\n")
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    """Write a table without its index; the same table gives the same bytes on every system."""
+    with write_atomically(path) as file:
+        table.to_csv(file, index=False, lineterminator="\n")
 
 
 def sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
-from analysis.report.figures_9_and_10 import class_figures, ranked
+from analysis.report.figures_9_and_10 import class_figures, rank_classes
 from analysis.report.image_export import PICTURES
 from analysis.report.supplement import write_figures
 from analysis.runs.recording import record
@@ -161,7 +161,7 @@ def test_figures_9_and_10_are_the_lowest_and_the_highest_of_the_classes_that_are
 
 def test_where_probes_are_recorded_the_drop_under_shuffling_has_a_say(two_datasets: Path, tmp_path: Path) -> None:
     run = open_run(shutil.copytree(two_datasets / "there", tmp_path / "there"))
-    before = ranked(run)
+    before = rank_classes(run)
     turned = {label: i for i, label in enumerate(reversed(list(before["label"])))}  # the lowest alpha_T drops most
     rows = [
         {"clip_id": clip.clip_id, "probe": probe, "repeat": 0, "label": clip.label, "prediction": clip.prediction,
@@ -171,7 +171,7 @@ def test_where_probes_are_recorded_the_drop_under_shuffling_has_a_say(two_datase
     ]  # fmt: skip
     (run.path / "probes").mkdir()
     pd.DataFrame(rows).to_parquet(run.path / "probes" / "part-00000.parquet")
-    after = ranked(run)
+    after = rank_classes(run)
     np.testing.assert_allclose(after["order"], [turned[label] / 100 for label in after["label"]])
     both = after["alpha_temporal"].rank() + after["order"].rank()
     assert both.is_monotonic_increasing and both.nunique() == 1  # against each other they tie

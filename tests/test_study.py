@@ -111,9 +111,11 @@ def test_its_page_shows_what_its_tables_say(done: Path) -> None:
     assert set(results["network of the run"]) == {"resnet18"}
     page = (done / "index.html").read_text(encoding="utf-8")
     mean = results[results["network"] == "2D"]["top1"].mean()
-    assert f"<td>2D</td><td>{mean:.1f} ±" in page
+    assert f'<td>2D</td><td class="number">{mean:.1f} ±' in page
     assert all(f'id="what_moves-{name}"' in page for name in ("curves", "confusion"))
-    assert page.count("<td class=paper>19.7</td>") == page.count("<td class=paper></td>") == 1  # it has no STH, p = 1/2
+    assert (
+        page.count('<td class="paper">19.7</td>') == page.count('<td class="paper"></td>') == 1
+    )  # it has no STH, p = 1/2
     curves = pd.read_csv(done / "curves.csv")
     assert len(curves) == 4 and set(curves["epoch"]) == {1}
 

@@ -21,7 +21,7 @@ from analysis.experiments.trust_tables import (
     replacement_effects,
 )
 from analysis.explain.alpha_replacement import DATASET_MEAN, EVERYWHERE, HALF, KINDS
-from analysis.report.intervention_page import intervention_tables, summary
+from analysis.report.intervention_page import intervention_tables, summarize_interventions
 from analysis.runs.parts import Parts
 from analysis.runs.run_directory import open_run
 from analysis.statistics.uncertainty import mcnemar
@@ -121,7 +121,9 @@ def test_interventions_over_a_run(networks: Path, scenes_folder: Path, tmp_path:
     run = open_run(tmp_path / "run")
     folder = results_in(run.path).folder
     places, classes = intervention_tables(run)
-    assert summary(places) in result.output and "by class" in (folder / "index.html").read_text().lower()
+    assert (
+        summarize_interventions(places) in result.output and "by class" in (folder / "index.html").read_text().lower()
+    )
     assert set(places["n"]) == {24} and set(classes["n"]) == {2}
     assert set(classes["kind"]) == set(KINDS)
     effects = results_in(run.path).read("effects")
@@ -148,7 +150,7 @@ def test_effects_by_hand() -> None:
     assert row["logit_label"] == -1 and row["p"] == pytest.approx(max(mcnemar(0, 8), 0.00011), rel=0.6)
     assert mcnemar(0, 3) == 0.25 and mcnemar(0, 0) == 1  # three clips lost of three prove nothing
     rows = [row | {"correct": True, "prediction": "a", "kind": DATASET_MEAN} for row in rows]
-    assert "No replacement" in summary(replacement_effects(pd.DataFrame(rows), groups))
+    assert "No replacement" in summarize_interventions(replacement_effects(pd.DataFrame(rows), groups))
 
 
 def test_verdicts() -> None:

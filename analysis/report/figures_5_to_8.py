@@ -145,14 +145,15 @@ def plot_alpha_by_layer(table: pd.DataFrame, dash_by: str = "", *, spatial: bool
     """
     figure = go.Figure()
     colours = dict(zip(sorted(set(table["dataset"])), cycle(COLOURS), strict=False))
-    values = sorted(set(table[dash_by]), key=sort_key, reverse=True) if dash_by else []
     alike = table.groupby(["dataset", "p", "modality"])["run"].transform("nunique")
     table = table.assign(fraction=table["p"].map(Fraction), alike=alike)
+    ordered = table.sort_values(["fraction", "modality"], ascending=False)  # the largest p and RGB are solid
+    dashes = dict(zip(ordered[dash_by].unique(), cycle(DASHES), strict=False)) if dash_by else {}
     for (dataset, _, _, run), rows in table.groupby(["dataset", "fraction", "modality", "run"]):
         colour, dash, name = colours[dataset], "solid", str(dataset)
         if dash_by:
             value = rows[dash_by].iloc[0]
-            dash = DASHES[values.index(value) % len(DASHES)]
+            dash = dashes[value]
             name += f", {'p = ' if dash_by == 'p' else ''}{value}"
         if rows["alike"].iloc[0] > 1:
             name += f" ({run})"
@@ -173,11 +174,6 @@ def plot_alpha_by_layer(table: pd.DataFrame, dash_by: str = "", *, spatial: bool
             )  # fmt: skip
     figure.add_hline(y=0.5, line={"color": "#888888", "width": 1})
     return styled(figure, "layer, from input to output", "attention coefficient α" if spatial else "α_T")
-
-
-def sort_key(value: str) -> tuple[float, str]:
-    """p by its size, any other value by its name."""
-    return (float(Fraction(value)), "") if value[:1].isdigit() else (0.0, value)
 
 
 def plot_mean_alpha(table: pd.DataFrame) -> go.Figure:

@@ -3,20 +3,21 @@
 RUN/interventions/index.html (self-contained), places.csv, classes.csv
 """
 
-import html
 import json
 from pathlib import Path
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from analysis.experiments.interventions import results_in
 from analysis.experiments.trust_tables import class_replacement_effects, replacement_effects
-from analysis.explain.alpha_replacement import ANOTHER_CLIP, DATASET_MEAN, EVERYWHERE
-from analysis.report.trust_page import effects_figure, filled, section
+from analysis.explain.alpha_replacement import ANOTHER_CLIP, DATASET_MEAN, EVERYWHERE, KINDS
+from analysis.report.page import Section, write_page
+from analysis.report.plots import styled
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.errors import UserError
-from sth_core.files import write_atomically
+from sth_core.files import write_csv
 
 
 def intervention_tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -36,43 +37,63 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
     """Write the page; returns it and the table by place."""
     places, classes = intervention_tables(run)
     out = results_in(run.path).folder
-    for name, table in (("places", places), ("classes", classes)):
-        with write_atomically(out / f"{name}.csv") as file:
-            table.to_csv(file, index=False, lineterminator="\n")
+    write_csv(out / "places.csv", places)
+    write_csv(out / "classes.csv", classes)
     meta = json.loads((out / "interventions.json").read_text(encoding="utf-8"))
     n = int(places["n"].max())
-    how = "Change of accuracy in points, paired on the same clips; *: p &lt; 0.05 after Holm's correction."
-    body = [
-        f"<p class=caption>{html.escape(run.title)}, {n} clips. <code>{html.escape(meta['command'])}</code></p>",
-        f"<p>{html.escape(summary(places))}</p>",
-        section("By layer, stage and everywhere", effects_figure(places, "place"), f"{how} n = {n} clips."),
-        section(
-            "By class, everywhere", effects_figure(classes, "label"),
-            f"{how} n = {describe_clips_per_class(classes['n'])}.",
+    how = "Change of accuracy in points, paired on the same clips; *: p < 0.05 after Holm's correction."
+    sections = [
+        Section(lead=summarize_interventions(places)),
+        Section(
+            "By layer, stage and everywhere", figure=plot_replacement_effects(places, "place"),
+            caption=f"{how} n = {n} clips.", files=("places.csv",),
+        ),
+        Section(
+            "By class, everywhere", figure=plot_replacement_effects(classes, "label"),
+            caption=f"{how} n = {describe_clips_per_class(classes['n'])}.", files=("classes.csv",),
         ),
     ]  # fmt: skip
-    page = out / "index.html"
-    with write_atomically(page) as file:
-        file.write(filled("Does attention matter?", run.title, body))
+    page = write_page(
+        out / "index.html", "Does attention matter?", sections, title=f"Does attention matter? {run.title}",
+        about=f"{run.title}, {n} clips.", command=meta["command"],
+    )  # fmt: skip
     return page, places
 
 
-def summary(places: pd.DataFrame) -> str:
-    """In words: does the network need its alphas, and does it need them to be this clip's?"""
+def plot_replacement_effects(table: pd.DataFrame, rows: str) -> go.Figure:
+    """Change of accuracy: a row for each value of the column `rows` of `replacement_effects`' table, a column for each
+    kind of replacement; a star where it is significant."""
+    names, kinds = list(dict.fromkeys(table[rows])), list(KINDS)
+    wide = table.pivot(index=rows, columns="kind", values="value").loc[names, kinds]
+    marked = table.assign(star=table["verdict"].map({"matters": " *"}).fillna(""))
+    stars = marked.pivot(index=rows, columns="kind", values="star").loc[names, kinds]
+    text = wide.map(lambda v: f"{100 * v:+.0f}" if abs(v) >= 0.005 else "0") + stars
+    figure = go.Figure(
+        go.Heatmap(
+            z=100 * wide, x=kinds, y=names, text=text, texttemplate="%{text}", zmid=0, zmin=-100, zmax=100,
+            colorscale=[[0, "#0072B2"], [0.5, "#ffffff"], [1, "#D55E00"]], colorbar_title="points",
+        )
+    )  # fmt: skip
+    figure = styled(figure, "α becomes ...", "").update_layout(height=110 + 26 * len(names), margin_t=10)
+    return figure.update_yaxes(autorange="reversed", automargin=True, type="category")
+
+
+def summarize_interventions(places: pd.DataFrame) -> str:
+    """In words: does the accuracy depend on alpha, and does it depend on alpha of the single clip?"""
     everywhere = places[places["place"] == EVERYWHERE].set_index("kind")
     mattering = [kind for kind, row in everywhere.iterrows() if row["verdict"] == "matters"]
-    cost = "; ".join(
+    changes = "; ".join(
         f"{kind}: {100 * row['value']:+.1f} points ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
         for kind, row in everywhere.iterrows()
     )
     of_clip = [kind for kind in (DATASET_MEAN, ANOTHER_CLIP) if kind in mattering]
     if of_clip:
-        said = f"What α says of the single clip matters: {' and '.join(of_clip)} cannot stand in for it."
+        finding = f"α of the single clip matters: {' and '.join(of_clip)} cannot replace it."
     elif mattering:
-        said = (
-            "How the layers weigh space and time matters, but what α says of the single clip does not show: the "
-            "dataset's mean and another clip's do about as well as its own."
+        finding = (
+            "The average balance of space and time in each layer matters. That α of the single clip matters is not "
+            "shown: the dataset's mean and another clip's α give about the same accuracy."
         )
     else:
-        said = "No replacement changes the accuracy beyond doubt."
-    return f"{said} Replaced everywhere by {cost}."
+        finding = "No replacement changes the accuracy significantly."
+    return f"{finding} α replaced everywhere by {changes}."

@@ -36,7 +36,7 @@ def styled(figure: go.Figure, x: str, y: str) -> go.Figure:
     """The figure with titles on its axes and its legend above it."""
     return figure.update_layout(
         xaxis_title=x, yaxis_title=y, height=440, barmode="group",
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}, margin={"t": 40, "r": 20},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "title": ""}, margin={"t": 40, "r": 20},
     )  # fmt: skip
 
 

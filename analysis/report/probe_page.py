@@ -1,12 +1,10 @@
-"""`sth probe`'s tables and page: what each probe costs, and whether alpha_T is high where the order of time matters.
+"""`sth probe`'s tables and page: what each probe costs, and whether alpha_T is high where the order of frames matters.
 
 RUN/probes/index.html (self-contained), probes.csv, classes.csv, agreement.csv, turned.csv
 """
 
-import html
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -19,76 +17,81 @@ from analysis.experiments.probe_tables import (
     probe_table,
     reversed_predictions,
 )
-from analysis.report.plots import COLOURS, styled
-from analysis.report.trust_page import filled, section
+from analysis.report.page import PageTable, Section, write_page
+from analysis.report.plots import COLOURS, error_bars, horizontal_bars, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_clips_per_class
-from sth_core.files import write_atomically
-
-
-def spread(table: pd.DataFrame, value: str, low: str, high: str) -> dict[str, Any]:
-    array, minus = table[high] - table[value], table[value] - table[low]
-    return {"type": "data", "array": array, "arrayminus": minus, "thickness": 1}
-
-
-def bars(table: pd.DataFrame, rows: str, value: str, low: str, high: str, title: str) -> go.Figure:
-    """A bar for each row of a table, the first on top, with its interval."""
-    error = spread(table, value, low, high)
-    bar = go.Bar(x=table[value], y=table[rows], orientation="h", error_x=error, marker_color=COLOURS[0])
-    figure = styled(go.Figure(bar), title, "").update_layout(height=120 + 26 * len(table), margin_t=10)
-    return figure.update_yaxes(autorange="reversed", automargin=True, type="category")
-
-
-def scatter(table: pd.DataFrame, title: str) -> go.Figure:
-    """alpha_T against the drop under shuffling, a point per class; names by turns on either side, to overlap less."""
-    where = table["alpha_temporal"].rank(method="first").mod(2).map({0: "top right", 1: "bottom left"})
-    x, y = spread(table, "alpha_temporal", "alpha_low", "alpha_high"), spread(table, "drop", "low", "high")
-    figure = go.Figure(
-        go.Scatter(
-            x=table["alpha_temporal"], y=table["drop"], text=table["label"], mode="markers+text", error_x=x, error_y=y,
-            textposition=where, marker={"size": 9, "color": COLOURS[0]},
-        )
-    )  # fmt: skip
-    return styled(figure, "α_T, mean over layers", title).update_layout(height=560)
-
-
-def shown_table(table: pd.DataFrame) -> str:
-    table = table.rename(columns=lambda name: name.replace("_", " "))
-    return table.to_html(index=False, border=0, float_format=lambda x: f"{x:.3g}", na_rep="")
+from sth_core.files import write_csv
 
 
 def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
     """Write the page and the tables beside it; returns both, the tables as probes, classes, agreement and turned."""
-    tables = {"probes": probe_table(run), "classes": order_dependence(run)}
-    tables |= {"agreement": alpha_order_agreement(run), "turned": reversed_predictions(run)}
-    out, (probes, classes, found, turned) = run.path / KIND, tables.values()
+    out = run.path / KIND
+    meta = json.loads((out / "probes.json").read_text(encoding="utf-8"))
+    tables = {
+        "probes": probe_table(run),
+        "classes": order_dependence(run),
+        "agreement": alpha_order_agreement(run),
+        "turned": reversed_predictions(run),
+    }
     for name, table in tables.items():
-        with write_atomically(out / f"{name}.csv") as file:
-            table.to_csv(file, index=False, lineterminator="\n")
-    meta, n = json.loads((out / "probes.json").read_text(encoding="utf-8")), int(probes["n"].max())
-    over = f"n = {n} clips; bars: 95 % over source videos"
-    score, has_alpha = "drop of the true class's score when shuffled", classes["alpha_temporal"].notna().any()
-    by_class = scatter(classes, score) if has_alpha else bars(classes, "label", "drop", "low", "high", score)
-    body = [
-        f"<p class=caption>{html.escape(run.title)}, {n} clips. <code>{html.escape(meta['command'])}</code></p>",
-        f"<p>{html.escape(probe_summary_sentence(found))}</p>",
-        section(
-            "Accuracy by probe", bars(probes, "probe", "accuracy", "accuracy_low", "accuracy_high", "accuracy"),
-            f"{over}. Shuffled: mean of {meta['shuffles']} random orders. Below: change is against plain on the same "
-            "clips; p is Holm's, and not below McNemar's exact test's; score change is that of the true class; changed "
-            "is the share of clips that are taken for another class.",
-        ), shown_table(probes.drop(columns="p")),
-        section(
-            "Order by class", by_class,
-            f"{over}; {describe_clips_per_class(classes['n'])}. How much the true class's score "
-            "falls when the frames are shuffled. Below: changed is the share taken for another class backward.",
-        ), shown_table(classes),
-        f"<h2>α_T and the need for order</h2><p class=caption>Spearman's rank correlation of α_T and the drop under "
-        f"shuffling; 95 % bootstrap over source videos: what other clips of these classes would say, not what other "
-        f"classes would.</p>{shown_table(found)}",
-        f"<h2>Played backward, taken for ...</h2><p class=caption>Of {n} clips, those whose prediction is another than "
-        f"forward; share is of the label's clips.</p>{shown_table(turned)}",
+        write_csv(out / f"{name}.csv", table)
+    clips = int(tables["probes"]["n"].max())
+    page = write_page(
+        out / "index.html", "Does it need the order of time?", probe_sections(tables, clips, meta["shuffles"]),
+        title=f"Does it need the order of time? {run.title}", about=f"{run.title}, {clips} clips.",
+        command=meta["command"],
+    )  # fmt: skip
+    return page, tables
+
+
+def probe_sections(tables: dict[str, pd.DataFrame], clips: int, shuffles: int) -> list[Section]:
+    probes, classes, found, turned = tables.values()
+    sample = f"n = {clips} clips; bars: 95 % intervals over source videos"
+    drop = "drop of the true class's score when frames are shuffled"
+    if classes["alpha_temporal"].notna().any():
+        by_class = plot_alpha_and_order(classes, drop)
+    else:
+        by_class = horizontal_bars(classes, "label", "drop", drop)
+    return [
+        Section(lead=probe_summary_sentence(found)),
+        Section(
+            "Accuracy by probe",
+            figure=horizontal_bars(probes, "probe", "accuracy", "accuracy", low="accuracy_low", high="accuracy_high"),
+            caption=f"{sample}. Shuffled: mean of {shuffles} random orders. In the table, change is the accuracy less "
+            "that of plain, on the same clips; p is Holm's, and not below McNemar's exact test's; score change is "
+            "that of the true class; changed is the share of clips with another prediction than plain.",
+            table=PageTable(probes.drop(columns="p")), files=("probes.csv",),
+        ),
+        Section(
+            "Order by class", figure=by_class,
+            caption=f"{sample}; {describe_clips_per_class(classes['n'])}. Drop: how much the true class's score falls "
+            "when frames are shuffled. Changed: the share of clips with another prediction when played backward.",
+            table=PageTable(classes), files=("classes.csv",),
+        ),
+        Section(
+            "α_T and the need for order",
+            caption="Spearman's rank correlation of α_T and the drop under shuffling, with 95 % bootstrap intervals "
+            "over source videos. They show how much other clips of these classes would differ, not other classes.",
+            table=PageTable(found), files=("agreement.csv",),
+        ),
+        Section(
+            "Predictions for clips played backward",
+            caption=f"Of {clips} clips, those with another prediction than when played forward; the most frequent "
+            "pairs. Share is of the label's clips.",
+            table=PageTable(turned), files=("turned.csv",),
+        ),
     ]  # fmt: skip
-    with write_atomically(out / "index.html") as file:
-        file.write(filled("Does it need the order of time?", run.title, body))
-    return out / "index.html", tables
+
+
+def plot_alpha_and_order(table: pd.DataFrame, title: str) -> go.Figure:
+    """alpha_T against the drop under shuffling, a point per class; names in turn on either side, to overlap less."""
+    sides = table["alpha_temporal"].rank(method="first").mod(2).map({0: "top right", 1: "bottom left"})
+    figure = go.Figure(
+        go.Scatter(
+            x=table["alpha_temporal"], y=table["drop"], text=table["label"], mode="markers+text", textposition=sides,
+            error_x=error_bars(table, "alpha_temporal", "alpha_low", "alpha_high"), error_y=error_bars(table, "drop"),
+            marker={"size": 9, "color": COLOURS[0]},
+        )
+    )  # fmt: skip
+    return styled(figure, "α_T, mean over layers", title).update_layout(height=560)

@@ -3,13 +3,38 @@
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from rich.table import Table
 
 from workbench.cli.data import MOST_NAMED, annotation_options, read_table
 from workbench.cli.options import PATH
 from workbench.cli.progress import progress_bars
 from workbench.cli.terminal import console
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def split_table(checked: "pd.DataFrame") -> Table:
+    """A line for each split."""
+    from sth_core.datasets.entries import SPLITS
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("split", "clips", "unusable", "classes", "frames", "sizes"):
+        table.add_column(heading, justify="left" if heading in ("split", "sizes") else "right")
+    splits = set(checked["split"])
+    for split in [s for s in (*SPLITS, *sorted(splits - set(SPLITS))) if s in splits]:
+        clips = checked[checked["split"] == split]
+        usable = clips[clips["problem"] == ""]
+        frames = usable["frames"]
+        lengths = f"{frames.min()} to {frames.max()}, median {frames.median():.0f}" if len(usable) else "-"
+        sizes = (usable["width"].astype(str) + " x " + usable["height"].astype(str)).value_counts()
+        shown = ", ".join(sizes.index[:2]) + (f" and {len(sizes) - 2} more" if len(sizes) > 2 else "")
+        unusable, classes = len(clips) - len(usable), len(set(usable["label"]) - {""})
+        table.add_row(split or "(none)", str(len(clips)), str(unusable), str(classes), lengths, shown)
+    return table
 
 
 @click.command("check")
@@ -23,7 +48,7 @@ def data_check_command(
     Reports clips that cannot be read, clips that are there twice, and rare classes. Ends with exit code 1 if a clip
     cannot be used or is in two splits. When it was stopped, the same command continues.
     """
-    from analysis.report.dataset_page import split_table, verdicts, write_check
+    from analysis.report.dataset_page import dataset_findings, write_dataset_page
     from sth_core.datasets.check import check_dataset, duplicates
 
     out = out or Path(f"{folder.resolve().name}-check")
@@ -31,10 +56,10 @@ def data_check_command(
     with progress_bars() as show:
         checked = check_dataset(table, out, workers, partial(show, "checking clips"))
     pairs = duplicates(checked)
-    page = write_check(checked, pairs, folder.resolve().name, out)
+    page = write_dataset_page(checked, pairs, folder.resolve().name, out)
     console.print(split_table(checked))
-    for well, sentence in verdicts(checked, pairs):
-        console.print(f"{' ' if well else '!'} {sentence}", markup=False, soft_wrap=True)
+    for fine, sentence in dataset_findings(checked, pairs):
+        console.print(f"{' ' if fine else '!'} {sentence}", markup=False, soft_wrap=True)
     unusable = checked[checked["problem"] != ""]
     for clip in unusable.head(MOST_NAMED).itertuples():
         console.print(f"    {clip.clip_id}: {clip.problem}", markup=False, soft_wrap=True)

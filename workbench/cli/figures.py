@@ -13,7 +13,7 @@ from workbench.cli.terminal import console
 @click.argument("runs", type=PATH)
 @click.option("-o", "--out", type=PATH, required=True, help="Where the figures go.")
 def figures_command(runs: Path, out: Path) -> None:
-    """Draw the supplement's Figures 5 to 10 from a folder of RUNS, and test the paper's statements about them.
+    """Draw the supplement's Figures 5 to 10 from a folder of RUNS, and test the paper's hypotheses about them.
 
     Each as HTML, PDF, SVG and PNG, with its numbers (CSV) and its recipe (JSON), and one page with all: index.html.
     """
@@ -30,7 +30,7 @@ def figures_command(runs: Path, out: Path) -> None:
     for page in written.figures:
         click.echo(f"{page} (numbers: .csv, recipe: .json)")
     table = Table("the paper says (Section 6.1)", "these runs say", "comparisons", "hold", "do not", "undecided")
-    for row in written.statements.itertuples(index=False):
+    for row in written.hypotheses.itertuples(index=False):
         table.add_row(*map(str, row))
     console.print(table)
     if written.without_pictures:

@@ -21,7 +21,7 @@ def intervene_command(dataset: DatasetOptions, seed: int) -> None:
     stage and everywhere. When it was stopped, the same command continues.
     """
     from analysis.experiments.interventions import intervene
-    from analysis.report.intervention_page import summary, write_intervention_page
+    from analysis.report.intervention_page import summarize_interventions, write_intervention_page
 
     with progress_bars() as show:
         run = open_or_record(dataset, show)
@@ -30,5 +30,5 @@ def intervene_command(dataset: DatasetOptions, seed: int) -> None:
             partial(show, f"replacing α of {dataset.out.name}"),
         )  # fmt: skip
     page, places = write_intervention_page(run)
-    click.echo(summary(places))
+    click.echo(summarize_interventions(places))
     click.echo(f"page: {page}")

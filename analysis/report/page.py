@@ -1,0 +1,124 @@
+"""The HTML pages of the reports: one template (page.html) and what it can show.
+
+A page is one file: pictures, plots and Plotly itself are in it. It follows the reader's light or dark scheme.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
+from plotly.offline import get_plotlyjs
+
+from analysis.report.plots import jpeg_uri, on_paper
+from sth_core.files import write_atomically
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell; `tone` is a class of the style sheet: number, paper, passes, fails or undecided."""
+
+    text: str
+    tone: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table on a page: `frame`, whose values may be `Cell`s. Numbers are aligned right; `tones` gives other columns
+    a tone, "number" to those of numbers that are text already."""
+
+    frame: pd.DataFrame
+    tones: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Each column's heading and tone."""
+        numbers = {name: "number" for name in self.frame if is_numeric_dtype(self.frame[name])}
+        tones = numbers | dict(self.tones)
+        return [(str(name).replace("_", " "), tones.get(name, "")) for name in self.frame]
+
+    @property
+    def rows(self) -> Iterator[list[Cell]]:
+        tones = [tone for _, tone in self.columns]
+        for row in self.frame.itertuples(index=False, name=None):
+            yield [v if isinstance(v, Cell) else Cell(as_text(v), t) for v, t in zip(row, tones, strict=True)]
+
+
+def as_text(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.3g}"
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence with its sign (`tone`: passes, fails or undecided), its verdict in words, and the table behind it,
+    folded under `summary`."""
+
+    text: str
+    tone: str
+    verdict: str = ""
+    summary: str = ""
+    table: PageTable | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An RGB image (H, W, 3) with its name; a wide one has a row for itself."""
+
+    name: str
+    image: NDArray[np.uint8]
+
+    @property
+    def wide(self) -> bool:
+        return self.image.shape[1] > 3 * self.image.shape[0]
+
+    @property
+    def source(self) -> str:
+        return jpeg_uri(self.image)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page. What it has is shown in this order; `name` is the plot's id, `files` lie beside the page."""
+
+    title: str = ""
+    lead: str = ""
+    findings: Sequence[Finding] = ()
+    pictures: Sequence[Picture] = ()
+    figure: go.Figure | None = None
+    caption: str = ""
+    table: PageTable | None = None
+    files: Sequence[str] = ()
+    name: str | None = None
+
+    @property
+    def plot(self) -> Markup:
+        html = on_paper(self.figure).to_html(full_html=False, include_plotlyjs=False, div_id=self.name)
+        return Markup(html)  # Plotly's own HTML, in which `on_paper` has escaped the names
+
+
+def write_page(
+    path: Path, heading: str, sections: Sequence[Section], *, title: str = "", about: str = "", command: str = ""
+) -> Path:
+    """Write a page; returns its path. `title` is that of the browser's tab, `command` made the numbers."""
+    plots = any(section.figure for section in sections)
+    page = TEMPLATES.get_template("page.html").render(
+        heading=heading, title=title or heading, about=about, command=command, sections=sections,
+        plotly=Markup(get_plotlyjs()) if plots else "",
+    )  # fmt: skip
+    with write_atomically(path) as file:
+        file.write(page)
+    return path
