@@ -31,7 +31,7 @@ def complexity_command(network: Path | None, changes: tuple[str, ...], classes: 
 
     NETWORK is a checkpoint (.safetensors), a recipe (.toml) or the name of a shipped recipe.
     """
-    from sth_core.files import write_atomically
+    from sth_core.files import write_csv
 
     if network is None:
         if changes:
@@ -43,8 +43,7 @@ def complexity_command(network: Path | None, changes: tuple[str, ...], classes: 
         print_frame(table)
         click.echo(total)
     if file:
-        with write_atomically(file) as out:
-            table.to_csv(out, index=False)
+        write_csv(file, table)
         click.echo(f"table: {file}")
 
 

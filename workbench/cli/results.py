@@ -22,7 +22,7 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     from analysis.runs.run_directory import find_runs
     from analysis.statistics.results import run_results, summarize_seeds
     from sth_core.errors import UserError
-    from sth_core.files import write_atomically
+    from sth_core.files import write_csv
 
     print_paper_results()
     if folder is None:
@@ -40,8 +40,7 @@ def results_command(folder: Path | None, file: Path | None) -> None:
         table.add_row(*map(str, shown))
     console.print(table)
     if file:
-        with write_atomically(file) as out:
-            runs.to_csv(out, index=False, lineterminator="\n")
+        write_csv(file, runs)
         click.echo(f"table: {file}")
 
 
