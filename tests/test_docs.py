@@ -12,7 +12,10 @@ from click.testing import CliRunner
 from workbench.cli import main
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "workbench/networks/README.md"])
+INDEX = ROOT / "docs" / "README.md"
+PAGES = sorted([*set((ROOT / "docs").glob("*.md")) - {INDEX}, ROOT / "workbench/networks/README.md"])
+DOCUMENTS = [ROOT / "README.md", INDEX, *PAGES]
+NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 
 
 def blocks(document: Path, language: str) -> list[str]:
@@ -32,7 +35,7 @@ def below(group: click.Group) -> dict[str, click.Command]:
     return {name: group.get_command(context, name) for name in group.list_commands(context)}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
 def test_every_command_shown_exists_and_takes_these_options(document):
     for words in commands_in(document):
         command: click.Command = main
@@ -78,8 +81,42 @@ def test_every_command_has_help():
     check(main, "")
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def anchors(document: Path) -> set[str]:
+    """What `#...` can name in a document: its headings, as GitHub writes them."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
 def test_links_and_pictures_are_there(document):
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
-        if "://" not in target:
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+    for link in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        target, _, anchor = link.partition("#")
+        file = document.parent / target if target else document
+        assert file.exists(), f"{document.name} links to {target}"
+        assert not anchor or anchor in anchors(file), f"{document.name} links to {link}, which has no such heading"
+
+
+def test_every_page_is_in_the_index():
+    linked = {(INDEX.parent / link).resolve() for link in re.findall(r"\]\(([^)#]+)\)", INDEX.read_text("utf-8"))}
+    assert set(PAGES) <= linked
+
+
+@pytest.mark.parametrize("document", [p for p in PAGES if p.name != "commands.md"], ids=lambda path: path.stem)
+def test_every_page_begins_with_what_the_reader_can_do_after_it(document):
+    assert document.read_text(encoding="utf-8").splitlines()[2].startswith("After this page you ")
+
+
+def test_the_paths_and_names_of_the_architecture_exist():
+    """Each `room/file.py` exists, and each `name()` or `Name` beside it in the same cell or line is in that file."""
+    for line in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines():
+        paths = re.findall(r"`((?:[\w.]+/)+(?:[\w.]+)?|app\.py)`", line)
+        for path in paths:
+            assert (ROOT / path).exists(), f"architecture.md names {path}"
+        sources = [(ROOT / path).read_text(encoding="utf-8") for path in paths if path.endswith(".py")]
+        for name in re.findall(r"`(?:\w+\.)?(\w+)\(\)`", line) if sources else ():
+            assert any(re.search(rf"\b(def|class) {name}\b", source) for source in sources), (
+                f"architecture.md: no {name} in {', '.join(paths)}"
+            )
