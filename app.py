@@ -3,16 +3,16 @@
 import streamlit as st
 
 from sth_core.errors import UserError
-from workbench.components.address import keep_address
-from workbench.components.ahead import load_charts
-from workbench.components.context import plain
+from workbench.components.browser_history import sync_browser_history
+from workbench.components.context import escape_markdown, redirect_old_links
+from workbench.components.plotly_preload import preload_plotly
 from workbench.components.tour import show_tour
 
-CHARTS = ("Attention", "Clip", "Compare", "Figures")  # pages that open with some
-# A laptop's screen is low: no room above the page, nor for components that show nothing.
+PAGES_WITH_CHARTS = ("Attention", "Clip", "Compare", "Figures")
+# Laptop screens are low: no empty space above the page, nor for components that draw nothing.
 STYLE = """<style>
 .stMainBlockContainer { padding-top: 3.5rem }
-.st-key-address, .st-key-ahead { position: absolute }
+.st-key-browser_history, .st-key-plotly_preload { position: absolute }
 </style>"""
 
 
@@ -29,15 +29,16 @@ def main() -> None:
             st.Page("workbench/pages/own.py", title="Your own", icon=":material/upload:", url_path="own"),
         ]
     )
+    redirect_old_links()
     st.html(STYLE)
     try:
         show_tour()
-        keep_address()
-        load_charts(now=page.title in CHARTS)
+        sync_browser_history()
+        preload_plotly(now=page.title in PAGES_WITH_CHARTS)
         page.run()
-    except UserError as error:  # a file that cannot be used: a sentence, not a traceback
-        st.error(plain(str(error)))
+    except UserError as error:
+        st.error(escape_markdown(str(error)))
 
 
-if __name__ == "__main__":  # and not in a process that a page starts, which imports this file
+if __name__ == "__main__":  # a process that a page starts imports this file, and must not run it
     main()

@@ -57,13 +57,16 @@ def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
     return {
         "Attention, Figures 5 to 8": (f"?runs={run}", "How to read this"),
         "Attention, by class": (f"?runs={run}&show=By+class&of={run}", "clips a class"),
-        "Attention, right and wrong": (f"?runs={run}&show=Right+and+wrong&of={run}", "of those that are not"),
-        "Predictions, misclassified": (f"predictions?run={run}", "the most confident mistake first"),
+        "Attention, correct and misclassified": (
+            f"?runs={run}&show=Correct+and+misclassified&of={run}",
+            "of the correct and of the misclassified",
+        ),
+        "Predictions, misclassified": (f"predictions?run={run}", "most confident first"),
         "Predictions, confusion": (f"predictions?run={run}&view=Confusion", "Click a square"),
         "Predictions, per class": (f"predictions?run={run}&view=Per+class", "Wilson"),
         "Predictions, all clips": (f"predictions?run={run}&view=All+clips", "opens the clip"),
         "Clip": (f"clip?run={run}&clip={clip}", "Attention by layer"),
-        "Compare": (f"compare?a={run}&b={other}", "B less A"),
+        "Compare": (f"compare?a={run}&b={other}", "B minus"),
     }
 
 
@@ -96,14 +99,14 @@ def interactions(page: Page, classes: int) -> dict[str, tuple[Callable[[int], ob
 
     return {
         "open all clips": (view("All clips"), lambda i: "opens the clip"),
-        "look for a label": (find_label, lambda i: "clips fit"),
-        "choose it": (lambda i: option(i).click(), lambda i: "clips fit"),
-        "search a name": (search, lambda i: "clips fit"),
+        "look for a label": (find_label, lambda i: "clips match"),
+        "choose it": (lambda i: option(i).click(), lambda i: "clips match"),
+        "search a name": (search, lambda i: "clips match"),
         "open the confusion matrix": (view("Confusion"), lambda i: "Click a square"),
-        "back to the misclassified": (view("Misclassified"), lambda i: "clips fit"),
+        "back to the misclassified": (view("Misclassified"), lambda i: "clips match"),
         "by link to Clip": (go("Clip"), lambda i: "Attention by layer"),
-        "by link to Compare": (go("Compare"), lambda i: "B less A"),
-        "by link to Predictions": (go("Predictions"), lambda i: "clips fit"),
+        "by link to Compare": (go("Compare"), lambda i: "B minus"),
+        "by link to Predictions": (go("Predictions"), lambda i: "clips match"),
     }
 
 
@@ -127,7 +130,7 @@ def at_once(browser: Browser, address: str, names: list[str], sessions: int, cla
         page.goto(f"{address}/predictions?run={run}&label={label}&view=All+clips", wait_until="commit")
     wrong = 0
     for page, (run, label) in zip(opened, wanted, strict=True):
-        ready(page, "clips fit")
+        ready(page, "clips match")
         shown = page.get_by_test_id("stSidebar").inner_text()
         values = page.get_by_role("combobox").evaluate_all("boxes => boxes.map(b => b.value || b.innerText)")
         if run not in f"{shown} {values}" or label not in f"{shown} {values}":
@@ -182,7 +185,7 @@ def measure(
     )
     page = context.new_page()
     page.goto(f"{address}/predictions?run={names[0]}")
-    ready(page, "the most confident mistake first")
+    ready(page, "most confident first")
     print(f"\n{rounds} times each\n\n| interaction | median, ms | 95th percentile, ms |\n|---|---|---|")
     times_of: dict[str, list[float]] = {}
     acts = interactions(page, classes)

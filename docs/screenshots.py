@@ -34,7 +34,7 @@ def pages(run: str, other: str, clip: str) -> dict[str, str]:
     """{picture: address} of every page and of its views."""
     return {
         "attention": "",
-        "attention-statements": "?show=Statements",
+        "attention-hypotheses": "?show=Hypotheses",
         "attention-classes": f"?show=By+class&of={run}",
         "predictions": f"predictions?run={run}",
         "predictions-confusion": f"predictions?run={run}&view=Confusion&label=wavy+heart&said=wavy+bar",

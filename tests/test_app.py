@@ -17,7 +17,7 @@ from analysis.statistics.confusion import confused_pairs, confusion_cells
 from sth_core import load_checkpoint
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop
-from workbench.components.clip_views import AS_IT_IS, ORDERS, reordered, what_if
+from workbench.components.clip_views import AS_IT_IS, ORDERS, reordered, what_if_scores
 
 APP = Path(__file__).parent.parent / "app.py"
 PREDICTIONS, CLIP, COMPARE, FIGURES = (f"workbench/pages/{n}.py" for n in ("predictions", "clip", "compare", "figures"))
@@ -80,7 +80,7 @@ def test_the_predictions_page_counts_what_the_run_holds(demo, monkeypatch):
     assert wrong > 0
     assert clips["open"].iloc[0].startswith("clip?run=appearance-rgb-p4&clip=val%2F")
     app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4")
-    assert f"{wrong} clips, the most confident mistake first" in words(app)
+    assert f"{wrong} clips, most confident first" in words(app)
 
 
 def test_filters_narrow_the_table(demo, monkeypatch):
@@ -99,9 +99,22 @@ def test_filters_narrow_the_table(demo, monkeypatch):
 
 
 def test_filters_are_in_the_link(demo, monkeypatch):
-    open_link = {"run": "appearance-rgb-p4", "view": "All clips", "outcome": "wrong", "confidence": ["0.5", "1.0"]}
+    open_link = {
+        "run": "appearance-rgb-p4",
+        "view": "All clips",
+        "outcome": "misclassified",
+        "confidence": ["0.5", "1.0"],
+    }
     shown = open_page(demo / "runs", monkeypatch, PREDICTIONS, **open_link).dataframe[-1].value
     assert len(shown) > 0 and not shown["correct"].any() and shown["confidence"].min() >= 0.5
+
+
+def test_links_with_values_of_earlier_versions_open_the_same_view(demo, monkeypatch):
+    app = open_page(demo / "runs", monkeypatch, "", show="Statements")
+    assert "Temporal attention rises with depth (Figure 5)" in words(app)
+    assert app.query_params["show"] in ("Hypotheses", ["Hypotheses"])
+    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4", view="All clips", outcome="wrong")
+    assert not app.dataframe[-1].value["correct"].any()
 
 
 def test_a_confusion_cell_shows_its_clips_and_its_attention(demo, monkeypatch):
@@ -109,9 +122,9 @@ def test_a_confusion_cell_shows_its_clips_and_its_attention(demo, monkeypatch):
     pair = confused_pairs(cells).iloc[0]
     link = {"run": "appearance-rgb-p4", "view": "Confusion", "label": pair["label"], "said": pair["prediction"]}
     app = open_page(demo / "runs", monkeypatch, PREDICTIONS, **link)
-    assert f"{pair['label']}, taken for {pair['prediction']}" in words(app)
+    assert f"{pair['label']}, predicted {pair['prediction']}" in words(app)
     assert len(app.get("plotly_chart")) == 1 and app.dataframe[0].value["n"].iloc[0] == pair["n"]
-    assert f"said: {pair['prediction']}" in words(app)
+    assert f"predicted: {pair['prediction']}" in words(app)
 
 
 @pytest.mark.parametrize(("view", "charts"), [("Per class", 1), ("Calibration", 1)])
@@ -121,17 +134,17 @@ def test_the_other_views_of_the_predictions(view, charts, demo, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("view", "said"),
+    ("view", "text"),
     [
-        ("Statements", "Temporal attention rises with depth (Figure 5)"),
+        ("Hypotheses", "Temporal attention rises with depth (Figure 5)"),
         ("By class", "n = 20 clips a class"),
-        ("Right and wrong", "of those that are not"),
+        ("Correct and misclassified", "of the correct and of the misclassified"),
         ("Unusual clips", "class's standard deviations"),
     ],
 )
-def test_the_other_views_of_the_attention(view, said, demo, monkeypatch):
+def test_the_other_views_of_the_attention(view, text, demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch, "", show=view, of="appearance-rgb-p4")
-    assert said in words(app)
+    assert text in words(app)
 
 
 def test_two_runs_are_compared_on_the_same_clips(demo, monkeypatch):
@@ -142,7 +155,7 @@ def test_two_runs_are_compared_on_the_same_clips(demo, monkeypatch):
     values = {m.label: m.value for m in app.metric}
     assert values["Lost"] == str(lost) and f"{lost} clips, lost" in words(app)
     assert values["Accuracy of A"] == f"{one['correct'].mean():.1%}"
-    assert "were asked different questions" in words(
+    assert "have different labels" in words(
         open_page(demo / "runs", monkeypatch, COMPARE, a="motion-rgb-p4", b="appearance-rgb-p4")
     )
     assert "are the same run" in words(open_page(demo / "runs", monkeypatch, COMPARE, a=a, b=a))
@@ -152,7 +165,7 @@ def test_what_is_chosen_in_one_page_is_no_filter_of_another(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch, COMPARE, a="motion-rgb-p4", b="appearance-rgb-p4", changed="lost")
     app.switch_page(PREDICTIONS).run()
     assert {control.label: control.value for control in app.segmented_control}["Outcome"] == "all"
-    assert "outcome" not in app.query_params and "240 of 240 clips fit" in words(app)
+    assert "outcome" not in app.query_params and "240 of 240 clips match" in words(app)
 
 
 def test_the_order_of_a_what_if_is_no_filter_of_the_need_for_order(demo, monkeypatch, tmp_path):
@@ -166,7 +179,7 @@ def test_the_order_of_a_what_if_is_no_filter_of_the_need_for_order(demo, monkeyp
     pd.concat(probes).to_parquet(tmp_path / "run" / "probes" / "part-00000.parquet")
     app = open_page(tmp_path, monkeypatch, CLIP, order="reversed")
     app.switch_page(PREDICTIONS).run()
-    assert not app.exception and "240 of 240 clips fit" in words(app)
+    assert not app.exception and "240 of 240 clips match" in words(app)
     assert {s.label: s.value for s in app.slider}["Needs order"] == pytest.approx((0.4, 0.8))
 
 
@@ -184,7 +197,8 @@ def test_what_if_moves_the_scores_of_who_needs_time(demo, monkeypatch):
     pixels, _ = read_clip(Path(clip["path"]), checkpoint.preprocessing)
     pixels = crop(pixels, checkpoint.preprocessing.crop)
     plain, reverse, half = (
-        what_if(checkpoint, pixels, *to) for to in ((AS_IT_IS, AS_IT_IS), ("reversed", AS_IT_IS), (AS_IT_IS, HALF))
+        what_if_scores(checkpoint, pixels, *to)
+        for to in ((AS_IT_IS, AS_IT_IS), ("reversed", AS_IT_IS), (AS_IT_IS, HALF))
     )
     assert np.allclose(plain, clip["scores"], atol=1e-4)
     assert reverse.argmax() != plain.argmax() and np.abs(half - plain).max() > 0.01
@@ -199,9 +213,9 @@ def test_the_clip_page_opens_the_clip_of_the_link(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch, CLIP, run="appearance-rgb-p4", clip=wrong["clip_id"])
     text = words(app)
     assert wrong["label"] in text
-    assert f"said: {wrong['prediction']}" in text
+    assert f"predicted: {wrong['prediction']}" in text
     assert wrong["clip_id"] in text
-    titles = ["Grad-CAM over time", "What the network saw", "What if", "Attention by layer"]
+    titles = ["Grad-CAM over time", "Input frames", "What if", "Attention by layer"]
     assert [s.value for s in app.subheader] == titles
     assert len(app.get("image")) == 16  # 8 frames, 8 overlays
     assert len(app.get("plotly_chart")) == 2
@@ -219,7 +233,7 @@ def test_grad_cam_can_explain_another_class_layer_and_definition(demo, monkeypat
     by_label["Definition"].set_value("per_clip")
     app.run()
     assert not app.exception
-    assert "What speaks for **vanishing** at layer2.1, Grad-CAM with weights per clip" in words(app)
+    assert "Evidence for **vanishing** at layer2.1. Grad-CAM with weights per clip" in words(app)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -258,9 +272,9 @@ def test_a_deleted_video_leaves_what_was_recorded(one_run, demo, monkeypatch, tm
         table["path"] = table["path"].str.replace("/synthetic/", "/gone/", regex=False)
         table.to_parquet(part)
     app = open_page(one_run, monkeypatch, CLIP)
-    assert "no longer at this place" in words(app)
+    assert "has been moved, deleted or damaged" in words(app)
     assert [s.value for s in app.subheader] == ["Attention by layer"]
-    assert "The video is gone" in words(open_page(one_run, monkeypatch, PREDICTIONS))
+    assert "The video is missing or unreadable" in words(open_page(one_run, monkeypatch, PREDICTIONS))
 
 
 @pytest.mark.parametrize("damage", ["gone", "another"])
@@ -270,15 +284,15 @@ def test_a_missing_or_another_checkpoint_is_a_sentence(damage, one_run, tmp_path
         file.write_bytes(b"not the network")
     edit(one_run / "appearance-rgb-p4", checkpoint=str(file))
     text = words(open_page(one_run, monkeypatch, CLIP))
-    assert ("checkpoint is gone" if damage == "gone" else "no longer the checkpoint of this run") in text
+    assert ("no longer exists" if damage == "gone" else "replaced by another one") in text
     assert "Attention by layer" in text
 
 
 def test_links_to_what_is_not_there_are_sentences(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch, CLIP, run="no-such-run", clip="no_such_clip.mp4")
-    assert "names a run that is not here: no-such-run" in words(app)
+    assert "names a run that does not exist: no-such-run" in words(app)
     app = open_page(demo / "runs", monkeypatch, CLIP, run="motion-rgb-p4", clip="no_such_clip.mp4")
-    assert "names a clip that is not here: no_such_clip.mp4" in words(app)
+    assert "names a clip that does not exist: no_such_clip.mp4" in words(app)
 
 
 def test_a_run_without_mistakes_says_so(one_run, monkeypatch):

@@ -18,10 +18,10 @@ def painted(page: Page, selector: str) -> list[bool]:
 
 
 def a_mistake(matrix: Locator) -> tuple[int, int, str, str]:
-    """A cell of the confusion matrix off its diagonal: row, column, label, what is said."""
+    """A cell of the confusion matrix off its diagonal: row, column, label, predicted class."""
     return matrix.evaluate(
-        "m => { const d = m.view.data, k = d.label.findIndex((l, i) => l !== d.said[i]);"
-        "return [d.label[k], d.said[k], d.names[d.label[k]], d.names[d.said[k]]] }"
+        "m => { const d = m.view.data, k = d.label.findIndex((l, i) => l !== d.prediction[i]);"
+        "return [d.label[k], d.prediction[k], d.names[d.label[k]], d.names[d.prediction[k]]] }"
     )
 
 
@@ -32,9 +32,8 @@ def test_from_the_attention_plots_to_the_grad_cam_of_a_misclassified_clip(page: 
 
     page.get_by_role("link", name="Predictions").click()
     expect(page.get_by_role("heading", name="Predictions")).to_be_visible()
-    expect(page.get_by_text("the most confident mistake first")).to_be_visible()
-    said = page.get_by_text("said: ").first
-    expect(said).to_be_visible()
+    expect(page.get_by_text("most confident first")).to_be_visible()
+    expect(page.get_by_text("predicted: ").first).to_be_visible()
     inspect = page.get_by_role("link", name="Inspect").first
     clip = parse_qs(urlsplit(inspect.get_attribute("href")).query)["clip"][0]
     inspect.click()
@@ -47,7 +46,7 @@ def test_from_the_attention_plots_to_the_grad_cam_of_a_misclassified_clip(page: 
     assert painted(page, "img[alt^='Grad-CAM, frame']") == [True] * 8
     numbers = [int(re.search(r"frame (\d+)", alt)[1]) for alt in overlays.evaluate_all("i => i.map(x => x.alt)")]
     assert numbers == sorted(numbers) and len(set(numbers)) == 8
-    expect(page.get_by_text("said: ").first).to_be_visible()
+    expect(page.get_by_text("predicted: ").first).to_be_visible()
 
 
 def test_the_video_plays(tab: Page, address: str):
@@ -101,17 +100,17 @@ def test_a_square_of_the_confusion_matrix_opens_its_clips(tab: Page, address: st
     matrix = tab.locator(".matrix[data-drawn]")
     expect(matrix).to_be_visible()
     # A mistake, and where it is on the canvas.
-    row, column, label, said = a_mistake(matrix)
-    x, y = matrix.evaluate("(m, cell) => m.view.place(...cell)", [row, column])
+    row, column, label, prediction = a_mistake(matrix)
+    x, y = matrix.evaluate("(m, cell) => m.view.centre(...cell)", [row, column])
     canvas = matrix.locator("canvas")
     canvas.hover(position={"x": x, "y": y})
-    expect(matrix.locator(".words")).to_contain_text(f"{label}, taken for {said}: ")
+    expect(matrix.locator(".status")).to_contain_text(f"{label}, predicted {prediction}: ")
     canvas.click(position={"x": x, "y": y})
-    expect(tab.get_by_role("heading", name=f"{label}, taken for {said}")).to_be_visible()
+    expect(tab.get_by_role("heading", name=f"{label}, predicted {prediction}")).to_be_visible()
     tab.wait_for_function("new URLSearchParams(location.search).has('said')")
     query = parse_qs(urlsplit(tab.url).query)
-    assert (query["label"], query["said"]) == ([label], [said])
-    expect(tab.locator(".reel").first).to_be_visible()
+    assert (query["label"], query["said"]) == ([label], [prediction])
+    expect(tab.locator(".thumbnail").first).to_be_visible()
     tab.get_by_role("link", name="Inspect").first.click()
     expect(tab.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
 
@@ -124,11 +123,11 @@ def test_the_confusion_matrix_by_keyboard_and_enlarged(tab: Page, address: str):
     matrix.locator("canvas").focus()
     for key in ("ArrowDown", "ArrowDown", "ArrowRight"):  # the first one enters at the top left
         tab.keyboard.press(key)
-    expect(matrix.locator(".words")).to_contain_text(f"{names[1]}, recognised: ")
+    expect(matrix.locator(".status")).to_contain_text(f"{names[1]}, predicted {names[1]}: ")
     tab.keyboard.press("Enter")
-    expect(tab.get_by_role("heading", name=f"{names[1]}, recognised")).to_be_visible()
+    expect(tab.get_by_role("heading", name=f"{names[1]}, predicted {names[1]}")).to_be_visible()
     box = matrix.locator("canvas").bounding_box()
-    a, b = (matrix.evaluate("(m, cell) => m.view.place(...cell)", cell) for cell in ([2, 2], [6, 6]))
+    a, b = (matrix.evaluate("(m, cell) => m.view.centre(...cell)", cell) for cell in ([2, 2], [6, 6]))
     tab.mouse.move(box["x"] + a[0], box["y"] + a[1])
     tab.mouse.down()
     tab.mouse.move(box["x"] + b[0], box["y"] + b[1], steps=4)
@@ -140,10 +139,10 @@ def test_the_confusion_matrix_by_keyboard_and_enlarged(tab: Page, address: str):
 
 def test_from_plot_to_frame_by_keyboard(page: Page, address: str):
     page.goto(f"{address}/predictions?run=appearance-rgb-p4")
-    first = page.locator(".reel").first
+    first = page.locator(".thumbnail").first
     expect(first).to_be_visible()
     first.focus()
-    page.wait_for_function("getComputedStyle(document.activeElement).animationName === 'reel'")  # it plays
+    page.wait_for_function("getComputedStyle(document.activeElement).animationName === 'play'")  # it plays
     page.get_by_role("link", name="Inspect").first.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="What if")).to_be_visible()
@@ -154,21 +153,21 @@ def test_from_plot_to_frame_by_keyboard(page: Page, address: str):
 
 
 def test_back_takes_one_step_for_each_view(page: Page, address: str):
-    page.goto(f"{address}/predictions?run=appearance-rgb-p4&outcome=wrong&confidence=0.4&confidence=1.0")
-    fit = page.get_by_text("clips fit").first
+    page.goto(f"{address}/predictions?run=appearance-rgb-p4&outcome=misclassified&confidence=0.4&confidence=1.0")
+    fit = page.get_by_text("clips match").first
     expect(fit).to_be_visible()
-    page.wait_for_function("history.ours")  # address.js is there
+    page.wait_for_function("history.patched")  # browser_history.js has run
     kept = fit.inner_text()
     assert not kept.startswith("240 of")  # the filters are in force
     page.get_by_role("link", name="Inspect").first.click()
-    expect(page.locator(".words")).to_contain_text("frame")
+    expect(page.locator(".status")).to_contain_text("frame")
     first = parse_qs(urlsplit(page.url).query)["clip"]
     page.get_by_role("link", name="Next misclassified").click()
     page.wait_for_function("old => new URLSearchParams(location.search).get('clip') !== old", arg=first[0])
     page.get_by_role("link", name="Attention").click()
     expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
     page.go_back()
-    expect(page.locator(".words")).to_contain_text("frame")
+    expect(page.locator(".status")).to_contain_text("frame")
     page.go_back()
     page.wait_for_function("old => new URLSearchParams(location.search).get('clip') === old", arg=first[0])
     expect(page.get_by_test_id("stCaptionContainer").filter(has_text=first[0]).first).to_be_visible()
@@ -189,7 +188,7 @@ def test_the_tour_is_offered_once_and_leads_through_the_demo_by_keyboard(page: P
         page.wait_for_function(f"new URLSearchParams(location.search).get('tour') === '{number}'")
         seen.append(page.get_by_test_id("stHeading").first.inner_text())
         if number == 3:
-            expect(page.get_by_text("taken for").first).to_be_visible()  # the cell is open
+            expect(page.get_by_role("heading", name=", predicted ")).to_be_visible()  # the cell is open
         if number == 5:
             expect(page.get_by_role("radio", name="reversed", checked=True)).to_be_visible()
         settle(page)

@@ -29,7 +29,7 @@ from analysis.statistics.uncertainty import holm_correction
 from benchmarks.made_runs import make_run
 from tests.test_app import COMPARE, open_page, words
 from tests.tiny import write_run
-from workbench.components.compare_views import alpha_figure, differences_figure, letter
+from workbench.components.compare_views import alpha_by_layer_figure, pairwise_differences_figure, run_letter
 
 CLIPS, CLASSES, LAYERS = 60, 6, 3
 
@@ -60,7 +60,7 @@ def test_two_runs_on_the_same_clips(tmp_path: Path) -> None:
     for file in (b.path / "predictions").iterdir():
         pd.read_parquet(file).assign(correct=[False, True, True, True]).to_parquet(file)
     both = side_by_side(clip_overview(a), clip_overview(b))
-    assert list(both["outcome"]) == ["lost", "gained", "both right", "gained"] and len(both) == 4
+    assert list(both["outcome"]) == ["lost", "gained", "both correct", "gained"] and len(both) == 4
     change = accuracy_change(both, clip_overview(a)["group"][:4])
     assert change.value == 0.25 and change.p == stats.binomtest(2, 3).pvalue
     by_layer = alpha_change(read_alpha(a), read_alpha(b))
@@ -169,27 +169,27 @@ def test_alpha_by_layer_is_over_the_clips_and_layers_that_all_have(tmp_path: Pat
 
 def test_the_map_says_row_less_column_and_marks_what_is_told_apart() -> None:
     pairs = pairwise_differences(of_matrix(["1111111100", "0000000000", "0001111000"]))
-    square = differences_figure(pairs, {f"r{i}": f"{letter(i)}: r{i}" for i in range(3)}).data[0]
+    square = pairwise_differences_figure(pairs, {f"r{i}": f"{run_letter(i)}: r{i}" for i in range(3)}).data[0]
     assert list(square.x) == ["A", "B", "C"] and list(square.y) == ["A: r0", "B: r1", "C: r2"]
     np.testing.assert_allclose(square.z, [[math.nan, 80, 40], [-80, math.nan, -40], [-40, 40, math.nan]])
     assert [list(row) for row in square.text] == [
         ["", "+80.0 *", "+40.0"], ["-80.0 *", "", "-40.0"], ["-40.0", "+40.0", ""],
     ]  # fmt: skip
-    assert square.customdata[1][0].tolist() == [0, 8, 6 / 256]  # of B less A: alone right, A alone right, p
+    assert square.customdata[1][0].tolist() == [0, 8, 6 / 256]  # of B minus A: correct in B only, in A only, p
     assert square.zmin == -square.zmax
 
 
 def test_every_run_has_a_line_of_its_own() -> None:
-    called = {f"r{i}": f"{letter(i)}: r{i}" for i in range(9)}
+    called = {f"r{i}": f"{run_letter(i)}: r{i}" for i in range(9)}
     some = pd.DataFrame({"run": list(called), "layer": "conv", "alpha_temporal": 0.5, "low": 0.4, "high": 0.6})
-    traces = alpha_figure(some[some["run"] != "r3"], called).data
+    traces = alpha_by_layer_figure(some[some["run"] != "r3"], called).data
     assert [trace.name for trace in traces] == [shown for name, shown in called.items() if name != "r3"]
     assert len({(trace.line.color, trace.line.dash) for trace in traces}) == 8
     assert traces[0].error_y.array.tolist() == pytest.approx([0.1])
 
 
 def test_letters_do_not_end() -> None:
-    assert [letter(i) for i in (0, 2, 25, 26, 27, 52)] == ["A", "C", "Z", "AA", "AB", "BA"]
+    assert [run_letter(i) for i in (0, 2, 25, 26, 27, 52)] == ["A", "C", "Z", "AA", "AB", "BA"]
 
 
 # The page.
@@ -261,14 +261,14 @@ def test_a_third_run_is_added(folder, monkeypatch) -> None:
     assert charts(app) == 3  # differences, attention, and the pair's attention
     n = right.sum(axis=1).value_counts()
     assert " · ".join(f"**{k}**: {n.get(k, 0)}" for k in range(4)) in words(app)
-    assert "of 3 (p below 0.05: the larger of McNemar's exact" in words(app)
+    assert "of 3 pairs (p < 0.05: the larger p of McNemar's exact" in words(app)
 
 
 def test_a_link_opens_the_runs_and_the_clips_that_so_many_get_right(folder, monkeypatch) -> None:
     app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c", "d"], right_in="3", changed="both wrong")
     right = right_of(folder, "abcd")
     some = right[right.sum(axis=1) == 3]
-    assert 0 < len(some) < CLIPS and f"{len(some)} clips right in exactly 3 of 4" in words(app)
+    assert 0 < len(some) < CLIPS and f"{len(some)} clips correct in exactly 3 of 4" in words(app)
     links = opened(app)[: min(len(some), 12)]
     assert {run for run, _ in links} == {"a"} and {clip for _, clip in links} <= set(some.index)
     names = dict(zip("abcd", "ABCD", strict=True))
@@ -291,10 +291,10 @@ def test_a_run_that_becomes_b_is_no_longer_one_of_the_others(folder, monkeypatch
 def test_a_run_without_a_clip_in_common_is_named_and_left_out(folder, monkeypatch) -> None:
     rewrite(folder / "c", lambda table: table.assign(clip_id="other/" + table["clip_id"]))
     app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"])
-    assert "c (C) has no clip in common with the others, and is left out" in words(app)
+    assert "c (C) is left out, because it has no clip in common" in words(app)
     assert len(app.dataframe) == 0 and len(app.metric) == 4  # the two are shown all the same
     app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c", "d"])
-    assert "c (C) has no clip in common" in words(app)
+    assert "c (C) is left out" in words(app)
     assert app.dataframe[0].value[["letter", "run"]].to_numpy().tolist() == [["A", "a"], ["B", "b"], ["D", "d"]]
 
 
@@ -304,15 +304,15 @@ def test_a_run_of_fewer_clips_makes_all_numbers_those_of_its_clips(folder, monke
     app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"])
     right = right_of(folder, "abc")
     np.testing.assert_allclose(app.dataframe[0].value["accuracy"], 100 * right.mean())
-    assert f"over {CLIPS // 3} clips that all have" in words(app)
-    assert f"Mean α_T over the {CLIPS // 3} clips that all have" in words(app)
+    assert f"over {CLIPS // 3} clips." in words(app)
+    assert f"Mean α_T over the {CLIPS // 3} common clips" in words(app)
 
 
 def test_runs_with_other_labels_for_the_clips_are_named(folder, monkeypatch) -> None:
     rewrite(folder / "d", lambda t: t.assign(label=["class 000"] * len(t)) if "label" in t else t)
     app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c", "d"])
-    assert "were asked different questions: of the clips that all have, only 17% in D have the label" in words(app)
-    assert "different questions" not in words(open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"]))
+    assert "have different labels: of the common clips, only 17% in D have the same label" in words(app)
+    assert "different labels" not in words(open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"]))
 
 
 def test_a_run_without_attention_is_in_the_table_and_not_among_the_lines(folder, monkeypatch) -> None:
@@ -322,8 +322,8 @@ def test_a_run_without_attention_is_in_the_table_and_not_among_the_lines(folder,
     (folder / "c" / "run.json").write_text(json.dumps(meta | {"attention": False}))
     app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"])
     assert app.dataframe[0].value["alpha_temporal"].isna().tolist() == [False, False, True]
-    assert charts(app) == 3 and "Without attention: C: c." in words(app)
-    assert "Without attention" not in words(open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["d"]))
+    assert charts(app) == 3 and "Runs without attention: C: c." in words(app)
+    assert "without attention" not in words(open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["d"]))
 
 
 def test_networks_without_a_layer_in_common_are_said_to_be_that(folder, monkeypatch) -> None:

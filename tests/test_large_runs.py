@@ -54,7 +54,7 @@ def test_a_link_to_a_page_that_is_not_there_shows_another(rows, runs, monkeypatc
 
 def test_a_page_of_the_gallery_is_in_the_link(runs, monkeypatch):
     first, third = (open_page(runs, monkeypatch, PREDICTIONS, run="large", gallery_page=page) for page in ("1", "3"))
-    assert "said: " in words(first) and words(first) != words(third)
+    assert "predicted: " in words(first) and words(first) != words(third)
     assert len(third.number_input) == 1 and third.number_input[0].value == 3
 
 

@@ -284,9 +284,9 @@ def panel(run: Run) -> AppTest:
         import streamlit as st
 
         from analysis.runs.run_directory import open_run
-        from workbench.components.notes import notes_panel
+        from workbench.components.notes import show_notes_panel
 
-        notes_panel(open_run(path), st.session_state.get("clip", "c0"))
+        show_notes_panel(open_run(path), st.session_state.get("clip", "c0"))
 
     return shown(AppTest.from_function(script, args=(str(run.path),), default_timeout=60).run())
 
@@ -329,13 +329,13 @@ def test_two_tabs_on_one_note_see_each_other(run):
     assert "The note is saved." in words(other) and "The note is saved." not in words(other.run())
     assert one.run().text_area[0].value == "mine"  # what is typed stays
     click(one, "Save the note")
-    assert "Meanwhile another text was saved" in words(one)
+    assert "Somebody saved another text" in words(one)
     assert one.code[0].value == f"theirs {IMAGE}" and one.text_area[0].value == "mine"
     assert note_of(run, "c0").text == f"theirs {IMAGE}"
     one.text_area[0].set_value("both").run()
-    assert "you have changes to save" not in words(one) and one.code[0].value == f"theirs {IMAGE}"
+    assert "you have unsaved changes" not in words(one) and one.code[0].value == f"theirs {IMAGE}"
     click(one, "Save the note")
-    assert note_of(run, "c0").text == "both" and "Meanwhile" not in words(one)
+    assert note_of(run, "c0").text == "both" and "Somebody saved" not in words(one)
     assert [code.value for code in one.code] == ["both", "mine", f"theirs {IMAGE}"]  # the texts that were saved
     assert "set aside" in words(one)
     assert other.run().text_area[0].value == "both"  # nothing was typed there since
@@ -348,11 +348,11 @@ def test_what_is_typed_and_not_saved_is_there_when_one_comes_back(run):
     assert shown(app.run()).text_area[0].value == ""
     save_note(run, "c0", "theirs", 0)
     app.session_state["clip"] = "c0"
-    assert shown(app.run()).text_area[0].value == "mine" and "you have changes to save" in words(app)
+    assert shown(app.run()).text_area[0].value == "mine" and "you have unsaved changes" in words(app)
     click(app, "Save the note")
     assert app.code[0].value == "theirs" and note_of(run, "c0").text == "theirs"
     shown(app.text_area[0].set_value("theirs").run())
-    assert "Meanwhile" not in words(app) and "Last saved 20" in words(app)
+    assert "Somebody saved" not in words(app) and "Last saved 20" in words(app)
 
 
 def test_the_panel_of_a_run_that_cannot_be_written_says_so(run, monkeypatch):

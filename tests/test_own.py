@@ -410,8 +410,8 @@ def test_a_network_by_its_path_and_an_upload(tmp_path, video, monkeypatch):
     by_label["Definition"].set_value("per_clip")
     app.run()
     name = f"\\<b\\>{CLASSES[0]}\\*"
-    said = "\n".join(caption.value for caption in app.caption)
-    assert f"**{name}** at layer2.1, Grad-CAM with weights per clip" in said
+    text = "\n".join(caption.value for caption in app.caption)
+    assert f"**{name}** at layer2.1. Grad-CAM with weights per clip" in text
 
 
 def test_a_checkpoint_that_changed_is_a_sentence(recorded, tmp_path, monkeypatch):
@@ -419,7 +419,7 @@ def test_a_checkpoint_that_changed_is_a_sentence(recorded, tmp_path, monkeypatch
     meta = json.loads((tmp_path / "first" / "run.json").read_text())
     (tmp_path / "first" / "run.json").write_text(json.dumps(meta | {"checkpoint_sha256": "another"}))
     app = open_page(tmp_path, monkeypatch, OWN)
-    assert "no longer the checkpoint that the run first is of" in app.error[0].value
+    assert "has been replaced since the run first was recorded" in app.error[0].value
 
 
 def test_the_form_starts_a_job_that_can_be_cancelled(recorded, tmp_path, scenes_folder, monkeypatch):

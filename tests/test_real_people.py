@@ -46,7 +46,7 @@ def test_its_misclassified_clips_open_in_the_app(run: Path, monkeypatch):
     table = predictions(open_run(run))
     wrong = table[~table["correct"]].iloc[0]
     text = words(open_page(run.parent, monkeypatch, PREDICTIONS, run="people"))
-    assert f"said: {wrong['prediction']}" in text
+    assert f"predicted: {wrong['prediction']}" in text
     app = open_page(run.parent, monkeypatch, CLIP, run="people", clip=wrong["clip_id"])
     assert len(app.get("video")) == 1  # MPEG-4 in AVI, converted
     assert len(app.get("image")) == 16
@@ -70,14 +70,14 @@ def test_from_plot_to_frame_by_keyboard(run: Path, page: Page):
         page.keyboard.press("Enter")
         matrix = page.locator(".matrix[data-drawn]")
         expect(matrix).to_be_visible()
-        row, column, label, said = a_mistake(matrix)
+        row, column, label, prediction = a_mistake(matrix)
         settle(page)
         matrix.locator("canvas").focus()
         for key in ["ArrowDown"] * (row + 1) + ["ArrowRight"] * column + ["Enter"]:  # the first one enters
             page.keyboard.press(key)
-        expect(page.get_by_role("heading", name=f"{label}, taken for {said}")).to_be_visible()
+        expect(page.get_by_role("heading", name=f"{label}, predicted {prediction}")).to_be_visible()
         go("Inspect", "Clip")
-        expect(page.locator(".words")).to_contain_text("frame")
+        expect(page.locator(".status")).to_contain_text("frame")
         settle(page)
         before = int(page.locator(".scrubber").get_attribute("data-frame"))
         page.get_by_role("slider", name="Frame").focus()

@@ -67,7 +67,7 @@ def test_the_arrow_keys_show_exact_frames(tab: Page, address: str, video: Path):
         at_frame(tab, to)
         assert nearest() == to
         assert slider.get_attribute("aria-valuenow") == str(to)
-    expect(tab.locator(".words")).to_contain_text(f"frame 0 of {count}")
+    expect(tab.locator(".status")).to_contain_text(f"frame 0 of {count}")
     tab.wait_for_function("new URLSearchParams(location.search).get('frame') === '0'")
 
 
@@ -98,7 +98,7 @@ def test_a_link_opens_the_same_frame_layer_and_class_in_another_browser(page: Pa
     page.goto(f"{address}/{LINK}")
     page.get_by_role("combobox", name="Layer").click()
     page.get_by_role("option", name="layer2.1 (").click()
-    expect(page.get_by_text("at layer2.1, Grad-CAM")).to_be_visible()
+    expect(page.get_by_text("at layer2.1. Grad-CAM")).to_be_visible()
     page.get_by_role("combobox", name="Definition").click()
     page.get_by_role("option", name="weights per clip").click()
     expect(page.get_by_text("Grad-CAM with weights per clip")).to_be_visible()
@@ -110,29 +110,29 @@ def test_a_link_opens_the_same_frame_layer_and_class_in_another_browser(page: Pa
     mine = at_frame(page, 1)
     other = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     other.goto(page.url)
-    expect(other.get_by_text("at layer2.1, Grad-CAM with weights per clip")).to_be_visible()
+    expect(other.get_by_text("at layer2.1. Grad-CAM with weights per clip")).to_be_visible()
     assert np.array_equal(at_frame(other, 1), mine)
     other.context.close()
 
 
-def test_what_a_frame_is_worth(tab: Page, address: str, video: Path, demo: Path):
+def test_occluding_a_frame_lowers_the_score(tab: Page, address: str, video: Path, demo: Path):
     checkpoint = load_checkpoint(open_run(demo / "runs" / RUN).meta["checkpoint"])
     pixels, seen = read_clip(video, checkpoint.preprocessing)
     clip = np.ascontiguousarray(crop(pixels, checkpoint.preprocessing.crop))
     clip = normalise(torch.from_numpy(clip), checkpoint.preprocessing)
     drop = occlusion_drop(checkpoint.model, clip, int(checkpoint.model(clip[None]).argmax()))
     tab.goto(f"{address}/{LINK}&frame={seen[3]}")
-    expect(tab.locator(".words")).to_contain_text("CAM")
-    tab.get_by_text("What each frame is worth").click()
-    expect(tab.locator(".words")).to_contain_text(f"score falls by {100 * drop[3]:.1f} points")
-    tab.get_by_role("button", name="Next frame seen").click()
-    expect(tab.locator(".words")).to_contain_text(f"score falls by {100 * drop[4]:.1f} points")
+    expect(tab.locator(".status")).to_contain_text("CAM")
+    tab.get_by_text("Occlusion of each frame").click()
+    expect(tab.locator(".status")).to_contain_text(f"score falls by {100 * drop[3]:.1f} points")
+    tab.get_by_role("button", name="Next input frame").click()
+    expect(tab.locator(".status")).to_contain_text(f"score falls by {100 * drop[4]:.1f} points")
     tab.get_by_role("button", name="Next frame", exact=True).click()
-    expect(tab.locator(".words")).to_contain_text("not seen by the network")
+    expect(tab.locator(".status")).to_contain_text("not an input frame")
 
 
 @pytest.mark.parametrize("frame", ["99999", "-1", "x", "1e3"])
 def test_a_link_to_a_frame_that_is_not_there_is_a_sentence(frame: str, tab: Page, address: str):
     tab.goto(f"{address}/{LINK}&frame={frame}")
     expect(tab.get_by_text("This clip has no such frame")).to_be_visible()
-    expect(tab.locator(".words")).to_contain_text("frame")
+    expect(tab.locator(".status")).to_contain_text("frame")

@@ -19,7 +19,7 @@ from analysis.statistics.uncertainty import (
     standard_error,
 )
 
-WRONG_NOW, RIGHT_NOW, BOTH_RIGHT, BOTH_WRONG = OUTCOMES = ("lost", "gained", "both right", "both wrong")
+LOST, GAINED, *_ = OUTCOMES = ("lost", "gained", "both correct", "both misclassified")
 
 
 def find_rows(clip_ids: pd.Series, clips: pd.DataFrame) -> NDArray[np.intp]:

@@ -1,4 +1,4 @@
-"""The attention page beside the supplement's figures: statements, classes, right and wrong, unusual clips."""
+"""The views of the Attention page besides the supplement's figures."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,37 +11,41 @@ from analysis.attention.hypotheses import evaluate_hypotheses, hypothesis_verdic
 from analysis.report.plots import COLOURS, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_clips_per_class
-from workbench.components.chart import chart
-from workbench.components.context import alpha_of, computed, plain, table_of
-from workbench.components.gallery import gallery
+from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
+from workbench.components.context import cached_alpha, cached_overview, cached_result, escape_markdown
+from workbench.components.gallery import show_gallery
 
-VERDICTS = {"holds": ":green[holds]", "does not hold": ":red[does not hold]"}
+VERDICT_COLOURS = {"holds": "green", "does not hold": "red"}
 
 
-def show_statements(runs: list[Run]) -> None:
-    """What the paper's Section 6.1 says, put to these runs."""
-    some = [run for run in runs if has_attention(run)]
-    table = computed("statements", some, lambda: evaluate_hypotheses(some, alpha_of))
+def show_hypotheses(runs: list[Run]) -> None:
+    """The hypotheses of the paper's Section 6.1, tested on these runs."""
+    with_attention = [run for run in runs if has_attention(run)]
+    table = cached_result("hypotheses", with_attention, lambda: evaluate_hypotheses(with_attention, cached_alpha))
     for row in hypothesis_verdicts(table).itertuples():
         with st.container(border=True):
-            st.markdown(f"**{row.hypothesis}**: {VERDICTS.get(row.verdict, row.verdict)}")
-            mine = table[table["hypothesis"] == row.hypothesis].drop(columns="hypothesis")
-            if mine.empty:
-                st.caption("No runs here that could be compared.")
+            colour = VERDICT_COLOURS.get(row.verdict)
+            st.markdown(f"**{row.hypothesis}**: {f':{colour}[{row.verdict}]' if colour else row.verdict}")
+            comparisons = table[table["hypothesis"] == row.hypothesis].drop(columns="hypothesis")
+            if comparisons.empty:
+                st.caption("Testing this hypothesis needs other runs.")
                 continue
-            st.caption(f"{row.holds} of {row.comparisons} hold, {row.does_not_hold} do not, {row.undecided} undecided")
-            with st.expander("The comparisons"):
-                st.dataframe(mine, hide_index=True, key=f"statement_{row.Index}")
+            st.caption(
+                f"{row.comparisons} comparisons: {row.holds} hold, {row.does_not_hold} do not hold, {row.undecided} "
+                "are undecided."
+            )
+            with st.expander("Comparisons"):
+                st.dataframe(comparisons, hide_index=True, key=f"hypothesis_{row.Index}")
     st.caption(
-        "**How to read this:** a comparison holds if its effect on α_T has the paper's sign and p, corrected for all "
-        "comparisons of the statement (Holm), is below 0.05. With one training of a network the intervals are over "
-        "clips: what another training would say, they do not tell."
+        "**How to read this:** a comparison holds if its effect on α_T has the sign that the paper claims and "
+        "p < 0.05, corrected for all comparisons of the hypothesis (Holm). The intervals of a network "
+        "that was trained once are over clips, and do not include the variation between trainings."
     )
 
 
-def show_classes(run: Run) -> None:
-    """A heat map of alpha_T by class and layer."""
-    table = computed("class_layers", [run], lambda: alpha_class_layer_table(alpha_of(run)))
+def show_class_heatmap(run: Run) -> None:
+    """alpha_T by class and layer."""
+    table = cached_result("class_layers", [run], lambda: alpha_class_layer_table(cached_alpha(run)))
     wide = table.pivot(index="label", columns="layer_index", values="alpha_temporal")
     wide = wide.loc[wide.mean(axis=1).sort_values().index]
     layers = table.drop_duplicates("layer_index").sort_values("layer_index")["layer"]
@@ -53,57 +57,53 @@ def show_classes(run: Run) -> None:
             hovertemplate="%{y}<br>%{x}: %{z:.3f}<extra></extra>",
         )
     )  # fmt: skip
-    figure = styled(figure, "layer, from input to output", "").update_layout(height=max(380, min(1000, 24 * len(wide))))
+    figure = styled(figure, LAYER_AXIS, "").update_layout(height=max(380, min(1000, 24 * len(wide))))
     figure.update_yaxes(automargin=True, showticklabels=len(wide) <= 60, type="category")
-    chart(figure, key="class_map", alt="alpha_T by class and layer")
+    show_chart(figure, key="class_map", alt="alpha_T by class and layer")
     st.caption(
-        f"Mean α_T over each class's clips, n = {describe_clips_per_class(table['n'])}, classes by their mean. "
-        "**How to read this:** orange weighs time more than space, blue less; the classes at the top lean most on time."
+        f"Mean α_T of each class, n = {describe_clips_per_class(table['n'])}. Classes are sorted by their mean over "
+        "layers. **How to read this:** orange layers weigh the temporal branch more, blue layers the spatial branch. "
+        "The classes at the top have the highest α_T."
     )
 
 
-def show_right_and_wrong(run: Run) -> None:
-    """alpha_T by layer of the clips that are right and of those that are wrong."""
-    table = computed("right_wrong", [run], lambda: correctness_profile(alpha_of(run)))
+def show_by_correctness(run: Run) -> None:
+    """alpha_T by layer of the correct and of the misclassified clips."""
+    table = cached_result("by_correctness", [run], lambda: correctness_profile(cached_alpha(run)))
     figure = go.Figure()
-    for correct, name, colour in ((True, "right", COLOURS[0]), (False, "wrong", COLOURS[1])):
-        some = table[table["correct"] == correct]
-        if some.empty:
-            continue
-        figure.add_scatter(
-            x=some["layer"], y=some["alpha_temporal"], name=f"{name} (n = {some['n'].max()})", mode="lines+markers",
-            line_color=colour,
-            error_y={"type": "data", "array": some["high"] - some["alpha_temporal"], "thickness": 1.2},
-        )  # fmt: skip
-    chart(
-        styled(figure, "layer, from input to output", "α_T"), key="right_wrong", alt="alpha_T of right and wrong clips"
-    )
+    for correct, name, colour in ((True, "correct", COLOURS[0]), (False, "misclassified", COLOURS[1])):
+        rows = table[table["correct"] == correct]
+        if len(rows):
+            add_layer_means(figure, rows, {"color": colour}, f"{name} (n = {rows['n'].max()})")
+    figure = styled(figure, LAYER_AXIS, "α_T")
+    show_chart(figure, key="by_correctness", alt="alpha_T of correct and of misclassified clips by layer")
     st.caption(
-        "Mean α_T of the clips that are recognised and of those that are not (bars: 95 % over source videos). **How to "
-        "read this:** classes differ in both, so that a gap may be one between easy and hard classes; a confusion cell "
-        "against its own row (Predictions, Confusion) is not misled by that."
+        "Mean α_T of the correct and of the misclassified clips (bars: 95 % intervals over source videos). **How to "
+        "read this:** a difference may come from the classes, because hard classes have more misclassified clips. To "
+        "compare clips of one class, open a cell of the confusion matrix (Predictions, Confusion)."
     )
 
 
-def show_unusual(run: Run) -> None:
-    """The clips whose attention is least like their class's."""
-    found = computed("unusual", [run], lambda: unusual_clips(alpha_of(run)))
+def show_unusual_clips(run: Run) -> None:
+    """The clips whose attention differs most from that of their class."""
+    found = cached_result("unusual", [run], lambda: unusual_clips(cached_alpha(run)))
     if found.empty:
-        st.info("No clip stands out: attention does not differ between the clips of a class.")
+        st.info("No clip stands out: all clips of a class have the same attention.")
         return
     st.caption(
-        "The clips whose α_T differs most from their class's mean, in the class's standard deviations (root mean "
-        f"square over layers): {found['distance'].iloc[0]:.1f} to {found['distance'].iloc[-1]:.1f}. **How to read "
-        "this:** look here for cuts, other camera angles, and wrong labels."
+        "The clips whose α_T differs most from the mean of their class: by "
+        f"{found['distance'].iloc[0]:.1f} to {found['distance'].iloc[-1]:.1f} of the class's standard deviations (root "
+        "mean square over layers). **How to read this:** such clips often have cuts, unusual camera angles, or wrong "
+        "labels."
     )
-    gallery(run, table_of(run), found["row"].to_numpy(), "unusual")
+    show_gallery(run, cached_overview(run), found["row"].to_numpy(), "unusual")
 
 
-def choose_one(runs: list[Run], named: dict[str, Run]) -> Run | None:
-    """One run of those that have attention, for the views that show one."""
-    some = [name for name, run in named.items() if run in runs and has_attention(run)]
-    if not some:
+def choose_run_with_attention(runs: dict[str, Run]) -> Run | None:
+    """One of these runs, for the views that show a single one; None if none has attention."""
+    with_attention = [name for name, run in runs.items() if has_attention(run)]
+    if not with_attention:
         return None
-    name = st.selectbox("Run", some, key="of", bind="query-params")
-    st.caption(plain(named[name].title))
-    return named[name]
+    name = st.selectbox("Run", with_attention, key="of", bind="query-params")
+    st.caption(escape_markdown(runs[name].title))
+    return runs[name]

@@ -1,4 +1,4 @@
-"""The clip page's Grad-CAM: what is explained (all of it in the URL), frame by frame and as a strip."""
+"""Grad-CAM of one clip: its options (all in the URL), the clip frame by frame, and the input frames in a row."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,142 +11,148 @@ from analysis.explain.faithfulness import occlusion_drop
 from analysis.explain.gradcam import DEFINITIONS, JOINT, Cam, cam_layers, default_layer, gradcam
 from analysis.explain.overlay import NORMALISATIONS, overlay
 from sth_core.checkpoint import Checkpoint
-from workbench.components.clip_views import Subject, strip
-from workbench.components.context import one_of, plain
-from workbench.components.scrubber import CAM_COLOUR, DROP_COLOUR, Curve, scrubber
+from workbench.components.clip_views import ExplainedClip, show_frame_strip
+from workbench.components.context import escape_markdown, linked_selectbox
+from workbench.components.scrubber import CAM_COLOUR, DROP_COLOUR, Curve, show_scrubber
 
 DEFINITION_NAMES = {"per_step": "weights per time step", "per_clip": "weights per clip"}
-BRANCH_NAMES = {"joint": "both", "spatial": "spatial: α_S O_S", "temporal": "temporal: α_T O_T"}
-NOBODY = ""  # no class to tell the explained one from
+BRANCH_NAMES = {"joint": "joint", "spatial": "spatial: α_S O_S", "temporal": "temporal: α_T O_T"}
+NO_CLASS = ""
 
 
-def sentence(how: CamOptions) -> str:
-    what = f"**{plain(how.target or '')}**" + (f" rather than **{plain(how.against)}**" if how.against else "")
-    branch = "" if how.branch == JOINT else f", {how.branch} branch"
-    return (
-        f"What speaks for {what} at {how.layer}{branch}, Grad-CAM with {DEFINITION_NAMES[how.definition]}, one scale "
-        f"for the {how.scale}{'' if how.signed else ', negative values dropped'}."
-    )
-
-
-def choose(checkpoint: Checkpoint, asked: dict[str, str], of: str) -> CamOptions:
-    """Two rows of choices; by default the first of the classes asked for, at the deepest layer of enough cells.
-
-    `asked` says of some classes what they are ("predicted", "true"), `of` of which clip the classes are chosen.
-    """
-    layers = {layer.name: layer for layer in cam_layers(checkpoint.model, checkpoint.preprocessing.crop)}
-    known = [name for name in dict.fromkeys([*asked, *checkpoint.classes]) if name in checkpoint.classes]
-    named = {name: f"{name} ({asked[name]})" if name in asked else name for name in known}
-    named[NOBODY] = "no other class"
+def choose_cam_options(checkpoint: Checkpoint, roles: dict[str, str], clip_id: str) -> CamOptions:
+    """Two rows of controls. `roles` marks some classes as "predicted" or "true"; its first class is the default."""
+    target, against, layer, branch = choose_target_and_layer(checkpoint, roles, clip_id)
     a, b, c, d = st.columns(4)
     with a:
-        target = one_of("Class", known, "class", of=of, always=False, format_func=named.__getitem__)
-    with b:
-        against = one_of(
-            "Against", [NOBODY, *(name for name in known if name != target)], "against", of=of,
-            always=False, format_func=named.__getitem__,
-            help="Explain how far the class's score is above this one's: what tells the two apart.",
+        definition = linked_selectbox(
+            "Definition", [*DEFINITIONS], "definition", default_in_url=False, format_func=DEFINITION_NAMES.__getitem__,
+            help="The gradients of a channel are averaged over the pixels of each time step, or of the whole clip.",
         )  # fmt: skip
-    with c:
-        layer = one_of(
-            "Layer",
-            [*layers],
-            "layer",
-            default_layer([*layers.values()]),
-            always=False,
-            format_func=lambda name: layers[name].title,
-        )
-    branches = layers[layer].branches
-    with d:
-        branch = one_of(
-            "Branch", [*branches], "branch", always=False, format_func=BRANCH_NAMES.__getitem__,
-            disabled=len(branches) == 1,
-            help="The layers called conv are STH convolutions: what does each of their two parts look at?",
-        )  # fmt: skip
-    a, b, c, d = st.columns(4)
-    with a:
-        definition = one_of(
-            "Definition", [*DEFINITIONS], "definition", always=False, format_func=DEFINITION_NAMES.__getitem__
-        )
     with b:
-        scale = one_of(
-            "One scale for", [*NORMALISATIONS], "scale", always=False, format_func=lambda name: f"the {name}"
-        )
+        scale = linked_selectbox(
+            "Colour scale", [*NORMALISATIONS], "scale", default_in_url=False,
+            format_func=lambda name: f"one for {'the clip' if name == 'clip' else 'each frame'}",
+        )  # fmt: skip
     signed = c.toggle(
-        "Also against it", key="signed", bind="query-params",
-        help="Also what speaks against the class, in blue; what speaks for it is then orange.",
+        "Show negative values", key="signed", bind="query-params",
+        help="Orange raises the score of the class, blue lowers it.",
     )  # fmt: skip
     opacity = d.slider("Opacity", 0.0, 1.0, 0.75, key="opacity", bind="query-params")
     return CamOptions(layer, target, against or None, branch, definition, scale, signed, opacity)
 
 
-@st.cache_data(show_spinner="Explaining", max_entries=256)
-def explained(
+def choose_target_and_layer(
+    checkpoint: Checkpoint, roles: dict[str, str], clip_id: str
+) -> tuple[str, str, str, str]:  # fmt: skip
+    """The class, the class against which it is explained (or `NO_CLASS`), the layer and its branch."""
+    layers = {layer.name: layer for layer in cam_layers(checkpoint.model, checkpoint.preprocessing.crop)}
+    classes = [name for name in dict.fromkeys([*roles, *checkpoint.classes]) if name in checkpoint.classes]
+    titles = {name: f"{name} ({roles[name]})" if name in roles else name for name in classes}
+    titles[NO_CLASS] = "no other class"
+    a, b, c, d = st.columns(4)
+    with a:
+        target = linked_selectbox(
+            "Class", classes, "class", scope=clip_id, default_in_url=False, format_func=titles.__getitem__
+        )
+    with b:
+        against = linked_selectbox(
+            "Against", [NO_CLASS, *(name for name in classes if name != target)], "against", scope=clip_id,
+            default_in_url=False, format_func=titles.__getitem__,
+            help="Explain the difference between the scores of the two classes: what separates them.",
+        )  # fmt: skip
+    with c:
+        layer = linked_selectbox(
+            "Layer", [*layers], "layer", default=default_layer([*layers.values()]), default_in_url=False,
+            format_func=lambda name: layers[name].title,
+        )  # fmt: skip
+    branches = layers[layer].branches
+    with d:
+        branch = linked_selectbox(
+            "Branch", [*branches], "branch", default_in_url=False, format_func=BRANCH_NAMES.__getitem__,
+            disabled=len(branches) == 1,
+            help="Layers named conv are STH convolutions. Each has a spatial and a temporal branch.",
+        )  # fmt: skip
+    return target, against, layer, branch
+
+
+@st.cache_data(show_spinner="Computing Grad-CAM", max_entries=256)
+def _cached_gradcam(
     key: tuple[object, ...], target: int, layer: str, definition: str, branch: str, against: int | None,
-    _subject: Subject,
+    _clip: ExplainedClip,
 ) -> Cam:  # fmt: skip
-    return gradcam(_subject.checkpoint.model, _subject.normalised, target, layer, definition, branch, against)
+    return gradcam(_clip.checkpoint.model, _clip.normalised, target, layer, definition, branch, against)
 
 
-@st.cache_data(show_spinner="Occluding one frame after the other", max_entries=256)
-def occluded(key: tuple[object, ...], target: int, _subject: Subject) -> np.ndarray:
-    return occlusion_drop(_subject.checkpoint.model, _subject.normalised, target)
+@st.cache_data(show_spinner="Occluding one frame at a time", max_entries=256)
+def _cached_occlusion_drop(key: tuple[object, ...], target: int, _clip: ExplainedClip) -> np.ndarray:
+    return occlusion_drop(_clip.checkpoint.model, _clip.normalised, target)
 
 
 def show_gradcam(
-    subject: Subject, asked: dict[str, str], of: str, beside: Callable[[], None] = lambda: None
-) -> None:  # fmt: skip
-    """The choices, the clip frame by frame if its video is kept, with something `beside` it, and a strip."""
+    clip: ExplainedClip, roles: dict[str, str], clip_id: str, show_beside: Callable[[], None] = lambda: None
+) -> None:
+    """The controls, the clip frame by frame with something beside it (if its video is kept), and the input frames."""
     st.subheader("Grad-CAM over time")
-    how, classes = choose(subject.checkpoint, asked, of), subject.checkpoint.classes
-    assert how.target is not None  # it is one of the select box's
-    target, against = classes.index(how.target), classes.index(how.against) if how.against else None
-    cam = explained(subject.key, target, how.layer, how.definition, how.branch, against, subject)
+    options, classes = choose_cam_options(clip.checkpoint, roles, clip_id), clip.checkpoint.classes
+    assert options.target is not None  # the select box always has a class
+    target, against = classes.index(options.target), classes.index(options.against) if options.against else None
+    cam = _cached_gradcam(clip.key, target, options.layer, options.definition, options.branch, against, clip)
     if cam.maps.max() <= 0:
-        st.info(f"No part of {how.layer} speaks for {plain(how.target)} in this clip: the map has no positive value.")
-    if subject.path is not None:
+        st.info(
+            f"The map has no positive value: nothing at {options.layer} raises the score of "
+            f"{escape_markdown(options.target)} in this clip."
+        )
+    if clip.path is not None:
         left, right = st.columns([3, 2])
         with left:
-            frame_by_frame(subject, subject.path, cam, how)
+            show_cam_scrubber(clip, clip.path, cam, options)
         with right:
-            beside()
-    cam_strip(subject.frames, cam, subject.indices, how.opacity, how.signed, how.scale)
+            show_beside()
+    maps = cam.signed if options.signed else cam.maps
+    captions = [f"frame {i} · {share:.0%}" for i, share in zip(clip.indices, cam.per_frame, strict=True)]
+    show_frame_strip(overlay(clip.frames, maps, options.opacity, options.scale), captions, "Grad-CAM")
     st.caption(
-        f"{sentence(how)} Under each frame: its number and its share of the clip's CAM.  \n"
-        "**How to read this:** bright is where and when the layer's features raise this class's score."
+        f"{cam_caption(options)} Under each frame: its number and its share of the clip's CAM.  \n"
+        "**How to read this:** bright areas show where and when the layer's features raise the score of the class."
+    )
+
+
+def cam_caption(options: CamOptions) -> str:
+    target = f"**{escape_markdown(options.target or '')}**"
+    against = f" rather than **{escape_markdown(options.against)}**" if options.against else ""
+    branch = "" if options.branch == JOINT else f", {options.branch} branch"
+    return (
+        f"Evidence for {target}{against} at {options.layer}{branch}. Grad-CAM with "
+        f"{DEFINITION_NAMES[options.definition]}, one colour scale per {options.scale}"
+        f"{'' if options.signed else ', positive values only'}."
     )
 
 
 @st.fragment
-def frame_by_frame(subject: Subject, path: Path, cam: Cam, how: CamOptions) -> None:
-    """The scrubber; a step in it draws nothing else of the page anew."""
-    picture = st.container()  # above its switch
-    drop = st.toggle(
-        "What each frame is worth", key="occlusion", bind="query-params",
-        help=f"How far the class's score falls when a frame is replaced by its neighbour: {len(cam.maps) + 1} forward "
-        "passes.",
+def show_cam_scrubber(clip: ExplainedClip, path: Path, cam: Cam, options: CamOptions) -> None:
+    """The clip frame by frame. As a fragment: a step in it redraws nothing else of the page."""
+    scrubber = st.container()  # above its toggle
+    show_drop = st.toggle(
+        "Occlusion of each frame", key="occlusion", bind="query-params",
+        help="How far the score of the class falls when a neighbour replaces the frame. Needs "
+        f"{len(cam.maps) + 1} forward passes.",
     )  # fmt: skip
     curves = [Curve("CAM", cam.per_frame, "share", CAM_COLOUR)]
-    if drop:
-        values = occluded(subject.key, cam.target, subject)
-        curves.append(Curve("score falls by", values, "points", DROP_COLOUR, (5, 4)))
-    with picture:
-        scrubber(
-            path, cam, subject.indices, subject.checkpoint.preprocessing, curves, frame_rate(path),
-            opacity=how.opacity, signed=how.signed, scale=how.scale,
+    if show_drop:
+        drop = _cached_occlusion_drop(clip.key, cam.target, clip)
+        curves.append(Curve("score falls by", drop, "points", DROP_COLOUR, (5, 4)))
+    with scrubber:
+        show_scrubber(
+            path, cam, clip.indices, clip.checkpoint.preprocessing, curves, frame_rate(path),
+            opacity=options.opacity, signed=options.signed, scale=options.scale,
         )  # fmt: skip
-    lines = ":orange[━] the frame's share of the clip's CAM"
-    if drop:
-        lines += ", :blue[┅] how far the score of the class falls without the frame (n = 1 clip; each line is as high "
-        lines += "as its largest value)"
+    lines = ":orange[━] share of the clip's CAM in the frame"
+    if show_drop:
+        lines += "; :blue[┅] fall of the score when the frame is occluded (lines are scaled to their maxima)"
     st.caption(
-        f"{lines}; ticks: the {len(set(subject.indices.tolist()))} frames that the network saw. A frame between two of "
-        "them has what lies between their maps.  \n**How to read this:** → and ← move by a frame, with Shift by ten, "
-        "Page Up and Down to the next frame seen, Space plays. Where the two lines disagree, the CAM points at a frame "
-        "that the network can do without."
+        f"{lines}; ticks: the {len(set(clip.indices.tolist()))} input frames. Other maps are interpolated.  \n"
+        "**How to read this:** → and ← move by one frame, with Shift by ten; Page Up and Page Down move between input "
+        "frames; Space plays."
+        + (" A frame with a high CAM and no fall is one that the network does not need." if show_drop else "")
     )
-
-
-def cam_strip(frames: np.ndarray, cam: Cam, indices: np.ndarray, opacity: float, signed: bool, per: str) -> None:
-    captions = [f"frame {i} · {share:.0%}" for i, share in zip(indices, cam.per_frame, strict=True)]
-    strip(overlay(frames, cam.signed if signed else cam.maps, opacity, per), captions, "Grad-CAM")

@@ -1,16 +1,32 @@
-"""A figure on a page: text in it is never taken for HTML, its buttons are few, and it can be kept as SVG."""
+"""Plotly figures on a page."""
 
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from analysis.report.plots import with_escaped_text
 
 BUTTONS: dict[str, Any] = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+LAYER_AXIS, ALPHA_AXIS = "layer, from input to output", "α_T (α_S = 1 - α_T)"
 
 
-def chart(figure: go.Figure, key: str, alt: str, **more: Any) -> None:
-    """Draw it, in the colours of the light or dark theme; `alt` is what it says to who cannot see it."""
-    buttons = BUTTONS | {"toImageButtonOptions": {"format": "svg", "filename": key}}
-    st.plotly_chart(with_escaped_text(figure), key=key, alt=alt, config=buttons, **more)
+def show_chart(figure: go.Figure, key: str, alt: str, **options: Any) -> None:
+    """Draw a figure in the colours of the light or dark theme, with a button that saves it as SVG.
+
+    Names of classes and runs are shown as text, never as HTML; `alt` describes the figure to screen readers.
+    """
+    config = BUTTONS | {"toImageButtonOptions": {"format": "svg", "filename": key}}
+    st.plotly_chart(with_escaped_text(figure), key=key, alt=alt, config=config, **options)
+
+
+def add_layer_means(
+    figure: go.Figure, table: pd.DataFrame, line: dict[str, Any], name: str = "", value: str = "alpha_temporal"
+) -> None:
+    """Add a line through the layers' means (column `value`) with their 95 % intervals (column high)."""
+    figure.add_scatter(
+        x=table["layer"], y=table[value], name=name, mode="lines+markers", line=line, showlegend=bool(name),
+        error_y={"type": "data", "array": table["high"] - table[value], "thickness": 1.2},
+        hovertemplate="%{x}: %{y:.3f}",
+    )  # fmt: skip

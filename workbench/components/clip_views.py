@@ -1,4 +1,4 @@
-"""The parts of the clip page: frames, Grad-CAM, alpha by layer, scores. Each takes data and draws."""
+"""What the pages for one clip show besides Grad-CAM: input frames, scores, what if, alpha by layer."""
 
 import html
 import tempfile
@@ -22,29 +22,35 @@ from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
 from sth_core.video.modality import FLOW_STACK
 from sth_core.video.transforms import crop, normalise, play_backward
-from workbench.components.chart import chart
-from workbench.components.context import alpha_of, computed
+from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
+from workbench.components.context import cache_data_of_files, cached_alpha, cached_result
 
-PER_ROW = 8
+FRAMES_PER_ROW = 8
+NO_ATTENTION = "This network has no attention (conv = '2d', or attention = false)."
 
 
-@st.cache_data(show_spinner="Converting the video for the browser", max_entries=64)
-def browser_video(path: str, changed: int) -> bytes:
-    """The video as bytes that browsers play; other codecs become H.264."""
-    if plays_in_browsers(Path(path)):
-        return Path(path).read_bytes()
+@cache_data_of_files(show_spinner="Converting the video for the browser", max_entries=64)
+def cached_browser_video(path: Path) -> bytes:
+    """A video that browsers play: the file itself, or the file converted to H.264."""
+    if plays_in_browsers(path):
+        return path.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "video.mp4"
-        transcode(Path(path), target)
+        transcode(path, target)
         return target.read_bytes()
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is explained: a clip as a network saw it. `key` says of all of it which it is, for what is computed of it.
+class ExplainedClip:
+    """A clip, as input of the network that explains it.
 
-    frames are for people (T, 224, 224, 3), pixels are the network's input (T, H, W, C) uint8, indices the frames'
-    numbers (T,), path is the video, or None where it is not kept.
+    Attributes:
+        checkpoint: the network.
+        frames: (T, 224, 224, 3) uint8, for display.
+        pixels: (T, H, W, C) uint8, the network's input before normalisation.
+        indices: (T,) the numbers of the input frames.
+        path: the video, or None if it is not kept.
+        key: identifies all of this, for caches.
     """
 
     checkpoint: Checkpoint
@@ -56,30 +62,42 @@ class Subject:
 
     @property
     def normalised(self) -> Tensor:
-        """The input (T, C, H, W)."""
+        """The network's input (T, C, H, W)."""
         return normalise(torch.from_numpy(np.ascontiguousarray(self.pixels)), self.checkpoint.preprocessing)
 
 
-def subject_of(checkpoint: Checkpoint, sha256: str, path: Path, flow: str, backward: bool) -> Subject:
-    """A clip of a run; `flow` is the folder of extracted flow that it was recorded with, or empty."""
+def load_explained_clip(checkpoint: Checkpoint, sha256: str, path: Path, flow: str, backward: bool) -> ExplainedClip:
+    """A clip of a run. `sha256` is the checkpoint's; `flow` the folder of extracted flow of the run, or empty."""
+    frames, pixels, indices = _cached_frames(path, flow, backward, sha256, checkpoint)
     key = (str(path), flow, backward, path.stat().st_mtime_ns, sha256)
-    frames, pixels, indices = frames_and_input(key, checkpoint)
-    return Subject(checkpoint, frames, pixels, indices, path, key)
+    return ExplainedClip(checkpoint, frames, pixels, indices, path, key)
 
 
-@st.cache_data(show_spinner="Reading frames", max_entries=64)
-def frames_and_input(key: tuple[str, str, bool, int, str], _checkpoint: Checkpoint) -> tuple[np.ndarray, ...]:
-    path, flow, backward, _, _ = key
+@cache_data_of_files(show_spinner="Reading frames", max_entries=64)
+def _cached_frames(
+    path: Path, flow: str, backward: bool, sha256: str, _checkpoint: Checkpoint
+) -> tuple[np.ndarray, ...]:
     p = _checkpoint.preprocessing
-    clip, indices = read_clip(Path(path), p, flow, backward)
-    return seen_frames(Path(path), indices, p), crop(clip, p.crop), indices
+    clip, indices = read_clip(path, p, flow, backward)
+    return seen_frames(path, indices, p), crop(clip, p.crop), indices
 
 
-def show_seen(subject: Subject, backward: bool = False) -> None:
-    st.subheader("What the network saw" + (", from the last frame to the first" if backward else ""))
-    strip(subject.frames, [f"frame {i}" for i in subject.indices], "what the network saw")
-    if subject.checkpoint.preprocessing.modality == "flow":
-        st.caption(f"It saw optical flow, not these pixels: {FLOW_STACK} fields that begin at each of these frames.")
+def show_input_frames(clip: ExplainedClip, backward: bool = False) -> None:
+    st.subheader("Input frames" + (", in reverse order" if backward else ""))
+    show_frame_strip(clip.frames, [f"frame {i}" for i in clip.indices], "input")
+    if clip.checkpoint.preprocessing.modality == "flow":
+        st.caption(
+            f"The input of this network is optical flow, not these pixels: {FLOW_STACK} flow fields from each of these "
+            "frames on."
+        )
+
+
+def show_frame_strip(images: np.ndarray, captions: list[str], alt: str) -> None:
+    """Images in temporal order, eight in a row, with a caption under each."""
+    for start in range(0, len(images), FRAMES_PER_ROW):
+        row = zip(images[start : start + FRAMES_PER_ROW], captions[start : start + FRAMES_PER_ROW], strict=True)
+        for column, (image, caption) in zip(st.columns(FRAMES_PER_ROW, gap="xxsmall"), row, strict=False):
+            column.image(image, caption=caption, width="stretch", alt=f"{alt}, {caption}")
 
 
 AS_IT_IS = "as it is"
@@ -99,8 +117,8 @@ def reordered(pixels: np.ndarray, order: str, modality: str) -> np.ndarray:
 
 
 @torch.inference_mode()
-def what_if(checkpoint: Checkpoint, pixels: np.ndarray, order: str, alpha: str) -> np.ndarray:
-    """The softmax scores (K,) of the clip in another order, or with attention replaced everywhere."""
+def what_if_scores(checkpoint: Checkpoint, pixels: np.ndarray, order: str, alpha: str) -> np.ndarray:
+    """The softmax scores (K,) for the frames in another order, or for attention replaced in all layers."""
     model = checkpoint.model
     changed = np.ascontiguousarray(reordered(pixels, order, checkpoint.preprocessing.modality))
     clip = normalise(torch.from_numpy(changed), checkpoint.preprocessing)[None]
@@ -110,48 +128,41 @@ def what_if(checkpoint: Checkpoint, pixels: np.ndarray, order: str, alpha: str) 
     return model(clip, SetAlpha(replacement(alpha, shapes, {}))).softmax(1)[0].numpy()
 
 
-@st.cache_data(show_spinner="Trying", max_entries=256)
-def tried(key: tuple[object, ...], order: str, alpha: str, _subject: Subject) -> np.ndarray:
-    return what_if(_subject.checkpoint, _subject.pixels, order, alpha)
+@st.cache_data(show_spinner="Computing the scores", max_entries=256)
+def _cached_what_if_scores(key: tuple[object, ...], order: str, alpha: str, _clip: ExplainedClip) -> np.ndarray:
+    return what_if_scores(_clip.checkpoint, _clip.pixels, order, alpha)
 
 
-def show_what_if(subject: Subject) -> None:
+def show_what_if(clip: ExplainedClip) -> None:
     st.subheader("What if")
     left, right = st.columns([2, 3])
     with left:
-        order = st.segmented_control("Frames", ORDERS, default=AS_IT_IS, key="order", bind="query-params") or AS_IT_IS
-        known = ALPHAS if subject.checkpoint.model.attention_layers else ALPHAS[:1]
-        alpha = st.segmented_control("α everywhere", known, default=AS_IT_IS, key="alpha", bind="query-params")
+        order = st.segmented_control("Frames", ORDERS, default=AS_IT_IS, key="order", bind="query-params")
+        alphas = ALPHAS if clip.checkpoint.model.attention_layers else ALPHAS[:1]
+        alpha = st.segmented_control("α in all layers", alphas, default=AS_IT_IS, key="alpha", bind="query-params")
         st.caption(
-            "**How to read this:** if nothing moves when the frames are reversed or shuffled, the network does not use "
-            "their order in this clip; if nothing moves when α is replaced, it does not need its attention here."
+            "**How to read this:** if the scores stay the same when the frames are reversed or shuffled, the network "
+            "does not use the temporal order of this clip. If they stay the same when α is replaced, the network does "
+            "not need its attention for this clip."
         )
-    before = tried(subject.key, AS_IT_IS, AS_IT_IS, subject)
-    after = tried(subject.key, order, alpha or AS_IT_IS, subject)
+    before = _cached_what_if_scores(clip.key, AS_IT_IS, AS_IT_IS, clip)
+    after = _cached_what_if_scores(clip.key, order or AS_IT_IS, alpha or AS_IT_IS, clip)
     with right:
-        figure = what_if_figure(before, after, subject.checkpoint.classes)
-        chart(figure, key="what_if", alt="Scores as recorded, and as they would be")
+        figure = what_if_figure(before, after, clip.checkpoint.classes)
+        show_chart(figure, key="what_if", alt="Scores of the clip as it is, and with the changes")
 
 
 def what_if_figure(before: np.ndarray, after: np.ndarray, classes: list[str]) -> go.Figure:
-    """The scores before and after, of the classes that are highest in either."""
+    """The scores (K,) before and after the change, for the classes that are among the highest in either."""
     top = list(dict.fromkeys([*before.argsort()[::-1][:4], *after.argsort()[::-1][:4]]))[::-1]
     figure = go.Figure()
-    for name, scores, colour in (("now", after, COLOURS[1]), ("as recorded", before, COLOURS[0])):
+    for name, scores, colour in (("with the changes", after, COLOURS[1]), (AS_IT_IS, before, COLOURS[0])):
         figure.add_bar(
             x=scores[top], y=[classes[i] for i in top], orientation="h", name=name, marker_color=colour,
             text=[f"{scores[i]:.1%}" for i in top], textposition="auto",
         )  # fmt: skip
     figure = styled(figure, "score (softmax)", "").update_layout(height=90 + 46 * len(top))
     return figure.update_xaxes(range=[0, 1], tickformat=".0%").update_yaxes(automargin=True)
-
-
-def strip(images: np.ndarray, captions: list[str], alt: str) -> None:
-    """Images side by side in the order of time, eight in a row, a caption under each."""
-    for start in range(0, len(images), PER_ROW):
-        row = zip(images[start : start + PER_ROW], captions[start : start + PER_ROW], strict=True)
-        for column, (image, caption) in zip(st.columns(PER_ROW, gap="xxsmall"), row, strict=False):
-            column.image(image, caption=caption, width="stretch", alt=f"{alt}, {caption}")
 
 
 SCORES = """<style>
@@ -162,9 +173,9 @@ SCORES = """<style>
 </style>"""
 
 
-def show_top(top: pd.DataFrame, label: str = "") -> None:
-    """The highest scores (softmax) as bars; the true class is orange. As HTML: they are on every clip's page, which a
-    chart more would slow down."""
+def show_top_scores(top: pd.DataFrame, label: str = "") -> None:
+    """The highest scores as bars, the true class in orange. They are HTML, because another chart slows the page."""
+    st.markdown("**Top 5**, softmax score")
     rows = "".join(
         f'<div class="score"><span class="name">{html.escape(str(row.label))}</span>'
         f'<span class="value">{row.score:.1%}</span>'
@@ -174,14 +185,14 @@ def show_top(top: pd.DataFrame, label: str = "") -> None:
     st.html(SCORES + rows)
 
 
-def alpha_figure(run: Run, row: int) -> go.Figure | None:
-    """alpha_T by layer of the clip in this row of `clips_of`, against mean and spread of its class and of the run."""
+def clip_alpha_figure(run: Run, row: int) -> go.Figure | None:
+    """alpha_T by layer of the clip in this row of `clips_of`, with mean and spread of its class and of the run."""
     if not has_attention(run):
         return None
-    alpha = alpha_of(run)
+    alpha = cached_alpha(run)
     label = alpha.clips["label"].iloc[row]
-    of_class = computed("layers", [run], lambda: alpha_by_layer(alpha, alpha.clips["label"] == label), label)
-    of_all = computed("layers", [run], lambda: alpha_by_layer(alpha))
+    of_class = cached_result("layers", [run], lambda: alpha_by_layer(alpha, alpha.clips["label"] == label), label)
+    of_all = cached_result("layers", [run], lambda: alpha_by_layer(alpha))
     of_clip = alpha_by_layer(alpha, [row])
     figure = go.Figure()
     figure.add_scatter(
@@ -200,4 +211,4 @@ def alpha_figure(run: Run, row: int) -> go.Figure | None:
             hovertemplate="%{x}: %{y:.3f}",
         )  # fmt: skip
     figure.update_layout(hovermode="x unified")
-    return styled(figure, "layer, from input to output", "α_T (α_S = 1 - α_T)").update_layout(height=380)
+    return styled(figure, LAYER_AXIS, ALPHA_AXIS).update_layout(height=380)

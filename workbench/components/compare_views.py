@@ -1,4 +1,4 @@
-"""The part of the compare page that is about more than two runs: accuracy_table, differences, attention, clips."""
+"""The parts of the Compare page: two runs, or more, on the clips that all of them have."""
 
 from string import ascii_uppercase
 
@@ -11,6 +11,7 @@ from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import (
     SharedClips,
+    alpha_change,
     correct_sets,
     pairwise_differences,
     shared_accuracy,
@@ -20,33 +21,57 @@ from analysis.attention.compare_runs import (
 from analysis.report.plots import COLOURS, DASHES, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
-from workbench.components.chart import chart
-from workbench.components.context import alpha_of, computed, counted, plain, table_of
-from workbench.components.gallery import gallery
+from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
+from workbench.components.context import (
+    cached_alpha,
+    cached_overview,
+    cached_result,
+    escape_markdown,
+    format_clip_count,
+)
+from workbench.components.gallery import show_gallery
 
-LINES = COLOURS[:6]  # not black, which a dark page hides
+LINE_COLOURS = COLOURS[:6]  # not black, which is invisible on a dark page
 MOST_SETS = 5
-LONGEST = 36  # characters of a run's name beside an axis
-DECIDED = 0.05
-PAIRED = "the larger of McNemar's exact and Student's t over source videos"  # `uncertainty.paired_p`
+LONGEST_NAME = 36  # characters of a run's name beside an axis
+SIGNIFICANT = 0.05
+PAIRED = "the larger p of McNemar's exact test and Student's t over source videos"  # `uncertainty.paired_p`
 
 
-def letter(i: int) -> str:
+def run_letter(i: int) -> str:
     """What the page calls the i-th run: A to Z, then AA, AB."""
-    return (letter(i // 26 - 1) if i >= 26 else "") + ascii_uppercase[i % 26]
+    return (run_letter(i // 26 - 1) if i >= 26 else "") + ascii_uppercase[i % 26]
 
 
-def show_together(named: dict[str, Run]) -> None:
-    """All the runs on the clips that all have; the first is the one that the clips are opened in."""
-    runs = list(named.values())
-    common: SharedClips = computed(
-        "together", runs, lambda: shared_clips({name: table_of(run) for name, run in named.items()})
+def show_alpha_change(a: Run, b: Run) -> None:
+    """The difference of alpha_T between two runs by layer."""
+    change = cached_result("alpha_change", [a, b], lambda: alpha_change(cached_alpha(a), cached_alpha(b)))
+    if change.empty:
+        st.info("The two networks have no layer in common.")
+        return
+    figure = go.Figure()
+    add_layer_means(figure, change, {"color": COLOURS[1]}, value="change")
+    figure.add_hline(y=0, line={"color": "#888888", "width": 1})
+    figure = styled(figure, LAYER_AXIS, "α_T of B minus α_T of A").update_layout(height=360)
+    show_chart(figure, key="alpha_change", alt="Difference of alpha_T by layer")
+    st.caption(
+        f"Mean difference over the {change['n'].max()} common clips (bars: 95 % intervals over "
+        f"{describe_groups(change['n'].max(), change['groups'].max())}). **How to read this:** above zero, B weighs "
+        "time more than A on the same clips."
     )
-    letters = {name: letter(i) for i, name in enumerate(named)}
+
+
+def show_many_runs(named: dict[str, Run]) -> None:
+    """All the runs on the clips that all of them have; links to clips open them in the first run."""
+    runs = list(named.values())
+    common: SharedClips = cached_result(
+        "shared_clips", runs, lambda: shared_clips({name: cached_overview(run) for name, run in named.items()})
+    )
+    letters = {name: run_letter(i) for i, name in enumerate(named)}
     for name in common.disjoint:
         st.info(
-            f"{plain(name)} ({letters[name]}) has no clip in common with the others, and is left out: record all on "
-            "the same dataset and split."
+            f"{escape_markdown(name)} ({letters[name]}) is left out, because it has no clip in common with the other "
+            "runs. Record all runs on the same dataset and split."
         )
     if len(common.names) < 3:
         return
@@ -54,21 +79,21 @@ def show_together(named: dict[str, Run]) -> None:
     others = [f"{s:.0%} in {letters[n]}" for n, s in zip(common.names, common.same_labels, strict=True) if s < 1]
     if others:
         st.warning(
-            f"They were asked different questions: of the clips that all have, only {', '.join(others)} have the label "
-            "that they have in A."
+            "The runs have different labels: of the common clips, only "
+            f"{', '.join(others)} have the same label as in A."
         )
-    called = {name: f"{letters[name]}: {short(name)}" for name in common.names}
-    show_standings(computed("accuracy_table", runs, lambda: shared_accuracy(common)), letters)
-    show_differences(computed("differences", runs, lambda: pairwise_differences(common)), called, common)
-    show_alpha({name: named[name] for name in common.names}, runs, common, called)
-    show_right_in(common, next(iter(named.values())), letters)
+    titles = {name: f"{letters[name]}: {shortened(name)}" for name in common.names}
+    show_accuracy_table(cached_result("accuracy_table", runs, lambda: shared_accuracy(common)), letters)
+    show_pairwise_differences(cached_result("differences", runs, lambda: pairwise_differences(common)), titles, common)
+    show_alpha_by_layer({name: named[name] for name in common.names}, runs, common, titles)
+    show_clips_by_correct_count(common, runs[0], letters)
 
 
-def short(name: str) -> str:
-    return name if len(name) <= LONGEST else "…" + name[1 - LONGEST :]
+def shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else "…" + name[1 - LONGEST_NAME :]
 
 
-def show_standings(table: pd.DataFrame, letters: dict[str, str]) -> None:
+def show_accuracy_table(table: pd.DataFrame, letters: dict[str, str]) -> None:
     interval = [f"{100 * low:.1f} to {100 * high:.1f} %" for low, high in zip(table["low"], table["high"], strict=True)]
     shown = table.assign(letter=table["run"].map(letters), accuracy=100 * table["accuracy"], interval=interval)
     columns = ["letter", "run", "accuracy", "interval", "only_correct", "only_wrong", "alpha_temporal"]
@@ -79,127 +104,128 @@ def show_standings(table: pd.DataFrame, letters: dict[str, str]) -> None:
         column_config={
             "letter": st.column_config.TextColumn("", width=30),
             "accuracy": st.column_config.NumberColumn(format="%.1f %%"),
-            "interval": st.column_config.TextColumn("95 %", help="Wilson's, over source videos."),
-            "only_correct": st.column_config.NumberColumn("alone right", help="Clips that it alone gets right."),
-            "only_wrong": st.column_config.NumberColumn("alone wrong", help="Clips that it alone gets wrong."),
+            "interval": st.column_config.TextColumn("95 % interval", help="Wilson interval over source videos."),
+            "only_correct": st.column_config.NumberColumn(
+                "correct only here", help="Clips that all other runs misclassify."
+            ),
+            "only_wrong": st.column_config.NumberColumn(
+                "misclassified only here", help="Clips that all other runs classify correctly."
+            ),
             "alpha_temporal": st.column_config.NumberColumn(
-                "mean α_T", format="%.3f", help="Over the layers and the clips that all have."
+                "mean α_T", format="%.3f", help="Mean over the layers and the common clips."
             ),
         },
     )  # fmt: skip
 
 
-def show_differences(table: pd.DataFrame, called: dict[str, str], common: SharedClips) -> None:
-    chart(differences_figure(table, called), key="differences", alt=differences_text(table, called))
-    decided = int((table["p"] < DECIDED).sum())
+def show_pairwise_differences(table: pd.DataFrame, titles: dict[str, str], common: SharedClips) -> None:
+    figure, alt = pairwise_differences_figure(table, titles), pairwise_differences_text(table, titles)
+    show_chart(figure, key="differences", alt=alt)
+    significant = int((table["p"] < SIGNIFICANT).sum())
     n, groups = len(common.rows), len(np.unique(common.groups))
     st.caption(
-        f"Accuracy of the row less that of the column, in points; over {describe_groups(n, groups)} that all have. **"
-        f"How to read this:** orange, the row is right more often; \\* marks the pairs that these clips tell apart, "
-        f"{decided} of {len(table)} (p below {DECIDED}: {PAIRED}, corrected for all pairs by Holm)."
+        f"Accuracy of the row minus accuracy of the column, in points, over {describe_groups(n, groups)}. **How to "
+        f"read this:** orange means that the row's run has the higher accuracy. \\* marks significant differences: "
+        f"{significant} of {len(table)} pairs (p < {SIGNIFICANT}: {PAIRED}, with Holm's correction for all pairs)."
     )
 
 
-def differences_figure(table: pd.DataFrame, called: dict[str, str]) -> go.Figure:
-    """A square for each ordered pair: the difference in points, with an asterisk where its p is small."""
-    number = {name: i for i, name in enumerate(called)}
+def pairwise_differences_figure(table: pd.DataFrame, titles: dict[str, str]) -> go.Figure:
+    """A square for each ordered pair of runs: the difference in points, with an asterisk if it is significant."""
+    number = {name: i for i, name in enumerate(titles)}
     i, j = table["a"].map(number).to_numpy(), table["b"].map(number).to_numpy()
-    N = len(called)
+    N = len(titles)
     points = np.full((N, N), np.nan)
-    more = np.full((N, N, 3), np.nan)  # clips that the row alone gets right, that the column alone does, p
+    details = np.full((N, N, 3), np.nan)  # clips that only the row's run classifies correctly, only the column's, p
     points[i, j], points[j, i] = 100 * table["difference"], -100 * table["difference"]
-    more[i, j] = table[["only_a", "only_b", "p"]]
-    more[j, i] = table[["only_b", "only_a", "p"]]
+    details[i, j] = table[["only_a", "only_b", "p"]]
+    details[j, i] = table[["only_b", "only_a", "p"]]
     reach = max(1.0, float(np.nanmax(np.abs(points))))
     text = [
         [
-            "" if np.isnan(d) else f"{round(d, 1) + 0.0:+.1f}{' *' if p < DECIDED else ''}"
+            "" if np.isnan(d) else f"{round(d, 1) + 0.0:+.1f}{' *' if p < SIGNIFICANT else ''}"
             for d, p in zip(*row, strict=True)
         ]
-        for row in zip(points, more[..., 2], strict=True)
+        for row in zip(points, details[..., 2], strict=True)
     ]
-    names = list(called.values())
+    names = list(titles.values())
     figure = go.Figure(
         go.Heatmap(
             z=points, x=[name.split(":")[0] for name in names], y=names, text=text, texttemplate="%{text}",
             zmin=-reach, zmax=reach, colorscale=[[0, COLOURS[0]], [0.5, "#f7f7f7"], [1, COLOURS[1]]],
-            xgap=2, ygap=2, hoverongaps=False, colorbar={"title": "points", "thickness": 14}, customdata=more,
-            hovertemplate="%{y}, less %{x}: %{z:+.1f} points<br>right alone: %{customdata[0]} clips, against "
-            "%{customdata[1]}<br>p = %{customdata[2]:.2g}<extra></extra>",
+            xgap=2, ygap=2, hoverongaps=False, colorbar={"title": "points", "thickness": 14}, customdata=details,
+            hovertemplate="%{y} minus %{x}: %{z:+.1f} points<br>correct only in the row's run: %{customdata[0]} clips, "
+            "only in the column's: %{customdata[1]}<br>p = %{customdata[2]:.2g}<extra></extra>",
         )
     )  # fmt: skip
-    figure = styled(figure, "less that of", "").update_layout(
+    figure = styled(figure, "minus the accuracy of", "").update_layout(
         height=90 + min(48, 24 + 96 // N) * N, margin={"t": 10, "b": 60, "r": 20}
     )
     figure.update_xaxes(type="category", showgrid=False, side="bottom")
     return figure.update_yaxes(type="category", showgrid=False, autorange="reversed", automargin=True)
 
 
-def differences_text(table: pd.DataFrame, called: dict[str, str]) -> str:
-    pairs = (f"{called[r.a]} less {called[r.b]}: {100 * r.difference:+.1f} points" for r in table.itertuples())
+def pairwise_differences_text(table: pd.DataFrame, titles: dict[str, str]) -> str:
+    pairs = (f"{titles[r.a]} minus {titles[r.b]}: {100 * r.difference:+.1f} points" for r in table.itertuples())
     return f"Pairwise differences of accuracy. {'; '.join(pairs)}"
 
 
-def show_alpha(named: dict[str, Run], runs: list[Run], common: SharedClips, called: dict[str, str]) -> None:
-    """A line per run that has attention; `runs` are all those that say which clips are common."""
-    some = {name: run for name, run in named.items() if has_attention(run)}
-    if not some:
+def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedClips, titles: dict[str, str]) -> None:
+    """alpha_T by layer of each run that has attention; `runs` are all that determine the common clips."""
+    with_attention = {name: run for name, run in named.items() if has_attention(run)}
+    if not with_attention:
         return
-    clips = table_of(runs[0])["clip_id"].iloc[common.rows]
-    table = computed(
-        "alpha_together",
+    clips = cached_overview(runs[0])["clip_id"].iloc[common.rows]
+    table = cached_result(
+        "alpha_by_layer",
         runs,
-        lambda: shared_alpha_by_layer({name: alpha_of(run) for name, run in some.items()}, clips),
+        lambda: shared_alpha_by_layer({name: cached_alpha(run) for name, run in with_attention.items()}, clips),
     )
     if table.empty:
         st.info("The networks have no layer in common.")
         return
-    chart(alpha_figure(table, called), key="alpha_together", alt="Mean alpha_T of each run by layer")
-    without = [name for name in named if name not in some]
+    show_chart(alpha_by_layer_figure(table, titles), key="alpha_by_layer", alt="Mean alpha_T of each run by layer")
+    without = [escape_markdown(titles[name]) for name in named if name not in with_attention]
     st.caption(
-        f"Mean α_T over the {table['n'].max()} clips that all have (bars: 95 % over "
-        f"{describe_groups(table['n'].max(), table['groups'].max())}), in the "
-        f"{table['layer'].nunique()} layers that all have. **How to read this:** the higher a line, the more its "
-        "network weighs time in the same clips."
-        + (f" Without attention: {', '.join(plain(called[name]) for name in without)}." if without else "")
+        f"Mean α_T over the {table['n'].max()} common clips (bars: 95 % intervals over "
+        f"{describe_groups(table['n'].max(), table['groups'].max())}), in the {table['layer'].nunique()} common "
+        "layers. **How to read this:** the higher the line of a run, the more its network weighs time."
+        + (f" Runs without attention: {', '.join(without)}." if without else "")
     )
 
 
-def alpha_figure(table: pd.DataFrame, called: dict[str, str]) -> go.Figure:
+def alpha_by_layer_figure(table: pd.DataFrame, titles: dict[str, str]) -> go.Figure:
     figure = go.Figure()
-    for i, (name, shown) in enumerate(called.items()):
+    for i, (name, title) in enumerate(titles.items()):
         rows = table[table["run"] == name]
-        if rows.empty:
-            continue
-        figure.add_scatter(
-            x=rows["layer"], y=rows["alpha_temporal"], name=shown, mode="lines+markers",
-            line={"color": LINES[i % len(LINES)], "dash": DASHES[i // len(LINES) % len(DASHES)]},
-            error_y={"type": "data", "array": rows["high"] - rows["alpha_temporal"], "thickness": 1.2},
-            hovertemplate="%{x}: α_T = %{y:.3f}",
-        )  # fmt: skip
+        if len(rows):
+            dash = DASHES[i // len(LINE_COLOURS) % len(DASHES)]
+            add_layer_means(figure, rows, {"color": LINE_COLOURS[i % len(LINE_COLOURS)], "dash": dash}, title)
     figure.add_hline(y=0.5, line={"color": "#888888", "width": 1})
-    return styled(figure, "layer, from input to output", "α_T").update_layout(height=400)
+    return styled(figure, LAYER_AXIS, "α_T").update_layout(height=400)
 
 
-def show_right_in(common: SharedClips, run: Run, letters: dict[str, str]) -> None:
-    """How many clips are right in how many runs, and those of one such number; they are opened in `run`."""
+def show_clips_by_correct_count(common: SharedClips, run: Run, letters: dict[str, str]) -> None:
+    """The clips that a chosen number of runs classify correctly; links open them in `run`."""
     N = len(common.names)
-    n = np.bincount(common.correct_count, minlength=N + 1)
-    # Its options are what the address says: "2" is there also when another run is added, "2 of 3" would not be.
-    k = st.segmented_control(f"Right in (of {N} runs)", range(N + 1), default=0, key="right_in", bind="query-params")
+    counts = np.bincount(common.correct_count, minlength=N + 1)
+    # The options are in the URL: "2" remains an option when another run is added, "2 of 3" would not.
+    k = st.segmented_control(
+        f"Correct in how many of {N} runs?", range(N + 1), default=0, key="right_in", bind="query-params"
+    )
     k = 0 if k is None else k
-    st.caption("Clips by how many runs are right: " + " · ".join(f"**{i}**: {count}" for i, count in enumerate(n)))
-    if not n[k]:
-        st.success(f"No clip is right in exactly {k} of {N}.")
+    st.caption("Clips by the number of correct runs: " + " · ".join(f"**{i}**: {n}" for i, n in enumerate(counts)))
+    if not counts[k]:
+        st.success(f"No clip is correct in exactly {k} of {N} runs.")
         return
     sets = correct_sets(common, k) if 0 < k < N else []
     which = "; ".join(f"{', '.join(letters[name] for name in names)}: {count}" for names, count in sets[:MOST_SETS])
     st.caption(
-        f"{counted(n[k])} right in exactly {k} of {N}"
+        f"{format_clip_count(counts[k])} correct in exactly {k} of {N} runs"
         + (f" ({which}{'; …' if len(sets) > MOST_SETS else ''})" if which else "")
-        + ", those that A is surest of first; the links open them in A."
+        + ", most confident predictions of A first. Links open the clips in A."
     )
-    table = table_of(run)
-    of_k = np.zeros(len(table), bool)
-    of_k[common.rows] = common.correct_count == k
-    gallery(run, table, most_confident_first(table, of_k), f"right_in_{k}")
+    table = cached_overview(run)
+    chosen = np.zeros(len(table), bool)
+    chosen[common.rows] = common.correct_count == k
+    show_gallery(run, table, most_confident_first(table, chosen), f"right_in_{k}")

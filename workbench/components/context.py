@@ -1,11 +1,12 @@
 """What every page needs: the folder of runs, the chosen run, and its tables and network, cached.
 
-Tables and networks are shared by all sessions (`st.cache_resource`: no session gets a copy, none changes them); what a
-person chose is in the URL, so that a copied link opens the same view.
+All sessions share tables and networks (`st.cache_resource` makes no copies), so nothing may change them. A person's
+choices are in the URL, so that a copied link opens the same view.
 """
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,7 +27,19 @@ if TYPE_CHECKING:
 ATTENTION_PAGE, PREDICTIONS_PAGE, CLIP_PAGE, COMPARE_PAGE, OWN_PAGE = (
     f"workbench/pages/{name}.py" for name in ("attention", "predictions", "clip", "compare", "own")
 )
-PER_RUN, OF_RUNS = 24, 8  # tables that are kept in memory
+CACHED_RESULTS = 192  # of all runs together
+RENAMED_VALUES = {
+    ("show", "Statements"): "Hypotheses",
+    ("show", "Right and wrong"): "Correct and misclassified",
+    ("outcome", "wrong"): "misclassified",
+    ("changed", "both right"): "both correct",
+    ("changed", "both wrong"): "both misclassified",
+}
+
+# Caches a function of files: a file that has changed is read again.
+cache_data_of_files = partial(
+    st.cache_data, hash_funcs={type(Path()): lambda path: (str(path), path.stat().st_mtime_ns if path.exists() else 0)}
+)
 
 
 def runs_folder() -> Path:
@@ -34,150 +47,161 @@ def runs_folder() -> Path:
     return Path(os.environ.get("STH_RUNS", "demo/runs"))
 
 
-def all_runs() -> list[Run]:
-    """The runs, or a page that says how to make one."""
+def redirect_old_links() -> None:
+    """Links that were copied from an earlier version may hold values that have been renamed since."""
+    renamed = {key: new for (key, old), new in RENAMED_VALUES.items() if st.query_params.get(key) == old}
+    if renamed:
+        st.query_params.update(renamed)
+        st.rerun()
+
+
+def load_runs() -> list[Run]:
+    """All runs; if there are none, the page says how to record one, and ends."""
     folder = runs_folder()
     runs = find_runs(folder)
     if not runs:
         st.info(
-            f"There are no runs in `{folder}` yet. Make one with `sth record CHECKPOINT --data DIR -o "
-            f"{folder}/NAME`, or all of the demo's with `make demo`; then reload this page."
+            f"There are no runs in `{folder}` yet. Record one with `sth record CHECKPOINT --data DIR -o "
+            f"{folder}/NAME`, or all runs of the demo with `make demo`. Then reload this page."
         )
         st.stop()
     return runs
 
 
-def name_of(run: Run) -> str:
-    """A run's place in the folder of runs: how links name it."""
+def run_id(run: Run) -> str:
+    """A run's path inside the folder of runs, by which links name it."""
     return str(run.path.relative_to(runs_folder()))
 
 
-def warn_of_problems(runs: list[Run]) -> None:
-    """One line for each run that is damaged or not finished."""
+def show_run_warnings(runs: list[Run]) -> None:
+    """One line for each run that is damaged or unfinished."""
     for run in runs:
         if run.problem:
-            st.warning(f"**{plain(run.name)}**: {plain(run.problem)}", icon=":material/hourglass_top:")
+            st.warning(
+                f"**{escape_markdown(run.name)}**: {escape_markdown(run.problem)}", icon=":material/hourglass_top:"
+            )
 
 
 def usable_runs(runs: list[Run]) -> dict[str, Run]:
-    """{name: run} of those with a recorded clip, or a page that says that there is none."""
-    usable = {name_of(run): run for run in runs if run.usable and run.meta}
+    """{run_id: run} of the runs with a recorded clip; if there are none, the page says so, and ends."""
+    usable = {run_id(run): run for run in runs if run.usable and run.meta}
     if not usable:
-        warn_of_problems(runs)
-        st.info("No run here has a recorded clip yet.")
+        show_run_warnings(runs)
+        st.info("No run has a recorded clip yet.")
         st.stop()
     return usable
 
 
-def one_of(
-    label: str, options: list[str], key: str, first: str | None = None, of: str = "", always: bool = True, **more: Any
+def linked_selectbox(
+    label: str, options: list[str], key: str, *, default: str | None = None, scope: str = "",
+    default_in_url: bool = True, **more: Any,
 ) -> str:  # fmt: skip
-    """A select box whose choice is in the URL, as `key`: also its default, which Streamlit's own binding leaves out,
-    unless not `always`.
+    """A select box whose choice is in the URL as `key`, and is kept from page to page.
 
-    The URL goes first where it has changed since this session last looked: a link, or Back. A choice is kept from
-    page to page; with `of`, the thing that it is a choice for, it is not taken over to another. What a link names and
-    is not there is said.
+    Streamlit's own binding leaves the default out of the URL; this one writes it if `default_in_url`.
+    If the URL has changed since this session last read it (a link, or Back), the URL decides. A choice for one `scope`
+    (a clip, for example) is not used for another one. A warning names an option in the URL that does not exist.
     """
-    default = options[0] if first is None else first
-    wanted, page = st.query_params.get(key, None if always else default), urlsplit(st.context.url or "").path
-    widget = f"{key} {of}".strip()
-    kept, looked = f"{widget} chosen", f"{widget} in the URL of {page}"
+    first = options[0] if default is None else default
+    wanted, page = st.query_params.get(key, None if default_in_url else first), urlsplit(st.context.url or "").path
+    widget = f"{key} {scope}".strip()
+    last_choice, last_url = f"{widget} chosen", f"{widget} in the URL of {page}"
     if wanted is not None and wanted not in options:
-        if wanted != st.session_state.get(looked):
-            st.warning(f"The link names a {label.lower()} that is not here: {plain(wanted)}. Showing another.")
+        if wanted != st.session_state.get(last_url):
+            st.warning(
+                f"The link names a {label.lower()} that does not exist: {escape_markdown(wanted)}. The page shows "
+                "another one."
+            )
         wanted = None
     value = st.session_state.get(widget)
-    if wanted is not None and wanted != st.session_state.get(looked):
+    if wanted is not None and wanted != st.session_state.get(last_url):
         value = wanted
     elif value not in options:
-        before = st.session_state.get(kept)
-        value = before if before in options else default
-    st.session_state[widget] = value  # also where it is that: on another page the select box is new
+        before = st.session_state.get(last_choice)
+        value = before if before in options else first
+    st.session_state[widget] = value  # even if it is that already: on another page the select box is a new one
     chosen = str(st.selectbox(label, options, key=widget, **more))
-    # Also where it is what the server knows: a link within a page tells the server, and not the browser's address.
-    if st.session_state.get(looked) != chosen or (always and key not in st.query_params):
-        if always or chosen != default:
+    # Even if the server has this URL already: a link within a page changes the server's URL, and not the browser's.
+    if st.session_state.get(last_url) != chosen or (default_in_url and key not in st.query_params):
+        if default_in_url or chosen != first:
             st.query_params[key] = chosen
         else:
             st.query_params.pop(key, None)
-    st.session_state[kept] = st.session_state[looked] = chosen
+    st.session_state[last_choice] = st.session_state[last_url] = chosen
     return chosen
 
 
-def choose_run(runs: list[Run], key: str = "run", label: str = "Run") -> Run:
+def choose_run(runs: list[Run]) -> Run:
     """The run in the URL, which the select box in the sidebar changes."""
     usable = usable_runs(runs)
     with st.sidebar:
-        run = usable[one_of(label, list(usable), key)]
-        st.caption(f"{plain(run.title)}")
-    warn_of_problems([run])
+        run = usable[linked_selectbox("Run", list(usable), "run")]
+        st.caption(escape_markdown(run.title))
+    show_run_warnings([run])
     return run
 
 
-Parts = tuple[tuple[str, int], ...]  # a run's files of a kind, and when they were written
-
-
-def parts_of(run: Run, *kinds: str) -> Parts:
+def shard_times(run: Run, *kinds: str) -> tuple[tuple[str, int], ...]:
+    """The run's shards of these kinds, and when each was written."""
     files = [file for kind in kinds for file in (run.path / kind).glob("*.parquet")]
-    return tuple((part.name, part.stat().st_mtime_ns) for part in sorted(files))
+    return tuple((file.name, file.stat().st_mtime_ns) for file in sorted(files))
 
 
-def computed(name: str, runs: list[Run], compute: Callable[[], Any], *more: object) -> Any:
-    """What `compute` gives, kept for all sessions until a part is added to one of the runs; read, never changed.
+def cached_result(name: str, runs: list[Run], compute: Callable[[], Any], *parameters: object) -> Any:
+    """What `compute` returns, shared by all sessions until one of the runs gets another shard; never change it.
 
-    `name` and `more` say what is computed.
+    `name` and `parameters` identify what is computed.
     """
-    key = tuple((str(run.path), parts_of(run, "predictions", "attention", "probes")) for run in runs)
-    return _computed(name, repr((key, more)), compute)  # a tuple of many parts keeps Streamlit busy
+    key = tuple((str(run.path), shard_times(run, "predictions", "attention", "probes")) for run in runs)
+    return _cached_result(name, repr((key, parameters)), compute)  # Streamlit hashes one string faster than many
 
 
-@st.cache_resource(show_spinner="Computing", max_entries=PER_RUN * OF_RUNS)
-def _computed(name: str, key: str, _compute: Callable[[], Any]) -> Any:
+@st.cache_resource(show_spinner="Computing", max_entries=CACHED_RESULTS)
+def _cached_result(name: str, key: str, _compute: Callable[[], Any]) -> Any:
     value = _compute()
-    give_back_freed_memory()  # of the parts that it was read from
+    give_back_freed_memory()  # of the shards that were read
     return value
 
 
-def alpha_of(run: Run) -> Alpha:
-    """The attention of a run that has some."""
-    alpha: Alpha = computed("alpha", [run], lambda: read_alpha(run))
+def cached_alpha(run: Run) -> Alpha:
+    """The attention of a run that has recorded some."""
+    alpha: Alpha = cached_result("alpha", [run], lambda: read_alpha(run))
     return alpha
 
 
-def table_of(run: Run) -> pd.DataFrame:
-    """The run's clips, light columns (`clip_overview`)."""
-    table: pd.DataFrame = computed(
-        "overview", [run], lambda: clip_overview(run, alpha_of(run) if has_attention(run) else None)
+def cached_overview(run: Run) -> pd.DataFrame:
+    """A row per clip of the run (`clip_overview`)."""
+    table: pd.DataFrame = cached_result(
+        "overview", [run], lambda: clip_overview(run, cached_alpha(run) if has_attention(run) else None)
     )
     return table
 
 
-def attention_of(runs: list[Run]) -> pd.DataFrame:
-    """The table that the supplement's figures are drawn from."""
-    table: pd.DataFrame = computed("attention", runs, lambda: attention_by_layer(runs, alpha_of))
+def cached_attention_table(runs: list[Run]) -> pd.DataFrame:
+    """The table from which the supplement's figures are drawn."""
+    table: pd.DataFrame = cached_result("attention", runs, lambda: attention_by_layer(runs, cached_alpha))
     return table
 
 
-@st.cache_data(show_spinner=False, max_entries=64)
-def checksum(path: str, changed: int) -> str:
-    return sha256(Path(path))
+@cache_data_of_files(show_spinner=False, max_entries=64)
+def cached_sha256(path: Path) -> str:
+    return sha256(path)
 
 
 @st.cache_resource(show_spinner="Loading the network", max_entries=4)
-def network(path: str, sha256: str) -> "Checkpoint":
-    """A checkpoint, shared by all sessions: nothing is ever attached to it."""
-    from sth_core.checkpoint import load_checkpoint  # and torch, which takes seconds, and most pages do without
+def cached_checkpoint(path: str, sha256: str) -> "Checkpoint":
+    """A checkpoint that all sessions share: attach nothing to its network."""
+    from sth_core.checkpoint import load_checkpoint  # torch takes seconds to import, and most pages do not need it
 
     return load_checkpoint(path)
 
 
-def counted(n: int) -> str:
+def format_clip_count(n: int) -> str:
     return "1 clip" if n == 1 else f"{n} clips"
 
 
-def plain(text: str) -> str:
-    """Text from files and folders, shown as it is: no Markdown, no HTML."""
+def escape_markdown(text: str) -> str:
+    """Text from files and folders, so that Streamlit shows it unchanged: no Markdown, no HTML."""
     for character in "\\`&*_{}[]()#+-.!|<>$~:":
         text = text.replace(character, "\\" + character)
     return text

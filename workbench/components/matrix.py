@@ -1,6 +1,6 @@
-"""A confusion matrix that can be clicked and walked with the arrow keys, at any number of classes.
+"""A confusion matrix of any number of classes, for pointer and keyboard.
 
-Plotly's heat maps tell Streamlit of no click, and its squares take seconds to draw for 400 classes.
+Plotly's heat maps report no click to Streamlit, and take seconds to draw 400 classes.
 """
 
 from base64 import b64encode
@@ -11,42 +11,44 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from workbench.components.scripted import scripted
+from workbench.components.js_component import js_component
 
 HTML = """<div class="matrix">
   <canvas tabindex="0" role="application" aria-label="Confusion matrix: arrow keys move, Enter opens a cell"></canvas>
-  <div class="foot"><button class="whole" hidden>Whole matrix</button><span class="words" role="status"></span></div>
+  <div class="foot">
+    <button class="reset" hidden>Whole matrix</button><span class="status" role="status"></span>
+  </div>
 </div>"""
-COMPONENT = scripted("matrix", HTML)
+COMPONENT = js_component("matrix", HTML)
 KEY = "matrix"
 
 
-def confusion_matrix(
+def show_confusion_matrix(
     run: str, cells: pd.DataFrame, classes: list[str], chosen: tuple[str | None, str | None],
     choose: Callable[[str, str], None],
 ) -> None:  # fmt: skip
     """Draw the cells of a confusion matrix (`confusion`); a click calls `choose(label, prediction)`."""
     number = {name: i for i, name in enumerate(classes)}
     cells = cells[cells["label"].isin(number) & cells["prediction"].isin(number)]
-    label, said = (cells[column].astype(str).map(number) for column in ("label", "prediction"))
+    label, prediction = (cells[column].astype(str).map(number) for column in ("label", "prediction"))
     total = cells.groupby(label)["n"].sum().reindex(range(len(classes)), fill_value=0)
     marked = [number[name] for name in chosen if name in number]
 
-    def opened() -> None:
+    def on_cell_change() -> None:
         if cell := st.session_state[KEY].get("cell"):
             choose(classes[cell[0]], classes[cell[1]])
 
     COMPONENT(
         key=KEY,
-        on_cell_change=opened,
+        on_cell_change=on_cell_change,
         data={
-            "run": run, "names": classes, "label": label.tolist(), "said": said.tolist(), "count": cells["n"].tolist(),
-            "total": total.tolist(), "colours": b64encode(colours().tobytes()).decode(),
-            "chosen": marked if len(marked) == 2 else None,
+            "run": run, "names": classes, "label": label.tolist(), "prediction": prediction.tolist(),
+            "count": cells["n"].tolist(), "total": total.tolist(),
+            "colours": b64encode(share_colours().tobytes()).decode(), "chosen": marked if len(marked) == 2 else None,
         },
     )  # fmt: skip
 
 
-def colours() -> np.ndarray:
-    """(256, 3) uint8, from a share of nothing, light, to all, dark."""
+def share_colours() -> np.ndarray:
+    """(256, 3) uint8: the colours of shares from 0 (light) to 1 (dark)."""
     return cv2.applyColorMap(np.arange(255, -1, -1, dtype=np.uint8)[:, None], cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]

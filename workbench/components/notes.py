@@ -1,6 +1,6 @@
-"""Tags and a note on a clip, for its page, and a filter by tag for a sidebar.
+"""Tags and a note on a clip, for the Clip page, and a filter by tags for the sidebar.
 
-What a person typed and has not saved stays in the session, by clip, with the version of the note that it began from.
+An unsaved text stays in the session, per clip, with the version of the note from which it started.
 """
 
 from collections.abc import Callable
@@ -24,130 +24,129 @@ from analysis.runs.notes import (
 )
 from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
-from workbench.components.context import plain
+from workbench.components.context import escape_markdown
 
-SUGGESTED = 12  # tags of the run, the most used
+SUGGESTIONS = 12  # the run's most frequent tags
 
 
-def tag_filter(run: Run) -> list[str]:
-    """The tags chosen in the sidebar, which are in the URL; `clips_with` finds the clips that have all of
-    them. Nothing is shown as long as the run has no tag."""
+def choose_tags(run: Run) -> list[str]:
+    """The tags chosen in the sidebar and in the URL, for `clips_with`. A run without tags shows no control."""
     counts = tag_counts(run)
     if not counts:
         return []
     with st.sidebar:
         return st.multiselect(
-            "Tags", list(counts), key="tags", bind="query-params", placeholder="any", help="Clips with all of these."
+            "Tags", list(counts), key="tags", bind="query-params", placeholder="any", help="Clips that have all these."
         )
 
 
 @st.fragment
-def notes_panel(run: Run, clip_id: str) -> None:
-    """The clip's tags and note, to see and to change; a mistake is a sentence in its place."""
+def show_notes_panel(run: Run, clip_id: str) -> None:
+    """The clip's tags and note, which a person can read and change."""
     key = f"notes {run.path} {clip_id}"
     try:
         refusal = why_not_kept(run)
         if refusal:
-            st.info(plain(refusal))
-        show_tags(run, clip_id, key, bool(refusal))
-        show_note(run, clip_id, key, bool(refusal))
-    except UserError as error:  # the app does not catch what a fragment raises when it alone is run again
-        st.error(plain(str(error)))
+            st.info(escape_markdown(refusal))
+        show_tags(run, clip_id, key, read_only=bool(refusal))
+        show_note(run, clip_id, key, read_only=bool(refusal))
+    except UserError as error:  # app.py does not catch an error of a fragment that runs alone
+        st.error(escape_markdown(str(error)))
 
 
-def show_tags(run: Run, clip_id: str, key: str, fixed: bool) -> None:
+def show_tags(run: Run, clip_id: str, key: str, read_only: bool) -> None:
     tags = tags_of(run, clip_id)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Tags**" if tags else "**Tags:** none yet")
         for tag in tags:
             st.button(
-                plain(tag), key=f"{key} tag {tag}", icon=":material/close:", help="Remove this tag", disabled=fixed,
-                on_click=attempt, args=(key, lambda tag=tag: remove_tag(run, clip_id, tag)),
+                escape_markdown(tag), key=f"{key} tag {tag}", icon=":material/close:", help="Remove this tag",
+                disabled=read_only, on_click=run_action, args=(key, lambda tag=tag: remove_tag(run, clip_id, tag)),
             )  # fmt: skip
-    if not fixed:
-        typed = f"{key} new tag"
+    if not read_only:
+        text_key, pills_key = f"{key} new tag", f"{key} suggested"
         st.text_input(
-            "Add a tag", key=typed, placeholder="type it and press Enter", max_chars=LONGEST_TAG, on_change=attempt,
-            args=(key, lambda: add_typed(run, clip_id, typed)),
+            "Add a tag", key=text_key, placeholder="type a tag and press Enter", max_chars=LONGEST_TAG,
+            on_change=run_action, args=(key, lambda: add_entered_tag(run, clip_id, text_key)),
         )  # fmt: skip
-        others = [tag for tag in tag_counts(run) if tag not in tags][:SUGGESTED]
-        if others:
-            picked = f"{key} suggested"
+        suggestions = [tag for tag in tag_counts(run) if tag not in tags][:SUGGESTIONS]
+        if suggestions:
             st.pills(
-                "Tags of other clips", others, key=picked, format_func=plain, on_change=attempt,
-                args=(key, lambda: add_typed(run, clip_id, picked)),
+                "Tags of other clips", suggestions, key=pills_key, format_func=escape_markdown,
+                on_change=run_action, args=(key, lambda: add_entered_tag(run, clip_id, pills_key)),
             )  # fmt: skip
     if problem := st.session_state.pop(f"{key} problem", ""):
-        st.error(plain(problem))
+        st.error(escape_markdown(problem))
 
 
-def show_note(run: Run, clip_id: str, key: str, fixed: bool) -> None:
-    now = note_of(run, clip_id)
-    area = f"{key} text"
-    seen: Note = st.session_state.setdefault(f"{key} seen", now)
-    draft = st.session_state.get(area, st.session_state.get(f"{key} draft", seen.text))
-    if draft == seen.text:  # nothing is typed: show what others saved meanwhile
-        st.session_state[f"{key} seen"], draft = now, now.text
+def show_note(run: Run, clip_id: str, key: str, read_only: bool) -> None:
+    saved = note_of(run, clip_id)
+    text_key = f"{key} text"
+    seen: Note = st.session_state.setdefault(f"{key} seen", saved)
+    draft = st.session_state.get(text_key, st.session_state.get(f"{key} draft", seen.text))
+    if draft == seen.text:  # nothing is unsaved here: show what others have saved
+        st.session_state[f"{key} seen"], draft = saved, saved.text
         st.session_state.pop(f"{key} conflict", None)
-    st.session_state[area] = st.session_state[f"{key} draft"] = draft
+    st.session_state[text_key] = st.session_state[f"{key} draft"] = draft
     st.text_area(
-        "Note", key=area, max_chars=LONGEST_NOTE, disabled=fixed, placeholder="What is there to see in this clip?"
+        "Note", key=text_key, max_chars=LONGEST_NOTE, disabled=read_only, placeholder="What do you see in this clip?"
     )
-    if not fixed:
+    if not read_only:
         st.button(
-            "Save the note", key=f"{key} save", icon=":material/save:", on_click=attempt,
-            args=(key, lambda: save(run, clip_id, key)),
+            "Save the note", key=f"{key} save", icon=":material/save:", on_click=run_action,
+            args=(key, lambda: save_entered_note(run, clip_id, key)),
         )  # fmt: skip
     conflict: Note | None = st.session_state.get(f"{key} conflict")
     if conflict is not None:
         st.warning(
-            "Meanwhile another text was saved, which is now the note. Yours is in the box above. Put into it what "
-            "should stay of both, and save again. Now saved is:"
+            "Somebody saved another text while you were writing. Your text is still in the box above. Merge the two, "
+            "and save again. The saved text is:"
         )
-        st.code(conflict.text or "(nothing: the note was emptied)", language=None, wrap_lines=True)
+        st.code(conflict.text or "(empty)", language=None, wrap_lines=True)
     elif st.session_state.pop(f"{key} saved", False):
         st.success("The note is saved.", icon=":material/check:")
-    elif now.changed:
-        st.caption(f"Last saved {when(now.changed)}" + (" · you have changes to save" if draft != now.text else ""))
+    elif saved.changed:
+        unsaved = " · you have unsaved changes" if draft != saved.text else ""
+        st.caption(f"Last saved {format_time(saved.changed)}{unsaved}")
     show_history(run, clip_id)
 
 
 def show_history(run: Run, clip_id: str) -> None:
-    """All texts that were saved, those that lost a race too."""
+    """All texts that were saved, including those that lost a conflict."""
     texts = [change for change in history_of(run, clip_id) if change.kind not in ("tag", "untag")]
     if len(texts) > 1:
-        with st.expander(f"All {len(texts)} texts that were saved"):
+        with st.expander(f"All {len(texts)} saved texts"):
             for change in reversed(texts):
-                aside = "" if change.kind == NOTE else ", set aside, as another text had been saved"
-                st.caption(when(change.changed) + aside)
-                st.code(change.text or "(nothing)", language=None, wrap_lines=True)
+                aside = "" if change.kind == NOTE else ", set aside because another text was saved before"
+                st.caption(format_time(change.changed) + aside)
+                st.code(change.text or "(empty)", language=None, wrap_lines=True)
 
 
-def when(changed: str) -> str:
-    """Of ISO 8601 in UTC the date, hour and minute."""
-    return plain(changed[:16].replace("T", " ")) + " UTC"
+def format_time(changed: str) -> str:
+    """Date, hour and minute of a UTC time in ISO 8601."""
+    return escape_markdown(changed[:16].replace("T", " ")) + " UTC"
 
 
-def attempt(key: str, act: Callable[[], object]) -> None:
-    """Do what was clicked; why it could not be done is shown when the panel is drawn next."""
+def run_action(key: str, action: Callable[[], object]) -> None:
+    """Do what was clicked; if it fails, the panel shows why when it is next drawn."""
     try:
-        act()
+        action()
     except UserError as error:
         st.session_state[f"{key} problem"] = str(error)
 
 
-def add_typed(run: Run, clip_id: str, widget: str) -> None:
+def add_entered_tag(run: Run, clip_id: str, widget: str) -> None:
     tag = st.session_state[widget]
     if tag:
         add_tag(run, clip_id, tag)
         st.session_state[widget] = None if widget.endswith("suggested") else ""
 
 
-def save(run: Run, clip_id: str, key: str) -> None:
+def save_entered_note(run: Run, clip_id: str, key: str) -> None:
     seen: Note = st.session_state[f"{key} seen"]
     try:
         saved = save_note(run, clip_id, st.session_state[f"{key} text"], seen.version)
-    except Conflict as conflict:  # whoever saves again has seen the other text
+    except Conflict as conflict:  # the other text is shown now, so the next save may replace it
         st.session_state[f"{key} conflict"] = st.session_state[f"{key} seen"] = conflict.current
         return
     st.session_state.pop(f"{key} conflict", None)

@@ -1,4 +1,6 @@
-"""The parts of the predictions page: confusion matrix, one of its cells, accuracy per class, calibration."""
+"""The views of the Predictions page: confusion matrix and its cells, accuracy per class, calibration, all clips."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -13,167 +15,192 @@ from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import accuracy_per_class
 from analysis.statistics.calibration import calibration_bins, calibration_error
 from analysis.statistics.confusion import confused_pairs, confusion_cells
-from workbench.components.chart import chart
-from workbench.components.context import CLIP_PAGE, alpha_of, computed, name_of, plain, table_of
-from workbench.components.gallery import address, gallery, link, page_number
-from workbench.components.matrix import confusion_matrix
+from workbench.components.chart import LAYER_AXIS, show_chart
+from workbench.components.context import (
+    CLIP_PAGE,
+    cached_alpha,
+    cached_overview,
+    cached_result,
+    escape_markdown,
+    run_id,
+)
+from workbench.components.gallery import choose_page, clip_links, clip_query, link_column, show_gallery
+from workbench.components.matrix import show_confusion_matrix
 
 MOST_BARS = 40
 MOST_ROWS = 2000  # of a table that are sent to the browser at once
 
 
 def show_confusion(run: Run) -> None:
-    """The matrix, whose squares open a cell, and the pairs that are confused most."""
+    """The confusion matrix, and the list of its largest cells off the diagonal; both open a cell."""
     classes: list[str] = run.meta["classes"]
-    cells = computed("confusion", [run], lambda: confusion_cells(table_of(run)))
+    cells = cached_result("confusion", [run], lambda: confusion_cells(cached_overview(run)))
 
-    def choose(label: str, said: str) -> None:
-        st.session_state.update(label=label, said=said)
+    def choose(label: str, prediction: str) -> None:
+        st.session_state.update(label=label, said=prediction)
 
     left, right = st.columns([3, 2])
     with left:
-        here = (st.session_state.get("label"), st.session_state.get("said"))
-        confusion_matrix(name_of(run), cells, classes, here, choose)
+        chosen = (st.session_state.get("label"), st.session_state.get("said"))
+        show_confusion_matrix(run_id(run), cells, classes, chosen, choose)
         st.caption(
-            f"n = {int(cells['n'].sum())} clips, {len(classes)} classes; rows: label, columns: predicted. **How to "
-            "read this:** off the diagonal are mistakes; the colour is the share of the label's clips. Click a square "
-            "to see its clips, drag over a part to enlarge it; by keyboard: arrows, Shift and arrows, Enter."
+            f"n = {int(cells['n'].sum())} clips, {len(classes)} classes. Rows: label; columns: predicted class; "
+            "colour: share of the label's clips. **How to read this:** cells off the diagonal are misclassified clips. "
+            "Click a square to see its clips. Drag over a part to enlarge it. Keyboard: arrow keys (with "
+            "Shift by ten) and Enter."
         )
     with right:
-        pairs = confused_pairs(cells)
-        st.markdown("**Most confused**")
-        if pairs.empty:
-            st.caption("Nothing is confused.")
-            return
-        picked = st.dataframe(
-            pairs.head(200).astype({"label": str, "prediction": str}), hide_index=True, height=420, key="pairs",
-            on_select="rerun", selection_mode="single-row",
-            column_config={
-                "share": st.column_config.NumberColumn("of the label", format="percent"),
-                "reverse": st.column_config.NumberColumn("other way", help="Clips that are taken the other way round."),
-            },
-        )  # fmt: skip
-        rows = picked["selection"]["rows"]
-        if rows and rows[0] < len(pairs):
-            pair = pairs.iloc[rows[0]]
-            st.button(
-                f"Show {plain(str(pair['label']))}, taken for {plain(str(pair['prediction']))}",
-                icon=":material/grid_on:",
-                on_click=choose, args=(str(pair["label"]), str(pair["prediction"])),
-            )  # fmt: skip
+        show_confused_pairs(confused_pairs(cells), choose)
 
 
-def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str, said: str) -> None:
-    """A cell's clips, which are these rows, and its attention against that of the other clips of its row."""
-    st.subheader(f"{plain(label)}, taken for {plain(said)}" if label != said else f"{plain(label)}, recognised")
+def show_confused_pairs(pairs: pd.DataFrame, choose: Callable[[str, str], None]) -> None:
+    """The table of `confused_pairs`, with a button that opens the selected pair."""
+    st.markdown("**Most confused**")
+    if pairs.empty:
+        st.caption("No clip is misclassified.")
+        return
+    selected = st.dataframe(
+        pairs.head(200).astype({"label": str, "prediction": str}), hide_index=True, height=420, key="pairs",
+        on_select="rerun", selection_mode="single-row",
+        column_config={
+            "prediction": "predicted",
+            "share": st.column_config.NumberColumn("of the label", format="percent"),
+            "reverse": st.column_config.NumberColumn("reverse", help="Clips with label and prediction exchanged."),
+        },
+    )  # fmt: skip
+    rows = selected["selection"]["rows"]
+    if rows and rows[0] < len(pairs):
+        label, prediction = pairs.iloc[rows[0]][["label", "prediction"]].astype(str)
+        title = f"Show {escape_markdown(label)}, predicted {escape_markdown(prediction)}"
+        st.button(title, icon=":material/grid_on:", on_click=choose, args=(label, prediction))
+
+
+def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str, prediction: str) -> None:
+    """The clips of a cell (these rows), and its attention compared with the other clips of the label."""
+    st.subheader(f"{escape_markdown(label)}, predicted {escape_markdown(prediction)}")
     if not len(rows):
         st.info("No clip is in this cell.")
         return
     st.page_link(
         CLIP_PAGE, label=f"Open the first of its {len(rows)} clips", icon=":material/movie:",
-        query_params=link(run, clips["clip_id"].iloc[rows[0]]),
+        query_params=clip_query(run, clips["clip_id"].iloc[rows[0]]),
     )  # fmt: skip
     if has_attention(run):
-        profile = computed("cell", [run], lambda: confusion_profile(alpha_of(run), label, said), label, said)
-        chart(cell_figure(profile, label, said), key="cell_profile", alt="alpha_T by layer of this cell")
-        st.caption(
-            "α_T by layer, mean over clips (shaded: 95 % over source videos). **How to read this:** where the cell "
-            "leaves its row's band, the network weighed time otherwise in these clips than in the others of the class."
+        profile = cached_result(
+            "cell", [run], lambda: confusion_profile(cached_alpha(run), label, prediction), label, prediction
         )
-    gallery(run, clips, rows, "cell")
+        figure = cell_alpha_figure(profile, label, prediction)
+        show_chart(figure, key="cell_profile", alt="alpha_T by layer of this cell and of the label's other clips")
+        st.caption(
+            "Mean α_T by layer (shaded: 95 % intervals over source videos). **How to read this:** where the line of "
+            "the cell lies outside the band of the other clips, the network weighs time differently in these clips."
+        )
+    show_gallery(run, clips, rows, "cell")
 
 
-def cell_figure(profile: pd.DataFrame, label: str, said: str) -> go.Figure:
+def cell_alpha_figure(profile: pd.DataFrame, label: str, prediction: str) -> go.Figure:
     figure = go.Figure()
-    names = {"cell": f"{label}, said {said}", "row": f"other clips of {label}"}
+    names = {"cell": f"{label}, predicted {prediction}", "row": f"other clips of {label}"}
     for part, colour in (("row", COLOURS[0]), ("cell", COLOURS[1])):
-        some = profile[profile["part"] == part]
-        if some.empty:
+        rows = profile[profile["part"] == part]
+        if rows.empty:
             continue
         figure.add_scatter(
-            x=[*some["layer"], *some["layer"][::-1]], y=[*some["high"], *some["low"][::-1]], fill="toself",
+            x=[*rows["layer"], *rows["layer"][::-1]], y=[*rows["high"], *rows["low"][::-1]], fill="toself",
             line_width=0, mode="lines", fillcolor=colour, opacity=0.15, hoverinfo="skip", showlegend=False,
         )  # fmt: skip
         figure.add_scatter(
-            x=some["layer"], y=some["alpha_temporal"], mode="lines+markers", line_color=colour,
-            name=f"{names[part]} (n = {some['n'].max()})",
+            x=rows["layer"], y=rows["alpha_temporal"], mode="lines+markers", line_color=colour,
+            name=f"{names[part]} (n = {rows['n'].max()})",
         )  # fmt: skip
-    return styled(figure, "layer, from input to output", "α_T").update_layout(height=340)
+    return styled(figure, LAYER_AXIS, "α_T").update_layout(height=340)
 
 
-def show_classes(run: Run) -> None:
-    """Accuracy per class with intervals: the worst ones as bars, all in a table."""
-    per_class = computed("classes", [run], lambda: accuracy_per_class(table_of(run), run.meta["classes"]))
-    some = per_class[per_class["n"] > 0].sort_values("accuracy").head(MOST_BARS).iloc[::-1]
+def show_class_accuracy(run: Run) -> None:
+    """Accuracy per class with intervals: the lowest as bars, all in a table."""
+    per_class = cached_result(
+        "class_accuracy", [run], lambda: accuracy_per_class(cached_overview(run), run.meta["classes"])
+    )
+    lowest = per_class[per_class["n"] > 0].sort_values("accuracy").head(MOST_BARS).iloc[::-1]
     figure = go.Figure(
         go.Bar(
-            x=some["accuracy"], y=some["label"], orientation="h", marker_color=COLOURS[0],
-            error_x={"type": "data", "symmetric": False, "array": some["high"] - some["accuracy"],
-                     "arrayminus": some["accuracy"] - some["low"], "thickness": 1.2},
-            customdata=some[["n"]], hovertemplate="%{y}: %{x:.1%}, n = %{customdata[0]}<extra></extra>",
+            x=lowest["accuracy"], y=lowest["label"], orientation="h", marker_color=COLOURS[0],
+            error_x=accuracy_whiskers(lowest["accuracy"], lowest["low"], lowest["high"]),
+            customdata=lowest[["n"]], hovertemplate="%{y}: %{x:.1%}, n = %{customdata[0]}<extra></extra>",
         )
     )  # fmt: skip
     figure.update_layout(
         xaxis={"title": "accuracy", "range": [0, 1.02], "tickformat": ".0%"}, yaxis={"automargin": True},
-        height=120 + 26 * len(some), margin={"t": 10},
+        height=120 + 26 * len(lowest), margin={"t": 10},
     )  # fmt: skip
-    chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals")
-    which = f"The {len(some)} classes of the lowest accuracy" if len(some) < len(per_class) else "Accuracy per class"
+    show_chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals")
+    which = (
+        f"The {len(lowest)} classes with the lowest accuracy" if len(lowest) < len(per_class) else "Accuracy per class"
+    )
     st.caption(
-        f"{which}; whiskers: 95 % (Wilson, over source videos); all clips of the run, whatever the filters. "
-        "**How to read this:** where whiskers overlap much, the order may be chance."
+        f"{which} (whiskers: 95 % Wilson intervals over source videos). The filters do not apply. **How to read "
+        "this:** where whiskers overlap much, the order of the classes may be chance."
     )
     st.dataframe(per_class, hide_index=True, key="per_class_numbers")
 
 
+def accuracy_whiskers(accuracy: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, object]:
+    """Plotly's error bars for an interval that is not symmetric."""
+    return {
+        "type": "data", "symmetric": False, "array": high - accuracy, "arrayminus": accuracy - low, "thickness": 1.2,
+    }  # fmt: skip
+
+
 def show_calibration(run: Run) -> None:
-    """Confidence against accuracy."""
-    bins = computed("calibration", [run], lambda: calibration_bins(table_of(run)))
+    """Accuracy by confidence."""
+    bins = cached_result("calibration", [run], lambda: calibration_bins(cached_overview(run)))
     figure = go.Figure()
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "dash": "dot"}, name="calibrated")
+    figure.add_scatter(
+        x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "dash": "dot"}, name="perfect calibration"
+    )
     figure.add_scatter(
         x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name="this run", line_color=COLOURS[0],
         marker_size=6 + 18 * np.sqrt(bins["n"] / bins["n"].max()), customdata=bins[["n"]],
-        error_y={"type": "data", "symmetric": False, "array": bins["accuracy_high"] - bins["accuracy"],
-                 "arrayminus": bins["accuracy"] - bins["accuracy_low"], "thickness": 1.2},
-        hovertemplate="confidence %{x:.1%}: right %{y:.1%}, n = %{customdata[0]}<extra></extra>",
+        error_y=accuracy_whiskers(bins["accuracy"], bins["accuracy_low"], bins["accuracy_high"]),
+        hovertemplate="confidence %{x:.1%}: accuracy %{y:.1%}, n = %{customdata[0]}<extra></extra>",
     )  # fmt: skip
-    figure = styled(figure, "confidence (mean of a tenth)", "accuracy").update_layout(height=460)
+    figure = styled(figure, "mean confidence of the bin", "accuracy").update_layout(height=460)
     figure.update_xaxes(range=[0, 1.02], tickformat=".0%")
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
-    chart(figure, key="calibration", alt="Accuracy by confidence")
+    show_chart(figure, key="calibration", alt="Accuracy by confidence")
     st.caption(
-        f"Expected calibration error {calibration_error(bins):.3f}, n = {int(bins['n'].sum())} clips (whiskers: 95 %, "
-        "Wilson, over source videos; larger points hold more clips). **How to read this:** below the dotted line the "
-        "network is surer than it is right."
+        f"Expected calibration error {calibration_error(bins):.3f}, n = {int(bins['n'].sum())} clips (whiskers: 95 % "
+        "Wilson intervals over source videos; larger points have more clips). **How to read this:** points below the "
+        "dotted line are overconfident: the confidence is higher than the accuracy."
     )
 
 
-def show_table(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], columns: list[str]) -> None:
-    """These rows of the clips as a table; more than `MOST_ROWS` are sorted here, and sent a page at a time."""
+def show_clip_table(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], columns: list[str]) -> None:
+    """These rows of the clips as a table. More than `MOST_ROWS` are sorted here and sent one page at a time."""
     n = len(rows)
     pages = -(-n // MOST_ROWS)
     ordered, page = rows, 1
     if pages > 1:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             by = st.selectbox("Sort by", columns, key="sort", bind="query-params", width=220)
-            down = st.toggle("Largest first", key="descending", bind="query-params")
-            page = page_number(pages, "rows")
-        ordered = clips[by].iloc[rows].sort_values(ascending=not down, kind="stable").index.to_numpy()
+            descending = st.toggle("Largest first", key="descending", bind="query-params")
+            page = choose_page(pages, "rows")
+        ordered = clips[by].iloc[rows].sort_values(ascending=not descending, kind="stable").index.to_numpy()
     first = (page - 1) * MOST_ROWS
     shown = clips[columns].iloc[ordered[first : first + MOST_ROWS]]
     which = f"{first + 1} to {first + len(shown)} of {n} clips" if pages > 1 else f"{n} clips"
-    st.caption(f"{which}. Click a column's head to sort{' this page' * (pages > 1)}; the first column opens the clip.")
+    st.caption(f"{which}. Click a column's title to sort{' this page' * (pages > 1)}. The first column opens the clip.")
     shown = shown.astype({"label": str, "prediction": str}).reset_index(drop=True)
-    shown.insert(0, "open", [address(run, clip_id) for clip_id in shown["clip_id"]])
+    shown.insert(0, "open", clip_links(run, shown["clip_id"]))
     st.dataframe(
         shown, hide_index=True, key="clips", height=640,
         column_config={
-            "open": st.column_config.LinkColumn("", display_text=":material/open_in_new:", width="small"),
+            "open": link_column(),
+            "prediction": "predicted",
             "confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
         },
     )  # fmt: skip
     st.download_button(
         "CSV", lambda: clips[columns].iloc[rows].to_csv(index=False), f"{run.name}_predictions.csv", "text/csv",
-        help="All the clips that fit the filters.",
+        help="All clips that match the filters.",
     )  # fmt: skip

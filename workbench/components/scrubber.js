@@ -1,31 +1,31 @@
-// A clip's exact frames under a finger, the arrow keys or the pointer; over each its Grad-CAM, below it the curves.
-// Frames come as JPEGs of one stretch of the clip at a time; a frame outside it is asked of the server.
+// A clip frame by frame, with Grad-CAM over each frame and curves below, for keyboard, pointer and touch.
+// Frames arrive as JPEGs, one chunk of the clip at a time; a frame outside the chunk is requested from the server.
 
-const SETTLED = 250 // milliseconds after the last step until the server (and the address) learn the frame
-const HEIGHT = 74 // of the timeline, in CSS pixels
+const DELAY = 250 // milliseconds from the last step until the server and the URL get the frame
+const HEIGHT = 74, MARGIN = 8 // of the timeline, in CSS pixels
 
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".scrubber")
-  const view = (root.view ??= new View(root))
-  view.tell = setStateValue
+  const view = (root.view ??= new Scrubber(root))
+  view.sendState = setStateValue
   view.show(data)
   return () => view.stop()
 }
 
-class View {
+class Scrubber {
   constructor(root) {
     this.root = root
     this.picture = root.querySelector(".picture")
     this.timeline = root.querySelector(".timeline")
-    this.words = root.querySelector(".words")
+    this.status = root.querySelector(".status")
     this.frame = 0
-    const buttons = { first: -Infinity, back: -1, on: 1, last: Infinity }
+    const buttons = { first: -Infinity, previous: -1, next: 1, last: Infinity }
     for (const [name, by] of Object.entries(buttons))
       root.querySelector(`.${name}`).onclick = () => this.go(this.frame + by)
-    this.playing = null
+    this.timer = null // set while the clip plays
     root.querySelector(".play").onclick = () => this.play()
-    for (const [name, by] of Object.entries({ earlier: -1, later: 1 }))
-      root.querySelector(`.${name}`).onclick = () => this.go(this.seenFrom(by))
+    for (const [name, by] of Object.entries({ "previous-input": -1, "next-input": 1 }))
+      root.querySelector(`.${name}`).onclick = () => this.go(this.inputFrame(by))
     this.slider = root.querySelector(".slider")
     this.slider.onkeydown = (event) => this.key(event)
     const drag = (event) => this.go(this.frameAt(event.offsetX))
@@ -39,9 +39,9 @@ class View {
   }
 
   show(data) {
-    const other = !this.data || this.data.given !== data.given || this.data.clip !== data.clip
+    const requested = this.data?.request !== data.request || this.data?.clip !== data.clip
     if (!this.data || this.data.images !== data.images) {
-      this.pictures = data.images.map((bytes) => {
+      this.images = data.images.map((bytes) => {
         const image = new Image()
         image.src = `data:image/jpeg;base64,${bytes}`
         image.decode().then(() => this.draw(), () => {})
@@ -51,89 +51,87 @@ class View {
     this.data = data
     this.maps = Int8Array.from(atob(data.maps), (c) => c.charCodeAt(0))
     this.colours = Uint8Array.from(atob(data.colours), (c) => c.charCodeAt(0))
-    if (other) this.frame = data.frame
+    if (requested) this.frame = data.frame
     this.slider.setAttribute("aria-valuemax", data.count - 1)
     this.draw()
   }
 
   key(event) {
-    const far = event.shiftKey ? 10 : 1
-    const to = {
-      ArrowRight: this.frame + far, ArrowUp: this.frame + far, ArrowLeft: this.frame - far,
-      ArrowDown: this.frame - far, Home: 0, End: this.data.count - 1,
-      PageUp: this.seenFrom(-1), PageDown: this.seenFrom(1),
+    const step = event.shiftKey ? 10 : 1
+    const target = {
+      ArrowRight: this.frame + step, ArrowUp: this.frame + step, ArrowLeft: this.frame - step,
+      ArrowDown: this.frame - step, Home: 0, End: this.data.count - 1,
+      PageUp: this.inputFrame(-1), PageDown: this.inputFrame(1),
     }[event.key]
     if (event.key === " ") this.play()
-    else if (to !== undefined) this.go(to)
+    else if (target !== undefined) this.go(target)
     else return
     event.preventDefault()
     event.stopPropagation()
   }
 
-  // The next frame that the network saw, before or after this one.
-  seenFrom(by) {
-    const { seen } = this.data
-    const rest = by > 0 ? seen.filter((f) => f > this.frame) : seen.filter((f) => f < this.frame)
-    return rest.length ? (by > 0 ? rest[0] : rest.at(-1)) : this.frame
+  // The nearest input frame of the network after this frame (by = 1) or before it (by = -1).
+  inputFrame(by) {
+    const { inputs } = this.data
+    const next = by > 0 ? inputs.find((f) => f > this.frame) : inputs.findLast((f) => f < this.frame)
+    return next ?? this.frame
   }
 
   go(frame) {
     this.frame = Math.max(0, Math.min(this.data.count - 1, Math.round(frame)))
     this.draw()
-    clearTimeout(this.settling)
-    const wait = this.here() ? SETTLED : 0
-    if (!this.playing || wait === 0) this.settling = setTimeout(() => this.tell("frame", this.frame), wait)
+    clearTimeout(this.sending)
+    const delay = this.image ? DELAY : 0
+    if (!this.timer || delay === 0) this.sending = setTimeout(() => this.sendState("frame", this.frame), delay)
   }
 
   play() {
-    if (this.playing) return this.stop()
+    if (this.timer) return this.stop()
     const step = () => {
-      if (this.here()?.complete) this.go((this.frame + 1) % this.data.count)
-      this.playing = setTimeout(step, 1000 / this.data.rate)
+      if (this.image?.complete) this.go((this.frame + 1) % this.data.count)
+      this.timer = setTimeout(step, 1000 / this.data.rate)
     }
-    this.playing = setTimeout(step, 0)
+    this.timer = setTimeout(step, 0)
     this.draw()
   }
 
   stop() {
-    if (!this.playing) return
-    clearTimeout(this.playing)
-    this.playing = null
+    if (!this.timer) return
+    clearTimeout(this.timer)
+    this.timer = null
     if (this.root.isConnected) this.go(this.frame)
   }
 
-  here() {
-    return this.pictures[this.frame - this.data.start]
+  get image() {
+    return this.images[this.frame - this.data.start]
   }
 
   draw() {
-    const { data, frame } = this
-    const image = this.here()
+    const { data, frame, image } = this
     const ready = Boolean(image?.complete && image.naturalWidth)
     this.picture.width = data.width
     this.picture.height = data.height
     this.picture.style.aspectRatio = `${data.width} / ${data.height}`
-    this.root.classList.toggle("waiting", !ready)
+    this.root.classList.toggle("loading", !ready)
     const pen = this.picture.getContext("2d", { willReadFrequently: true })
     if (ready) {
       pen.drawImage(image, 0, 0, data.width, data.height)
-      this.heat(pen)
-      this.last = frame
+      this.drawMap(pen)
     }
-    this.lines()
-    this.say()
-    this.root.dataset.frame = ready ? frame : "" // what is painted, for tests and screen readers' checks
+    this.drawTimeline()
+    this.updateStatus()
+    this.root.dataset.frame = ready ? frame : "" // for tests
   }
 
-  // The map of this frame: its own if the network saw it, else what lies between its neighbours'.
-  mapHere() {
-    const { seen, rows, columns } = this.data
+  // The map of this frame; between two input frames, the interpolated one.
+  currentMap() {
+    const { inputs, rows, columns } = this.data
     const size = rows * columns
-    let after = seen.findIndex((f) => f >= this.frame)
-    if (after < 0) after = seen.length - 1
-    const before = seen[after] > this.frame && after > 0 ? after - 1 : after
-    const gap = seen[after] - seen[before]
-    const share = gap > 0 ? (this.frame - seen[before]) / gap : 0
+    let after = inputs.findIndex((f) => f >= this.frame)
+    if (after < 0) after = inputs.length - 1
+    const before = inputs[after] > this.frame && after > 0 ? after - 1 : after
+    const gap = inputs[after] - inputs[before]
+    const share = gap > 0 ? (this.frame - inputs[before]) / gap : 0
     const map = new Float32Array(size)
     for (let i = 0; i < size; i++) {
       const a = this.maps[before * size + i], b = this.maps[after * size + i]
@@ -142,13 +140,13 @@ class View {
     return map
   }
 
-  heat(pen) {
+  drawMap(pen) {
     const { data, colours } = this
     const [top, left, bottom, right] = data.box
     const height = bottom - top, width = right - left
     if (data.opacity > 0) {
-      const map = this.mapHere(), pixels = pen.getImageData(left, top, width, height), p = pixels.data
-      const columns = places(width, data.columns, 1), rows = places(height, data.rows, data.columns)
+      const map = this.currentMap(), pixels = pen.getImageData(left, top, width, height), p = pixels.data
+      const columns = cells(width, data.columns, 1), rows = cells(height, data.rows, data.columns)
       for (let y = 0; y < height; y++) {
         const [y0, y1, dy] = rows[y]
         for (let x = 0; x < width; x++) {
@@ -166,11 +164,12 @@ class View {
     pen.strokeStyle = "#bebebe"
     pen.strokeRect(left + 0.5, top + 0.5, width - 1, height - 1)
 
-    // Of each pixel: the cell before, the cell after (as offsets into the map), and how far it is between them.
-    function places(length, cells, stride) {
+    // Bilinear interpolation along one axis: for each pixel the two nearest cells, as offsets into the map, and the
+    // weight of the second.
+    function cells(length, count, stride) {
       return Array.from({ length }, (_, i) => {
-        const at = Math.max(0, Math.min(cells - 1, ((i + 0.5) * cells) / length - 0.5))
-        const low = Math.floor(at), high = Math.min(low + 1, cells - 1)
+        const at = Math.max(0, Math.min(count - 1, ((i + 0.5) * count) / length - 0.5))
+        const low = Math.floor(at), high = Math.min(low + 1, count - 1)
         return [low * stride, high * stride, at - low]
       })
     }
@@ -178,26 +177,26 @@ class View {
 
   x(frame) {
     const count = Math.max(1, this.data.count - 1)
-    return 8 + (frame / count) * (this.wide - 16)
+    return MARGIN + (frame / count) * (this.timelineWidth - 2 * MARGIN)
   }
 
   frameAt(x) {
-    return ((x - 8) / (this.wide - 16)) * (this.data.count - 1)
+    return ((x - MARGIN) / (this.timelineWidth - 2 * MARGIN)) * (this.data.count - 1)
   }
 
-  lines() {
+  drawTimeline() {
     const { data } = this, scale = window.devicePixelRatio || 1
-    const ink = getComputedStyle(this.root).color
-    this.wide = this.timeline.clientWidth || 600
-    this.timeline.width = this.wide * scale
+    const textColour = getComputedStyle(this.root).color
+    this.timelineWidth = this.timeline.clientWidth || 600
+    this.timeline.width = this.timelineWidth * scale
     this.timeline.height = HEIGHT * scale
     const pen = this.timeline.getContext("2d")
     pen.scale(scale, scale)
     const low = HEIGHT - 12, high = 8
-    pen.strokeStyle = pen.fillStyle = ink
+    pen.strokeStyle = pen.fillStyle = textColour
     pen.globalAlpha = 0.45
-    pen.fillRect(8, low, this.wide - 16, 1)
-    for (const f of data.seen) pen.fillRect(this.x(f) - 1, low, 2, 8)
+    pen.fillRect(MARGIN, low, this.timelineWidth - 2 * MARGIN, 1)
+    for (const f of data.inputs) pen.fillRect(this.x(f) - 1, low, 2, 8)
     pen.globalAlpha = 1
     for (const { values, colour, dash } of data.curves) {
       const peak = Math.max(...values.map(Math.abs)) || 1
@@ -205,30 +204,31 @@ class View {
       pen.lineWidth = 2
       pen.setLineDash(dash)
       pen.beginPath()
-      values.forEach((v, i) => pen.lineTo(this.x(data.seen[i]), low - (Math.max(0, v) / peak) * (low - high)))
+      const points = values.map((v, i) => [this.x(data.inputs[i]), low - (Math.max(0, v) / peak) * (low - high)])
+      for (const point of points) pen.lineTo(...point)
       pen.stroke()
       pen.setLineDash([])
-      values.forEach((v, i) => {
+      for (const point of points) {
         pen.beginPath()
-        pen.arc(this.x(data.seen[i]), low - (Math.max(0, v) / peak) * (low - high), 3, 0, 7)
+        pen.arc(...point, 3, 0, 2 * Math.PI)
         pen.fill()
-      })
+      }
     }
-    pen.fillStyle = ink
+    pen.fillStyle = textColour
     pen.fillRect(this.x(this.frame) - 1, 0, 2, HEIGHT)
   }
 
-  say() {
-    const { data, frame } = this, at = data.seen.indexOf(frame)
+  updateStatus() {
+    const { data, frame } = this, at = data.inputs.indexOf(frame)
     const parts = [`frame ${frame} of ${data.count}`, `${(frame / data.rate).toFixed(2)} s`]
-    if (at < 0) parts.push("not seen by the network")
+    if (at < 0) parts.push("not an input frame")
     else for (const { name, values, unit } of data.curves) parts.push(`${name} ${format(values[at], unit)}`)
-    this.words.textContent = parts.join(" · ")
+    this.status.textContent = parts.join(" · ")
     this.slider.setAttribute("aria-valuenow", frame)
     this.slider.setAttribute("aria-valuetext", parts.join(", "))
     const play = this.root.querySelector(".play")
-    play.textContent = this.playing ? "❚❚" : "▶"
-    play.setAttribute("aria-label", this.playing ? "Pause" : "Play")
+    play.textContent = this.timer ? "❚❚" : "▶"
+    play.setAttribute("aria-label", this.timer ? "Pause" : "Play")
 
     function format(value, unit) {
       return unit === "share" ? `${(100 * value).toFixed(0)} %` : `${(Math.round(1000 * value) / 10 || 0).toFixed(1)} points`

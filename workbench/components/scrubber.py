@@ -1,7 +1,7 @@
-"""The clip's exact frames under the arrow keys, with Grad-CAM over each and what the network made of it below.
+"""A clip's exact frames under the arrow keys, with Grad-CAM over each and curves below.
 
-Frames are decoded here, by number: what a browser's player shows at a time is its own guess. Those of one stretch of
-the clip go to the browser at once, so that a step costs nothing; the frame is in the URL once it has been still.
+The server decodes frames by number, because a browser's player does not show an exact frame. It sends one chunk of the
+clip at a time, so that most steps need no request. The URL gets the frame's number once the person stops moving.
 """
 
 from base64 import b64encode
@@ -18,30 +18,32 @@ from analysis.explain.overlay import AGAINST, FOR, input_box, scale_maps
 from analysis.report.plots import COLOURS
 from sth_core.video import count_frames, read_frames
 from sth_core.video.transforms import Preprocessing, resize
-from workbench.components.scripted import scripted
+from workbench.components.context import cache_data_of_files
+from workbench.components.js_component import js_component
 
 CAM_COLOUR, DROP_COLOUR = COLOURS[4], COLOURS[5]
-STRETCH, SIDE = 96, 320  # frames that are sent at once; the most pixels of a frame's shorter side
+CHUNK, MOST_PIXELS = 96, 320  # frames that are sent at once; pixels of a frame's shorter side
 HTML = """<div class="scrubber">
   <div class="slider" tabindex="0" role="slider" aria-label="Frame" aria-valuemin="0">
     <canvas class="picture"></canvas>
     <canvas class="timeline"></canvas>
   </div>
   <div class="buttons">
-    <button class="first" aria-label="First frame">|◀</button><button class="back" aria-label="Frame before">◀◀</button>
-    <button class="play" aria-label="Play">▶</button><button class="on" aria-label="Next frame">▶▶</button>
+    <button class="first" aria-label="First frame">|◀</button>
+    <button class="previous" aria-label="Previous frame">◀◀</button>
+    <button class="play" aria-label="Play">▶</button><button class="next" aria-label="Next frame">▶▶</button>
     <button class="last" aria-label="Last frame">▶|</button>
-    <button class="earlier" aria-label="Frame seen before">◁ seen</button>
-    <button class="later" aria-label="Next frame seen">seen ▷</button>
-    <span class="words" role="status"></span>
+    <button class="previous-input" aria-label="Previous input frame">◁ input</button>
+    <button class="next-input" aria-label="Next input frame">input ▷</button>
+    <span class="status" role="status"></span>
   </div>
 </div>"""
-COMPONENT = scripted("scrubber", HTML)
+COMPONENT = js_component("scrubber", HTML)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A value for each frame that the network saw (T,); `unit`: "share" of a whole, or "points" of a score."""
+    """A value (T,) for each input frame; `unit` is "share" (of a sum) or "points" (of a score)."""
 
     name: str
     values: np.ndarray
@@ -50,79 +52,84 @@ class Curve:
     dash: tuple[int, ...] = ()
 
 
-@st.cache_data(show_spinner="Reading frames", max_entries=64)
-def stretch(path: str, changed: int, start: int) -> tuple[list[str], int, int]:
-    """JPEGs (base64) of the frames from `start`, and their height and width."""
-    numbers = range(start, min(start + STRETCH, frames_of(path, changed)))
-    frames = read_frames(Path(path), list(numbers))
-    if min(frames.shape[1:3]) > SIDE:
-        frames = resize(frames, SIDE)
+@cache_data_of_files(show_spinner="Reading frames", max_entries=64)
+def cached_jpegs(path: Path, start: int) -> tuple[list[str], int, int]:
+    """JPEGs (base64) of a chunk of frames from `start` on, their height and width."""
+    numbers = range(start, min(start + CHUNK, cached_frame_count(path)))
+    frames = read_frames(path, list(numbers))
+    if min(frames.shape[1:3]) > MOST_PIXELS:
+        frames = resize(frames, MOST_PIXELS)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 88]
-    pictures = [cv2.imencode(".jpg", np.ascontiguousarray(f[..., ::-1]), quality)[1].tobytes() for f in frames]
-    return [b64encode(picture).decode() for picture in pictures], frames.shape[1], frames.shape[2]
+    jpegs = [cv2.imencode(".jpg", np.ascontiguousarray(f[..., ::-1]), quality)[1].tobytes() for f in frames]
+    return [b64encode(jpeg).decode() for jpeg in jpegs], frames.shape[1], frames.shape[2]
 
 
-@st.cache_data(show_spinner=False, max_entries=1000)
-def frames_of(path: str, changed: int) -> int:
-    return count_frames(Path(path))
+@cache_data_of_files(show_spinner=False, max_entries=1000)
+def cached_frame_count(path: Path) -> int:
+    return count_frames(path)
 
 
-def colours(signed: bool) -> np.ndarray:
-    """(256, 3) uint8, from what speaks most against a class to what speaks most for it, zero in the middle."""
+def cam_colours(signed: bool) -> np.ndarray:
+    """(256, 3) uint8: the colours of CAM values from -1 to 1."""
     if signed:
         return np.repeat(np.array([AGAINST, FOR], np.uint8), 128, 0)
     shades = np.abs(np.arange(256) - 127.5) * 2
     return cv2.applyColorMap(np.rint(shades).astype(np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
 
 
-def scrubber(
-    path: Path, cam: Cam, seen: np.ndarray, p: Preprocessing, curves: list[Curve], rate: float, *, opacity: float,
+def show_scrubber(
+    path: Path, cam: Cam, indices: np.ndarray, p: Preprocessing, curves: list[Curve], rate: float, *, opacity: float,
     signed: bool, scale: str,
 ) -> None:  # fmt: skip
-    """Show the clip frame by frame; the one that it stands at is `frame` in the URL."""
-    changed = path.stat().st_mtime_ns
-    count, key = frames_of(str(path), changed), f"scrubber {path}"
-    frame, given = frame_here(key, count, int(seen[cam.per_frame.argmax()]))
-    start = frame // STRETCH * STRETCH
-    images, height, width = stretch(str(path), changed, start)
-    shown, times = sum_by_frame(seen, np.ones(len(seen)))  # of a short clip, some more than once
-    maps = sum_by_frame(seen, scale_maps(cam.signed if signed else cam.maps, scale))[1] / times[:, None, None]
+    """Show the clip frame by frame. `indices` (T,) are the input frames; the shown frame is `frame` in the URL."""
+    count, key = cached_frame_count(path), f"scrubber {path}"
+    frame, requested = current_frame(key, count, int(indices[cam.per_frame.argmax()]))
+    start = frame // CHUNK * CHUNK
+    images, height, width = cached_jpegs(path, start)
+    inputs, repeats = sum_by_frame(indices, np.ones(len(indices)))  # a short clip has some frames several times
+    maps = sum_by_frame(indices, scale_maps(cam.signed if signed else cam.maps, scale))[1] / repeats[:, None, None]
     data: dict[str, Any] = {
         "clip": str(path), "count": count, "rate": rate, "start": start, "images": images, "height": height,
-        "width": width, "box": list(input_box(height, width, p)), "seen": shown.tolist(),
+        "width": width, "box": list(input_box(height, width, p)), "inputs": inputs.tolist(),
         "maps": b64encode(np.rint(127 * maps).astype(np.int8).tobytes()).decode(), "rows": maps.shape[1],
-        "columns": maps.shape[2], "colours": b64encode(colours(signed).tobytes()).decode(), "opacity": opacity,
+        "columns": maps.shape[2], "colours": b64encode(cam_colours(signed).tobytes()).decode(), "opacity": opacity,
         "curves": [
             {"name": c.name, "unit": c.unit, "colour": c.colour, "dash": list(c.dash),
-             "values": (sum_by_frame(seen, c.values)[1] / (times if c.unit == "points" else 1)).tolist()}
+             "values": (sum_by_frame(indices, c.values)[1] / (repeats if c.unit == "points" else 1)).tolist()}
             for c in curves
         ],
-        "frame": given[1], "given": given[0],
+        "request": requested[0], "frame": requested[1],
     }  # fmt: skip
     COMPONENT(key=key, data=data, on_frame_change=lambda: None)
 
 
-def frame_here(key: str, count: int, first: int) -> tuple[int, tuple[int, int]]:
-    """The frame to show, and the last one that was asked for from outside (by a link, or Back): its number in the
-    order of such, and the frame. A frame that the person moved to is not sent to the browser, which knows it."""
+def current_frame(key: str, count: int, first: int) -> tuple[int, tuple[int, int]]:
+    """The frame to show, and the last request that came by a link or Back: its serial number, and its frame.
+
+    A frame to which the person moved in the browser is no request: the browser shows it already.
+    """
     moved = (st.session_state.get(key) or {}).get("frame")
-    known: dict[str, Any] = st.session_state.setdefault(
-        f"{key} known", {"moved": None, "url": None, "given": (0, first)}
+    state: dict[str, Any] = st.session_state.setdefault(
+        f"{key} known", {"moved": None, "url": None, "requested": (0, first)}
     )
+
+    def request(frame: int, url: str | None) -> None:
+        state.update(url=url, moved=moved, requested=(state["requested"][0] + 1, frame))
+
     text = st.query_params.get("frame")
-    if moved is not None and moved != known["moved"]:
-        known |= {"moved": moved, "url": str(moved)}
+    if moved is not None and moved != state["moved"]:
+        state.update(moved=moved, url=str(moved))
         st.query_params["frame"] = str(moved)
-    elif text is not None and text != known["url"]:
+    elif text is not None and text != state["url"]:
         wanted = int(text) if text.isdecimal() and len(text) < 10 else count
         if wanted >= count:
-            st.warning(f"This clip has no such frame: the link names another than 0 to {count - 1}.")
+            st.warning(f"This clip has no such frame. Its frames are 0 to {count - 1}.")
             wanted = first
-        known |= {"url": text, "moved": moved, "given": (known["given"][0] + 1, wanted)}
-        return wanted, known["given"]
-    elif text is None and known["url"] is not None:  # Back, to before the first step
-        known |= {"url": None, "moved": moved, "given": (known["given"][0] + 1, first)}
-    if known["url"] is None:
-        return known["given"][1], known["given"]
-    current = int(known["url"]) if known["url"].isdecimal() and int(known["url"]) < count else first
-    return current, known["given"]
+        request(wanted, text)
+        return wanted, state["requested"]
+    elif text is None and state["url"] is not None:  # Back, to before the first step
+        request(first, None)
+    if state["url"] is None:
+        return state["requested"][1], state["requested"]
+    current = int(state["url"]) if state["url"].isdecimal() and int(state["url"]) < count else first
+    return current, state["requested"]

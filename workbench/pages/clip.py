@@ -1,5 +1,6 @@
-"""Clip: the video, the frames that the network saw, its scores, its attention, and Grad-CAM over time."""
+"""Clip: the video, Grad-CAM over time, the input frames, the scores, and the attention of one clip."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,145 +14,159 @@ from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.video import UnreadableVideo, count_frames
 from workbench.components.cam_views import show_gradcam
-from workbench.components.chart import chart
+from workbench.components.chart import show_chart
 from workbench.components.clip_views import (
-    alpha_figure,
-    browser_video,
-    show_seen,
-    show_top,
+    NO_ATTENTION,
+    cached_browser_video,
+    clip_alpha_figure,
+    load_explained_clip,
+    show_input_frames,
+    show_top_scores,
     show_what_if,
-    subject_of,
 )
 from workbench.components.context import (
     CLIP_PAGE,
-    all_runs,
-    alpha_of,
-    checksum,
+    cached_alpha,
+    cached_checkpoint,
+    cached_overview,
+    cached_result,
+    cached_sha256,
     choose_run,
-    computed,
-    network,
-    one_of,
-    plain,
-    table_of,
+    escape_markdown,
+    linked_selectbox,
+    load_runs,
 )
-from workbench.components.gallery import gallery, link
-from workbench.components.notes import notes_panel
+from workbench.components.gallery import clip_query, show_gallery
+from workbench.components.notes import show_notes_panel
 
-MOST_LISTED = 2000
-OF_ONE_CLIP = ("class", "against", "frame")  # what a link says of one clip, and means nothing for another
+MOST_OPTIONS = 2000  # the browser receives all options of a select box
+KEYS_OF_ONE_CLIP = ("class", "against", "frame")  # URL parameters that mean nothing for another clip
+
+
+def show_clip_page() -> None:
+    st.title("Clip")
+    run = choose_run(load_runs())
+    table = cached_overview(run)
+    row = int(np.flatnonzero(table["clip_id"] == choose_clip(run, table))[0])
+    clip = clip_of(run, table.iloc[row])
+    show_prediction(clip)
+    checkpoint = load_run_checkpoint(run) if is_readable(Path(clip["path"])) else None
+    if checkpoint is not None:
+        show_explanations(checkpoint, run, clip)
+    else:
+        show_player(run, clip)
+    with st.expander("Tags and notes", icon=":material/edit_note:"):
+        show_notes_panel(run, clip["clip_id"])
+    show_clip_attention(run, table, row)
 
 
 def choose_clip(run: Run, table: pd.DataFrame) -> str:
-    """The clip in the URL, which the select box changes; by default the most confident mistake."""
-    wrong: pd.Series = computed(
-        "most confident mistakes", [run], lambda: table["clip_id"].iloc[most_confident_first(table, ~table["correct"])]
+    """The clip in the URL, which the select box changes; by default the most confident misclassified clip."""
+    wrong: pd.Series = cached_result(
+        "misclassified", [run], lambda: table["clip_id"].iloc[most_confident_first(table, ~table["correct"])]
     )
-    best = wrong if len(wrong) else table["clip_id"]
+    preferred = wrong if len(wrong) else table["clip_id"]
     with st.sidebar:
         only_wrong = st.toggle(
             "Misclassified clips only", key="only_wrong", bind="query-params", disabled=not len(wrong)
         )
         listed = wrong if only_wrong and len(wrong) else table["clip_id"]
-        here = st.session_state.get("clip", st.query_params.get("clip"))
-        if len(listed) > MOST_LISTED:  # the browser gets all options
-            listed = pd.concat([table["clip_id"][table["clip_id"] == here], best.head(MOST_LISTED)])
-            st.caption(f"{MOST_LISTED} of {len(table)} clips are listed; the predictions page finds any.")
-        clip_id = one_of("Clip", listed.drop_duplicates().tolist(), "clip", best.iloc[0], on_change=forget)
+        current = st.session_state.get("clip", st.query_params.get("clip"))
+        if len(listed) > MOST_OPTIONS:
+            listed = pd.concat([table["clip_id"][table["clip_id"] == current], preferred.head(MOST_OPTIONS)])
+            st.caption(f"The list has {MOST_OPTIONS} of {len(table)} clips. The Predictions page has all of them.")
+        clip_id = linked_selectbox(
+            "Clip", listed.drop_duplicates().tolist(), "clip", default=preferred.iloc[0], on_change=forget_clip
+        )
         if len(wrong):
-            place = np.flatnonzero(wrong == clip_id)
-            after = wrong.iloc[(place[0] + 1) % len(wrong) if len(place) else 0]
+            position = np.flatnonzero(wrong == clip_id)
+            following = wrong.iloc[(position[0] + 1) % len(wrong) if len(position) else 0]
+            kept = {key: value for key, value in st.query_params.to_dict().items() if key not in KEYS_OF_ONE_CLIP}
             st.page_link(
-                CLIP_PAGE,
-                label="Next misclassified",
-                icon=":material/skip_next:",
-                query_params={k: v for k, v in st.query_params.to_dict().items() if k not in OF_ONE_CLIP}
-                | link(run, after),
-            )
+                CLIP_PAGE, label="Next misclassified", icon=":material/skip_next:",
+                query_params=kept | clip_query(run, following),
+            )  # fmt: skip
     return clip_id
 
 
-def forget() -> None:
-    for key in OF_ONE_CLIP:
+def forget_clip() -> None:
+    for key in KEYS_OF_ONE_CLIP:
         st.query_params.pop(key, None)
 
 
-def load_network(run: Run) -> Checkpoint | None:
-    """The run's checkpoint, or a sentence why there is none."""
+def show_prediction(clip: pd.Series) -> None:
+    verdict = ":green[correct]" if clip["correct"] else f":red[predicted: {escape_markdown(clip['prediction'])}]"
+    st.markdown(f"#### {escape_markdown(clip['label'])} · {verdict} · confidence {clip['confidence']:.1%}")
+    st.caption(escape_markdown(clip["clip_id"]))
+
+
+def load_run_checkpoint(run: Run) -> Checkpoint | None:
+    """The run's checkpoint; without it, the page says why there is no Grad-CAM."""
     path = Path(run.meta["checkpoint"])
     if not path.is_file():
-        st.info(f"The run's checkpoint is gone ({plain(str(path))}), so Grad-CAM cannot be computed.")
+        st.info(f"Grad-CAM needs the run's checkpoint, which no longer exists: {escape_markdown(str(path))}.")
         return None
-    if checksum(str(path), path.stat().st_mtime_ns) != run.meta["checkpoint_sha256"]:
+    if cached_sha256(path) != run.meta["checkpoint_sha256"]:
         st.info(
-            f"{plain(str(path))} is no longer the checkpoint of this run, so Grad-CAM would explain another network."
+            f"Grad-CAM needs the run's checkpoint, but {escape_markdown(str(path))} has been replaced by another one "
+            "since the run was recorded."
         )
         return None
     try:
-        return network(str(path), run.meta["checkpoint_sha256"])
+        return cached_checkpoint(str(path), run.meta["checkpoint_sha256"])
     except UserError as error:
-        st.info(plain(str(error)))
+        st.info(escape_markdown(str(error)))
         return None
 
 
-def readable(path: Path) -> bool:
+def is_readable(path: Path) -> bool:
     try:
         return count_frames(path) > 0
     except UnreadableVideo:
         return False
 
 
-def show_network(checkpoint: Checkpoint, run: Run, clip: pd.Series, path: Path) -> None:
-    """All that is computed anew with the network that the run is of."""
+def show_explanations(checkpoint: Checkpoint, run: Run, clip: pd.Series) -> None:
+    """Grad-CAM, input frames and what if, which need the network."""
     flow, backward = clip.get("flow"), bool(clip.get("backward", False))  # runs of earlier versions have neither
-    subject = subject_of(
-        checkpoint, run.meta["checkpoint_sha256"], path, flow if isinstance(flow, str) else "", backward
+    explained = load_explained_clip(
+        checkpoint,
+        run.meta["checkpoint_sha256"],
+        Path(clip["path"]),
+        flow if isinstance(flow, str) else "",
+        backward,
     )
-    asked = {clip["label"]: "true"} if clip["correct"] else {clip["prediction"]: "predicted", clip["label"]: "true"}
-    show_gradcam(subject, asked, str(clip["clip_id"]), show_player)
-    show_seen(subject, backward)
-    show_what_if(subject)
+    roles = {clip["label"]: "true"} if clip["correct"] else {clip["prediction"]: "predicted", clip["label"]: "true"}
+    show_gradcam(explained, roles, str(clip["clip_id"]), partial(show_player, run, clip))
+    show_input_frames(explained, backward)
+    show_what_if(explained)
 
 
-st.title("Clip")
-run = choose_run(all_runs())
-table = table_of(run)
-row = int(np.flatnonzero(table["clip_id"] == choose_clip(run, table))[0])
-clip = clip_of(run, table.iloc[row])
-path, classes = Path(clip["path"]), run.meta["classes"]
-
-verdict = ":green[correct]" if clip["correct"] else f":red[said: {plain(clip['prediction'])}]"
-st.markdown(f"#### {plain(clip['label'])} · {verdict} · confidence {clip['confidence']:.1%}")
-st.caption(plain(clip["clip_id"]))
-
-
-def show_player() -> None:
-    """The video as the browser plays it, and the scores."""
+def show_player(run: Run, clip: pd.Series) -> None:
+    """The video in the browser's player, and the highest scores."""
     try:
-        st.video(browser_video(str(path), path.stat().st_mtime_ns), loop=True, muted=True)
+        st.video(cached_browser_video(Path(clip["path"])), loop=True, muted=True)
     except (OSError, UnreadableVideo):
-        st.info("The video is no longer at this place or cannot be read; what was recorded of it is still here.")
-    st.markdown("**Top 5**, softmax score")
-    top = top_classes(list(clip["scores"]), classes)
-    show_top(top, clip["label"])
+        st.info("The video has been moved, deleted or damaged. The page shows what was recorded of it.")
+    show_top_scores(top_classes(list(clip["scores"]), run.meta["classes"]), clip["label"])
 
 
-checkpoint = load_network(run) if readable(path) else None
-if checkpoint is not None:
-    show_network(checkpoint, run, clip, path)
-else:
-    show_player()
-with st.expander("Tags and notes", icon=":material/edit_note:"):
-    notes_panel(run, clip["clip_id"])
-
-st.subheader("Attention by layer")
-figure = alpha_figure(run, row)
-if figure is None:
-    st.info("This network has no attention (conv = '2d', or attention = false).")
-else:
-    chart(figure, key="alpha_by_layer", alt="alpha_T of this clip by layer against its class")
+def show_clip_attention(run: Run, table: pd.DataFrame, row: int) -> None:
+    """alpha_T by layer, and the clips with the most similar attention."""
+    st.subheader("Attention by layer")
+    figure = clip_alpha_figure(run, row)
+    if figure is None:
+        st.info(NO_ATTENTION)
+        return
+    show_chart(figure, key="clip_alpha", alt="alpha_T by layer of this clip and of its class")
     st.caption(
-        "**How to read this:** above the band, the network weighs time more in this clip than in others of its class."
+        "**How to read this:** above the band, the network weighs time more in this clip than in most clips of its "
+        "class."
     )
-    if st.toggle("Clips of the most similar attention", key="similar", bind="query-params"):
-        near = computed("neighbours", [run], lambda: similar_clips(alpha_of(run), clip["clip_id"]), clip["clip_id"])
-        gallery(run, table, near["row"].to_numpy(), "similar")
+    if st.toggle("Show clips with similar attention", key="similar", bind="query-params"):
+        clip_id = table["clip_id"].iloc[row]
+        similar = cached_result("similar_clips", [run], lambda: similar_clips(cached_alpha(run), clip_id), clip_id)
+        show_gallery(run, table, similar["row"].to_numpy(), "similar")
+
+
+show_clip_page()

@@ -1,4 +1,4 @@
-"""Figures: the supplement's page for the chosen runs, each figure to download with its numbers and recipe."""
+"""Figures: the supplement's figures for the chosen runs, with their numbers, and all of them as one download."""
 
 import io
 import zipfile
@@ -12,12 +12,59 @@ from analysis.report.figures_5_to_8 import supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.supplement import write_figures
 from analysis.runs.run_directory import Run
-from workbench.components.chart import chart
-from workbench.components.context import all_runs, attention_of, computed, plain, usable_runs
+from workbench.components.chart import show_chart
+from workbench.components.context import (
+    cached_attention_table,
+    cached_result,
+    escape_markdown,
+    load_runs,
+    usable_runs,
+)
 
 
-def packed(runs: list[Run]) -> bytes:
-    """Everything that `sth figures` writes, as a zip file; pictures where there is a Chromium."""
+def show_figures_page() -> None:
+    st.title("Figures")
+    st.caption("The supplement's Figures 5 to 10 for the chosen runs.")
+    runs = choose_figure_runs({name: run for name, run in usable_runs(load_runs()).items() if has_attention(run)})
+    st.download_button(
+        f"Download all ({len(runs)} runs) as HTML, PDF, SVG, PNG, CSV and JSON", lambda: zip_figures(runs),
+        "figures.zip", "application/zip", icon=":material/download:",
+        help="The same files as `sth figures` writes. Drawing the pictures takes a while.",
+    )  # fmt: skip
+    figures_9_and_10 = cached_result("class_figures", runs, lambda: class_figures(runs))
+    for item in [*supplement_figures(cached_attention_table(runs)), *figures_9_and_10]:
+        with st.container(border=True):
+            st.subheader(item.title)
+            show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
+            st.caption(item.caption)
+            st.download_button(
+                "Numbers (CSV)", item.data.to_csv(index=False), f"{item.name}.csv", "text/csv", key=f"{item.name}_csv"
+            )
+    st.caption(f"Runs: {', '.join(escape_markdown(run.name) for run in runs)}")
+
+
+def choose_figure_runs(runs: dict[str, Run]) -> list[Run]:
+    """The chosen runs; if there are none, the page says so, and ends."""
+    if not runs:
+        st.info("No run has recorded attention. Only networks with conv = 'sth' and attention have it.")
+        st.stop()
+    with st.sidebar:
+        names = st.multiselect("Runs", list(runs), default=list(runs), key="runs", bind="query-params")
+        values = {key: sorted({getattr(runs[name], key) for name in names}) for key in ("p", "modality")}
+        p = st.multiselect("p", values["p"], placeholder="all", key="p", bind="query-params")
+        modality = st.multiselect("Input", values["modality"], placeholder="all", key="modality", bind="query-params")
+    chosen = [
+        run for run in (runs[name] for name in names)
+        if (not p or run.p in p) and (not modality or run.modality in modality)
+    ]  # fmt: skip
+    if not chosen:
+        st.info("No run matches these filters.")
+        st.stop()
+    return chosen
+
+
+def zip_figures(runs: list[Run]) -> bytes:
+    """Everything that `sth figures` writes, as a zip file; it has pictures if a Chromium is installed."""
     content = io.BytesIO()
     with TemporaryDirectory() as folder, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         write_figures(runs, Path(folder))
@@ -26,35 +73,4 @@ def packed(runs: list[Run]) -> bytes:
     return content.getvalue()
 
 
-st.title("Figures")
-st.caption("The supplement's Figures 5 to 10 for exactly the runs that are chosen.")
-named = {name: run for name, run in usable_runs(all_runs()).items() if has_attention(run)}
-if not named:
-    st.info("No run here has recorded attention. Networks with conv = 'sth' and attention record it.")
-    st.stop()
-with st.sidebar:
-    chosen = st.multiselect("Runs", list(named), default=list(named), key="runs", bind="query-params")
-    values = {key: sorted({getattr(named[name], key) for name in chosen}) for key in ("p", "modality")}
-    p = st.multiselect("p", values["p"], placeholder="all", key="p", bind="query-params")
-    modality = st.multiselect("Input", values["modality"], placeholder="all", key="modality", bind="query-params")
-some = [
-    run for run in (named[name] for name in chosen)
-    if (not p or run.p in p) and (not modality or run.modality in modality)
-]  # fmt: skip
-if not some:
-    st.info("No run fits these filters.")
-    st.stop()
-st.download_button(
-    f"All as HTML, PDF, SVG, PNG, CSV and JSON ({len(some)} runs)", lambda: packed(some), "figures.zip",
-    "application/zip", icon=":material/download:", help="What `sth figures` writes; making the pictures takes a while.",
-)  # fmt: skip
-items = [*supplement_figures(attention_of(some)), *computed("class_figures", some, lambda: class_figures(some))]
-for item in items:
-    with st.container(border=True):
-        st.subheader(item.title)
-        chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
-        st.caption(item.caption)
-        st.download_button(
-            "The numbers (CSV)", item.data.to_csv(index=False), f"{item.name}.csv", "text/csv", key=f"{item.name}_csv"
-        )
-st.caption(f"Runs: {', '.join(plain(run.name) for run in some)}")
+show_figures_page()

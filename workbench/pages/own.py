@@ -1,8 +1,8 @@
-"""Your own: a network on an uploaded video, or recorded over a dataset's folder as a job in the background."""
+"""Your own: a network on an uploaded video, or recorded on a folder of videos by a background job."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256 as sha256_of
+from hashlib import sha256 as hash_of
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -16,130 +16,160 @@ from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.video.transforms import Preprocessing
 from workbench.components.cam_views import show_gradcam
-from workbench.components.chart import chart
-from workbench.components.clip_views import Subject, show_seen, show_top, show_what_if
-from workbench.components.context import checksum, network, plain, runs_folder
+from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
+from workbench.components.clip_views import (
+    NO_ATTENTION,
+    ExplainedClip,
+    show_input_frames,
+    show_top_scores,
+    show_what_if,
+)
+from workbench.components.context import (
+    PREDICTIONS_PAGE,
+    cached_checkpoint,
+    cached_sha256,
+    escape_markdown,
+    runs_folder,
+)
 from workbench.jobs import Job, cancel, find_jobs, look, record_job
 from workbench.roots import allowed_roots, resolve_inside
 from workbench.uploads import Limits, Seen, decode
 
-BY_PATH = ""
+BY_PATH = ""  # the option of a network that no run has
 VIDEOS = ["mp4", "webm", "avi", "mov", "mkv"]
-SECONDS_BETWEEN_LOOKS = 2
+REFRESH_SECONDS = 2
 MOST_JOBS = 20  # that are listed
-STATES = {"running": "blue", "finished": "green", "failed": "red", "cancelled": "gray", "lost": "orange"}
+STATE_COLOURS = {"running": "blue", "finished": "green", "failed": "red", "cancelled": "gray", "lost": "orange"}
+
+
+def show_own_page() -> None:
+    st.title("Your own")
+    with errors_shown():
+        chosen = choose_network()
+        if chosen is not None:
+            path, checkpoint = chosen
+            video, dataset = st.tabs(["One video", "Record a dataset"])
+            with video:
+                show_upload(path, checkpoint)
+            with dataset:
+                show_record_form(path)
+    show_jobs()
 
 
 @contextmanager
-def sentences() -> Iterator[None]:
-    """A mistake in this part of the page is a sentence in its place; the other parts stay."""
+def errors_shown() -> Iterator[None]:
+    """Show a `UserError` of this part of the page in its place; the other parts stay."""
     try:
         yield
     except UserError as error:
-        st.error(plain(str(error)))
-
-
-@st.cache_data(show_spinner="Decoding the video", max_entries=16)
-def seen(content_sha256: str, p: Preprocessing, megabytes: int, _content: memoryview) -> Seen:
-    return decode(_content, p, Limits(megabytes=megabytes))
+        st.error(escape_markdown(str(error)))
 
 
 def choose_network() -> tuple[Path, Checkpoint] | None:
-    """A checkpoint of one of the runs, if the file is still the one they are of, or another by its path."""
-    known = {}  # path -> a run of it
-    for run in find_runs(runs_folder()):
-        if run.meta.get("checkpoint") and Path(run.meta["checkpoint"]).is_file():
-            known[run.meta["checkpoint"]] = run
+    """A checkpoint of one of the runs, if the file has not been replaced since, or another one by its path."""
+    run_of = {
+        run.meta["checkpoint"]: run
+        for run in find_runs(runs_folder())
+        if run.meta.get("checkpoint") and Path(run.meta["checkpoint"]).is_file()
+    }
     chosen = st.selectbox(
-        "Network", [*known, BY_PATH],
-        format_func=lambda path: f"{Path(path).name} ({known[path].title})" if path else "another, by its path",
+        "Network", [*run_of, BY_PATH],
+        format_func=lambda path: f"{Path(path).name} ({run_of[path].title})" if path else "another, by its path",
     )  # fmt: skip
     if chosen != BY_PATH:
         path = Path(chosen)
     else:
         roots = allowed_roots()
-        inside = f"Inside {plain(', '.join(map(str, roots)))}"
-        given = st.text_input("Checkpoint (.safetensors)", placeholder="/.../model.safetensors", help=inside)
+        given = st.text_input(
+            "Checkpoint (.safetensors)", placeholder="/.../model.safetensors", help=describe_roots(roots)
+        )
         if not given:
             return None
         path = resolve_inside(given, roots)
         if path.suffix != ".safetensors" or not path.is_file():
             raise UserError(f"{path} is no .safetensors file; `sth train` and `sth import` make them")
-    content = checksum(str(path), path.stat().st_mtime_ns)
-    if chosen != BY_PATH and content != known[chosen].meta["checkpoint_sha256"]:
+    content = cached_sha256(path)
+    if chosen != BY_PATH and content != run_of[chosen].meta["checkpoint_sha256"]:
         raise UserError(
-            f"{path} is no longer the checkpoint that the run {known[chosen].name} is of; name it by its path"
+            f"{path} has been replaced since the run {run_of[chosen].name} was recorded; choose it by its path"
         )
-    return path, network(str(path), content)
+    return path, cached_checkpoint(str(path), content)
 
 
-def show_video(path: Path, checkpoint: Checkpoint) -> None:
+def describe_roots(roots: list[Path]) -> str:
+    return f"The path must lie inside {escape_markdown(', '.join(map(str, roots)))}."
+
+
+@st.cache_data(show_spinner="Decoding the video", max_entries=16)
+def cached_upload(content_sha256: str, p: Preprocessing, megabytes: int, _content: memoryview) -> Seen:
+    return decode(_content, p, Limits(megabytes=megabytes))
+
+
+def show_upload(path: Path, checkpoint: Checkpoint) -> None:
+    """Everything that the network at `path` computes for an uploaded video."""
     megabytes = int(st.get_option("server.maxUploadSize"))
-    upload = st.file_uploader("A video", VIDEOS, help="It is decoded, shown, and not kept.")
+    upload = st.file_uploader("A video", VIDEOS, help="The app decodes and shows the video, and does not keep it.")
     if upload is None:
         return
     content = upload.getbuffer()
-    with sentences():
-        of = sha256_of(content).hexdigest()
-        video = seen(of, checkpoint.preprocessing, megabytes, content)
-        key = (of, checksum(str(path), path.stat().st_mtime_ns))
-        subject = Subject(checkpoint, video.frames, video.clip, video.indices, None, key)
-        best = show_scores(subject)
-        show_seen(subject)
-        show_what_if(subject)
-        show_gradcam(subject, {best: "predicted"}, of)
+    with errors_shown():
+        content_sha256 = hash_of(content).hexdigest()
+        video = cached_upload(content_sha256, checkpoint.preprocessing, megabytes, content)
+        key = (content_sha256, cached_sha256(path))
+        clip = ExplainedClip(checkpoint, video.frames, video.clip, video.indices, None, key)
+        predicted = show_scores(clip)
+        show_input_frames(clip)
+        show_what_if(clip)
+        show_gradcam(clip, {predicted: "predicted"}, content_sha256)
 
 
 @torch.inference_mode()
-def predict(subject: Subject) -> tuple[list[float], dict[str, float]]:
-    """The score of each class, and each layer's alpha_T, the mean over its channels."""
-    logits, alphas = subject.checkpoint.model.forward_with_attention(subject.normalised[None])
+def predict(clip: ExplainedClip) -> tuple[list[float], dict[str, float]]:
+    """The score of each class, and each layer's mean alpha_T over its channels."""
+    logits, alphas = clip.checkpoint.model.forward_with_attention(clip.normalised[None])
     return logits[0].softmax(0).tolist(), {name: float(alpha[0, 1].mean()) for name, alpha in alphas.items()}
 
 
-def show_scores(subject: Subject) -> str:
-    """Top 5 and alpha_T; returns the predicted class."""
-    scores, alphas = predict(subject)
-    top = top_classes(scores, subject.checkpoint.classes)
+def show_scores(clip: ExplainedClip) -> str:
+    """The highest scores and alpha_T by layer; returns the predicted class."""
+    scores, alphas = predict(clip)
+    top = top_classes(scores, clip.checkpoint.classes)
     left, right = st.columns([2, 3])
     with left:
-        st.markdown("**Top 5**, softmax score")
-        show_top(top)
+        show_top_scores(top)
     with right:
         st.markdown("**Attention by layer**")
         if alphas:
             figure = go.Figure(go.Scatter(x=[*alphas], y=[*alphas.values()], mode="lines+markers"))
             figure.update_traces(line_color=COLOURS[1], hovertemplate="%{x}: %{y:.3f}<extra></extra>")
-            styled(figure, "layer, from input to output", "α_T (α_S = 1 - α_T)").update_layout(height=300)
-            chart(figure, key="own_alpha", alt="alpha_T of this video by layer")
+            styled(figure, LAYER_AXIS, ALPHA_AXIS).update_layout(height=300)
+            show_chart(figure, key="own_alpha", alt="alpha_T of this video by layer")
         else:
-            st.info("This network has no attention (conv = '2d', or attention = false).")
+            st.info(NO_ATTENTION)
     return str(top["label"][0])
 
 
-def show_recording(checkpoint: Path) -> None:
+def show_record_form(checkpoint: Path) -> None:
     roots = allowed_roots()
     with st.form("record"):
-        inside = f"Inside {plain(', '.join(map(str, roots)))}"
-        folder = st.text_input("Dataset's folder", placeholder="/.../videos", help=inside)
+        folder = st.text_input("Folder of the dataset", placeholder="/.../videos", help=describe_roots(roots))
         a, b, c = st.columns(3)
         split = a.text_input("Split", "val")
-        label = b.text_input("Column of labels", placeholder="the one trained on")
+        label = b.text_input("Column of labels", placeholder="as in training")
         name = c.text_input("Name of the run", placeholder="first", help="Letters, digits, -, _ and . only.")
         if st.form_submit_button("Record", icon=":material/play_arrow:"):
-            with sentences():
-                data = resolve_inside(folder, roots)
-                record_job(roots[0], name, checkpoint, data, split, label)
+            with errors_shown():
+                record_job(roots[0], name, checkpoint, resolve_inside(folder, roots), split, label)
 
 
 def show_jobs() -> None:
-    """The recordings, looked at again every two seconds while one runs."""
+    """The recordings, refreshed while one runs."""
     jobs = find_jobs(runs_folder().resolve())
     if not jobs:
         return
     st.subheader("Recordings")
     running = any(look(job).state == "running" for job in jobs)
-    st.fragment(list_jobs, run_every=SECONDS_BETWEEN_LOOKS if running else None)()
+    st.fragment(list_jobs, run_every=REFRESH_SECONDS if running else None)()
 
 
 def list_jobs() -> None:
@@ -149,38 +179,27 @@ def list_jobs() -> None:
 
 
 def show_job(job: Job) -> None:
-    status, key = look(job), job.folder.name
+    status = look(job)
     text, button = st.columns([5, 1])
-    state = f":{STATES[status.state]}[{status.state}]"
-    text.markdown(f"**{plain(job.run.name)}** · {state} · started {plain(job.started)}")
+    state = f":{STATE_COLOURS[status.state]}[{status.state}]"
+    text.markdown(f"**{escape_markdown(job.run.name)}** · {state} · started {escape_markdown(job.started)}")
     if status.state == "running":
         left = f", {status.left} s left" if status.left is not None else ""
-        counted = f"{status.done} of {status.total} clips{left}" if status.total else "starting"
-        text.progress(status.done / status.total if status.total else 0.0, text=counted)
-        button.button("Cancel", key=f"cancel {key}", on_click=cancel, args=(job,))
+        progress = f"{status.done} of {status.total} clips{left}" if status.total else "starting"
+        text.progress(status.done / status.total if status.total else 0.0, text=progress)
+        button.button("Cancel", key=f"cancel {job.folder.name}", on_click=cancel, args=(job,))
     elif status.state == "finished":
-        text.caption(plain(status.word))
+        text.caption(escape_markdown(status.word))
         if (job.run / "run.json").is_file():
-            where = {"run": job.run.name}
-            button.page_link("workbench/pages/predictions.py", label="Open the run", query_params=where)
+            button.page_link(PREDICTIONS_PAGE, label="Open the run", query_params={"run": job.run.name})
     elif status.state == "failed":
-        text.error(f"It failed: {plain(status.word or 'without a word.')}")
+        text.error(f"The recording failed: {escape_markdown(status.word or 'it gave no reason.')}")
     else:
-        why = "The machine was started again meanwhile" if status.state == "lost" else "It was cancelled"
-        text.caption(f"{why}; record under the same name, and it goes on.")
+        why = "The machine was restarted during this recording" if status.state == "lost" else "It was cancelled"
+        text.caption(f"{why}. To resume it, record under the same name.")
     if status.log:
         with st.expander("Log"):
             st.code(status.log, language=None)
 
 
-st.title("Your own")
-with sentences():
-    chosen = choose_network()
-    if chosen is not None:
-        path, checkpoint = chosen
-        one, many = st.tabs(["One video", "Record a dataset"])
-        with one:
-            show_video(path, checkpoint)
-        with many:
-            show_recording(path)
-show_jobs()
+show_own_page()

@@ -1,4 +1,4 @@
-"""Predictions: which clips are right and wrong, what is taken for what, and how sure the network is."""
+"""Predictions: which clips are misclassified, which classes are confused, and how confident the network is."""
 
 import numpy as np
 import pandas as pd
@@ -6,97 +6,134 @@ import streamlit as st
 
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.runs.notes import clips_with
-from analysis.runs.run_directory import failures
+from analysis.runs.run_directory import Run, failures
 from analysis.statistics.accuracy import describe_groups, group_numbers, share_interval
-from workbench.components.context import all_runs, choose_run, computed, counted, plain, table_of
-from workbench.components.gallery import gallery
-from workbench.components.notes import tag_filter
-from workbench.components.prediction_views import show_calibration, show_cell, show_classes, show_confusion, show_table
+from workbench.components.context import (
+    cached_overview,
+    cached_result,
+    choose_run,
+    escape_markdown,
+    format_clip_count,
+    load_runs,
+)
+from workbench.components.gallery import show_gallery
+from workbench.components.notes import choose_tags
+from workbench.components.prediction_views import (
+    show_calibration,
+    show_cell,
+    show_class_accuracy,
+    show_clip_table,
+    show_confusion,
+)
 
 VIEWS = ("Misclassified", "Confusion", "Per class", "Calibration", "All clips")
-ANY = {
+MEASURES = {
     "confidence": "Confidence", "margin": "Margin", "alpha_temporal": "α_T", "needs_order": "Needs order",
     "disagreement": "Views disagree",
 }  # fmt: skip
 HELP = {
-    "margin": "How far the best score is above the second best.",
+    "margin": "The highest score minus the second highest.",
     "alpha_temporal": "Mean over the layers.",
-    "needs_order": "How far the true class's score falls when the frames are shuffled (sth probe).",
-    "disagreement": "The share of views that alone say something else.",
+    "needs_order": "Fall of the true class's score when the frames are shuffled (from `sth probe`).",
+    "disagreement": "Share of the clip's views whose own prediction differs from the clip's.",
 }
 
-st.title("Predictions")
-run = choose_run(all_runs())
-table, classes = table_of(run), run.meta["classes"]
-correct, n = int(table["correct"].sum()), len(table)
-groups = computed("groups", [run], lambda: group_numbers(table))
-low, high = computed("accuracy", [run], lambda: share_interval(table["correct"].to_numpy(bool), groups))
-unreadable = failures(run)
 
-left, middle, right = st.columns(3)
-left.metric("Accuracy", f"{correct / n:.1%}", help="Share of clips whose highest score is their label's.")
-left.caption(f"95 % interval {low:.1%} to {high:.1%}, over {describe_groups(n, groups.max() + 1)}")
-middle.metric("Misclassified", n - correct)
-right.metric("Unreadable", len(unreadable))
-if len(unreadable):
-    with st.expander(f"{len(unreadable)} clips could not be read"):
-        st.dataframe(unreadable, hide_index=True)
+def show_predictions_page() -> None:
+    st.title("Predictions")
+    run = choose_run(load_runs())
+    table = cached_overview(run)
+    show_accuracy(run, table)
+    matches = choose_clips(run, table)
+    view = st.segmented_control(
+        "View", VIEWS, default=VIEWS[0], key="view", bind="query-params", label_visibility="collapsed"
+    )
+    if view == "Confusion":
+        show_confusion_view(run, table, matches)
+    elif view == "Per class":
+        show_class_accuracy(run)
+    elif view == "Calibration":
+        show_calibration(run)
+    elif view == "All clips":
+        varying = [c for c in MEASURES if c in table and table[c].min() < table[c].max()]
+        show_clip_table(run, table, np.flatnonzero(matches), ["clip_id", "label", "prediction", "correct", *varying])
+    else:
+        show_misclassified(run, table, matches)
+    st.sidebar.caption(f"{matches.sum()} of {len(table)} clips match: {escape_markdown(run.name)}")
 
 
-def filtered() -> pd.Series:
-    """Which clips fit the filters in the sidebar, each of which is in the URL."""
-    kept = pd.Series(True, index=table.index)
+def show_accuracy(run: Run, table: pd.DataFrame) -> None:
+    correct, n = int(table["correct"].sum()), len(table)
+    groups = cached_result("groups", [run], lambda: group_numbers(table))
+    low, high = cached_result("accuracy", [run], lambda: share_interval(table["correct"].to_numpy(bool), groups))
+    unreadable = failures(run)
+    left, middle, right = st.columns(3)
+    left.metric("Accuracy", f"{correct / n:.1%}", help="Share of the clips whose highest score is that of their label.")
+    left.caption(f"95 % interval {low:.1%} to {high:.1%}, over {describe_groups(n, groups.max() + 1)}")
+    middle.metric("Misclassified", n - correct)
+    right.metric("Unreadable", len(unreadable))
+    if len(unreadable):
+        with st.expander(f"{format_clip_count(len(unreadable))} could not be read"):
+            st.dataframe(unreadable, hide_index=True)
+
+
+def choose_clips(run: Run, table: pd.DataFrame) -> pd.Series:
+    """Which clips match the filters in the sidebar. Each filter is in the URL."""
+    classes = run.meta["classes"]
     with st.sidebar:
         label = st.selectbox("Label", classes, index=None, placeholder="any", key="label", bind="query-params")
-        said = st.selectbox("Predicted", classes, index=None, placeholder="any", key="said", bind="query-params")
+        prediction = st.selectbox("Predicted", classes, index=None, placeholder="any", key="said", bind="query-params")
         outcome = st.segmented_control(
-            "Outcome", ["all", "correct", "wrong"], default="all", key="outcome", bind="query-params"
+            "Outcome", ["all", "correct", "misclassified"], default="all", key="outcome", bind="query-params"
         )
-        for column, title in ANY.items():
-            values = table[column].dropna() if column in table else pd.Series(dtype=float)
-            if values.empty or values.min() == values.max():
-                continue
-            ends = (0.0, 1.0) if column == "confidence" else (float(values.min()), float(values.max()))
-            chosen = st.slider(title, *ends, ends, 0.01 if column == "confidence" else None, key=column,
-                               bind="query-params", help=HELP.get(column))  # fmt: skip
-            if chosen != ends:
-                kept &= table[column].between(*chosen)
+        matches = choose_ranges(table)
         search = st.text_input("Clip name contains", key="search", bind="query-params")
-        if tags := tag_filter(run):
-            kept &= table["clip_id"].isin(clips_with(run, tags))
-    for column, value in (("label", label), ("prediction", said)):
+        if tags := choose_tags(run):
+            matches &= table["clip_id"].isin(clips_with(run, tags))
+    for column, value in (("label", label), ("prediction", prediction)):
         if value:
-            kept &= table[column] == value
-    if outcome in ("correct", "wrong"):
-        kept &= table["correct"] == (outcome == "correct")
+            matches &= table[column] == value
+    if outcome in ("correct", "misclassified"):
+        matches &= table["correct"] == (outcome == "correct")
     if search:
-        kept &= table["clip_id"].str.contains(search, case=False, regex=False)
-    return kept
+        matches &= table["clip_id"].str.contains(search, case=False, regex=False)
+    return matches
 
 
-chosen = filtered()
-view = st.segmented_control(
-    "View", VIEWS, default=VIEWS[0], key="view", bind="query-params", label_visibility="collapsed"
-)
-label, said = st.session_state.get("label"), st.session_state.get("said")
-if view == "Confusion":
+def choose_ranges(table: pd.DataFrame) -> pd.Series:
+    """Which clips lie in the ranges of the sliders; there is one for each measure that varies."""
+    matches = pd.Series(True, index=table.index)
+    for column, title in MEASURES.items():
+        values = table[column].dropna() if column in table else pd.Series(dtype=float)
+        if values.empty or values.min() == values.max():
+            continue
+        ends, step = (float(values.min()), float(values.max())), None
+        if column == "confidence":
+            ends, step = (0.0, 1.0), 0.01
+        chosen = st.slider(title, *ends, ends, step, key=column, bind="query-params", help=HELP.get(column))
+        if chosen != ends:
+            matches &= table[column].between(*chosen)
+    return matches
+
+
+def show_confusion_view(run: Run, table: pd.DataFrame, matches: pd.Series) -> None:
     show_confusion(run)
-    if label and said:
-        show_cell(run, table, most_confident_first(table, chosen), label, said)
-    elif label or said:
-        st.caption("Choose both a label and a prediction, or click a square, to see a cell.")
-elif view == "Per class":
-    show_classes(run)
-elif view == "Calibration":
-    show_calibration(run)
-elif view == "All clips":
-    varying = [c for c in ANY if c in table and table[c].min() < table[c].max()]
-    show_table(run, table, np.flatnonzero(chosen), ["clip_id", "label", "prediction", "correct", *varying])
-else:
-    wrong = most_confident_first(table, chosen & ~table["correct"])
-    if not len(wrong):
-        st.success("No clip is misclassified." if correct == n else "No misclassified clip fits these filters.")
+    label, prediction = st.session_state.get("label"), st.session_state.get("said")
+    if label and prediction:
+        show_cell(run, table, most_confident_first(table, matches), label, prediction)
+    elif label or prediction:
+        st.caption("To see a cell, click a square, or choose both a label and a predicted class in the sidebar.")
+
+
+def show_misclassified(run: Run, table: pd.DataFrame, matches: pd.Series) -> None:
+    rows = most_confident_first(table, matches & ~table["correct"])
+    if len(rows):
+        st.caption(f"{format_clip_count(len(rows))}, most confident first. Hold the pointer on a clip to play it.")
+        show_gallery(run, table, rows)
+    elif table["correct"].all():
+        st.success("No clip is misclassified.")
     else:
-        st.caption(f"{counted(len(wrong))}, the most confident mistake first. Hold the pointer on one to play it.")
-        gallery(run, table, wrong)
-st.sidebar.caption(f"{chosen.sum()} of {n} clips fit: {plain(run.name)}")
+        st.success("No misclassified clip matches these filters.")
+
+
+show_predictions_page()

@@ -6,8 +6,8 @@ import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
 
-def scripted(name: str, html: str = "") -> ComponentRenderer:
-    """Registers the component of `name`.js, and `name`.css if there is one, which lie beside this file."""
+def js_component(name: str, html: str = "") -> ComponentRenderer:
+    """Register the component `name`.js, with `name`.css if it exists; both lie beside this file."""
     script, style = (Path(__file__).with_name(f"{name}.{kind}") for kind in ("js", "css"))
     css = style.read_text() if style.exists() else None
     return st.components.v2.component(f"sth_{name}", html=html or None, css=css, js=script.read_text())
