@@ -116,7 +116,7 @@ def main(
 
 def build(name: str, backbone: str, frames: int) -> VideoNetwork:
     torch.manual_seed(0)
-    return create_model(backbone, CLASSES, frames, **NETWORKS[name])  # type: ignore[arg-type]
+    return create_model(backbone, CLASSES, frames=frames, **NETWORKS[name])  # type: ignore[arg-type]
 
 
 def some_clips(batch: int, frames: int, side: int, device: str, dtype: torch.dtype) -> Tensor:

@@ -60,7 +60,7 @@ def main(
         print(explain_clip(clip), peak_resident())
         return
     torch.manual_seed(0)
-    model = create_model(backbone, CLASSES, frames, width=width).eval().to(device)
+    model = create_model(backbone, CLASSES, frames=frames, width=width).eval().to(device)
     steps = passes(model, some_clips(1, frames, side, device, torch.float32))
     medians = take_turns(steps, rounds, device)
     where = f"{torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()

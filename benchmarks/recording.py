@@ -81,7 +81,7 @@ def main(
     for kept, s in seconds.items():
         print(f"| {kept} | {clips / s:.2f} | {s / seconds[PREDICTIONS]:.3f} | {s / seconds[NOTHING]:.3f} |")
 
-    layers = len(create_model(backbone, len(CLASSES), frames).attention_layers)
+    layers = len(create_model(backbone, len(CLASSES), frames=frames).attention_layers)
     print(
         f"\n{layers} layers with attention, {len(CLASSES)} classes; made-up rows stand in for decoding and network, "
         f"each line is a process of its own\n"
@@ -97,7 +97,7 @@ def save_network(folder: Path, backbone: str, frames: int, side: int) -> Path:
     torch.manual_seed(0)
     preprocessing = Preprocessing("rgb", frames, resize=side * 8 // 7, crop=side)
     save_checkpoint(
-        folder / "network.safetensors", create_model(backbone, len(CLASSES), frames), CLASSES, preprocessing
+        folder / "network.safetensors", create_model(backbone, len(CLASSES), frames=frames), CLASSES, preprocessing
     )
     return folder / "network.safetensors"
 
@@ -119,7 +119,7 @@ def ways(checkpoint: Path, data: Path, device: str) -> dict[str, Way]:
     def keep_nothing(run: Path) -> None:
         loaded = load_checkpoint(checkpoint, pick_device(device))
         clips = EvaluationClips(read_dataset(data, loaded.annotation), loaded.classes, loaded.preprocessing)
-        for _ in run_over(loaded.model, clips, loaded.preprocessing, BATCH):
+        for _ in run_over(loaded.inference_model, clips, loaded.preprocessing, BATCH):
             pass
 
     keep = partial(record, checkpoint, data, device=device, batch_size=BATCH)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sth_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from sth_core.convolution import Tap
     from sth_core.inference import for_inference
     from sth_core.network import VideoNetwork, create_model
-    from sth_core.sth_conv import STHConv, Tap
+    from sth_core.sth_conv import STHConv
 
 __all__ = [
     "Checkpoint",
@@ -21,14 +22,15 @@ __all__ = [
 ]
 WHERE = {
     "checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "convolution": ("Tap",),
     "inference": ("for_inference",),
     "network": ("VideoNetwork", "create_model"),
-    "sth_conv": ("STHConv", "Tap"),
+    "sth_conv": ("STHConv",),
 }
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for only then: whoever reads videos or runs need not wait seconds for torch."""
+    """Import a name when it is first used: reading videos or runs must not wait seconds for torch."""
     for module, names in WHERE.items():
         if name in names:
             return getattr(import_module(f"sth_core.{module}"), name)

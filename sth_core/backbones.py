@@ -11,17 +11,17 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sth_core.sth_conv import UNOBSERVED, Tap
+from sth_core.convolution import UNOBSERVED, Tap
 
 
 class Maker(Protocol):
     """What a backbone leaves open: its 3 x 3 convolutions, and how a residual branch begins."""
 
-    def conv(self, in_channels: int, out_channels: int, stride: int, name: str, groups: int = 1) -> nn.Module:
-        """A module called as conv(x, tap); `name` is where it stands in the backbone."""
+    def conv(self, in_channels: int, out_channels: int, *, stride: int, name: str, groups: int = 1) -> nn.Module:
+        """A convolution that keeps the contract `VideoConv`; `name` is its path in the backbone."""
 
     def entry(self) -> nn.Module:
-        """What a residual branch passes its input through: nothing, or TSM's shift."""
+        """The first module of a residual branch: identity, or TSM's shift."""
 
 
 class Downsample(nn.Sequential):
@@ -43,9 +43,9 @@ class BasicBlock(nn.Module):
     def __init__(self, in_channels: int, width: int, stride: int, make: Maker, entry: nn.Module, name: str) -> None:
         super().__init__()
         self.name, self.entry = name, entry
-        self.conv1 = make.conv(in_channels, width, stride, f"{name}.conv1")
+        self.conv1 = make.conv(in_channels, width, stride=stride, name=f"{name}.conv1")
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = make.conv(width, width, 1, f"{name}.conv2")
+        self.conv2 = make.conv(width, width, stride=1, name=f"{name}.conv2")
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = (
             Downsample(in_channels, width, stride) if stride > 1 or in_channels != width else nn.Identity()
@@ -68,7 +68,7 @@ class Bottleneck(nn.Module):
         out_channels = width * self.expansion
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = make.conv(width, width, stride, f"{name}.conv2")
+        self.conv2 = make.conv(width, width, stride=stride, name=f"{name}.conv2")
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
@@ -145,7 +145,7 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and in_channels == out_channels
         self.entry = make.entry() if self.residual else nn.Identity()
         self.expands = expansion > 1
-        middle = make.conv(hidden, hidden, stride, f"{name}.conv.{int(self.expands)}.0", groups=hidden)
+        middle = make.conv(hidden, hidden, stride=stride, name=f"{name}.conv.{int(self.expands)}.0", groups=hidden)
         layers: list[nn.Module] = [
             ConvNorm([middle, nn.BatchNorm2d(hidden)]),
             nn.Conv2d(hidden, out_channels, 1, bias=False),
@@ -223,7 +223,7 @@ class VGG16(nn.Module):
             for _ in range(depth):
                 if layers:
                     self.replaced.add(len(layers))
-                    conv = make.conv(channels, out_channels, 1, f"features.{len(layers)}")
+                    conv = make.conv(channels, out_channels, stride=1, name=f"features.{len(layers)}")
                 else:
                     conv = nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
                 layers += [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]

@@ -1,25 +1,22 @@
-"""The convolutions that the paper compares STH with, in the same frame: called as conv(x, tap).
-
-All take and give (B*T, C, H, W), a clip's frames adjacent, and have no bias. `load_2d` starts one
-from the weight (C_out, C_in/groups, 3, 3) of a 2D network, as `STHConv.load_2d` does.
-"""
+"""The convolutions that the paper compares STH with; all keep the contract `VideoConv`."""
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from sth_core.sth_conv import UNOBSERVED, Tap, temporal_conv
+from sth_core.convolution import UNOBSERVED, Tap, spatial_conv, temporal_conv
 
 
 class SpatialConv(nn.Conv2d):
     """A plain 3 x 3 convolution of each frame: TSN's, the row p = 0 of Table 6."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1, groups: int = 1
+        self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, groups: int = 1
     ) -> None:
         super().__init__(in_channels, out_channels, 3, stride, dilation, dilation, groups, bias=False)
 
-    def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
+    def forward(self, x: Float[Tensor, "BT C_in H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "BT C_out H_out W_out"]:
         return super().forward(x)
 
     @torch.no_grad()
@@ -28,22 +25,22 @@ class SpatialConv(nn.Conv2d):
 
 
 class TemporalShift(nn.Module):
-    """TSM (Lin et al. 2019): an eighth of the channels is a frame late, an eighth a frame early.
+    """TSM (Lin et al. 2019): delays an eighth of the channels by one frame and advances another eighth by one.
 
-    It has no weights. It stands where a residual branch begins, so that the identity keeps what
-    was shifted out ("residual shift"); in VGG, which has no residuals, before each convolution.
+    It has no weights. It begins a residual branch, so that the identity keeps the channels that
+    were shifted out ("residual shift"); in VGG, which has no residuals, it precedes each convolution.
     """
 
     def __init__(self, frames: int, fraction: int = 8) -> None:
         super().__init__()
         self.frames, self.fraction = frames, fraction
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "BT C H W"]) -> Float[Tensor, "BT C H W"]:
         fold = x.shape[1] // self.fraction
         clips = x.unflatten(0, (-1, self.frames))  # B T C H W
         shifted = torch.zeros_like(clips)
-        shifted[:, :-1, :fold] = clips[:, 1:, :fold]  # what comes next
-        shifted[:, 1:, fold : 2 * fold] = clips[:, :-1, fold : 2 * fold]  # what was before
+        shifted[:, :-1, :fold] = clips[:, 1:, :fold]  # from the next frame
+        shifted[:, 1:, fold : 2 * fold] = clips[:, :-1, fold : 2 * fold]  # from the previous frame
         shifted[:, :, 2 * fold :] = clips[:, :, 2 * fold :]
         return shifted.flatten(0, 1)
 
@@ -52,8 +49,8 @@ class SeparableConv(nn.Module):
     """(2+1)D: 1 x 3 x 3 and 3 x 1 x 1 convolutions, one after the other or side by side (Table 7).
 
     The temporal one maps C_out to C_out if sequential, and C_in to C_out, added, if parallel; in a
-    bottleneck both have the same parameters. The paper names no batch norm or ReLU between
-    (R(2+1)D has them) and its parameter count has no room to tell: here is none, so that only the
+    bottleneck both have the same parameters. The paper mentions no batch norm or ReLU between the two
+    (R(2+1)D has them), and its parameter count does not decide it. There is none here, so that only the
     kernels differ from STH.
     """
 
@@ -63,13 +60,15 @@ class SeparableConv(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        stride: int,
-        dilation: int,
-        groups: int,
-        frames: int,
+        *,
         parallel: bool,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        frames: int = 8,
     ) -> None:
         super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.stride, self.dilation, self.groups = stride, dilation, groups
         self.frames, self.parallel = frames, parallel
         read = in_channels if parallel else out_channels
@@ -87,12 +86,14 @@ class SeparableConv(nn.Module):
         """Let the sequential temporal kernels pass each frame on as it is: the network starts as the 2D one."""
         nn.init.dirac_(self.weight_temporal, self.groups)
 
-    def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
+    def forward(self, x: Float[Tensor, "BT C_in H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "BT C_out H_out W_out"]:
         d, g = self.dilation, self.groups
-        spatial = F.conv2d(x, self.weight_spatial, stride=self.stride, padding=d, dilation=d, groups=g)
-        if self.parallel:
-            return spatial + temporal_conv(x, self.weight_temporal, self.frames, self.stride, d, g, self.bias)
-        return temporal_conv(spatial, self.weight_temporal, self.frames, 1, d, g, self.bias)
+        spatial = spatial_conv(x, self.weight_spatial, stride=self.stride, dilation=d, groups=g)
+        read, stride = (x, self.stride) if self.parallel else (spatial, 1)
+        temporal = temporal_conv(
+            read, self.weight_temporal, frames=self.frames, stride=stride, dilation=d, groups=g, bias=self.bias
+        )
+        return spatial + temporal if self.parallel else temporal
 
     @torch.no_grad()
     def load_2d(self, weight: Tensor) -> None:
@@ -105,15 +106,23 @@ class InflatedConv(nn.Module):
     bias: Tensor | None
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int, dilation: int, groups: int, frames: int
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        frames: int = 8,
     ) -> None:
         super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.stride, self.dilation, self.groups, self.frames = stride, dilation, groups, frames
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, 3, 3, 3))
         self.register_parameter("bias", None)  # until a batch norm is folded in
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
+    def forward(self, x: Float[Tensor, "BT C_in H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "BT C_out H_out W_out"]:
         clips = x.unflatten(0, (-1, self.frames)).transpose(1, 2)  # B C T H W
         stride, d = (1, self.stride, self.stride), self.dilation
         y = F.conv3d(clips, self.weight, self.bias, stride, d, d, self.groups)
@@ -121,5 +130,5 @@ class InflatedConv(nn.Module):
 
     @torch.no_grad()
     def load_2d(self, weight: Tensor) -> None:
-        """A third of the 2D weight at each of the three times: a still clip gives what the 2D network gave."""
+        """A third of the 2D weight at each of the three times: a still clip gives the output of the 2D network."""
         self.weight.copy_(weight[:, :, None].expand_as(self.weight) / 3)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from torch import Tensor
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.files import cannot_write, temporary_beside
-from sth_core.network import VideoNetwork, config_of, model_from_config
+from sth_core.inference import for_inference
+from sth_core.network import VideoNetwork, create_model
 from sth_core.video.transforms import Preprocessing
 
 FORMAT = "sth-workbench-1"
@@ -23,13 +25,22 @@ FORMAT = "sth-workbench-1"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network (in eval mode) with what it was trained on and how."""
+    """A network (in eval mode) with what it was trained on and how.
+
+    `model` has the weights of the file and computes the branches, which Grad-CAM reads. `inference_model` is its
+    faster form for everything else that leaves the weights as they are.
+    """
 
     model: VideoNetwork
     classes: list[str]
     preprocessing: Preprocessing
     annotation: Annotation
     training: dict[str, Any]
+
+    @cached_property
+    def inference_model(self) -> VideoNetwork:
+        """`for_inference(model)`, made once, on the device where `model` is then."""
+        return for_inference(self.model)
 
 
 def save_checkpoint(
@@ -47,7 +58,7 @@ def save_checkpoint(
         weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
     metadata = {
         "format": FORMAT,
-        "config": json.dumps(config_of(model)),
+        "config": json.dumps(asdict(model.config)),
         "classes": json.dumps(classes),
         "preprocessing": json.dumps(asdict(preprocessing)),
         "annotation": json.dumps(asdict(annotation)),
@@ -90,7 +101,10 @@ def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu
         raise UserError(f"{path} is not a safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path} is no checkpoint of this project: its metadata has no format {FORMAT!r}")
-    model = model_from_config(json.loads(metadata["config"]))
+    try:
+        model = create_model(**json.loads(metadata["config"]))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; it may be of a newer version of this project") from error
     expected = model.state_dict()
     if problems := misfits({name: tuple(tensor.shape) for name, tensor in expected.items()}, weights):
         raise UserError(f"{path}: weights do not fit the network: {problems}")

@@ -6,13 +6,13 @@ shift and the weighing by alpha (two multiplications per output number) are not,
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sth_core.network import ModelConfig, model_from_config
+from sth_core.network import ModelConfig, VideoNetwork
 from sth_core.video.modality import CHANNELS
 
 
@@ -33,7 +33,7 @@ def layer_costs(config: ModelConfig, side: int = 224) -> list[LayerCost]:
     Computed on a network without storage, so that it takes no memory and a moment at any size.
     """
     with torch.device("meta"):
-        model = model_from_config(asdict(config)).eval()
+        model = VideoNetwork(config).eval()
         clip = torch.empty(1, config.frames, CHANNELS[config.modality], side, side)
     costs: list[LayerCost] = []
     names = {module: name for name, module in model.named_modules()}

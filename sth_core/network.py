@@ -1,15 +1,18 @@
-"""create_model: backbone x convolution x TSN consensus (Table 1)."""
+"""Video networks: a `ModelConfig` names a backbone, a convolution and TSN's consensus (Table 1)."""
 
-from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sth_core.backbones import BACKBONES
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
-from sth_core.errors import UserError
-from sth_core.sth_conv import UNOBSERVED, DepthwiseSTHConv, HybridConv, STHConv, Tap
+from sth_core.convolution import UNOBSERVED, Tap
+from sth_core.errors import UserError, did_you_mean
+from sth_core.sth_conv import AttentiveIntegration, DepthwiseSTHConv, STHConv, temporal_types
 from sth_core.video.modality import CHANNELS
 
 CONVS = ("sth", "sth_merge", "2d", "tsm", "2plus1d_sequential", "2plus1d_parallel", "3d")
@@ -17,7 +20,29 @@ CONVS = ("sth", "sth_merge", "2d", "tsm", "2plus1d_sequential", "2plus1d_paralle
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All that `create_model` needs to build the same network again."""
+    """All that defines a network but its weights; valid once it is built.
+
+    A new option of the convolutions needs three edits: a field with a default here, so that older checkpoints
+    still open; the argument in `ConvMaker.conv`; the keyword of the convolution itself. An option of the whole network
+    needs the field and its use in `VideoNetwork`.
+
+    Attributes:
+        backbone: "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2" or "vgg16".
+        num_classes: K, the length of a row of logits.
+        frames: T, the frames of one clip.
+        conv: "sth" (hybrid, Fig. 3 a), "sth_merge" (Fig. 3 b), or a baseline of the paper: "2d"
+            (TSN, p = 0), "tsm", "2plus1d_sequential", "2plus1d_parallel", "3d" (I3D's inflation).
+        temporal_fraction: p = 1/n of Eq. 2; 0 unless conv is "sth" or "sth_merge".
+        attention: the attentive integration of Eq. 3; False unless conv is "sth" or "sth_merge".
+        dilations: dilation rates, alternating over the layers (Table 8).
+        modality: "rgb" (3 channels) or "flow" (stacks of 5 fields, 10 channels).
+        width: channels of the first stage; 64 is the paper's, smaller is for laptops. All channels
+            of a backbone are scaled by width/64.
+        dropout: before the classifier (the paper does not say; 0.5 is TSM's).
+
+    Raises:
+        ValueError: a field has no such value; the message names the possible ones.
+    """
 
     backbone: str
     num_classes: int
@@ -29,6 +54,24 @@ class ModelConfig:
     modality: str = "rgb"
     width: int = 64
     dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        for field, possible in (("backbone", BACKBONES), ("conv", CONVS), ("modality", CHANNELS)):
+            if (given := getattr(self, field)) not in possible:
+                refuse_unknown(field, given, possible)
+        if not self.dilations or any(not isinstance(d, int) or d < 1 for d in self.dilations):
+            raise ValueError(
+                f"dilations must be whole numbers of at least 1, at least one of them, got {self.dilations!r}"
+            )
+        for field in ("num_classes", "frames", "width"):
+            if (number := getattr(self, field)) < 1:
+                raise ValueError(f"{field} must be at least 1, got {number}")
+        object.__setattr__(self, "dilations", tuple(self.dilations))
+        if self.conv.startswith("sth"):
+            temporal_types(self.temporal_fraction)
+        else:
+            object.__setattr__(self, "temporal_fraction", 0.0)
+            object.__setattr__(self, "attention", False)
 
 
 @dataclass(frozen=True)
@@ -51,21 +94,10 @@ class AttentionRecorder(Tap):
         return alpha
 
 
-class FeatureRecorder(Tap):
-    """Keeps the block outputs (B*T, C, H, W); with `layers`, only of those blocks."""
-
-    def __init__(self, layers: tuple[str, ...] | None = None) -> None:
-        self.layers = layers
-        self.recorded: dict[str, Tensor] = {}
-
-    def features(self, layer: str, x: Tensor) -> Tensor:
-        if self.layers is None or layer in self.layers:
-            self.recorded[layer] = x
-        return x
-
-
 class VideoNetwork(nn.Module):
     """A frame network, a classifier for each frame, and the mean of their logits (TSN's consensus)."""
+
+    computes_branches = True  # False after `for_inference`
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -79,32 +111,41 @@ class VideoNetwork(nn.Module):
     @property
     def attention_layers(self) -> list[Layer]:
         """The layers that have alpha_S and alpha_T, in forward order; empty without attention."""
-        convs = [m for m in self.modules() if isinstance(m, HybridConv) and m.integration is not None]
-        return [Layer(i, conv.name, self.backbone.stage_of(conv.name)) for i, conv in enumerate(convs)]
+        convs = [m for m in self.modules() if isinstance(getattr(m, "integration", None), AttentiveIntegration)]
+        names = [str(conv.name) for conv in convs]
+        return [Layer(i, name, self.backbone.stage_of(name)) for i, name in enumerate(names)]
 
-    def forward(self, clips: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
-        """clips (B, T, C, H, W) float -> logits (B, num_classes).
+    def forward(self, clips: Float[Tensor, "B T C H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "B K"]:
+        """Logits of the K classes.
 
         Raises:
-            ValueError: the clips have not the shape that the network was built for.
+            ValueError: the shape of the clips is not the one that the network was built for, or the tap asks
+                a network `for_inference` for branches.
         """
         T, C = self.config.frames, CHANNELS[self.config.modality]
         if clips.ndim != 5 or clips.shape[1:3] != (T, C):
             raise ValueError(
                 f"this network takes clips (B, {T}, {C}, H, W) ({self.config.modality}), got {tuple(clips.shape)}"
             )
+        if not self.computes_branches and type(tap).branches is not Tap.branches:
+            raise ValueError(
+                f"{type(tap).__name__} reads the branches, which a network for inference does not compute; "
+                f"pass the tap to the network that it was made from (Checkpoint.model)"
+            )
         features = self.backbone(clips.flatten(0, 1), tap)  # B*T F
         logits = self.fc(self.dropout(features))
         return logits.unflatten(0, (-1, T)).mean(1)
 
-    def forward_with_attention(self, clips: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward_with_attention(
+        self, clips: Float[Tensor, "B T C H W"]
+    ) -> tuple[Float[Tensor, "B K"], dict[str, Float[Tensor, "B 2 _"]]]:
         """As `forward`, and {layer name: alpha (B, 2, C_out)}: [:, 0] alpha_S, [:, 1] alpha_T."""
         tap = AttentionRecorder()
         return self(clips, tap), tap.recorded
 
 
 class ConvMaker:
-    """Makes the backbone's 3 x 3 convolutions by the config; dilations alternate over them (Table 8)."""
+    """Makes the convolutions of a config for a backbone (`Maker`); dilations alternate over them (Table 8)."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.config, self.made = config, 0
@@ -112,85 +153,43 @@ class ConvMaker:
     def entry(self) -> nn.Module:
         return TemporalShift(self.config.frames) if self.config.conv == "tsm" else nn.Identity()
 
-    def conv(self, in_channels: int, out_channels: int, stride: int, name: str, groups: int = 1) -> nn.Module:
+    def conv(self, in_channels: int, out_channels: int, *, stride: int, name: str, groups: int = 1) -> nn.Module:
         c = self.config
         dilation = c.dilations[self.made % len(c.dilations)]
         self.made += 1
-        shape = (in_channels, out_channels, stride, dilation)
         if c.conv in ("2d", "tsm"):
-            return SpatialConv(*shape, groups)
+            return SpatialConv(in_channels, out_channels, stride=stride, dilation=dilation, groups=groups)
         if c.conv == "3d":
-            return InflatedConv(*shape, groups, c.frames)
+            return InflatedConv(
+                in_channels, out_channels, stride=stride, dilation=dilation, groups=groups, frames=c.frames
+            )
         if c.conv in ("2plus1d_sequential", "2plus1d_parallel"):
-            return SeparableConv(*shape, groups, c.frames, parallel=c.conv == "2plus1d_parallel")
-        variant = "merge" if c.conv == "sth_merge" else "hybrid"
-        rest = (c.temporal_fraction, variant, c.attention, c.frames, name)
-        if groups == in_channels > 1:
-            return DepthwiseSTHConv(in_channels, stride, dilation, *rest)
-        return STHConv(in_channels, out_channels, stride, dilation, *rest)
+            return SeparableConv(
+                in_channels, out_channels, parallel=c.conv == "2plus1d_parallel", stride=stride, dilation=dilation,
+                groups=groups, frames=c.frames,
+            )  # fmt: skip
+        hybrid = DepthwiseSTHConv if groups == in_channels > 1 else STHConv
+        return hybrid(
+            in_channels, out_channels, stride=stride, dilation=dilation, temporal_fraction=c.temporal_fraction,
+            variant="merge" if c.conv == "sth_merge" else "hybrid", attention=c.attention, frames=c.frames, name=name,
+        )  # fmt: skip
 
 
-def create_model(
-    backbone: str,
-    num_classes: int,
-    frames: int = 8,
-    conv: str = "sth",
-    temporal_fraction: float = 1 / 4,
-    attention: bool = True,
-    dilations: tuple[int, ...] = (1,),
-    modality: str = "rgb",
-    width: int = 64,
-    dropout: float = 0.5,
-) -> VideoNetwork:
-    """Build a video network.
-
-    Args:
-        backbone: "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2" or "vgg16".
-        num_classes: the length of a row of logits.
-        frames: T, the frames of one clip.
-        conv: "sth" (hybrid, Fig. 3 a), "sth_merge" (Fig. 3 b), or what the paper compares with: "2d"
-            (TSN, p = 0), "tsm", "2plus1d_sequential", "2plus1d_parallel", "3d" (I3D's inflation).
-        temporal_fraction: p = 1/n of Eq. 2; only "sth" and "sth_merge" have it.
-        attention: the attentive integration of Eq. 3; only "sth" and "sth_merge" have it.
-        dilations: dilation rates, alternating over the layers (Table 8).
-        modality: "rgb" (3 channels) or "flow" (stacks of 5 fields, 10 channels).
-        width: channels of the first stage; 64 is the paper's, smaller is for laptops. All channels
-            of a backbone are scaled by width/64.
-        dropout: before the classifier (the paper does not say; 0.5 is TSM's).
+def create_model(backbone: str, num_classes: int, **options: Any) -> VideoNetwork:
+    """Build a video network with random weights; `options` are the other fields of `ModelConfig`, by name.
 
     Raises:
-        ValueError: an argument has no such value; the message names the possible ones.
+        ValueError: there is no such option or value; the message names the possible ones.
     """
-    for what, given, possible in (
-        ("backbone", backbone, tuple(BACKBONES)),
-        ("conv", conv, CONVS),
-        ("modality", modality, tuple(CHANNELS)),
-    ):
-        if given not in possible:
-            near = get_close_matches(given, possible, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ValueError(f"unknown {what} {given!r}{hint}; possible: {', '.join(possible)}")
-    if not dilations or any(not isinstance(d, int) or d < 1 for d in dilations):
-        raise ValueError(f"dilations must be whole numbers of at least 1, at least one of them, got {dilations!r}")
-    for what, number in (("num_classes", num_classes), ("frames", frames), ("width", width)):
-        if number < 1:
-            raise ValueError(f"{what} must be at least 1, got {number}")
-    config = ModelConfig(
-        backbone, num_classes, frames, conv, temporal_fraction, attention, tuple(dilations), modality, width, dropout
-    )
-    if not conv.startswith("sth"):
-        config = replace(config, temporal_fraction=0.0, attention=False)
-    return VideoNetwork(config)
+    possible = [field.name for field in fields(ModelConfig)][2:]
+    for option in options:
+        if option not in possible:
+            refuse_unknown("option", option, possible)
+    return VideoNetwork(ModelConfig(backbone, num_classes, **options))
 
 
-def model_from_config(config: dict[str, object]) -> VideoNetwork:
-    """The network of a `ModelConfig` as plain values (from a checkpoint or a recipe)."""
-    return create_model(**config)  # type: ignore[arg-type]
-
-
-def config_of(model: VideoNetwork) -> dict[str, object]:
-    """The network's `ModelConfig` as plain values."""
-    return asdict(model.config)
+def refuse_unknown(what: str, given: str, possible: Collection[str]) -> NoReturn:
+    raise ValueError(f"unknown {what} {given!r}{did_you_mean(given, possible)}; possible: {', '.join(possible)}")
 
 
 def count_parameters(model: nn.Module) -> int:

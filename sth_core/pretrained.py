@@ -16,13 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv
 from sth_core.checkpoint import load_checkpoint, misfits
+from sth_core.convolution import VideoConv
 from sth_core.errors import UserError
 from sth_core.network import VideoNetwork
-from sth_core.sth_conv import DepthwiseSTHConv, STHConv
 
-Replaced = (STHConv, DepthwiseSTHConv, SpatialConv, SeparableConv, InflatedConv)
 WRAPPERS = ("module.", "base_model.")  # DataParallel's, and the TSN/TSM repositories'
 CLASSIFIERS = ("new_fc.", "fc.", "classifier.1.", "classifier.6.")
 
@@ -168,7 +166,7 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
             is missing, unexpected or of another shape is in the message, and nothing is changed.
     """
     weights = without_conv_biases(dict(weights))
-    replaced = {n: m for n, m in model.backbone.named_modules() if isinstance(m, Replaced)}
+    replaced = {n: m for n, m in model.backbone.named_modules() if isinstance(m, VideoConv)}
     mine = {name.removeprefix("backbone."): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
     plain = {name: tensor for name, tensor in mine.items() if not _inside(name, replaced)}
     expected = {name: tuple(tensor.shape) for name, tensor in plain.items()}
@@ -187,7 +185,7 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
         if name in plain:
             plain[name].copy_(weights[name])
         else:
-            replaced[name.removesuffix(".weight")].load_2d(weights[name])  # type: ignore[operator]
+            replaced[name.removesuffix(".weight")].load_2d(weights[name])
     spatial = {f"{name}.{part}" for name in replaced for part in ("weight", "weight_spatial")}
     return Loaded(sorted(expected), sorted(name for name in mine if name not in expected and name not in spatial))
 
@@ -213,14 +211,6 @@ def _inside(name: str, modules: Mapping[str, object]) -> bool:
     return any(name.startswith(f"{module}.") for module in modules)
 
 
-def _shape_2d(conv: torch.nn.Module) -> tuple[int, ...]:
+def _shape_2d(conv: VideoConv) -> tuple[int, ...]:
     """The shape of the 2D weight that `conv.load_2d` takes."""
-    if isinstance(conv, DepthwiseSTHConv):
-        return (conv.out_channels, 1, 3, 3)
-    if isinstance(conv, STHConv):
-        return (conv.out_channels, conv.in_channels, 3, 3)
-    if isinstance(conv, SeparableConv):
-        return tuple(conv.weight_spatial.shape)
-    weight = conv.weight
-    assert isinstance(weight, Tensor)
-    return (*weight.shape[:2], 3, 3)
+    return (conv.out_channels, conv.in_channels // conv.groups, 3, 3)

@@ -32,7 +32,9 @@ def conv3d(x: Tensor, kernel: Tensor, frames: int, stride: int, dilation: int, g
 @pytest.mark.parametrize("variant", ["hybrid", "merge"])
 def test_a_depthwise_hybrid_is_one_depthwise_3d_convolution(variant: str, p: float, stride: int, dilation: int) -> None:
     torch.manual_seed(0)
-    conv = DepthwiseSTHConv(16, stride, dilation, p, variant, frames=4).to(DOUBLE)
+    conv = DepthwiseSTHConv(
+        16, 16, stride=stride, dilation=dilation, temporal_fraction=p, variant=variant, frames=4
+    ).to(DOUBLE)
     x = torch.randn(8, 16, 9, 7, dtype=DOUBLE)
     torch.testing.assert_close(conv(x), conv3d(x, conv.dense_kernel(), 4, stride, dilation, groups=16))
 
@@ -41,7 +43,7 @@ def test_a_depthwise_hybrid_is_one_depthwise_3d_convolution(variant: str, p: flo
     ("variant", "temporal"), [("hybrid", [1, 0, 0, 0, 1, 0, 0, 0]), ("merge", [1, 1, 0, 0, 0, 0, 0, 0])]
 )
 def test_a_share_p_of_the_channels_is_temporal(variant: str, temporal: list[int]) -> None:
-    conv = DepthwiseSTHConv(8, variant=variant)
+    conv = DepthwiseSTHConv(8, 8, variant=variant)
     for weight in conv.parameters():
         torch.nn.init.ones_(weight)
     assert conv.dense_kernel().sum((1, 2, 3, 4)).tolist() == [3 if t else 9 for t in temporal]
@@ -54,7 +56,7 @@ def test_a_share_p_of_the_channels_is_temporal(variant: str, temporal: list[int]
 def test_a_random_temporal_kernel_gets_length_and_sign_of_the_depthwise_kernel_in_whose_place_it_is(
     variant: str,
 ) -> None:
-    conv = DepthwiseSTHConv(64, variant=variant)
+    conv = DepthwiseSTHConv(64, 64, variant=variant)
     random = conv.weight_temporal.detach().clone()
     weight = torch.randn(64, 1, 3, 3)
     conv.load_2d(weight)
@@ -81,7 +83,7 @@ def test_depthwise_attention_is_shared_by_a_temporal_channel_and_its_spatial_one
     variant: str, groups: list[int]
 ) -> None:
     torch.manual_seed(0)
-    conv, tap = DepthwiseSTHConv(8, variant=variant, attention=True, frames=4).to(DOUBLE), Watch()
+    conv, tap = DepthwiseSTHConv(8, 8, variant=variant, attention=True, frames=4).to(DOUBLE), Watch()
     torch.nn.init.ones_(conv.integration.squeeze.bias)
     x = torch.randn(8, 8, 5, 5, dtype=DOUBLE)
     y, (spatial, temporal) = conv(x, tap), conv.parts(x)
@@ -102,7 +104,9 @@ def test_2_plus_1_d_is_two_3d_convolutions(stride: int, dilation: int, groups: i
     torch.manual_seed(0)
     x = torch.randn(8, 8, 7, 6, dtype=DOUBLE)
     for parallel in (True, False):
-        conv = SeparableConv(8, 8, stride, dilation, groups, 4, parallel).to(DOUBLE)
+        conv = SeparableConv(8, 8, parallel=parallel, stride=stride, dilation=dilation, groups=groups, frames=4).to(
+            DOUBLE
+        )
         torch.nn.init.normal_(conv.weight_temporal)
         space, time = conv.weight_spatial[:, :, None], conv.weight_temporal[..., None, None]
         spatial = conv3d(x, space, 4, stride, dilation, groups)
@@ -116,7 +120,7 @@ def test_2_plus_1_d_is_two_3d_convolutions(stride: int, dilation: int, groups: i
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("dilation", [1, 3])
 def test_3d_is_torchs_3d_convolution(dilation: int, stride: int) -> None:
-    conv = InflatedConv(4, 6, stride, dilation, 1, 4).to(DOUBLE)
+    conv = InflatedConv(4, 6, stride=stride, dilation=dilation, frames=4).to(DOUBLE)
     x = torch.randn(8, 4, 7, 6, dtype=DOUBLE)
     torch.testing.assert_close(conv(x), conv3d(x, conv.weight, 4, stride, dilation))
 

@@ -30,7 +30,9 @@ TRAINING = {"recipe": {"optimisation": {"epochs": 2}}, "val_accuracy": 0.75, "se
 def model() -> VideoNetwork:
     """A network whose batch norms have seen something."""
     torch.manual_seed(0)
-    network = create_model("resnet18", 3, 4, "sth_merge", 1 / 2, dilations=(1, 2), modality="flow", width=8)
+    network = create_model(
+        "resnet18", 3, frames=4, conv="sth_merge", temporal_fraction=1 / 2, dilations=(1, 2), modality="flow", width=8
+    )
     torch.nn.init.normal_(network.fc.weight)
     network.train()(some_clips())
     return network.eval()

@@ -223,7 +223,7 @@ def test_complexity_of_a_recipe_names_its_layers_and_their_sum(tmp_path: Path) -
     file = tmp_path / "layers.csv"
     said = ends_well("complexity", UT, "--set", "model.conv=tsm", "--classes", 6, "--csv", file)
     assert "layer1.0.conv1" in said and "SpatialConv" in said
-    model = create_model("resnet18", 6, 8, "tsm", width=24).eval()
+    model = create_model("resnet18", 6, frames=8, conv="tsm", width=24).eval()
     table = pd.read_csv(file)
     assert table["parameters"].sum() == count_parameters(model)
     assert list(table["layer"])[-1] == "fc"

@@ -23,8 +23,8 @@ from analysis.explain.gradcam import (
     sum_by_frame,
 )
 from analysis.explain.overlay import overlay, scale_maps
+from sth_core.convolution import Tap
 from sth_core.network import VideoNetwork, create_model
-from sth_core.sth_conv import Tap
 from tests.tiny import tiny_network
 
 LAYERS = ("layer1.0", "layer2.1", "layer3.0", "layer4.1")

@@ -1,18 +1,21 @@
 """One contract over every network that create_model builds, and what the paper says about their size."""
 
+import json
 import re
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from sth_core import Tap, VideoNetwork, create_model, inference
+from sth_core import Tap, VideoNetwork, create_model
 from sth_core.backbones import BACKBONES as BUILDERS
-from sth_core.inference import DenseSTHConv, NeighbourSTHConv, for_inference
-from sth_core.network import CONVS, FeatureRecorder, config_of, count_parameters, model_from_config
+from sth_core.inference import GroupedKernels, PaddedKernel, for_inference
+from sth_core.network import CONVS, ModelConfig, count_parameters
 
 BACKBONES = list(BUILDERS)
 
@@ -147,8 +150,8 @@ def test_what_is_fused_for_inference_gives_the_same_numbers(
     clips, kept = some_clips(), {name: w.clone() for name, w in model.state_dict().items()}
     with torch.no_grad():
         logits = model(clips)
-        for narrowest, kind in ((1, NeighbourSTHConv), (10**6, DenseSTHConv)):
-            monkeypatch.setattr(inference, "NARROWEST", narrowest)
+        for narrowest, kind in ((1, GroupedKernels), (10**6, PaddedKernel)):
+            monkeypatch.setattr(GroupedKernels, "NARROWEST", narrowest)
             fast = for_inference(model)
             if conv == "sth" and p < 1:
                 assert any(isinstance(m, kind) for m in fast.modules())
@@ -181,12 +184,15 @@ def test_no_attention_means_no_layers_to_watch() -> None:
 
 
 def test_the_features_of_each_block_can_be_recorded() -> None:
-    model, recorder = tiny(), FeatureRecorder(("layer1.1", "layer4.0"))
-    logits = model(some_clips(), recorder)
-    assert {name: tuple(x.shape) for name, x in recorder.recorded.items()} == {
-        "layer1.1": (8, 8, 8, 8),
-        "layer4.0": (8, 64, 1, 1),
-    }
+    class Shapes(Tap):
+        def features(self, layer: str, x: Tensor) -> Tensor:
+            shapes[layer] = tuple(x.shape)
+            return x
+
+    model, shapes = tiny(), {}
+    logits = model(some_clips(), Shapes())
+    assert list(shapes) == [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
+    assert (shapes["layer1.1"], shapes["layer4.0"]) == ((8, 8, 8, 8), (8, 64, 1, 1))
     assert torch.equal(logits, model(some_clips()))
 
 
@@ -199,7 +205,7 @@ def test_dilations_alternate_over_the_layers() -> None:
 
 def test_plain_values_build_the_same_network_again() -> None:
     model = tiny(conv="sth_merge", temporal_fraction=1 / 8, dilations=(1, 2))
-    again = model_from_config(config_of(model))
+    again = VideoNetwork(ModelConfig(**json.loads(json.dumps(asdict(model.config)))))
     assert again.config == model.config
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.eval()(some_clips()), model(some_clips()))
@@ -252,14 +258,17 @@ def test_two_threads_on_one_network_record_their_own_attention() -> None:
     assert wrong == []
 
 
-def test_what_a_tap_puts_in_place_of_alpha_reaches_the_logits() -> None:
+@pytest.mark.parametrize("form", [lambda model: model, for_inference], ids=["plain", "for inference"])
+def test_what_a_tap_puts_in_place_of_alpha_reaches_the_logits(form: Callable[[VideoNetwork], VideoNetwork]) -> None:
     class OnlySpace(Tap):
         def attention(self, layer: str, alpha: Tensor) -> Tensor:
             return torch.tensor([1.0, 0.0])[None, :, None].expand_as(alpha)
 
-    model, clips = tiny(), some_clips()
+    clips = some_clips()
+    model = form(tiny())
     assert not torch.allclose(model(clips, OnlySpace()), model(clips))
     torch.testing.assert_close(model(clips.flip(1), OnlySpace()), model(clips, OnlySpace()))
+    torch.testing.assert_close(model(clips, OnlySpace()), tiny()(clips, OnlySpace()), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -273,13 +282,38 @@ def test_what_a_tap_puts_in_place_of_alpha_reaches_the_logits() -> None:
         ({"dilations": (0,)}, "dilations must be whole numbers of at least 1, at least one of them, got (0,)"),
         ({"frames": 0}, "frames must be at least 1, got 0"),
         ({"temporal_fraction": 1 / 3}, "temporal_fraction 1/3 needs channels that 3 divides, got 64; possible here: "),
+        (
+            {"temporal_fraction": 0.3},
+            "temporal_fraction must be 1/n for a whole number n (1/2, 1/4, 1/8, ...), got 0.3",
+        ),
         ({"modality": "flows"}, "unknown modality 'flows' (did you mean 'flow'?); possible: rgb, flow"),
+        (
+            {"dilation": 2},
+            "unknown option 'dilation' (did you mean 'dilations'?); possible: frames, conv, temporal_fra",
+        ),
     ],
 )
 def test_a_wrong_name_is_refused_with_the_near_one(argument: dict[str, str], sentence: str) -> None:
     with pytest.raises(ValueError) as refused:
         create_model(**({"backbone": "resnet18", "num_classes": 2} | argument))
     assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("conv", [conv for conv in CONVS if not conv.startswith("sth")])
+def test_a_config_without_hybrid_kernels_has_no_p_and_no_attention(conv: str) -> None:
+    config = ModelConfig("resnet18", 2, conv=conv, temporal_fraction=1 / 4, attention=True, dilations=[1, 2])
+    assert (config.temporal_fraction, config.attention, config.dilations) == (0, False, (1, 2))
+
+
+def test_a_network_for_inference_refuses_a_tap_that_reads_branches() -> None:
+    class Branches(Tap):
+        def branches(self, layer: str, spatial: Tensor, temporal: Tensor) -> tuple[Tensor, Tensor]:
+            return spatial, temporal
+
+    model, clips = tiny(), some_clips()
+    model(clips, Branches())
+    with pytest.raises(ValueError, match="Branches reads the branches, which a network for inference does not compute"):
+        for_inference(model)(clips, Branches())
 
 
 @pytest.mark.parametrize(

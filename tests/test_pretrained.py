@@ -86,7 +86,7 @@ def assert_same_logits(model: VideoNetwork, network: nn.Module, clip: Tensor) ->
 def test_a_2d_network_gives_the_mean_of_torchvisions_logits_over_the_frames(backbone: str) -> None:
     network = torchvision_network(backbone)
     with torch.device("meta"):
-        model = create_model(backbone, 1000, 2, "2d")
+        model = create_model(backbone, 1000, frames=2, conv="2d")
     model = model.to_empty(device="cpu")  # whatever is not loaded is rubbish
     loaded = load_2d_weights(model, plain_names(network.state_dict()), "torchvision")
     assert loaded.kept == []
@@ -97,7 +97,7 @@ def test_a_2d_network_gives_the_mean_of_torchvisions_logits_over_the_frames(back
 def test_loading_leaves_the_given_weights_as_they_were() -> None:
     given = {"features.0.bias": torch.ones(64), "features.1.running_mean": torch.zeros(64)}
     with torch.device("meta"):
-        model = create_model("vgg16", 2, 2)
+        model = create_model("vgg16", 2, frames=2)
     with pytest.raises(UserError, match="missing features"):  # the bias was put into the mean by then
         load_2d_weights(model, given, "a part")
     assert list(given) == ["features.0.bias", "features.1.running_mean"]
@@ -141,7 +141,7 @@ def test_spatial_kernels_are_the_2d_ones_and_all_that_is_new_stays_at_random(
 ) -> None:
     network = resnet18() if backbone == "resnet18" else mobilenet()
     source = plain_names(network.state_dict())
-    model = create_model(backbone, 1000, 2, conv, p, attention)
+    model = create_model(backbone, 1000, frames=2, conv=conv, temporal_fraction=p, attention=attention)
     before = copied(model)
     loaded = load_2d_weights(model, source, "torchvision")
 
@@ -171,13 +171,13 @@ def test_spatial_kernels_are_the_2d_ones_and_all_that_is_new_stays_at_random(
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2"])
 def test_a_sequential_2plus1d_network_starts_as_the_2d_network(backbone: str) -> None:
     network = resnet18() if backbone == "resnet18" else mobilenet()
-    model = create_model(backbone, 1000, 3, "2plus1d_sequential")
+    model = create_model(backbone, 1000, frames=3, conv="2plus1d_sequential")
     load_2d_weights(model, plain_names(network.state_dict()), "torchvision")
     assert_same_logits(model, network, some_clip(3))
 
 
 def test_a_parallel_2plus1d_network_is_the_2d_network_beside_its_own_temporal_kernels() -> None:
-    model = create_model("resnet18", 1000, 3, "2plus1d_parallel")
+    model = create_model("resnet18", 1000, frames=3, conv="2plus1d_parallel")
     before = copied(model)
     loaded = load_2d_weights(model, resnet18_weights(), "torchvision")
     temporal = [name for name in before if name.endswith("weight_temporal")]
@@ -196,7 +196,7 @@ def test_an_inflated_convolution_gives_for_a_still_clip_what_the_2d_one_gives(
     stride: int, dilation: int, groups: int
 ) -> None:
     torch.manual_seed(0)
-    conv = InflatedConv(4, 8, stride, dilation, groups, frames=5).double()
+    conv = InflatedConv(4, 8, stride=stride, dilation=dilation, groups=groups, frames=5).double()
     weight, image = torch.randn(8, 4 // groups, 3, 3).double(), torch.randn(2, 4, 9, 8).double()
     conv.load_2d(weight)
     still = conv(image.repeat_interleave(5, 0)).detach().unflatten(0, (2, 5))
@@ -208,7 +208,7 @@ def test_an_inflated_convolution_gives_for_a_still_clip_what_the_2d_one_gives(
 
 
 def test_a_3d_network_holds_a_third_of_the_2d_weights_three_times() -> None:
-    model, source = create_model("resnet18", 1000, 2, "3d"), resnet18_weights()
+    model, source = create_model("resnet18", 1000, frames=2, conv="3d"), resnet18_weights()
     assert load_2d_weights(model, source, "torchvision").kept == []
     inflated = {name: layer for name, layer in model.backbone.named_modules() if isinstance(layer, InflatedConv)}
     assert len(inflated) == 16
@@ -222,7 +222,7 @@ def test_a_3d_network_holds_a_third_of_the_2d_weights_three_times() -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_sequential_convolution_starts_as_the_2d_one(stride: int, dilation: int, groups: int) -> None:
     torch.manual_seed(0)
-    conv = SeparableConv(4, 8, stride, dilation, groups, frames=3, parallel=False)
+    conv = SeparableConv(4, 8, parallel=False, stride=stride, dilation=dilation, groups=groups, frames=3)
     weight, x = torch.randn(8, 4 // groups, 3, 3), torch.randn(6, 4, 9, 8)
     conv.load_2d(weight)
     flat = F.conv2d(x, weight, stride=stride, padding=dilation, dilation=dilation, groups=groups)
@@ -281,7 +281,7 @@ def test_a_tsm_file_gives_the_logits_of_the_network_that_it_was_saved_from(tmp_p
     read = read_pth(tmp_path / "tsm.pth.tar")
     assert set(read) == set(resnet18_weights())
 
-    model = create_model("resnet18", 1000, 3, "tsm")
+    model = create_model("resnet18", 1000, frames=3, conv="tsm")
     assert load_2d_weights(model, read, "tsm.pth.tar").kept == []
     assert_same_logits(model, network, some_clip(3))
     with pytest.raises(AssertionError):
@@ -294,7 +294,7 @@ def test_a_tsm_file_gives_the_logits_of_the_network_that_it_was_saved_from(tmp_p
 @pytest.mark.parametrize(("backbone", "first"), [("resnet18", "conv1.weight"), ("mobilenet_v2", "features.0.0.weight")])
 def test_for_flow_the_first_convolution_is_the_mean_over_rgb_in_every_channel(backbone: str, first: str) -> None:
     source = plain_names((resnet18() if backbone == "resnet18" else mobilenet()).state_dict())
-    model = create_model(backbone, 1000, 2, modality="flow")
+    model = create_model(backbone, 1000, frames=2, modality="flow")
     load_2d_weights(model, source, "torchvision")
     weight, rgb = model.backbone.get_parameter(first), source[first]
     assert weight.shape[1] == 10
@@ -304,7 +304,7 @@ def test_for_flow_the_first_convolution_is_the_mean_over_rgb_in_every_channel(ba
 
 def test_the_weights_of_a_flow_network_are_taken_as_they_are() -> None:
     source = resnet18_weights() | {"conv1.weight": torch.randn(64, 10, 7, 7)}
-    model = create_model("resnet18", 1000, 2, "2d", modality="flow")
+    model = create_model("resnet18", 1000, frames=2, conv="2d", modality="flow")
     load_2d_weights(model, source, "TSN's flow network")
     assert torch.equal(model.backbone.conv1.weight, source["conv1.weight"])
 
@@ -339,7 +339,7 @@ def test_the_weights_of_a_flow_network_are_taken_as_they_are() -> None:
     ids=["a kernel", "a buffer", "a bias", "an extra one", "1 x 1", "narrow", "flow for rgb", "flat"],
 )
 def test_weights_that_do_not_fit_are_named_and_nothing_is_changed(change: Callable, problem: str) -> None:
-    weights, model = resnet18_weights(), create_model("resnet18", 1000, 2)
+    weights, model = resnet18_weights(), create_model("resnet18", 1000, frames=2)
     before = copied(model)
     change(weights)
     with pytest.raises(UserError) as refused:
@@ -349,7 +349,7 @@ def test_weights_that_do_not_fit_are_named_and_nothing_is_changed(change: Callab
 
 
 def test_all_that_does_not_fit_is_named_at_once() -> None:
-    weights, model = resnet18_weights(), create_model("resnet18", 1000, 2)
+    weights, model = resnet18_weights(), create_model("resnet18", 1000, frames=2)
     del weights["layer1.0.conv1.weight"], weights["bn1.bias"]
     weights |= {"more": torch.ones(1), "fc.bias": torch.ones(3)}
     with pytest.raises(UserError) as refused:
@@ -364,7 +364,7 @@ def test_all_that_does_not_fit_is_named_at_once() -> None:
 
 
 def test_another_number_of_classes_is_said_and_nothing_is_changed() -> None:
-    model = create_model("resnet18", 5, 2)
+    model = create_model("resnet18", 5, frames=2)
     before = copied(model)
     with pytest.raises(UserError) as refused:
         load_2d_weights(model, resnet18_weights(), "x.pth")
@@ -394,7 +394,7 @@ def shapes_of(network: str) -> dict[str, Tensor]:
 )
 def test_of_another_backbone_every_name_is_in_the_message_and_nothing_is_changed(other: str) -> None:
     theirs, ours = shapes_of(other), resnet18_weights()
-    model = create_model("resnet18", 1000, 2)
+    model = create_model("resnet18", 1000, frames=2)
     before = copied(model)
     with pytest.raises(UserError) as refused:
         load_2d_weights(model, theirs, other)
@@ -413,7 +413,7 @@ def test_of_another_backbone_every_name_is_in_the_message_and_nothing_is_changed
 
 
 def test_a_flow_network_of_another_width_is_refused() -> None:
-    model = create_model("resnet18", 1000, 2, modality="flow", width=8)
+    model = create_model("resnet18", 1000, frames=2, modality="flow", width=8)
     with pytest.raises(UserError, match="does not fit a resnet18 for 1000 classes"):
         load_2d_weights(model, resnet18_weights(), "x.pth")
 
@@ -437,7 +437,7 @@ def hub_name(weights: str) -> str:
 
 def test_imagenet_weights_are_taken_from_the_hubs_folder(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(hub))
-    model = create_model("resnet18", 1000, 2, "sth", attention=False)
+    model = create_model("resnet18", 1000, frames=2, conv="sth", attention=False)
     classifier = model.fc.weight.detach().clone()
     loaded = load_imagenet(model)
     source = resnet18_weights()
@@ -467,7 +467,7 @@ def test_without_internet_the_sentence_says_where_the_file_belongs(
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
-    model = create_model("resnet18", 5, 2)
+    model = create_model("resnet18", 5, frames=2)
     before = copied(model)
     with pytest.raises(UserError) as refused:
         load_imagenet(model)
@@ -486,7 +486,7 @@ def test_a_broken_file_in_the_hubs_folder_is_a_sentence(
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / hub_name("ResNet18_Weights")).write_bytes(content)
     with pytest.raises(UserError, match="cannot get the ImageNet weights of resnet18"):
-        load_imagenet(create_model("resnet18", 5, 2))
+        load_imagenet(create_model("resnet18", 5, frames=2))
 
 
 @pytest.fixture
@@ -501,7 +501,7 @@ def real_home(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.real_data
 def test_with_the_real_imagenet_weights_ours_is_torchvisions_network(real_home: Path) -> None:
     network = torchvision.models.mobilenet_v2(weights="IMAGENET1K_V1").eval()
-    model = create_model("mobilenet_v2", 1000, 2, "2d")
+    model = create_model("mobilenet_v2", 1000, frames=2, conv="2d")
     loaded = load_imagenet(model)
     assert loaded.kept == ["fc.bias", "fc.weight"]
     model.fc.load_state_dict(network.classifier[1].state_dict())
@@ -510,7 +510,7 @@ def test_with_the_real_imagenet_weights_ours_is_torchvisions_network(real_home: 
 
 @pytest.mark.real_data
 def test_the_real_imagenet_weights_fit_an_sth_network(real_home: Path) -> None:
-    model = create_model("mobilenet_v2", 6, 2, "sth")
+    model = create_model("mobilenet_v2", 6, frames=2, conv="sth")
     loaded = load_imagenet(model)
     assert "features.17.conv.1.0.weight" in loaded.taken
     kept = {name.rpartition(".")[2] for name in loaded.kept if not name.startswith("fc.") and "integr" not in name}

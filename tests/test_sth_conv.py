@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sth_core import STHConv, Tap
-from sth_core.sth_conv import AttentiveIntegration, temporal_conv, temporal_types
+from sth_core.convolution import temporal_conv
+from sth_core.sth_conv import AttentiveIntegration, temporal_types
 
 DOUBLE = torch.float64
 FRACTIONS = [1 / 2, 1 / 4, 1 / 8]
@@ -48,7 +49,7 @@ def equation_2(conv: STHConv, x: Tensor, types: int) -> Tensor:
 @pytest.mark.parametrize("variant", ["hybrid", "merge"])
 def test_the_layer_is_equation_2(variant: str, p: float, stride: int, dilation: int) -> None:
     torch.manual_seed(0)
-    conv = STHConv(8, 8, stride, dilation, p, variant, frames=3).to(DOUBLE)
+    conv = STHConv(8, 8, stride=stride, dilation=dilation, temporal_fraction=p, variant=variant, frames=3).to(DOUBLE)
     x = torch.randn(3, 8, 4, 3, dtype=DOUBLE)
     torch.testing.assert_close(conv(x), equation_2(conv, x, round(1 / p)))
 
@@ -61,7 +62,7 @@ def test_the_dense_kernel_in_a_3d_convolution_gives_the_same(
     variant: str, p: float, stride: int, dilation: int
 ) -> None:
     torch.manual_seed(1)
-    conv = STHConv(16, 8, stride, dilation, p, variant, frames=4).to(DOUBLE)
+    conv = STHConv(16, 8, stride=stride, dilation=dilation, temporal_fraction=p, variant=variant, frames=4).to(DOUBLE)
     x = torch.randn(2, 4, 16, 9, 7, dtype=DOUBLE)  # B T C H W
     dense = F.conv3d(
         x.transpose(1, 2), conv.dense_kernel(), stride=(1, stride, stride), padding=dilation, dilation=dilation
@@ -87,7 +88,7 @@ def test_the_dense_kernel_is_zero_where_the_paper_has_no_weight() -> None:
 
 def ones(variant: str = "hybrid", dilation: int = 1, attention: bool = False) -> STHConv:
     """Two channels in and out, p = 1/2, T = 4, every weight one."""
-    conv = STHConv(2, 2, 1, dilation, 1 / 2, variant, attention, frames=4)
+    conv = STHConv(2, 2, dilation=dilation, temporal_fraction=1 / 2, variant=variant, attention=attention, frames=4)
     torch.nn.init.ones_(conv.weight_spatial)
     torch.nn.init.ones_(conv.weight_temporal)
     return conv
@@ -228,11 +229,11 @@ def test_an_unknown_variant_is_refused() -> None:
 def test_attention_depends_on_the_clip_from_the_start(seed: int) -> None:
     """In a layer of 16 channels too, whose 4 hidden units could all be silent for every clip."""
     torch.manual_seed(seed)
-    integration = AttentiveIntegration(32, 16, 4)
+    integration = AttentiveIntegration(16)
     a_layers_means = torch.randn(1, 32)
     clips = a_layers_means + 0.05 * torch.randn(6, 32)  # clips differ little
     hidden = integration.squeeze(clips).relu()
     assert ((hidden > 0).sum(1) == 2).all()
-    alpha = integration(clips)
+    alpha = integration(*clips.chunk(2, 1))
     assert torch.allclose(alpha.sum(1), torch.ones(6, 16))
     assert (alpha.std(0) > 0).all()

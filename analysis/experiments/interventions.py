@@ -69,12 +69,12 @@ def intervene(
         mean = mean_alpha(checkpoint, table, batch_size, workers, lambda done: progress(done, total))
         for done, (rows, clips) in enumerate(batches(checkpoint, table, batch_size, workers, standing), 1):
             with torch.inference_mode():
-                plain, alphas = checkpoint.model.forward_with_attention(clips)
+                plain, alphas = checkpoint.inference_model.forward_with_attention(clips)
             partners = donor_clips(list(rows["label"]), seed)
             other = {layer: alpha[partners] for layer, alpha in alphas.items()}
             effects = [
                 replacement_rows(rows, checkpoint.classes, plain.cpu(), logits.cpu(), place=place, kind=kind)
-                for place, kind, logits in interventions(checkpoint.model, clips, mean, other)
+                for place, kind, logits in interventions(checkpoint.inference_model, clips, mean, other)
             ]
             parts.add({"effects": pd.concat(effects, ignore_index=True)})
             progress(min(total, len(table) + len(standing) + done * batch_size), total)
@@ -107,7 +107,7 @@ def mean_alpha(
     sums: dict[str, Tensor] = {}
     count = 0
     for rows, clips in batches(checkpoint, table, batch_size, workers, set()):
-        for layer, alpha in checkpoint.model.forward_with_attention(clips)[1].items():
+        for layer, alpha in checkpoint.inference_model.forward_with_attention(clips)[1].items():
             sums[layer] = sums.get(layer, 0) + alpha.double().sum(0)
         count += len(rows)
         progress(count)

@@ -168,7 +168,7 @@ def recorded_alphas(checkpoint: Checkpoint, table: pd.DataFrame, workers: int) -
     found = {}
     for row, clip, _ in read(checkpoint, table, workers, set()):
         if clip is not None:
-            alphas = checkpoint.model.forward_with_attention(clip[None])[1]
+            alphas = checkpoint.inference_model.forward_with_attention(clip[None])[1]
             found[table["clip_id"][row]] = {layer: alpha.cpu() for layer, alpha in alphas.items()}
     return found
 
@@ -191,22 +191,22 @@ def tables_of(
     batch_size: int,
 ) -> dict[str, pd.DataFrame]:
     """All tests of one clip (T, C, H, W); `row` has its clip_id, label and group."""
-    model, classes, clip_id = checkpoint.model, checkpoint.classes, row["clip_id"].iloc[0]
+    fast, classes, clip_id = checkpoint.inference_model, checkpoint.classes, row["clip_id"].iloc[0]
     with torch.inference_mode():
-        plain, alphas = model.forward_with_attention(clip[None])
+        plain, alphas = fast.forward_with_attention(clip[None])
     target = int(plain.argmax())
-    maps = maps_of(model, clip, target, wanted)
+    maps = maps_of(checkpoint.model, clip, target, wanted)
     T, h, w = next(iter(maps.values())).shape
     maps |= {RANDOM: random_map(T, h, w, seed), CENTRE: centre_prior(T, h, w)}
     curves = []
     for name, of_clip in maps.items():
         for test in TESTS:
-            at, scores = removal_curve(model, clip, target, of_clip, test, batch_size)
+            at, scores = removal_curve(fast, clip, target, of_clip, test, batch_size)
             what = {"way": test.way, "direction": test.direction, "baseline": test.baseline}
             curves.append(
                 {"explanation": name, **what, "shares": at, "scores": scores, "area": area_under_curve(at, scores)}
             )
-    drop = occlusion_drop(model, clip, target, batch_size)
+    drop = occlusion_drop(fast, clip, target, batch_size)
     masses = {name: mass_shares(of_clip.clamp(min=0).numpy()) for name, of_clip in maps.items()}
     frames = [
         {"explanation": name, "frame": t, "mass": float(m), "drop": float(drop[t])}
@@ -221,7 +221,7 @@ def tables_of(
             random.append({"explanation": name, "part": part, "correlation": agreement})
     replaced = [
         replacement_rows(row, classes, plain.cpu(), logits.cpu(), place=place, kind=kind)
-        for place, kind, logits in (interventions(model, clip[None], mean, other) if alphas else ())
+        for place, kind, logits in (interventions(fast, clip[None], mean, other) if alphas else ())
     ]
     alpha_t = float(np.mean([a[:, 1].mean().item() for a in alphas.values()])) if alphas else np.nan
     label, said = row["label"].iloc[0], classes[target]

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from sth_core.convolution import Tap
 from sth_core.network import VideoNetwork
-from sth_core.sth_conv import Tap
 
 HALF, SPATIAL_ONLY, TEMPORAL_ONLY, DATASET_MEAN, ANOTHER_CLIP = KINDS = (
     "one half", "spatial only", "temporal only", "the dataset's mean", "another clip's",

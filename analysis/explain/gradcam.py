@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sth_core.convolution import Tap
 from sth_core.network import VideoNetwork
-from sth_core.sth_conv import Tap
 from sth_core.video.modality import CHANNELS
 
 DEFINITIONS = ("per_step", "per_clip")

@@ -127,7 +127,7 @@ def results(
     for start in range(0, len(table), at_once):
         some = table.iloc[start : start + at_once].reset_index(drop=True)
         clips = EvaluationClips(some, checkpoint.classes, checkpoint.preprocessing, protocol)
-        for batch in run_over(checkpoint.model, clips, checkpoint.preprocessing, batch_size, workers):
+        for batch in run_over(checkpoint.inference_model, clips, checkpoint.preprocessing, batch_size, workers):
             yield batch, some
 
 

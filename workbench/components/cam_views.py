@@ -86,7 +86,7 @@ def _cached_gradcam(
 
 @st.cache_data(show_spinner="Occluding one frame at a time", max_entries=256)
 def _cached_occlusion_drop(key: tuple[object, ...], target: int, _clip: ExplainedClip) -> np.ndarray:
-    return occlusion_drop(_clip.checkpoint.model, _clip.normalised, target)
+    return occlusion_drop(_clip.checkpoint.inference_model, _clip.normalised, target)
 
 
 def show_gradcam(

@@ -119,7 +119,7 @@ def reordered(pixels: np.ndarray, order: str, modality: str) -> np.ndarray:
 @torch.inference_mode()
 def what_if_scores(checkpoint: Checkpoint, pixels: np.ndarray, order: str, alpha: str) -> np.ndarray:
     """The softmax scores (K,) for the frames in another order, or for attention replaced in all layers."""
-    model = checkpoint.model
+    model = checkpoint.inference_model
     changed = np.ascontiguousarray(reordered(pixels, order, checkpoint.preprocessing.modality))
     clip = normalise(torch.from_numpy(changed), checkpoint.preprocessing)[None]
     if alpha == AS_IT_IS:

@@ -126,7 +126,7 @@ def show_upload(path: Path, checkpoint: Checkpoint) -> None:
 @torch.inference_mode()
 def predict(clip: ExplainedClip) -> tuple[list[float], dict[str, float]]:
     """The score of each class, and each layer's mean alpha_T over its channels."""
-    logits, alphas = clip.checkpoint.model.forward_with_attention(clip.normalised[None])
+    logits, alphas = clip.checkpoint.inference_model.forward_with_attention(clip.normalised[None])
     return logits[0].softmax(0).tolist(), {name: float(alpha[0, 1].mean()) for name, alpha in alphas.items()}
 
 
