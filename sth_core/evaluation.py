@@ -1,4 +1,4 @@
-"""A network over a table of clips, one batch at a time."""
+"""Logits, attention and accuracy of a network over a table of clips, one batch at a time."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.distributed import SINGLE_PROCESS, DistributedContext
+from sth_core.inference import for_inference
 from sth_core.network import VideoNetwork
 from sth_core.video.transforms import Preprocessing, normalise
 
@@ -33,9 +34,9 @@ class BatchResult:
 
 
 def read_ahead(clips: Dataset[Sample], total: int, workers: int, ahead: int) -> Iterator[Sample]:
-    """All samples in order, read by `workers` threads, at most `ahead` of them before they are asked for.
+    """All samples in order, read by `workers` threads, at most `ahead` of them in advance.
 
-    Threads, as decoding, resizing and optical flow release Python's lock.
+    Threads suffice, as decoding, resizing and optical flow release Python's lock.
     """
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Sample]] = deque()
@@ -59,7 +60,10 @@ def run_over(
     batch_size: int = 8,
     workers: int = 2,
 ) -> Iterator[BatchResult]:
-    """Run the network in eval mode over all clips, in order; the next batch is read meanwhile."""
+    """Run the network in eval mode over all clips, in order, while the next batch is read.
+
+    `model` is best `Checkpoint.inference_model`, or `for_inference` of a network.
+    """
     device = next(model.parameters()).device
     model.eval()
     samples = read_ahead(clips, len(clips), workers, ahead=batch_size + workers)
@@ -79,7 +83,7 @@ def run_over(
 
 
 def in_batches(samples: list[Tensor], views_at_once: int) -> Iterator[list[Tensor]]:
-    """Samples (V, ...) in groups of at most that many views, or of one sample, and of one size of frames."""
+    """Samples (V, ...) in groups of at most `views_at_once` views, or of one sample; a group has one frame size."""
     group: list[Tensor] = []
     for sample in samples:
         fits = (len(group) + 1) * len(sample) <= views_at_once and group and group[0].shape == sample.shape
@@ -93,7 +97,7 @@ def in_batches(samples: list[Tensor], views_at_once: int) -> Iterator[list[Tenso
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The share of readable clips whose largest logit is their label's, how many they are, and why others are not."""
+    """Top-1 accuracy over the readable clips, their number, and why the others could not be read, by clip_id."""
 
     share: float
     clips: int
@@ -106,15 +110,15 @@ def accuracy(
     preprocessing: Preprocessing,
     place: DistributedContext = SINGLE_PROCESS,
 ) -> Accuracy:
-    """Over all clips; each process looks at its share of them."""
-    right = total = 0
+    """Top-1 accuracy over all clips, of which each process takes its share; `model` stays in its mode."""
+    correct = total = 0
     failures: dict[str, str] = {}
     mine = clips.share(place.rank, place.world)
-    for batch in run_over(model, mine, preprocessing):
+    for batch in run_over(for_inference(model), mine, preprocessing):
         labels = torch.tensor([s.label for s in batch.samples])
-        right += int((batch.logits.argmax(1) == labels).sum()) if len(labels) else 0
+        correct += int((batch.logits.argmax(1) == labels).sum()) if len(labels) else 0
         total += len(labels)
         failures |= {mine.rows[s.row]["clip_id"]: s.failure for s in batch.failed}
-    all_right, all_clips = place.total(right, total)
+    all_correct, all_clips = place.total(correct, total)
     together = {clip: reason for found in place.gathered(failures) for clip, reason in found.items()}
-    return Accuracy(all_right / max(1, all_clips), int(all_clips), together)
+    return Accuracy(all_correct / max(1, all_clips), int(all_clips), together)

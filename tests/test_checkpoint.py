@@ -163,6 +163,29 @@ def test_weights_that_do_not_fit_are_named(change: Callable, problem: str, saved
     assert str(refused.value) == f"{saved}: weights do not fit the network: {problem}"
 
 
+def test_a_checkpoint_of_a_newer_version_is_refused_with_the_option_that_is_unknown(saved: Path) -> None:
+    with safe_open(saved, "pt") as file:
+        metadata = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    config = json.loads(metadata["config"]) | {"pooling": "max"}
+    save_file(weights, saved, metadata | {"config": json.dumps(config)})
+    with pytest.raises(
+        UserError, match=r"model.safetensors: unknown option 'pooling'; possible: frames, conv, .* newer"
+    ):
+        load_checkpoint(saved)
+
+
+def test_the_network_for_inference_is_made_once_and_predicts_the_same(saved: Path) -> None:
+    checkpoint = load_checkpoint(saved)
+    with torch.inference_mode():
+        assert checkpoint.inference_model is checkpoint.inference_model
+        logits, attention = checkpoint.model.forward_with_attention(some_clips())
+        fast_logits, fast_attention = checkpoint.inference_model.forward_with_attention(some_clips())
+    torch.testing.assert_close(fast_logits, logits, rtol=1e-4, atol=1e-5)
+    assert list(fast_attention) == list(attention)
+    assert not any(w.is_inference() for w in checkpoint.inference_model.buffers()), "made in inference mode for good"
+
+
 def test_all_that_does_not_fit_is_said_at_once(saved: Path) -> None:
     with pytest.raises(
         UserError, match=r"fit the network: missing backbone\.conv1\.weight; missing fc\.bias; unexpected x$"

@@ -1,5 +1,9 @@
 """Frames out of real video files, and what becomes of them on the way to a network."""
 
+import ast
+import pkgutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +13,7 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
+import sth_core.video
 from sth_core.video import UnreadableVideo, count_frames, read_frames
 from sth_core.video.encoding import SMALL, plays_in_browsers, transcode, write_video
 from sth_core.video.sampling import segment_indices
@@ -49,6 +54,18 @@ def decode_everything(path: Path) -> np.ndarray:
 def picture_types(path: Path) -> set[str]:
     with av.open(str(path)) as container:
         return {PictureType(frame.pict_type).name for frame in container.decode(video=0)}
+
+
+def test_reading_videos_needs_neither_torch_nor_the_network() -> None:
+    modules = [f"sth_core.video.{module.name}" for module in pkgutil.iter_modules(sth_core.video.__path__)]
+    assert "sth_core.video.fields" in modules
+    lines = (
+        f"import sys, {', '.join(modules)}",
+        "print({name for name in sys.modules if name == 'torch' or name.startswith('sth_core.')})",
+    )
+    out = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True).stdout
+    needed = {"sth_core.video", "sth_core.errors", "sth_core.files", *modules}
+    assert ast.literal_eval(out) == needed
 
 
 @pytest.fixture(params=KINDS)

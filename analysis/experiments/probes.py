@@ -181,7 +181,8 @@ def scores_of(checkpoint: Checkpoint, views: Tensor, batch_size: int) -> Tensor:
     """The softmax (V, K) of views (V, T, H, W, C) uint8, at most `batch_size` of them at once."""
     device = next(checkpoint.model.parameters()).device
     logits = [
-        checkpoint.inference_model(normalise(some.to(device), checkpoint.preprocessing)).cpu() for some in views.split(batch_size)
+        checkpoint.inference_model(normalise(some.to(device), checkpoint.preprocessing)).cpu()
+        for some in views.split(batch_size)
     ]
     return torch.cat(logits).softmax(1)
 

@@ -1,11 +1,11 @@
 """Exact frames: every frame returned equals that frame of a full sequential decode.
 
-A frame is known by the time at which it is shown, never by a guess of its position: decoding begins
-at the keyframe before it and goes on until a frame with that very time comes out, over those that
-nothing refers to. Where times cannot be trusted (`timeline`), the file is decoded in order, as far as the
-last frame asked for. Only frames asked for are converted to RGB.
+A frame is identified by its presentation time, never by an estimate of its position: decoding begins
+at the keyframe before it, skips frames that no other frame refers to, and ends when a frame with exactly that time
+comes out. Where times cannot be trusted (`timeline`), the file is decoded from its beginning to the last
+requested frame. Only requested frames are converted to RGB.
 
-This is PyAV alone. decord 3.4 is not asked: its random access is wrong in AVI with B-frames, in
+This uses PyAV alone. decord 3.4 is not used: its random access is wrong in AVI with B-frames, in
 HEVC, and after an edit list, and where it is right it is slower than this (docs/data.md).
 """
 
@@ -25,13 +25,13 @@ from sth_core.video.images import count_images, read_images
 from sth_core.video.timeline import Timeline, UnreadableVideo, decode_in_order, opened, timeline
 
 VIDEO_SUFFIXES = {".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg"}
-# Codecs whose frames either serve as reference or do not; in HEVC one that does not at its own
-# temporal level still may at a higher one.
+# Codecs in which a non-reference frame can be skipped. In HEVC a frame that is none at its own
+# temporal level may be a reference at a higher one.
 SKIPPABLE = ("h264", "mpeg4")
 
 
 def count_frames(path: str | PathLike[str]) -> int:
-    """The number of frames that can be decoded, which the header may overstate.
+    """The number of frames that can be decoded; the header may state more.
 
     `path` is a video file, or a folder of extracted frames.
 
@@ -45,11 +45,11 @@ def count_frames(path: str | PathLike[str]) -> int:
 def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray:
     """The frames at `indices`, in that order, as uint8 RGB (len(indices), H, W, 3).
 
-    `path` is a video file, or a folder of extracted frames. A video that was filmed with the
-    camera turned is given upright, as players show it.
+    `path` is a video file, or a folder of extracted frames. A video with a rotation in its metadata is
+    returned upright, as players show it.
 
     Raises:
-        UnreadableVideo: there is no such file, or a frame asked for cannot be decoded.
+        UnreadableVideo: there is no such file, or a requested frame cannot be decoded.
         ValueError: no indices.
     """
     path = _existing(path)
@@ -76,7 +76,7 @@ def all_frames(path: str | PathLike[str]) -> Iterator[np.ndarray]:
     """Every frame of a video or folder of frames, first to last, one at a time: uint8 RGB (H, W, 3).
 
     Raises:
-        UnreadableVideo: there is no such file, or where the decoding breaks off.
+        UnreadableVideo: there is no such file; or, after the frames before it, where the decoding fails.
     """
     path = _existing(path)
     if path.is_dir():
@@ -89,19 +89,19 @@ def all_frames(path: str | PathLike[str]) -> Iterator[np.ndarray]:
 
 
 def to_rgb(converter: VideoReformatter, frame: av.VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8, a view of memory that goes with the frame."""
+    """uint8 (H, W, 3): a view of memory that is valid as long as the frame."""
     plane = converter.reformat(frame, format="rgb24", threads=1).planes[0]
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     return rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
 
 
 def upright(pictures: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """(..., H, W, 3) turned as the file says that players should, in memory of its own."""
+    """A copy of (..., H, W, 3), rotated by the angle in the file's metadata."""
     return np.ascontiguousarray(np.rot90(pictures, round(frame.rotation) // 90, (-3, -2)))
 
 
 class Pictures:
-    """The frames of a file that are asked for, converted to RGB as they come."""
+    """The requested frames of a file, converted to RGB as they are decoded."""
 
     def __init__(self, path: Path, wanted: Iterable[int]) -> None:
         self.path, self.missing = path, set(wanted)
@@ -129,36 +129,36 @@ class Pictures:
 
 
 def by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
-    """Decode from keyframe to keyframe, or from the beginning where that fails; what fails there too stays missing."""
+    """Decode from the keyframe before each frame, and what fails there from the beginning of the file."""
     assert line.times is not None and line.keyframes is not None
     index_at = {int(line.times[i]): i for i in sorted(pictures.missing)}
     keyframes = line.keyframes.tolist()
     with suppress(UnreadableVideo), opened(path) as (container, stream):
-        # Or else the decoder patches damage up with what it happened to decode before.
+        # By default the decoder conceals damage with pixels of frames that it decoded before.
         stream.codec_context.options = {"err_detect": "explode"}
         skippable = stream.codec_context.name in SKIPPABLE
         for keyframe, group in groupby(index_at, key=lambda time: keyframes[bisect_right(keyframes, time) - 1]):
-            times, begun = set(group), keyframe == keyframes[0]
-            if not begun:
+            times, valid = set(group), keyframe == keyframes[0]
+            if not valid:
                 container.seek(keyframe, stream=stream)
             for packet in container.demux(stream):
                 if skippable:
                     needed = packet.pts is None or packet.pts in times
                     stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
                 for frame in packet.decode():
-                    # An mp4 without a list of its keyframes calls every frame one.
-                    begun = begun or (frame.pts == keyframe and (frame.key_frame or frame.pict_type == PictureType.I))
-                    if begun and frame.pts in times:
+                    # In an mp4 without a list of its keyframes every frame is flagged as one.
+                    valid = valid or (frame.pts == keyframe and (frame.key_frame or frame.pict_type == PictureType.I))
+                    if valid and frame.pts in times:
                         pictures.add(index_at[frame.pts], frame)
                         times.remove(frame.pts)
                 if not times:
                     break
-    if pictures.missing:  # damage, or a keyframe that decoding cannot begin at after all
+    if pictures.missing:  # damage, or a keyframe at which decoding cannot begin
         in_order(path, pictures, index_at)
 
 
 def in_order(path: Path, pictures: Pictures, index_at: dict[int, int] | None = None) -> None:
-    """Decode from the beginning; `index_at` tells frames by their time where one before them may not come out."""
+    """Decode from the beginning; `index_at` {time: index} identifies frames where an earlier one may be missing."""
     for position, frame in enumerate(decode_in_order(path)):
         if index_at is None:
             pictures.add(position, frame)

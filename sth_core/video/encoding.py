@@ -13,14 +13,14 @@ from sth_core.video.decoding import all_frames
 from sth_core.video.timeline import opened
 
 SMALL = MappingProxyType({"crf": "20", "preset": "veryfast"})
-# For what is made while somebody waits: larger files for the same picture.
+# For videos that a user waits for: faster, with larger files for the same quality.
 FAST = MappingProxyType({"crf": "25", "preset": "ultrafast", "x264-params": "threads=2:cabac=1:deblock=0,0"})
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, options: Mapping[str, str] = SMALL) -> None:
     """Encode frames uint8 of even height and width, RGB (H, W, 3) or I420 (3 H / 2, W), to an mp4 file.
 
-    The number of threads is fixed: the same frames give the same bytes on every machine.
+    One thread encodes, so that the same frames give the same bytes on every machine.
     """
     with temporary_beside(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
@@ -50,8 +50,7 @@ def plays_in_browsers(path: Path) -> bool:
 def transcode(path: Path, target: Path) -> None:
     """Write a video or folder of frames as H.264, frame for frame, cropped to an even size.
 
-    A folder does not say how fast it was filmed: it plays with the 12 frames a second of the Something sets
-    and Jester.
+    A folder has no frame rate: it plays at 12 frames a second, the rate of the Something sets and Jester.
 
     Raises:
         UnreadableVideo: no frame of it can be decoded.

@@ -1,7 +1,7 @@
-"""What a clip consists of before it is cropped: frames, or stacks of flow fields, resized.
+"""A clip before the crop: resized frames, or stacks of resized flow fields.
 
 A clip is uint8 (T, H, W, C): C = 3 for RGB; for flow C = 10, five consecutive fields (x, y, x, y,
-...). Field i is the motion from frame i to frame i + 1. It is read where it was extracted, else computed
+...). Field i is the motion from frame i to frame i + 1. Extracted fields are read; without them fields are computed
 from the resized frames.
 """
 
@@ -18,7 +18,7 @@ from sth_core.video.transforms import Preprocessing, play_backward, resize
 
 
 def count_fields(path: Path, p: Preprocessing, flow: str = "") -> int:
-    """How many frames, or flow fields, a clip has; one field, of no motion, where there is a single frame.
+    """The number of frames, or of flow fields, of a video; a single frame has one field, without motion.
 
     Args:
         path: the video or folder of frames.
@@ -51,23 +51,23 @@ def read_fields(path: Path, indices: Sequence[int], p: Preprocessing, flow: str 
 def read_extracted(folder: Path, indices: Sequence[int], p: Preprocessing) -> np.ndarray:
     """Extracted flow in the units of `p`: pixels of the resized frame, up to its bound.
 
-    Of flow that others extracted it is assumed that its bound is TSN's, 20 pixels of the resized frame.
+    Flow without a flow.json is assumed to have TSN's bound, 20 pixels of the resized frame.
     """
     stored = flow_images(folder).read(indices)
     fields = resize(stored, p.resize)
-    grown = np.divide(fields.shape[2:0:-1], stored.shape[2:0:-1])  # in x and y: so do the vectors
-    how = extraction_of(folder)
-    scale = grown * how.bound / p.flow_bound if how else np.full(2, TSN_BOUND / p.flow_bound)
+    enlargement = np.divide(fields.shape[2:0:-1], stored.shape[2:0:-1])  # in x and y, of the vectors too
+    extraction = extraction_of(folder)
+    scale = enlargement * extraction.bound / p.flow_bound if extraction else np.full(2, TSN_BOUND / p.flow_bound)
     return fields if (scale == 1).all() else to_8_bits((fields - np.float32(128)) * scale.astype(np.float32))
 
 
 def positions_in(fields: int, p: Preprocessing) -> int:
-    """How many places a clip's frame (or stack of flow fields) can start at."""
+    """The number of positions at which a clip's frame (or stack of flow fields) can start."""
     return fields if p.modality == "rgb" else max(1, fields - FLOW_STACK + 1)
 
 
 def fields_of(starts: np.ndarray, fields: int, p: Preprocessing) -> np.ndarray:
-    """The fields (..., T, 1 or FLOW_STACK) that clips with these starting positions (..., T) consist of."""
+    """The indices (..., T, 1 or FLOW_STACK) of the fields of clips with these starting positions (..., T)."""
     if p.modality == "rgb":
         return starts[..., None]
     return np.minimum(starts[..., None] + np.arange(FLOW_STACK), fields - 1)
@@ -82,9 +82,9 @@ def stack_fields(fields: np.ndarray) -> np.ndarray:
 def read_clips(
     path: Path, p: Preprocessing, flow: str = "", clips: int = 1, backward: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The clips that are tested of a video: uint8 (clips, T, h, w, C) before the crop, frame indices (clips, T).
+    """The evaluation clips of a video: uint8 (clips, T, h, w, C) before the crop, frame indices (clips, T).
 
-    With `backward` the frames of each clip come in reverse order, and their indices with them.
+    With `backward` the frames of each clip, and their indices, are in reverse order.
 
     Raises:
         UnreadableVideo: it cannot be read.

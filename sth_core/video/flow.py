@@ -1,4 +1,4 @@
-"""Optical flow: computed between frames, and read from the folders that TSN, TSM and MMAction extract it to.
+"""Optical flow: computed between frames, or read from the folders that TSN, TSM and MMAction extract.
 
 A field is uint8 (H, W, 2), x and y: v * 127 / bound + 128, clipped to 1..255, for v pixels a frame.
 TSN's is v * 127.5 / bound + 127.5, which differs by one step at most.
@@ -21,17 +21,16 @@ from sth_core.video.timeline import UnreadableVideo
 
 ALGORITHMS = ("dis", "tvl1")
 TSN_BOUND = 20.0
-OF_THREAD = threading.local()
-X_IMAGES = re.compile(r"(.*)x_", re.IGNORECASE)
+THREAD_LOCAL = threading.local()
+X_PREFIX = re.compile(r"(.*)x_", re.IGNORECASE)
 
 
 def flow_field(before: np.ndarray, after: np.ndarray, bound: float, algorithm: str = "dis") -> np.ndarray:
     """Dense optical flow between two frames (H, W, 3), as uint8 (H, W, 2); 128 is no motion.
 
-    "dis" (Kroeger et al. 2016) computes down to single pixels: the frames are small, and DIS by
-    default stops at a quarter of their size, where the outlines of things are lost. One step of
-    variational refinement instead of five: half the time, and the same outlines. "tvl1" (Zach et
-    al. 2007) is what TSN used, tens of times slower on a CPU.
+    "dis" (Kroeger et al. 2016) computes at full resolution; DIS by default stops at a quarter of it, where
+    the outlines of small frames are lost. It takes one step of variational refinement instead of five: half
+    the time, and the same outlines. "tvl1" (Zach et al. 2007) is TSN's, tens of times slower on a CPU.
     """
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
     if algorithm == "tvl1":
@@ -42,16 +41,16 @@ def flow_field(before: np.ndarray, after: np.ndarray, bound: float, algorithm: s
 
 
 def dis() -> cv2.DISOpticalFlow:
-    """A thread's own: what it allocates for the first field, it has for the next."""
-    if not hasattr(OF_THREAD, "dis"):
-        OF_THREAD.dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        OF_THREAD.dis.setFinestScale(0)
-        OF_THREAD.dis.setVariationalRefinementIterations(1)
-    return OF_THREAD.dis
+    """One DIS per thread, which reuses its buffers from field to field."""
+    if not hasattr(THREAD_LOCAL, "dis"):
+        THREAD_LOCAL.dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        THREAD_LOCAL.dis.setFinestScale(0)
+        THREAD_LOCAL.dis.setVariationalRefinementIterations(1)
+    return THREAD_LOCAL.dis
 
 
 def to_8_bits(flow: np.ndarray) -> np.ndarray:
-    """Displacements, in steps of 8 bits, to 1..255."""
+    """Displacements in units of one 8-bit step -> uint8, 1 to 255."""
     return np.clip(np.round(flow) + 128, 1, 255).astype(np.uint8)
 
 
@@ -83,17 +82,17 @@ class FlowImages:
 
 
 def flow_images(folder: Path) -> FlowImages:
-    """flow_x_00001.jpg and flow_y_00001.jpg (TSN), x_00001.jpg and y_00001.jpg (MMAction),
+    """The flow images of a folder: flow_x_00001.jpg and flow_y_00001.jpg (TSN), x_00001.jpg and y_00001.jpg (MMAction),
     000001-x_00001.jpg and so on, or one RGB image for both (TSM).
 
     Raises:
-        UnreadableVideo: none of these are there, or not as many for x as for y.
+        UnreadableVideo: there are none of these, or not as many for x as for y.
     """
     if not folder.is_dir():
         raise UnreadableVideo(f"{folder}: no such folder of optical flow")
     kinds = images_of(folder)
     for prefix, x in kinds.items():
-        if match := X_IMAGES.fullmatch(prefix):
+        if match := X_PREFIX.fullmatch(prefix):
             y = next((names for other, names in kinds.items() if other.lower() == f"{match[1]}y_".lower()), [])
             if len(x) != len(y):
                 raise UnreadableVideo(f"{folder}: {len(x)} images of flow in x and {len(y)} in y")
@@ -106,9 +105,10 @@ def flow_images(folder: Path) -> FlowImages:
 
 @dataclass(frozen=True)
 class Extraction:
-    """How flow was extracted: what flow.json beside the clips' folders says.
+    """How flow was extracted: the contents of flow.json beside the clips' folders.
 
-    `side` is the short side of the frames that flow was computed on, in pixels.
+    `bound` is the largest displacement and `side` the short side of the frames, both in pixels of the frames
+    between which flow was computed.
     """
 
     algorithm: str = "dis"
@@ -117,7 +117,7 @@ class Extraction:
 
 
 def extraction_of(folder: Path) -> Extraction | None:
-    """What flow.json says in a folder above a clip's folder of flow; None if others extracted it.
+    """The flow.json of the nearest folder above a clip's folder of flow; None if there is none.
 
     Raises:
         UserError: it is damaged.

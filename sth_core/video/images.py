@@ -1,4 +1,4 @@
-"""Folders of extracted frames: 00001.jpg, img_00001.jpg, frame000001.png, ...; and of optical flow."""
+"""Folders of extracted frames (00001.jpg, img_00001.jpg, frame000001.png, ...) and of optical flow."""
 
 import re
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ FLOW = re.compile(r"(.*[-_])?[xy]_|flow_", re.IGNORECASE)
 
 
 def is_flow(prefix: str) -> bool:
-    """Whether images with this before their number are optical flow: flow_x_, x_, 000001-x_, flow_."""
+    """Whether images with this prefix before their number are optical flow: flow_x_, x_, 000001-x_, flow_."""
     return bool(FLOW.fullmatch(prefix))
 
 
 def images_of(folder: Path) -> dict[str, list[str]]:
-    """The numbered images of a folder by what stands before the number, each in the order of the numbers.
+    """The numbered images of a folder: {prefix before the number: names in the order of the numbers}.
 
     Numbers may begin at 0 or 1 and have any number of digits.
 
@@ -47,7 +47,7 @@ def _images(folder: Path, mtime_ns: int) -> dict[str, list[str]]:
 
 
 def frame_names(folder: Path) -> list[str]:
-    """The images that are the video's frames: all but optical flow.
+    """The names of the video's frames: all images but optical flow.
 
     Raises:
         UnreadableVideo: there are none, or two kinds of them.
@@ -62,12 +62,12 @@ def frame_names(folder: Path) -> list[str]:
 
 
 def count_images(folder: Path) -> int:
-    """How many frames a folder holds."""
+    """The number of frames in a folder."""
     return len(frame_names(folder))
 
 
 def read_images(folder: Path, indices: Sequence[int]) -> np.ndarray:
-    """Frames by their place in the order of numbers: uint8 RGB (len(indices), H, W, 3)."""
+    """The frames at `indices`, counted from 0: uint8 RGB (len(indices), H, W, 3)."""
     names = frame_names(folder)
     read: dict[int, np.ndarray] = {}
     for i in dict.fromkeys(map(int, indices)):
@@ -78,15 +78,15 @@ def read_images(folder: Path, indices: Sequence[int]) -> np.ndarray:
     return np.stack([read[int(i)] for i in indices])
 
 
-def read_image(path: Path, how: int) -> np.ndarray:
-    """One image, its pixels as they are stored: EXIF does not turn it.
+def read_image(path: Path, flags: int) -> np.ndarray:
+    """The pixels of one image as they are stored, without EXIF rotation; `flags` are OpenCV's IMREAD flags.
 
     Raises:
         UnreadableVideo: it cannot be decoded.
     """
     try:
         content = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(content, how | cv2.IMREAD_IGNORE_ORIENTATION) if len(content) else None
+        image = cv2.imdecode(content, flags | cv2.IMREAD_IGNORE_ORIENTATION) if len(content) else None
     except OSError as error:
         raise UnreadableVideo(f"{path}: {error.strerror}") from error
     except cv2.error as error:

@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip (Section 4.2: TSN's segments)."""
+"""The frames of a video that form a clip (Section 4.2: TSN's segments)."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Protocol:
-    """How often a video is looked at in testing: clips x crops views, whose logits are averaged.
+    """The views of a video in evaluation: clips x crops, whose logits are averaged.
 
     Section 4.2: one clip and the central crop in Tables 2 and 9, two clips elsewhere for temporal-related
-    datasets, ten for appearance-related ones. Three crops see the whole frame: they are as high as the
-    resized frame, not the network's crop (TSM's full resolution). Ten are TSN's.
+    datasets, ten for appearance-related ones. Three crops cover the whole frame: their side is the short side of
+    the resized frame, not the network's crop (TSM's full resolution). Ten are TSN's.
     """
 
     clips: int = 1
@@ -25,19 +25,19 @@ class Protocol:
 def segment_indices(positions: int, segments: int, rng: np.random.Generator | None = None) -> np.ndarray:
     """One position of each of `segments` equal parts of [0, positions), as int64 (segments,).
 
-    Without `rng` the middle of each part (testing), with it a random one (training). Fewer
-    positions than segments repeat some.
+    Without `rng` the middle of each part (evaluation), with it a random one (training). With fewer
+    positions than segments some are repeated.
     """
     offset = np.full(segments, 0.5) if rng is None else rng.random(segments)
     return _positions(positions, segments, offset)
 
 
 def evaluation_positions(positions: int, segments: int, clips: int) -> np.ndarray:
-    """Positions of the clips that are tested of one video, as int64 (clips, segments).
+    """Positions of the evaluation clips of one video, as int64 (clips, segments).
 
     One clip takes the middle of each segment; two take the middles and the beginnings, as TSM does;
-    more take as many evenly spaced places of each segment. The paper samples one clip (Tables 2
-    and 9), two for temporal-related datasets, and ten for appearance-related ones, without saying where.
+    more take evenly spaced positions of each segment. The paper gives the number of clips (`Protocol`), not
+    their positions.
     """
     offsets = {1: [0.5], 2: [0.5, 0.0]}.get(clips) or (np.arange(clips) + 0.5) / clips
     return np.stack([_positions(positions, segments, np.full(segments, offset)) for offset in offsets])

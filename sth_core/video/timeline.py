@@ -1,10 +1,10 @@
-"""Which frames a video file has, and whether one of them can be had without decoding those before it.
+"""The frames of a video file, and whether one of them can be decoded without those before it.
 
-A container's header lies: HMDB-51's AVI files announce frames that do not decode, and give each
-packet a time of its own making, so that whoever seeks in them lands on other frames. Times can be
-trusted in mp4 and webm, where each packet says when its frame is shown, with the codecs of today, where
-each packet has one; everything else is decoded once from beginning to end, and what was learnt is remembered:
-whether frames come out with the times of the packets, so that some can be left out on the way to others.
+A container's header can be wrong: HMDB-51's AVI files announce frames that do not decode, and give packets
+invented times, so that a seek lands on other frames. Packet times are trusted in mp4 and webm, where they are
+presentation times, with codecs that put one frame into each packet. Every other file is decoded once from
+beginning to end, and the result is cached (`DecodedIndex`): whether the frames come out with the times of the packets,
+so that a seek can skip some of them.
 """
 
 import os
@@ -25,51 +25,51 @@ from sth_core.errors import UserError
 
 # mp4 and mov, webm and mkv. Not mpegts (its seeking is a guess by bytes), not avi.
 TIMES_ARE_TRUE = ("mov", "matroska")
-# Each packet of these is a frame that is shown. In VP8 it may be one that is only referred to, in MPEG-4 none.
+# Each packet of these is a frame that is shown. In VP8 it may be a hidden reference frame, in MPEG-4 no frame.
 ONE_FRAME_A_PACKET = ("h264", "hevc", "vp9", "av1")
-MPEG4_FRAME = b"\x00\x00\x01\xb6"  # what a frame of MPEG-4 Part 2 begins with
-# FFmpeg would take a picture for a video of one frame, and follow a playlist to other files.
+MPEG4_FRAME = b"\x00\x00\x01\xb6"  # start code of a frame of MPEG-4 Part 2
+# Without this list FFmpeg reads an image as a video of one frame, and follows a playlist to other files.
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,dv"
 
 
 class UnreadableVideo(UserError):
-    """A file that gives no frames; the message says which and why."""
+    """A file without readable frames; the message names the file and the reason."""
 
 
 @dataclass(frozen=True)
 class Timeline:
     """The frames that a full sequential decode of a file gives.
 
-    `times` (frames,) are when they are shown, rising, in the stream's time base, and `keyframes` those
-    that decoding can begin at; None if the file has to be decoded in order, and all of it.
+    `times` (frames,) are the presentation times, rising, in the stream's time base, and `keyframes` the times
+    at which decoding can begin. Both are None if the file must be decoded from its beginning.
     """
 
     frames: int
     times: np.ndarray | None
     keyframes: np.ndarray | None
-    reason: str = ""  # why it has to be decoded in order
+    reason: str = ""  # why it must be decoded from its beginning
 
 
 @dataclass(frozen=True)
 class Packets:
-    """What the packets of a stream say about themselves; nothing is decoded for it."""
+    """The packets of a stream, read without decoding."""
 
-    times: np.ndarray
+    times: np.ndarray  # presentation times, sorted
     keyframes: np.ndarray
-    trouble: str
+    problem: str  # why the times cannot be used; empty if they can
     reordered: bool  # frames are shown in another order than that of their packets
 
 
 class DecodedIndex(NamedTuple):
-    """What a full decode says of a file."""
+    """The result of a full decode of a file."""
 
     frames: int
-    in_step: bool  # its frames come out with the times of its packets
+    times_match: bool  # its frames come out with the times of its packets
     b_frames: bool
 
 
 def timeline(path: Path) -> Timeline:
-    """The timeline of a file; remembered as long as its size and time of change stay the same.
+    """The timeline of a file; cached as long as its size and modification time stay the same.
 
     Raises:
         UnreadableVideo: no frame of it can be decoded.
@@ -89,94 +89,94 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
         kind = container.format.name.split(",")[0]
         certain = (
             trusted
-            and len(packets.keyframes) < len(packets.times)  # or else it may have no list of its keyframes
+            and len(packets.keyframes) < len(packets.times)  # or else the file may have no list of its keyframes
             and stream.codec_context.codec.canonical_name in ONE_FRAME_A_PACKET
-            # It is not where the packets of an AVI file were copied into an mp4, and brought their times along.
+            # They differ where the packets of an AVI file were copied into an mp4 with their times.
             and packets.reordered == stream.codec_context.has_b_frames
         )
-    if certain and not packets.trouble and len(packets.times):
+    if certain and not packets.problem and len(packets.times):
         return Timeline(len(packets.times), packets.times, packets.keyframes)
     key = (os.fsencode(path.resolve()), size, mtime_ns)
     known = get_cached(key)
     if known is None:
         known = decode_everything(path, packets)
         put_cached(key, known)
-    if known.in_step:
-        # In an AVI file with B-frames, and where seeking is a guess, packets get other times after a seek.
+    if known.times_match:
+        # In an AVI file with B-frames, and where seeking is approximate, packets get other times after a seek.
         seek = trusted or (kind == "avi" and not known.b_frames)
         return Timeline(known.frames, packets.times, packets.keyframes[: None if seek else 1])
-    lie = "its packets and its frames have other times" if trusted else f"{kind} files do not say when a frame is shown"
-    return Timeline(known.frames, None, None, packets.trouble or lie)
+    mismatch = "its packets and its frames have different times" if trusted else f"{kind} files have no frame times"
+    return Timeline(known.frames, None, None, packets.problem or mismatch)
 
 
 def read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
-    """The packets' times, in the order of showing, and what makes them useless, if anything does."""
-    times, keyframes, trouble = [], [], ""
+    """The times of the packets, and the first problem that makes them useless."""
+    times, keyframes, problem = [], [], ""
     mpeg4 = stream.codec_context.name == "mpeg4"
     for packet in container.demux(stream):
         if packet.size == 0:
-            continue  # the demuxer's last word
+            continue  # the demuxer's end marker
         if packet.pts is None:
-            trouble = "its packets have no times"
+            problem = "its packets have no times"
             break
         if packet.is_discard:
-            trouble = trouble or "an edit list hides some of its frames"
+            problem = problem or "an edit list hides some of its frames"
         if packet.is_corrupt:
-            trouble = trouble or "a part of it is damaged or missing"
+            problem = problem or "a part of it is damaged or missing"
         if mpeg4 and bytes(packet).count(MPEG4_FRAME) != 1:  # DivX's way to have B-frames in AVI
-            trouble = trouble or "some of its packets have two frames, or none"
+            problem = problem or "some of its packets have two frames, or none"
         times.append(packet.pts)
         if packet.is_keyframe:
             keyframes.append(packet.pts)
     if len(set(times)) < len(times):
-        trouble = trouble or "two of its frames have the same time"
-    if not trouble and times and (not keyframes or keyframes[0] != min(times)):
-        trouble = "it does not begin with a keyframe"
+        problem = problem or "two of its frames have the same time"
+    if not problem and times and (not keyframes or keyframes[0] != min(times)):
+        problem = "it does not begin with a keyframe"
     shown = np.sort(np.array(times, np.int64))
-    return Packets(shown, np.sort(np.array(keyframes, np.int64)), trouble, times != shown.tolist())
+    return Packets(shown, np.sort(np.array(keyframes, np.int64)), problem, times != shown.tolist())
 
 
 def decode_everything(path: Path, packets: Packets) -> DecodedIndex:
-    """What is learnt from it.
+    """Decode all frames, and compare their times with those of the packets.
 
     Raises:
-        UnreadableVideo: there is none.
+        UnreadableVideo: no frame can be decoded.
     """
     times = packets.times.tolist()
-    frames, in_step, b_frames = 0, not packets.trouble, False
+    frames, times_match, b_frames = 0, not packets.problem, False
     try:
         for frame in decode_in_order(path):
-            in_step = in_step and frames < len(times) and frame.pts == times[frames]
+            times_match = times_match and frames < len(times) and frame.pts == times[frames]
             b_frames = b_frames or PictureType(frame.pict_type) not in (PictureType.I, PictureType.P)
             frames += 1
     except UnreadableVideo:
         if frames == 0:
             raise
-        in_step = False
+        times_match = False
     if frames == 0:
         raise UnreadableVideo(f"{path}: no frame can be decoded")
-    return DecodedIndex(frames, in_step and frames == len(times), b_frames)
+    return DecodedIndex(frames, times_match and frames == len(times), b_frames)
 
 
 def decode_in_order(path: Path) -> Iterator[av.VideoFrame]:
-    """Every frame, first to last; raises UnreadableVideo where the decoding breaks off."""
+    """Every frame, first to last; raises UnreadableVideo where the decoding fails."""
     with opened(path) as (container, stream):
         yield from container.decode(stream)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """The file and its video, decoded by one thread: clips are read in parallel, not the frames of one.
+    """The file and its video stream, decoded by one thread: clips are read in parallel, not the frames of one.
 
     Raises:
-        UnreadableVideo: it cannot be opened, has no video, or its decoding breaks off in the block.
+        UnreadableVideo: it cannot be opened, has no video, or its decoding fails in the block.
     """
-    with suppress(OSError):  # what is wrong with it, if anything is, comes out below
+    with suppress(OSError):  # av.open below raises for such a file
         if path.stat().st_size == 0:
             raise UnreadableVideo(f"{path}: not a video that can be decoded (empty)")
     try:
-        # Absolute, or else "a:b.mp4" were file b.mp4 by way of the protocol a.
-        # Old AVI files carry metadata in no particular encoding: it must not stop the decoding.
+        # Absolute, as FFmpeg reads "a:b.mp4" as the file b.mp4 of a protocol named a.
+        # Old AVI files carry metadata in unknown encodings, which must not stop the decoding.
         with av.open(
             str(path.absolute()), metadata_errors="ignore", options={"format_whitelist": CONTAINERS}
         ) as container:
@@ -185,7 +185,7 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
                 raise UnreadableVideo(f"{path}: has no video stream")
             stream = videos[0]
             if stream.codec_context is None:
-                raise UnreadableVideo(f"{path}: its video is of a kind that FFmpeg has no decoder for")
+                raise UnreadableVideo(f"{path}: FFmpeg has no decoder for its video")
             stream.codec_context.thread_count = 1
             yield container, stream
     except av.FFmpegError as error:
@@ -200,14 +200,14 @@ def reason(error: av.FFmpegError) -> str:
     return error.strerror or str(error)
 
 
-# What was learnt by decoding a whole file, for the next process: (path, size, time of change) -> DecodedIndex.
-# Where no cache can be read or written, or there is no home folder (RuntimeError), it is learnt anew each time.
+# The cache of all processes: (path, size, modification time) -> DecodedIndex. Where it cannot be read or written, or
+# there is no home folder (RuntimeError), each process decodes the files again.
 
 
 def get_cached(key: tuple[bytes, int, int]) -> DecodedIndex | None:
     try:
-        with closing(_memory()) as memory:
-            row = memory.execute(
+        with closing(_cache()) as cache:
+            row = cache.execute(
                 "SELECT frames, in_step, b_frames FROM learnt WHERE path = ? AND size = ? AND changed = ?", key
             ).fetchone()
     except (sqlite3.Error, OSError, RuntimeError):
@@ -215,21 +215,21 @@ def get_cached(key: tuple[bytes, int, int]) -> DecodedIndex | None:
     return DecodedIndex(row[0], row[1] == 1, row[2] == 1) if row else None
 
 
-def put_cached(key: tuple[bytes, int, int], learnt: DecodedIndex) -> None:
+def put_cached(key: tuple[bytes, int, int], index: DecodedIndex) -> None:
     try:
-        with closing(_memory()) as memory, memory:
-            memory.execute("INSERT OR REPLACE INTO learnt VALUES (?, ?, ?, ?, ?, ?)", (*key, *learnt))
+        with closing(_cache()) as cache, cache:
+            cache.execute("INSERT OR REPLACE INTO learnt VALUES (?, ?, ?, ?, ?, ?)", (*key, *index))
     except (sqlite3.Error, OSError, RuntimeError):
         pass
 
 
-def _memory() -> sqlite3.Connection:
+def _cache() -> sqlite3.Connection:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "sth-workbench"
     folder.mkdir(parents=True, exist_ok=True)
-    memory = sqlite3.connect(folder / "videos.sqlite", timeout=10)
-    memory.execute(
+    cache = sqlite3.connect(folder / "videos.sqlite", timeout=10)
+    cache.execute(
         "CREATE TABLE IF NOT EXISTS learnt "
         "(path TEXT PRIMARY KEY, size INT, changed INT, frames INT, in_step INT, b_frames INT)"
     )
-    return memory
+    return cache

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from sth_core.errors import UserError
 
-if TYPE_CHECKING:  # whoever reads videos need not wait for torch
+if TYPE_CHECKING:  # reading videos must not wait for torch
     from torch import Tensor
 
 cv2.setNumThreads(1)  # clips are read in parallel, not the pixels of one
@@ -20,12 +21,12 @@ cv2.setNumThreads(1)  # clips are read in parallel, not the pixels of one
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a checkpoint needs to know to see a video as it did in training.
+    """From a video to the network's input, as in training; a checkpoint carries it.
 
-    `resize` is the short side in pixels (the aspect ratio is kept), or height and width, (256, 340) in
-    the paper, whatever the aspect ratio was. `crop` is the side of the square that the network sees,
-    `mean` and `std` are per channel over [0, 1], `flow_bound` is the largest displacement kept, in
-    pixels of the resized frame per frame.
+    `resize` is the short side in pixels (the aspect ratio is kept), or height and width (256, 340 in
+    the paper; the aspect ratio is not kept). `crop` is the side of the network's square input in pixels,
+    `mean` and `std` are per channel over [0, 1], `flow_bound` is the largest displacement, in
+    pixels of the resized frame per frame; larger ones are clipped.
     """
 
     modality: str = "rgb"
@@ -54,8 +55,8 @@ class Preprocessing:
         return self.resize if isinstance(self.resize, int) else min(self.resize)
 
 
-def resize(frames: np.ndarray, to: int | tuple[int, int]) -> np.ndarray:
-    """uint8 (N, H, W, C) -> (N, h, w, C): the short side is `to`, or (h, w) is."""
+def resize(frames: UInt8[np.ndarray, "N H W C"], to: int | tuple[int, int]) -> UInt8[np.ndarray, "N h w C"]:
+    """Resize each frame: `to` is the new short side, or (h, w)."""
     H, W = frames.shape[1:3]
     if isinstance(to, int):
         scale = to / min(H, W)
@@ -64,17 +65,20 @@ def resize(frames: np.ndarray, to: int | tuple[int, int]) -> np.ndarray:
         height, width = to
     if (height, width) == (H, W):
         return frames
-    how = cv2.INTER_AREA if height * width < H * W else cv2.INTER_LINEAR
+    interpolation = cv2.INTER_AREA if height * width < H * W else cv2.INTER_LINEAR
     resized = np.empty((len(frames), height, width, frames.shape[3]), np.uint8)
     for frame, target in zip(frames, resized, strict=True):
-        for c in range(0, frame.shape[2], 4):  # OpenCV takes four channels at once
-            part = cv2.resize(np.ascontiguousarray(frame[..., c : c + 4]), (width, height), interpolation=how)
-            target[..., c : c + 4] = part.reshape(height, width, -1)  # and drops a single one
+        for c in range(0, frame.shape[2], 4):  # OpenCV resizes at most four channels at once
+            channels = np.ascontiguousarray(frame[..., c : c + 4])
+            small = cv2.resize(channels, (width, height), interpolation=interpolation)
+            target[..., c : c + 4] = small.reshape(height, width, -1)  # OpenCV drops a single channel's axis
     return resized
 
 
-def crop(clip: np.ndarray, side: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """The central square (..., side, side, C), or with `rng` one anywhere."""
+def crop(
+    clip: UInt8[np.ndarray, "*T H W C"], side: int, rng: np.random.Generator | None = None
+) -> UInt8[np.ndarray, "*T {side} {side} C"]:
+    """The central square; with `rng` a square at a random place."""
     H, W = clip.shape[-3:-1]
     y, x = ((H - side) // 2, (W - side) // 2)
     if rng is not None:
@@ -82,10 +86,12 @@ def crop(clip: np.ndarray, side: int, rng: np.random.Generator | None = None) ->
     return clip[..., y : y + side, x : x + side, :]
 
 
-def scaled_crop(clip: np.ndarray, side: int, scales: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
-    """A square anywhere in (T, H, W, C), its side one of `scales` of the short side, resized to `side` (TSN).
+def scaled_crop(
+    clip: UInt8[np.ndarray, "T H W C"], side: int, scales: tuple[float, ...], rng: np.random.Generator
+) -> UInt8[np.ndarray, "T {side} {side} C"]:
+    """A random square, its side one of `scales` of the short side, resized to `side` (TSN).
 
-    Without scales it is of `side` pixels.
+    Without scales the square has `side` pixels.
     """
     if not scales:
         return crop(clip, side, rng)
@@ -93,14 +99,16 @@ def scaled_crop(clip: np.ndarray, side: int, scales: tuple[float, ...], rng: np.
     return resize(crop(clip, patch, rng), (side, side))
 
 
-def crops(clip: np.ndarray, side: int, count: int, modality: str) -> np.ndarray:
-    """Crops for testing: (T, H, W, C) -> (count, T, side, side, C).
+def crops(
+    clip: UInt8[np.ndarray, "T H W C"], side: int, count: int, modality: str
+) -> UInt8[np.ndarray, "{count} T {side} {side} C"]:
+    """Crops for evaluation.
 
     1 is the centre; 3 are the two ends and the centre of the long side, at half height or width; 10 are
     the centre and the four corners, and the same mirrored (TSN).
 
     Raises:
-        ValueError: another count.
+        ValueError: `count` is not 1, 3 or 10.
     """
     H, W = clip.shape[1:3]
     bottom, right = H - side, W - side
@@ -120,7 +128,7 @@ def crops(clip: np.ndarray, side: int, count: int, modality: str) -> np.ndarray:
     return np.stack(views)
 
 
-def mirror(clip: np.ndarray, modality: str) -> np.ndarray:
+def mirror(clip: UInt8[np.ndarray, "T H W C"], modality: str) -> UInt8[np.ndarray, "T H W C"]:
     """The clip flipped left to right; horizontal flow changes its sign."""
     clip = clip[:, :, ::-1].copy()
     if modality == "flow":
@@ -128,9 +136,9 @@ def mirror(clip: np.ndarray, modality: str) -> np.ndarray:
     return clip
 
 
-def play_backward(clip: np.ndarray, modality: str) -> np.ndarray:
-    """The clip in reverse order; flow is negated too, which is the flow of the reversed video but
-    for the pixel that each vector starts from."""
+def play_backward(clip: UInt8[np.ndarray, "T H W C"], modality: str) -> UInt8[np.ndarray, "T H W C"]:
+    """The clip in reverse order; flow is negated too, as in the reversed video (there each vector starts at the
+    other end)."""
     if modality == "rgb":
         return clip[::-1]
     T, H, W, C = clip.shape
@@ -138,16 +146,16 @@ def play_backward(clip: np.ndarray, modality: str) -> np.ndarray:
     return negative(fields.reshape(T, H, W, C))
 
 
-def negative(flow: np.ndarray) -> np.ndarray:
-    """The opposite of 8-bit flow, whose values are 1 to 255 with 128 for none: 256 - v, which is -v in 8 bits.
+def negative(flow: UInt8[np.ndarray, "*any"]) -> UInt8[np.ndarray, "*any"]:
+    """8-bit flow (1 to 255, 128 is no motion) with the opposite sign: 256 - v, which is -v in 8 bits.
 
     A zero, which other tools write for the largest motion to the left, counts as 1.
     """
     return np.negative(np.maximum(flow, 1))
 
 
-def normalise(clips: "Tensor", p: Preprocessing) -> "Tensor":
-    """uint8 (..., T, H, W, C) -> float32 (..., T, C, H, W)."""
+def normalise(clips: 'UInt8[Tensor, "*B T H W C"]', p: Preprocessing) -> 'Float[Tensor, "*B T C H W"]':
+    """Pixels or flow fields -> the network's input, float32."""
     channels, pixels = clips.shape[-1], clips.float()
     mean, std = (pixels.new_tensor(v).repeat(channels // len(v)) * 255 for v in (p.mean, p.std))
     return ((pixels - mean) / std).movedim(-1, -3).contiguous()
