@@ -362,20 +362,20 @@ def test_a_video_filmed_with_the_camera_turned_is_given_upright(degrees: int, tm
 
 
 @pytest.fixture
-def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where this test remembers what it learnt of videos: nothing yet."""
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of this test, still empty."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    forget_this_process()
+    clear_process_cache()
     return tmp_path / "cache" / "sth-workbench" / "videos.sqlite"
 
 
-def forget_this_process() -> None:
+def clear_process_cache() -> None:
     timeline._timeline.cache_clear()
 
 
 @pytest.fixture
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are decoded to learn their frames."""
+    """The names of the files that are decoded from beginning to end."""
     names: list[str] = []
     decode = timeline.decode_everything
 
@@ -388,39 +388,37 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["mpeg4.avi", "mpeg4-b.avi", "h264-b.avi", "h264.ts", "h264-of-an-avi.mp4"])
-def test_a_file_is_decoded_once_for_all_processes(
-    name: str, memory: Path, decodings: list[str], tmp_path: Path
-) -> None:
+def test_a_file_is_decoded_once_for_all_processes(name: str, cache: Path, decodings: list[str], tmp_path: Path) -> None:
     path = make(name, tmp_path)
-    learnt = timeline.timeline(path)
-    forget_this_process()
+    first = timeline.timeline(path)
+    clear_process_cache()
     again = timeline.timeline(path)
     assert decodings == [name]
-    assert np.array_equal(again.times, learnt.times) and again.frames == learnt.frames == 40
-    assert again.reason == learnt.reason
+    assert np.array_equal(again.times, first.times) and again.frames == first.frames == 40
+    assert again.reason == first.reason
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "vp9.webm", "av1.mp4"])
 def test_what_files_are_today_is_not_decoded_at_all_to_count_its_frames(
-    name: str, memory: Path, decodings: list[str], tmp_path: Path
+    name: str, cache: Path, decodings: list[str], tmp_path: Path
 ) -> None:
     assert count_frames(make(name, tmp_path)) == 40
-    assert decodings == [] and not memory.exists()
+    assert decodings == [] and not cache.exists()
 
 
-def test_a_file_that_changes_is_learnt_anew(memory: Path, decodings: list[str], tmp_path: Path) -> None:
+def test_a_file_that_changes_is_decoded_anew(cache: Path, decodings: list[str], tmp_path: Path) -> None:
     path = make("mpeg4-b.avi", tmp_path)
     count_frames(path)
     encode(path, "mpeg4", {"g": "10"}, b_frames=0, count=25)
     for _ in range(2):
-        forget_this_process()
+        clear_process_cache()
         assert count_frames(path) == 25
         assert np.array_equal(read_frames(path, [24, 3]), decoded_in_order(path)[[24, 3]])
     assert len(decodings) == 2
 
 
-def test_a_file_of_the_same_size_and_another_time_is_learnt_anew(
-    memory: Path, decodings: list[str], tmp_path: Path
+def test_a_file_of_the_same_size_and_another_time_is_decoded_anew(
+    cache: Path, decodings: list[str], tmp_path: Path
 ) -> None:
     path = make("mpeg4.avi", tmp_path)
     count_frames(path)
@@ -429,7 +427,7 @@ def test_a_file_of_the_same_size_and_another_time_is_learnt_anew(
     assert len(decodings) == 2
 
 
-def test_a_moved_file_is_not_taken_for_another(memory: Path, tmp_path: Path) -> None:
+def test_a_moved_file_is_not_taken_for_another(cache: Path, tmp_path: Path) -> None:
     path, other = make("mpeg4.avi", tmp_path), tmp_path / "other.avi"
     encode(other, "mpeg4", {"g": "10"}, b_frames=2, count=15)
     count_frames(path), count_frames(other)
@@ -437,40 +435,40 @@ def test_a_moved_file_is_not_taken_for_another(memory: Path, tmp_path: Path) -> 
     assert count_frames(path) == 15
 
 
-def damage_memory(memory: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def damage_cache(cache: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if how == "no folder can be made":
-        monkeypatch.setenv("XDG_CACHE_HOME", str(memory.parents[2] / "file"))
-        (memory.parents[2] / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parents[2] / "file"))
+        (cache.parents[2] / "file").touch()
     elif how == "no home":
         monkeypatch.delenv("XDG_CACHE_HOME")
         monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home directory")))
     elif how == "it is a folder":
-        memory.mkdir(parents=True)
+        cache.mkdir(parents=True)
     elif how == "garbage":
-        memory.parent.mkdir(parents=True)
-        memory.write_bytes(b"this is no database" * 1000)
+        cache.parent.mkdir(parents=True)
+        cache.write_bytes(b"this is no database" * 1000)
     elif how == "another table":
-        timeline._memory().close()
-        with closing(sqlite3.connect(memory)) as database:
+        timeline._cache().close()
+        with closing(sqlite3.connect(cache)) as database:
             for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
                 database.execute(f"DROP TABLE {table}")
                 database.execute(f"CREATE TABLE {table} (path TEXT)")
 
 
 @pytest.mark.parametrize("how", ["no folder can be made", "no home", "it is a folder", "garbage", "another table"])
-def test_a_memory_that_cannot_be_used_harms_nothing(
-    how: str, memory: Path, decodings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_cache_that_cannot_be_used_harms_nothing(
+    how: str, cache: Path, decodings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = make("mpeg4-b.avi", tmp_path)
-    damage_memory(memory, how, monkeypatch)
+    damage_cache(cache, how, monkeypatch)
     for _ in range(2):
-        forget_this_process()
+        clear_process_cache()
         assert count_frames(path) == 40
         assert np.array_equal(read_frames(path, [21, 3]), decoded_in_order(path)[[21, 3]])
     assert len(decodings) == 2
 
 
-def test_threads_read_the_same_files_at_once(memory: Path, tmp_path: Path) -> None:
+def test_threads_read_the_same_files_at_once(cache: Path, tmp_path: Path) -> None:
     names = ["h264.mp4", "open-gop.mp4", "vp9.webm", "mpeg4.avi", "mpeg4-packed.avi", "cut-inside-a-gop.mp4"]
     whole = {path: decoded_in_order(path) for path in (make(name, tmp_path) for name in names)}
     jobs = [(path, indices) for path in whole for indices in picks(len(whole[path]), 8)]
