@@ -88,17 +88,21 @@ def test_run_json_says_what_was_run_on_what(run: Path, checkpoint: Path, scenes_
     assert meta["started"] <= meta["finished"]
 
 
-def test_scores_are_those_of_plain_evaluation_bit_for_bit(run: Path, checkpoint: Path, scenes_folder: Path) -> None:
+def test_scores_are_those_of_the_network_for_inference_bit_for_bit_and_of_the_plain_one(
+    run: Path, checkpoint: Path, scenes_folder: Path
+) -> None:
     recorded = predictions(open_run(run))
     manifest = pd.read_csv(scenes_folder / "manifest.csv").query("split == 'val'").sort_values("path")
     assert list(recorded["clip_id"]) == list(manifest["path"])
     assert list(recorded["label"]) == list(manifest["motion"])
-    model = load_checkpoint(checkpoint).model
+    loaded = load_checkpoint(checkpoint)
     for start in range(0, 24, 8):
         rows = recorded.iloc[start : start + 8]
+        clips = batch_of(rows)
         with torch.inference_mode():
-            scores = model(batch_of(rows)).softmax(1).numpy()
+            scores, plain = (m(clips).softmax(1).numpy() for m in (loaded.inference_model, loaded.model))
         assert np.array_equal(np.stack(rows["scores"]), scores)
+        np.testing.assert_allclose(scores, plain, rtol=0, atol=1e-5)
         assert np.array_equal(np.stack([views[0] for views in rows["view_scores"]]), scores)
         assert list(rows["prediction"]) == [CLASSES[i] for i in scores.argmax(1)]
         assert np.array_equal(rows["confidence"], scores.max(1).astype(float))
@@ -275,7 +279,7 @@ def test_clips_of_flow(few: Path, tmp_path: Path) -> None:
     run = open_run(tmp_path / "run")
     table = predictions(run)
     with torch.inference_mode():
-        scores = load_checkpoint(checkpoint).model(batch_of(table, FLOW)).softmax(1).numpy()
+        scores = load_checkpoint(checkpoint).inference_model(batch_of(table, FLOW)).softmax(1).numpy()
     assert np.array_equal(np.stack(table["scores"]), scores)
     assert run.modality == "Flow"
     assert len(attention_of(tmp_path / "run")) == 4 * 16
