@@ -88,7 +88,7 @@ def test_run_json_says_what_was_run_on_what(run: Path, checkpoint: Path, scenes_
     assert meta["started"] <= meta["finished"]
 
 
-def test_scores_are_those_of_the_network_for_inference_bit_for_bit_and_of_the_plain_one(
+def test_scores_are_bit_for_bit_those_of_the_network_for_inference(
     run: Path, checkpoint: Path, scenes_folder: Path
 ) -> None:
     recorded = predictions(open_run(run))
