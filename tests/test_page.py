@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.report.page import Cell, Finding, PageTable, Picture, Section, write_page
+from analysis.report.page import Finding, PageTable, Picture, Section, TableCell, write_page
 
 EVIL = "<script>alert(1)</script>"
 
@@ -23,7 +23,7 @@ def test_numbers_are_aligned_right(tmp_path: Path) -> None:
 
 
 def test_no_name_is_html_and_plotly_is_in_a_page_only_for_a_plot(tmp_path: Path) -> None:
-    table = PageTable(pd.DataFrame({EVIL: [EVIL], "verdict": [Cell(EVIL, "passes", EVIL)]}))
+    table = PageTable(pd.DataFrame({EVIL: [EVIL], "verdict": [TableCell(EVIL, "passes", EVIL)]}))
     section = Section(
         EVIL, EVIL, [Finding(EVIL, "fails", EVIL, EVIL, table)], [Picture(EVIL, np.zeros((2, 8, 3), np.uint8))],
         caption=EVIL, table=table, files=[EVIL],

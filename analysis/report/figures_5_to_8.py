@@ -74,7 +74,7 @@ def figure5(table: pd.DataFrame) -> SupplementFigure:
     chosen, words = at_main_fraction(of_main_modality(table))
     caption = f"α_T (solid) and α_S (dotted) at each layer, {words}."
     figure = plot_alpha_by_layer(chosen, spatial=True)
-    return described("figure5_layers", "Figure 5: attention by layer", caption, figure, chosen)
+    return captioned("figure5_layers", "Figure 5: attention by layer", caption, figure, chosen)
 
 
 def figure6(table: pd.DataFrame) -> SupplementFigure:
@@ -83,7 +83,7 @@ def figure6(table: pd.DataFrame) -> SupplementFigure:
     modality = chosen["modality"].iloc[0]
     caption = f"α_T at each layer for each p, {modality}. A smaller p means fewer temporal kernels."
     figure = plot_alpha_by_layer(chosen, dash_by="p")
-    return described("figure6_proportions", "Figure 6: attention by temporal proportion p", caption, figure, chosen)
+    return captioned("figure6_proportions", "Figure 6: attention by temporal proportion p", caption, figure, chosen)
 
 
 def figure7(table: pd.DataFrame) -> SupplementFigure:
@@ -94,7 +94,7 @@ def figure7(table: pd.DataFrame) -> SupplementFigure:
     """
     chosen, words = at_main_fraction(of_main_modality(table))
     caption = f"Mean over the layers, {words}. The synthetic sets have the same videos; only the labels differ."
-    return described("figure7_datasets", "Figure 7: attention by dataset", caption, plot_mean_alpha(chosen), chosen)
+    return captioned("figure7_datasets", "Figure 7: attention by dataset", caption, plot_mean_alpha(chosen), chosen)
 
 
 def figure8(table: pd.DataFrame) -> SupplementFigure | None:
@@ -106,7 +106,7 @@ def figure8(table: pd.DataFrame) -> SupplementFigure | None:
         return None
     caption = f"α_T at each layer for RGB and Flow input, p = {main_p}."
     figure = plot_alpha_by_layer(chosen, dash_by="modality")
-    return described("figure8_modalities", "Figure 8: attention by modality", caption, figure, chosen)
+    return captioned("figure8_modalities", "Figure 8: attention by modality", caption, figure, chosen)
 
 
 def of_main_modality(table: pd.DataFrame) -> pd.DataFrame:
@@ -125,7 +125,7 @@ def main_fraction(table: pd.DataFrame) -> str:
     return "1/4" if (table["p"] == "1/4").any() else str(table["p"].mode()[0])
 
 
-def described(name: str, title: str, caption: str, figure: go.Figure, data: pd.DataFrame) -> SupplementFigure:
+def captioned(name: str, title: str, caption: str, figure: go.Figure, data: pd.DataFrame) -> SupplementFigure:
     """The figure, its caption with the number of clips and seeds behind it."""
     clips, seeds = value_range(data["n"]), value_range(data["seeds"])
     trained = "" if seeds == "1" else f", {seeds} seeds"

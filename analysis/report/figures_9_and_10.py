@@ -24,8 +24,8 @@ from sth_core.video.transforms import resize
 
 CLASSES = 4  # of each network, in each of the two figures
 ACCURATE = 0.8  # the attention of classes that are often predicted wrong explains little
-FRAMES = ["path", "frame_indices"]  # columns of `predictions` that say which frames the network was given
-MOST_FRAMES, SIDE = 8, 96
+CLIP_COLUMNS = ["path", "frame_indices"]  # columns of `predictions` that say which frames the network was given
+MOST_FRAMES, FRAME_SIDE = 8, 96
 ROW_HEIGHT, BAR_WIDTH = 92, 0.28  # pixels of a class, and the share of the width that its bar has
 
 
@@ -62,7 +62,7 @@ def class_figure(name: str, title: str, which: str, rows: pd.DataFrame) -> Suppl
         f"bars: 95 % intervals over clips){order}. Beside each class: its correct prediction with the highest "
         f"confidence. {counts}"
     )
-    return SupplementFigure(name, title, caption, plot_classes(rows), rows.drop(columns=FRAMES, errors="ignore"))
+    return SupplementFigure(name, title, caption, plot_classes(rows), rows.drop(columns=CLIP_COLUMNS, errors="ignore"))
 
 
 def rank_classes(run: Run) -> pd.DataFrame:
@@ -86,7 +86,7 @@ def rank_classes(run: Run) -> pd.DataFrame:
         table = table.loc[by_both.sort_values(kind="stable").index]
     clips = predictions(run).sort_values(["confidence", "clip_id"], ascending=[False, True])
     clips = clips[clips["correct"]].drop_duplicates("label").rename(columns={"clip_id": "clip"})
-    return table.merge(clips[["label", "clip", *(name for name in FRAMES if name in clips)]], on="label")
+    return table.merge(clips[["label", "clip", *(name for name in CLIP_COLUMNS if name in clips)]], on="label")
 
 
 def first_run_per_dataset(runs: list[Run]) -> list[Run]:
@@ -145,10 +145,10 @@ def frame_strip(clip: pd.Series) -> str:
     indices = np.asarray(clip["frame_indices"])
     indices = indices[np.linspace(0, len(indices) - 1, min(MOST_FRAMES, len(indices))).round().astype(int)]
     try:
-        frames = resize(read_frames(Path(clip["path"]), indices.tolist()), SIDE)
+        frames = resize(read_frames(Path(clip["path"]), indices.tolist()), FRAME_SIDE)
     except UnreadableVideo:
         return ""
-    width = min(frames.shape[2], round(SIDE * 4 / 3))  # wide frames: their middle
+    width = min(frames.shape[2], round(FRAME_SIDE * 4 / 3))  # wide frames: their middle
     left = (frames.shape[2] - width) // 2
-    tiles = np.pad(frames[:, :SIDE, left : left + width], ((0, 0), (0, 0), (0, 4), (0, 0)), constant_values=255)
+    tiles = np.pad(frames[:, :FRAME_SIDE, left : left + width], ((0, 0), (0, 0), (0, 4), (0, 0)), constant_values=255)
     return jpeg_uri(np.concatenate(list(tiles), 1)[:, :-4])

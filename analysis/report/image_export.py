@@ -9,7 +9,7 @@ import plotly.io
 from sth_core.files import temporary_beside
 
 PICTURES = ("pdf", "svg", "png")
-WIDTH, SCALE = 1000, 2  # pixels; a PNG has twice as many
+PIXELS, SCALE = 1000, 2  # of a picture; a PNG has twice as many
 NO_BROWSER = (
     "PDF, SVG and PNG were not written: they need Chrome or Chromium (Debian: apt install chromium; any system: "
     "plotly_get_chrome), or the path of one in BROWSER_PATH"
@@ -22,7 +22,7 @@ def write_pictures(figures: dict[str, go.Figure], out: Path, kinds: tuple[str, .
         drawn = {Path(temporary) / f"{name}.{kind}": figure for name, figure in figures.items() for kind in kinds}
         heights = [figure.layout.height for figure in drawn.values()]
         try:
-            plotly.io.write_images(list(drawn.values()), list(drawn), width=WIDTH, height=heights, scale=SCALE)
+            plotly.io.write_images(list(drawn.values()), list(drawn), width=PIXELS, height=heights, scale=SCALE)
         except Exception as error:  # no browser, or one that does not start: whatever it says comes up here
             reason = str(error).strip().splitlines()
             return NO_BROWSER if "Chrome" in str(error) or not reason else f"{NO_BROWSER} ({reason[0]})"

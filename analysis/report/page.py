@@ -26,7 +26,7 @@ TEMPLATES = Environment(
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A table's cell; `tone` is a class of the style sheet: number, paper, passes, fails or undecided."""
 
     text: str
@@ -36,8 +36,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table on a page: `frame`, whose values may be `Cell`s. Numbers are aligned right; `tones` gives other columns
-    a tone, "number" to those of numbers that are text already."""
+    """A table on a page: `frame`, whose values may be `TableCell`s. Numbers are aligned right; `tones` gives other
+    columns a tone, "number" to those of numbers that are text already."""
 
     frame: pd.DataFrame
     tones: Mapping[str, str] = field(default_factory=dict)
@@ -50,10 +50,10 @@ class PageTable:
         return [(str(name).replace("_", " "), tones.get(name, "")) for name in self.frame]
 
     @property
-    def rows(self) -> Iterator[list[Cell]]:
+    def rows(self) -> Iterator[list[TableCell]]:
         tones = [tone for _, tone in self.columns]
         for row in self.frame.itertuples(index=False, name=None):
-            yield [v if isinstance(v, Cell) else Cell(as_text(v), t) for v, t in zip(row, tones, strict=True)]
+            yield [v if isinstance(v, TableCell) else TableCell(as_text(v), t) for v, t in zip(row, tones, strict=True)]
 
 
 def as_text(value: Any) -> str:

@@ -19,12 +19,12 @@ from analysis.attention.hypotheses import evaluate_hypotheses, hypothesis_verdic
 from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.image_export import PICTURES, write_pictures
-from analysis.report.page import Cell, Finding, PageTable, Section, write_page
+from analysis.report.page import Finding, PageTable, Section, TableCell, write_page
 from analysis.report.plots import SupplementFigure, on_paper, write_figure
 from analysis.runs.run_directory import Run
 from sth_core.files import write_csv, write_json
 
-HOW_TO_READ = (
+HYPOTHESES_CAPTION = (
     "A comparison holds if its effect has the sign that the paper reports and its p-value, after Holm's correction for "
     "all comparisons of the hypothesis, is below 0.05. For networks that were trained once, the intervals are over "
     "clips: they do not show how much another training would differ."
@@ -58,7 +58,7 @@ def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> WrittenS
     for item, page in zip(items, pages, strict=True):
         write_figure(page, figures[item.name])
         write_csv(out / f"{item.name}.csv", item.data)
-        write_json(out / f"{item.name}.json", provenance(item, runs))
+        write_json(out / f"{item.name}.json", figure_provenance(item, runs))
     write_csv(out / "hypotheses.csv", comparisons)
     missing = write_pictures(figures, out) if pictures else ""
     kinds = ("csv", "json", *(PICTURES if pictures and not missing else ()))
@@ -72,7 +72,7 @@ def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> WrittenS
     return WrittenSupplement(page, pages, hypothesis_verdicts(comparisons), missing)
 
 
-def provenance(item: SupplementFigure, runs: list[Run]) -> dict[str, object]:
+def figure_provenance(item: SupplementFigure, runs: list[Run]) -> dict[str, object]:
     """From what a figure was drawn, and how to draw it again."""
     names = {part for cell in item.data["run"] for part in cell.split(", ")}
     used = [run for run in runs if run.name in names and has_attention(run)]
@@ -111,7 +111,7 @@ def hypotheses_section(comparisons: pd.DataFrame) -> Section:
         counts = f"{h.holds} of {h.comparisons} hold; against: {h.does_not_hold}, undecided: {h.undecided}"
         summary = counts if table else "no runs to compare"
         findings.append(Finding(h.hypothesis, TONES.get(h.verdict, "undecided"), h.verdict, summary, table))
-    return Section("The hypotheses of Section 6.1", findings=findings, caption=HOW_TO_READ)
+    return Section("The hypotheses of Section 6.1", findings=findings, caption=HYPOTHESES_CAPTION)
 
 
 def comparison_table(comparisons: pd.DataFrame) -> PageTable:
@@ -122,7 +122,7 @@ def comparison_table(comparisons: pd.DataFrame) -> PageTable:
             effect: f"{c.effect:+.4f} ({c.low:+.4f} to {c.high:+.4f})",
             p: f"{c.p_holm:.2g}",
             clips: f"{c.n}{f', {c.seeds} seeds' if c.seeds > 1 else ''}{'' if c.paired else ', not the same'}",
-            "verdict": Cell(c.verdict, TONES.get(c.verdict, "undecided")),
+            "verdict": TableCell(c.verdict, TONES.get(c.verdict, "undecided")),
         }
         for c in comparisons.itertuples()
     ]

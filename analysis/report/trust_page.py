@@ -29,7 +29,7 @@ from analysis.experiments.trust_tables import (
 )
 from analysis.explain.faithfulness import DELETION, DIRECTIONS, REMOVAL_WAYS
 from analysis.report.intervention_page import plot_replacement_effects
-from analysis.report.page import Cell, PageTable, Picture, Section, write_page
+from analysis.report.page import PageTable, Picture, Section, TableCell, write_page
 from analysis.report.plots import COLOURS, add_band, horizontal_bars, styled
 from sth_core.files import write_csv
 
@@ -71,7 +71,7 @@ def verdict_table(table: pd.DataFrame) -> PageTable:
     """A row per explanation, a column per question."""
     rows = []
     for name, some in table.groupby("explanation", sort=False):
-        cells = {c.question: Cell(SIGN[c.verdict], c.verdict, c.detail) for c in some.itertuples()}
+        cells = {c.question: TableCell(SIGN[c.verdict], c.verdict, c.detail) for c in some.itertuples()}
         rows.append({"explanation": name} | cells)
     return PageTable(pd.DataFrame(rows))
 
