@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.clip_profiles import confusion_profile
-from analysis.report.plots import COLOURS, styled
+from analysis.report.plots import COLOURS, add_band, error_bars, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import accuracy_per_class
 from analysis.statistics.calibration import calibration_bins, calibration_error
@@ -105,13 +105,10 @@ def cell_alpha_figure(profile: pd.DataFrame, label: str, prediction: str) -> go.
         rows = profile[profile["part"] == part]
         if rows.empty:
             continue
-        figure.add_scatter(
-            x=[*rows["layer"], *rows["layer"][::-1]], y=[*rows["high"], *rows["low"][::-1]], fill="toself",
-            line_width=0, mode="lines", fillcolor=colour, opacity=0.15, hoverinfo="skip", showlegend=False,
-        )  # fmt: skip
+        add_band(figure, rows["layer"], rows["low"], rows["high"], colour=colour, group=part)
         figure.add_scatter(
             x=rows["layer"], y=rows["alpha_temporal"], mode="lines+markers", line_color=colour,
-            name=f"{names[part]} (n = {rows['n'].max()})",
+            name=f"{names[part]} (n = {rows['n'].max()})", legendgroup=part,
         )  # fmt: skip
     return styled(figure, LAYER_AXIS, "α_T").update_layout(height=340)
 
@@ -125,7 +122,7 @@ def show_class_accuracy(run: Run) -> None:
     figure = go.Figure(
         go.Bar(
             x=lowest["accuracy"], y=lowest["label"], orientation="h", marker_color=COLOURS[0],
-            error_x=accuracy_whiskers(lowest["accuracy"], lowest["low"], lowest["high"]),
+            error_x=error_bars(lowest, "accuracy"),
             customdata=lowest[["n"]], hovertemplate="%{y}: %{x:.1%}, n = %{customdata[0]}<extra></extra>",
         )
     )  # fmt: skip
@@ -144,13 +141,6 @@ def show_class_accuracy(run: Run) -> None:
     st.dataframe(per_class, hide_index=True, key="per_class_numbers")
 
 
-def accuracy_whiskers(accuracy: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, object]:
-    """Plotly's error bars for an interval that is not symmetric."""
-    return {
-        "type": "data", "symmetric": False, "array": high - accuracy, "arrayminus": accuracy - low, "thickness": 1.2,
-    }  # fmt: skip
-
-
 def show_calibration(run: Run) -> None:
     """Accuracy by confidence."""
     bins = cached_result("calibration", [run], lambda: calibration_bins(cached_overview(run)))
@@ -161,7 +151,7 @@ def show_calibration(run: Run) -> None:
     figure.add_scatter(
         x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name="this run", line_color=COLOURS[0],
         marker_size=6 + 18 * np.sqrt(bins["n"] / bins["n"].max()), customdata=bins[["n"]],
-        error_y=accuracy_whiskers(bins["accuracy"], bins["accuracy_low"], bins["accuracy_high"]),
+        error_y=error_bars(bins, "accuracy", "accuracy_low", "accuracy_high"),
         hovertemplate="confidence %{x:.1%}: accuracy %{y:.1%}, n = %{customdata[0]}<extra></extra>",
     )  # fmt: skip
     figure = styled(figure, "mean confidence of the bin", "accuracy").update_layout(height=460)
