@@ -94,8 +94,8 @@ def evidence_sections(results: TrustResults, tables: dict[str, pd.DataFrame]) ->
         "random) does not depend on what was learnt.",
     )  # fmt: skip
     colours = ["#999999" if name in CONTROLS else COLOURS[0] for name in tables["agreement"]["explanation"]]
-    correlation = "mean rank correlation with the drop of the score"
-    figure = horizontal_bars(tables["agreement"], "explanation", "value", correlation, colours=colours)
+    axis = "mean rank correlation with the drop of the score"
+    figure = horizontal_bars(tables["agreement"], "explanation", "value", axis, colours=colours)
     yield Section(
         "Hide single frames", figure=figure,
         caption="Does the sum of a map in each frame rank the frames as hiding them does? Mean over "
@@ -103,16 +103,24 @@ def evidence_sections(results: TrustResults, tables: dict[str, pd.DataFrame]) ->
         "neighbour (bars: 95 %).",
     )  # fmt: skip
     if "attention" in tables:
-        found = attention_and_drop(results)
-        yield Section(
-            "Replace attention", figure=plot_replacement_effects(tables["attention"], "place"),
-            caption="Change of accuracy, in points, when α_S and α_T of a layer, a stage or everywhere are replaced "
-            f"({n} clips, paired; *: p < 0.05 after Holm's correction, and by McNemar's exact test). If the dataset's "
-            "mean or another clip's α gives the same accuracy, the prediction does not depend on α of the single "
-            "clip, however much α differs between layers. Over clips, the rank correlation of α_T (mean over layers) "
-            f"with the drop of the score when single frames are hidden is {found['value']:+.2f} "
-            f"(95 %: {found['low']:+.2f} to {found['high']:+.2f}).",
-        )  # fmt: skip
+        yield replacement_section(results, tables["attention"])
+
+
+def replacement_section(results: TrustResults, table: pd.DataFrame) -> Section:
+    """What replaced attention changes, and whether alpha_T is high in clips that depend on single frames."""
+    caption = (
+        "Change of accuracy, in points, when α_S and α_T of a layer, a stage or everywhere are replaced "
+        f"({len(results.clips)} clips, paired; *: p < 0.05 after Holm's correction, and by McNemar's exact test). If "
+        "the dataset's mean or another clip's α gives the same accuracy, the prediction does not depend on α of the "
+        "single clip, however much α differs between layers."
+    )
+    found = attention_and_drop(results)
+    if not np.isnan(found["value"]):
+        caption += (
+            " Over clips, the rank correlation of α_T (mean over layers) with the drop of the score when single frames "
+            f"are hidden is {found['value']:+.2f} (95 %: {found['low']:+.2f} to {found['high']:+.2f})."
+        )
+    return Section("Replace attention", figure=plot_replacement_effects(table, "place"), caption=caption)
 
 
 def plot_removal_curves(results: TrustResults) -> go.Figure:
