@@ -200,7 +200,3 @@ def measure(
     wrong = at_once(browser, address, names, sessions, classes)
     peak = peak_of(server_of(pid))
     print(f"\n{sessions} sessions at once: {wrong} of them show another's state; server at most {peak:.0f} MiB")
-
-
-if __name__ == "__main__":
-    main()

@@ -14,19 +14,17 @@ its multiply-adds a second, as a share of what the convolutions of the 2D networ
 
 import gc
 import platform
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.measuring import in_own_process, peak_resident
 from sth_core.complexity import layer_costs, total
 from sth_core.inference import for_inference
 from sth_core.memory import keep_freed_memory
@@ -221,9 +219,8 @@ def synchronise(device: str) -> None:
 
 def measure_peak(name: str, options: dict[str, object]) -> int:
     """Peak memory in bytes of two training steps of this network, in a process of its own."""
-    words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
-    command = [sys.executable, "-m", "benchmarks.convolutions", *words, "--peak", name]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    words = [word for option, value in options.items() for word in (f"--{option}", value)]
+    return int(in_own_process("convolutions", *words, "--peak", name)[0])
 
 
 def peak_memory(model: VideoNetwork, clips: Tensor) -> int:
@@ -238,15 +235,3 @@ def peak_memory(model: VideoNetwork, clips: Tensor) -> int:
     for _ in range(2):
         step()
     return peak_resident() - before
-
-
-def peak_resident() -> int:
-    """The most memory that this process has held, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux's ru_maxrss counts what the parent held when it forked
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-if __name__ == "__main__":
-    main()

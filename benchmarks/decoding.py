@@ -251,7 +251,3 @@ def get_ready(paths: list[Path], everybody: Barrier) -> None:
 def read_only(path: Path, indices: list[int]) -> None:
     """The frames stay in the process: to hand them over costs the same with any reader."""
     read_frames(path, indices)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,8 +10,6 @@ its own: the packages are loaded before the clock starts, and are part of the pe
 """
 
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from os import cpu_count
@@ -27,7 +25,8 @@ from torch import Tensor
 from analysis.explain.cam_video import CamOptions, cam_video
 from analysis.explain.gradcam import block_layers, cam_layers, default_layer, signed_maps
 from benchmarks.clips import scene
-from benchmarks.convolutions import CLASSES, Step, peak_resident, some_clips, take_turns
+from benchmarks.convolutions import CLASSES, Step, some_clips, take_turns
+from benchmarks.measuring import in_own_process, peak_resident
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
@@ -80,8 +79,7 @@ def main(
         for length in (seconds, longer):
             path = Path(folder) / f"{length}.mp4"
             write_video(path, pictures(length * RATE, height), RATE)
-            command = [sys.executable, "-m", "benchmarks.explaining", "--clip", str(path)]
-            took, peak = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+            took, peak = in_own_process("explaining", "--clip", path)
             print(f"| {length} s | {float(took):.2f} | {length / float(took):.2f} | {int(peak) / 1e6:.0f} |")
 
 
@@ -134,7 +132,3 @@ def explain_clip(path: Path) -> float:
     began = time.perf_counter()
     cam_video(checkpoint, path, path.with_name(f"{path.stem}-cam.mp4"), how, {})
     return time.perf_counter() - began
-
-
-if __name__ == "__main__":
-    main()

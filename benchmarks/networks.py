@@ -69,7 +69,3 @@ def row(name: str, command: str, file: Path, run: Run) -> str:
         f"{correct.mean():.3f} ({low:.3f} to {high:.3f})", pair, order, alpha, f"`{command}`",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
-
-
-if __name__ == "__main__":
-    main()

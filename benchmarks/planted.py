@@ -138,7 +138,3 @@ def main(network: Path, clips: int, seed: int) -> None:
                     "" if name == control else f"{100 * e.value:+.1f} ({100 * e.low:+.1f} to {100 * e.high:+.1f})"
                 )
             print(f"| {name} | {what} | {' | '.join(cells)} |")
-
-
-if __name__ == "__main__":
-    main()

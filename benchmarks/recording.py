@@ -16,7 +16,6 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +31,7 @@ import torch
 from analysis.runs.recording import record
 from analysis.runs.writing import Writer, accuracy_of, next_part, standing_clips
 from benchmarks.clips import CODECS, encode, scene
-from benchmarks.convolutions import peak_resident
+from benchmarks.measuring import in_own_process, peak_resident
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.datasets.table import read_dataset
@@ -89,7 +88,7 @@ def main(
     print("| clips | what is kept | bytes a clip on disk | peak resident memory, MB |\n|---|---|---|---|")
     for count, kept in ((few, MEANS), (few, VECTORS), (many, MEANS)):
         print(f"writing {count} clips", file=sys.stderr)
-        peak, size = in_own_process(count, backbone, kept == VECTORS)
+        peak, size = cost_of_writing(count, backbone, kept == VECTORS)
         print(f"| {count:,} | {kept} | {size / count:,.0f} | {peak / 1e6:.0f} |")
 
 
@@ -146,11 +145,10 @@ def take_turns(steps: dict[str, Way], run: Path, rounds: int) -> dict[str, float
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def in_own_process(clips: int, backbone: str, vectors: bool) -> tuple[int, int]:
+def cost_of_writing(clips: int, backbone: str, vectors: bool) -> tuple[int, int]:
     """Peak resident memory of writing so many made-up clips, and what they take on disk, in bytes."""
-    words = ["--write", str(clips), "--backbone", backbone, *(["--vectors"] if vectors else [])]
-    command = [sys.executable, "-m", "benchmarks.recording", *words]
-    peak, size = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    words = ["--write", clips, "--backbone", backbone, *(["--vectors"] if vectors else [])]
+    peak, size = in_own_process("recording", *words)
     return int(peak), int(size)
 
 
@@ -194,7 +192,3 @@ def synthetic_results(table: pd.DataFrame, channels: dict[str, int]) -> Iterator
 
 def bytes_in(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*.parquet"))
-
-
-if __name__ == "__main__":
-    main()

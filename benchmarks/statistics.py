@@ -10,7 +10,6 @@ Parquet files, each in a process of its own, several times; what is printed is t
 
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -31,8 +30,8 @@ from analysis.attention.alpha_tables import (
 from analysis.attention.hypotheses import compare_conditions, group_conditions, rise_with_depth, stack_values
 from analysis.runs.run_directory import Run, find_runs
 from analysis.statistics.uncertainty import mean_effect
-from benchmarks.convolutions import peak_resident
 from benchmarks.made_runs import make_run
+from benchmarks.measuring import in_own_process, peak_resident
 
 
 def compared_pair(both: list[Run]) -> object:
@@ -85,9 +84,8 @@ def main(clips: int, classes: int, layers: int, rounds: int, only: tuple[str, ..
         )
         print("| numbers | seconds | peak resident memory, MB |\n|---|---|---|")
         for name in only or NUMBERS:
-            words = ["--only", name, "--runs", folder, "--rounds", str(rounds)]
-            command = [sys.executable, "-m", "benchmarks.statistics", *words]
-            seconds, peak = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+            words = ["--only", name, "--runs", folder, "--rounds", rounds]
+            seconds, peak = in_own_process("statistics", *words)
             print(f"| {NUMBERS[name][0]} | {float(seconds):.2f} | {int(peak) / 1e6:.0f} |")
 
 
@@ -99,7 +97,3 @@ def median_seconds(name: str, folder: Path, rounds: int) -> float:
         NUMBERS[name][1](both[-1], both)
         times.append(time.perf_counter() - began)
     return statistics.median(times)
-
-
-if __name__ == "__main__":
-    main()

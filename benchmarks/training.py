@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 
 from benchmarks.clips import CODECS, encode, scene
+from benchmarks.measuring import resident
 from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.datasets.table import read_dataset
 from sth_core.distributed import DistributedContext
@@ -40,8 +41,7 @@ from sth_core.training_state import State
 from sth_core.video.transforms import normalise
 from workbench.cli.options import PATH
 
-RECIPES = Path(__file__).parent.parent / "recipes"
-DEFAULT = (RECIPES / "ut_interaction.toml", RECIPES / "something_v1_8.toml")
+DEFAULT = (Path("ut_interaction"), Path("something_v1_8"))
 WARM_UP = 2  # steps of a turn that are not measured: what was read ahead while the others had their turn
 MEMORY, KEPT, DISK = "memory", "clips kept", "files, read anew"
 
@@ -198,13 +198,3 @@ def print_memory(recipe: Recipe, data: Path, device: torch.device, steps: int) -
         train_step(bench.state.model, bench.state, batch, bench.read, steps, bench.settings, bench.place)
         if step in marks:
             print(f"| {step} | {resident() / 1e6:.0f} |")
-
-
-def resident() -> int:
-    """Bytes of this process in memory now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Pictures of the app's pages, as a browser shows them: python docs/screenshots.py RUNS -o docs/images
+"""Pictures of the app's pages, as a browser shows them: python -m docs.screenshots RUNS -o docs/images
 
 RUNS is a folder of runs (`sth demo --no-app` makes demo/runs). Needs a Chromium, see benchmarks/browser.py.
 """

@@ -8,7 +8,7 @@ import pytest
 from analysis.runs.run_directory import failures, open_run, predictions
 from sth_core.checkpoint import load_checkpoint
 from sth_core.recipe import load_recipe, recipe_from
-from workbench.demo import NETWORKS, SHIPPED, order_accuracy, summary
+from workbench.demo import NETWORKS, SHIPPED, order_accuracy, summarize_demo
 
 FILES = [SHIPPED / f"{network.name}.safetensors" for network in NETWORKS]
 
@@ -52,7 +52,7 @@ def test_the_motion_networks_know_the_order_of_time(demo: Path, p: str):
 
 
 def test_at_a_quarter_of_temporal_kernels_95_of_100_motions_are_right(demo: Path):
-    table = summary(demo / "runs").set_index("network")
+    table = summarize_demo(demo / "runs").set_index("network")
     assert table.loc["motion-rgb-p4", "accuracy"] >= 0.95
     assert table.loc["motion-flow-p4", "accuracy"] >= 0.95
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -13,6 +14,7 @@ from sth_core.checkpoint import save_checkpoint
 from sth_core.datasets.synthetic import MOTIONS
 from sth_core.datasets.table import Annotation
 from sth_core.network import VideoNetwork, create_model
+from sth_core.video.encoding import write_video
 from sth_core.video.transforms import Preprocessing
 
 CLASSES = sorted(MOTIONS)
@@ -43,6 +45,14 @@ def save_tiny(path: Path, seed: int = 0, **changes: Any) -> Path:
     """A checkpoint of `tiny_network`, annotated with the motions."""
     preprocessing = FLOW if changes.get("modality") == "flow" else RGB
     save_checkpoint(path, tiny_network(seed, **changes), CLASSES, preprocessing, Annotation(label="motion"))
+    return path
+
+
+def write_moving_video(path: Path, frames: int = 30, height: int = 96, width: int = 128) -> Path:
+    """An mp4 of a random picture that moves to the right, 3 pixels a frame."""
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 255, (height // 8, width // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    write_video(path, (np.roll(picture, 3 * i, 1) for i in range(frames)), 12)
     return path
 
 

@@ -1,4 +1,4 @@
-"""The demo: clips made here, eight networks recorded on them, the supplement's figures drawn."""
+"""The demo: synthetic clips, eight networks recorded on them, and the supplement's figures."""
 
 import shutil
 from collections.abc import Callable
@@ -22,15 +22,15 @@ from sth_core.training import Progress, train
 HERE = Path(__file__).parent
 SHIPPED = HERE / "networks"
 CLIPS, CLIP_SEED = 240, 1
-LAST_FIGURE = "index.html"  # written last: when it stands, all do
+FIGURES_PAGE = "index.html"  # written last: if it exists, all figures do
 TRAINING_CLIPS, TRAINING_SEED = 1800, 0
 
-Show = Callable[..., None]  # what, done, total, detail
+Show = Callable[..., None]  # show(what, done, total, detail="")
 
 
 @dataclass(frozen=True)
 class DemoNetwork:
-    """A network that ships: how `sth train` makes it."""
+    """A shipped network: the recipe and changes with which `sth train` makes it."""
 
     name: str
     recipe: str
@@ -57,15 +57,15 @@ BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion", ("model.conv=2d", "o
 
 
 def make_demo(folder: Path, networks: Path, show: Show) -> pd.DataFrame:
-    """Make what is not there yet of `folder`/synthetic, /runs and /figures; returns `summary`'s table."""
+    """Make what is missing of `folder`/synthetic, /runs and /figures; returns the table of `summarize_demo`."""
     clips = folder / "synthetic"
     synthesize(clips, CLIPS, CLIP_SEED, "val", progress=partial(show, "making clips"))
     runs = folder / "runs"
     for network in NETWORKS:
         checkpoint, run = networks / f"{network.name}.safetensors", runs / network.name
-        if is_recorded(run, checkpoint, clips):
+        if is_recording_of(run, checkpoint, clips):
             continue
-        shutil.rmtree(run, ignore_errors=True)  # of another network, or cut off
+        shutil.rmtree(run, ignore_errors=True)  # of another network, or interrupted
         record(
             checkpoint,
             clips,
@@ -74,22 +74,24 @@ def make_demo(folder: Path, networks: Path, show: Show) -> pd.DataFrame:
             progress=partial(show, f"recording {network.name}"),
         )
     figures = folder / "figures"
-    if not (figures / LAST_FIGURE).is_file() or newest(runs, "run.json") > newest(figures, LAST_FIGURE):
+    if not (figures / FIGURES_PAGE).is_file() or newest_change(runs, "run.json") > newest_change(figures, FIGURES_PAGE):
         write_figures(find_runs(runs), figures, pictures=False)
-    return summary(runs)
+    return summarize_demo(runs)
 
 
-def is_recorded(run: Path, checkpoint: Path, clips: Path) -> bool:
+def is_recording_of(run: Path, checkpoint: Path, clips: Path) -> bool:
+    """Whether `run` is a finished recording of this checkpoint on these clips."""
     meta = open_run(run).meta
     same = meta.get("checkpoint_sha256") == sha256(checkpoint) and meta.get("data") == str(clips.resolve())
     return bool(meta.get("finished")) and same
 
 
-def newest(folder: Path, pattern: str) -> float:
+def newest_change(folder: Path, pattern: str) -> float:
+    """When the newest of these files was written, in seconds since 1970; 0 if there is none."""
     return max((file.stat().st_mtime for file in folder.rglob(pattern)), default=0.0)
 
 
-def summary(runs: Path) -> pd.DataFrame:
+def summarize_demo(runs: Path) -> pd.DataFrame:
     """A row per demo run: network, question, p, input, clips, accuracy, alpha_T."""
     rows = []
     for network in NETWORKS:
@@ -110,7 +112,7 @@ def summary(runs: Path) -> pd.DataFrame:
 
 
 def retrain(folder: Path, show: Show) -> Path:
-    """Train the demo's networks and the 2D baseline anew; returns the folder of the new ones."""
+    """Train the demo's networks and the 2D baseline again; returns the folder of the new checkpoints."""
     data, out = folder / "training", folder / "networks"
     for clips, seed, split in ((CLIPS, CLIP_SEED, "val"), (TRAINING_CLIPS, TRAINING_SEED, "train")):
         synthesize(data, clips, seed, split, progress=partial(show, f"making {split} clips"))
@@ -121,21 +123,21 @@ def retrain(folder: Path, show: Show) -> Path:
             show(f"{'reading for' if p.stage == 'reading' else 'training'} {name}", p.done, p.total, detail)
 
         recipe = load_recipe(network.recipe, network.changes)
-        if recipe.start.checkpoint:  # not from the one that shipped, but from its successor
+        if recipe.start.checkpoint:  # start from the new network, not from the shipped one
             recipe = replace(recipe, start=Start(str(out / Path(recipe.start.checkpoint).name)))
         trained = train(recipe, read_dataset(data, recipe.data), out / network.name, progress=report)
-        ship(trained.checkpoint, out / f"{network.name}.safetensors")
+        save_half(trained.checkpoint, out / f"{network.name}.safetensors")
     return out
 
 
-def ship(trained: Path, target: Path) -> None:
-    """Store a trained network's weights in 16 bits."""
+def save_half(trained: Path, target: Path) -> None:
+    """Save a trained network with weights in 16 bits."""
     c = load_checkpoint(trained)
     save_checkpoint(target, c.model, c.classes, c.preprocessing, c.annotation, c.training, half=True)
 
 
 def order_accuracy(table: pd.DataFrame) -> tuple[float, float]:
-    """Of motion predictions: the share in the right pair, and of those the share in the right order."""
+    """The share of motion predictions with the correct pair, and of those the share with the correct order."""
     pair = {motion: i for i, names in enumerate(MOTION_PAIRS) for motion in names}
-    right_pair = table["label"].map(pair) == table["prediction"].map(pair)
-    return float(right_pair.mean()), float(table.loc[right_pair, "correct"].mean())
+    correct_pair = table["label"].map(pair) == table["prediction"].map(pair)
+    return float(correct_pair.mean()), float(table.loc[correct_pair, "correct"].mean())

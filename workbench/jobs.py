@@ -1,54 +1,63 @@
 """Commands that run in the background, and outlive the page and the app that started them.
 
-    RUNS/.jobs/ID/job.json    which command, for which run, and its process
-    RUNS/.jobs/ID/log.txt     what it says
+    RUNS/.jobs/ID/job.json    the command, its run, and its process
+    RUNS/.jobs/ID/log.txt     what it prints
 
-All that is known of a job is read from there and from /proc, so that every page of every app on the folder of
-runs says the same. A job has finished when the last word of `sth record`, the run's path, is in its log.
+Nothing about a job is kept in memory, so that every page of every app on the folder of runs shows the same. A job has
+finished when the last line that `sth record` prints, with the run's path, is in its log.
 """
 
 import json
 import os
+import platform
 import re
 import secrets
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
+from typing import Any
+
+import psutil
+from filelock import FileLock
 
 from sth_core.errors import UserError
 from sth_core.files import write_json
 from workbench.access import TOKEN
 from workbench.roots import resolve_inside
 
-AT_A_TIME = 2
-NICENESS = 10
+MOST_RUNNING = 2
+PRIORITY: int = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10)  # Windows' class; elsewhere a niceness
 SECONDS_TO_END = 5.0  # after SIGTERM; then SIGKILL
-TAIL = 8000  # bytes of a log that are read
+SECONDS_OF_CLOCK = 2.0  # by which the creation time of one process may differ when it is read again
+LOG_TAIL = 8000  # bytes of a log that are read
 RUN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
 PROGRESS = re.compile(r"recording .+: (?P<done>\d+)/(?P<total>\d+)(?:, (?P<left>\d+) s left)?\s*")
-PROC = Path("/proc")
-ENDED = "ZX"  # states of a process that only waits to be asked how it ended
 
 
 @dataclass(frozen=True)
-class Process:
-    """A process, told from a later one that got its number: by the start of the machine, and when it began after it."""
+class JobProcess:
+    """A process, distinguished from a later one with the same number by the time of its creation."""
 
     pid: int
-    boot: str
-    began: int  # clock ticks
+    created: float = 0.0  # seconds since 1970
+    host: str = ""
 
-    @property
-    def alive(self) -> bool:
-        found = process(self.pid)
-        return found is not None and found[0] == self and found[1] not in ENDED
+    @classmethod
+    def of(cls, pid: int) -> "JobProcess":
+        return cls(pid, psutil.Process(pid).create_time(), platform.node())
+
+    def find(self) -> psutil.Process | None:
+        """The process if it is running on this machine."""
+        try:
+            found = psutil.Process(self.pid)
+            same = self.host == platform.node() and abs(found.create_time() - self.created) < SECONDS_OF_CLOCK
+            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.Error:
+            return None
 
 
 @dataclass(frozen=True)
@@ -57,27 +66,27 @@ class Job:
     run: Path
     command: list[str]
     started: str  # UTC, ISO 8601
-    process: Process
+    process: JobProcess
     cancelled: bool = False
 
 
 @dataclass(frozen=True)
-class Status:
-    """What is known of a job now. `word` is its last line, `left` seconds or None."""
+class JobStatus:
+    """A job as its log and its process show it now."""
 
-    state: str  # running, finished, failed, cancelled; lost: the machine was started again since, or is another one
+    state: str  # running, finished, failed, cancelled; lost: it ran on another machine, or before this one's last start
     done: int
     total: int
-    left: int | None
-    word: str
+    seconds_left: int | None
+    last_line: str
     log: str
 
 
 def record_job(runs: Path, name: str, checkpoint: Path, data: Path, split: str, label: str = "") -> Job:
-    """Start `sth record` in the background; without `label` the labels are those that the network was trained on.
+    """Start `sth record` in the background; without `label`, with the labels that the network was trained on.
 
     Raises:
-        UserError: the name cannot be a run's, the folder is not there, or too many jobs are running.
+        UserError: the name cannot be a run's, the folder is missing, or too many jobs are running.
     """
     if not RUN_NAME.fullmatch(name):
         raise UserError(f"{name!r} cannot be a run's name; use letters, digits, '-', '_' and '.', at most 80 of them")
@@ -88,125 +97,107 @@ def record_job(runs: Path, name: str, checkpoint: Path, data: Path, split: str, 
         raise UserError(f"there is no folder {data}")
     run = resolve_inside(runs / name, [runs])
     if run.exists() and not (run / "run.json").is_file():
-        raise UserError(f"{run} is there already, and is no run; choose another name")
+        raise UserError(f"{run} exists already and is no run; choose another name")
     words = ["record", str(checkpoint), f"--data={data}", f"--out={run}", f"--split={split}"]
-    return start(runs, run, [*words, *([f"--label={label}"] if label else [])])
+    return start_job(runs, run, [*words, *([f"--label={label}"] if label else [])])
 
 
-def start(runs: Path, run: Path, words: list[str]) -> Job:
-    """Start `sth WORDS...`, in a session of its own and at low priority.
+def start_job(runs: Path, run: Path, arguments: list[str]) -> Job:
+    """Start `sth ARGUMENTS...`, in a session of its own and at low priority.
 
     Raises:
-        UserError: as many jobs are running already as may, or this system has no /proc.
+        UserError: as many jobs are running already as may.
     """
-    if process(os.getpid()) is None:
-        raise UserError("background jobs need Linux; run the command yourself: `sth record`")
-    with one_at_a_time(runs):
-        if sum(look(job).state == "running" for job in find_jobs(runs)) >= AT_A_TIME:
-            raise UserError(f"{AT_A_TIME} jobs are running already; wait until one has finished, or cancel one")
+    jobs_folder(runs).mkdir(parents=True, exist_ok=True)
+    with FileLock(jobs_folder(runs) / ".lock"):
+        if sum(job_status(job).state == "running" for job in find_jobs(runs)) >= MOST_RUNNING:
+            raise UserError(f"{MOST_RUNNING} jobs are running already; wait until one has finished, or cancel one")
         now = datetime.now(UTC)
         folder = jobs_folder(runs) / f"{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
         folder.mkdir()
-        command = [sys.executable, "-m", "workbench", *words]
+        command = [sys.executable, "-m", "workbench", *arguments]
         environment = {name: value for name, value in os.environ.items() if name != TOKEN}
         with (folder / "log.txt").open("wb") as log:
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
             )
-        found = process(child.pid)
-        assert found is not None  # also if it has ended: it stays there until it is waited for
-        with suppress(ProcessLookupError):  # it has ended already
-            os.setpriority(os.PRIO_PGRP, child.pid, NICENESS)
-        Thread(target=child.wait, daemon=True).start()  # or else it stays as a zombie
-        job = Job(folder, run, command, now.isoformat(timespec="seconds"), found[0])
-        save(job)
+        process = JobProcess.of(child.pid)  # if it has ended it is a zombie, which has these values too
+        with suppress(psutil.Error):
+            psutil.Process(child.pid).nice(PRIORITY)
+        Thread(target=child.wait, daemon=True).start()  # or it would stay a zombie
+        job = Job(folder, run, command, now.isoformat(timespec="seconds"), process)
+        write_job(job)
     return job
 
 
 def find_jobs(runs: Path) -> list[Job]:
     """All jobs of a folder of runs, the newest first."""
     files = sorted(jobs_folder(runs).glob("*/job.json"), reverse=True)
-    return [read(file.parent) for file in files]
+    return [read_job(file) for file in files]
 
 
-def look(job: Job) -> Status:
-    """What has become of a job."""
-    log = tail(job.folder / "log.txt")
+def job_status(job: Job) -> JobStatus:
+    log = read_tail(job.folder / "log.txt")
     lines = [line for line in log.splitlines() if line.strip()]
     progress = next(filter(None, map(PROGRESS.fullmatch, reversed(lines))), None)
     done, total = (int(progress["done"]), int(progress["total"])) if progress else (0, 0)
-    left = int(progress["left"]) if progress and progress["left"] else None
-    word = lines[-1].removeprefix("sth: ") if lines else ""
-    return Status(state_of(job, lines), done, total, left, word, log)
+    seconds_left = int(progress["left"]) if progress and progress["left"] else None
+    last_line = lines[-1].removeprefix("sth: ") if lines else ""
+    return JobStatus(job_state(job, lines), done, total, seconds_left, last_line, log)
 
 
-def state_of(job: Job, lines: list[str]) -> str:
-    if job.process.alive:
+def job_state(job: Job, lines: list[str]) -> str:
+    """One of `JobStatus.state`, by the lines of the job's log."""
+    if job.process.find():
         return "running"
     if any(line.endswith(f"run: {job.run}") for line in lines):
         return "finished"
     if job.cancelled:
         return "cancelled"
-    return "failed" if job.process.boot == boot() else "lost"
+    another_machine = job.process.host not in ("", platform.node())
+    restarted = datetime.fromisoformat(job.started).timestamp() < psutil.boot_time()
+    return "lost" if another_machine or restarted else "failed"
 
 
-def cancel(job: Job) -> None:
-    """End a job: it is asked to (SIGTERM), and after some seconds made to (SIGKILL). What it recorded stays."""
-    if not job.process.alive:
+def cancel_job(job: Job) -> None:
+    """End a job and the processes that it started: SIGTERM, and after some seconds SIGKILL. What it recorded stays."""
+    process = job.process.find()
+    if process is None:
         return
-    save(replace(job, cancelled=True))
-    with suppress(ProcessLookupError):  # it has ended meanwhile
-        os.killpg(job.process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + SECONDS_TO_END
-        while job.process.alive and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if job.process.alive:
-            os.killpg(job.process.pid, signal.SIGKILL)
+    write_job(replace(job, cancelled=True))
+    with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+        processes = [process, *process.children(recursive=True)]
+        for one in processes:
+            with suppress(psutil.NoSuchProcess):
+                one.terminate()
+        _, alive = psutil.wait_procs(processes, SECONDS_TO_END)
+        for one in alive:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 def jobs_folder(runs: Path) -> Path:
     return runs / ".jobs"
 
 
-@contextmanager
-def one_at_a_time(runs: Path) -> Iterator[None]:
-    """While the block runs no other page or app starts a job."""
-    import fcntl
-
-    jobs_folder(runs).mkdir(parents=True, exist_ok=True)
-    with (jobs_folder(runs) / ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def save(job: Job) -> None:
+def write_job(job: Job) -> None:
     values = asdict(job) | {"run": str(job.run)}
     del values["folder"]
     write_json(job.folder / "job.json", values)
 
 
-def read(folder: Path) -> Job:
-    values = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    return Job(folder, **values | {"run": Path(values["run"]), "process": Process(**values["process"])})
+def read_job(file: Path) -> Job:
+    """A job.json; the process of one that was written before `created` was stored counts as ended."""
+    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    process = JobProcess(
+        **{key: values["process"][key] for key in ("pid", "created", "host") if key in values["process"]}
+    )
+    return Job(file.parent, **values | {"run": Path(values["run"]), "process": process})
 
 
-def tail(file: Path) -> str:
-    """The end of a log, without what would steer a terminal."""
+def read_tail(file: Path) -> str:
+    """The end of a log, without characters that control a terminal."""
     with file.open("rb") as log:
-        log.seek(max(0, file.stat().st_size - TAIL))
-        text = log.read(TAIL).decode("utf-8", "replace")
+        log.seek(max(0, file.stat().st_size - LOG_TAIL))
+        text = log.read(LOG_TAIL).decode("utf-8", "replace")
     return "".join(character for character in text if character.isprintable() or character == "\n")
-
-
-def boot() -> str:
-    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
-
-
-def process(pid: int) -> tuple[Process, str] | None:
-    """The process that has this number, and its state (R, S, Z, ...); None if there is none."""
-    try:
-        stat = (PROC / str(pid) / "stat").read_bytes().decode("utf-8", "replace")
-        fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
-        return Process(pid, boot(), int(fields[19])), fields[0]
-    except OSError:
-        return None

@@ -1,13 +1,17 @@
-"""The folders that the app may read for its users: the runs, and each `--root`. Nothing else that a user names."""
+"""The folders that the app may read for its users: the folder of runs, and each `--root`."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from sth_core.errors import UserError
-from workbench.components.context import runs_folder
 
-ROOTS = "STH_ROOTS"  # in the environment: folders, separated as in PATH
+RUNS, ROOTS = "STH_RUNS", "STH_ROOTS"  # in the environment, by workbench/serve.py; roots are separated as in PATH
+
+
+def runs_folder() -> Path:
+    """The folder given to `sth app`; without one, the demo's."""
+    return Path(os.environ.get(RUNS, "demo/runs"))
 
 
 def allowed_roots() -> list[Path]:
@@ -16,7 +20,7 @@ def allowed_roots() -> list[Path]:
 
 
 def resolve_inside(path: str | Path, roots: Sequence[Path]) -> Path:
-    """Where `path` really is, its links and `..` followed; it need not exist.
+    """The absolute path that `path` leads to, with its links and `..` resolved; it need not exist.
 
     Raises:
         UserError: it is not absolute, cannot be a path, or does not lie inside one of the roots.
@@ -29,6 +33,6 @@ def resolve_inside(path: str | Path, roots: Sequence[Path]) -> Path:
     except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL byte, links in a circle
         raise UserError(f"{str(path)!r} cannot be a path; name one inside {allowed}") from error
     if not any(resolved.is_relative_to(root.resolve()) for root in roots):
-        # The same whether it exists or not: who may not read there learns nothing of what is there.
+        # The same sentence whether it exists or not: it must not tell which files lie outside.
         raise UserError(f"{str(path)!r} lies outside of the folders that this app may read: {allowed}")
     return resolved

@@ -1,10 +1,10 @@
-"""`sth study`: trains and records every cell of a study, some at a time, each in a process of its own.
+"""`sth study`: trains and records every cell of a study, several at a time, each command in a process of its own.
 
-    OUT/networks/CELL       what `sth train` writes, and its log
+    OUT/networks/CELL       what `sth train` writes, and the log of both commands
     OUT/runs/CELL           what `sth record` writes
-    OUT/study.json          what each cell is
+    OUT/study.json          the cells
 
-Stopped and started again, it goes on: finished cells stay, the others resume their training.
+When it is stopped and started again, it continues: finished cells stay, the others resume their training.
 """
 
 import json
@@ -12,8 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,63 +21,98 @@ from sth_core.files import write_json
 from sth_core.recipe import load_recipe
 from sth_core.study import Cell, Study
 from sth_core.training_state import stop_signals
+from workbench.parent import PARENT
 
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_POLLS = 1.0
+LINES_OF_LOG = 5  # of a command that failed
+
+
+class RunningCell:
+    """A cell's commands, one after the other; stops when this process ends.
+
+    Args:
+        commands: the arguments of `sth`, for each command.
+        log: the file to which the commands print.
+        threads: how many threads a command may use.
+    """
+
+    def __init__(self, name: str, commands: list[list[str]], log: Path, threads: int) -> None:
+        self.name, self.log, self.threads = name, log, threads
+        self.waiting = list(commands)
+        self.process = self.start_next()
+
+    def start_next(self) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), PARENT: str(os.getpid())}
+        command = [sys.executable, "-m", "workbench", *self.waiting.pop(0)]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+    def finished(self) -> bool:
+        """Whether the last command has ended; if an earlier one has, the next is started.
+
+        Raises:
+            UserError: a command failed; quotes the end of its log.
+        """
+        code = self.process.poll()
+        if code:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_LOG:]
+            raise UserError("\n".join((f"{self.name} failed; the end of {self.log}:", *lines)))
+        if code is None:
+            return False
+        if not self.waiting:
+            return True
+        self.process = self.start_next()
+        return False
 
 
 def run_study(study: Study, data: Path, out: Path, jobs: int, device: str, show: Callable[..., None]) -> list[Cell]:
     """Train and record all cells of the study, `jobs` at a time; returns them.
 
     Raises:
-        UserError: a cell failed; its log says why.
-        KeyboardInterrupt: stopped by SIGTERM or Ctrl-C; the cells under way have saved their state.
+        UserError: a cell failed; quotes the end of its log.
+        KeyboardInterrupt: stopped by SIGTERM or Ctrl-C; the running cells have saved their state.
     """
     cells = study.cells
     described = {"recipe": str(study.recipe), "paper": study.paper, "cells": [asdict(cell) for cell in cells]}
     write_json(out / "study.json", described)
     epochs = {cell.name: load_recipe(study.recipe, cell.changes).optimisation.epochs for cell in cells}
-    waiting = [cell for cell in cells if not recorded(out, cell)]
-    running: dict[str, subprocess.Popen[bytes]] = {}
+    waiting = [cell for cell in cells if not cell_is_recorded(out, cell)]
+    running: list[RunningCell] = []
+    threads = max(1, (os.cpu_count() or 1) // jobs)
     with stop_signals() as stopped:
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
                     cell = waiting.pop(0)
-                    running[cell.name] = start(study, cell, data, out, jobs, device)
-                if stopped.wait(SECONDS_BETWEEN_LOOKS):
+                    network = out / "networks" / cell.name
+                    network.mkdir(parents=True, exist_ok=True)
+                    commands = cell_commands(study, cell, data, out, device)
+                    running.append(RunningCell(cell.name, commands, network / "log.txt", threads))
+                if stopped.wait(SECONDS_BETWEEN_POLLS):
                     raise KeyboardInterrupt
-                for name, process in list(running.items()):
-                    if process.poll() is not None:
-                        del running[name]
-                        if process.returncode:
-                            raise UserError(f"{name} failed; the end of {log_of(out, name)}:\n{last_lines(out, name)}")
+                running = [cell for cell in running if not cell.finished()]
                 done = sum(min(epochs_done(out, cell), epochs[cell.name]) for cell in cells)
-                show("training", done, sum(epochs.values()), "epochs; now " + ", ".join(running))
+                show("training", done, sum(epochs.values()), "epochs; now " + ", ".join(c.name for c in running))
         finally:
-            for process in running.values():  # they save what is under way
-                process.send_signal(signal.SIGTERM)
-            for process in running.values():
-                process.wait()
+            for left in running:  # they save their state
+                left.process.send_signal(signal.SIGTERM)
+            for left in running:
+                left.process.wait()
     return cells
 
 
-def start(study: Study, cell: Cell, data: Path, out: Path, jobs: int, device: str) -> subprocess.Popen[bytes]:
-    """A process that trains a cell and then records it, with its share of the machine's threads."""
-    network, run = out / "networks" / cell.name, out / "runs" / cell.name
-    network.mkdir(parents=True, exist_ok=True)
+def cell_commands(study: Study, cell: Cell, data: Path, out: Path, device: str) -> list[list[str]]:
+    """The arguments of `sth` that train a cell and then record it."""
+    network = out / "networks" / cell.name
     changes = [word for change in cell.changes for word in ("--set", change)]
-    where = ["--data", str(data), "--device", device]
-    train = ["train", str(study.recipe), *where, "-o", str(network), *changes]
-    record = ["record", str(network / "model.safetensors"), *where, "-o", str(run)]
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    with log_of(out, cell.name).open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "workbench.study_runner", json.dumps([train, record])],
-            env=os.environ | {"OMP_NUM_THREADS": threads}, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+    common = ["--data", str(data), "--device", device]
+    return [
+        ["train", str(study.recipe), *common, "-o", str(network), *changes],
+        ["record", str(network / "model.safetensors"), *common, "-o", str(out / "runs" / cell.name)],
+    ]
 
 
-def recorded(out: Path, cell: Cell) -> bool:
+def cell_is_recorded(out: Path, cell: Cell) -> bool:
     file = out / "runs" / cell.name / "run.json"
     return file.is_file() and bool(json.loads(file.read_text(encoding="utf-8"))["finished"])
 
@@ -87,31 +120,3 @@ def recorded(out: Path, cell: Cell) -> bool:
 def epochs_done(out: Path, cell: Cell) -> int:
     file = out / "networks" / cell.name / "metrics.csv"
     return len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
-
-
-def log_of(out: Path, name: str) -> Path:
-    return out / "networks" / name / "log.txt"
-
-
-def last_lines(out: Path, name: str) -> str:
-    return "\n".join(log_of(out, name).read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
-
-
-def stop_when_orphaned() -> None:
-    """Save and stop if the study is killed: when it is started again, it starts this cell again too."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-if __name__ == "__main__":
-    from workbench.cli import main
-
-    stop_when_orphaned()
-    for words in json.loads(sys.argv[1]):
-        main(words, standalone_mode=False)

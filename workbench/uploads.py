@@ -1,7 +1,7 @@
-"""An uploaded video, decoded by a process of its own that may use so much and no more.
+"""An uploaded video, decoded by a process of its own with limited memory and time.
 
-Decoders are written in C and are fed what anyone sends. The process that serves the app never opens an
-upload: a child does, under limits that it cannot raise again, and leaves arrays, which are checked.
+Decoders are written in C, and an upload may be made to attack them. The process that serves the app never opens an
+upload: a child does, under limits that it cannot raise again, and writes arrays, which are checked.
 
     python -m workbench.uploads FOLDER SETTINGS    the child: FOLDER/video -> FOLDER/*.npy, or a sentence
 """
@@ -28,17 +28,17 @@ from sth_core.video.modality import CHANNELS
 from sth_core.video.timeline import opened
 from sth_core.video.transforms import Preprocessing, crop
 
-SIDE = 224  # pixels of the frames for people
+SHOWN_SIDE = 224  # pixels of the frames that the app shows
 ARRAYS = ("clip", "frames", "indices")
-REFUSAL, REFUSED = "refusal.txt", 2  # the child's sentence, and its exit code then
-MOST_WRITTEN = 2**26  # bytes of a file that the child writes
+REFUSAL_FILE, REFUSAL_CODE = "refusal.txt", 2  # the sentence of a child that refuses, and its exit code
+LARGEST_FILE = 2**26  # bytes that the child may write to one
 INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")  # of the environment: no token, no credentials
-AT_A_TIME = BoundedSemaphore(2)
+DECODERS = BoundedSemaphore(2)  # at the same time
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What an upload may be, and what decoding it may take."""
+class UploadLimits:
+    """The largest upload, and the most that decoding it may use."""
 
     megabytes: int = 200  # of the file
     frames: int = 20_000
@@ -49,32 +49,33 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a network sees of a video, uint8 (T, crop, crop, C), the same for people (T, 224, 224, 3), the frames'
-    numbers (T,)."""
+class DecodedUpload:
+    """A network's input, uint8 (T, crop, crop, C); the frames to show, uint8 (T, 224, 224, 3); their numbers (T,)."""
 
     clip: np.ndarray
     frames: np.ndarray
     indices: np.ndarray
 
 
-def decode(content: bytes | memoryview, p: Preprocessing, limits: Limits = Limits()) -> Seen:
+def decode_upload(
+    content: bytes | memoryview, p: Preprocessing, limits: UploadLimits = UploadLimits()
+) -> DecodedUpload:
     """The middle clip of an uploaded video.
 
     Raises:
-        UserError: it is too large, too long, no video, or decoding it failed or took too much.
+        UserError: it is too large, too long or no video, or decoding it failed or reached a limit.
     """
     if len(content) > limits.megabytes * 2**20:
         raise UserError(f"the file is too large: {len(content) / 2**20:.1f} MB; at most {limits.megabytes} are taken")
-    with AT_A_TIME, tempfile.TemporaryDirectory(prefix="sth-upload-") as name:
+    with DECODERS, tempfile.TemporaryDirectory(prefix="sth-upload-") as name:
         folder, video = Path(name), Path(name) / secrets.token_hex(16)
         video.write_bytes(content)
         settings = {"video": video.name, "preprocessing": asdict(p), "limits": asdict(limits)}
         run_child(folder, json.dumps(settings), limits)
-        return load(folder, p)
+        return load_arrays(folder, p)
 
 
-def run_child(folder: Path, settings: str, limits: Limits) -> None:
+def run_child(folder: Path, settings: str, limits: UploadLimits) -> None:
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
     environment |= {"XDG_CACHE_HOME": str(folder), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "workbench.uploads", str(folder), settings]
@@ -83,8 +84,8 @@ def run_child(folder: Path, settings: str, limits: Limits) -> None:
         code = subprocess.run(command, env=environment, timeout=limits.seconds, **silent).returncode
     except subprocess.TimeoutExpired as error:
         raise UserError(f"the video was not decoded within {limits.seconds:g} s; try a shorter one") from error
-    if code == REFUSED:
-        with (folder / REFUSAL).open(encoding="utf-8", errors="replace") as file:
+    if code == REFUSAL_CODE:
+        with (folder / REFUSAL_FILE).open(encoding="utf-8", errors="replace") as file:
             raise UserError(file.read(1000))
     if code == -signal.SIGXCPU:
         raise UserError(f"the video takes more than {limits.cpu_seconds} s of computing; try a shorter one")
@@ -93,11 +94,11 @@ def run_child(folder: Path, settings: str, limits: Limits) -> None:
         raise UserError(f"decoding the video failed ({how}): it is damaged, or needs more memory than is allowed")
 
 
-def load(folder: Path, p: Preprocessing) -> Seen:
-    """The child's arrays, no more trusted than the upload.
+def load_arrays(folder: Path, p: Preprocessing) -> DecodedUpload:
+    """The child's arrays, which are trusted no more than the upload.
 
     Raises:
-        UserError: they are not what was asked for.
+        UserError: an array is missing, or has another shape or type than was asked for.
     """
     found = {}
     for name in ARRAYS:
@@ -108,26 +109,26 @@ def load(folder: Path, p: Preprocessing) -> Seen:
             raise UserError(f"decoding the video gave no usable result ({name})") from error
     expected = {
         "clip": ((p.frames, p.crop, p.crop, CHANNELS[p.modality]), "uint8"),
-        "frames": ((p.frames, SIDE, SIDE, 3), "uint8"),
+        "frames": ((p.frames, SHOWN_SIDE, SHOWN_SIDE, 3), "uint8"),
         "indices": ((p.frames,), "int64"),
     }
     for name, array in found.items():
         if (array.shape, str(array.dtype)) != expected[name]:
             raise UserError(f"decoding the video gave no usable result ({name} is {array.dtype} {array.shape})")
-    return Seen(**found)
+    return DecodedUpload(**found)
 
 
-# From here on: the child.
+# From here on: what the child runs.
 
 
-def set_limits(limits: Limits) -> None:
-    """For this process, for good. What it took so far, to import packages, comes on top."""
+def set_limits(limits: UploadLimits) -> None:
+    """Limit this process, irrevocably. What it has used so far, to import packages, is not counted."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = int(used.ru_utime + used.ru_stime) + limits.cpu_seconds
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_WRITTEN, MOST_WRITTEN))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -135,8 +136,8 @@ def set_limits(limits: Limits) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
-def probe(video: Path, limits: Limits) -> None:
-    """Refuse what is too large before a frame of it is converted.
+def check_size(video: Path, limits: UploadLimits) -> None:
+    """Refuse a video that is too large before a frame of it is converted.
 
     Raises:
         UserError: it has no video, or too many pixels or frames.
@@ -149,21 +150,21 @@ def probe(video: Path, limits: Limits) -> None:
         raise UserError(f"it is too long: {frames:,} frames; at most {limits.frames:,} are taken")
 
 
-def decode_here(video: Path, p: Preprocessing, limits: Limits) -> dict[str, np.ndarray]:
+def decode_limited(video: Path, p: Preprocessing, limits: UploadLimits) -> dict[str, np.ndarray]:
     set_limits(limits)
-    probe(video, limits)
+    check_size(video, limits)
     clip, indices = read_clip(video, p)
-    return {"clip": crop(clip, p.crop), "frames": seen_frames(video, indices, p, SIDE), "indices": indices}
+    return {"clip": crop(clip, p.crop), "frames": seen_frames(video, indices, p, SHOWN_SIDE), "indices": indices}
 
 
 def main(folder: Path, settings: dict[str, Any]) -> int:
     """Returns the exit code."""
-    video, limits = folder / settings["video"], Limits(**settings["limits"])
+    video, limits = folder / settings["video"], UploadLimits(**settings["limits"])
     given = settings["preprocessing"]
     values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     p = Preprocessing(**values)
     try:
-        for name, array in decode_here(video, p, limits).items():
+        for name, array in decode_limited(video, p, limits).items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
     except UserError as error:
         sentence = f"the video cannot be used: {str(error).replace(f'{video}: ', '')}"
@@ -171,8 +172,8 @@ def main(folder: Path, settings: dict[str, Any]) -> int:
         sentence = f"decoding the video needs more than {limits.memory / 2**20:,.0f} MB of memory"
     else:
         return 0
-    (folder / REFUSAL).write_text(sentence, encoding="utf-8")
-    return REFUSED
+    (folder / REFUSAL_FILE).write_text(sentence, encoding="utf-8")
+    return REFUSAL_CODE
 
 
 if __name__ == "__main__":

@@ -1,26 +1,43 @@
 """`sth benchmark`: measurements, side by side on this machine."""
 
+import sys
 from importlib import import_module
 from pathlib import Path
 
 import click
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from sth_core.errors import UserError
+
+REPOSITORY = Path(__file__).parents[2]
+NOT_INSTALLED = (
+    "benchmarks are not part of the installed package: clone the repository, run `make setup` there, and use its "
+    ".venv/bin/sth"
+)
 
 
 class Benchmarks(click.Group):
-    """One command for each module of benchmarks/, imported when it is used."""
+    """One command for each module of the repository's benchmarks/, imported when it is used."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted(file.stem for file in BENCHMARKS.glob("*.py") if "def main(" in file.read_text(encoding="utf-8"))
+        if not (REPOSITORY / "pyproject.toml").is_file():
+            return []
+        files = (REPOSITORY / "benchmarks").glob("*.py")
+        return sorted(file.stem for file in files if "\ndef main(" in file.read_text(encoding="utf-8"))
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if not self.list_commands(context):
+            raise UserError(NOT_INSTALLED)
         if name not in self.list_commands(context):
             return None
+        if str(REPOSITORY) not in sys.path:
+            sys.path.append(str(REPOSITORY))
         command: click.Command = import_module(f"benchmarks.{name}").main
         return command
 
 
 @click.group("benchmark", cls=Benchmarks)
 def benchmark_command() -> None:
-    """Measure how fast and how good, side by side on this machine."""
+    """Measure speed, memory and quality, side by side on this machine.
+
+    Benchmarks need the repository: they are not part of the installed package.
+    """

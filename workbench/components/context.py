@@ -4,7 +4,6 @@ All sessions share tables and networks (`st.cache_resource` makes no copies), so
 choices are in the URL, so that a copied link opens the same view.
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from analysis.report.figures_5_to_8 import attention_by_layer
 from analysis.runs.run_directory import Run, find_runs
 from sth_core.files import sha256
 from sth_core.memory import give_back_freed_memory
+from workbench.roots import runs_folder
 
 if TYPE_CHECKING:
     from sth_core.checkpoint import Checkpoint
@@ -40,11 +40,6 @@ RENAMED_VALUES = {
 cache_data_of_files = partial(
     st.cache_data, hash_funcs={type(Path()): lambda path: (str(path), path.stat().st_mtime_ns if path.exists() else 0)}
 )
-
-
-def runs_folder() -> Path:
-    """The folder given to `sth app`; without one, the demo's."""
-    return Path(os.environ.get("STH_RUNS", "demo/runs"))
 
 
 def redirect_old_links() -> None:

@@ -29,11 +29,10 @@ from workbench.components.context import (
     cached_checkpoint,
     cached_sha256,
     escape_markdown,
-    runs_folder,
 )
-from workbench.jobs import Job, cancel, find_jobs, look, record_job
-from workbench.roots import allowed_roots, resolve_inside
-from workbench.uploads import Limits, Seen, decode
+from workbench.jobs import Job, cancel_job, find_jobs, job_status, record_job
+from workbench.roots import allowed_roots, resolve_inside, runs_folder
+from workbench.uploads import DecodedUpload, UploadLimits, decode_upload
 
 BY_PATH = ""  # the option of a network that no run has
 VIDEOS = ["mp4", "webm", "avi", "mov", "mkv"]
@@ -101,8 +100,8 @@ def describe_roots(roots: list[Path]) -> str:
 
 
 @st.cache_data(show_spinner="Decoding the video", max_entries=16)
-def cached_upload(content_sha256: str, p: Preprocessing, megabytes: int, _content: memoryview) -> Seen:
-    return decode(_content, p, Limits(megabytes=megabytes))
+def cached_upload(content_sha256: str, p: Preprocessing, megabytes: int, _content: memoryview) -> DecodedUpload:
+    return decode_upload(_content, p, UploadLimits(megabytes=megabytes))
 
 
 def show_upload(path: Path, checkpoint: Checkpoint) -> None:
@@ -168,7 +167,7 @@ def show_jobs() -> None:
     if not jobs:
         return
     st.subheader("Recordings")
-    running = any(look(job).state == "running" for job in jobs)
+    running = any(job_status(job).state == "running" for job in jobs)
     st.fragment(list_jobs, run_every=REFRESH_SECONDS if running else None)()
 
 
@@ -179,21 +178,21 @@ def list_jobs() -> None:
 
 
 def show_job(job: Job) -> None:
-    status = look(job)
+    status = job_status(job)
     text, button = st.columns([5, 1])
     state = f":{STATE_COLOURS[status.state]}[{status.state}]"
     text.markdown(f"**{escape_markdown(job.run.name)}** · {state} · started {escape_markdown(job.started)}")
     if status.state == "running":
-        left = f", {status.left} s left" if status.left is not None else ""
+        left = f", {status.seconds_left} s left" if status.seconds_left is not None else ""
         progress = f"{status.done} of {status.total} clips{left}" if status.total else "starting"
         text.progress(status.done / status.total if status.total else 0.0, text=progress)
-        button.button("Cancel", key=f"cancel {job.folder.name}", on_click=cancel, args=(job,))
+        button.button("Cancel", key=f"cancel {job.folder.name}", on_click=cancel_job, args=(job,))
     elif status.state == "finished":
-        text.caption(escape_markdown(status.word))
+        text.caption(escape_markdown(status.last_line))
         if (job.run / "run.json").is_file():
             button.page_link(PREDICTIONS_PAGE, label="Open the run", query_params={"run": job.run.name})
     elif status.state == "failed":
-        text.error(f"The recording failed: {escape_markdown(status.word or 'it gave no reason.')}")
+        text.error(f"The recording failed: {escape_markdown(status.last_line or 'it gave no reason.')}")
     else:
         why = "The machine was restarted during this recording" if status.state == "lost" else "It was cancelled"
         text.caption(f"{why}. To resume it, record under the same name.")
