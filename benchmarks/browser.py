@@ -1,6 +1,6 @@
-"""A Chromium for the browser tests (one that is installed, else Playwright's own), and the served app.
+"""A Chromium for the browser tests (an installed one, else Playwright's own), and the served app.
 
-As a script: make sure that there is one.
+As a script: install Playwright's if no Chromium is installed.
 """
 
 import os

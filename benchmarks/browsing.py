@@ -1,14 +1,13 @@
-"""The app on runs of Kinetics' size, in real browsers: how long pages and interactions take, and what the server holds.
+"""The app on runs of Kinetics' size in a real browser: time of pages and interactions, and the server's memory.
 
 \b
     sth benchmark browsing                             8 runs of 240,000 clips x 400 classes x 16 layers, 10 sessions
     sth benchmark browsing --clips 20000 --runs 2 --sessions 2
 
-Each interaction is timed by Chromium's clock from the click or key until the page has drawn the answer, several times,
-after once that is not counted; a page is opened in a new tab, twice. Made-up runs have no videos: no thumbnail is
-decoded.
-Then as many sessions as asked for each open their own run and class, at the same time, and what each shows is checked
-against the others'. Memory is the server's, at its highest.
+Each interaction is timed by Chromium's clock from the click or key until the page has drawn the answer; the first time
+is not counted. Each page is opened twice, in a new tab. Made-up runs have no videos, so no thumbnail is decoded.
+Then --sessions sessions open their own run and class at the same time, and are checked for showing another session's.
+The memory is the server's peak.
 """
 
 import os
@@ -22,13 +21,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from playwright.sync_api import Browser, Locator, Page
+import psutil
+from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 from benchmarks.browser import answered, chromium, serving, settle, watch
 from benchmarks.made_runs import make_run
 
 PATIENCE = 120_000  # milliseconds
-LOCAL = ("look for a label",)  # what the browser answers without the server
+LOCAL = ("look for a label",)  # interactions that the browser answers without the server
 
 
 def ready(page: Page, text: str) -> None:
@@ -118,8 +118,8 @@ def peak_of(pid: int) -> float:
 
 def server_of(pid: int) -> int:
     """The process that `sth app` started, which serves."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return server_of(int(children[0])) if children else pid
+    children = psutil.Process(pid).children()
+    return server_of(children[0].pid) if children else pid
 
 
 def at_once(browser: Browser, address: str, names: list[str], sessions: int, classes: int) -> int:
@@ -156,47 +156,53 @@ def main(clips: int, classes: int, layers: int, runs: int, sessions: int, rounds
         with serving(Path(folder)) as (address, pid):
             started = time.perf_counter() - began
             with chromium() as browser:
-                measure(browser, address, names, clips, classes, layers, sessions, rounds, pid, started)
+                print(
+                    f"\n{runs} runs of {clips:,} clips x {classes} classes x {layers} layers; {platform.machine()}, "
+                    f"{os.cpu_count()} cores for server and browser together\n"
+                )
+                context = browser.new_context(viewport={"width": 1440, "height": 900})  # caches the app's own files
+                first_page = print_pages(context, address, names)
+                print(
+                    f"\nA new server answers after {started:.2f} s; a new browser's first page takes {first_page:.2f} s"
+                )
+                print_interactions(context, f"{address}/predictions?run={names[0]}", classes, rounds)
+                context.close()
+                wrong = at_once(browser, address, names, sessions, classes)
+            print(
+                f"\n{sessions} sessions at once: {wrong} of them show another's state; "
+                f"server at most {peak_of(server_of(pid)):.0f} MiB"
+            )
 
 
-def measure(
-    browser: Browser, address: str, names: list[str], clips: int, classes: int, layers: int, sessions: int, rounds: int,
-    pid: int, started: float,
-) -> None:  # fmt: skip
-    print(
-        f"\n{len(names)} runs of {clips:,} clips x {classes} classes x {layers} layers; {platform.machine()}, "
-        f"{os.cpu_count()} cores for server and browser together\n"
-    )
-    print("| page | first time, s | again, s |\n|---|---|---|")
-    clip = "val%2Fclass%20001%2F000001.mp4"
-    context = browser.new_context(viewport={"width": 1440, "height": 900})  # which keeps the app's own files
+def print_pages(context: BrowserContext, address: str, names: list[str]) -> float:
+    """A row for each page, opened twice; returns the seconds of the browser's first page."""
     first = context.new_page()
-    took = timed(lambda: first.goto(f"{address}/own"), first, "Your own")
+    seconds = timed(lambda: first.goto(f"{address}/own"), first, "Your own")
     first.close()
-    for name, (query, text) in pages(names[0], names[1], clip).items():
+    print("| page | first time, s | again, s |\n|---|---|---|")
+    for name, (query, text) in pages(names[0], names[1], "val%2Fclass%20001%2F000001.mp4").items():
         times = []
         for _ in range(2):
             page = context.new_page()
             times.append(timed(partial(page.goto, f"{address}/{query}"), page, text))
             page.close()
         print(f"| {name} | {times[0]:.2f} | {times[1]:.2f} |", flush=True)
-    print(
-        f"\nA new server answers after {started:.2f} s; the first page of a new browser (Your own) takes {took:.2f} s"
-    )
+    return seconds
+
+
+def print_interactions(context: BrowserContext, address: str, classes: int, rounds: int) -> None:
+    """A row for each interaction; the first of the rounds fills caches and is not counted."""
     page = context.new_page()
-    page.goto(f"{address}/predictions?run={names[0]}")
+    page.goto(address)
     ready(page, "most confident first")
     print(f"\n{rounds} times each\n\n| interaction | median, ms | 95th percentile, ms |\n|---|---|---|")
     times_of: dict[str, list[float]] = {}
     acts = interactions(page, classes)
-    for i in range(rounds + 1):  # in the order in which a person would: the first round computes what then is kept
-        for name, (act, answer) in acts.items():
+    for i in range(rounds + 1):  # in the order in which a person would do them
+        for name, (act, text) in acts.items():
             clock = timed if name in LOCAL else timed_answer
-            times_of.setdefault(name, []).append(clock(partial(act, i), page, answer(i)))
+            seconds = clock(partial(act, i), page, text(i))
+            times_of.setdefault(name, []).append(seconds)
     for name, (_, *times) in times_of.items():
         worst = statistics.quantiles(times, n=20, method="inclusive")[-1] if len(times) > 1 else times[0]
         print(f"| {name} | {1000 * statistics.median(times):.0f} | {1000 * worst:.0f} |", flush=True)
-    context.close()
-    wrong = at_once(browser, address, names, sessions, classes)
-    peak = peak_of(server_of(pid))
-    print(f"\n{sessions} sessions at once: {wrong} of them show another's state; server at most {peak:.0f} MiB")

@@ -1,4 +1,4 @@
-"""Clips for `sth benchmark decoding`: what codecs find in a real video, made in seconds."""
+"""Clips for benchmarks, made in seconds, that are about as hard to encode as real videos."""
 
 import sys
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ JPEG = "JPEG folders"
 
 
 def make_clips(folder: Path, count: int, length: int) -> dict[str, list[Path]]:
-    """As many of each kind; their lengths go down to two thirds of `length`."""
+    """`count` clips of each kind, the shortest of two thirds of `length` frames."""
     made: dict[str, list[Path]] = {kind: [] for kind in (*CODECS, JPEG)}
     for i in range(count):
         print(f"making clip {i + 1}/{count} of each kind", file=sys.stderr)
@@ -49,10 +49,10 @@ def encode(path: Path, pictures: list[np.ndarray], codec: str, options: dict[str
 
 
 def scene(frames: int, seed: int) -> Iterator[np.ndarray]:
-    """An unsteady camera pans and zooms over a texture before which discs fly; and its sensor has noise."""
+    """Frames (256, 340, 3): an unsteady, noisy camera pans and zooms over a texture, with discs in front of it."""
     rng, size = np.random.default_rng(seed), np.array([WIDTH, HEIGHT])
     plane = np.zeros((3 * HEIGHT, 3 * WIDTH, 3), np.float32)
-    for octave in range(3, 10):  # the finer the fainter, as in nature
+    for octave in range(3, 10):  # finer detail is fainter, as in natural images
         grid = rng.standard_normal((2**octave, 2**octave, 1)) + 0.5 * rng.standard_normal((2**octave, 2**octave, 3))
         plane += cv2.resize(grid.astype(np.float32), (3 * WIDTH, 3 * HEIGHT)) * 0.75**octave
     plane = np.clip(128 + 45 * plane / plane.std(), 0, 255).astype(np.uint8)
@@ -63,7 +63,7 @@ def scene(frames: int, seed: int) -> Iterator[np.ndarray]:
         scale = 1 + zoom * np.sin(t / 20)
         x, y = size / 2 - scale * (1.5 * size + pan * t + rng.uniform(-0.5, 0.5, 2))
         view = cv2.warpAffine(plane, np.array([[scale, 0, x], [0, scale, y]]), (WIDTH, HEIGHT))
-        centres = size - np.abs((starts + speeds * t) % (2 * size) - size)  # thrown back at the borders
+        centres = size - np.abs((starts + speeds * t) % (2 * size) - size)  # reflected at the borders
         for centre, radius, colour in zip(centres.astype(int).tolist(), radii, colours, strict=True):
             cv2.circle(view, centre, radius, colour, -1, cv2.LINE_AA)
         yield cv2.add(view, rng.integers(0, 8, view.shape, np.uint8))

@@ -1,15 +1,14 @@
-"""Speed of the convolutions that the paper compares, in the same ResNet-50, side by side.
+"""Speed of the convolutions that the paper compares, in the same ResNet-50.
 
 \b
     sth benchmark convolutions                       inference on this machine's CPU, one clip
-    sth benchmark convolutions --training            training steps, and peak memory
+    sth benchmark convolutions --training            training steps, with peak memory
     sth benchmark convolutions --device cuda --dtype bf16 --batch 16
 
-All networks are treated alike: batch norms folded (`for_inference`), channels innermost, compiled
-by torch.compile (--eager leaves that out), and memory that is freed stays with the process. They
-take turns, one call each a round, so that a slow moment of the machine hits all; what is
-printed is the median. The last column says how near a network comes to bare convolutions:
-its multiply-adds a second, as a share of what the convolutions of the 2D network reach alone.
+All networks are prepared alike: batch norms folded (`for_inference`), channels innermost, compiled by torch.compile
+(unless --eager). Freed memory stays with the process. In each round every network runs once, so that a slow moment of
+the machine affects all; the table shows the median. Its last column compares with bare convolutions: a network's
+multiply-adds per second, as a share of those that the 2D network's convolutions reach alone.
 """
 
 import gc
@@ -58,18 +57,9 @@ Step = Callable[[], object]
 @click.option("--only", multiple=True, type=click.Choice(list(NETWORKS)), help="Some of the networks; TSM and 2D too.")
 @click.option("--peak", type=click.Choice(list(NETWORKS)), hidden=True, help="Print one network's peak memory.")
 def main(
-    device: str,
-    dtype: str,
-    frames: int,
-    batch: int,
-    side: int,
-    backbone: str,
-    training: bool,
-    eager: bool,
-    rounds: int,
-    only: tuple[str, ...],
-    peak: str | None,
-) -> None:
+    device: str, dtype: str, frames: int, batch: int, side: int, backbone: str, training: bool, eager: bool,
+    rounds: int, only: tuple[str, ...], peak: str | None,
+) -> None:  # fmt: skip
     keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     clips = some_clips(batch, frames, side, device, DTYPES[dtype])
@@ -93,23 +83,30 @@ def main(
         f"\n{backbone}, {how}, batch {batch}, {frames} frames of {side} x {side}, {dtype}; {device} "
         f"({platform.machine()}, {threads}), torch {torch.__version__}, median of {rounds} rounds\n"
     )
-    print(f"| network | G multiply-adds | clips/s | x TSM | x 2D | {'peak memory x TSM' if training else 'of bare'} |")
+    if training:
+        options = {"device": device, "dtype": dtype, "frames": frames, "batch": batch, "side": side}
+        peaks = {name: measure_peak(name, options | {"backbone": backbone}) for name in names}
+        last = {name: f"{peaks[name] / peaks['TSM']:.2f}" for name in names}
+        print_rows("peak memory x TSM", last, costs, seconds, batch)
+    else:
+        bare = costs["2D (TSN)"] / seconds["bare"]
+        last = {name: f"{costs[name] / seconds[name] / bare:.0%}" for name in names}
+        print_rows("of bare", last, costs, seconds, batch)
+        print(f"\nBare convolutions of the 2D network: {2 * bare:.0f} GFLOP/s (two operations a multiply-add).")
+
+
+def print_rows(
+    title: str, last: dict[str, str], costs: dict[str, float], seconds: dict[str, float], batch: int
+) -> None:
+    """A row for each network: its multiply-adds in G, its speed, and `last` under `title`."""
+    print(f"| network | G multiply-adds | clips/s | x TSM | x 2D | {title} |")
     print("|---|---|---|---|---|---|")
-    options = {"device": device, "dtype": dtype, "frames": frames, "batch": batch, "side": side, "backbone": backbone}
-    peaks = {name: measure_peak(name, options) for name in names} if training else {}
-    for name in names:
+    for name, cell in last.items():
         s = seconds[name]
-        if training:
-            last = f"{peaks[name] / peaks['TSM']:.2f}"
-        else:
-            last = f"{(costs[name] / s) / (costs['2D (TSN)'] / seconds['bare']):.0%}"
         print(
             f"| {name} | {costs[name] / batch:.1f} | {batch / s:.2f} | {seconds['TSM'] / s:.2f} | "
-            f"{seconds['2D (TSN)'] / s:.2f} | {last} |"
+            f"{seconds['2D (TSN)'] / s:.2f} | {cell} |"
         )
-    if not training:
-        rate = 2 * costs["2D (TSN)"] / seconds["bare"]
-        print(f"\nBare convolutions of the 2D network: {rate:.0f} GFLOP/s (two operations a multiply-add).")
 
 
 def build(name: str, backbone: str, frames: int) -> VideoNetwork:
@@ -137,7 +134,7 @@ def inference_step(model: VideoNetwork, clips: Tensor, eager: bool) -> Step:
 
 
 def compiled(model: nn.Module) -> nn.Module:
-    """By inductor, weights packed ahead for the shapes that they meet."""
+    """By inductor, with constant weights packed for the shapes of the inputs."""
     import torch._inductor.config as inductor
 
     inductor.freezing = True
@@ -161,8 +158,8 @@ def training_step(model: VideoNetwork, clips: Tensor) -> Step:
     return step
 
 
-class Bare(nn.Module):
-    """The convolutions of a network alone, each on noise of the shape that it gets there."""
+class BareConvolutions(nn.Module):
+    """The convolutions of a network alone, each on noise of the shape of its input there."""
 
     def __init__(self, model: VideoNetwork, clips: Tensor) -> None:
         super().__init__()
@@ -176,7 +173,7 @@ class Bare(nn.Module):
         handles = [m.register_forward_hook(note) for m in fast.modules() if isinstance(m, nn.Conv2d)]
         with torch.no_grad():
             fast(clips)
-        for handle in handles:  # they are on a copy that only this class has
+        for handle in handles:  # of a copy that only this class uses
             handle.remove()
 
     def forward(self, inputs: list[Tensor]) -> list[Tensor]:
@@ -184,7 +181,7 @@ class Bare(nn.Module):
 
 
 def bare_convolutions(model: VideoNetwork, clips: Tensor, eager: bool) -> Step:
-    bare = Bare(model, clips)
+    bare = BareConvolutions(model, clips)
     inputs = bare.inputs
     run: nn.Module = bare if eager else compiled(bare)
 

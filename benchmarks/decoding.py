@@ -1,14 +1,14 @@
-"""How fast frames of a clip are read, and whether they are the right ones, by several readers side by side.
+"""How fast several readers read frames of a clip, and whether the frames are correct.
 
 \b
-    sth benchmark decoding                      of clips that it makes, in a temporary folder
-    sth benchmark decoding --clips FOLDER       of your own video files, by their suffix
+    sth benchmark decoding                      clips that it makes, in a temporary folder
+    sth benchmark decoding --clips FOLDER       your own video files, grouped by their suffix
 
-Read are the middles of a clip's segments, as a network is tested. Each reader has one thread and gives
-uint8 RGB (frames, H, W, 3). They take turns, clip by clip, so that a slow moment of the machine hits
-all; what is printed is the median over the rounds. "sth" has met the clip before, as in every epoch
-but the first; in "sth, first time" it also learns which frames the file has. A frame is right when
-its pixels equal those of that frame in a full decode by PyAV, or of that JPEG as PIL reads it.
+The readers read the middle frame of each segment of a clip, as evaluation does, in one thread, as uint8 RGB
+(frames, H, W, 3). They take turns clip by clip, so that a slow moment of the machine affects all; the table shows the
+median over the rounds. "sth" has the file's index cached, as in every epoch but the first; "sth, first time" also
+builds the index. A frame is correct if its pixels equal those of the same frame in a full decode by PyAV, or of the
+same JPEG read by PIL.
 """
 
 import os
@@ -44,7 +44,7 @@ from workbench.cli.options import PATH
 Reader = Callable[[Path, list[int]], np.ndarray]
 Clips = dict[Path, list[int]]  # and the frames to read of each
 FIRST = "sth, first time"
-REPEATS = 4  # of all clips in a turn of workers, so that one of two hardly waits for the other's last clip
+REPEATS = 4  # of all clips in a turn of workers, so that the last clip of one hardly matters
 
 
 @click.command(help=__doc__)
@@ -54,7 +54,7 @@ REPEATS = 4  # of all clips in a turn of workers, so that one of two hardly wait
 @click.option("--frames", default=8, show_default=True, type=click.IntRange(1), help="Frames to read of a clip.")
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(1))
 def main(folder: Path | None, count: int, length: int, frames: int, rounds: int) -> None:
-    with TemporaryDirectory() as temporary, nothing_learnt(Path(temporary) / "cache"), torch_in_one_thread():
+    with TemporaryDirectory() as temporary, empty_cache(Path(temporary) / "cache"), torch_in_one_thread():
         scratch = Path(temporary)
         files = by_suffix(folder) if folder else make_clips(scratch, count, length)
         kinds: dict[str, Clips] = {
@@ -72,18 +72,18 @@ def main(folder: Path | None, count: int, length: int, frames: int, rounds: int)
         for name in absent:
             print(f"- {name} is left out: not installed, or without FFmpeg's libraries (pip install {name})")
 
-        print("\n| files | reader | clips/s | sth is x times as fast | frames right |\n|---|---|---|---|---|")
+        print("\n| files | reader | clips/s | sth is x times as fast | correct frames |\n|---|---|---|---|---|")
         for kind, clips in kinds.items():
             readers = FOLDER_READERS if files[kind][0].is_dir() else videos
             truth = {path: (pil if path.is_dir() else pyav)(path, indices) for path, indices in clips.items()}
-            right = {name: frames_right(reader, clips, truth) for name, reader in readers.items()}
-            able = {name: reader for name, reader in readers.items() if right[name] is not None}
+            correct = {name: correct_frames(reader, clips, truth) for name, reader in readers.items()}
+            able = {name: reader for name, reader in readers.items() if correct[name] is not None}
             seconds = take_turns(able, clips, rounds, kind, scratch)
             for name in readers:
                 cells = "- | - | stops with an error"
                 if name in able:
                     speed = f"{len(clips) / seconds[name]:.1f} | {seconds[name] / seconds['sth']:.2f}"
-                    cells = f"{speed} | {right[name]}/{frames * len(clips)}"
+                    cells = f"{speed} | {correct[name]}/{frames * len(clips)}"
                 print(f"| {kind} | {name} | {cells} |")
 
         print("\nWorkers that call read_frames, clips/s:\n")
@@ -105,8 +105,8 @@ def by_suffix(folder: Path) -> dict[str, list[Path]]:
 
 
 @contextmanager
-def nothing_learnt(folder: Path) -> Iterator[None]:
-    """Nothing is known of any video, and what is learnt is remembered in this folder."""
+def empty_cache(folder: Path) -> Iterator[None]:
+    """No video's index is cached; new ones are cached in this folder."""
     before = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(folder)
     timeline._timeline.cache_clear()
@@ -156,7 +156,7 @@ FOLDER_READERS: dict[str, Reader] = OURS | {"PIL": pil, "torchvision.io.decode_j
 
 
 def video_readers() -> tuple[dict[str, Reader], list[str]]:
-    """All that work here, and the packages that are left out."""
+    """The readers that work here, and the packages that are left out."""
     readers = OURS | {
         "PyAV, in order": partial(pyav, to_the_end=False),
         "PyAV, full decode": partial(pyav, convert_all=True),
@@ -176,23 +176,23 @@ def video_readers() -> tuple[dict[str, Reader], list[str]]:
     return readers, absent
 
 
-def frames_right(reader: Reader, clips: Clips, truth: dict[Path, np.ndarray]) -> int | None:
-    """How many of them; None if the reader stops with an error."""
-    right = 0
+def correct_frames(reader: Reader, clips: Clips, truth: dict[Path, np.ndarray]) -> int | None:
+    """How many frames equal `truth`; None if the reader stops with an error."""
+    correct = 0
     for path, indices in clips.items():
         try:
             pairs = zip(reader(path, indices), truth[path], strict=True)
-            right += sum(np.array_equal(*pair) for pair in pairs)
+            correct += sum(np.array_equal(*pair) for pair in pairs)
         except UserError:
             raise
         except Exception:
             return None
-    return right
+    return correct
 
 
 @contextmanager
 def torch_in_one_thread() -> Iterator[None]:
-    """Or else torchcodec copies in several, which go on to wait for work while another reader has its turn."""
+    """Else torchcodec copies in several threads, which spin while another reader has its turn."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -209,9 +209,9 @@ def take_turns(readers: dict[str, Reader], clips: Clips, rounds: int, kind: str,
         for values in times.values():
             values.append(0)
         for path, indices in clips.items():
-            count_frames(path)  # "sth" knows it, though a "first time" has been
+            count_frames(path)  # its index is in the cache again, also after a "first time"
             for name, reader in readers.items():
-                with nothing_learnt(Path(mkdtemp(dir=scratch))) if name == FIRST else nullcontext():
+                with empty_cache(Path(mkdtemp(dir=scratch))) if name == FIRST else nullcontext():
                     began = time.perf_counter()
                     reader(path, indices)
                     times[name][-1] += time.perf_counter() - began
@@ -225,7 +225,7 @@ def workers_take_turns(kinds: dict[str, Clips], rounds: int) -> dict[str, list[f
     with ExitStack() as stack:
         pools: list[Executor] = [stack.enter_context(ThreadPoolExecutor(workers)) for workers in (1, 2)]
         for workers in (1, 2):
-            ready = partial(get_ready, everything, context.Barrier(workers))
+            ready = partial(cache_indices, everything, context.Barrier(workers))
             pools.append(stack.enter_context(ProcessPoolExecutor(workers, context, initializer=ready)))
         for i in range(-1, rounds):  # one to start them
             print(f"workers: round {i + 1}/{rounds}", file=sys.stderr)
@@ -241,13 +241,13 @@ def workers_take_turns(kinds: dict[str, Clips], rounds: int) -> dict[str, list[f
     }
 
 
-def get_ready(paths: list[Path], everybody: Barrier) -> None:
-    """A process knows the clips, and so do the others, before it reads any."""
+def cache_indices(paths: list[Path], all_ready: Barrier) -> None:
+    """Cache the index of every clip, and wait until all processes have."""
     for path in paths:
         count_frames(path)
-    everybody.wait(timeout=60)
+    all_ready.wait(timeout=60)
 
 
 def read_only(path: Path, indices: list[int]) -> None:
-    """The frames stay in the process: to hand them over costs the same with any reader."""
+    """Read frames and drop them: sending them to the parent would cost the same for all readers."""
     read_frames(path, indices)

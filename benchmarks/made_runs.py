@@ -1,4 +1,4 @@
-"""Runs of the size of Kinetics, made in seconds: what a recording would have written, with made-up numbers."""
+"""Runs of Kinetics' size, made in seconds: the files that a recording writes, with made-up numbers."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from sth_core.files import temporary_beside, write_json
 
-CLIPS_A_PART = 4000
+CLIPS_PER_SHARD = 4000
 FRAMES = 8
 
 
@@ -18,31 +18,31 @@ def make_run(
 ) -> Path:
     """Write a run directory of so many clips; every 20th has another of its own source video.
 
-    Four of five predictions are right, the others fall on the next classes; alpha_T rises over the layers and over the
-    classes. Runs of other seeds have the same clips.
+    Four of five predictions are correct, the others fall on the next classes; alpha_T rises with layer and class.
+    Runs of different seeds have the same clips.
     """
     names = [f"class {i:03d}" for i in range(classes)]
     layer_names = [f"layer{1 + i * 4 // layers}.{i}" for i in range(layers)]
-    for start in range(0, clips, CLIPS_A_PART):
-        count = min(CLIPS_A_PART, clips - start)
+    for start in range(0, clips, CLIPS_PER_SHARD):
+        count = min(CLIPS_PER_SHARD, clips - start)
         random = np.random.default_rng([seed, start])
         numbers = np.arange(start, start + count)
         labels = numbers % classes
-        right = random.random(count) < 0.8
-        said = np.where(right, labels, (labels + random.integers(1, 6, count)) % classes)
+        correct = random.random(count) < 0.8
+        predicted = np.where(correct, labels, (labels + random.integers(1, 6, count)) % classes)
         scores = random.random((count, classes), np.float32) * (0.5 / classes)
-        scores[np.arange(count), said] = random.uniform(0.5, 1, count)
+        scores[np.arange(count), predicted] = random.uniform(0.5, 1, count)
         scores /= scores.sum(1, keepdims=True)
         ids = [f"val/{names[label]}/{number:06d}.mp4" for label, number in zip(labels, numbers, strict=True)]
         groups = [ids[i - (i % 20 == 19)] for i in range(count)]
-        part = f"part-{start // CLIPS_A_PART:05d}.parquet"
+        shard = f"part-{start // CLIPS_PER_SHARD:05d}.parquet"
         predictions = pa.table(
             {
                 "clip_id": ids,
                 "path": [f"/data/{clip}" for clip in ids],
                 "label": [names[i] for i in labels],
-                "prediction": [names[i] for i in said],
-                "correct": right,
+                "prediction": [names[i] for i in predicted],
+                "correct": correct,
                 "confidence": scores.max(1),
                 "margin": np.diff(np.partition(scores, -2, 1)[:, -2:], axis=1)[:, 0],
                 "disagreement": np.zeros(count),
@@ -67,7 +67,7 @@ def make_run(
             }
         )
         for kind, table in (("predictions", predictions), ("attention", attention)):
-            with temporary_beside(run / kind / part) as temporary:
+            with temporary_beside(run / kind / shard) as temporary:
                 pq.write_table(table, temporary)
     pd.DataFrame(columns=["clip_id", "path", "reason"]).to_parquet(run / "failures.parquet")
     write_json(

@@ -4,12 +4,12 @@
     sth benchmark recording                              ResNet-50 on clips that it makes
     sth benchmark recording --backbone resnet18 --frames 16 --device cuda
 
-First table: the same clips through the same network, with what is kept of them. The ways take
-turns, once each a round, so that a slow moment of the machine hits all; what is printed is the median.
+First table: the same clips through the same network, with more or less of the results kept. In each round every variant
+runs once, so that a slow moment of the machine affects all; the table shows the median.
 
-Second table: many clips, each number from a process of its own. Nothing is decoded there and no
-network runs: made-up logits and attention of the network's shapes are written as a recording writes
-them, and what stands is read again as a recording that goes on reads it.
+Second table: many clips, each number from a process of its own. Nothing is decoded and no network runs: made-up logits
+and attention of the network's shapes are written as a recording writes them, and read again as a recording that is
+resumed reads them.
 """
 
 import os
@@ -43,7 +43,7 @@ from sth_core.video.transforms import Preprocessing
 CLASSES = [f"class {i}" for i in range(174)]
 BATCH = 8
 NOTHING, PREDICTIONS, MEANS, VECTORS = "nothing", "predictions (sth evaluate)", "means of α too", "vectors of α too"
-Way = Callable[[Path], object]
+Variant = Callable[[Path], object]  # of a run directory
 
 
 @click.command(help=__doc__)
@@ -68,8 +68,11 @@ def main(
             print(peak_resident(), bytes_in(Path(folder)))
         return
     with TemporaryDirectory() as folder:
-        checkpoint, data = save_network(Path(folder), backbone, frames, side), made(Path(folder) / "data", clips)
-        seconds = take_turns(ways(checkpoint, data, device), Path(folder) / "run", rounds)
+        checkpoint, data = (
+            save_network(Path(folder), backbone, frames, side),
+            make_dataset(Path(folder) / "data", clips),
+        )
+        seconds = take_turns(variants(checkpoint, data, device), Path(folder) / "run", rounds)
     where, cores = pick_device(device), os.cpu_count()
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{torch.get_num_threads()} threads"
     print(
@@ -82,7 +85,7 @@ def main(
 
     layers = len(create_model(backbone, len(CLASSES), frames=frames).attention_layers)
     print(
-        f"\n{layers} layers with attention, {len(CLASSES)} classes; made-up rows stand in for decoding and network, "
+        f"\n{layers} layers with attention, {len(CLASSES)} classes; made-up rows replace decoding and network, "
         f"each line is a process of its own\n"
     )
     print("| clips | what is kept | bytes a clip on disk | peak resident memory, MB |\n|---|---|---|---|")
@@ -101,7 +104,7 @@ def save_network(folder: Path, backbone: str, frames: int, side: int) -> Path:
     return folder / "network.safetensors"
 
 
-def made(folder: Path, count: int) -> Path:
+def make_dataset(folder: Path, count: int) -> Path:
     """H.264 clips of 340 x 256, all in the split val."""
     suffix, codec, options = CODECS["H.264, mp4"]
     place = folder / "val" / CLASSES[0]
@@ -112,8 +115,8 @@ def made(folder: Path, count: int) -> Path:
     return folder
 
 
-def ways(checkpoint: Path, data: Path, device: str) -> dict[str, Way]:
-    """All that is done for a dataset, from the checkpoint's loading on, for each amount of what is kept."""
+def variants(checkpoint: Path, data: Path, device: str) -> dict[str, Variant]:
+    """What keeps nothing, predictions, means and vectors; each loads the checkpoint and runs over the dataset."""
 
     def keep_nothing(run: Path) -> None:
         loaded = load_checkpoint(checkpoint, pick_device(device))
@@ -130,9 +133,9 @@ def ways(checkpoint: Path, data: Path, device: str) -> dict[str, Way]:
     }
 
 
-def take_turns(steps: dict[str, Way], run: Path, rounds: int) -> dict[str, float]:
-    """Median seconds of each; each round begins with another."""
-    steps[NOTHING](run)  # where the frames of a file lie is found out once
+def take_turns(steps: dict[str, Variant], run: Path, rounds: int) -> dict[str, float]:
+    """Median seconds of each; each round begins with another variant."""
+    steps[NOTHING](run)  # the index of a file's frames is cached then
     times: dict[str, list[float]] = {name: [] for name in steps}
     for i in range(rounds):
         print(f"round {i + 1}/{rounds}", file=sys.stderr)
@@ -146,14 +149,14 @@ def take_turns(steps: dict[str, Way], run: Path, rounds: int) -> dict[str, float
 
 
 def cost_of_writing(clips: int, backbone: str, vectors: bool) -> tuple[int, int]:
-    """Peak resident memory of writing so many made-up clips, and what they take on disk, in bytes."""
+    """Peak resident memory of writing so many made-up clips, and their size on disk, in bytes."""
     words = ["--write", clips, "--backbone", backbone, *(["--vectors"] if vectors else [])]
     peak, size = in_own_process("recording", *words)
     return int(peak), int(size)
 
 
 def write_synthetic(run: Path, clips: int, backbone: str, vectors: bool) -> None:
-    """Write made-up clips as a recording does, and read what stands as one that goes on does."""
+    """Write made-up clips as a recording does, and read them as a resumed recording does."""
     model = create_model(backbone, len(CLASSES), frames=1)
     with torch.inference_mode():
         alphas = model.eval().forward_with_attention(torch.zeros(1, 1, 3, 32, 32))[1]
@@ -170,7 +173,7 @@ def write_synthetic(run: Path, clips: int, backbone: str, vectors: bool) -> None
 
 
 def table_of(clips: int) -> pd.DataFrame:
-    """What `read_dataset` says of clips, in a dataset that has none."""
+    """A table as of `read_dataset`, of clips that do not exist."""
     names = [f"val/class {i % len(CLASSES)}/{i:06d}.mp4" for i in range(clips)]
     labels = [CLASSES[i % len(CLASSES)] for i in range(clips)]
     paths = [f"/data/{name}" for name in names]

@@ -1,13 +1,13 @@
-"""Whether the network waits for its clips: training and evaluation, fed from disk and fed from memory, side by side.
+"""Whether the network waits for its clips: training and evaluation from disk and from memory.
 
 \b
     sth benchmark training                               a small network and ResNet-50, on clips that it makes
     sth benchmark training --clips FOLDER RECIPE ...     of your own, any number of recipes
     sth benchmark training --steps 1000                  resident memory over so many steps, too
 
-Each line is a way to get clips: from memory (the same batches again and again, which nothing can
-beat), from clips that were decoded once and are kept, and from files that are read in each epoch. They
-take turns, some steps each, so that a slow moment of the machine hits all; what is printed is the median.
+Each row is a source of clips: memory (the same batches again and again, the upper bound), clips that were decoded once
+and are kept, and files that are read in each epoch. They take turns of some steps, so that a slow moment of the machine
+affects all; the table shows the median.
 """
 
 import os
@@ -42,7 +42,7 @@ from sth_core.video.transforms import normalise
 from workbench.cli.options import PATH
 
 DEFAULT = (Path("ut_interaction"), Path("something_v1_8"))
-WARM_UP = 2  # steps of a turn that are not measured: what was read ahead while the others had their turn
+WARM_UP = 2  # steps of a turn that are not measured: their clips were read ahead during the turns of others
 MEMORY, KEPT, DISK = "memory", "clips kept", "files, read anew"
 
 
@@ -73,7 +73,7 @@ def main(
     if folder is None:
         changes = (*changes, 'data.format="folders"', 'data.group=""', "data.held_out=[]")
     with TemporaryDirectory() as temporary:
-        data = folder or made(Path(temporary), count)
+        data = folder or make_dataset(Path(temporary), count)
         name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{torch.get_num_threads()} threads"
         print(
             f"\nbatches of {batch}, {where.type} ({platform.machine()}, {name}, {os.cpu_count()} cores), "
@@ -83,7 +83,7 @@ def main(
         print("|---|---|---|---|---|---|---|")
         for path in recipes or DEFAULT:
             recipe = load_recipe(path, changes)
-            bench = Bench(recipe, read_dataset(data, recipe.data), where)
+            bench = TrainingBench(recipe, read_dataset(data, recipe.data), where)
             training = take_turns({kind: bench.training(kind, turn) for kind in (MEMORY, KEPT, DISK)}, rounds)
             testing = take_turns({kind: bench.testing(kind, turn) for kind in (MEMORY, DISK)}, rounds)
             for kind, rate in training.items():
@@ -95,8 +95,8 @@ def main(
             print_memory(load_recipe((recipes or DEFAULT)[0], changes), data, where, steps)
 
 
-def made(folder: Path, count: int) -> Path:
-    """H.264 clips of 340 x 256, three quarters of them to train on, in two classes that mean nothing."""
+def make_dataset(folder: Path, count: int) -> Path:
+    """H.264 clips of 340 x 256, three quarters of them to train on, in two arbitrary classes."""
     suffix, codec, options = CODECS["H.264, mp4"]
     for i in range(count):
         print(f"making clip {i + 1}/{count}", file=sys.stderr)
@@ -106,8 +106,11 @@ def made(folder: Path, count: int) -> Path:
     return folder
 
 
-class Bench:
-    """A network, its optimiser and its clips; `training` and `testing` give what measures one turn, in clips/s."""
+class TrainingBench:
+    """A network, its optimiser and its clips.
+
+    `training` and `testing` return functions that measure one turn, in clips/s.
+    """
 
     def __init__(self, recipe: Recipe, table: pd.DataFrame, device: torch.device) -> None:
         self.recipe, self.place = recipe, DistributedContext(0, 1, device)
@@ -188,7 +191,7 @@ def take_turns(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, f
 
 def print_memory(recipe: Recipe, data: Path, device: torch.device, steps: int) -> None:
     """Resident memory while clips are read anew in each epoch."""
-    bench = Bench(recipe, read_dataset(data, recipe.data), device)
+    bench = TrainingBench(recipe, read_dataset(data, recipe.data), device)
     bench.kept.kept.clear()
     marks = sorted({max(1, steps * share // 10) for share in (1, 2, 4, 6, 8, 10)})
     source = bench.epochs(bench.read, len(bench.read.rows) // bench.settings.batch_size)

@@ -19,7 +19,7 @@ def test_what_is_kept_is_compared_in_time_bytes_and_memory() -> None:
     words = [word for name, value in size.items() for word in (f"--{name}", str(value))]
     result = CliRunner().invoke(main, ["benchmark", "recording", *words])
     assert result.exit_code == 0, result.output
-    assert "resnet18, 2 x 32 x 32, 2 clips" in result.stdout and "made-up rows stand in for decoding" in result.stdout
+    assert "resnet18, 2 x 32 x 32, 2 clips" in result.stdout and "made-up rows replace decoding" in result.stdout
     costs, written = tables(result.stdout)
     assert [row[0] for row in costs] == ["nothing", "predictions (sth evaluate)", "means of α too", "vectors of α too"]
     assert costs[0][3] == costs[1][2] == "1.000"

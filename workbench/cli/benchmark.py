@@ -14,6 +14,8 @@ NOT_INSTALLED = (
     ".venv/bin/sth"
 )
 
+NEEDS_REPOSITORY = "Benchmarks need the repository: they are not part of the installed package."
+
 
 class Benchmarks(click.Group):
     """One command for each module of the repository's benchmarks/, imported when it is used."""
@@ -32,12 +34,10 @@ class Benchmarks(click.Group):
         if str(REPOSITORY) not in sys.path:
             sys.path.append(str(REPOSITORY))
         command: click.Command = import_module(f"benchmarks.{name}").main
+        command.epilog = NEEDS_REPOSITORY
         return command
 
 
-@click.group("benchmark", cls=Benchmarks)
+@click.group("benchmark", cls=Benchmarks, epilog=NEEDS_REPOSITORY)
 def benchmark_command() -> None:
-    """Measure speed, memory and quality, side by side on this machine.
-
-    Benchmarks need the repository: they are not part of the installed package.
-    """
+    """Measure speed, memory and quality, side by side on this machine."""
