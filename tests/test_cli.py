@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -82,32 +81,11 @@ def mistake(*arguments: Any) -> str:
     return result.stderr
 
 
-def all_commands(group: click.Group, name: str = "") -> dict[str, click.Command]:
-    found, context = {}, click.Context(group)
-    for word in group.list_commands(context):
-        command = group.get_command(context, word)
-        below = all_commands(command, f"{name}{word} ") if isinstance(command, click.Group) else {}
-        found |= below or {f"{name}{word}": command}
-    return found
-
-
 def test_help_lists_every_command() -> None:
     said = ends_well("--help")
-    assert {"data synthesize", "train", "record", "figures", "app", "demo"} <= set(all_commands(main))
+    assert {"data", "train", "record", "figures", "app", "demo", "import"} <= set(COMMANDS)
     for command in COMMANDS:
         assert f"\n  {command} " in said
-
-
-@pytest.mark.parametrize("name", sorted(all_commands(main)))
-def test_every_command_has_help(name: str) -> None:
-    command = all_commands(main)[name]
-    assert command.help
-    assert len(command.help) > 20
-    said = ends_well(*name.split(), "-h")
-    assert f"Usage: main {name}" in said
-    for parameter in command.params:
-        if isinstance(parameter, click.Option) and not parameter.hidden:
-            assert parameter.opts[-1] in said
 
 
 def test_data_synthesize(tmp_path: Path) -> None:
@@ -147,63 +125,44 @@ def test_record_another_column_and_split(checkpoint: Path, scenes_folder: Path, 
     assert "striped disc" in set(predictions(run)["label"])
 
 
-def test_a_checkpoint_that_is_none(scenes_folder: Path, tmp_path: Path) -> None:
-    arguments = ("--data", scenes_folder, "-o", tmp_path / "run")
-    assert "no such checkpoint" in mistake("record", tmp_path / "nothing.safetensors", *arguments)
-    (tmp_path / "text.safetensors").write_text("hello")
-    assert "is not a safetensors file" in mistake("record", tmp_path / "text.safetensors", *arguments)
+TRAIN, RECORD = "train {recipe} --data {data} -o {out} --set", "record {network} --data {data} -o {out}"
+MISTAKES = [
+    ("record {tmp}/nothing.safetensors --data {data} -o {out}", "no such checkpoint"),
+    ("record {text} --data {data} -o {out}", "is not a safetensors file"),
+    ("record {network} --data {tmp}/nowhere -o {out}", "no such dataset folder"),
+    ("train {recipe} --data {tmp}/nowhere -o {out}", "no such dataset folder"),
+    (f"{RECORD} --split test", "'train': 24"),
+    (f"{RECORD} --label colour", "has no column 'colour'"),
+    (f"{TRAIN} optimisation.epoch=3", "unknown key 'epoch' (did you mean 'epochs'?)"),
+    (f"{TRAIN} optimization.epochs=3", "unknown section 'optimization' (did you mean 'optimisation'?)"),
+    (f"{TRAIN} epochs=3", "a change must look like section.key=value, got 'epochs=3'"),
+    (f"{TRAIN} optimisation.epochs=many", "epochs must be of type int, got 'many'"),
+    (f"{TRAIN} model.backbone=resnet19", "unknown backbone 'resnet19' (did you mean 'resnet18'?)"),
+    (f"{TRAIN} model.temporal_fraction=0.3", "temporal_fraction must be 1/n"),
+    ("train {colour} --data {data} -o {out}", "colour.toml [optimisation]: unknown key 'colour'"),
+    ("train {tmp}/no.toml --data {data} -o {out}", "cannot read the recipe"),
+    ("figures {tmp}/nowhere -o {out}", "no such folder of runs"),
+    ("figures {tmp}/empty -o {out}", "no run with attention"),
+    ("figures {tmp}/flat -o {out}", "no run with attention"),
+    ("record {network} --data {data} -o {text}/run", "text.safetensors"),
+    ("figures {tmp}/runs -o {text}", "text.safetensors"),
+]
 
 
-def test_data_that_is_not_there(checkpoint: Path, recipe: Path, scenes_folder: Path, tmp_path: Path) -> None:
-    nowhere = tmp_path / "nowhere"
-    assert "no such dataset folder" in mistake("record", checkpoint, "--data", nowhere, "-o", tmp_path / "run")
-    assert "no such dataset folder" in mistake("train", recipe, "--data", nowhere, "-o", tmp_path / "out")
-    said = mistake("record", checkpoint, "--data", scenes_folder, "-o", tmp_path / "run", "--split", "test")
-    assert "'train': 24" in said
-    said = mistake("record", checkpoint, "--data", scenes_folder, "-o", tmp_path / "run", "--label", "colour")
-    assert "has no column 'colour'" in said
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    "change,words",
-    [
-        ("optimisation.epoch=3", "unknown key 'epoch' (did you mean 'epochs'?)"),
-        ("optimization.epochs=3", "unknown section 'optimization' (did you mean 'optimisation'?)"),
-        ("epochs=3", "a change must look like section.key=value, got 'epochs=3'"),
-        ("optimisation.epochs=many", "epochs must be of type int, got 'many'"),
-        ("model.backbone=resnet19", "unknown backbone 'resnet19' (did you mean 'resnet18'?)"),
-        ("model.temporal_fraction=0.3", "temporal_fraction must be 1/n"),
-    ],
-)
-def test_a_bad_recipe(change: str, words: str, recipe: Path, scenes_folder: Path, tmp_path: Path) -> None:
-    said = mistake("train", recipe, "--data", scenes_folder, "-o", tmp_path / "out", "--set", change)
-    assert words in said
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_recipe_with_an_unknown_key_names_the_file(recipe: Path, scenes_folder: Path, tmp_path: Path) -> None:
-    recipe.write_text(RECIPE + "colour = 1\n")
-    said = mistake("train", recipe, "--data", scenes_folder, "-o", tmp_path / "out")
-    assert f"{recipe} [optimisation]: unknown key 'colour'" in said
-    assert "cannot read the recipe" in mistake("train", tmp_path / "no.toml", "--data", scenes_folder, "-o", tmp_path)
-
-
-def test_runs_that_are_none(tmp_path: Path) -> None:
-    assert "no such folder of runs" in mistake("figures", tmp_path / "nowhere", "-o", tmp_path / "out")
-    (tmp_path / "runs").mkdir()
-    assert "no run with attention" in mistake("figures", tmp_path / "runs", "-o", tmp_path / "out")
-    write_run(tmp_path / "runs" / "flat", [[0.5]], conv="2d", attention=False)
-    assert "no run with attention" in mistake("figures", tmp_path / "runs", "-o", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_places_that_cannot_be_written(checkpoint: Path, scenes_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
+@pytest.mark.parametrize(("command", "sentence"), MISTAKES)
+def test_a_mistake_is_one_sentence_and_nothing_is_written(
+    command: str, sentence: str, checkpoint: Path, recipe: Path, scenes_folder: Path, tmp_path: Path
+) -> None:
+    text, colour = tmp_path / "text.safetensors", tmp_path / "colour.toml"
+    text.write_text("hello")
+    colour.write_text(RECIPE + "colour = 1\n")
+    (tmp_path / "empty").mkdir()
+    write_run(tmp_path / "flat" / "one", [[0.5]], conv="2d", attention=False)
     write_run(tmp_path / "runs" / "one", [[0.5]])
-    assert "file" in mistake("record", checkpoint, "--data", scenes_folder, "-o", tmp_path / "file" / "run")
-    assert "file" in mistake("figures", tmp_path / "runs", "-o", tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "in the way"
+    paths = {"network": checkpoint, "data": scenes_folder, "out": tmp_path / "out", "tmp": tmp_path}
+    words = [word.format(**paths, text=text, colour=colour, recipe=recipe) for word in command.split()]
+    assert sentence in mistake(*words)
+    assert not (tmp_path / "out").exists() and text.read_text() == "hello"
 
 
 def test_a_mistake_in_a_real_process(tmp_path: Path) -> None:
