@@ -1,7 +1,7 @@
 """Frame networks: 2D backbones whose 3 x 3 convolutions are made by the caller (Table 1).
 
-Every module takes (B*T, C, H, W) and a `Tap`. Names follow torchvision's models, so that their
-weights fit by name. The first convolution, which sees pixels, is never replaced.
+Every block takes (B*T, C, H, W) and a `Tap`. Names follow torchvision's models, so that their
+weights fit by name. The first convolution, which reads pixels, is never replaced.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from sth_core.convolution import UNOBSERVED, Tap
 
 
 class Maker(Protocol):
-    """What a backbone leaves open: its 3 x 3 convolutions, and how a residual branch begins."""
+    """Makes the variable parts of a backbone: its 3 x 3 convolutions, and the beginning of a residual branch."""
 
     def conv(self, in_channels: int, out_channels: int, *, stride: int, name: str, groups: int = 1) -> nn.Module:
         """A convolution that keeps the contract `VideoConv`; `name` is its path in the backbone."""
@@ -24,18 +24,18 @@ class Maker(Protocol):
         """The first module of a residual branch: identity, or TSM's shift."""
 
 
-class Downsample(nn.Sequential):
-    """The projection of a residual block whose shape changes."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """The identity of a residual block, or a projection where the shape changes."""
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
 
 
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions (ResNet-18 and -34); both are made by `make`.
 
-    Table 1 gives bottleneck blocks only; that both convolutions of a basic block are replaced
-    follows from "replacing the 1 x 3 x 3 convolution" (Section 4.2).
+    Table 1 shows bottleneck blocks only; both convolutions of a basic block are replaced by
+    "replacing the 1 x 3 x 3 convolution" (Section 4.2).
     """
 
     expansion = 1
@@ -47,9 +47,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = make.conv(width, width, stride=1, name=f"{name}.conv2")
         self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = (
-            Downsample(in_channels, width, stride) if stride > 1 or in_channels != width else nn.Identity()
-        )
+        self.downsample = shortcut(in_channels, width, stride)
 
     def forward(self, x: Tensor, tap: Tap) -> Tensor:
         y = F.relu(self.bn1(self.conv1(self.entry(x), tap)))
@@ -72,11 +70,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
-        self.downsample = (
-            Downsample(in_channels, out_channels, stride)
-            if stride > 1 or in_channels != out_channels
-            else nn.Identity()
-        )
+        self.downsample = shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor, tap: Tap) -> Tensor:
         y = F.relu(self.bn1(self.conv1(self.entry(x))))
@@ -205,8 +199,8 @@ class MobileNetV2(nn.Module):
 class VGG16(nn.Module):
     """VGG-16 with batch norm (Simonyan and Zisserman 2015) up to the second hidden layer of its classifier.
 
-    The paper names VGG without more. With batch norm, since alpha_S + alpha_T = 1 halves what
-    a layer puts out, and thirteen layers without it would fade.
+    The paper names VGG without details. Batch norm is needed: alpha_S + alpha_T = 1 halves the output of a
+    layer, which would vanish over thirteen layers.
     """
 
     STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
@@ -263,7 +257,7 @@ def make_divisible(channels: float) -> int:
 
 
 def initialise_plain_convolutions(backbone: nn.Module) -> None:
-    """He initialisation of the plain 2D convolutions; the others bring their own."""
+    """He initialisation of the plain 2D convolutions; the others initialise themselves."""
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""One safetensors file: weights, and as metadata all that is needed to use them."""
+"""One safetensors file: weights, and the metadata that is needed to use them."""
 
 import json
 from collections.abc import Mapping
@@ -66,15 +66,15 @@ def save_checkpoint(
     }
     try:
         with temporary_beside(Path(path)) as temporary:
-            temporary.write_bytes(in_order(save(weights, metadata)))
+            temporary.write_bytes(sort_metadata(save(weights, metadata)))
     except (SafetensorError, OSError) as error:
         raise cannot_write(Path(path), error) from error
 
 
-def in_order(content: bytes) -> bytes:
-    """A safetensors file with its metadata sorted: safetensors writes it in another order in every process.
+def sort_metadata(content: bytes) -> bytes:
+    """A safetensors file with sorted metadata, which safetensors writes in another order in every process.
 
-    A run directory knows its network by the file's checksum; training that ends twice must not make two.
+    A run directory identifies its network by the file's checksum: the same training must give the same bytes.
     """
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
@@ -100,7 +100,7 @@ def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
-        raise UserError(f"{path} is no checkpoint of this project: its metadata has no format {FORMAT!r}")
+        raise UserError(f"{path} is not a checkpoint of this project: its metadata has no format {FORMAT!r}")
     try:
         model = create_model(**json.loads(metadata["config"]))
     except ValueError as error:

@@ -1,8 +1,8 @@
 """Parameters and multiply-adds, layer by layer.
 
-One multiply-add is one multiplication and the addition of its result: what the paper, TSN and TSM
-print as "FLOPs". Counted are convolutions and linear layers; batch norm, pooling, TSM's
-shift and the weighing by alpha (two multiplications per output number) are not, as is usual.
+One multiply-add is one multiplication and the addition of its result; the paper, TSN and TSM
+print it as "FLOPs". Convolutions and linear layers are counted; batch norm, pooling, TSM's
+shift and the products with alpha (two per output number) are not, as is usual.
 """
 
 import math
@@ -18,7 +18,7 @@ from sth_core.video.modality import CHANNELS
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What a layer costs for one clip. `output` is its (C, H, W) of one frame, or (C,)."""
+    """The cost of a layer for one clip; `output` is its shape for one frame, (C, H, W) or (C,)."""
 
     name: str
     kind: str
@@ -28,9 +28,9 @@ class LayerCost:
 
 
 def layer_costs(config: ModelConfig, side: int = 224) -> list[LayerCost]:
-    """Each module that has parameters, in the order in which it is used, for one clip of side x side pixels.
+    """Each module that has parameters, in the order of the forward pass, for one clip of side x side pixels.
 
-    Computed on a network without storage, so that it takes no memory and a moment at any size.
+    Computed on a network without storage (torch's meta device): no memory, and a moment at any size.
     """
     with torch.device("meta"):
         model = VideoNetwork(config).eval()
@@ -52,7 +52,7 @@ def layer_costs(config: ModelConfig, side: int = 224) -> list[LayerCost]:
             )
         )
 
-    for module in model.modules():  # hooks on a network that only this function has
+    for module in model.modules():  # hooks on a network that only this function uses
         if any(True for _ in module.parameters(recurse=False)):
             module.register_forward_hook(measure)
     with torch.no_grad():
@@ -66,18 +66,18 @@ def total(costs: list[LayerCost]) -> tuple[float, float]:
 
 
 def pointwise(costs: list[LayerCost], frames: int) -> float:
-    """Operations (in G) of batch norm and ReLU: three for each number that a batch norm puts out.
+    """Operations (in G) of batch norm and ReLU: three for each output number of a batch norm.
 
-    With these, the paper's FLOPs of p = 1/4, of both (2+1)D networks and of TSM come out as printed.
+    With these, the FLOPs of p = 1/4, of both (2+1)D networks and of TSM equal the paper's.
     """
     return 3e-9 * frames * sum(math.prod(c.output) for c in costs if c.kind == "BatchNorm2d")
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row of the paper: its table, what it printed, and the network of ours (none if it is not built).
+    """A row of the paper: its table, the printed numbers, and our network (None if it is not built).
 
-    `why` says, where ours does not give a printed number, why.
+    `why` explains a difference between a printed number and ours.
     """
 
     table: str
@@ -139,7 +139,7 @@ PAPER_ROWS = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paper row beside ours; `remark` says how they agree, or why not."""
+    """A row of the paper and our numbers; `remark` says that they agree, or why they differ."""
 
     row: PaperRow
     gflops: float | None
@@ -148,7 +148,7 @@ class Comparison:
 
 
 def compare_with_paper() -> list[Comparison]:
-    """Tables 6 to 9: what the paper printed beside what our networks count."""
+    """Tables 6 to 9: the paper's numbers and those of our networks."""
     return [_compare(row) for row in PAPER_ROWS]
 
 
@@ -171,5 +171,5 @@ def _compare(row: PaperRow) -> Comparison:
 
 
 def _rounded(value: float, printed: str) -> str:
-    """`value` with as many digits as the paper printed."""
+    """`value` with as many decimals as the paper printed."""
     return f"{value:.{len(printed.partition('.')[2])}f}"

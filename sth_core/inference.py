@@ -32,12 +32,12 @@ def for_inference(model: VideoNetwork) -> VideoNetwork:
         children = list(parent.named_children())
         for (name, conv), (norm_name, norm) in pairwise(children):
             if isinstance(norm, nn.BatchNorm2d):  # it belongs to the module before it, in all backbones
-                setattr(parent, name, folded(conv, norm))
+                setattr(parent, name, fold_batch_norm(conv, norm))
                 setattr(parent, norm_name, nn.Identity())
     return channels_last(fast)
 
 
-def folded(conv: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:
+def fold_batch_norm(conv: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:
     """One module that computes `conv` followed by `norm`."""
     if isinstance(conv, nn.Conv2d):
         return fuse_conv_bn_eval(conv, norm)

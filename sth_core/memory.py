@@ -1,15 +1,14 @@
-"""Memory of a process: to be kept for the next tensor, or given back."""
+"""The freed memory of a process: kept for the next tensor, or returned to the system."""
 
 import ctypes
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep what is freed, for the next tensor, instead of giving it back to the system.
+    """Let the C library keep freed memory for the next tensor instead of returning it to the system.
 
-    Activations of a few megabytes are otherwise returned and asked for again in each layer, and the
+    Otherwise activations of a few megabytes are returned and requested again in each layer, and the
     system clears every page before it hands it out, which takes time, most of all on a virtual
-    machine. The process then holds what it once needed at most. Only glibc (Linux) can; returns
-    whether it could.
+    machine. The process then keeps its peak memory. Works with glibc (Linux) only; returns whether it did.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
     try:
@@ -21,8 +20,8 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> bool:
-    """Give back to the system, once, what has been freed: after a large table was read, most of what that took. Only
-    glibc can; returns whether there was any."""
+    """Return freed memory to the system once, as after reading a large table. Works with glibc only; returns whether
+    any was returned."""
     try:
         return bool(ctypes.CDLL("libc.so.6").malloc_trim(0))
     except (OSError, AttributeError):

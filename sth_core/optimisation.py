@@ -1,4 +1,4 @@
-"""How weights are changed: SGD's groups, the schedule of the learning rate, partial batch norm."""
+"""SGD: its parameter groups, the learning rate's schedule, partial batch norm."""
 
 import math
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ SCHEDULES = ("cosine", "step")
 class Optimisation:
     """SGD with momentum and Nesterov's step (Section 4.2); warm-up, then a schedule.
 
-    `batch_size` is that of a step, over all processes and `accumulate` parts of it. The schedule is a
+    `batch_size` is that of a step, over all processes and its `accumulate` parts. The schedule is a
     "cosine" down to zero, or "step": a tenth after each of `decay_epochs`. `partial_bn` freezes all batch
     norms but the first (TSN). `precision` is fp32, bf16 or fp16 (autocast); the weights stay in fp32.
-    `evaluate_every` is after how many epochs the held-out clips are looked at; 0 only at the end.
+    `evaluate_every` is the number of epochs between evaluations on the held-out clips; 0 evaluates only at the end.
     """
 
     epochs: int

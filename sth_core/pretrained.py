@@ -1,7 +1,7 @@
-"""Weights from elsewhere: ImageNet by torchvision, .pth files of TSN and TSM, another checkpoint.
+"""Initial weights: ImageNet's from torchvision, .pth files of TSN and TSM, another checkpoint.
 
-The first two are 2D networks. What a spatial kernel of ours has in common with theirs, it keeps;
-temporal kernels, and the attention, start at random (Section 4.2).
+The first two are of 2D networks. Spatial kernels take their values; temporal kernels and the attention keep
+their random weights (Section 4.2).
 """
 
 import re
@@ -27,20 +27,20 @@ CLASSIFIERS = ("new_fc.", "fc.", "classifier.1.", "classifier.6.")
 
 @dataclass(frozen=True)
 class Loaded:
-    """Names of the network's tensors that were given weights, and of those that stay as they were."""
+    """Names of the network's tensors that were given weights, and of those that were not changed."""
 
     taken: list[str]
     kept: list[str]
 
 
 def load_imagenet(model: VideoNetwork) -> Loaded:
-    """Start from ImageNet: torchvision's IMAGENET1K_V1 weights, those that TSN and TSM start from.
+    """Load torchvision's IMAGENET1K_V1 weights, from which TSN and TSM start.
 
-    Downloaded once into torch's hub cache (TORCH_HOME). With flow as input the first
+    They are downloaded once into torch's hub cache (TORCH_HOME). With flow as input the first
     convolution's RGB weights are averaged and repeated (TSN's cross-modality initialisation).
 
     Raises:
-        UserError: a network of another width, or the weights cannot be had.
+        UserError: a network of another width, or the weights cannot be downloaded.
     """
     backbone = model.config.backbone
     if model.config.width != 64:
@@ -55,23 +55,23 @@ def load_imagenet(model: VideoNetwork) -> Loaded:
         weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].get_state_dict(
             progress=False, check_hash=True, weights_only=True
         )
-    except Exception as error:  # no network, a disk that is full, or a file in the cache that is damaged
+    except Exception as error:  # no internet, a full disk, or a damaged file in the cache
         raise UserError(
             f"cannot get the ImageNet weights of {name}: {error or type(error).__name__}; on a machine without "
-            f"internet, copy the file that this names into $TORCH_HOME/hub/checkpoints; if one is there, it is damaged"
+            f"internet, copy the file named here into $TORCH_HOME/hub/checkpoints; if it is there, it is damaged"
         ) from error
     return load_2d_weights(model, without_classifier(plain_names(weights)), f"torchvision's {name}")
 
 
 @torch.no_grad()
 def start_from(model: VideoNetwork, classes: list[str], path: str | PathLike[str]) -> Loaded:
-    """Start from a checkpoint of this project, of the same backbone, width, convolution and p, or a 2D network.
+    """Load the weights of a checkpoint of the same backbone and width; convolution and p must be the same, or 2D.
 
-    It may lack the attention, or have seen the other modality. The classifier's weights are taken
+    It may have no attention, or the other modality. The classifier's weights are taken
     only when both networks have the same classes.
 
     Raises:
-        UserError: the checkpoint cannot be used, or is of another kind; the message says which.
+        UserError: the checkpoint cannot be used, or differs; the message names the difference.
     """
     source = load_checkpoint(path)
     theirs, ours = source.model.config, model.config
@@ -102,7 +102,7 @@ def start_from(model: VideoNetwork, classes: list[str], path: str | PathLike[str
 
 
 def read_pth(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a TSN/TSM-style .pth file, by the names that torchvision gives them.
+    """The tensors of a TSN/TSM-style .pth file, by torchvision's names.
 
     Raises:
         UserError: no such file, or one that holds more than tensors and plain values.
@@ -122,13 +122,13 @@ def read_pth(path: str | PathLike[str]) -> dict[str, Tensor]:
 
 
 def _load_plain(path: Path) -> Any:
-    """What torch.load gives without pickled objects; any other file is a UserError."""
+    """torch.load without pickled objects; any other file is a UserError."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file ends the unpickler in any of a dozen ways
+    except Exception as error:  # a damaged file raises any of a dozen exceptions
         if isinstance(error, UnpicklingError) and ("GLOBAL" in str(error) or "class" in str(error)):
             raise UserError(
-                f"{path} holds Python objects, which would run code of whoever made it; it is not loaded. Save its "
+                f"{path} holds Python objects, which can run any code when they are loaded; it is not loaded. Save its "
                 f"tensors alone where it was made: torch.save({{'state_dict': model.state_dict()}}, 'weights.pth')"
             ) from error
         raise UserError(f"{path} is not a PyTorch file, or is damaged ({type(error).__name__})") from error
@@ -139,7 +139,7 @@ def plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_classifier(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the last layer, whose classes are not ours."""
+    """All weights but those of the last layer, whose classes differ."""
     return {name: weight for name, weight in weights.items() if not name.startswith("fc.")}
 
 
@@ -158,12 +158,12 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
     """Give `model` the weights of a 2D network of the same backbone.
 
     Args:
-        weights: by torchvision's names; "fc.weight" and "fc.bias" are the classifier's, if there.
-        origin: where they come from, for the error.
+        weights: by torchvision's names; "fc.weight" and "fc.bias" are the classifier's, if given.
+        origin: the name of the source in the error message.
 
     Raises:
-        UserError: the weights are of another backbone or another number of classes; every name that
-            is missing, unexpected or of another shape is in the message, and nothing is changed.
+        UserError: the weights are of another backbone or another number of classes; the message names every
+            missing, unexpected or differently shaped tensor, and the network is not changed.
     """
     weights = without_conv_biases(dict(weights))
     replaced = {n: m for n, m in model.backbone.named_modules() if isinstance(m, VideoConv)}
@@ -198,7 +198,7 @@ def of_channels(weight: Tensor, channels: int) -> Tensor:
 
 
 def without_conv_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """VGG's convolutions have biases that its batch norms take off again: put them into the running means."""
+    """Move the biases of VGG's convolutions into the running means of its batch norms, which subtract them."""
     for name in list(weights):
         if norm := re.fullmatch(r"features\.(\d+)\.running_mean", name):
             bias = weights.pop(f"features.{int(norm[1]) - 1}.bias", None)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sth_core import Tap
-from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
+from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv
 from sth_core.sth_conv import DepthwiseSTHConv
 
 DOUBLE = torch.float64
@@ -129,12 +129,3 @@ def test_2d_sees_each_frame_alone() -> None:
     conv = SpatialConv(4, 4).to(DOUBLE)
     x = torch.randn(8, 4, 5, 5, dtype=DOUBLE)
     torch.testing.assert_close(conv(x)[3], conv(x[3:4])[0])
-
-
-def test_tsm_shifts_an_eighth_back_and_an_eighth_forward() -> None:
-    frames = torch.tensor([1.0, 2, 3])
-    x = frames[:, None, None, None].expand(3, 16, 1, 1)
-    y = TemporalShift(3)(x)[:, :, 0, 0]
-    assert y[:, :2].T.tolist() == [[2, 3, 0]] * 2  # what comes next
-    assert y[:, 2:4].T.tolist() == [[0, 1, 2]] * 2  # what was before
-    assert y[:, 4:].T.tolist() == [[1, 2, 3]] * 12

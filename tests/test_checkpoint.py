@@ -134,7 +134,7 @@ def test_somebody_elses_safetensors_file_is_refused(metadata: dict[str, str] | N
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.ones(2)}, path, metadata)
     with pytest.raises(
-        UserError, match="is no checkpoint of this project: its metadata has no format 'sth-workbench-1'"
+        UserError, match="is not a checkpoint of this project: its metadata has no format 'sth-workbench-1'"
     ):
         load_checkpoint(path)
 

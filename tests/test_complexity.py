@@ -349,7 +349,7 @@ def test_a_file_that_needs_pickle_is_not_imported(weights: Path, classes: Path, 
     torch.save({"state_dict": {}, "args": argparse.Namespace(lr=0.1)}, weights)
     out = tmp_path / "x.safetensors"
     said = mistake("import", weights, UT, "--classes", classes, "-o", out, *AT_FULL_WIDTH)
-    assert said.startswith(f"sth: {weights} holds Python objects, which would run code of whoever made it")
+    assert said.startswith(f"sth: {weights} holds Python objects, which can run any code when they are loaded")
     assert not out.exists()
 
 

@@ -608,7 +608,7 @@ def test_a_file_with_code_is_refused_and_its_code_does_not_run(zipped: bool, tmp
     path, victim = tmp_path / "x.pth", tmp_path / "victim"
     content = {"state_dict": {"a.weight": torch.ones(2)}, "trap": WritesAFile(victim)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UserError, match=f"^{path} holds Python objects, which would run code of whoever made it"):
+    with pytest.raises(UserError, match=f"^{path} holds Python objects, which can run any code when they are loaded"):
         read_pth(path)
     assert not victim.exists()
     torch.load(path, weights_only=False)["trap"].close()

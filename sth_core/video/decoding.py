@@ -64,9 +64,9 @@ def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray
     pictures = Pictures(path, wanted)
     line = timeline(path)
     if line.times is None:
-        in_order(path, pictures)
+        fill_in_order(path, pictures)
     else:
-        by_time(path, line, pictures)
+        fill_by_time(path, line, pictures)
     if pictures.missing:
         raise UnreadableVideo(f"{path}: frames {sorted(pictures.missing)} cannot be decoded")
     return pictures.at(indices)
@@ -128,7 +128,7 @@ class Pictures:
         return pixels if rows == list(range(len(pixels))) else pixels[rows]
 
 
-def by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
+def fill_by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
     """Decode from the keyframe before each frame, and what fails there from the beginning of the file."""
     assert line.times is not None and line.keyframes is not None
     index_at = {int(line.times[i]): i for i in sorted(pictures.missing)}
@@ -154,10 +154,10 @@ def by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
                 if not times:
                     break
     if pictures.missing:  # damage, or a keyframe at which decoding cannot begin
-        in_order(path, pictures, index_at)
+        fill_in_order(path, pictures, index_at)
 
 
-def in_order(path: Path, pictures: Pictures, index_at: dict[int, int] | None = None) -> None:
+def fill_in_order(path: Path, pictures: Pictures, index_at: dict[int, int] | None = None) -> None:
     """Decode from the beginning; `index_at` {time: index} identifies frames where an earlier one may be missing."""
     for position, frame in enumerate(decode_in_order(path)):
         if index_at is None:

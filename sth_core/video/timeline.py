@@ -189,10 +189,10 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
             stream.codec_context.thread_count = 1
             yield container, stream
     except av.FFmpegError as error:
-        raise UnreadableVideo(f"{path}: not a video that can be decoded ({reason(error)})") from error
+        raise UnreadableVideo(f"{path}: not a video that can be decoded ({describe_error(error)})") from error
 
 
-def reason(error: av.FFmpegError) -> str:
+def describe_error(error: av.FFmpegError) -> str:
     if isinstance(error, av.EOFError):
         return "it ends too early"
     if isinstance(error, av.ArgumentError):  # not among CONTAINERS
