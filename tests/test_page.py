@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.report.page import Finding, PageTable, Picture, Section, TableCell, write_page
+from analysis.report.page import Finding, PageTable, Picture, Section, TableCell, with_intervals, write_page
 
 EVIL = "<script>alert(1)</script>"
 
@@ -20,6 +20,13 @@ def test_numbers_are_aligned_right(tmp_path: Path) -> None:
     )
     assert '<td>a</td><td class="number">0.333</td><td class="number">12345</td><td class="number">1 to 2</td>' in page
     assert '<td>b</td><td class="number"></td>' in page  # not a number
+
+
+def test_intervals_stand_in_the_cells_of_their_values() -> None:
+    frame = pd.DataFrame({"n": [3, 1], "drop": [0.5, 0.25], "low": [0.25, np.nan], "high": [0.75, np.nan]})
+    table = with_intervals(frame, {"drop": ("low", "high")})
+    assert table.columns == [("n", "number"), ("drop", "number")]
+    assert [[cell.text for cell in row] for row in table.rows] == [["3", "0.5 (0.25 to 0.75)"], ["1", "0.25"]]
 
 
 def test_no_name_is_html_and_plotly_is_in_a_page_only_for_a_plot(tmp_path: Path) -> None:

@@ -56,6 +56,16 @@ class PageTable:
             yield [v if isinstance(v, TableCell) else TableCell(as_text(v), t) for v, t in zip(row, tones, strict=True)]
 
 
+def with_intervals(table: pd.DataFrame, bounds: Mapping[str, tuple[str, str]]) -> PageTable:
+    """The table with intervals in the cells of their values; `bounds` are {column: (column of low, column of high)}."""
+    cells = {}
+    for name, (low, high) in bounds.items():
+        rows = table[[name, low, high]].itertuples(index=False)
+        cells[name] = [as_text(v) + (f" ({as_text(a)} to {as_text(b)})" if a == a else "") for v, a, b in rows]
+    ends = [name for pair in bounds.values() for name in pair]
+    return PageTable(table.assign(**cells).drop(columns=ends), dict.fromkeys(bounds, "number"))
+
+
 def as_text(value: Any) -> str:
     if isinstance(value, float):
         return "" if np.isnan(value) else f"{value:.3g}"

@@ -17,11 +17,20 @@ from analysis.experiments.probe_tables import (
     probe_table,
     reversed_predictions,
 )
-from analysis.report.page import PageTable, Section, write_page
+from analysis.report.page import PageTable, Section, with_intervals, write_page
 from analysis.report.plots import COLOURS, error_bars, horizontal_bars, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.files import write_csv
+
+PROBE_INTERVALS = {
+    "accuracy": ("accuracy_low", "accuracy_high"), "change": ("low", "high"),
+    "score_change": ("score_low", "score_high"),
+}  # fmt: skip
+CLASS_INTERVALS = {
+    "drop": ("low", "high"), "drop_reversed": ("reversed_low", "reversed_high"),
+    "alpha_temporal": ("alpha_low", "alpha_high"),
+}  # fmt: skip
 
 
 def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
@@ -61,19 +70,19 @@ def probe_sections(tables: dict[str, pd.DataFrame], clips: int, shuffles: int) -
             caption=f"{sample}. Shuffled: mean of {shuffles} random orders. In the table, change is the accuracy less "
             "that of plain, on the same clips; p is Holm's, and not below McNemar's exact test's; score change is "
             "that of the true class; changed is the share of clips with another prediction than plain.",
-            table=PageTable(probes.drop(columns="p")), files=("probes.csv",),
+            table=with_intervals(probes.drop(columns="p"), PROBE_INTERVALS), files=("probes.csv",),
         ),
         Section(
             "Order by class", figure=by_class,
             caption=f"{sample}; {describe_clips_per_class(classes['n'])}. Drop: how much the true class's score falls "
             "when frames are shuffled. Changed: the share of clips with another prediction when played backward.",
-            table=PageTable(classes), files=("classes.csv",),
+            table=with_intervals(classes, CLASS_INTERVALS), files=("classes.csv",),
         ),
         Section(
             "α_T and the need for order",
             caption="Spearman's rank correlation of α_T and the drop under shuffling, with 95 % bootstrap intervals "
             "over source videos. They show how much other clips of these classes would differ, not other classes.",
-            table=PageTable(found), files=("agreement.csv",),
+            table=with_intervals(found, {"value": ("low", "high")}), files=("agreement.csv",),
         ),
         Section(
             "Predictions for clips played backward",
