@@ -20,7 +20,9 @@ from sth_core.video.transforms import crop
 from workbench.components.clip_views import AS_IT_IS, ORDERS, reordered, what_if_scores
 
 APP = Path(__file__).parent.parent / "app.py"
-PREDICTIONS, CLIP, COMPARE, FIGURES = (f"workbench/pages/{n}.py" for n in ("predictions", "clip", "compare", "figures"))
+PREDICTIONS, CLIP, COMPARE, FIGURES, NOTES = (
+    f"workbench/pages/{name}.py" for name in ("predictions", "clip", "compare", "figures", "notes")
+)
 PAGES = ["", PREDICTIONS, CLIP, COMPARE, FIGURES]
 
 
@@ -38,7 +40,8 @@ def open_page(runs: Path, monkeypatch: pytest.MonkeyPatch, page: str = "", **que
 
 def words(app: AppTest) -> str:
     """All text of a page, escapes removed."""
-    elements = [*app.title, *app.subheader, *app.markdown, *app.caption, *app.info, *app.warning, *app.success]
+    elements = [*app.title, *app.subheader, *app.markdown, *app.caption]
+    elements += [*app.info, *app.warning, *app.success, *app.error]
     return "\n".join(str(element.value) for element in elements).replace("\\", "")
 
 
@@ -54,7 +57,7 @@ def edit(run: Path, **values: Any) -> None:
     (run / "run.json").write_text(json.dumps(meta | values))
 
 
-def test_the_attention_page_draws_figures_5_to_8_and_says_n(demo, monkeypatch):
+def test_the_attention_page_draws_figures_5_to_8_with_n(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch)
     assert [s.value.split(":")[0] for s in app.subheader] == ["Figure 5", "Figure 6", "Figure 7", "Figure 8"]
     assert len(app.get("plotly_chart")) == 4
@@ -161,14 +164,14 @@ def test_two_runs_are_compared_on_the_same_clips(demo, monkeypatch):
     assert "are the same run" in words(open_page(demo / "runs", monkeypatch, COMPARE, a=a, b=a))
 
 
-def test_what_is_chosen_in_one_page_is_no_filter_of_another(demo, monkeypatch):
+def test_a_choice_on_one_page_does_not_filter_another(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch, COMPARE, a="motion-rgb-p4", b="appearance-rgb-p4", changed="lost")
     app.switch_page(PREDICTIONS).run()
     assert {control.label: control.value for control in app.segmented_control}["Outcome"] == "all"
     assert "outcome" not in app.query_params and "240 of 240 clips match" in words(app)
 
 
-def test_the_order_of_a_what_if_is_no_filter_of_the_need_for_order(demo, monkeypatch, tmp_path):
+def test_the_order_of_what_if_does_not_filter_by_needs_order(demo, monkeypatch, tmp_path):
     shutil.copytree(demo / "runs" / "motion-rgb-p4", tmp_path / "run")
     clips = clips_of(open_run(tmp_path / "run"))["clip_id"]
     probes = [
@@ -190,7 +193,7 @@ def test_the_figures_are_of_the_chosen_runs(demo, monkeypatch):
     assert "Runs: appearance-rgb-p4, motion-rgb-p4" in words(app)
 
 
-def test_what_if_moves_the_scores_of_who_needs_time(demo, monkeypatch):
+def test_what_if_changes_the_scores_of_a_network_that_uses_order(demo, monkeypatch):
     run = open_run(demo / "runs" / "motion-rgb-p4")
     clip = clip_of(run, clips_of(run).iloc[0])
     checkpoint = load_checkpoint(run.meta["checkpoint"])
@@ -237,12 +240,12 @@ def test_grad_cam_can_explain_another_class_layer_and_definition(demo, monkeypat
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_an_empty_folder_of_runs_says_how_to_make_one(page, tmp_path, monkeypatch):
+def test_an_empty_folder_of_runs_explains_how_to_record_one(page, tmp_path, monkeypatch):
     assert "There are no runs" in words(open_page(tmp_path, monkeypatch, page))
 
 
 @pytest.mark.parametrize("page", ["", PREDICTIONS, CLIP])
-def test_a_half_written_run_is_shown_as_far_as_it_goes(page, one_run, monkeypatch):
+def test_an_unfinished_run_shows_its_recorded_clips(page, one_run, monkeypatch):
     run = one_run / "appearance-rgb-p4"
     edit(run, finished=None)
     first, *others = sorted((run / "predictions").glob("*.parquet"))
@@ -254,7 +257,7 @@ def test_a_half_written_run_is_shown_as_far_as_it_goes(page, one_run, monkeypatc
 
 
 @pytest.mark.parametrize("page", ["", PREDICTIONS, CLIP])
-def test_a_run_just_begun_and_a_damaged_one_are_sentences(page, one_run, monkeypatch):
+def test_an_empty_and_a_damaged_run_show_a_message(page, one_run, monkeypatch):
     run = one_run / "appearance-rgb-p4"
     edit(run, finished=None)
     shutil.rmtree(run / "predictions")
@@ -265,7 +268,7 @@ def test_a_run_just_begun_and_a_damaged_one_are_sentences(page, one_run, monkeyp
     assert "run.json cannot be read" in text
 
 
-def test_a_deleted_video_leaves_what_was_recorded(one_run, demo, monkeypatch, tmp_path):
+def test_a_clip_whose_video_is_deleted_shows_what_was_recorded(one_run, demo, monkeypatch, tmp_path):
     run = one_run / "appearance-rgb-p4"
     for part in (run / "predictions").glob("*.parquet"):
         table = pd.read_parquet(part)
@@ -278,7 +281,7 @@ def test_a_deleted_video_leaves_what_was_recorded(one_run, demo, monkeypatch, tm
 
 
 @pytest.mark.parametrize("damage", ["gone", "another"])
-def test_a_missing_or_another_checkpoint_is_a_sentence(damage, one_run, tmp_path, monkeypatch):
+def test_a_missing_or_replaced_checkpoint_shows_a_message(damage, one_run, tmp_path, monkeypatch):
     file = tmp_path / "network.safetensors"
     if damage == "another":
         file.write_bytes(b"not the network")
@@ -288,7 +291,7 @@ def test_a_missing_or_another_checkpoint_is_a_sentence(damage, one_run, tmp_path
     assert "Attention by layer" in text
 
 
-def test_links_to_what_is_not_there_are_sentences(demo, monkeypatch):
+def test_links_to_missing_runs_and_clips_show_a_message(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch, CLIP, run="no-such-run", clip="no_such_clip.mp4")
     assert "names a run that does not exist: no-such-run" in words(app)
     app = open_page(demo / "runs", monkeypatch, CLIP, run="motion-rgb-p4", clip="no_such_clip.mp4")

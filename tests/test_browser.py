@@ -74,7 +74,7 @@ def test_next_misclassified_shows_another_clip(tab: Page, address: str):
     expect(tab.get_by_test_id("stCaptionContainer").filter(has_text=shown[1]).first).to_be_visible()
 
 
-def test_a_link_opens_the_same_view_in_another_browser(page: Page, browser: Browser, address: str):
+def test_a_link_opens_its_clip(page: Page, address: str):
     page.goto(f"{address}/clip?run=motion-rgb-p4&clip=val%2F0001_00007.mp4")
     expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
     expect(page.get_by_text("val/0001_00007.mp4").first).to_be_visible()
@@ -82,7 +82,7 @@ def test_a_link_opens_the_same_view_in_another_browser(page: Page, browser: Brow
     expect(page.get_by_role("heading", name="Predictions")).to_be_visible()
 
 
-def test_a_page_that_was_opened_without_a_choice_has_it_in_its_address(page: Page, browser: Browser, address: str):
+def test_a_page_writes_its_default_choice_into_the_url(page: Page, browser: Browser, address: str):
     page.goto(f"{address}/clip?run=appearance-rgb-p4")
     expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
     caption = page.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first
@@ -203,7 +203,7 @@ def test_the_tour_is_offered_once_and_leads_through_the_demo_by_keyboard(page: P
     expect(page.get_by_text("New here?")).to_have_count(0)
 
 
-def test_a_page_without_charts_has_plotly_ready_for_the_next(page: Page, address: str):
+def test_a_page_without_charts_preloads_plotly(page: Page, address: str):
     fetched = "performance.getEntriesByType('resource').filter(r => r.name.includes('/PlotlyChart.')).length"
     page.goto(f"{address}/notes")
     page.wait_for_function(f"{fetched} === 1")

@@ -1,13 +1,11 @@
 """Each empty or broken state in a real Chromium: a sentence, never a traceback, and nobody's HTML."""
 
-import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -17,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.browser import end, free_port, serving, settle, wait_for
 from tests.conftest import PATIENCE
+from tests.test_app import edit
 from tests.tiny import write_run
 
 pytestmark = pytest.mark.browser
@@ -49,18 +48,13 @@ def served(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         yield address
 
 
-def edit(run: Path, **values: Any) -> None:
-    meta = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(meta | values))
-
-
 def no_traceback(page: Page) -> None:
     settle(page)
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
     assert "Traceback" not in page.locator("body").inner_text()
 
 
-def test_an_empty_folder_says_on_every_page_what_to_do(page: Page, tmp_path: Path):
+def test_every_page_of_an_empty_folder_explains_what_to_do(page: Page, tmp_path: Path):
     with serving(tmp_path / "runs") as (address, _):
         for name in ("", "predictions", "clip"):
             page.goto(f"{address}/{name}")
@@ -86,13 +80,13 @@ def test_an_empty_folder_says_on_every_page_what_to_do(page: Page, tmp_path: Pat
         ("notes?run=moved", "has a tag or a note yet"),
     ],
 )
-def test_what_is_broken_or_missing_is_a_sentence(query: str, sentence: str, tab: Page, served: str):
+def test_broken_and_missing_things_show_a_message(query: str, sentence: str, tab: Page, served: str):
     tab.goto(f"{served}/{query}")
     expect(tab.get_by_text(sentence).first).to_be_visible()
     no_traceback(tab)
 
 
-def test_nothing_from_a_name_is_html(tab: Page, served: str):
+def test_names_are_never_rendered_as_html(tab: Page, served: str):
     run = EVIL.replace("/", "_")
     for name, query in (
         ("", {}), ("predictions", {"run": run, "view": "Per class"}), ("predictions", {"run": run, "label": EVIL}),
@@ -111,7 +105,7 @@ def quoted(text: str) -> str:
     return "".join(f"%{byte:02x}" for byte in text.encode())
 
 
-def test_the_token_lets_in_a_browser_and_not_another(browser: Browser, page: Page, demo: Path):
+def test_only_a_browser_with_the_token_gets_in(browser: Browser, page: Page, demo: Path):
     port = free_port("127.0.0.2")
     command = [sys.executable, "-u", "-m", "workbench", "app", str(demo / "runs"), "--host", "127.0.0.2"]
     server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True)

@@ -20,7 +20,7 @@ from workbench.cli import main
 ALPHAS = [[0.5, 0.6], [0.4, 0.4], [0.5, 0.7], [0.4, 0.5], [0.9, 0.1]]  # clips c0 to c4, labels a b a b a, all said "a"
 
 
-def test_the_overview_is_light_and_knows_alpha(tmp_path: Path) -> None:
+def test_the_overview_has_alpha_and_no_scores(tmp_path: Path) -> None:
     run = open_run(write_run(tmp_path / "run", ALPHAS, parts=2))
     table = clip_overview(run, read_alpha(run))
     assert "alpha_temporal" not in clip_overview(run)
@@ -72,7 +72,7 @@ def test_unusual_clips_and_neighbours(tmp_path: Path) -> None:
     assert near["distance"].tolist() == pytest.approx([0.1 / np.sqrt(2), np.sqrt((0.1**2 + 0.2**2) / 2)])
 
 
-def test_probes_give_every_clip_its_need_for_order(tmp_path: Path) -> None:
+def test_the_overview_has_needs_order_from_probes(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", ALPHAS[:2])
     (run / "probes").mkdir()
     rows = [

@@ -1,4 +1,4 @@
-"""Notes and tags: nothing is lost when several write at once or one is killed, and what was typed stays text."""
+"""Notes and tags: concurrent or killed writers lose nothing, and entered text is never interpreted."""
 
 import csv
 import io
@@ -38,11 +38,12 @@ from analysis.runs.notes import (
 )
 from analysis.runs.run_directory import Run, open_run
 from sth_core.errors import UserError
+from tests.test_app import NOTES, open_page, words
 from tests.tiny import write_run
 
 ROOT = Path(__file__).parent.parent
 IMAGE, COMMAND = "<img src=x onerror=alert(1)>", "=cmd()"
-# Adds the tags NAME-0, NAME-1, ... to c0, and prints each once it is kept.
+# Adds the tags NAME-0, NAME-1, ... to c0, and prints each one once it is committed.
 WRITER = """
 import sys
 from analysis.runs.notes import add_tag
@@ -52,7 +53,7 @@ for i in range(count):
     add_tag(run, "c0", f"{name}-{i}")
     print(f"{name}-{i}", flush=True)
 """
-# Dies in the middle of a transaction, a row written and not committed.
+# Kills itself inside a transaction, after writing a row and before the commit.
 HALF = """
 import os, signal, sys
 from analysis.runs.notes import _append, _writing
@@ -65,7 +66,7 @@ with _writing(open_run(sys.argv[1]), "c0") as connection:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Four clips, c0 to c3, of classes a and b, all said to be a; a blank is in its name."""
+    """Four clips, c0 to c3, of classes a and b, all predicted a. The run's name contains a space."""
     path = write_run(tmp_path / "runs" / "a run", [[0.1, 0.2]] * 4)
     part = path / "predictions" / "part-00000.parquet"
     table = pd.read_parquet(part)
@@ -75,7 +76,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def read_only() -> Iterator[Path]:
-    """An empty folder, and what makes a folder in it read-only: not even root can write while the test runs on."""
+    """An empty folder for `make_read_only`, which also drops root's rights; both are undone after the test."""
     folder = Path(tempfile.mkdtemp())
     root = os.getuid() == 0
     try:
@@ -88,7 +89,7 @@ def read_only() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def lock(folder: Path) -> None:
+def make_read_only(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     if os.getuid() == 0:
@@ -130,7 +131,7 @@ def test_a_note_has_versions_and_a_time(run):
     assert [c.text for c in history_of(run, "c1")] == [first.text, "Is reversed.", ""]
 
 
-def test_who_saves_over_a_text_not_seen_is_told_and_loses_nothing(run):
+def test_a_conflicting_save_raises_and_keeps_both_texts(run):
     mine, theirs = note_of(run, "c0"), save_note(run, "c0", "theirs", 0)
     with pytest.raises(Conflict) as conflict:
         save_note(run, "c0", "mine", mine.version)
@@ -140,7 +141,7 @@ def test_who_saves_over_a_text_not_seen_is_told_and_loses_nothing(run):
     assert note_of(run, "c0").text == "theirs and mine"
 
 
-def test_eight_threads_and_two_processes_lose_no_tag(run):
+def test_concurrent_threads_and_processes_lose_no_tag(run):
     processes = [writer(WRITER, run, name, "20") for name in ("p0", "p1")]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda n: [add_tag(run, "c0", f"t{n}-{i}") for i in range(10)], range(8)))
@@ -151,7 +152,7 @@ def test_eight_threads_and_two_processes_lose_no_tag(run):
     assert len(tags_of(run, "c0")) == 120 and set(tags_of(run, "c0")) == wanted
 
 
-def test_of_eight_who_save_at_once_one_is_the_note_and_all_are_kept(run):
+def test_of_concurrent_saves_one_succeeds_and_the_history_has_all(run):
     def save(n: int) -> bool:
         try:
             return save_note(run, "c0", f"text {n}", 0).text == f"text {n}"
@@ -164,7 +165,7 @@ def test_of_eight_who_save_at_once_one_is_the_note_and_all_are_kept(run):
     assert {c.text for c in history_of(run, "c0")} == {f"text {n}" for n in range(8)}
 
 
-def test_a_killed_writer_leaves_all_that_it_had_kept(run):
+def test_a_killed_writer_loses_no_committed_tag(run):
     process = writer(WRITER, run, "p", "100000")
     kept = [process.stdout.readline().strip() for _ in range(5)]
     assert set(kept) <= set(tags_of(run, "c0"))  # read while the other writes
@@ -183,7 +184,7 @@ def test_a_killed_writer_leaves_all_that_it_had_kept(run):
     assert tags_of(run, "c0")[-1] == "after" and "half" not in tags_of(run, "c0")
 
 
-def test_a_file_that_was_only_begun_is_empty_and_a_damaged_one_a_sentence(run):
+def test_an_empty_file_has_no_notes_and_a_damaged_one_raises(run):
     (run.path / "notes.sqlite").touch()
     assert notes_table(run).empty
     add_tag(run, "c0", "x")
@@ -204,13 +205,13 @@ def test_a_file_that_was_only_begun_is_empty_and_a_damaged_one_a_sentence(run):
         (lambda run: save_note(run, "c0", "x" * 10_001, 0), "at most 10,000 characters; this one has 10,001"),
     ],
 )
-def test_what_cannot_be_kept_is_a_sentence(act, sentence, run):
+def test_invalid_tags_and_notes_raise_a_user_error(act, sentence, run):
     with pytest.raises(UserError, match=sentence):
         act(run)
     assert not (run.path / "notes.sqlite").exists()
 
 
-def test_tags_are_one_line_of_what_can_be_seen(run):
+def test_tags_are_normalised_to_one_visible_line(run):
     add_tag(run, "c0", " two\n\tpeople\x1b\x00 \u202e!")
     add_tag(run, "c0", "cafe\u0301")
     add_tag(run, "c0", "caf\u00e9")
@@ -219,14 +220,14 @@ def test_tags_are_one_line_of_what_can_be_seen(run):
     assert save_note(run, "c0", "a\x00b\ud800\n\tc" + "x" * 9_994, 0).text == "ab\n\tc" + "x" * 9_994
 
 
-def test_beside_a_run_that_cannot_be_written_notes_are_read_and_refused(run, read_only):
+def test_notes_of_a_read_only_run_can_be_read_and_not_written(run, read_only):
     bare, noted = read_only / "bare", read_only / "noted"
     shutil.copytree(run.path, bare)
     add_tag(run, "c0", "x")
     shutil.copytree(run.path, noted)
     read_only.chmod(0o755)
     bare, noted = open_run(bare), open_run(noted)
-    lock(read_only)
+    make_read_only(read_only)
     assert notes_table(bare).empty and tags_of(bare, "c0") == [] and note_of(bare, "c0") == Note()
     assert tags_of(noted, "c0") == ["x"]
     for locked in (bare, noted):
@@ -235,7 +236,7 @@ def test_beside_a_run_that_cannot_be_written_notes_are_read_and_refused(run, rea
             save_note(locked, "c0", "x", 0)
 
 
-def test_beside_a_run_in_object_storage_there_are_no_notes(run):
+def test_a_run_in_object_storage_has_no_notes(run):
     bucket = UPath("memory://bucket/run")
     for file in run.path.rglob("*.*"):
         (bucket / str(file.relative_to(run.path))).write_bytes(file.read_bytes())
@@ -246,7 +247,7 @@ def test_beside_a_run_in_object_storage_there_are_no_notes(run):
         add_tag(far, "c0", "x")
 
 
-def test_csv_comes_back_whole_and_no_spreadsheet_computes_it(run):
+def test_csv_round_trips_and_holds_no_formula(run):
     notes = {"c0": COMMAND, "c1": f'{IMAGE}, "quoted",\nsecond line', "c2": "'=1+1", "c3": " \t@SUM(A1)"}
     for clip, text in notes.items():
         save_note(run, clip, text, 0)
@@ -260,7 +261,7 @@ def test_csv_comes_back_whole_and_no_spreadsheet_computes_it(run):
     assert [row["changed"] for row in rows] == list(notes_table(run)["changed"])
 
 
-def test_fiftyone_gets_tags_notes_labels_and_predictions(run):
+def test_fiftyone_json_has_tags_notes_labels_and_predictions(run):
     add_tag(run, "c1", COMMAND)
     save_note(run, "c3", IMAGE, 0)
     found = json.loads(to_fiftyone(run))
@@ -296,11 +297,6 @@ def shown(app: AppTest) -> AppTest:
     return app
 
 
-def words(app: AppTest) -> str:
-    elements = [*app.markdown, *app.caption, *app.info, *app.warning, *app.success, *app.error]
-    return "\n".join(str(element.value) for element in elements).replace("\\", "")
-
-
 def click(app: AppTest, label: str) -> None:
     shown(next(button for button in app.button if button.label.replace("\\", "") == label).click().run())
 
@@ -320,7 +316,7 @@ def test_the_panel_adds_and_removes_tags_and_suggests_those_of_other_clips(run):
     assert "A tag needs a letter" in words(app)
 
 
-def test_two_tabs_on_one_note_see_each_other(run):
+def test_two_tabs_on_one_note_resolve_a_conflict(run):
     one, other = panel(run), panel(run)
     for app, text in ((one, "mine"), (other, f"theirs {IMAGE}")):
         app.text_area[0].set_value(text).run()
@@ -341,7 +337,7 @@ def test_two_tabs_on_one_note_see_each_other(run):
     assert other.run().text_area[0].value == "both"  # nothing was typed there since
 
 
-def test_what_is_typed_and_not_saved_is_there_when_one_comes_back(run):
+def test_an_unsaved_text_survives_a_visit_to_another_clip(run):
     app = panel(run)
     app.text_area[0].set_value("mine").run()
     app.session_state["clip"] = "c1"
@@ -355,37 +351,28 @@ def test_what_is_typed_and_not_saved_is_there_when_one_comes_back(run):
     assert "Somebody saved" not in words(app) and "Last saved 20" in words(app)
 
 
-def test_the_panel_of_a_run_that_cannot_be_written_says_so(run, monkeypatch):
+def test_the_panel_of_a_read_only_run_is_disabled_and_says_why(run, monkeypatch):
     add_tag(run, "c0", "x")
     monkeypatch.setattr("os.access", lambda *_: False)
     app = panel(run)
     assert "read-only" in words(app) and not app.text_input and app.text_area[0].disabled and app.button[0].disabled
 
 
-def open_page(run: Run, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
-    monkeypatch.setenv("STH_RUNS", str(run.path.parent))
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    app.switch_page("workbench/pages/notes.py")
-    for key, value in query.items():
-        app.query_params[key] = value
-    return shown(app.run())
-
-
 def test_the_page_lists_counts_and_filters(run, monkeypatch):
-    app = open_page(run, monkeypatch)
+    app = open_page(run.path.parent, monkeypatch, NOTES)
     assert "No clip of this run has a tag or a note yet" in words(app) and not app.dataframe
     save_note(run, "c3", IMAGE, 0)
     add_tag(run, "c1", "blurry")
     add_tag(run, "c2", "blurry")
     add_tag(run, "c2", COMMAND)
-    app = open_page(run, monkeypatch)
+    app = open_page(run.path.parent, monkeypatch, NOTES)
     noted, counts = (frame.value for frame in app.dataframe)
     assert list(noted["open"]) == [f"clip?run=a%20run&clip={clip}" for clip in ("c1", "c2", "c3")]
     assert noted["note"].iloc[2] == IMAGE and counts.values.tolist() == [["blurry", 2], [COMMAND, 1]]
     assert [button.label for button in app.get("download_button")] == ["CSV", "FiftyOne JSON"]
     shown(app.multiselect[0].set_value(["blurry", COMMAND]).run())
     assert list(app.dataframe[0].value["clip_id"]) == ["c2"]
-    app = open_page(run, monkeypatch, tags="blurry")
+    app = open_page(run.path.parent, monkeypatch, NOTES, tags="blurry")
     assert list(app.dataframe[0].value["clip_id"]) == ["c1", "c2"]
     remove_tag(run, "c1", "blurry")
     remove_tag(run, "c2", "blurry")

@@ -71,7 +71,7 @@ def test_the_arrow_keys_show_exact_frames(tab: Page, address: str, video: Path):
     tab.wait_for_function("new URLSearchParams(location.search).get('frame') === '0'")
 
 
-def test_the_map_on_a_frame_is_the_one_that_python_paints(tab: Page, address: str, video: Path, demo: Path):
+def test_the_browser_draws_the_same_map_as_python(tab: Page, address: str, video: Path, demo: Path):
     checkpoint = load_checkpoint(open_run(demo / "runs" / RUN).meta["checkpoint"])
     p = checkpoint.preprocessing
     pixels, seen = read_clip(video, p)
@@ -132,7 +132,7 @@ def test_occluding_a_frame_lowers_the_score(tab: Page, address: str, video: Path
 
 
 @pytest.mark.parametrize("frame", ["99999", "-1", "x", "1e3"])
-def test_a_link_to_a_frame_that_is_not_there_is_a_sentence(frame: str, tab: Page, address: str):
+def test_a_link_to_a_missing_frame_shows_a_message(frame: str, tab: Page, address: str):
     tab.goto(f"{address}/{LINK}&frame={frame}")
     expect(tab.get_by_text("This clip has no such frame")).to_be_visible()
     expect(tab.locator(".status")).to_contain_text("frame")
