@@ -31,14 +31,15 @@ def show_hypotheses(runs: list[Run]) -> None:
                 st.caption("Testing this hypothesis needs other runs.")
                 continue
             st.caption(
-                f"{row.comparisons} comparisons: {row.holds} hold, {row.does_not_hold} do not hold, {row.undecided} "
-                "are undecided."
+                f"{row.comparisons} comparisons. Holds: {row.holds}, does not hold: {row.does_not_hold}, undecided: "
+                f"{row.undecided}."
             )
             with st.expander("Comparisons"):
                 st.dataframe(comparisons, hide_index=True, key=f"hypothesis_{row.Index}")
     st.caption(
         "**How to read this:** a comparison holds if its effect on α_T has the sign that the paper claims and "
-        "p < 0.05, corrected for all comparisons of the hypothesis (Holm). The intervals of a network "
+        "p < 0.05, corrected for all comparisons of the hypothesis (Holm). A hypothesis is mixed if some comparisons "
+        "hold and others do not. The intervals of a network "
         "that was trained once are over clips, and do not include the variation between trainings."
     )
 
@@ -92,8 +93,8 @@ def show_unusual_clips(run: Run) -> None:
         return
     st.caption(
         "The clips whose α_T differs most from the mean of their class: by "
-        f"{found['distance'].iloc[0]:.1f} to {found['distance'].iloc[-1]:.1f} of the class's standard deviations (root "
-        "mean square over layers). **How to read this:** such clips often have cuts, unusual camera angles, or wrong "
+        f"{found['distance'].iloc[-1]:.1f} to {found['distance'].iloc[0]:.1f} of the class's standard deviations (root "
+        "mean square over layers). **How to read this:** check these clips for cuts, unusual camera angles, and wrong "
         "labels."
     )
     show_gallery(run, cached_overview(run), found["row"].to_numpy(), "unusual")

@@ -154,5 +154,5 @@ def show_cam_scrubber(clip: ExplainedClip, path: Path, cam: Cam, options: CamOpt
         f"{lines}; ticks: the {len(set(clip.indices.tolist()))} input frames. Other maps are interpolated.  \n"
         "**How to read this:** → and ← move by one frame, with Shift by ten; Page Up and Page Down move between input "
         "frames; Space plays."
-        + (" A frame with a high CAM and no fall is one that the network does not need." if show_drop else "")
+        + (" If a frame has a high CAM but no fall, the network does not need it." if show_drop else "")
     )

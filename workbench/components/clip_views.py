@@ -87,8 +87,8 @@ def show_input_frames(clip: ExplainedClip, backward: bool = False) -> None:
     show_frame_strip(clip.frames, [f"frame {i}" for i in clip.indices], "input")
     if clip.checkpoint.preprocessing.modality == "flow":
         st.caption(
-            f"The input of this network is optical flow, not these pixels: {FLOW_STACK} flow fields from each of these "
-            "frames on."
+            f"The input of this network is optical flow, not these pixels: {FLOW_STACK} flow fields, starting at each "
+            "of these frames."
         )
 
 
@@ -135,7 +135,7 @@ def _cached_what_if_scores(key: tuple[object, ...], order: str, alpha: str, _cli
 
 def show_what_if(clip: ExplainedClip) -> None:
     st.subheader("What if")
-    left, right = st.columns([2, 3])
+    left, right = st.columns(2)
     with left:
         order = st.segmented_control("Frames", ORDERS, default=AS_IT_IS, key="order", bind="query-params")
         alphas = ALPHAS if clip.checkpoint.model.attention_layers else ALPHAS[:1]

@@ -187,6 +187,7 @@ def show_clip_table(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], colum
         column_config={
             "open": link_column(),
             "prediction": "predicted",
+            "alpha_temporal": "α_T",
             "confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
         },
     )  # fmt: skip

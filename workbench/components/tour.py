@@ -57,8 +57,8 @@ STOPS = (
     ),
     TourStop(
         "The paper's hypotheses, tested on these runs",
-        "The paper's supplement makes four claims about attention. Each holds, does not hold, or is undecided; open "
-        "the comparisons to see why.",
+        "The paper's supplement makes four claims about attention. The page shows which of them hold on these runs; "
+        "open the comparisons to see why.",
         ATTENTION_PAGE, lambda: {"show": "Hypotheses"},
     ),
     TourStop(

@@ -51,12 +51,12 @@ def show_attention_page() -> None:
             "None of the chosen runs has recorded attention. Only networks with conv = 'sth' and attention have it."
         )
         st.stop()
-    if view == FIGURES:
-        show_supplement_figures(list(chosen.values()))
-    elif view == HYPOTHESES:
-        show_hypotheses(list(chosen.values()))
-    elif run := choose_run_with_attention(chosen):
-        VIEWS_OF_ONE_RUN[view](run)
+    if view in VIEWS_OF_ONE_RUN:
+        if run := choose_run_with_attention(chosen):
+            VIEWS_OF_ONE_RUN[view](run)
+        return
+    show = show_hypotheses if view == HYPOTHESES else show_supplement_figures
+    show(list(chosen.values()))
     st.caption(f"Runs shown: {', '.join(map(escape_markdown, chosen))}")
 
 

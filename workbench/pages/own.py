@@ -43,6 +43,7 @@ STATE_COLOURS = {"running": "blue", "finished": "green", "failed": "red", "cance
 
 def show_own_page() -> None:
     st.title("Your own")
+    st.caption("Run a network on a video of your own, or record it on a dataset of your own.")
     with errors_shown():
         chosen = choose_network()
         if chosen is not None:
