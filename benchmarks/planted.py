@@ -25,7 +25,7 @@ from analysis.experiments.trust import explanations, maps_of
 from analysis.explain.faithfulness import centre_prior, random_map, upsample_maps
 from analysis.statistics.uncertainty import mean_effect
 from sth_core.checkpoint import Checkpoint, load_checkpoint
-from sth_core.datasets.sprites import APPEARANCES, draw_background, draw_thing
+from sth_core.datasets.sprites import APPEARANCES, draw_background, draw_object
 from sth_core.datasets.synthetic import FPS, HEIGHT, WIDTH, Pose, paint
 from sth_core.video.encoding import write_video
 from sth_core.video.fields import read_clip
@@ -94,7 +94,7 @@ def measure(
     for number in range(clips):
         planted = plant(number, seed)
         random = np.random.default_rng([seed, number, 1])
-        place, thing = draw_background(HEIGHT, WIDTH, random), draw_thing(planted.appearance, random)
+        place, thing = draw_background(HEIGHT, WIDTH, random), draw_object(planted.appearance, random)
         path = folder / f"{number}.mp4"
         write_video(path, planted.frames(place, thing), FPS)
         pixels, indices = read_clip(path, p)

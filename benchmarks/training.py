@@ -36,8 +36,8 @@ from sth_core.memory import keep_freed_memory
 from sth_core.network import channels_last, pick_device
 from sth_core.optimisation import optimiser_of, set_train
 from sth_core.recipe import Recipe, build_model, load_recipe
-from sth_core.training import Batch, batches, train_step
-from sth_core.training_state import State
+from sth_core.trainer import Batch, Trainer
+from sth_core.training_state import TrainingState
 from sth_core.video.transforms import normalise
 from workbench.cli.options import PATH
 
@@ -113,8 +113,8 @@ class TrainingBench:
     """
 
     def __init__(self, recipe: Recipe, table: pd.DataFrame, device: torch.device) -> None:
-        self.recipe, self.place = recipe, DistributedContext(0, 1, device)
-        self.settings = recipe.optimisation
+        self.recipe, self.settings = recipe, recipe.optimisation
+        self.distributed = DistributedContext(0, 1, device)
         train, val = (table[(table["split"] == split) & (table["problem"] == "")] for split in ("train", "val"))
         if len(train) < self.settings.batch_size or val.empty:
             raise UserError(
@@ -124,32 +124,37 @@ class TrainingBench:
         classes = sorted(set(train["label"]))
         torch.manual_seed(0)
         model = channels_last(build_model(recipe, len(classes)).to(device))
-        self.state = State(model, optimiser_of(model, self.settings), torch.amp.GradScaler(device.type, enabled=False))
+        scaler = torch.amp.GradScaler(device.type, enabled=False)
+        self.state = TrainingState(model, optimiser_of(model, self.settings), scaler)
         self.kept, self.read = (TrainClips(train, classes, recipe.preprocessing, recipe.augment) for _ in range(2))
         self.kept.load(memory=float("inf"))
+        for clips in (self.kept, self.read):  # whole batches only
+            clips.rows = clips.rows[: len(clips.rows) // self.settings.batch_size * self.settings.batch_size]
         self.tested = EvaluationClips(val, classes, recipe.preprocessing)
         self.views = [views for i in range(len(val)) if (views := self.tested[i].views) is not None]
 
     def training(self, kind: str, turn: int) -> Callable[[], float]:
-        clips = self.kept if kind != DISK else self.read
-        steps = len(clips.rows) // self.settings.batch_size
-        fixed = list(islice(batches(clips, self.state, self.settings, steps, self.place), steps))
+        trainer = self.trainer(self.kept if kind != DISK else self.read)
+        fixed = list(trainer.batches())
 
         def one_turn() -> float:
             set_train(self.state.model, self.settings.partial_bn)
-            source = cycle(fixed) if kind == MEMORY else self.epochs(clips, steps)
+            source = cycle(fixed) if kind == MEMORY else self.epochs(trainer)
             for done, (_, batch) in enumerate(islice(source, WARM_UP + turn)):
                 if done == WARM_UP:
                     began = self.now()
-                train_step(self.state.model, self.state, batch, clips, steps, self.settings, self.place)
+                trainer.step(batch)
             return turn * self.settings.batch_size / (self.now() - began)
 
         return one_turn
 
-    def epochs(self, clips: TrainClips, steps: int) -> Iterator[tuple[np.ndarray, Batch]]:
+    def trainer(self, clips: TrainClips) -> Trainer:
+        return Trainer(self.settings, self.state, clips, self.tested, self.distributed)
+
+    def epochs(self, trainer: Trainer) -> Iterator[tuple[np.ndarray, Batch]]:
         """Epoch after epoch, as in training."""
         while True:
-            yield from batches(clips, self.state, self.settings, steps, self.place)
+            yield from trainer.batches()
             self.state.epoch += 1
 
     def testing(self, kind: str, turn: int) -> Callable[[], float]:
@@ -160,7 +165,7 @@ class TrainingBench:
             model.eval()
             for start in range(0, len(self.views), size):
                 model.forward_with_attention(
-                    normalise(torch.cat(self.views[start : start + size]).to(self.place.device), p)
+                    normalise(torch.cat(self.views[start : start + size]).to(self.distributed.device), p)
                 )
             return len(self.views)
 
@@ -174,7 +179,7 @@ class TrainingBench:
         return one_turn
 
     def now(self) -> float:
-        if self.place.device.type == "cuda":
+        if self.distributed.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
 
@@ -194,10 +199,10 @@ def print_memory(recipe: Recipe, data: Path, device: torch.device, steps: int) -
     bench = TrainingBench(recipe, read_dataset(data, recipe.data), device)
     bench.kept.kept.clear()
     marks = sorted({max(1, steps * share // 10) for share in (1, 2, 4, 6, 8, 10)})
-    source = bench.epochs(bench.read, len(bench.read.rows) // bench.settings.batch_size)
+    trainer = bench.trainer(bench.read)
     set_train(bench.state.model, bench.settings.partial_bn)
     print("\n| step | resident memory, MB |\n|---|---|")
-    for step, (_, batch) in enumerate(islice(source, steps), start=1):
-        train_step(bench.state.model, bench.state, batch, bench.read, steps, bench.settings, bench.place)
+    for step, (_, batch) in enumerate(islice(bench.epochs(trainer), steps), start=1):
+        trainer.step(batch)
         if step in marks:
             print(f"| {step} | {resident() / 1e6:.0f} |")

@@ -1,4 +1,4 @@
-"""One process or many: torch.distributed, started by torchrun."""
+"""One process or several: torch.distributed, started by torchrun."""
 
 import os
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class DistributedContext:
     device: torch.device
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     def wait_for_all(self) -> None:
@@ -37,15 +37,15 @@ class DistributedContext:
         """The sum of each value over all processes."""
         if self.world == 1:
             return list(values)
-        together = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(together)
-        return together.tolist()
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(sums)
+        return sums.tolist()
 
     def any(self, value: bool) -> bool:
         """Whether it is true in any process."""
         return self.total(float(value))[0] > 0
 
-    def gathered(self, value: Any) -> list[Any]:
+    def gather(self, value: Any) -> list[Any]:
         """The value of each process, in all of them."""
         if self.world == 1:
             return [value]
@@ -59,26 +59,26 @@ SINGLE_PROCESS = DistributedContext(0, 1, torch.device("cpu"))
 
 @contextmanager
 def distributed_context(device: str = "auto") -> Iterator[DistributedContext]:
-    """This process's place; under torchrun it joins the others, and leaves them at the end.
+    """This process's rank and device; under torchrun it belongs to the process group until the block ends.
 
-    On GPUs each process takes the one of its local rank (NCCL), on CPUs they talk by gloo.
+    On GPUs each process takes the one of its local rank (NCCL); on CPUs the processes communicate by gloo.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 or dist.is_initialized():
         yield DistributedContext(0, 1, pick_device(device))
         return
-    where = pick_device(device)
-    if where.type == "cuda":
-        where = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(where)
+    chosen = pick_device(device)
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(chosen)
     store, rank, world = next(rendezvous("env://"))
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         # On one node torchrun keeps its store when it starts the processes again, with their old addresses in it.
         store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     dist.init_process_group(
-        "nccl" if where.type == "cuda" else "gloo", store=store, rank=rank, world_size=world, timeout=TIMEOUT
+        "nccl" if chosen.type == "cuda" else "gloo", store=store, rank=rank, world_size=world, timeout=TIMEOUT
     )
     try:
-        yield DistributedContext(dist.get_rank(), dist.get_world_size(), where)
+        yield DistributedContext(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
         dist.destroy_process_group()

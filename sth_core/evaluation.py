@@ -76,7 +76,7 @@ def run_over(
         for some in in_batches([s.views for s in readable if s.views is not None], batch_size):
             pixels = normalise(torch.cat(some).to(device), preprocessing)
             of_views, attention = model.forward_with_attention(pixels)
-            logits += [clips.unmirrored(of_one.cpu())[None] for of_one in of_views.split(views)]
+            logits += [clips.unmirror_logits(of_one.cpu())[None] for of_one in of_views.split(views)]
             alphas.append({name: a.unflatten(0, (-1, views)).mean(1).cpu() for name, a in attention.items()})
         together = {name: torch.cat([a[name] for a in alphas]) for name in (alphas[0] if alphas else {})}
         yield BatchResult(readable, failed, torch.cat(logits), together)
@@ -108,17 +108,17 @@ def accuracy(
     model: VideoNetwork,
     clips: EvaluationClips,
     preprocessing: Preprocessing,
-    place: DistributedContext = SINGLE_PROCESS,
+    distributed: DistributedContext = SINGLE_PROCESS,
 ) -> Accuracy:
     """Top-1 accuracy over all clips, of which each process takes its share; `model` stays in its mode."""
     correct = total = 0
     failures: dict[str, str] = {}
-    mine = clips.share(place.rank, place.world)
+    mine = clips.shard(distributed.rank, distributed.world)
     for batch in run_over(for_inference(model), mine, preprocessing):
         labels = torch.tensor([s.label for s in batch.samples])
         correct += int((batch.logits.argmax(1) == labels).sum()) if len(labels) else 0
         total += len(labels)
         failures |= {mine.rows[s.row]["clip_id"]: s.failure for s in batch.failed}
-    all_correct, all_clips = place.total(correct, total)
-    together = {clip: reason for found in place.gathered(failures) for clip, reason in found.items()}
+    all_correct, all_clips = distributed.total(correct, total)
+    together = {clip: reason for found in distributed.gather(failures) for clip, reason in found.items()}
     return Accuracy(all_correct / max(1, all_clips), int(all_clips), together)

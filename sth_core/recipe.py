@@ -16,7 +16,7 @@ from sth_core.network import ModelConfig, VideoNetwork, create_model
 from sth_core.optimisation import Optimisation
 from sth_core.video.transforms import Preprocessing
 
-SHIPPED = Path(__file__).parent / "recipes"
+SHIPPED_RECIPES = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ def read_toml(path: Path | str, kind: str, folder: Path = Path()) -> tuple[Path,
     Raises:
         UserError: no such file or name, or not TOML.
     """
-    shipped = {f.stem: f for f in sorted(SHIPPED.glob("*.toml")) if f.stem.startswith("study_") == (kind == "study")}
+    shipped = {
+        f.stem: f for f in sorted(SHIPPED_RECIPES.glob("*.toml")) if f.stem.startswith("study_") == (kind == "study")
+    }
     file, name = folder / path, str(path).removesuffix(".toml")
     if not file.is_file():
         file = shipped.get(name, file)
@@ -153,15 +155,16 @@ def _section(kind: type, values: dict[str, Any], where: str) -> Any:
             name = "int or a list of two" if wanted is UnionType else wanted.__name__
             raise UserError(f"{where}: {key} must be of type {name}, got {value!r}")
     values = {key: _frozen(value) for key, value in values.items()}
-    if kind is ModelConfig:  # `build_model` checks it, when the number of classes is known
-        return values
     missing = [f.name for f in fields.values() if f.default is dataclasses.MISSING and f.name not in values]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}")
-    section = kind(**values)
     try:
+        if kind is ModelConfig:
+            ModelConfig(num_classes=1, **values)  # which checks them; the data determine the number of classes
+            return values
+        section = kind(**values)
         section.validate()
-    except UserError as error:
+    except (UserError, ValueError) as error:
         raise UserError(f"{where}: {error}") from error
     return section
 

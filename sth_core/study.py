@@ -15,7 +15,7 @@ OPTIONAL = ("paper",)
 
 
 @dataclass(frozen=True)
-class Cell:
+class StudyCell:
     """One training of a study: its name, the value of each axis, and the changes to the recipe that make it."""
 
     name: str
@@ -38,14 +38,14 @@ class Study:
     paper: dict[str, Any]
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[StudyCell]:
         """All combinations with the first seed, then all with the second, and so on."""
         cells = []
         for seed, values in product(self.seeds, product(*self.axes.values())):
             changes = [c for axis, value in zip(self.axes, values, strict=True) for c in self.axes[axis][value]]
             name = "-".join([*map(slug, values), f"seed{seed}"])
             chosen = dict(zip(self.axes, values, strict=True))
-            cells.append(Cell(name, chosen, seed, (*changes, f"optimisation.seed={seed}")))
+            cells.append(StudyCell(name, chosen, seed, (*changes, f"optimisation.seed={seed}")))
         return cells
 
 

@@ -1,4 +1,4 @@
-"""What a training leaves to look at: TensorBoard's files, a table of its epochs, the clips that it could not read."""
+"""Records of a training: TensorBoard's files, a table of epochs, the clips that could not be read."""
 
 import csv
 from pathlib import Path
@@ -12,11 +12,11 @@ from sth_core.files import temporary_beside, write_atomically
 class TrainingLog:
     """Loss, learning rate and speed of each step, and the metrics of each epoch, as TensorBoard shows them.
 
-    What was logged from `next_step` on, by a run that was killed before it saved, TensorBoard no longer shows.
+    Of a run that was killed before it saved, TensorBoard no longer shows what was logged from `next_step` on.
     """
 
     def __init__(self, out: Path, next_step: int) -> None:
-        # Imported here: it takes a second, and whoever only reads clips need not wait for it.
+        # Imported here, as it takes a second.
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(out / "tensorboard", purge_step=next_step)
@@ -29,7 +29,7 @@ class TrainingLog:
     def epoch(self, number: int, metrics: dict[str, Any]) -> None:
         """A row of metrics.csv, at the step at which its epoch ended."""
         for name in ("loss", "accuracy", "val_accuracy"):
-            if metrics[name] == metrics[name]:  # not nan: the held-out clips are not looked at in every epoch
+            if metrics[name] == metrics[name]:  # NaN where the held-out clips were not evaluated
                 self.writer.add_scalar(f"epoch/{name}", metrics[name], number)
 
     def __enter__(self) -> "TrainingLog":
@@ -50,3 +50,8 @@ def write_failures(out: Path, failures: dict[str, str]) -> None:
     rows = [{"clip_id": clip_id, "reason": reason} for clip_id, reason in failures.items()]
     with temporary_beside(out / "failures.parquet") as temporary:
         pd.DataFrame(rows, columns=["clip_id", "reason"]).to_parquet(temporary)
+
+
+def read_failures(out: Path) -> dict[str, str]:
+    table = pd.read_parquet(out / "failures.parquet")
+    return dict(zip(table["clip_id"], table["reason"], strict=True))

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
@@ -109,76 +108,50 @@ def id_label_files(folder: Path, prefix: str, labels: list[str], clips: dict[str
     return folder
 
 
+FALLS_OFF = "Pushing something so that it almost falls off but doesn't"
+
+
 def something_v1(folder: Path) -> Path:
     """Its labels have no brackets; its test list has ids alone."""
-    return id_label_files(
-        folder,
-        "something-something-v1",
-        ["Holding something", "Pushing something so that it almost falls off but doesn't"],
-        {
-            "train": {
-                "100218": "Pushing something so that it almost falls off but doesn't",
-                "24413": "Holding something",
-                "7": "Holding something",
-            },
-            "validation": {
-                "1099": "Holding something",
-                "42326": "Pushing something so that it almost falls off but doesn't",
-            },
-            "test": {"1420": ""},
-        },
-    )
+    holding = "Holding something"
+    clips = {
+        "train": {"100218": FALLS_OFF, "24413": holding, "7": holding},
+        "validation": {"1099": holding, "42326": FALLS_OFF},
+        "test": {"1420": ""},
+    }
+    return id_label_files(folder, "something-something-v1", [holding, FALLS_OFF], clips)
 
 
 def jester(folder: Path) -> Path:
-    return id_label_files(
-        folder,
-        "jester-v1",
-        ["Swiping Left", "Swiping Right"],
-        {
-            "train": {"34870": "Swiping Left", "56557": "Swiping Right"},
-            "validation": {"9223": "Swiping Right", "107090": "Swiping Left"},
-            "test": {"69136": ""},
-        },
-    )
+    left, right = "Swiping Left", "Swiping Right"
+    clips = {
+        "train": {"34870": left, "56557": right},
+        "validation": {"9223": right, "107090": left},
+        "test": {"69136": ""},
+    }
+    return id_label_files(folder, "jester-v1", [left, right], clips)
 
 
+SIMILAR = "similar to other things that are already on the table"
 SOMETHING_V2_LABELS = {
     "Holding something next to something": "0",
     "Something falling like a rock": "1",
-    "Putting something similar to other things that are already on the table": "2",
+    f"Putting something {SIMILAR}": "2",
 }
-SOMETHING_V2_CLIPS: dict[str, list[dict[str, Any]]] = {
-    "train": [
-        {
-            "id": "78687",
-            "label": "holding potato next to vicks vaporub bottle",
-            "template": "Holding [something] next to [something]",
-            "placeholders": ["potato", "vicks vaporub bottle"],
-        },
-        {
-            "id": "42326",
-            "label": "a pen falling like a rock",
-            "template": "[Something] falling like a rock",
-            "placeholders": ["a pen"],
-        },
-        {
-            "id": "100904",
-            "label": "putting crème cup similar to other things that are already on the table",
-            "template": "Putting [something similar to other things that are already on the table]",
-            "placeholders": ["crème cup"],
-        },
-    ],
-    "validation": [
-        {
-            "id": "74225",
-            "label": "holding a book next to a box",
-            "template": "Holding [something] next to [something]",
-            "placeholders": ["a book", "a box"],
-        },
-    ],
-    "test": [{"id": "1420"}, {"id": "3698"}],
-}
+SOMETHING_V2_CLIPS: dict[str, list[dict[str, object]]] = {
+    part: [dict(zip(("id", "label", "template", "placeholders"), clip, strict=True)) for clip in clips]
+    for part, clips in {
+        "train": [
+            ("78687", "holding potato next to vicks vaporub bottle", "Holding [something] next to [something]",
+             ["potato", "vicks vaporub bottle"]),
+            ("42326", "a pen falling like a rock", "[Something] falling like a rock", ["a pen"]),
+            ("100904", f"putting crème cup {SIMILAR}", f"Putting [something {SIMILAR}]", ["crème cup"]),
+        ],
+        "validation": [
+            ("74225", "holding a book next to a box", "Holding [something] next to [something]", ["a book", "a box"]),
+        ],
+    }.items()
+} | {"test": [{"id": "1420"}, {"id": "3698"}]}  # fmt: skip
 
 
 def something_v2(folder: Path, prefix: str = "something-something-v2-") -> Path:
@@ -198,20 +171,16 @@ def something_v2(folder: Path, prefix: str = "something-something-v2-") -> Path:
 def kinetics(folder: Path) -> Path:
     """Ids may begin with a dash and hold an underscore; a video is in the set once or more often."""
     header = "label,youtube_id,time_start,time_end,split"
-    lines(
-        folder / "train.csv",
-        header,
-        "testifying,---QUuC4vJs,84,94,train",
-        "petting animal (not cat),_dbcJuKJQNs,40,50,train",
-        "petting animal (not cat),_dbcJuKJQNs,170,180,train",
-    )
-    lines(folder / "validate.csv", header, "testifying,3B32lodo2M-,59,69,validate")
-    lines(folder / "test.csv", header, "testifying,0wR5jVB-WPk,417,427,test")
-    video(folder / "train" / "testifying" / "---QUuC4vJs_000084_000094.mp4")
-    video(folder / "train" / "petting animal (not cat)" / "_dbcJuKJQNs_000040_000050.mp4")
-    video(folder / "train" / "petting animal (not cat)" / "_dbcJuKJQNs_000170_000180.mp4")
-    video(folder / "validate" / "testifying" / "3B32lodo2M-_000059_000069.mp4")
-    video(folder / "test" / "0wR5jVB-WPk_000417_000427.mp4")
+    petting = "petting animal (not cat)"
+    for part, clips in {
+        "train": [("testifying", "---QUuC4vJs", 84), (petting, "_dbcJuKJQNs", 40), (petting, "_dbcJuKJQNs", 170)],
+        "validate": [("testifying", "3B32lodo2M-", 59)],
+        "test": [("testifying", "0wR5jVB-WPk", 417)],
+    }.items():
+        rows = (f"{label},{number},{start},{start + 10},{part}" for label, number, start in clips)
+        lines(folder / f"{part}.csv", header, *rows)
+        for label, number, start in clips:  # those of the test lie in one folder
+            video(folder / part / ("" if part == "test" else label) / f"{number}_{start:06d}_{start + 10:06d}.mp4")
     return folder
 
 
@@ -332,16 +301,9 @@ def manifest(folder: Path) -> Path:
 
 
 KINDS = {
-    "something_v1": something_v1,
-    "something_v2": something_v2,
-    "jester": jester,
-    "kinetics": kinetics,
-    "ucf101": ucf101,
-    "hmdb51": hmdb51,
-    "tsn_lists": tsn_lists,
-    "tsm_lists": tsm_lists,
-    "mmaction_lists": mmaction_lists,
-    "class_folders_of_videos": class_folders_of_videos,
-    "class_folders_of_frames": class_folders_of_frames,
-    "manifest": manifest,
-}
+    make.__name__: make
+    for make in (
+        something_v1, something_v2, jester, kinetics, ucf101, hmdb51, tsn_lists, tsm_lists, mmaction_lists,
+        class_folders_of_videos, class_folders_of_frames, manifest,
+    )
+}  # fmt: skip

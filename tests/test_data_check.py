@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from analysis.report.dataset_page import dataset_findings
 from sth_core.datasets import check
-from sth_core.datasets.check import ClipCheck, check_clip, check_dataset, duplicates
+from sth_core.datasets.check import ClipCheck, check_clip, check_dataset, find_duplicates
 from sth_core.datasets.table import read_dataset
 from tests import datasets_on_disk as on_disk
 from tests.datasets_on_disk import FRAMES, encoded, frame_folder, pictures, video
@@ -63,7 +63,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def looked_at(in_process: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def decoded(in_process: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The clips that are decoded."""
     clips: list[str] = []
 
@@ -224,16 +224,14 @@ def test_a_copy_in_the_same_split_is_shown_but_no_failure(tmp_path: Path, in_pro
     assert Page(tmp_path / "out" / "index.html").words["h2"][3] == "The same clip twice in one split"
 
 
-def test_a_line_of_the_annotation_that_cannot_be_used_is_a_clip_that_cannot(
-    tmp_path: Path, looked_at: list[str]
-) -> None:
+def test_a_line_of_the_annotation_that_cannot_be_used_is_a_clip_that_cannot(tmp_path: Path, decoded: list[str]) -> None:
     folder = on_disk.something_v1(tmp_path / "v1")
     shutil.rmtree(folder / "20bn-something-something-v1" / "24413")
     result = sth("data", "check", folder, "-o", tmp_path / "out")
     assert result.exit_code == 1
     place = f"{folder / 'something-something-v1-train.csv'}, line 2"
     assert f"    24413: {place}: no video or folder of frames '24413' in {folder}\n" in result.output
-    assert sorted(looked_at) == ["100218", "1099", "1420", "42326", "7"]
+    assert sorted(decoded) == ["100218", "1099", "1420", "42326", "7"]
 
 
 def test_clips_without_a_label_count_for_no_class(tmp_path: Path, in_process: None) -> None:
@@ -251,40 +249,40 @@ def test_clips_without_a_label_count_for_no_class(tmp_path: Path, in_process: No
     assert '"type":"category"' in "".join(page.words["script"])
 
 
-def test_the_second_check_decodes_nothing(tmp_path: Path, looked_at: list[str]) -> None:
+def test_the_second_check_decodes_nothing(tmp_path: Path, decoded: list[str]) -> None:
     folder = small_set(tmp_path / "small")
     first = sth("data", "check", folder, "-o", tmp_path / "out")
-    assert len(looked_at) == 8
+    assert len(decoded) == 8
     reports = {name: (tmp_path / "out" / name).read_bytes() for name in ("clips.csv", "duplicates.csv")}
-    looked_at.clear()
+    decoded.clear()
     second = sth("data", "check", folder, "-o", tmp_path / "out")
-    assert looked_at == []
+    assert decoded == []
     assert second.exit_code == first.exit_code == 1
     assert {name: (tmp_path / "out" / name).read_bytes() for name in reports} == reports
 
 
-def test_only_what_has_changed_is_looked_at_again(tmp_path: Path, looked_at: list[str]) -> None:
+def test_only_what_has_changed_is_looked_at_again(tmp_path: Path, decoded: list[str]) -> None:
     folder = small_set(tmp_path / "small")
     check_dataset(read_dataset(folder), tmp_path / "out")
-    looked_at.clear()
+    decoded.clear()
     mended = written(folder / "train" / "kick" / "cut.mp4", encoded(".mp4", pictures(20, seed=5)))
     frame_folder(folder / "train" / "kick" / "gap")  # the missing number is there now
     same_size = folder / "val" / "hug" / "copy.mp4"
     os.utime(same_size, ns=(1, 1))
     video(folder / "val" / "hug" / "more.mp4")
     table = check_dataset(read_dataset(folder), tmp_path / "out").set_index("clip_id")
-    assert sorted(looked_at) == [
+    assert sorted(decoded) == [
         "train/kick/cut.mp4", "train/kick/gap", "val/hug/copy.mp4", "val/hug/more.mp4",
     ]  # fmt: skip
     assert (table["problem"] == "").all()
     assert (table["frames"][f"train/kick/{mended.name}"], table["access"]["train/kick/gap"]) == (20, "images")
-    looked_at.clear()
+    decoded.clear()
     check_dataset(read_dataset(folder), tmp_path / "out")
-    assert looked_at == []
+    assert decoded == []
 
 
 def test_stopped_in_the_middle_it_goes_on_from_there(
-    tmp_path: Path, looked_at: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = read_dataset(sound_set(tmp_path / "sound"))
     whole = check_dataset(table, tmp_path / "whole")
@@ -296,13 +294,15 @@ def test_stopped_in_the_middle_it_goes_on_from_there(
     with pytest.raises(KeyboardInterrupt):
         check_dataset(table, tmp_path / "out", progress=stop)
     notes = tmp_path / "out" / "checked.jsonl"
+    earlier = notes.read_text().replace('"frame_hash"', '"looks"').replace('"motion_mask"', '"moves"')
+    notes.write_text(earlier)  # as an earlier version wrote it
     known = [json.loads(line)["clip_id"] for line in notes.read_text().splitlines()]
     assert len(known) == 2
     with notes.open("a") as file:
         file.write('{"clip_id": "val/hug/3.mp4", "pa')  # killed while it wrote
-    looked_at.clear()
+    decoded.clear()
     again = check_dataset(table, tmp_path / "out")
-    assert sorted(looked_at) == sorted(set(table["clip_id"]) - set(known))
+    assert sorted(decoded) == sorted(set(table["clip_id"]) - set(known))
     pd.testing.assert_frame_equal(again, whole)
 
 
@@ -331,7 +331,9 @@ def test_frames_that_are_not_those_of_the_full_decode_are_called_so(
     monkeypatch.setattr(check, "read_frames", lambda path, indices: np.zeros((1, 48, 64, 3), np.uint8))
     assert not check_clip(clip).exact
     table = pd.DataFrame([vars(check_clip(clip))])
-    assert (False, "0 of 1 give the right frame when it is read alone") in dataset_findings(table, duplicates(table))
+    assert (False, "0 of 1 give the right frame when it is read alone") in dataset_findings(
+        table, find_duplicates(table)
+    )
 
 
 def one_place(size: int, seed: int, height: int = 96, width: int = 128) -> list[np.ndarray]:
@@ -365,7 +367,7 @@ def test_other_things_that_happen_in_the_same_place_are_other_clips(size: int, t
     clips = {f"clip {seed}": one_place(size, seed) for seed in range(6)}
     clips["still"] = [one_place(1, 0)[0]] * 16
     table = checks_of(tmp_path, clips)
-    assert duplicates(table).empty
+    assert find_duplicates(table).empty
 
 
 @pytest.mark.parametrize("size", [12, 32])
@@ -374,7 +376,7 @@ def test_the_same_in_one_place_at_another_size_and_quality_is_found(size: int, t
     smaller = [cv2.resize(frame, (96, 72), interpolation=cv2.INTER_AREA) for frame in frames]
     darker = [cv2.convertScaleAbs(frame, alpha=0.95, beta=2) for frame in frames]
     clips = {"clip": frames, "smaller": smaller, "darker": darker, "other": one_place(size, 2)}
-    found = duplicates(checks_of(tmp_path, clips))
+    found = find_duplicates(checks_of(tmp_path, clips))
     assert set(zip(found["a"], found["b"], strict=True)) == {
         ("clip", "smaller"), ("clip", "darker"), ("smaller", "darker"),
     }  # fmt: skip
@@ -382,14 +384,17 @@ def test_the_same_in_one_place_at_another_size_and_quality_is_found(size: int, t
 
 def test_clips_of_one_colour_are_not_called_the_same(tmp_path: Path) -> None:
     black, gray = ([np.full((48, 64, 3), value, np.uint8)] * 4 for value in (0, 90))
-    assert duplicates(checks_of(tmp_path, {"black": black, "gray": gray})).empty
+    assert find_duplicates(checks_of(tmp_path, {"black": black, "gray": gray})).empty
 
 
 def test_classes_of_very_different_sizes_are_a_warning() -> None:
     rows = [ClipCheck(f"{i}", f"{i}", "hug" if i < 11 else "kick", "train", exact=True, frames=9) for i in range(12)]
     table = pd.DataFrame([vars(row) for row in rows])
-    assert dataset_findings(table, duplicates(table))[-1] == (False, "2 classes of 1 (kick) to 11 (hug) clips in train")
-    assert dataset_findings(table[1:], duplicates(table))[-1] == (
+    assert dataset_findings(table, find_duplicates(table))[-1] == (
+        False,
+        "2 classes of 1 (kick) to 11 (hug) clips in train",
+    )
+    assert dataset_findings(table[1:], find_duplicates(table))[-1] == (
         True,
         "2 classes of 1 (kick) to 10 (hug) clips in train",
     )

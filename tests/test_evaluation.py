@@ -18,7 +18,7 @@ from analysis.statistics.results import paper_results
 from sth_core import load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.mirroring import mirror_order
-from sth_core.datasets.table import COLUMNS, Annotation, read_dataset
+from sth_core.datasets.table import CLIP_COLUMNS, Annotation, read_dataset
 from sth_core.errors import UserError
 from sth_core.evaluation import in_batches, run_over
 from sth_core.video.fields import read_clips
@@ -75,10 +75,10 @@ def test_alpha_is_the_mean_over_the_views(checkpoint: Path, table: pd.DataFrame)
 
 def test_a_mirrored_view_speaks_for_the_mirrored_class() -> None:
     classes = ["moving left", "moving right", "opening"]
-    nothing = pd.DataFrame(columns=COLUMNS)
+    nothing = pd.DataFrame(columns=CLIP_COLUMNS)
     clips = EvaluationClips(nothing, classes, RGB, Protocol(1, 10))
     logits = torch.tensor([[1.0, 2.0, 3.0]]).repeat(10, 1)
-    assert clips.unmirrored(logits).tolist() == [[1, 2, 3]] * 5 + [[2, 1, 3]] * 5
+    assert clips.unmirror_logits(logits).tolist() == [[1, 2, 3]] * 5 + [[2, 1, 3]] * 5
 
 
 def test_no_more_views_at_once_than_asked_for_but_a_whole_video() -> None:

@@ -28,46 +28,37 @@ GROW_UP = "pick/prelinger_they_grow_up_1_pick_f_nm_np1_ba_med_18.avi"
 # (clip, label, split, group, where it lies)
 TABLES: dict[str, list[tuple[str, str, str, str, str]]] = {
     "something_v1": [
-        ("100218", FALLS_OFF, "train", "100218", "20bn-something-something-v1/100218"),
-        ("1099", "Holding something", "val", "1099", "20bn-something-something-v1/1099"),
-        ("1420", "", "test", "1420", "20bn-something-something-v1/1420"),
-        ("24413", "Holding something", "train", "24413", "20bn-something-something-v1/24413"),
-        ("42326", FALLS_OFF, "val", "42326", "20bn-something-something-v1/42326"),
-        ("7", "Holding something", "train", "7", "20bn-something-something-v1/7"),
+        (number, label, split, number, f"20bn-something-something-v1/{number}")
+        for number, label, split in [
+            ("100218", FALLS_OFF, "train"), ("1099", "Holding something", "val"), ("1420", "", "test"),
+            ("24413", "Holding something", "train"), ("42326", FALLS_OFF, "val"), ("7", "Holding something", "train"),
+        ]
     ],
     "something_v2": [
-        ("100904", SIMILAR, "train", "100904", "20bn-something-something-v2/100904.webm"),
-        ("1420", "", "test", "1420", "20bn-something-something-v2/1420.webm"),
-        ("3698", "", "test", "3698", "20bn-something-something-v2/3698.webm"),
-        ("42326", "Something falling like a rock", "train", "42326", "20bn-something-something-v2/42326.webm"),
-        ("74225", "Holding something next to something", "val", "74225", "20bn-something-something-v2/74225.webm"),
-        ("78687", "Holding something next to something", "train", "78687", "20bn-something-something-v2/78687.webm"),
+        (number, label, split, number, f"20bn-something-something-v2/{number}.webm")
+        for number, label, split in [
+            ("100904", SIMILAR, "train"), ("1420", "", "test"), ("3698", "", "test"),
+            ("42326", "Something falling like a rock", "train"),
+            ("74225", "Holding something next to something", "val"),
+            ("78687", "Holding something next to something", "train"),
+        ]
     ],
     "jester": [
-        ("107090", "Swiping Left", "val", "107090", "20bn-jester-v1/107090"),
-        ("34870", "Swiping Left", "train", "34870", "20bn-jester-v1/34870"),
-        ("56557", "Swiping Right", "train", "56557", "20bn-jester-v1/56557"),
-        ("69136", "", "test", "69136", "20bn-jester-v1/69136"),
-        ("9223", "Swiping Right", "val", "9223", "20bn-jester-v1/9223"),
+        (number, label, split, number, f"20bn-jester-v1/{number}")
+        for number, label, split in [
+            ("107090", "Swiping Left", "val"), ("34870", "Swiping Left", "train"), ("56557", "Swiping Right", "train"),
+            ("69136", "", "test"), ("9223", "Swiping Right", "val"),
+        ]
     ],
     "kinetics": [
-        (
-            "---QUuC4vJs_000084_000094", "testifying", "train", "---QUuC4vJs",
-            "train/testifying/---QUuC4vJs_000084_000094.mp4",
-        ),
-        ("0wR5jVB-WPk_000417_000427", "testifying", "test", "0wR5jVB-WPk", "test/0wR5jVB-WPk_000417_000427.mp4"),
-        (
-            "3B32lodo2M-_000059_000069", "testifying", "val", "3B32lodo2M-",
-            "validate/testifying/3B32lodo2M-_000059_000069.mp4",
-        ),
-        (
-            "_dbcJuKJQNs_000040_000050", "petting animal (not cat)", "train", "_dbcJuKJQNs",
-            "train/petting animal (not cat)/_dbcJuKJQNs_000040_000050.mp4",
-        ),
-        (
-            "_dbcJuKJQNs_000170_000180", "petting animal (not cat)", "train", "_dbcJuKJQNs",
-            "train/petting animal (not cat)/_dbcJuKJQNs_000170_000180.mp4",
-        ),
+        (f"{video}_{time}", label, split, video, f"{place}/{video}_{time}.mp4")
+        for video, time, label, split, place in [
+            ("---QUuC4vJs", "000084_000094", "testifying", "train", "train/testifying"),
+            ("0wR5jVB-WPk", "000417_000427", "testifying", "test", "test"),
+            ("3B32lodo2M-", "000059_000069", "testifying", "val", "validate/testifying"),
+            ("_dbcJuKJQNs", "000040_000050", "petting animal (not cat)", "train", "train/petting animal (not cat)"),
+            ("_dbcJuKJQNs", "000170_000180", "petting animal (not cat)", "train", "train/petting animal (not cat)"),
+        ]
     ],
     "ucf101": [
         (f"{label}/{name}.avi", label, split, name[:-4], f"UCF-101/{label}/{name}.avi")
@@ -112,32 +103,22 @@ TABLES: dict[str, list[tuple[str, str, str, str, str]]] = {
             ("zumba", "x_1.mp4", "train"),
         ]
     ],
-    "class_folders_of_videos": [
-        (path, label, split, path, path)
-        for path, label, split in [
-            ("test/hug/4.mp4", "hug", "test"),
-            ("train/high five/2.webm", "high five", "train"),
-            ("train/hug/1.mp4", "hug", "train"),
-            ("val/hug/3.avi", "hug", "val"),
-        ]
-    ],
-    "class_folders_of_frames": [
-        (path, label, split, path, path)
-        for path, label, split in [
-            ("train/high five/two", "high five", "train"),
-            ("train/hug/one", "hug", "train"),
+} | {
+    name: [(path, label, split, path, path) for path, label, split in clips]
+    for name, clips in {
+        "class_folders_of_videos": [
+            ("test/hug/4.mp4", "hug", "test"), ("train/high five/2.webm", "high five", "train"),
+            ("train/hug/1.mp4", "hug", "train"), ("val/hug/3.avi", "hug", "val"),
+        ],
+        "class_folders_of_frames": [
+            ("train/high five/two", "high five", "train"), ("train/hug/one", "hug", "train"),
             ("val/hug/three", "hug", "val"),
-        ]
-    ],
-    "manifest": [
-        (path, label, split, path, path)
-        for path, label, split in [
-            ("a/1.mp4", "push, then pull", "train"),
-            ("a/2.webm", "lift", "train"),
-            ("b/3.avi", "lift", "val"),
+        ],
+        "manifest": [
+            ("a/1.mp4", "push, then pull", "train"), ("a/2.webm", "lift", "train"), ("b/3.avi", "lift", "val"),
             ("b/4", "lift", "test"),
-        ]
-    ],
+        ],
+    }.items()
 }  # fmt: skip
 
 RECIPE = """
@@ -372,188 +353,116 @@ def test_training_on_extracted_flow_computes_none(
     assert "flow was computed" in repr(again.exception)
 
 
-# What is wrong with the annotation of one clip: how it comes about, and what is said of which clip.
 Damage = Callable[[Path], object]
-ONE_CLIP: dict[str, tuple[str, Damage, str, str]] = {
+
+
+def remove(name: str) -> Damage:
+    def damage(folder: Path) -> None:
+        (shutil.rmtree if (folder / name).is_dir() else Path.unlink)(folder / name)
+
+    return damage
+
+
+def edit(name: str, old: str, new: str) -> Damage:
+    return lambda folder: change(folder / name, old, new)
+
+
+def absent(name: str) -> str:
+    return f"no video or folder of frames {name!r} in {{d}}"
+
+
+V1, V2, JESTER = "something-something-v1-train.csv", "something-something-v2-train.json", "jester-v1-train.csv"
+UCF, PICK = "ucfTrainTestlist/trainlist01.txt", "testTrainMulti_7030_splits/pick_test_split1.txt"
+TSM, TSN = "train_videofolder.txt", "ucf101_rgb_train_split_1.txt"
+MMACTION = "kinetics400_train_list_videos.txt"
+EYES, TESTIFYING = "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c0", "---QUuC4vJs_000084_000094"
+
+# What is wrong with the annotation of one clip: how it comes about, and of which clip where what is reported.
+ONE_CLIP: dict[str, tuple[str, Damage, str, str, str]] = {
     "a folder of frames is missing": (
-        "something_v1",
-        lambda d: shutil.rmtree(d / "20bn-something-something-v1" / "24413"),
-        "24413",
-        "{d}/something-something-v1-train.csv, line 2: no video or folder of frames '24413' in {d}",
-    ),
+        "something_v1", remove("20bn-something-something-v1/24413"), "24413", f"{V1}, line 2", absent("24413")),
     "a folder of frames is empty": (
-        "jester",
-        lambda d: [image.unlink() for image in (d / "20bn-jester-v1" / "34870").iterdir()],
-        "34870",
-        "{d}/jester-v1-train.csv, line 1: no video or folder of frames '34870' in {d}",
-    ),
+        "jester", lambda d: [image.unlink() for image in (d / "20bn-jester-v1" / "34870").iterdir()],
+        "34870", f"{JESTER}, line 1", absent("34870")),
     "a webm file is missing": (
-        "something_v2",
-        lambda d: (d / "20bn-something-something-v2" / "42326.webm").unlink(),
-        "42326",
-        "{d}/something-something-v2-train.json, clip 2: no video or folder of frames '42326' in {d}",
-    ),
+        "something_v2", remove("20bn-something-something-v2/42326.webm"), "42326", f"{V2}, clip 2", absent("42326")),
     "a video of Kinetics is gone from YouTube": (
-        "kinetics",
-        lambda d: (d / "train" / "testifying" / "---QUuC4vJs_000084_000094.mp4").unlink(),
-        "---QUuC4vJs_000084_000094",
-        "{d}/train.csv, line 2: no video or folder of frames '---QUuC4vJs_000084_000094' in {d}",
-    ),
+        "kinetics", remove(f"train/testifying/{TESTIFYING}.mp4"), TESTIFYING, "train.csv, line 2", absent(TESTIFYING)),
     "an AVI file of UCF-101 is missing": (
-        "ucf101",
-        lambda d: (d / "UCF-101" / "ApplyEyeMakeup" / "v_ApplyEyeMakeup_g08_c02.avi").unlink(),
-        "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c02.avi",
-        "{d}/ucfTrainTestlist/trainlist01.txt, line 2: no video or folder of frames 'v_ApplyEyeMakeup_g08_c02' in {d}",
-    ),
+        "ucf101", remove(f"UCF-101/{EYES}2.avi"), f"{EYES}2.avi", f"{UCF}, line 2", absent(f"{EYES[15:]}2")),
     "an AVI file of HMDB-51 is missing": (
-        "hmdb51",
-        lambda d: (d / "hmdb51_org" / BEACH).unlink(),
-        BEACH,
-        "{d}/testTrainMulti_7030_splits/pick_test_split1.txt, line 1: "
-        f"no video or folder of frames '{BEACH[5:-4]}' in {{d}}",
-    ),
+        "hmdb51", remove(f"hmdb51_org/{BEACH}"), BEACH, f"{PICK}, line 1", absent(BEACH[5:-4])),
     "frames of a list are missing": (
-        "tsn_lists",
-        lambda d: shutil.rmtree(d / "jpg" / "v_Biking_g01_c01"),
-        "jpg/v_Biking_g01_c01",
-        "{d}/ucf101_rgb_train_split_1.txt, line 2: no video or folder of frames 'jpg/v_Biking_g01_c01' in {d}",
-    ),
+        "tsn_lists", remove("jpg/v_Biking_g01_c01"), "jpg/v_Biking_g01_c01", f"{TSN}, line 2",
+        absent("jpg/v_Biking_g01_c01")),
     "a video of a list is missing, although one of that name lies elsewhere": (
-        "mmaction_lists",
-        lambda d: (d / "videos_train" / "zumba").rename(d / "videos_train" / "samba"),
-        "zumba/x_1.mp4",
-        "{d}/kinetics400_train_list_videos.txt, line 2: no video or folder of frames 'zumba/x_1.mp4' in {d}",
-    ),
+        "mmaction_lists", lambda d: (d / "videos_train" / "zumba").rename(d / "videos_train" / "samba"),
+        "zumba/x_1.mp4", f"{MMACTION}, line 2", absent("zumba/x_1.mp4")),
     "a video of a manifest is missing": (
-        "manifest",
-        lambda d: (d / "a" / "2.webm").unlink(),
-        "a/2.webm",
-        "{d}/manifest.csv, line 3: no video or folder of frames 'a/2.webm' in {d}",
-    ),
+        "manifest", remove("a/2.webm"), "a/2.webm", "manifest.csv, line 3", absent("a/2.webm")),
     "a label is not in the list of V1": (
-        "something_v1",
-        lambda d: change(d / "something-something-v1-train.csv", "7;Holding something\n", "7;Holding somethin\n"),
-        "7",
-        "{d}/something-something-v1-train.csv, line 3: the label 'Holding somethin' is not in "
-        "{d}/something-something-v1-labels.csv",
-    ),
+        "something_v1", edit(V1, "7;Holding something\n", "7;Holding somethin\n"), "7", f"{V1}, line 3",
+        "the label 'Holding somethin' is not in {d}/something-something-v1-labels.csv"),
     "a label is not in the list of V2": (
-        "something_v2",
-        lambda d: change(d / "something-something-v2-train.json", "[Something] falling", "[Something] rolling"),
-        "42326",
-        "{d}/something-something-v2-train.json, clip 2: the label 'Something rolling like a rock' is not in "
-        "{d}/something-something-v2-labels.json",
-    ),
+        "something_v2", edit(V2, "[Something] falling", "[Something] rolling"), "42326", f"{V2}, clip 2",
+        "the label 'Something rolling like a rock' is not in {d}/something-something-v2-labels.json"),
     "a class is not in that of UCF-101": (
-        "ucf101",
-        lambda d: change(d / "ucfTrainTestlist" / "classInd.txt", "1 ApplyEyeMakeup", "1 ApplyEyeMakup"),
-        "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi",
-        "{d}/ucfTrainTestlist/trainlist01.txt, line 1: the label 'ApplyEyeMakeup' is not in "
-        "{d}/ucfTrainTestlist/classInd.txt",
-    ),
+        "ucf101", edit("ucfTrainTestlist/classInd.txt", "1 ApplyEyeMakeup", "1 ApplyEyeMakup"), f"{EYES}1.avi",
+        f"{UCF}, line 1", "the label 'ApplyEyeMakeup' is not in {d}/ucfTrainTestlist/classInd.txt"),
     "a class number is not that of UCF-101": (
-        "ucf101",
-        lambda d: change(d / "ucfTrainTestlist" / "trainlist01.txt", "_g08_c02.avi 1", "_g08_c02.avi 2"),
-        "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c02.avi",
-        "{d}/ucfTrainTestlist/trainlist01.txt, line 2: ApplyEyeMakeup is class 1 in "
-        "{d}/ucfTrainTestlist/classInd.txt, here 2",
-    ),
+        "ucf101", edit(UCF, "_g08_c02.avi 1", "_g08_c02.avi 2"), f"{EYES}2.avi", f"{UCF}, line 2",
+        "ApplyEyeMakeup is class 1 in {d}/ucfTrainTestlist/classInd.txt, here 2"),
     "a class number has no name": (
-        "tsm_lists",
-        lambda d: change(d / "train_videofolder.txt", "24413 10 1", "24413 10 2"),
-        "24413",
-        "{d}/train_videofolder.txt, line 2: the label 2 is not in {d}/category.txt (0 to 1)",
-    ),
+        "tsm_lists", edit(TSM, "24413 10 1", "24413 10 2"), "24413", f"{TSM}, line 2",
+        "the label 2 is not in {d}/category.txt (0 to 1)"),
     "an id is there twice": (
-        "something_v1",
-        lambda d: change(d / "something-something-v1-validation.csv", "1099;", "24413;"),
-        "24413 ({d}/something-something-v1-validation.csv, line 1)",
-        "{d}/something-something-v1-validation.csv, line 1: 24413 is listed twice, before in "
-        "{d}/something-something-v1-train.csv, line 2",
-    ),
+        "something_v1", edit("something-something-v1-validation.csv", "1099;", "24413;"),
+        "24413 ({d}/something-something-v1-validation.csv, line 1)", "something-something-v1-validation.csv, line 1",
+        f"24413 is listed twice, before in {{d}}/{V1}, line 2"),
     "a clip of Kinetics is there twice": (
-        "kinetics",
-        lambda d: change(d / "train.csv", "_dbcJuKJQNs,170,180", "_dbcJuKJQNs,40,50"),
-        "_dbcJuKJQNs_000040_000050 ({d}/train.csv, line 4)",
-        "{d}/train.csv, line 4: _dbcJuKJQNs_000040_000050 is listed twice, before in {d}/train.csv, line 3",
-    ),
+        "kinetics", edit("train.csv", "_dbcJuKJQNs,170,180", "_dbcJuKJQNs,40,50"),
+        "_dbcJuKJQNs_000040_000050 ({d}/train.csv, line 4)", "train.csv, line 4",
+        "_dbcJuKJQNs_000040_000050 is listed twice, before in {d}/train.csv, line 3"),
     "a clip of a list is there twice": (
-        "tsm_lists",
-        lambda d: change(d / "train_videofolder.txt", "\n7 10 1", "\n24413 10 0"),
-        "24413 ({d}/train_videofolder.txt, line 3)",
-        "{d}/train_videofolder.txt, line 3: 24413 is listed twice, before in {d}/train_videofolder.txt, line 2",
-    ),
+        "tsm_lists", edit(TSM, "\n7 10 1", "\n24413 10 0"), f"24413 ({{d}}/{TSM}, line 3)", f"{TSM}, line 3",
+        f"24413 is listed twice, before in {{d}}/{TSM}, line 2"),
     "a line has no label": (
-        "jester",
-        lambda d: change(d / "jester-v1-train.csv", "34870;Swiping Left", "34870"),
-        "34870",
-        "{d}/jester-v1-train.csv, line 1: must be id;label, is '34870'",
-    ),
+        "jester", edit(JESTER, "34870;Swiping Left", "34870"), "34870", f"{JESTER}, line 1",
+        "must be id;label, is '34870'"),
     "a line has one field more": (
-        "jester",
-        lambda d: change(d / "jester-v1-train.csv", "34870;Swiping Left", "34870;Swiping Left;Ann"),
-        "34870",
-        "{d}/jester-v1-train.csv, line 1: the label 'Swiping Left;Ann' is not in {d}/jester-v1-labels.csv",
-    ),
+        "jester", edit(JESTER, "34870;Swiping Left", "34870;Swiping Left;Ann"), "34870", f"{JESTER}, line 1",
+        "the label 'Swiping Left;Ann' is not in {d}/jester-v1-labels.csv"),
     "a clip of V2 has no template": (
-        "something_v2",
-        lambda d: change(d / "something-something-v2-train.json", '"template": "[Something] f', '"x": "[Something] f'),
-        "42326",
-        "{d}/something-something-v2-train.json, clip 2: no template",
-    ),
+        "something_v2", edit(V2, '"template": "[Something] f', '"x": "[Something] f'), "42326", f"{V2}, clip 2",
+        "no template"),
     "a clip of V2 has no id": (
-        "something_v2",
-        lambda d: change(d / "something-something-v2-train.json", '"id": "42326"', '"no": "42326"'),
-        "clip 2 of something-something-v2-train.json",
-        "{d}/something-something-v2-train.json, clip 2: no id",
-    ),
+        "something_v2", edit(V2, '"id": "42326"', '"no": "42326"'), f"clip 2 of {V2}", f"{V2}, clip 2", "no id"),
     "a time is no number": (
-        "kinetics",
-        lambda d: change(d / "train.csv", ",84,94,", ",1:24,94,"),
-        "---QUuC4vJs",
-        "{d}/train.csv, line 2: time_start and time_end must be numbers",
-    ),
+        "kinetics", edit("train.csv", ",84,94,", ",1:24,94,"), "---QUuC4vJs", "train.csv, line 2",
+        "time_start and time_end must be numbers"),
     "a clip of Kinetics has no label": (
-        "kinetics",
-        lambda d: change(d / "train.csv", "testifying,-", ",-"),
-        "---QUuC4vJs_000084_000094",
-        "{d}/train.csv, line 2: no label",
-    ),
+        "kinetics", edit("train.csv", "testifying,-", ",-"), TESTIFYING, "train.csv, line 2", "no label"),
     "a line of HMDB-51 does not say what for": (
-        "hmdb51",
-        lambda d: change(d / "testTrainMulti_7030_splits" / "pick_test_split1.txt", "_med_0.avi 1", "_med_0.avi 3"),
-        BEACH,
-        f"{{d}}/testTrainMulti_7030_splits/pick_test_split1.txt, line 1: must end with 0, 1 or 2, is '{BEACH[5:]} 3'",
-    ),
+        "hmdb51", edit(PICK, "_med_0.avi 1", "_med_0.avi 3"), BEACH, f"{PICK}, line 1",
+        f"must end with 0, 1 or 2, is '{BEACH[5:]} 3'"),
     "a line of a list has no label": (
-        "mmaction_lists",
-        lambda d: change(d / "kinetics400_train_list_videos.txt", "x_1.mp4 1", "x_1.mp4"),
-        "zumba/x_1.mp4",
-        "{d}/kinetics400_train_list_videos.txt, line 2: must be path frames label, or path label; is 'zumba/x_1.mp4'",
-    ),
+        "mmaction_lists", edit(MMACTION, "x_1.mp4 1", "x_1.mp4"), "zumba/x_1.mp4", f"{MMACTION}, line 2",
+        "must be path frames label, or path label; is 'zumba/x_1.mp4'"),
     "a clip of a manifest has no label": (
-        "manifest",
-        lambda d: change(d / "manifest.csv", "a/2.webm,lift", "a/2.webm,"),
-        "a/2.webm",
-        "{d}/manifest.csv, line 3: no label",
-    ),
+        "manifest", edit("manifest.csv", "a/2.webm,lift", "a/2.webm,"), "a/2.webm", "manifest.csv, line 3", "no label"),
     "a clip of a manifest has no path": (
-        "manifest",
-        lambda d: change(d / "manifest.csv", "a/2.webm,lift", ",lift"),
-        "",
-        "{d}/manifest.csv, line 3: no path",
-    ),
-}
+        "manifest", edit("manifest.csv", "a/2.webm,lift", ",lift"), "", "manifest.csv, line 3", "no path"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", ONE_CLIP)
 def test_the_annotation_of_one_clip_is_wrong(what: str, recipe: Path, tmp_path: Path) -> None:
     """The sentence names file and line; the others are still there; training goes on without it and says so."""
-    name, damage, clip_id, sentence = ONE_CLIP[what]
+    name, damage, clip_id, source, reason = ONE_CLIP[what]
     folder = on_disk.KINDS[name](tmp_path / "set")
     whole = splits(read_dataset(folder))
     damage(folder)
-    clip_id, sentence = (text.replace("{d}", str(folder)) for text in (clip_id, sentence))
+    clip_id, sentence = (text.replace("{d}", str(folder)) for text in (clip_id, f"{{d}}/{source}: {reason}"))
     table = read_dataset(folder)
     bad = problems(table)
     assert bad[clip_id] == sentence
@@ -593,17 +502,9 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(name: str, tmp_path:
 
 
 FILES = {  # of each kind, one that lists clips for training
-    "something_v1": "something-something-v1-train.csv",
-    "jester": "jester-v1-train.csv",
-    "something_v2": "something-something-v2-train.json",
-    "kinetics": "train.csv",
-    "ucf101": "ucfTrainTestlist/trainlist01.txt",
-    "hmdb51": "testTrainMulti_7030_splits/pick_test_split1.txt",
-    "tsn_lists": "ucf101_rgb_train_split_1.txt",
-    "tsm_lists": "train_videofolder.txt",
-    "mmaction_lists": "kinetics400_train_list_videos.txt",
-    "manifest": "manifest.csv",
-}
+    "something_v1": V1, "jester": JESTER, "something_v2": V2, "kinetics": "train.csv", "ucf101": UCF, "hmdb51": PICK,
+    "tsn_lists": TSN, "tsm_lists": TSM, "mmaction_lists": MMACTION, "manifest": "manifest.csv",
+}  # fmt: skip
 
 
 def refused(folder: Path, annotation: Annotation = Annotation()) -> str:

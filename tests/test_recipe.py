@@ -13,13 +13,13 @@ from sth_core.datasets.mirroring import mirror_labels
 from sth_core.datasets.synthetic import MOTION_PAIRS, MOTIONS
 from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.errors import UserError
-from sth_core.recipe import SHIPPED, Recipe, Start, build_model, load_annotation, load_recipe, recipe_from
+from sth_core.recipe import SHIPPED_RECIPES, Recipe, Start, build_model, load_annotation, load_recipe, recipe_from
 from sth_core.study import load_study
 from sth_core.training import load_start_weights, train
 from sth_core.video.modality import CHANNELS
 from workbench.cli import main
 
-NAMES = sorted(path.stem for path in SHIPPED.glob("*.toml") if not path.stem.startswith("study_"))
+NAMES = sorted(path.stem for path in SHIPPED_RECIPES.glob("*.toml") if not path.stem.startswith("study_"))
 MOTION = "synthetic_motion"
 
 
@@ -131,6 +131,12 @@ def test_of_two_changes_of_a_key_the_last_counts() -> None:
         ("augment.flip_swaps=[[1]]", "[augment]: flip_swaps must be pairs of labels, got (1,)"),
         ("augment.crop_scales=[0.5, 2]", "[augment]: crop_scales must be between 0 and 1, got 2"),
         ("data.format=jestre", "[data]: unknown dataset format 'jestre'; possible: manifest, "),
+        ("optimisation.schedule=linear", "schedule must be one of cosine, step, got 'linear'"),
+        ("optimisation.schedule=step", "schedule 'step' needs decay_epochs, such as [20, 40]"),
+        ("optimisation.precision=int8", "precision must be one of fp32, bf16, fp16, got 'int8'"),
+        ("optimisation.accumulate=0", "accumulate must be at least 1, got 0"),
+        ("preprocessing.crop=200", "[preprocessing]: crop (200) must not be larger than resize (108)"),
+        ("start.imagenet=true", "[start]: give either checkpoint or imagenet, not both"),
         ("model.width", "a change must look like section.key=value, got 'model.width'"),
         ("width=3", "a change must look like section.key=value, got 'width=3'"),
         ("model.width=", "a change must look like section.key=value, got 'model.width='"),
@@ -138,7 +144,7 @@ def test_of_two_changes_of_a_key_the_last_counts() -> None:
 )
 def test_a_change_that_cannot_be_is_refused_with_the_near_word(change: str, sentence: str) -> None:
     with pytest.raises(UserError) as refused:
-        load_recipe(MOTION, (change,))
+        load_recipe(MOTION, ("start.checkpoint=x.pth", change))
     assert sentence in str(refused.value)
 
 
@@ -177,7 +183,7 @@ def test_a_shipped_recipe_is_found_by_its_name_from_any_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ut_interaction").mkdir()  # a dataset of that name is no recipe
-    assert load_recipe(given) == load_recipe(SHIPPED / "ut_interaction.toml")
+    assert load_recipe(given) == load_recipe(SHIPPED_RECIPES / "ut_interaction.toml")
     assert load_annotation(given).group == "sequence"
     result = CliRunner().invoke(main, ["train", str(given), "--data", "nowhere", "-o", "out"])
     assert result.output == "sth: no such dataset folder: nowhere\n"
@@ -185,9 +191,9 @@ def test_a_shipped_recipe_is_found_by_its_name_from_any_folder(
 
 def test_a_file_goes_before_a_shipped_recipe_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    text = (SHIPPED / "ut_interaction.toml").read_text(encoding="utf-8").replace("epochs = ", "epochs = 1")
+    text = (SHIPPED_RECIPES / "ut_interaction.toml").read_text(encoding="utf-8").replace("epochs = ", "epochs = 1")
     Path("ut_interaction.toml").write_text(text, encoding="utf-8")
-    epochs = load_recipe(SHIPPED / "ut_interaction.toml").optimisation.epochs
+    epochs = load_recipe(SHIPPED_RECIPES / "ut_interaction.toml").optimisation.epochs
     assert load_recipe("ut_interaction.toml").optimisation.epochs == int(f"1{epochs}")
     assert load_recipe("ut_interaction").optimisation.epochs == epochs  # that file has another name
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sth_core.datasets.mirroring import mirror_labels, mirror_order, mirrored
+from sth_core.datasets.mirroring import mirror_label, mirror_labels, mirror_order
 from sth_core.video.fields import fields_of, positions_in, read_clips
 from sth_core.video.sampling import evaluation_positions, segment_indices
 from sth_core.video.transforms import Preprocessing, crop, crops, mirror, resize, scaled_crop
@@ -272,17 +272,17 @@ WITHOUT_SIDES = [
 
 @pytest.mark.parametrize(("label", "image"), SIDES)
 def test_a_mirror_exchanges_the_sides_in_a_label(label: str, image: str) -> None:
-    assert mirrored(label) == image
-    assert mirrored(image) == label
+    assert mirror_label(label) == image
+    assert mirror_label(image) == label
 
 
 @pytest.mark.parametrize("label", WITHOUT_SIDES)
 def test_words_that_only_hold_a_side_stay(label: str) -> None:
-    assert mirrored(label) == label
+    assert mirror_label(label) == label
 
 
 def test_anticlockwise_is_clockwise_in_a_mirror() -> None:
-    assert mirrored("Turning Anticlockwise") == "Turning Clockwise"
+    assert mirror_label("Turning Anticlockwise") == "Turning Clockwise"
     assert mirror_labels(["anticlockwise", "clockwise"]) == {"anticlockwise": "clockwise"}
     both = (("anticlockwise", "clockwise"),)
     assert mirror_labels(["anticlockwise", "clockwise"], both) == dict((*both, both[0][::-1]))

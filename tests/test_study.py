@@ -1,4 +1,4 @@
-"""`sth study`: a grid of trainings, stopped and gone on with, and its page."""
+"""`sth study`: a grid of trainings, interrupted and resumed, and its page."""
 
 import json
 import signal
@@ -13,10 +13,12 @@ from click.testing import CliRunner
 
 from sth_core import load_checkpoint
 from sth_core.errors import UserError
-from sth_core.recipe import SHIPPED
+from sth_core.recipe import SHIPPED_RECIPES
+from sth_core.resumable import Work, working_on
 from sth_core.study import load_study
 from tests.test_stop_and_go import RECIPE, ROOT, same
 from workbench.cli import main
+from workbench.study_runner import study_work
 
 STUDY = """
 recipe = "recipe.toml"
@@ -67,7 +69,7 @@ def test_every_combination_with_every_seed(study: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted(SHIPPED.glob("study_*.toml"))])
+@pytest.mark.parametrize("name", [path.stem for path in sorted(SHIPPED_RECIPES.glob("study_*.toml"))])
 def test_the_studies_that_ship(name: str) -> None:
     study = load_study(name)
     assert len(study.cells) >= 6 and {cell.seed for cell in study.cells} == {0, 1, 2}
@@ -75,7 +77,7 @@ def test_the_studies_that_ship(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def done(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study that was killed with its first networks under way, and then gone on with."""
+    """A study that was killed while its first networks were trained, and then resumed."""
     folder = tmp_path_factory.mktemp("study")
     out = folder / "out"
     command = [sys.executable, "-m", "workbench", *words(written(folder), scenes_folder, out)]
@@ -126,6 +128,27 @@ def test_what_is_done_is_not_done_again(done: Path, scenes_folder: Path) -> None
     result = CliRunner().invoke(main, words(done.parent / "study.toml", scenes_folder, done))
     assert result.exit_code == 0, result.output
     assert [file.stat().st_mtime_ns for file in networks] == before
+
+
+def test_another_study_is_refused_and_one_with_more_seeds_continues(tmp_path: Path) -> None:
+    def work(text: str, data: str = "data") -> Work:
+        return study_work(load_study(written(tmp_path, text)), Path(data), tmp_path / "out")
+
+    with working_on(work(STUDY), {"paper": {}}):
+        pass
+    for other, sentence in (
+        (work(STUDY.replace('fraction" = 0.5', 'fraction" = 0.25')), "trainings.what_moves-sth_p_1_2-seed0 is ['opt"),
+        (work(STUDY, "elsewhere"), "data is 'data', now 'elsewhere'"),
+    ):
+        with pytest.raises(UserError, match="holds another study") as refused, working_on(other):
+            pass
+        assert sentence in str(refused.value)
+    with working_on(work(STUDY.replace("[0, 1]", "[0, 1, 2]"))):
+        pass
+    (tmp_path / "recipe.toml").write_text(RECIPE.replace("momentum = 0.9", "momentum = 0.8"), encoding="utf-8")
+    changed = study_work(load_study(tmp_path / "study.toml"), Path("data"), tmp_path / "out")
+    with pytest.raises(UserError, match=r"base\.optimisation\.momentum is 0\.9, now 0\.8"), working_on(changed):
+        pass
 
 
 def test_a_cell_that_fails_ends_the_study_with_its_last_words(study: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from sth_core.datasets import synthetic
-from sth_core.datasets.sprites import APPEARANCES, draw_background, draw_thing
+from sth_core.datasets.sprites import APPEARANCES, draw_background, draw_object
 from sth_core.datasets.synthetic import (
     MOTION_PAIRS,
     MOTIONS,
@@ -125,7 +125,7 @@ def levels_of(motions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> np.n
     seen: list[float] = []
     monkeypatch.setattr(synthetic, "LENGTHS", (5, 6))
     monkeypatch.setattr(synthetic, "draw_background", lambda *_: None)
-    monkeypatch.setattr(synthetic, "draw_thing", lambda *_: None)
+    monkeypatch.setattr(synthetic, "draw_object", lambda *_: None)
     monkeypatch.setattr(synthetic, "paint", lambda *_: None)
     monkeypatch.setattr(synthetic, "pose_at", lambda motion, u, start: seen.append(u))
     for scene in draw_scenes(12000, seed=9):
@@ -150,7 +150,7 @@ def test_at_every_time_the_level_is_uniform_for_both_motions(monkeypatch: pytest
 @pytest.mark.parametrize("appearance", APPEARANCES)
 def test_every_motion_of_every_thing_can_be_seen(appearance: str) -> None:
     rng = np.random.default_rng(0)
-    place, thing = draw_background(synthetic.HEIGHT, synthetic.WIDTH, rng), draw_thing(appearance, rng)
+    place, thing = draw_background(synthetic.HEIGHT, synthetic.WIDTH, rng), draw_object(appearance, rng)
     for motion in MOTIONS:
         early, late = (paint(place, thing, pose_at(motion, u, START)).astype(int) for u in (0.4, 0.55))
         changed = (np.abs(early - late).max(-1) > 20).mean()
@@ -160,7 +160,7 @@ def test_every_motion_of_every_thing_can_be_seen(appearance: str) -> None:
 @pytest.mark.parametrize("appearance", APPEARANCES)
 def test_no_thing_looks_the_same_before_half_a_turn(appearance: str) -> None:
     rng = np.random.default_rng(1)
-    place, thing = draw_background(240, 320, rng), draw_thing(appearance, rng)
+    place, thing = draw_background(240, 320, rng), draw_object(appearance, rng)
     upright = paint(place, thing, Pose(160, 120, 50, 0.0)).astype(int)
     area = (np.abs(upright - place) > 20).any(-1).sum()
     for degrees in (30, 60, 72, 90, 120, 150):

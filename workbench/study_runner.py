@@ -17,14 +17,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sth_core.errors import UserError
-from sth_core.files import write_json
 from sth_core.recipe import load_recipe
-from sth_core.study import Cell, Study
+from sth_core.resumable import Work, flatten_keys, no_report, working_on
+from sth_core.study import Study, StudyCell
 from sth_core.training_state import stop_signals
 from workbench.parent import PARENT
 
 SECONDS_BETWEEN_POLLS = 1.0
 LINES_OF_LOG = 5  # of a command that failed
+STUDY_FILES = ("networks", "runs", "index.html", "results.csv", "curves.csv")
 
 
 class RunningCell:
@@ -65,29 +66,37 @@ class RunningCell:
         return False
 
 
-def run_study(study: Study, data: Path, out: Path, jobs: int, device: str, show: Callable[..., None]) -> list[Cell]:
+def run_study(
+    study: Study,
+    data: Path,
+    out: Path,
+    jobs: int,
+    device: str,
+    show: Callable[..., None],
+    *,
+    overwrite: bool = False,
+    command: str = "",
+    notify: Callable[[str], None] = no_report,
+) -> list[StudyCell]:
     """Train and record all cells of the study, `jobs` at a time; returns them.
 
+    A folder with another study is refused, unless `overwrite` moves that aside. Cells may be added.
+
     Raises:
-        UserError: a cell failed; quotes the end of its log.
+        UserError: a cell failed (quotes the end of its log), or the folder holds something else.
         KeyboardInterrupt: stopped by SIGTERM or Ctrl-C; the running cells have saved their state.
     """
     cells = study.cells
-    described = {"recipe": str(study.recipe), "paper": study.paper, "cells": [asdict(cell) for cell in cells]}
-    write_json(out / "study.json", described)
+    facts = {"recipe": str(study.recipe), "paper": study.paper, "cells": [asdict(cell) for cell in cells]}
+    work = study_work(study, data, out)
     epochs = {cell.name: load_recipe(study.recipe, cell.changes).optimisation.epochs for cell in cells}
-    waiting = [cell for cell in cells if not cell_is_recorded(out, cell)]
-    running: list[RunningCell] = []
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with stop_signals() as stopped:
+    with working_on(work, facts, command=command, overwrite=overwrite, notify=notify), stop_signals() as stopped:
+        waiting = [cell for cell in cells if not cell_is_recorded(out, cell)]
+        running: list[RunningCell] = []
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    cell = waiting.pop(0)
-                    network = out / "networks" / cell.name
-                    network.mkdir(parents=True, exist_ok=True)
-                    commands = cell_commands(study, cell, data, out, device)
-                    running.append(RunningCell(cell.name, commands, network / "log.txt", threads))
+                    running.append(start_cell(study, waiting.pop(0), data, out, jobs, device))
                 if stopped.wait(SECONDS_BETWEEN_POLLS):
                     raise KeyboardInterrupt
                 running = [cell for cell in running if not cell.finished()]
@@ -101,7 +110,21 @@ def run_study(study: Study, data: Path, out: Path, jobs: int, device: str, show:
     return cells
 
 
-def cell_commands(study: Study, cell: Cell, data: Path, out: Path, device: str) -> list[list[str]]:
+def study_work(study: Study, data: Path, out: Path) -> Work:
+    """Two studies are the same if the cells that they share are, and the recipe and data of all."""
+    trainings = {cell.name: list(cell.changes) for cell in study.cells}
+    identity = {"data": str(data), "base": load_recipe(study.recipe).plain(), "trainings": trainings}
+    return Work(out, "study.json", "study", identity, STUDY_FILES, flatten_keys(identity))
+
+
+def start_cell(study: Study, cell: StudyCell, data: Path, out: Path, jobs: int, device: str) -> RunningCell:
+    network = out / "networks" / cell.name
+    network.mkdir(parents=True, exist_ok=True)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    return RunningCell(cell.name, cell_commands(study, cell, data, out, device), network / "log.txt", threads)
+
+
+def cell_commands(study: Study, cell: StudyCell, data: Path, out: Path, device: str) -> list[list[str]]:
     """The arguments of `sth` that train a cell and then record it."""
     network = out / "networks" / cell.name
     changes = [word for change in cell.changes for word in ("--set", change)]
@@ -112,11 +135,11 @@ def cell_commands(study: Study, cell: Cell, data: Path, out: Path, device: str) 
     ]
 
 
-def cell_is_recorded(out: Path, cell: Cell) -> bool:
+def cell_is_recorded(out: Path, cell: StudyCell) -> bool:
     file = out / "runs" / cell.name / "run.json"
     return file.is_file() and bool(json.loads(file.read_text(encoding="utf-8"))["finished"])
 
 
-def epochs_done(out: Path, cell: Cell) -> int:
+def epochs_done(out: Path, cell: StudyCell) -> int:
     file = out / "networks" / cell.name / "metrics.csv"
     return len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0

@@ -21,7 +21,7 @@ from sth_core.video.transforms import resize
 LISTED = 200  # rows of a table, so many at most
 THUMBNAILS = 96  # one for each class, so many at most
 SPLIT_COLOURS: Any = {"color_discrete_map": dict(zip(SPLITS, COLOURS, strict=False))}
-NOT_WRITTEN = ["looks", "moves", "changed"]  # what the check compares clips by
+NOT_WRITTEN = ["frame_hash", "motion_mask", "changed"]  # what the check compares clips by
 
 
 def dataset_findings(checked: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[bool, str]]:

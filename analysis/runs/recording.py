@@ -96,8 +96,8 @@ def record(
         layers = checkpoint.model.attention_layers if with_attention else []
         meta = describe(checkpoint, checkpoint_path, data, annotation, split, len(table), protocol, vectors, command)
         meta["attention"] = bool(layers)
-        with only_recording(run) if place.first else nullcontext():
-            if place.first:
+        with only_recording(run) if place.is_main else nullcontext():
+            if place.is_main:
                 meta = begin(run, meta)
             place.wait_for_all()
             missing = table[~table["clip_id"].isin(standing_clips(run))]
@@ -110,8 +110,8 @@ def record(
                 seen += (len(batch.samples) + len(batch.failed)) * place.world
                 progress(min(seen, len(table)), len(table))
             writer.flush()
-            failures = [row for of_one in place.gathered(writer.failures) for row in of_one]
-            if place.first:
+            failures = [row for of_one in place.gather(writer.failures) for row in of_one]
+            if place.is_main:
                 failed = pd.DataFrame(failures, columns=FAILURE_COLUMNS).sort_values("clip_id")
                 write_table(run / "failures.parquet", failed)
                 write_json(run / "run.json", meta | {"finished": now()})

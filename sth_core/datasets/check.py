@@ -1,4 +1,4 @@
-"""Whether a dataset can be trained on: every clip decoded, compared, counted, before a day of training."""
+"""Whether a dataset can be trained on: every clip is decoded and compared with the others."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import combinations
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,22 +20,23 @@ from sth_core.video.images import NUMBERED, frame_names
 from sth_core.video.sampling import segment_indices
 from sth_core.video.timeline import UnreadableVideo, opened, read_packets, timeline
 
-LOOKS = 8  # frames of a clip whose looks are kept
-FINE, COARSE = 16, 8  # bits a side: what decides whether two clips are one, and what finds candidates
-SAME = 0.1  # share of bits that may differ
-MOVED = 10  # steps of brightness between a cell and how it looks in most of the frames
-FEW = 8  # cells that move, of those of 8 frames, which compression may bring about
-CLOCK = re.compile(r"(\d+):(\d+):([\d.]+)")
-CROWD = 64  # clips with one coarse look in common, beyond which that look says nothing
+HASHED_FRAMES = 8  # of a clip
+FINE, COARSE = 16, 8  # cells a side of the hash that decides whether two clips are one, and of that for candidates
+MAX_DIFFERING = 0.1  # share of bits in which two encodings of one clip may differ
+MOTION_THRESHOLD = 10  # grey levels between a cell and its median over the frames
+NOISE_CELLS = 8  # moving cells of 8 frames that compression alone may cause
+MAX_CANDIDATES = 64  # clips that share a coarse hash, beyond which it distinguishes nothing
+DURATION = re.compile(r"(\d+):(\d+):([\d.]+)")
+RENAMED = {"looks": "frame_hash", "moves": "motion_mask"}  # keys of checked.jsonl in earlier versions
 
 
 @dataclass(frozen=True)
 class ClipCheck:
     """What was found in one clip.
 
-    `access` is "by time", or "in order" and why: then a frame costs as much as all before it. `exact` says whether
-    frames read one by one equal those of the full decode. `looks` are 8 frames as bits, in hex; `moves` what
-    moves in them.
+    `access` is "by time", or "in order" and why: then reading a frame takes as long as reading all before it.
+    `exact` says whether frames read one by one equal those of the full decode. `frame_hash` are the difference
+    hashes of 8 frames, `motion_mask` the cells that change between them, both in hex.
     """
 
     clip_id: str
@@ -50,8 +52,8 @@ class ClipCheck:
     exact: bool = False
     bytes: int = 0
     changed: int = 0
-    looks: str = ""
-    moves: str = ""
+    frame_hash: str = ""
+    motion_mask: str = ""
 
 
 def check_dataset(
@@ -62,12 +64,12 @@ def check_dataset(
 ) -> pd.DataFrame:
     """Decode every clip of `clips` (of `read_dataset`), in parallel; a row of `ClipCheck` for each.
 
-    What is done is kept in <out>/checked.jsonl: the same call goes on from there, and looks again only
-    at files that have changed.
+    Results are kept in <out>/checked.jsonl: the same call continues from there, and decodes again only
+    files that have changed.
     """
     out.mkdir(parents=True, exist_ok=True)
     notes = out / "checked.jsonl"
-    known = dict(recalled(notes))
+    known = dict(read_notes(notes))
     results: list[ClipCheck] = []
     waiting: list[ClipCheck] = []
     for row in clips.itertuples():
@@ -95,20 +97,20 @@ def check_dataset(
     return table.sort_values("clip_id", ignore_index=True)
 
 
-def recalled(notes: Path) -> Iterator[tuple[str, ClipCheck]]:
-    """What an earlier check wrote, whose last line may be cut off."""
+def read_notes(notes: Path) -> Iterator[tuple[str, ClipCheck]]:
+    """Path and result of what an earlier check wrote, whose last line may be cut off."""
     if not notes.is_file():
         return
     for line in notes.read_text(encoding="utf-8").splitlines():
         try:
-            clip = ClipCheck(**json.loads(line))
+            clip = ClipCheck(**{RENAMED.get(key, key): value for key, value in json.loads(line).items()})
         except (ValueError, TypeError):
             continue
         yield clip.path, clip
 
 
 def size_and_time(path: Path) -> tuple[int, int]:
-    """Bytes and time of change; of a folder of frames, only the time."""
+    """Bytes and time of change; only the time for a folder of frames."""
     try:
         stat = path.stat()
     except OSError:
@@ -122,7 +124,7 @@ def check_clip(clip: ClipCheck) -> ClipCheck:
     clip = replace(clip, bytes=size, changed=changed)
     try:
         count = count_frames(path)
-        at = sorted(set(segment_indices(count, LOOKS).tolist()))
+        at = sorted(set(segment_indices(count, HASHED_FRAMES).tolist()))
         kept, decoded = {}, 0
         for i, frame in enumerate(all_frames(path)):
             decoded = i + 1
@@ -131,27 +133,27 @@ def check_clip(clip: ClipCheck) -> ClipCheck:
         clip = replace(clip, frames=decoded)
         if decoded != count:
             raise UnreadableVideo(f"{path}: {decoded} of {count} frames can be decoded")
-        if lost := cut_off(path, count):
+        if lost := missing_frames(path, count):
             raise UnreadableVideo(f"{path}: {count} of {count + lost} frames are in it; it was cut off, or is damaged")
         chosen = [at[0], at[len(at) // 2], at[-1]]
         exact = all(np.array_equal(read_frames(path, [i])[0], kept[i]) for i in chosen)
         height, width = kept[at[0]].shape[:2]
-        shown = [kept[i] for i in segment_indices(count, LOOKS).tolist()]
+        shown = [kept[i] for i in segment_indices(count, HASHED_FRAMES).tolist()]
         return replace(
             clip,
             width=width,
             height=height,
             exact=exact,
-            looks="".join(look(frame, FINE) + look(frame, COARSE) for frame in shown),
-            moves=moves(shown),
-            seconds=seconds(path, count),
-            access=access(path),
+            frame_hash="".join(difference_hash(frame, FINE) + difference_hash(frame, COARSE) for frame in shown),
+            motion_mask=motion_mask(shown),
+            seconds=length_in_seconds(path, count),
+            access=frame_access(path),
         )
     except UnreadableVideo as error:
         return replace(clip, problem=str(error))
 
 
-def access(path: Path) -> str:
+def frame_access(path: Path) -> str:
     if path.is_dir():
         numbers = [int(NUMBERED.fullmatch(name)["number"]) for name in frame_names(path)]  # type: ignore[index]
         gaps = numbers[-1] - numbers[0] + 1 - len(numbers)
@@ -164,11 +166,11 @@ def access(path: Path) -> str:
     return "by time" if len(keyframes) == len(line.keyframes) else "in order (it cannot begin at a later keyframe)"
 
 
-def cut_off(path: Path, frames: int) -> int:
-    """About how many frames a video lacks of those that its header announces, if many.
+def missing_frames(path: Path, frames: int) -> int:
+    """About how many frames a video lacks of those that its header announces; 0 if few.
 
-    AVI headers often count one or two that never were; in webm a frame may be shown for long. An mp4 that is cut
-    off cannot be decoded.
+    AVI headers often count one or two too many; in webm a frame may be shown for long. An mp4 that is cut off
+    cannot be decoded at all.
     """
     if path.is_dir():
         return 0
@@ -176,14 +178,14 @@ def cut_off(path: Path, frames: int) -> int:
     with opened(path) as (container, stream):
         if container.format.name == "avi":
             lost = stream.frames - frames
-        elif times is not None and (end := CLOCK.fullmatch(stream.metadata.get("DURATION", ""))):
+        elif times is not None and (end := DURATION.fullmatch(stream.metadata.get("DURATION", ""))):
             h, m, s = map(float, end.groups())
             last = float(times[-1] * (stream.time_base or 0))
             lost = (3600 * h + 60 * m + s - last) * float(stream.average_rate or 0) - 1
     return round(lost) if lost > max(3, frames / 10) else 0
 
 
-def seconds(path: Path, frames: int) -> float:
+def length_in_seconds(path: Path, frames: int) -> float:
     """The length of a video; a folder of frames has none."""
     if path.is_dir():
         return float("nan")
@@ -191,60 +193,62 @@ def seconds(path: Path, frames: int) -> float:
         return frames / float(stream.average_rate) if stream.average_rate else float("nan")
 
 
-def look(frame: np.ndarray, side: int) -> str:
-    """Whether each cell of a side x side grid is brighter than its neighbour on the left, as hex (a "dHash")."""
-    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)  # or else rounding makes cells equal
+def difference_hash(frame: np.ndarray, side: int) -> str:
+    """Whether each cell of a side x side grid is brighter than its neighbour on the left, as hex ("dHash")."""
+    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)  # rounding would make cells equal
     cells = cv2.resize(gray, (side + 1, side), interpolation=cv2.INTER_AREA)
     return np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes().hex()
 
 
-def moves(frames: list[np.ndarray]) -> str:
-    """Which cells of the frames differ from how they look in most of the frames, as hex: what moves, not where."""
+def motion_mask(frames: list[np.ndarray]) -> str:
+    """Which cells (FINE x FINE) of each frame differ from their median over the frames, as hex."""
     cells = [
         cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (FINE, FINE), interpolation=cv2.INTER_AREA) for f in frames
     ]
-    usual = np.median(cells, axis=0)
-    return np.packbits(np.abs(cells - usual) > MOVED).tobytes().hex()
+    median = np.median(cells, axis=0)
+    return np.packbits(np.abs(cells - median) > MOTION_THRESHOLD).tobytes().hex()
 
 
-def bits(text: str) -> np.ndarray:
+def bytes_of_hex(text: str) -> np.ndarray:
     return np.frombuffer(bytes.fromhex(text), np.uint8)
 
 
-def ones(packed: np.ndarray) -> int:
+def count_ones(packed: np.ndarray) -> int:
     return int(np.bitwise_count(packed).sum())
 
 
-def duplicates(checked: pd.DataFrame) -> pd.DataFrame:
+def find_duplicates(checked: pd.DataFrame) -> pd.DataFrame:
     """Pairs of clips that show the same, also after another compression: columns a, b, split_a, split_b, differing.
 
-    Compared are 8 frames of each clip, in 256 bits each, where a half of one of them looks the same in 32 bits.
-    `differing` is the share of bits that differ, at most 0.1. Clips of one place look the same but for what moves in
-    them: of that, half must be the same.
+    Candidates share half of a coarse hash (32 bits) of one of 8 frames. `differing` is the share of the 8 x 256 bits
+    of their fine hashes that differ, at most 0.1. As clips of one place differ only in what moves, half of the cells
+    that move in either must move in both.
     """
-    fine, coarse = FINE * FINE // 4, COARSE * COARSE // 4  # hex digits
-    usable = checked[(checked["looks"] != "") & (checked["frames"] > 0)]
-    by_look: dict[tuple[int, str], list[int]] = defaultdict(list)
-    seen: dict[int, np.ndarray] = {}
-    moved: dict[int, np.ndarray] = {}
-    for row, looks, motion in zip(usable.index, usable["looks"], usable["moves"], strict=True):
-        parts = [looks[i : i + fine + coarse] for i in range(0, len(looks), fine + coarse)]
-        seen[row], moved[row] = bits("".join(p[:fine] for p in parts)), bits(motion)
-        for place, part in enumerate(parts):
-            for half in (part[fine : fine + coarse // 2], part[fine + coarse // 2 :]):
-                if len(set(half)) > 2:  # one colour looks like any other
-                    by_look[place, half].append(row)
+    hashes: dict[int, np.ndarray] = {}
+    motions: dict[int, np.ndarray] = {}
+    candidates: dict[tuple[int, str], list[int]] = defaultdict(list)
+    usable = checked[(checked["frame_hash"] != "") & (checked["frames"] > 0)]
+    for row, frame_hash, mask in zip(usable.index, usable["frame_hash"], usable["motion_mask"], strict=True):
+        fine, coarse = split_hash(frame_hash)
+        hashes[row], motions[row] = bytes_of_hex("".join(fine)), bytes_of_hex(mask)
+        for frame, text in enumerate(coarse):
+            for half in (text[: len(text) // 2], text[len(text) // 2 :]):
+                if len(set(half)) > 2:  # frames of one colour all have the same hash
+                    candidates[frame, half].append(row)
     found: dict[tuple[int, int], float] = {}
-    for rows in by_look.values():
-        for i, a in enumerate(rows[:CROWD]):
-            for b in rows[i + 1 : CROWD]:
-                differing = ones(seen[a] ^ seen[b]) / (8 * len(seen[a]))
-                allowed = max(FEW, ones(moved[a] | moved[b]) / 2)
-                if differing <= SAME and ones(moved[a] ^ moved[b]) <= allowed:
-                    found[a, b] = differing
-    columns = ["a", "b", "split_a", "split_b", "differing"]
-    pairs = [
-        (checked["clip_id"][a], checked["clip_id"][b], checked["split"][a], checked["split"][b], differing)
-        for (a, b), differing in sorted(found.items())
-    ]
-    return pd.DataFrame(pairs, columns=columns)
+    for rows in candidates.values():
+        for a, b in combinations(rows[:MAX_CANDIDATES], 2):
+            differing = count_ones(hashes[a] ^ hashes[b]) / (8 * len(hashes[a]))
+            allowed = max(NOISE_CELLS, count_ones(motions[a] | motions[b]) / 2)
+            if differing <= MAX_DIFFERING and count_ones(motions[a] ^ motions[b]) <= allowed:
+                found[a, b] = differing
+    clip, split = checked["clip_id"], checked["split"]
+    pairs = [(clip[a], clip[b], split[a], split[b], differing) for (a, b), differing in sorted(found.items())]
+    return pd.DataFrame(pairs, columns=["a", "b", "split_a", "split_b", "differing"])
+
+
+def split_hash(frame_hash: str) -> tuple[list[str], list[str]]:
+    """The fine and the coarse hash of each frame."""
+    fine, both = FINE * FINE // 4, (FINE * FINE + COARSE * COARSE) // 4  # hex digits
+    frames = [frame_hash[i : i + both] for i in range(0, len(frame_hash), both)]
+    return [frame[:fine] for frame in frames], [frame[fine:] for frame in frames]

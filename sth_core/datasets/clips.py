@@ -23,17 +23,17 @@ from sth_core.video.sampling import Protocol, segment_indices
 from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing, crops, mirror, play_backward, scaled_crop
 
-SOURCE = ["clip_id", "path", "label", "flow", "problem", "backward"]  # what must be known to read a clip
+SOURCE = ["clip_id", "path", "label", "flow", "problem", "backward"]  # the columns needed to read a clip
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes in training that keep the label true.
+    """Random changes of clips in training, with their labels.
 
-    A mirrored clip of "moving left" moves right: its label is exchanged (`mirror_labels`), or, if there is no
-    such class, it is not mirrored. `flip_swaps` are further pairs of labels that a mirror exchanges,
-    `reverse_swaps` those that playing backward does. `crop_scales` are the sides of random crops, as
-    shares of the short side (TSN: 1, 0.875, 0.75, 0.66); without them a crop has the network's size.
+    With `flip` half of the clips are mirrored: "moving left" becomes "moving right" (`mirror_labels`); a clip whose
+    mirror image has no class stays. `flip_swaps` are further pairs of labels that mirroring exchanges,
+    `reverse_swaps` those that playing backward exchanges. `crop_scales` are the sides of random crops as shares of
+    the short side (TSN: 1, 0.875, 0.75, 0.66); without them a crop has the network's size.
     """
 
     crop_scales: tuple[float, ...] = ()
@@ -70,11 +70,13 @@ class Sample:
     failure: str = ""
 
 
-def a_quarter_of_memory() -> float:
+def quarter_of_memory() -> float:
+    """Bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
 
 
-def swap(label: str, pairs: tuple[tuple[str, str], ...]) -> str:
+def swap_label(label: str, pairs: tuple[tuple[str, str], ...]) -> str:
+    """The other label of the pair that has it; itself, if none has."""
     for a, b in pairs:
         if label in (a, b):
             return b if label == a else a
@@ -82,7 +84,7 @@ def swap(label: str, pairs: tuple[tuple[str, str], ...]) -> str:
 
 
 class EvaluationClips(Dataset[Sample]):
-    """The views of each row of a table of clips that a protocol asks for; by default the centre of the middle clip."""
+    """The views of each row of a table of clips by a protocol; by default the centre crop of the middle clip."""
 
     def __init__(
         self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, protocol: Protocol = Protocol()
@@ -110,14 +112,14 @@ class EvaluationClips(Dataset[Sample]):
         views = np.concatenate([crops(clip, side, self.protocol.crops, p.modality) for clip in clips])
         return Sample(row, torch.from_numpy(views), label, indices[0])
 
-    def share(self, rank: int, world: int) -> "EvaluationClips":
+    def shard(self, rank: int, world: int) -> "EvaluationClips":
         """Every `world`-th video, from `rank` on."""
-        some = copy.copy(self)
-        some.rows = self.rows[rank::world]
-        return some
+        part = copy.copy(self)
+        part.rows = self.rows[rank::world]
+        return part
 
-    def unmirrored(self, logits: Tensor) -> Tensor:
-        """(V, K): the logits of mirrored views as those of what was mirrored: there, left is right."""
+    def unmirror_logits(self, logits: Tensor) -> Tensor:
+        """(V, K): in mirrored views, the logits of classes such as "left" and "right" are exchanged."""
         if self.protocol.crops != 10:
             return logits
         logits = logits.unflatten(0, (self.protocol.clips, 2, -1))  # five crops as they are, five mirrored
@@ -125,7 +127,7 @@ class EvaluationClips(Dataset[Sample]):
 
 
 class TrainClips:
-    """Training clips, sampled anew in every epoch: all kept decoded and resized, or all read each time."""
+    """Training clips, sampled again in every epoch: either all kept decoded and resized, or all read each time."""
 
     def __init__(self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, augment: Augment) -> None:
         self.table, self.classes = table.reset_index(drop=True), classes
@@ -139,7 +141,7 @@ class TrainClips:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(T, C, H, W) of what the network gets of one clip."""
+        """(T, C, H, W) of the network's input for one clip."""
         p = self.preprocessing
         return p.frames, CHANNELS[p.modality], p.crop, p.crop
 
@@ -148,9 +150,9 @@ class TrainClips:
     ) -> None:
         """Decode all clips and keep them, if they fit into `memory` bytes.
 
-        One that cannot be read is left out and named in `failures`, now or when its turn comes.
+        A clip that cannot be read is left out and named in `failures`, now or when it is sampled.
         """
-        if self.expected_bytes() > (a_quarter_of_memory() if memory is None else memory):
+        if self.expected_bytes() > (quarter_of_memory() if memory is None else memory):
             return
 
         def read(row: int) -> np.ndarray | str:
@@ -172,14 +174,14 @@ class TrainClips:
         self.rows = sorted(self.kept)
 
     def videos(self) -> list[list[int]]:
-        """The rows of each video: two of one that is played forward and backward."""
+        """The rows of each video; a video that is played forward and backward has two."""
         rows: dict[tuple[str, str], list[int]] = {}
         for row in self.rows:
             rows.setdefault((self.sources[row]["path"], self.sources[row]["flow"]), []).append(row)
         return list(rows.values())
 
     def expected_bytes(self) -> float:
-        """What all clips would take, decoded and resized, judged by some of them."""
+        """The size of all clips, decoded and resized, estimated from 16 of them."""
         videos = [rows[0] for rows in self.videos()]
         sizes = []
         for row in videos[:: max(1, len(videos) // 16)]:
@@ -222,6 +224,6 @@ class TrainClips:
             clip = play_backward(clip, p.modality)
         if a.flip and label in self.mirrored and rng.random() < 0.5:
             clip, label = mirror(clip, p.modality), self.mirrored[label]
-        if a.reverse and rng.random() < 0.5 and (backward := swap(label, a.reverse_swaps)) in self.numbers:
+        if a.reverse and rng.random() < 0.5 and (backward := swap_label(label, a.reverse_swaps)) in self.numbers:
             clip, label = play_backward(clip, p.modality), backward
         return clip, self.numbers[label]

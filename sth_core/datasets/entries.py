@@ -1,4 +1,4 @@
-"""What an annotation file says of one clip, and how such files are read: with the line it stands in."""
+"""One clip of an annotation file, and readers of such files that know the line of each clip."""
 
 import csv
 import json
@@ -14,11 +14,10 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Entry:
-    """One clip as its annotation file has it.
+    """One clip of an annotation file.
 
-    `name` is what its video is called: a path below the dataset's folder, or, `anywhere`, the end
-    of one, with or without suffix. `source` is the file and line, for messages; `problem` says why
-    the clip cannot be used, if so.
+    `name` is the path of its video below the dataset's folder or, with `anywhere`, the end of one, with or without
+    suffix. `source` is the file and line, for messages; `problem` is why the clip cannot be used, if so.
     """
 
     clip_id: str

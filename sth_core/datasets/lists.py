@@ -1,11 +1,11 @@
-"""Datasets of one's own making: a CSV manifest, the list files of TSN and TSM, a folder for each class."""
+"""Datasets of your own: a CSV manifest, the list files of TSN and TSM, or a folder for each class."""
 
 import re
 from pathlib import Path
 
 from sth_core.datasets.entries import SPLITS, Entry, csv_header, csv_rows, text_lines
 from sth_core.datasets.media import Media
-from sth_core.datasets.official import find
+from sth_core.datasets.official import find_file
 from sth_core.errors import UserError
 
 LINE = re.compile(r"(?P<name>\S.*?)(?:\s+(?P<frames>\d+))?\s+(?P<label>\d+)")
@@ -42,10 +42,9 @@ def manifest(folder: Path, label: str, split: str, group: str) -> list[Entry] | 
 def tsn_lists(folder: Path, fold: int) -> list[Entry] | None:
     """Lists of TSN, TSM and MMAction: lines of "path frames label" or "path label", labels from 0.
 
-    train*.txt and val*.txt, or *_train_*.txt and *_val_*.txt; with "split_N" in their names, those of
-    `fold`, and of lists for frames and for flow those for frames. Class names stand in
-    category.txt (or classes.txt, label_map*.txt; in UCF-101's classInd.txt after their number), one a line;
-    without it a class is its number.
+    The files are train*.txt and val*.txt, or *_train_*.txt and *_val_*.txt; with "split_N" in their names, those
+    of `fold`; never those for flow. Class names are in category.txt (or classes.txt, label_map*.txt; in UCF-101's
+    classInd.txt after their number), one a line; without such a file a class is called by its number.
 
     Raises:
         UserError: there are lists for other folds.
@@ -53,7 +52,7 @@ def tsn_lists(folder: Path, fold: int) -> list[Entry] | None:
     lists = {split: _list_file(folder, split, fold) for split in SPLITS}
     if not lists["train"]:
         return None
-    class_list = find(folder, *CLASS_LISTS)
+    class_list = find_file(folder, *CLASS_LISTS)
     names = [line for _, line in text_lines(class_list)] if class_list else []
     if class_list and class_list.name == "classInd.txt":
         names = [line.partition(" ")[2] for line in names]
@@ -92,7 +91,7 @@ def _list_file(folder: Path, split: str, fold: int) -> Path | None:
 def _is_list(file: Path) -> bool:
     with file.open(encoding="utf-8-sig", errors="replace") as lines:
         first = next((line.strip() for line in lines if line.strip()), None)
-    return first is None or LINE.fullmatch(first) is not None  # that a list is empty is said when it is read
+    return first is None or LINE.fullmatch(first) is not None  # reading it reports an empty list
 
 
 def class_folders(folder: Path, media: Media) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""Which videos, folders of frames and folders of flow lie below a dataset's folder, and which one a name means."""
+"""The videos, folders of frames and folders of flow below a dataset's folder, found by name."""
 
 import os
 from collections import defaultdict
@@ -12,14 +12,13 @@ FLOW_FOLDER = "flow"
 
 
 class Media:
-    """All videos and folders of frames below a folder; it is listed once, when this is made.
+    """All videos and folders of frames below a folder, which is listed once.
 
-    A folder that holds numbered images is a clip; what lies below it is not looked at, nor are
-    folders and files whose names begin with a dot.
+    A folder of numbered images is a clip, and is not searched further. Names that begin with a dot are ignored.
     """
 
     def __init__(self, folder: Path, flow: Path | None = None) -> None:
-        """`flow` is a folder whose images are flow, whatever they are called."""
+        """All images in the folder `flow` are flow, whatever their names."""
         self.folder = folder
         self.by_name: dict[str, list[Path]] = defaultdict(list)
         self.with_flow: set[Path] = set()  # folders of frames and of their flow
@@ -42,7 +41,7 @@ class Media:
     def find(self, name: str, *hints: str) -> Path | None:
         """The video or folder of frames whose path ends with `name`, whatever its suffix.
 
-        Of several it is the one with most of `hints` (a label, a split) among its folders.
+        Of several, the one with most of `hints` (a label, a split) among its folders.
         """
         if found := self.at(name):
             return found
@@ -54,12 +53,12 @@ class Media:
 
 
 def flow_name(clip_id: str) -> str:
-    """Where the flow of a clip lies, below the folder of flow."""
+    """The path of a clip's flow below the folder of flow."""
     return str(Path(clip_id).with_suffix("")) if is_video(Path(clip_id)) else clip_id
 
 
 class Flow:
-    """Folders of extracted flow: by the clip's path, or, if others extracted it, by its name."""
+    """Folders of extracted flow, found by the clip's path or, if another program extracted it, by its name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -86,9 +85,9 @@ def is_video(path: Path) -> bool:
 
 
 def walk(folder: Path, top: bool = True) -> Iterator[tuple[Path, str]]:
-    """Each "video", and each folder of numbered images, with what these are: "frames", "flow", "both".
+    """Each video and each folder of numbered images, with its kind: "video", "frames", "flow" or "both".
 
-    Images beside videos, or in the folder at the top, are no clip.
+    Images beside videos, or in the top folder, are no clip.
     """
     with os.scandir(folder) as entries:
         children = [entry for entry in entries if not entry.name.startswith(".")]
@@ -104,7 +103,7 @@ def walk(folder: Path, top: bool = True) -> Iterator[tuple[Path, str]]:
 
 
 def kind_of(folder: Path) -> str:
-    """What the numbered images of a folder are: "frames", "flow", "both", or "" without any."""
+    """The kind of a folder's numbered images: "frames", "flow", "both", or "" without any."""
     with os.scandir(folder) as entries:
         return _kind(entry.name for entry in entries)
 

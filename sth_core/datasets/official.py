@@ -1,8 +1,8 @@
 """The six datasets of Section 4.1, from their own annotation files, as their owners distribute them.
 
-Each reader finds its files below the dataset's folder, returns the clips that they list, and returns
-None if the folder is of another dataset. A test list is the split "val" where no other is held
-out (UCF-101, HMDB-51): it is what TSN and TSM report on.
+Each reader returns the clips that its files in the dataset's folder list, or None if the folder is of another
+dataset. Where the only other list is for testing (UCF-101, HMDB-51), it is the split "val", on which TSN and TSM
+report.
 """
 
 import re
@@ -12,33 +12,24 @@ from sth_core.datasets.entries import Entry, csv_header, csv_rows, known_label, 
 from sth_core.errors import UserError
 
 
-def find(folder: Path, *patterns: str) -> Path | None:
+def find_file(folder: Path, *patterns: str) -> Path | None:
     """The first file of these names in the folder or in a folder directly below it."""
     for pattern in patterns:
-        for place in (pattern, f"*/{pattern}"):
-            if found := sorted(folder.glob(place)):
+        for below in (pattern, f"*/{pattern}"):
+            if found := sorted(folder.glob(below)):
                 return found[0]
     return None
 
 
-def something_v1(folder: Path, fold: int) -> list[Entry] | None:
-    """Something-Something V1: "id;label" lines, a folder of frames for each id."""
-    return _id_label_files(folder, "something-something-v1")
-
-
-def jester(folder: Path, fold: int) -> list[Entry] | None:
-    """Jester: as Something-Something V1."""
-    return _id_label_files(folder, "jester-v1")
-
-
-def _id_label_files(folder: Path, prefix: str) -> list[Entry] | None:
-    if not find(folder, f"{prefix}-train.csv"):
+def id_label_lists(folder: Path, prefix: str) -> list[Entry] | None:
+    """Something-Something V1 and Jester: lines of "id;label", and a folder of frames for each id."""
+    if not find_file(folder, f"{prefix}-train.csv"):
         return None
     entries: list[Entry] = []
-    list_of_labels = find(folder, f"{prefix}-labels.csv")
+    list_of_labels = find_file(folder, f"{prefix}-labels.csv")
     labels = {label for _, label in text_lines(list_of_labels)} if list_of_labels else set()
     for part, split in (("train", "train"), ("validation", "val"), ("test", "test")):
-        if not (file := find(folder, f"{prefix}-{part}.csv")):
+        if not (file := find_file(folder, f"{prefix}-{part}.csv")):
             continue
         for source, line in text_lines(file):
             number, separator, label = line.partition(";")
@@ -51,28 +42,30 @@ def _id_label_files(folder: Path, prefix: str) -> list[Entry] | None:
     return entries
 
 
-def something_v2(folder: Path, fold: int) -> list[Entry] | None:
+def something_v2(folder: Path) -> list[Entry] | None:
     """Something-Something V2: JSON with templates and placeholders, a webm file for each id.
 
     The class is the template without its brackets, as in labels.json.
     """
-    train = find(folder, "something-something-v2-train.json", "train.json")
+    train = find_file(folder, "something-something-v2-train.json", "train.json")
     if not train:
         return None
     prefix = train.name.removesuffix("train.json")
     entries: list[Entry] = []
-    list_of_labels = find(folder, f"{prefix}labels.json")
+    list_of_labels = find_file(folder, f"{prefix}labels.json")
     labels = set(read_json(list_of_labels)) if list_of_labels else set()
     for part, split in (("train", "train"), ("validation", "val"), ("test", "test")):
-        if not (file := find(folder, f"{prefix}{part}.json")):
+        if not (file := find_file(folder, f"{prefix}{part}.json")):
             continue
         rows = read_json(file)
         if not isinstance(rows, list):
             raise UserError(f"{file}: must be a list of clips, is a {type(rows).__name__}")
-        for place, row in enumerate(rows, start=1):
-            source = f"{file}, clip {place}"
+        for number, row in enumerate(rows, start=1):
+            source = f"{file}, clip {number}"
             if not isinstance(row, dict) or "id" not in row:
-                entries.append(Entry(f"clip {place} of {file.name}", "", "", split, source, problem=f"{source}: no id"))
+                entries.append(
+                    Entry(f"clip {number} of {file.name}", "", "", split, source, problem=f"{source}: no id")
+                )
                 continue
             label = str(row.get("template", "")).replace("[", "").replace("]", "")
             problem = known_label(label, labels, source, list_of_labels or file) if split != "test" else ""
@@ -82,7 +75,7 @@ def something_v2(folder: Path, fold: int) -> list[Entry] | None:
     return entries
 
 
-def kinetics(folder: Path, fold: int) -> list[Entry] | None:
+def kinetics(folder: Path) -> list[Entry] | None:
     """Kinetics: CSV files with youtube_id, time_start, time_end; <label>/<id>_<start>_<end>.mp4."""
     files = [f for f in sorted({*folder.glob("*.csv"), *folder.glob("*/*.csv")}) if "youtube_id" in csv_header(f)]
     if not files:
@@ -93,9 +86,9 @@ def kinetics(folder: Path, fold: int) -> list[Entry] | None:
     entries: list[Entry] = []
     names = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
     for file in files:
-        lacking = {"youtube_id", "time_start", "time_end"} - set(csv_header(file))
-        if lacking:
-            raise UserError(f"{file}: has no column {sorted(lacking)[0]!r}; its columns: {', '.join(csv_header(file))}")
+        missing = {"youtube_id", "time_start", "time_end"} - set(csv_header(file))
+        if missing:
+            raise UserError(f"{file}: has no column {sorted(missing)[0]!r}; its columns: {', '.join(csv_header(file))}")
         of_file = next((split for name, split in names.items() if re.search(rf"(^|[^a-z]){name}", file.stem)), "")
         for source, row in csv_rows(file):
             split, label = names.get(row.get("split", ""), of_file), row.get("label", "")
@@ -114,7 +107,7 @@ def kinetics(folder: Path, fold: int) -> list[Entry] | None:
 
 def ucf101(folder: Path, fold: int) -> list[Entry] | None:
     """UCF-101: trainlist0N.txt, testlist0N.txt and classInd.txt, whose numbers begin at 1."""
-    class_list = find(folder, "classInd.txt")
+    class_list = find_file(folder, "classInd.txt")
     if not class_list or not any(class_list.parent.glob("trainlist*.txt")):
         return None
     numbers: dict[str, str] = {}
@@ -141,7 +134,7 @@ def ucf101(folder: Path, fold: int) -> list[Entry] | None:
 
 def hmdb51(folder: Path, fold: int) -> list[Entry] | None:
     """HMDB-51: <class>_test_splitN.txt with 1 for training, 2 for testing, 0 for neither."""
-    first = find(folder, "*_test_split1.txt")
+    first = find_file(folder, "*_test_split1.txt")
     if not first:
         return None
     entries: list[Entry] = []

@@ -1,13 +1,12 @@
-"""The synthetic set's things and places: textured shapes and backgrounds, drawn from a random generator."""
+"""The objects and backgrounds of the synthetic set: textured, with colours from a random generator."""
 
 import cv2
 import numpy as np
 
-Array = np.ndarray
 Rng = np.random.Generator
 
-# appearance label -> (shape, texture). No thing looks the same after a turn of less than half a
-# circle, so that its turning can be seen.
+# {appearance label: (shape, texture)}. No object looks the same after a turn of less than half a circle, so that
+# its rotation is visible.
 APPEARANCES: dict[str, tuple[str, str]] = {
     "striped disc": ("disc", "stripes"),
     "checked square": ("square", "checks"),
@@ -25,26 +24,26 @@ APPEARANCES: dict[str, tuple[str, str]] = {
 SPRITE = 128  # pixels; shapes fill the unit circle around the centre
 
 
-def grid(height: int, width: int, unit: float) -> tuple[Array, Array]:
-    """x and y of each pixel, 0 in the middle, in units of `unit` pixels."""
+def grid(height: int, width: int, unit: float) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of each pixel from the centre, in units of `unit` pixels."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     return (x - (width - 1) / 2) / unit, (y - (height - 1) / 2) / unit
 
 
-def polygon(points: list[tuple[float, float]]) -> Array:
-    """The mask of a polygon whose corners are given in the unit square."""
+def polygon(points: list[tuple[float, float]]) -> np.ndarray:
+    """The mask (SPRITE, SPRITE) of a polygon with corners in [-1, 1]."""
     scaled = np.array(points) * (SPRITE / 2 - 2) + SPRITE / 2
     mask = np.zeros((SPRITE, SPRITE), np.uint8)
     cv2.fillPoly(mask, [np.round(scaled * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
     return mask.astype(np.float32) / 255
 
 
-def inside(distance: Array) -> Array:
+def inside(distance: np.ndarray) -> np.ndarray:
     """A soft mask from a signed distance in units of the shape's radius (negative is inside)."""
     return np.clip(0.5 - distance * SPRITE / 2, 0, 1)
 
 
-def shape_mask(shape: str) -> Array:
+def shape_mask(shape: str) -> np.ndarray:
     """The shape's coverage (SPRITE, SPRITE), 0 to 1."""
     x, y = grid(SPRITE, SPRITE, SPRITE / 2 - 2)
     r = np.hypot(x, y)
@@ -79,8 +78,8 @@ def shape_mask(shape: str) -> Array:
     raise ValueError(f"unknown shape {shape!r}")
 
 
-def texture(kind: str, x: Array, y: Array) -> Array:
-    """A pattern between 0 and 1 over coordinates in units of the thing's radius."""
+def texture(kind: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A pattern between 0 and 1 over coordinates in units of the object's radius."""
     if kind == "stripes":
         return (np.sin(x * 11) > 0).astype(np.float32)
     if kind == "checks":
@@ -96,7 +95,7 @@ def texture(kind: str, x: Array, y: Array) -> Array:
     raise ValueError(f"unknown texture {kind!r}")
 
 
-def two_colours(rng: Rng) -> tuple[Array, Array]:
+def two_colours(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     """Two colours (3,), 0 to 255, that differ clearly in brightness."""
     hue = rng.uniform(0, 180, 2)
     hsv = np.array(
@@ -106,7 +105,7 @@ def two_colours(rng: Rng) -> tuple[Array, Array]:
     return dark, light
 
 
-def draw_thing(appearance: str, rng: Rng) -> Array:
+def draw_object(appearance: str, rng: Rng) -> np.ndarray:
     """A sprite (SPRITE, SPRITE, 4) float32: colour 0 to 255, and coverage 0 to 1 as fourth channel."""
     shape, kind = APPEARANCES[appearance]
     mask = shape_mask(shape)
@@ -122,20 +121,20 @@ def draw_thing(appearance: str, rng: Rng) -> Array:
     return np.dstack([colour, mask]).astype(np.float32)
 
 
-def draw_background(height: int, width: int, rng: Rng) -> Array:
-    """A textured place (H, W, 3) uint8: blurred noise, a faint pattern, grain."""
+def draw_background(height: int, width: int, rng: Rng) -> np.ndarray:
+    """A textured background (H, W, 3) uint8: blurred noise, a faint pattern, grain."""
     hue, spread = rng.uniform(0, 360), rng.uniform(10, 60)
     coarse = np.empty((5, 6, 3), np.float32)
     coarse[..., 0] = (hue + rng.uniform(-spread, spread, (5, 6))) % 360
     coarse[..., 1] = rng.uniform(0.1, 0.4, (5, 6))
     coarse[..., 2] = rng.uniform(0.3, 0.8, (5, 6))
     colours = cv2.cvtColor(coarse, cv2.COLOR_HSV2RGB) * 255
-    place: Array = cv2.resize(colours, (width, height), interpolation=cv2.INTER_CUBIC)
+    background: np.ndarray = cv2.resize(colours, (width, height), interpolation=cv2.INTER_CUBIC)
     x, y = grid(height, width, rng.uniform(60, 140))
     a = rng.uniform(0, np.pi)
     kind = ["stripes", "checks", "dots", "waves", "target"][rng.integers(5)]
     pattern = texture(kind, x * np.cos(a) - y * np.sin(a), x * np.sin(a) + y * np.cos(a))
     pattern = cv2.GaussianBlur(pattern, (0, 0), 1.5) - 0.5
-    place += pattern[..., None] * rng.uniform(10, 40)
-    place += rng.normal(0, 5, place.shape).astype(np.float32)
-    return np.clip(place, 0, 255).astype(np.uint8)
+    background += pattern[..., None] * rng.uniform(10, 40)
+    background += rng.normal(0, 5, background.shape).astype(np.float32)
+    return np.clip(background, 0, 255).astype(np.uint8)

@@ -1,13 +1,12 @@
-"""The same clips, two questions: a synthetic set whose every clip has a motion and an appearance.
+"""A synthetic set of clips with two labels each: a motion and an appearance.
 
 Both labels are drawn independently, so that a network trained on the motion and one trained on
 the appearance see identical pixels: the contrast of Fig. 7 without a difference in the data.
 
-No frame tells a motion from its reverse. A clip is driven by a level u(t) = (phase + v t) mod 1
+No single frame distinguishes a motion from its reverse. A clip follows a level u(t) = (phase + v t) mod 1
 with v > 0 for the first motion of a pair and v < 0 for the second. The phase is uniform, hence
-u(t) is uniform at every t for both: each frame of a clip, taken alone, has the same distribution
-under either label. Only the order of frames tells them apart; a clip played backward is a clip
-of the other label.
+u(t) is uniform at every t for both: each single frame has the same distribution under either label. Only the
+order of frames distinguishes them; a clip played backward is a clip of the other label.
 """
 
 import csv
@@ -22,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sth_core.datasets.sprites import APPEARANCES, SPRITE, Array, draw_background, draw_thing
+from sth_core.datasets.sprites import APPEARANCES, SPRITE, draw_background, draw_object
 from sth_core.files import write_atomically
 from sth_core.video.encoding import write_video
 
@@ -37,12 +36,12 @@ MOTION_PAIRS = (
     ("opening", "closing"),
 )
 MOTIONS = tuple(motion for pair in MOTION_PAIRS for motion in pair)
-COLUMNS = ("path", "motion", "appearance", "split", "frames", "seed")
+MANIFEST_COLUMNS = ("path", "motion", "appearance", "split", "frames", "seed")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip before it is drawn; the same scene gives the same file, byte for byte."""
+    """One clip before it is drawn; equal scenes make equal files, byte for byte."""
 
     motion: str
     appearance: str
@@ -51,7 +50,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how the thing is in one frame: pixels, radians, and shares of 1."""
+    """The object in one frame: pixels, radians, and shares of 1."""
 
     x: float
     y: float
@@ -62,7 +61,7 @@ class Pose:
 
 
 def level(phase: float, speed: float, t: float) -> float:
-    """u(t), t from 0 at the clip's start to 1 at its end."""
+    """u(t), with t from 0 at the clip's start to 1 at its end."""
     return (phase + speed * t) % 1.0
 
 
@@ -84,15 +83,15 @@ def pose_at(motion: str, u: float, start: Pose) -> Pose:
     return Pose(x, y, r, angle, gap=1.4 * u)
 
 
-def paint(place: Array, thing: Array, pose: Pose) -> Array:
-    """The frame (H, W, 3) uint8: the place with the thing in its pose."""
-    frame = place.copy()
-    left, right = thing.copy(), thing.copy()
+def paint(background: np.ndarray, sprite: np.ndarray, pose: Pose) -> np.ndarray:
+    """The frame (H, W, 3) uint8: the background with the object in its pose."""
+    frame = background.copy()
+    left, right = sprite.copy(), sprite.copy()
     left[:, SPRITE // 2 :, 3] = 0
     right[:, : SPRITE // 2, 3] = 0
     cos, sin = math.cos(pose.angle), math.sin(pose.angle)
-    halves = [(thing, 0.0)] if pose.gap == 0 else [(left, -pose.gap / 2), (right, pose.gap / 2)]
-    for sprite, shift in halves:
+    halves = [(sprite, 0.0)] if pose.gap == 0 else [(left, -pose.gap / 2), (right, pose.gap / 2)]
+    for half, shift in halves:
         cx, cy = pose.x + shift * pose.radius * cos, pose.y + shift * pose.radius * sin
         reach = pose.radius * 1.45  # a half diagonal, and a margin: only this window changes
         x0, x1 = np.clip([int(cx - reach), math.ceil(cx + reach)], 0, WIDTH)
@@ -103,7 +102,7 @@ def paint(place: Array, thing: Array, pose: Pose) -> Array:
         c = SPRITE / 2 - 0.5
         matrix = np.array([[a, -b, cx - x0 - a * c + b * c], [b, a, cy - y0 - b * c - a * c]])
         size = (int(x1 - x0), int(y1 - y0))
-        drawn = cv2.warpAffine(sprite, matrix, size, flags=cv2.INTER_LINEAR)
+        drawn = cv2.warpAffine(half, matrix, size, flags=cv2.INTER_LINEAR)
         window = frame[y0:y1, x0:x1]
         blend = window + drawn[..., 3:] * pose.opacity * (drawn[..., :3] - window)
         frame[y0:y1, x0:x1] = np.clip(blend + 0.5, 0, 255)
@@ -111,11 +110,11 @@ def paint(place: Array, thing: Array, pose: Pose) -> Array:
 
 
 def length_of(scene: Scene) -> int:
-    """The clip's frames: the first number that its generator gives."""
+    """The clip's number of frames: the first number of its generator."""
     return int(np.random.default_rng(scene.seed).integers(*LENGTHS))
 
 
-def render(scene: Scene) -> Iterator[Array]:
+def render(scene: Scene) -> Iterator[np.ndarray]:
     """The clip's frames (H, W, 3) uint8, 2 to 3 seconds of them."""
     rng = np.random.default_rng(scene.seed)
     frames = int(rng.integers(*LENGTHS))
@@ -128,17 +127,17 @@ def render(scene: Scene) -> Iterator[Array]:
     phase, speed = rng.uniform(), rng.uniform(0.55, 0.95)
     if scene.motion in [pair[1] for pair in MOTION_PAIRS]:
         speed = -speed
-    place, thing = draw_background(HEIGHT, WIDTH, rng), draw_thing(scene.appearance, rng)
+    background, sprite = draw_background(HEIGHT, WIDTH, rng), draw_object(scene.appearance, rng)
     for t in range(frames):
-        yield paint(place, thing, pose_at(scene.motion, level(phase, speed, t / frames), start))
+        yield paint(background, sprite, pose_at(scene.motion, level(phase, speed, t / frames), start))
 
 
 def draw_scenes(clips: int, seed: int) -> list[Scene]:
-    """Balanced labels, the two questions drawn independently of each other."""
+    """Balanced labels; motion and appearance are drawn independently of each other."""
     rng = np.random.default_rng([seed, 2020])
     motions = rng.permutation([MOTIONS[i % len(MOTIONS)] for i in range(clips)])
-    things = list(APPEARANCES)
-    appearances = rng.permutation([things[i % len(things)] for i in range(clips)])
+    names = list(APPEARANCES)
+    appearances = rng.permutation([names[i % len(names)] for i in range(clips)])
     return [Scene(str(m), str(a), (seed, i)) for i, (m, a) in enumerate(zip(motions, appearances, strict=True))]
 
 
@@ -157,14 +156,14 @@ def synthesize(
 ) -> Path:
     """Write `clips` H.264 files and add them to `folder`/manifest.csv; returns the manifest's path.
 
-    Clips that are there already are kept, so that an interrupted call goes on where it stopped.
+    Existing clips are kept, so that an interrupted call continues where it stopped.
     """
     scenes = draw_scenes(clips, seed)
     paths = [folder / split / f"{seed:04d}_{i:05d}.mp4" for i in range(clips)]
     todo = [i for i, path in enumerate(paths) if not path.exists()]
     progress(clips - len(todo), clips)
     if todo:
-        # Spawned, not forked: the caller may have threads, and on two of three systems must spawn.
+        # Spawned, not forked: the caller may have threads, and Windows and macOS must spawn.
         with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
             jobs = pool.map(write_clip, [scenes[i] for i in todo], [paths[i] for i in todo], chunksize=4)
             for done, _ in enumerate(jobs, clips - len(todo) + 1):
@@ -173,13 +172,13 @@ def synthesize(
     for scene, path in zip(scenes, paths, strict=True):
         name = path.relative_to(folder).as_posix()
         values = (name, scene.motion, scene.appearance, split, length_of(scene), seed)
-        rows[name] = dict(zip(COLUMNS, values, strict=True))
+        rows[name] = dict(zip(MANIFEST_COLUMNS, values, strict=True))
     manifest = folder / "manifest.csv"
-    if manifest.exists():  # another split of the same folder stays
+    if manifest.exists():  # keep other splits
         with manifest.open(newline="") as file:
             rows = {row["path"]: row for row in csv.DictReader(file) if row["split"] != split} | rows
     with write_atomically(manifest) as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, MANIFEST_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows.values())
     return manifest

@@ -1,4 +1,4 @@
-"""A dataset as people have it on disk, as one table of clips."""
+"""A dataset on disk, read as one table of clips."""
 
 import zlib
 from collections.abc import Callable
@@ -13,23 +13,21 @@ from sth_core.datasets.entries import SPLITS, Entry
 from sth_core.datasets.media import FLOW_FOLDER, Flow, Media
 from sth_core.errors import UserError
 
-COLUMNS = ["clip_id", "path", "label", "split", "group", "flow", "problem", "backward"]
+CLIP_COLUMNS = ["clip_id", "path", "label", "split", "group", "flow", "problem", "backward"]
 FORWARD, BACKWARD = "forward", "backward"
 Reader = Callable[[Path], list[Entry] | None]
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """Where a dataset says what; empty means that it does not.
+    """How to read a dataset.
 
-    `label`, `split` and `group` are columns of manifest.csv. Clips of one group (the same actors,
-    the same source video) never lie on both sides of a split: where no split is given, the groups
-    in `held_out` make the split "val", or without those a fifth of all groups, chosen by checksum.
-    `format` is one of FORMATS where a folder could be of more than one; by default the first that
-    fits. `fold` is which of the official splits (UCF-101, HMDB-51 and lists have three). `flow` is the folder
-    of extracted flow, in the dataset's folder or anywhere, by default "flow". With `direction` each clip is
-    there twice, played forward and backward, and its label says so ("hug, backward"): what moves how is
-    then half of the question, and no single frame tells.
+    `label`, `split` and `group` are columns of manifest.csv; empty: it has no such column. Clips of one group (the
+    same actors, the same source video) are never in two splits: without a split, the groups in `held_out` are the
+    split "val", or, without those, a fifth of all groups, chosen by checksum. `format` is one of FORMATS, by default
+    the first that fits. `fold` is the number of the official split (UCF-101, HMDB-51 and lists have three). `flow`
+    is the folder of extracted flow, by default "flow" in the dataset's folder. With `direction` the table has each
+    clip twice, played forward and backward, with labels such as "hug, backward", which no single frame can tell.
     """
 
     label: str = "label"
@@ -55,10 +53,10 @@ def readers(annotation: Annotation) -> dict[str, Reader]:
     a = annotation
     return {
         "manifest": partial(lists.manifest, label=a.label, split=a.split, group=a.group),
-        "something_v1": partial(official.something_v1, fold=a.fold),
-        "something_v2": partial(official.something_v2, fold=a.fold),
-        "jester": partial(official.jester, fold=a.fold),
-        "kinetics": partial(official.kinetics, fold=a.fold),
+        "something_v1": partial(official.id_label_lists, prefix="something-something-v1"),
+        "something_v2": official.something_v2,
+        "jester": partial(official.id_label_lists, prefix="jester-v1"),
+        "kinetics": official.kinetics,
         "ucf101": partial(official.ucf101, fold=a.fold),
         "hmdb51": partial(official.hmdb51, fold=a.fold),
         "lists": partial(lists.tsn_lists, fold=a.fold),
@@ -69,12 +67,12 @@ FORMATS = (*readers(Annotation()), "folders")
 
 
 def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.DataFrame:
-    """All clips of a dataset: by its annotation files, else a class for each folder of videos.
+    """All clips of a dataset, from its annotation files or, without any, a class for each folder of videos.
 
     Returns:
         clip_id (unique), path (absolute), label, split, group, flow (a folder of extracted flow, or
         empty), problem (why the clip cannot be used, with file and line; empty if it can), backward (whether
-        it is to be played so); by clip_id.
+        it is to be played backward); sorted by clip_id.
 
     Raises:
         UserError: no such folder, no clips in it, an unknown format, or annotation files that
@@ -98,7 +96,7 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
             f"no clips in {folder}: it needs a manifest.csv (path,label,split) or a folder of videos or of frames "
             f"for each class, or the annotation files of a dataset ({', '.join(FORMATS[1:-1])})"
         )
-    clips = pd.DataFrame([_row(entry, media) for entry in unique(entries)], columns=COLUMNS)
+    clips = pd.DataFrame([_row(entry, media) for entry in unique_entries(entries)], columns=CLIP_COLUMNS)
     if clips["problem"].ne("").all():
         raise UserError(
             f"none of the {len(clips)} clips of {folder} can be used; the first: {clips['problem'].iloc[0]}"
@@ -106,20 +104,21 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
     clips["split"] = _splits(clips, folder, annotation.held_out)
     clips["flow"] = _flow(clips, media, Flow(folder.resolve() / (annotation.flow or FLOW_FOLDER)))
     if annotation.direction:
-        clips = both_ways(clips)
+        clips = with_backward(clips)
     return clips.sort_values("clip_id", ignore_index=True)
 
 
-def both_ways(clips: pd.DataFrame) -> pd.DataFrame:
-    """Each clip twice, the second time to be played backward, its label with the direction."""
-    said = clips["label"].where(clips["label"].eq(""), clips["label"] + f", {FORWARD}")
-    back = clips["label"].where(clips["label"].eq(""), clips["label"] + f", {BACKWARD}")
-    twice = clips.assign(clip_id=clips["clip_id"] + f" ({BACKWARD})", label=back, backward=True)
-    return pd.concat([clips.assign(label=said), twice], ignore_index=True)
+def with_backward(clips: pd.DataFrame) -> pd.DataFrame:
+    """Each clip twice, the second time to be played backward; labels name the direction."""
+    forward, backward = (
+        clips["label"].where(clips["label"].eq(""), clips["label"] + f", {way}") for way in (FORWARD, BACKWARD)
+    )
+    twice = clips.assign(clip_id=clips["clip_id"] + f" ({BACKWARD})", label=backward, backward=True)
+    return pd.concat([clips.assign(label=forward), twice], ignore_index=True)
 
 
-def unique(entries: list[Entry]) -> list[Entry]:
-    """The entries, those whose id came before with a problem and an id of their own."""
+def unique_entries(entries: list[Entry]) -> list[Entry]:
+    """The entries; one whose id was listed before gets a problem and an id of its own."""
     first: dict[str, Entry] = {}
     result = []
     for entry in entries:
@@ -142,7 +141,7 @@ def _row(entry: Entry, media: Media) -> tuple[str | bool, ...]:
 
 
 def _flow(clips: pd.DataFrame, media: Media, flow: Flow) -> pd.Series:
-    """Each clip's folder of flow: one that belongs to no other clip, else its own, if flow lies beside its frames."""
+    """Each clip's folder of flow: one that belongs to no other clip, else its own with flow beside the frames."""
     found = clips["clip_id"].map(flow.find)
     found[found.duplicated(keep=False) | found.eq(clips["path"])] = ""
     beside = clips["path"].where(clips["path"].isin([str(path) for path in media.with_flow]), "")

@@ -49,13 +49,13 @@ def data_check_command(
     cannot be used or is in two splits. When it was stopped, the same command continues.
     """
     from analysis.report.dataset_page import dataset_findings, write_dataset_page
-    from sth_core.datasets.check import check_dataset, duplicates
+    from sth_core.datasets.check import check_dataset, find_duplicates
 
     out = out or Path(f"{folder.resolve().name}-check")
     table = read_table(folder, recipe, changes)
     with progress_bars() as show:
         checked = check_dataset(table, out, workers, partial(show, "checking clips"))
-    pairs = duplicates(checked)
+    pairs = find_duplicates(checked)
     page = write_dataset_page(checked, pairs, folder.resolve().name, out)
     console.print(split_table(checked))
     for fine, sentence in dataset_findings(checked, pairs):

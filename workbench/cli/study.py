@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.options import PATH, device_option
+from workbench.cli.options import PATH, command_line, device_option
 from workbench.cli.progress import progress_bars
 from workbench.cli.results import print_over_seeds
 
@@ -15,7 +15,8 @@ from workbench.cli.results import print_over_seeds
 @click.option("-o", "--out", type=PATH, required=True, help="Where the networks and runs go.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="How many to train at a time.")
 @device_option
-def study_command(study: Path, data: Path, out: Path, jobs: int, device: str) -> None:
+@click.option("--overwrite", is_flag=True, help="Move the study in OUT to OUT/.replaced-N first.")
+def study_command(study: Path, data: Path, out: Path, jobs: int, device: str, overwrite: bool) -> None:
     """Train and record every combination of STUDY with each seed.
 
     STUDY is a TOML file or the name of a shipped study (study_ut_interaction, ...).
@@ -29,6 +30,9 @@ def study_command(study: Path, data: Path, out: Path, jobs: int, device: str) ->
     from workbench.study_runner import run_study
 
     with progress_bars() as show:
-        run_study(load_study(study), data.resolve(), out.resolve(), jobs, device, show)
+        run_study(
+            load_study(study), data.resolve(), out.resolve(), jobs, device, show,
+            overwrite=overwrite, command=command_line(), notify=click.echo,
+        )  # fmt: skip
     print_over_seeds(summarize_seeds(run_results(find_runs(out / "runs"))))
     click.echo(f"page: {write_study_page(out)}   runs: {out / 'runs'}   networks: {out / 'networks'}")

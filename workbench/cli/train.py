@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.options import PATH, changes_option, device_option
+from workbench.cli.options import PATH, changes_option, command_line, device_option
 from workbench.cli.progress import progress_bars
 from workbench.cli.terminal import is_main_process, print_unread
 
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 @device_option
 @click.option("--save-every", default=300.0, show_default=True, help="Seconds between saves of the training's state.")
 @click.option("--memory", type=float, help="GB for decoded clips; by default a quarter of the machine's.")
+@click.option("--resume", is_flag=True, help="Continue the training in OUT with other epochs, learning_rate, ...")
+@click.option("--overwrite", is_flag=True, help="Move the training in OUT to OUT/.replaced-N first.")
 def train_command(
-    recipe: Path, data: Path, out: Path, changes: tuple[str, ...], device: str, save_every: float, memory: float | None
-) -> None:
+    recipe: Path, data: Path, out: Path, changes: tuple[str, ...], device: str, save_every: float,
+    memory: float | None, resume: bool, overwrite: bool,
+) -> None:  # fmt: skip
     """Train a network by a RECIPE: a TOML file, or the name of a shipped one (ut_interaction, ...).
 
-    When it was stopped, the same command continues from the last saved state and ends with the same network. On
-    several GPUs or machines: torchrun ... -m workbench train ...
+    When it was stopped, the same command continues from the last saved state and ends with the same network. A
+    training is never overwritten by another: --resume continues it with other settings of [optimisation], --overwrite
+    moves it aside. On several GPUs or machines: torchrun ... -m workbench train ...
     """
     from analysis.report.training_curves import write_training_curves
     from sth_core.datasets.table import read_dataset
@@ -44,7 +48,11 @@ def train_command(
             detail = f"epoch {p.epoch}, loss {p.loss:.3f}, accuracy {p.accuracy:.3f}, {p.clips_per_second:.0f} clips/s"
             show("reading clips" if p.stage == "reading" else "training", p.done, p.total, detail if p.epoch else "")
 
-        trained = train(loaded, table, out, device, report, save_every, memory * 1e9 if memory is not None else None)
+        trained = train(
+            loaded, table, out, device, report, save_every=save_every, resume=resume, overwrite=overwrite,
+            memory=memory * 1e9 if memory is not None else None, command=command_line(),
+            notify=click.echo if is_main_process() else lambda _: None,
+        )  # fmt: skip
     if not is_main_process():
         return
     curves = write_training_curves(out / "metrics.csv")

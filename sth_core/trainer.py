@@ -1,0 +1,151 @@
+"""The steps of a training: what each process does of them, and what all do together.
+
+A step depends on the recipe, the seed and its number alone, so that training that is resumed from a saved
+step ends with the same weights as training without an interruption.
+"""
+
+import math
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from os import cpu_count
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sth_core.datasets.clips import EvaluationClips, TrainClips
+from sth_core.distributed import DistributedContext
+from sth_core.evaluation import accuracy
+from sth_core.optimisation import PRECISIONS, Optimisation, hash_seed, learning_rate
+from sth_core.training_state import EpochSums, TrainingState
+from sth_core.video.transforms import normalise
+
+STEPS_AHEAD = 2  # batches that are read while one is trained on
+Batch = list[tuple[np.ndarray, int]]  # a clip (T, H, W, C) uint8 and its class number
+
+
+@dataclass
+class Trainer:
+    """Trains `state.model` on `clips`, with all processes of the distributed context."""
+
+    settings: Optimisation
+    state: TrainingState
+    clips: TrainClips
+    val_clips: EvaluationClips
+    distributed: DistributedContext
+    runner: nn.Module = field(init=False)  # the model, compiled and synchronised between processes where needed
+
+    def __post_init__(self) -> None:
+        model: nn.Module = self.state.model
+        if self.settings.compile:
+            model = torch.compile(model)  # type: ignore[assignment]
+        if self.distributed.world > 1:
+            # A warning about 1 x 1 kernels, whose channels are innermost in either order of strides.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+            device = self.distributed.device
+            model = DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+        self.runner = model
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return math.ceil(len(self.clips.rows) / self.settings.batch_size)
+
+    def batches(self) -> Iterator[tuple[np.ndarray, Batch]]:
+        """This process's share of each step left of the epoch: rows, and the samples of those that can be read.
+
+        The sample of a row depends on seed, epoch and row alone, not on which process or thread reads it.
+        """
+        epoch, size, distributed = self.state.epoch, self.settings.batch_size, self.distributed
+        order = np.random.default_rng([self.settings.seed, epoch]).permutation(self.clips.rows)
+
+        def read(row: int) -> tuple[np.ndarray, int] | None:
+            return self.clips.sample(row, np.random.default_rng([self.settings.seed, epoch, row]))
+
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
+            try:
+                for step in range(self.state.step, self.steps + STEPS_AHEAD):
+                    if step < self.steps:
+                        rows = order[step * size : (step + 1) * size][distributed.rank :: distributed.world]
+                        waiting.append((rows, [pool.submit(read, row) for row in rows]))
+                    if len(waiting) > STEPS_AHEAD or step >= self.steps:
+                        if not waiting:
+                            return
+                        rows, futures = waiting.popleft()
+                        yield rows, [sample for future in futures if (sample := future.result()) is not None]
+            finally:
+                for _, futures in waiting:
+                    for future in futures:
+                        future.cancel()
+
+    def step(self, batch: Batch) -> float:
+        """One step of all processes on their shares of a batch: its mean loss, which is added to the epoch's sums."""
+        state, settings, distributed = self.state, self.settings, self.distributed
+        for group in state.optimiser.param_groups:
+            group["lr"] = learning_rate(settings, state.epoch + state.step / self.steps)
+        (total,) = distributed.total(len(batch))
+        state.optimiser.zero_grad(set_to_none=True)
+        if total == 0:  # no process could read a clip
+            return math.nan
+        loss_sum, correct = self.backward(batch, total)
+        state.scaler.unscale_(state.optimiser)
+        nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradient)
+        state.scaler.step(state.optimiser)
+        state.scaler.update()
+        loss_sum, correct = distributed.total(loss_sum, correct)
+        sums = state.sums
+        state.sums = EpochSums(sums.loss + loss_sum, sums.correct + correct, sums.clips + total)
+        return loss_sum / total
+
+    def backward(self, batch: Batch, total: float) -> tuple[float, float]:
+        """Gradients of the mean loss over `total` clips, from this process's: (sum of their losses, how many correct).
+
+        The batch is taken in `accumulate` parts; processes exchange their gradients in the last one.
+        """
+        state, settings, distributed = self.state, self.settings, self.distributed
+        loss_sum = correct = 0.0
+        parts = [batch[i :: settings.accumulate] for i in range(min(settings.accumulate, len(batch)))]
+        for i, part in enumerate(parts):
+            # For dropout: two processes, or one that accumulates two parts, draw the same numbers.
+            number = distributed.rank * settings.accumulate + i
+            torch.manual_seed(hash_seed(settings.seed, state.epoch, state.step, number))
+            synchronised = i == len(parts) - 1 or not isinstance(self.runner, DistributedDataParallel)
+            with nullcontext() if synchronised else self.runner.no_sync():  # type: ignore[operator]
+                losses, correct_here = self.losses(part)
+                # DistributedDataParallel takes the mean over the processes.
+                state.scaler.scale(losses * distributed.world / total).backward()
+            loss_sum, correct = loss_sum + losses.item(), correct + correct_here
+        if not parts:  # the other processes wait for this one's gradients
+            zeros = torch.zeros(1, *self.clips.shape, device=distributed.device)
+            (self.runner(zeros).sum() * 0).backward()
+        return loss_sum, correct
+
+    def losses(self, part: Batch) -> tuple[torch.Tensor, float]:
+        """The sum of the losses of some clips, and how many are classified correctly."""
+        device, dtype = self.distributed.device, PRECISIONS[self.settings.precision]
+        pixels = torch.from_numpy(np.stack([clip for clip, _ in part])).to(device, non_blocking=True)
+        labels = torch.tensor([label for _, label in part], device=device)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits = self.runner(normalise(pixels, self.clips.preprocessing))
+            losses = F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing, reduction="sum")
+        return losses, (logits.argmax(1) == labels).sum().item()
+
+    def end_epoch(self) -> None:
+        """Add the epoch's row to the metrics, with the accuracy on the held-out clips when it is due."""
+        state, settings = self.state, self.settings
+        row = {"epoch": state.epoch + 1, "loss": state.sums.mean_loss, "accuracy": state.sums.accuracy}
+        row |= {"learning_rate": state.optimiser.param_groups[0]["lr"], "val_accuracy": math.nan, "val_clips": 0}
+        last = state.epoch + 1 == settings.epochs
+        if last or (settings.evaluate_every and (state.epoch + 1) % settings.evaluate_every == 0):
+            found = accuracy(state.model, self.val_clips, self.val_clips.preprocessing, self.distributed)
+            row["val_accuracy"], row["val_clips"], state.val_failures = found.share, found.clips, found.failures
+            state.best = max(state.best, found.share)
+        state.metrics.append(row)
+        state.epoch, state.step, state.sums = state.epoch + 1, 0, EpochSums()

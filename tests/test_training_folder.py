@@ -1,0 +1,234 @@
+"""A training's folder is never overwritten by other work, and a training can be continued with other settings."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from sth_core import load_checkpoint
+from sth_core.datasets.table import read_dataset
+from sth_core.errors import UserError
+from sth_core.training import Progress, Trained, train
+from tests.test_stop_and_go import RECIPE
+from tests.test_training import tiny, weights
+from workbench.cli import main
+
+ONE_EPOCH = {"optimisation__epochs": 1, "optimisation__batch_size": 4}
+TWO_EPOCHS = ONE_EPOCH | {"optimisation__epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def table(scenes_folder: Path) -> pd.DataFrame:
+    return read_dataset(scenes_folder, tiny().data).groupby("split").head(8).reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def finished(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One epoch: copy it, never write in it."""
+    folder = tmp_path_factory.mktemp("finished")
+    train(tiny(**ONE_EPOCH), table, folder, "cpu", command="sth train ...")
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def refusal(folder: Path, table: pd.DataFrame, changes: dict[str, Any], **options: bool) -> str:
+    """Why a training is refused; the folder is as it was."""
+    before = contents(folder)
+    with pytest.raises(UserError) as refused:
+        train(tiny(**ONE_EPOCH | changes), table, folder, "cpu", **options)
+    assert contents(folder) == before
+    return str(refused.value)
+
+
+def continued(
+    folder: Path, table: pd.DataFrame, changes: dict[str, Any], **options: bool
+) -> tuple[list[str], set[int]]:
+    """The sentences that it says, and the epochs that are trained."""
+    said: list[str] = []
+    steps: list[Progress] = []
+    train(tiny(**ONE_EPOCH | changes), table, folder, "cpu", steps.append, notify=said.append, **options)
+    return said, {p.epoch for p in steps if p.stage == "training"}
+
+
+def test_training_json_describes_the_training(folder: Path, table: pd.DataFrame) -> None:
+    meta = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    assert meta["optimisation"]["learning_rate"] == 0.05 and meta["data"]["label"] == "motion"
+    assert (meta["model"]["backbone"], meta["model"]["width"], meta["model"]["conv"]) == ("resnet18", 8, "sth")
+    assert meta["classes"] == sorted(set(table.loc[table["split"] == "train", "label"]))
+    assert (meta["clips"], meta["val_clips"], meta["adjustments"], meta["command"]) == (16, 8, [], "sth train ...")
+    assert meta["val_accuracy"] == load_checkpoint(folder / "model.safetensors").training["val_accuracy"]
+    assert meta["started"] <= meta["finished"] and "torch" in meta["versions"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "differences"),
+    [
+        ({"optimisation__learning_rate": 0.1}, "optimisation.learning_rate is 0.05, now 0.1"),
+        ({"optimisation__seed": 1}, "optimisation.seed is 0, now 1"),
+        ({"model__width": 16, "data__fold": 2}, "data.fold is 1, now 2; model.width is 8, now 16"),
+        ({"model__conv": "tsm"}, "model.temporal_fraction is 0.25, now 0.0; model.attention is True, now False"),
+        ({"augment__flip": True}, "augment.flip is False, now True"),
+        ({"start__checkpoint": "workbench/networks/motion-rgb-p4.safetensors"}, "start.checkpoint is '', now 'work"),
+    ],
+)
+def test_another_training_is_refused_and_each_difference_is_named(
+    changes: dict[str, Any], differences: str, folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sth_core.training.load_start_weights", lambda *_: None)
+    sentence = refusal(folder, table, changes)
+    assert sentence.startswith(f"{folder} holds another training (") and differences in sentence
+    assert "choose another folder, or give --overwrite" in sentence
+    adjustable = "optimisation__learning_rate" in changes
+    assert ("give --resume" in sentence) == adjustable
+    if not adjustable:
+        assert differences in refusal(folder, table, changes, resume=True)
+
+
+@pytest.mark.parametrize("column", ["label", "split", "clip_id"])
+def test_other_clips_are_another_training(column: str, folder: Path, table: pd.DataFrame) -> None:
+    other = table.copy()
+    rows = other.index[other["split"] == "train"] if column == "label" else other.index[-2:]
+    other.loc[rows[:2], column] = other.loc[rows[1::-1], column].to_numpy() if column == "label" else ["train", "x"]
+    assert "clips_sha256 is " in refusal(folder, other, {})
+
+
+def test_a_finished_training_is_not_repeated(folder: Path, table: pd.DataFrame) -> None:
+    before, first = contents(folder), json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    said: list[str] = []
+
+    def report(p: Progress) -> None:
+        raise AssertionError("it reads clips")
+
+    again = train(tiny(**ONE_EPOCH), table, folder, "cpu", report, notify=said.append)
+    assert again == Trained(folder / "model.safetensors", first["val_accuracy"], 8, {})
+    assert said == [f"the training in {folder} was finished before; nothing was done"]
+    assert contents(folder) == before
+
+
+def test_resume_continues_with_more_epochs_and_another_learning_rate(folder: Path, table: pd.DataFrame) -> None:
+    changes = {"optimisation__epochs": 2, "optimisation__learning_rate": 0.01, "optimisation__momentum": 0.5}
+    assert "give --resume" in refusal(folder, table, changes)
+    said, epochs = continued(folder, table, changes, resume=True)
+    assert epochs == {2}, "the first epoch was trained again"
+    assert said == [
+        "resumed after 1 epochs and 0 steps with optimisation.epochs 2 (before: 1), "
+        "optimisation.learning_rate 0.01 (before: 0.05), optimisation.momentum 0.5 (before: 0.9)"
+    ]
+    differences = {"epochs": [1, 2], "learning_rate": [0.05, 0.01], "momentum": [0.9, 0.5]}
+    made = [{"epoch": 1, "step": 0, "changes": {f"optimisation.{key}": pair for key, pair in differences.items()}}]
+    training = load_checkpoint(folder / "model.safetensors").training
+    meta = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    assert training["adjustments"] == meta["adjustments"] == made and training["epochs"] == 2
+    assert meta["optimisation"]["learning_rate"] == 0.01 and meta["finished"]
+    groups = torch.load(folder / "state.pt", weights_only=True)["optimiser"]["param_groups"]
+    assert {group["momentum"] for group in groups} == {0.5}
+    metrics = pd.read_csv(folder / "metrics.csv")
+    assert list(metrics["epoch"]) == [1, 2] and metrics["learning_rate"][1] < 0.01
+    assert continued(folder, table, changes) == (
+        [f"the training in {folder} was finished before; nothing was done"], set(),
+    )  # fmt: skip
+
+
+def test_resuming_with_more_epochs_is_the_training_that_was_stopped_and_changed(
+    folder: Path, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    """With a schedule that does not depend on the number of epochs the weights are those of one long training."""
+    constant = {"optimisation__schedule": "step", "optimisation__decay_epochs": [9]}
+    train(tiny(**ONE_EPOCH | constant), table, tmp_path / "short", "cpu")
+    continued(tmp_path / "short", table, TWO_EPOCHS | constant, resume=True)
+    train(tiny(**TWO_EPOCHS | constant), table, tmp_path / "long", "cpu")
+    one, other = weights(tmp_path / "short"), weights(tmp_path / "long")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_resuming_a_training_that_has_enough_epochs_is_refused(folder: Path, table: pd.DataFrame) -> None:
+    sentence = refusal(folder, table, {"optimisation__learning_rate": 0.1}, resume=True)
+    assert sentence == (
+        f"the training in {folder} has 1 epochs already; to resume it with other values, set optimisation.epochs to "
+        "more (now 1)"
+    )
+
+
+def test_a_setting_that_is_newer_than_the_folder_has_its_default(folder: Path, table: pd.DataFrame) -> None:
+    file = folder / "training.json"
+    meta = json.loads(file.read_text(encoding="utf-8"))
+    del meta["optimisation"]["evaluate_every"], meta["model"]["dilations"], meta["data"]["direction"], meta["start"]
+    file.write_text(json.dumps(meta), encoding="utf-8")
+    assert continued(folder, table, {})[1] == set()
+    assert continued(folder, table, {"optimisation__epochs": 2}, resume=True)[1] == {2}
+    assert "model.dilations is [1], now [2]" in refusal(
+        folder, table, {"optimisation__epochs": 2, "model__dilations": [2]}
+    )
+
+
+def test_overwrite_moves_the_earlier_training_aside(folder: Path, table: pd.DataFrame) -> None:
+    (folder / "notes.txt").write_text("mine")
+    before = contents(folder)
+    said, epochs = continued(folder, table, {"optimisation__seed": 1}, overwrite=True)
+    assert said == [f"the earlier training was moved to {folder / '.replaced-1'}"] and epochs == {1}
+    assert contents(folder / ".replaced-1") == {name: text for name, text in before.items() if name != "notes.txt"}
+    assert json.loads((folder / "training.json").read_text(encoding="utf-8"))["optimisation"]["seed"] == 1
+
+
+@pytest.mark.parametrize("kept", ["state.pt", "model.safetensors"])
+def test_a_folder_of_an_earlier_version_is_refused(kept: str, folder: Path, table: pd.DataFrame) -> None:
+    for path in folder.iterdir():
+        if path.is_file() and path.name != kept:
+            path.unlink()
+    shutil.rmtree(folder / "tensorboard")
+    sentence = refusal(folder, table, {}, resume=True)
+    assert sentence.startswith(f"{folder} holds {kept} but no training.json")
+    assert "choose another folder, or give --overwrite, which moves it to" in sentence
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_damaged_state_is_named(share: float, folder: Path, table: pd.DataFrame) -> None:
+    file = folder / "state.pt"
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    sentence = refusal(folder, table, {"optimisation__epochs": 2}, resume=True)
+    assert sentence.startswith(f"{file} is damaged (") and sentence.count("\n") == 0
+    assert "delete it to train from the first epoch again, or give --overwrite" in sentence
+
+
+def test_a_network_without_its_state_is_not_trained_again(folder: Path, table: pd.DataFrame) -> None:
+    (folder / "state.pt").unlink()
+    assert "holds a network, but no state.pt" in refusal(folder, table, {"optimisation__epochs": 2}, resume=True)
+
+
+def test_the_command_has_both_options(scenes_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(RECIPE, encoding="utf-8")
+    out = tmp_path / "run"
+
+    def sth(*more: str) -> tuple[int, str]:
+        words = ["train", str(tmp_path / "tiny.toml"), "--data", str(scenes_folder), "-o", str(out), "--device", "cpu"]
+        result = CliRunner().invoke(main, [*words, *more])
+        return result.exit_code, result.output
+
+    def epochs(count: int) -> tuple[str, ...]:
+        return ("--set", f"optimisation.epochs={count}", "--set", "optimisation.warmup_epochs=0")
+
+    assert sth(*epochs(1))[0] == 0
+    code, refused = sth(*epochs(2))
+    assert code == 2 and "optimisation.epochs is 1, now 2" in refused and "--resume" in refused
+    code, said = sth(*epochs(2), "--resume")
+    assert code == 0 and "resumed after 1 epochs and 0 steps with optimisation.epochs 2 (before: 1)" in said
+    code, said = sth(*epochs(1), "--overwrite")
+    assert code == 0 and f"the earlier training was moved to {out / '.replaced-1'}" in said.replace("\n", "")
+    assert (out / ".replaced-1" / "curves.html").is_file() and len(pd.read_csv(out / "metrics.csv")) == 1
