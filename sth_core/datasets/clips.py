@@ -1,7 +1,6 @@
 """Clips as torch samples, read from video files or from memory."""
 
 import copy
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -68,11 +68,6 @@ class Sample:
     label: int
     frame_indices: np.ndarray
     failure: str = ""
-
-
-def quarter_of_memory() -> float:
-    """Bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
 
 
 def swap_label(label: str, pairs: tuple[tuple[str, str], ...]) -> str:
@@ -152,7 +147,7 @@ class TrainClips:
 
         A clip that cannot be read is left out and named in `failures`, now or when it is sampled.
         """
-        if self.expected_bytes() > (quarter_of_memory() if memory is None else memory):
+        if self.expected_bytes() > (psutil.virtual_memory().total / 4 if memory is None else memory):
             return
 
         def read(row: int) -> np.ndarray | str:
