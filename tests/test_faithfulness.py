@@ -21,7 +21,7 @@ from analysis.explain.faithfulness import (
     random_map,
     removal_curve,
 )
-from analysis.explain.weight_randomization import randomized_models, rank_agreement
+from analysis.explain.weight_randomization import randomized_models
 from sth_core.network import create_model
 from tests.tiny import tiny_network
 
@@ -133,9 +133,3 @@ def test_every_backbone_can_be_made_random(backbone: str) -> None:
     model = create_model(backbone, 3, frames=2, width=16).eval()
     parts = [part for part, _ in randomized_models(model)]
     assert parts[0] == "fc" and len(parts) > 4 and len(set(parts)) == len(parts)
-
-
-def test_rank_agreement() -> None:
-    assert rank_agreement(np.array([1.0, 2, 3]), np.array([[10.0, 20, 40]])) == pytest.approx(1)
-    assert rank_agreement(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(-1)
-    assert rank_agreement(np.zeros(3), np.array([3.0, 2, 1])) == 0  # a map that is nowhere agrees with nothing

@@ -30,12 +30,9 @@ from analysis.experiments.probe_tables import (
     SLOW,
     SUBSAMPLED,
     alpha_order_agreement,
-    codes,
     order_dependence,
     probe_summary_sentence,
     probe_table,
-    rank_correlation,
-    rank_correlations,
     results_in,
     reversed_predictions,
 )
@@ -343,31 +340,3 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     assert found[found["over"] == "classes"]["value"].isna().all() and "only 2 classes" in probe_summary_sentence(found)
     turned = reversed_predictions(run)
     assert turned.to_dict("list") == {"label": ["a", "b"], "prediction": ["b"] * 2, "n": [2] * 2, "share": [1.0] * 2}
-
-
-def test_a_weight_is_so_many_of_it() -> None:
-    random = np.random.default_rng(1)
-    a, b, weight = random.integers(0, 5, 40), random.integers(0, 5, 40), random.integers(0, 4, 40)
-    expected = stats.spearmanr(np.repeat(a, weight), np.repeat(b, weight))[0]
-    assert rank_correlation(codes(a), codes(b), weight.astype(float)) == pytest.approx(expected)
-    assert rank_correlation(codes(np.ones(40)), codes(b), weight.astype(float)) == 0
-
-
-def test_correlations_by_hand() -> None:
-    random = np.random.default_rng(0)
-    labels = np.repeat(list("abcde"), 6)
-    alpha = random.normal(size=30)
-    clips = pd.DataFrame({"label": labels, "group": [f"g{i % 6}" for i in range(30)], "alpha_temporal": alpha})
-    clips["drop"] = alpha + random.normal(size=30)
-    found = rank_correlations(clips).set_index("over")
-    means = clips.groupby("label")[["alpha_temporal", "drop"]].mean()
-    assert found.loc["clips", "value"] == pytest.approx(stats.spearmanr(clips["alpha_temporal"], clips["drop"])[0])
-    assert found.loc["classes", "value"] == pytest.approx(stats.spearmanr(means["alpha_temporal"], means["drop"])[0])
-    assert list(found["n"]) == [5, 30] and (found["low"] <= found["high"]).all()
-    alone = rank_correlations(clips.assign(group="one"))
-    assert alone["low"].isna().all() and alone["value"].notna().all()
-    assert rank_correlations(clips.assign(alpha_temporal=np.nan))["value"].isna().all()
-    same = rank_correlations(clips.assign(alpha_temporal=0.1)).assign(layer="mean")
-    assert same[["value", "low", "high"]].isna().all(axis=None) and "the same in all clips" in probe_summary_sentence(
-        same
-    )

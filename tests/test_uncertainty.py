@@ -1,11 +1,13 @@
 """Standard errors, intervals and corrected p-values, against scipy and statsmodels, and by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from analysis.experiments.probe_tables import probe_summary_sentence
 from analysis.statistics import uncertainty
 from analysis.statistics.uncertainty import (
     cluster_means,
@@ -14,8 +16,12 @@ from analysis.statistics.uncertainty import (
     mean_effect,
     p_value,
     paired_effect,
+    rank_codes,
+    rank_correlation,
+    rank_correlations,
     standard_error,
     unpaired_effect,
+    weighted_rank_correlation,
 )
 
 
@@ -124,3 +130,51 @@ def test_p_of_paired_changes_is_the_larger_of_two() -> None:
     assert alone.p == 2 / 64 > stats.ttest_1samp(change, 0).pvalue and alone.value == 0.5
     # All six of one of two source videos: residual sums 3 and -3, error 0.5, t = 1 with one degree of freedom.
     assert paired_effect(change, np.repeat([0, 1], 6)).p == pytest.approx(2 * stats.t.sf(1, 1))
+
+
+def test_rank_correlation_by_hand() -> None:
+    assert rank_correlation(np.array([1.0, 2, 3]), np.array([[10.0, 20, 40]])) == pytest.approx(1)
+    assert rank_correlation(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(-1)
+    assert rank_correlation(np.zeros(3), np.array([3.0, 2, 1])) == 0  # a constant has no ranks
+
+
+def test_a_weighted_rank_correlation_is_that_of_repeated_values() -> None:
+    random = np.random.default_rng(1)
+    a, b, weight = random.integers(0, 5, 40), random.integers(0, 5, 40), random.integers(0, 4, 40)
+    expected = stats.spearmanr(np.repeat(a, weight), np.repeat(b, weight))[0]
+    assert weighted_rank_correlation(rank_codes(a), rank_codes(b), weight.astype(float)) == pytest.approx(expected)
+    assert weighted_rank_correlation(rank_codes(np.ones(40)), rank_codes(b), weight.astype(float)) == 0
+
+
+def test_rank_correlations_over_classes_and_over_clips() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(list("abcde"), 6)
+    alpha = random.normal(size=30)
+    clips = pd.DataFrame({"label": labels, "group": [f"g{i % 6}" for i in range(30)], "alpha": alpha})
+    clips["drop"] = alpha + random.normal(size=30)
+    found = rank_correlations(clips, "alpha", "drop").set_index("over")
+    means = clips.groupby("label")[["alpha", "drop"]].mean()
+    assert found.loc["clips", "value"] == pytest.approx(stats.spearmanr(clips["alpha"], clips["drop"])[0])
+    assert found.loc["classes", "value"] == pytest.approx(stats.spearmanr(means["alpha"], means["drop"])[0])
+    assert list(found["n"]) == [5, 30] and (found["low"] <= found["high"]).all()
+    alone = rank_correlations(clips.assign(group="one"), "alpha", "drop")
+    assert alone["low"].isna().all() and alone["value"].notna().all()
+    assert rank_correlations(clips.assign(alpha=np.nan), "alpha", "drop")["value"].isna().all()
+    constant = rank_correlations(clips.assign(alpha=0.1), "alpha", "drop").assign(layer="mean")
+    assert constant[["value", "low", "high"]].isna().all(axis=None)
+    assert "is the same in all clips" in probe_summary_sentence(constant)
+
+
+def test_the_bootstrap_of_a_rank_correlation_resamples_whole_groups() -> None:
+    """Against resampled rows, group by group."""
+    random = np.random.default_rng(2)
+    clips = pd.DataFrame({"label": "a", "group": random.integers(0, 7, 40), "x": random.normal(size=40)})
+    clips["y"] = clips["x"] + random.normal(size=40)
+    members = [np.flatnonzero(clips["group"] == g) for g in clips["group"].unique()]
+    draws = np.random.default_rng(0)
+    drawn = []
+    for _ in range(uncertainty.CORRELATION_RESAMPLES):
+        rows = np.concatenate([members[i] for i in draws.integers(len(members), size=len(members))])
+        drawn.append(stats.spearmanr(clips["x"].iloc[rows], clips["y"].iloc[rows])[0])
+    found = rank_correlations(clips, "x", "y").set_index("over").loc["clips"]
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))

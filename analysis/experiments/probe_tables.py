@@ -1,4 +1,4 @@
-"""What the probes of a run say: what each costs, which classes need the order of time, and whether alpha_T knows."""
+"""Tables of a run's probes: the accuracy that each costs, the classes that need the order of time, and alpha_T."""
 
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,22 @@ from analysis.attention.alpha_matrix import read_alpha
 from analysis.attention.alpha_tables import alpha_class_table
 from analysis.runs.parts import Parts
 from analysis.runs.run_directory import Run, parts, predictions
-from analysis.statistics.uncertainty import Effect, holm_correction, mean_effect, paired_p
+from analysis.statistics.uncertainty import (
+    FEWEST_RANKS,
+    Effect,
+    holm_correction,
+    mean_effect,
+    paired_p,
+    rank_correlations,
+)
 from sth_core.errors import UserError
 
 KIND = "probes"
 PLAIN, REVERSED, SHUFFLED, FROZEN, DROPPED, SUBSAMPLED, SLOW, FAST = PROBES = (
     "plain", "reversed", "shuffled", "frozen", "dropped", "sub-sampled", "slow", "fast",
 )  # fmt: skip
-RESAMPLES = 1000
-FEWEST_VALUES = 3  # values that a rank correlation is taken of
-ALL_LAYERS = "mean"  # of the layers
-DIGITS = 6  # of a score: those beyond are float32's rounding, in which a 2D network "needs" the order too
+ALL_LAYERS = "mean"  # over the layers
+DIGITS = 6  # of a score: later ones are rounding in float32, which depends on the order of frames even in a 2D network
 
 
 def results_in(run: Path) -> Parts:
@@ -36,10 +41,12 @@ def known_rows(run: Run) -> pd.DataFrame:
     """
     rows = results_in(run.path).read(KIND)
     if rows.empty:
-        raise UserError(f"{run.path} holds no probes; `sth probe` makes them")
+        raise UserError(f"{run.path} holds no probes; make them with `sth probe`")
     rows = rows[rows["score_label"].notna()]
     if rows.empty:
-        raise UserError(f"the network knows the label of no clip of {run.path}: what a probe costs cannot be said")
+        raise UserError(
+            f"the network knows the label of no clip in {run.path}; probes need labels that it was trained on"
+        )
     return rows.merge(predictions(run)[["clip_id", "group"]], on="clip_id")
 
 
@@ -49,12 +56,12 @@ def by_clip(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def score_difference(a: pd.Series, b: pd.Series) -> pd.Series:
-    """The difference of two scores, without what is rounding."""
+    """The difference of two scores, rounded to `DIGITS`."""
     return (a - b).round(DIGITS) + 0.0  # no -0
 
 
 def effect_over_clips(values: pd.Series, groups: NDArray) -> Effect:
-    """The mean of one number a clip; of one source video alone there is no interval."""
+    """The mean of one value per clip; without interval and p-value if all clips are of one source video."""
     found = mean_effect(values.to_numpy(float)[None], groups)
     return found if len(set(groups)) > 1 else Effect(found.value, np.nan, np.nan, 1.0, found.n, 1)
 
@@ -63,15 +70,16 @@ def probe_table(run: Run) -> pd.DataFrame:
     """A row per probe, plain first.
 
     Returns:
-        probe, n (clips), accuracy, accuracy_low, accuracy_high; change (of accuracy, against plain on the same clips),
-        low, high, p, p_holm; score_change (of the true class's softmax), score_low, score_high; changed (the share of
-        clips whose prediction is another). Shuffled: means over its repeats. Intervals are 95 % over source videos.
+        probe, n (clips), accuracy, accuracy_low, accuracy_high; change (accuracy minus that of plain, on the same
+        clips), low, high, p, p_holm; score_change (of the true class's softmax), score_low, score_high; changed (the
+        share of clips whose prediction differs from plain). Repeats of a probe are averaged. Intervals are 95 % over
+        source videos.
     """
     rows = known_rows(run)
-    plain_said = rows[rows["probe"] == PLAIN].set_index("clip_id")["prediction"]
-    rows = rows.assign(changed=rows["prediction"] != rows["clip_id"].map(plain_said))
+    plain_prediction = rows[rows["probe"] == PLAIN].set_index("clip_id")["prediction"]
+    rows = rows.assign(changed=rows["prediction"] != rows["clip_id"].map(plain_prediction))
     correct, score, changed = (by_clip(rows, column) for column in ("correct", "score_label", "changed"))
-    groups = rows.groupby("clip_id")["group"].first().to_numpy()  # by clip_id, as those are
+    groups = rows.groupby("clip_id")["group"].first().to_numpy()  # ordered by clip_id, like the tables above
     found: list[dict[str, Any]] = []
     for name in PROBES:
         accuracy, change = effect_over_clips(correct[name], groups), correct[name] - correct[PLAIN]
@@ -88,8 +96,12 @@ def probe_table(run: Run) -> pd.DataFrame:
 
 
 def order_by_clip(run: Run) -> pd.DataFrame:
-    """A row per clip: clip_id, label, group, correct (plain), drop (of the true class's softmax under shuffling, mean
-    over repeats), drop_reversed, and changed (whether its prediction is another when it is reversed)."""
+    """A row per clip.
+
+    Returns:
+        clip_id, label, group, correct (plain), drop (of the true class's softmax under shuffling, mean over repeats),
+        drop_reversed, changed (whether the prediction of the reversed clip differs).
+    """
     rows = known_rows(run)
     score = by_clip(rows, "score_label")
     plain, back = (rows[rows["probe"] == name].set_index("clip_id").loc[score.index] for name in (PLAIN, REVERSED))
@@ -100,11 +112,11 @@ def order_by_clip(run: Run) -> pd.DataFrame:
 
 
 def order_dependence(run: Run) -> pd.DataFrame:
-    """A row per class, the one that needs order most first.
+    """A row per class, largest drop first.
 
     Returns:
         label, n, accuracy, drop, low, high (under shuffling, 95 %), drop_reversed, reversed_low, reversed_high, changed
-        (share), alpha_temporal, alpha_low, alpha_high (NaN without attention).
+        (share), alpha_temporal, alpha_low, alpha_high (nan without attention).
     """
     found = []
     for label, some in order_by_clip(run).groupby("label"):
@@ -121,74 +133,26 @@ def order_dependence(run: Run) -> pd.DataFrame:
 
 
 def alpha_order_agreement(run: Run) -> pd.DataFrame:
-    """Spearman's rank correlation of alpha_T and the drop under shuffling: layer ("mean" of them, then each from input
-    to output), and the columns of `rank_correlations`."""
+    """Spearman's rank correlation of alpha_T and the drop under shuffling.
+
+    Returns:
+        layer ("mean" of all layers, then each from input to output), and the columns of `rank_correlations`.
+    """
     clips = order_by_clip(run).set_index("clip_id")
     alphas = {ALL_LAYERS: pd.Series(np.nan, clips.index)}
     if parts(run.path, "attention"):
         alpha = read_alpha(run)
         columns = zip([ALL_LAYERS, *alpha.layers["layer"]], [alpha.mean, *alpha.temporal.T], strict=True)
         alphas = {layer: pd.Series(values, alpha.clips["clip_id"]) for layer, values in columns}
-    found = {layer: rank_correlations(clips.assign(alpha_temporal=alpha)) for layer, alpha in alphas.items()}
+    found = {
+        layer: rank_correlations(clips.assign(alpha_temporal=alpha), "alpha_temporal", "drop")
+        for layer, alpha in alphas.items()
+    }
     return pd.concat(found, names=["layer"]).reset_index("layer").reset_index(drop=True)
 
 
-def rank_correlations(clips: pd.DataFrame) -> pd.DataFrame:
-    """Over classes (their means) and over clips; `clips` has label, group, alpha_temporal and drop.
-
-    Returns:
-        over ("classes", "clips"), value, low, high (95 % bootstrap over groups), n. NaN with fewer than three values,
-        without attention, or where one of the two is the same in all clips; the interval is NaN with a single group.
-    """
-    clips = clips.dropna(subset=["alpha_temporal"])
-    values = clips[["alpha_temporal", "drop"]].to_numpy(float).T
-    which, labels = pd.factorize(clips["label"])
-    groups, sources = pd.factorize(clips["group"])
-    places = [codes(value) for value in values]
-
-    def over_both(weight: NDArray) -> tuple[float, float]:
-        n = np.bincount(which, weight, len(labels))
-        sums = [np.bincount(which, weight * value, len(labels)) for value in values]
-        a, b = (codes(total[n > 0] / n[n > 0]) for total in sums)
-        return rank_correlation(a, b, np.ones(len(a))), rank_correlation(places[0], places[1], weight)
-
-    random, G = np.random.default_rng(0), len(sources)
-    drawn = np.full((2, 2), np.nan)
-    if G > 1:
-        draws = (np.bincount(random.integers(G, size=G), minlength=G)[groups] for _ in range(RESAMPLES))
-        drawn = np.array([over_both(draw.astype(float)) for draw in draws])
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    found = pd.DataFrame({"over": ["classes", "clips"], "value": np.nan, "low": low, "high": high})
-    found["n"] = n = np.array([len(labels), len(clips)])
-    if len(clips):
-        found["value"] = over_both(np.ones(len(clips)))
-    alike = any(len(np.unique(place)) < 2 for place in places)
-    found.loc[(n < FEWEST_VALUES) | alike, ["value", "low", "high"]] = np.nan
-    return found
-
-
-def codes(values: NDArray) -> NDArray[np.intp]:
-    """The place of each value among the different values there are, from the smallest on."""
-    return np.unique(values, return_inverse=True)[1]
-
-
-def rank_correlation(a: NDArray, b: NDArray, weight: NDArray) -> float:
-    """Spearman's, of the values with these `codes`, each as if there `weight` times; 0 if one is the same everywhere.
-
-    A resample is a weight, so that nothing is sorted for it.
-    """
-    ranks = []
-    for places in (a, b):
-        counts = np.bincount(places, weight)
-        rank = (np.cumsum(counts) - (counts - 1) / 2)[places]
-        ranks.append(rank - np.average(rank, weights=weight))
-    x, y = ranks
-    spread = np.sqrt((weight * x * x).sum() * (weight * y * y).sum())
-    return float((weight * x * y).sum() / spread) if spread > 1e-9 else 0.0
-
-
 def reversed_predictions(run: Run, top: int = 12) -> pd.DataFrame:
-    """What clips are taken for when they are played backward, where it is something else than forward.
+    """The predictions of reversed clips that differ from those of the plain clips.
 
     Returns:
         label, prediction (backward), n, share (of the label's clips); the most frequent pairs first.
@@ -206,10 +170,15 @@ def probe_summary_sentence(found: pd.DataFrame) -> str:
     row = found[found["layer"] == ALL_LAYERS].set_index("over").loc["classes"]
     if np.isnan(row["value"]):
         why = "it has no attention" if row["n"] == 0 else f"there are only {row['n']:.0f} classes"
-        why = "α_T is the same in all clips, or what order does" if row["n"] >= FEWEST_VALUES else why
-        return f"Whether α_T is high where order matters cannot be said of this network: {why}."
-    said = "is so" if row["low"] > 0 else "is the other way round" if row["high"] < 0 else "is not shown"
-    return (
-        f"That classes with high α_T need the order of time {said}: rank correlation {row['value']:+.2f} "
-        f"(95 %: {row['low']:+.2f} to {row['high']:+.2f}) over {row['n']:.0f} classes."
+        if row["n"] >= FEWEST_RANKS:
+            why = "α_T, or the drop under shuffling, is the same in all clips"
+        return f"This network cannot show whether classes with high α_T need the order of time: {why}."
+    correlation = (
+        f"rank correlation {row['value']:+.2f} (95 %: {row['low']:+.2f} to {row['high']:+.2f}) over {row['n']:.0f} "
+        "classes."
     )
+    if row["low"] > 0:
+        return f"Classes with high α_T need the order of time more: {correlation}"
+    if row["high"] < 0:
+        return f"Classes with high α_T need the order of time less: {correlation}"
+    return f"It is undecided whether classes with high α_T need the order of time: {correlation}"

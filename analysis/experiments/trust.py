@@ -30,8 +30,9 @@ from analysis.explain.faithfulness import (
     removal_curve,
 )
 from analysis.explain.gradcam import SPATIAL, TEMPORAL, cam_layers, default_layer, mass_shares, signed_maps
-from analysis.explain.weight_randomization import randomized_models, rank_agreement
+from analysis.explain.weight_randomization import randomized_models
 from analysis.runs.parts import Parts, computing
+from analysis.statistics.uncertainty import rank_correlation
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import read_dataset
@@ -217,8 +218,8 @@ def tables_of(
     random = []
     for part, network in randomized:
         for name, of_clip in maps_of(network, clip, target, wanted).items():
-            agreement = rank_agreement(true[name], of_clip.clamp(min=0).numpy())
-            random.append({"explanation": name, "part": part, "correlation": agreement})
+            correlation = rank_correlation(true[name], of_clip.clamp(min=0).numpy())
+            random.append({"explanation": name, "part": part, "correlation": correlation})
     replaced = [
         replacement_rows(row, classes, plain.cpu(), logits.cpu(), place=place, kind=kind)
         for place, kind, logits in (interventions(fast, clip[None], mean, other) if alphas else ())

@@ -1,23 +1,28 @@
-"""What the tests of `trust` say: means with 95 % intervals over clips, and a verdict for each.
+"""The results of `trust` as tables: means with 95 % intervals over clips, and a verdict for each.
 
-Clips of one source video count as one (`uncertainty`). p-values are corrected for all comparisons of a table (Holm).
+Intervals and p-values are over source videos (`uncertainty`); p-values are corrected over each table (Holm).
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from analysis.experiments.trust import CONTROLS, KINDS
 from analysis.explain.alpha_replacement import EVERYWHERE
 from analysis.explain.faithfulness import DELETION
-from analysis.explain.weight_randomization import rank_agreement
 from analysis.runs.parts import Parts
-from analysis.statistics.uncertainty import Effect, holm_correction, mean_effect, paired_effect
+from analysis.statistics.uncertainty import (
+    SIGNIFICANCE_LEVEL,
+    Effect,
+    holm_correction,
+    mean_effect,
+    paired_effect,
+    rank_correlation,
+    rank_correlations,
+)
 
 PASSES, FAILS, OPEN = "passes", "fails", "undecided"
-SIGNIFICANT = 0.05
 STILL_THERE = 0.5  # rank correlation with the true map at which a map of a random network counts as the same
 BEATS_CONTROLS, DEPENDS_ON_WEIGHTS, RANKS_FRAMES = (
     "beats random and centre",
@@ -71,7 +76,7 @@ def faithfulness_table(results: TrustResults) -> pd.DataFrame:
 
 
 def sign_verdict(row: dict) -> str:
-    if row["p_holm"] >= SIGNIFICANT:
+    if row["p_holm"] >= SIGNIFICANCE_LEVEL:
         return OPEN
     return PASSES if row["value"] > 0 else FAILS
 
@@ -98,7 +103,7 @@ def frame_agreement_table(results: TrustResults) -> pd.DataFrame:
     rows = []
     for name, some in results.frames.groupby("explanation", sort=False):
         ranks = {
-            clip: rank_agreement(of_clip["mass"].to_numpy(), of_clip["drop"].to_numpy())
+            clip: rank_correlation(of_clip["mass"].to_numpy(), of_clip["drop"].to_numpy())
             for clip, of_clip in some.groupby("clip_id")
         }
         rows.append({"explanation": name} | effect_columns(results.effect(pd.Series(ranks))))
@@ -127,7 +132,7 @@ def replacement_effects(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
             found = mean_effect(some[name].to_numpy(float)[None, known], g[known])
             row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
         rows.append(row | {"n_changed": int((some["prediction"] != some["plain_prediction"]).sum())})
-    return with_verdicts(rows, lambda row: "matters" if row["p_holm"] < SIGNIFICANT else OPEN)
+    return with_verdicts(rows, lambda row: "matters" if row["p_holm"] < SIGNIFICANCE_LEVEL else OPEN)
 
 
 def class_replacement_effects(alpha: pd.DataFrame, groups: pd.Series, place: str = EVERYWHERE) -> pd.DataFrame:
@@ -140,19 +145,10 @@ def class_replacement_effects(alpha: pd.DataFrame, groups: pd.Series, place: str
 
 
 def attention_and_drop(results: TrustResults) -> dict[str, float]:
-    """Over clips: the rank correlation of alpha_T (mean over layers) with how much the score falls when single frames
-    are hidden, with a 95 % bootstrap interval over groups. NaN without attention."""
-    clips = results.clips.dropna(subset=["alpha_temporal"])
-    if len(clips) < 3:
-        return {"value": np.nan, "low": np.nan, "high": np.nan, "n": len(clips)}
-    a, b = clips["alpha_temporal"].to_numpy(float), clips["drop"].to_numpy(float)
-    members = [np.flatnonzero(clips["group"].to_numpy() == g) for g in clips["group"].unique()]
-    random = np.random.default_rng(0)
-    drawn = [
-        np.concatenate([members[i] for i in random.integers(len(members), size=len(members))]) for _ in range(1000)
-    ]
-    low, high = np.quantile([rank_agreement(a[rows], b[rows]) for rows in drawn], [0.025, 0.975])
-    return {"value": rank_agreement(a, b), "low": float(low), "high": float(high), "n": len(clips)}
+    """Over clips, the rank correlation of alpha_T (mean over layers) and the drop of the score when single frames are
+    hidden: value, low, high (95 %), n; nan without attention."""
+    found = rank_correlations(results.clips, "alpha_temporal", "drop").set_index("over")
+    return found.loc["clips"].to_dict()
 
 
 def trust_verdicts(results: TrustResults) -> pd.DataFrame:

@@ -1,23 +1,26 @@
-"""How sure a mean is, from sums over groups: clips of one source video are not independent of each other.
+"""Means with standard errors, intervals and p-values over groups: clips of one source video are not independent.
 
-A mean over clips, its standard error and its bootstrap need of each group (a source video, or a clip
-that has no group) only the sum of its values and how many they are. So K means over 240,000 clips are judged
-from a table of groups, or, by the moments of that table, from a handful of numbers.
+A mean over clips, its standard error and its bootstrap need only the sum and the count of each group (a source video,
+or a clip without a group). K means over 240,000 clips are computed from a table of groups.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special  # not scipy.stats, which is slow to import: every command would wait for it
+from scipy import special  # not scipy.stats: it is slow to import, and every command would wait for it
 
-RESAMPLES = 2000
-SIGNIFICANCE_LEVEL = 0.05
-MOST_GROUPS = 2000  # with more, the bootstrap's normal limit is the interval: it is the same and needs no resampling
 CONFIDENCE_LEVEL = 0.95
+SIGNIFICANCE_LEVEL = 0.05
+RESAMPLES = 2000
+MOST_GROUPS = 2000  # with more groups, the bootstrap interval equals its normal limit, which needs no resampling
+CORRELATION_RESAMPLES = 1000
+FEWEST_RANKS = 3  # values of which a rank correlation is computed
 
 Array = NDArray[np.float64]
+Groups = NDArray | pd.Series  # of each clip, any labels
 
 
 @dataclass(frozen=True)
@@ -32,71 +35,62 @@ class ClusterMeans:
     groups: int
 
 
-def group_sums(values: NDArray[np.floating], groups: NDArray | pd.Series) -> tuple[Array, Array]:
-    """Values (N, K) and the group of each -> their sums (G, K) and counts (G,)."""
-    which, _ = pd.factorize(groups)
-    return sum_by_code(values, which), np.bincount(which).astype(float)
+def group_sums(values: NDArray[np.floating], groups: Groups) -> tuple[Array, Array]:
+    """Values (N, K) and the group of each (N,) -> sums (G, K) and counts (G,) of the groups."""
+    codes, _ = pd.factorize(groups)
+    return sum_by_code(values, codes), np.bincount(codes).astype(float)
 
 
-def sum_by_code(values: NDArray[np.floating], which: NDArray[np.integer]) -> Array:
-    """Values (N, K), and the number of the group of each (N,) -> their sums (G, K)."""
-    return np.stack([np.bincount(which, column) for column in values.T], 1).astype(float)
+def sum_by_code(values: NDArray[np.floating], codes: NDArray[np.integer]) -> Array:
+    """Values (N, K) and the number of the group of each (N,) -> sums (G, K)."""
+    return np.stack([np.bincount(codes, column) for column in values.T], 1).astype(float)
 
 
 def cluster_means(sums: Array, counts: Array, resample: bool | None = None, seed: int = 0) -> ClusterMeans:
-    """The means of all values, and how sure they are, resampling whole groups (the cluster bootstrap).
+    """The means of all values with 95 % intervals, by resampling whole groups (the cluster bootstrap).
 
-    Percentiles of 2,000 resamples, or with more than 2,000 groups the normal interval of the same
-    standard error. One group alone tells nothing: its error is nan.
+    The interval is the percentiles of 2,000 resamples; with more than 2,000 groups it is the normal interval of the
+    same standard error. With one group the error is nan.
 
     Args:
         sums: (G, K), of the values of each group.
-        counts: (G,), how many they are.
-        resample: whether to, whatever the number of groups.
+        counts: (G,), values in each group.
+        resample: whether to resample, regardless of the number of groups.
     """
     n, G = counts.sum(), len(counts)
     value, error = sums.sum(0) / n, standard_error(sums, counts)
     if not (G <= MOST_GROUPS if resample is None else resample):
-        return from_moments(value, error, int(n), G)
+        half = special.ndtri(0.5 + CONFIDENCE_LEVEL / 2) * error
+        return ClusterMeans(value, error, value - half, value + half, int(n), G)
     weights = np.random.default_rng(seed).multinomial(G, np.full(G, 1 / G), RESAMPLES)  # how often each is drawn
     drawn = (weights @ sums) / (weights @ counts)[:, None]
     low, high = np.percentile(drawn, [50 - 50 * CONFIDENCE_LEVEL, 50 + 50 * CONFIDENCE_LEVEL], axis=0)
     return ClusterMeans(value, error, low, high, int(n), G)
 
 
-def from_moments(value: Array, error: Array, n: int, groups: int) -> ClusterMeans:
-    """The bootstrap's limit for many groups."""
-    half = special.ndtri(0.5 + CONFIDENCE_LEVEL / 2) * error
-    return ClusterMeans(value, error, value - half, value + half, n, groups)
-
-
 def standard_error(sums: Array, counts: Array) -> Array:
-    """(K,): the cluster-robust standard error of the means."""
-    value = sums.sum(0) / counts.sum()
-    return error_from(((sums - counts[:, None] * value) ** 2).sum(0), counts.sum(), len(counts))
-
-
-def error_from(squares: Array, n: float, groups: int) -> Array:
-    """From the groups' squared residual sums, added up: sqrt(G / (G - 1) * squares) / n."""
-    if groups < 2:
-        return np.full_like(squares, np.nan)
-    return np.sqrt(groups / (groups - 1) * np.maximum(squares, 0)) / n
+    """(K,): the cluster-robust standard error of the means, sqrt(G / (G - 1) * squared residual sums) / n; nan for one
+    group."""
+    value, n, G = sums.sum(0) / counts.sum(), counts.sum(), len(counts)
+    if G < 2:
+        return np.full_like(value, np.nan)
+    return np.sqrt(G / (G - 1) * ((sums - counts[:, None] * value) ** 2).sum(0)) / n
 
 
 def p_value(value: float, error: float, groups: int) -> float:
-    """Two-sided, that a mean is zero: Student's t with one degree of freedom less than there are groups."""
+    """Two-sided p that a mean is zero: Student's t with groups - 1 degrees of freedom."""
     if groups < 2 or not error > 0:
         return 1.0 if value == 0 or groups < 2 else 0.0
     return float(2 * special.stdtr(groups - 1, -abs(value / error)))
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided, that as many clips are gained as lost: exact, where the normal limit is far away (few clips)."""
+    """Two-sided p that as many clips are gained as lost (McNemar's exact test), which holds for few clips too."""
     return float(min(1, 2 * special.bdtr(min(gained, lost), gained + lost, 0.5)))
 
 
 def holm_correction(p: list[float]) -> list[float]:
-    """p-values corrected for there being several (Holm 1979): whatever is below 0.05, the chance of any error is."""
+    """p-values corrected for their number (Holm 1979): the chance of any false one below 0.05 is below 0.05."""
     adjusted, largest = [0.0] * len(p), 0.0
     for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
@@ -116,12 +110,11 @@ class Effect:
     seeds: int
 
 
-def mean_effect(values: Array, groups: NDArray | pd.Series) -> Effect:
-    """The mean of `values` (S, N): N clips in groups, by S trainings of the same network.
+def mean_effect(values: Array, groups: Groups) -> Effect:
+    """The mean of `values` (S, N): N clips in groups, S trainings of the same network.
 
-    With one training the interval is over clips: what other clips would say of this network. With several it is
-    over trainings too: their variance is added to that of the clips, and Student's t has S - 1 degrees of
-    freedom, however many clips there are.
+    With one training the interval is over clips: it holds for this network. With several it is over trainings too:
+    their variance is added to that of the clips, and Student's t has S - 1 degrees of freedom.
     """
     S, N = values.shape
     sums, counts = group_sums(values.mean(0)[:, None], groups)
@@ -130,50 +123,117 @@ def mean_effect(values: Array, groups: NDArray | pd.Series) -> Effect:
     if S == 1:
         p = p_value(value, float(over_clips.error[0]), over_clips.groups)
         return Effect(value, float(over_clips.low[0]), float(over_clips.high[0]), p, N, 1)
-    of_seeds = values.mean(1, keepdims=True)  # S 1
-    error, half = (
-        float(x[0]) for x in (seed_error(of_seeds, over_clips.error), seed_interval(of_seeds, over_clips.error))
-    )
+    seed_means = values.mean(1, keepdims=True)  # S 1
+    error = float(seed_error(seed_means, over_clips.error)[0])
+    half = float(seed_interval(seed_means, over_clips.error)[0])
     return Effect(value, value - half, value + half, p_value(value, error, S), N, S)
 
 
-def paired_effect(change: Array, groups: NDArray | pd.Series) -> Effect:
-    """The mean of changes from wrong to right (1) or back (-1), clip by clip (N,), its p by `paired_p`."""
+def paired_effect(change: Array, groups: Groups) -> Effect:
+    """The mean over clips (N,) of changes from wrong to correct (1) or back (-1), with the p of `paired_p`."""
     found = mean_effect(change[None], groups)
     return replace(found, p=paired_p(found.p, int((change > 0).sum()), int((change < 0).sum())))
 
 
 def paired_p(p: float, gained: int, lost: int) -> float:
-    """The larger of Student's t's p over groups, as clips of one source video are alike, and McNemar's exact one, as
-    few clips may change at all."""
+    """The larger of two p-values: Student's t over groups allows for dependent clips, McNemar's for few changes."""
     return max(p, mcnemar(gained, lost))
 
 
 def seed_error(values: Array, error: Array) -> Array:
-    """(K,): of means (S, K) by S trainings, whose errors over clips are `error` (K,): both variances together."""
+    """(K,): the standard error of means (S, K) over S trainings, with the errors over clips (K,) added."""
     return np.sqrt(np.nan_to_num(error) ** 2 + values.var(0, ddof=1) / len(values))
 
 
 def seed_interval(values: Array, error: Array) -> Array:
-    """(K,): half of the 95 % interval that goes with `seed_error`."""
+    """(K,): half the 95 % interval that belongs to `seed_error`."""
     return special.stdtrit(len(values) - 1, 0.5 + CONFIDENCE_LEVEL / 2) * seed_error(values, error)
 
 
-def unpaired_effect(a: Array, groups_a: NDArray | pd.Series, b: Array, groups_b: NDArray | pd.Series) -> Effect:
-    """The mean of `a` (S, N) less that of `b` (S, M), of other clips: Welch's t, errors over groups and trainings."""
-    parts = []
+def unpaired_effect(a: Array, groups_a: Groups, b: Array, groups_b: Groups) -> Effect:
+    """The mean of `a` (S, N) minus that of `b` (S, M), of different clips: Welch's t over groups and trainings."""
+    sides = []
     for values, groups in ((a, groups_a), (b, groups_b)):
         S = len(values)
         sums, counts = group_sums(values.mean(0)[:, None], groups)
-        of_clips, G = float(standard_error(sums, counts)[0]), len(counts)
-        of_seeds = float(np.sqrt(values.mean(1).var(ddof=1) / S)) if S > 1 else 0.0
-        error = float(np.hypot(np.nan_to_num(of_clips), of_seeds))
-        parts.append((float(values.mean()), error, (S if S > 1 else G) - 1))
-    (mean_a, error_a, df_a), (mean_b, error_b, df_b) = parts
+        clip_error, G = float(standard_error(sums, counts)[0]), len(counts)
+        training_error = float(np.sqrt(values.mean(1).var(ddof=1) / S)) if S > 1 else 0.0
+        error = float(np.hypot(np.nan_to_num(clip_error), training_error))
+        sides.append((float(values.mean()), error, (S if S > 1 else G) - 1))
+    (mean_a, error_a, df_a), (mean_b, error_b, df_b) = sides
     value, error = mean_a - mean_b, float(np.hypot(error_a, error_b))
+    n, seeds = a.shape[1] + b.shape[1], min(len(a), len(b))
     if not error > 0 or min(df_a, df_b) < 1:
-        return Effect(value, np.nan, np.nan, 1.0, a.shape[1] + b.shape[1], min(len(a), len(b)))
+        return Effect(value, np.nan, np.nan, 1.0, n, seeds)
     df = error**4 / (error_a**4 / df_a + error_b**4 / df_b)
     half = float(special.stdtrit(df, 0.5 + CONFIDENCE_LEVEL / 2)) * error
     p = float(2 * special.stdtr(df, -abs(value / error)))
-    return Effect(value, value - half, value + half, p, a.shape[1] + b.shape[1], min(len(a), len(b)))
+    return Effect(value, value - half, value + half, p, n, seeds)
+
+
+def rank_correlation(a: NDArray, b: NDArray) -> float:
+    """Spearman's rank correlation of two arrays of equal size; 0 if one of them is constant."""
+    return weighted_rank_correlation(rank_codes(a), rank_codes(b), np.ones(a.size))
+
+
+def rank_codes(values: NDArray) -> NDArray[np.intp]:
+    """(N,): the place of each value among the different values, from the smallest on."""
+    return np.unique(values.ravel(), return_inverse=True)[1]
+
+
+def weighted_rank_correlation(a: NDArray[np.intp], b: NDArray[np.intp], weight: Array) -> float:
+    """Spearman's rank correlation of values with these `rank_codes`, each counted `weight` times.
+
+    A bootstrap resample is a weight, so that nothing is sorted again.
+    """
+    ranks = []
+    for codes in (a, b):
+        counts = np.bincount(codes, weight)
+        rank = (np.cumsum(counts) - (counts - 1) / 2)[codes]
+        ranks.append(rank - np.average(rank, weights=weight))
+    x, y = ranks
+    spread = np.sqrt((weight * x * x).sum() * (weight * y * y).sum())
+    return float((weight * x * y).sum() / spread) if spread > 1e-9 else 0.0
+
+
+def rank_correlations(clips: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """Spearman's rank correlation of two columns of `clips`, over classes (their means) and over clips.
+
+    Args:
+        clips: label, group and the two columns; clips in which one of them is nan are left out.
+
+    Returns:
+        over ("classes", "clips"), value, low, high (95 %, cluster bootstrap), n. nan with fewer than three values or if
+        one of the two is constant; low and high are nan for a single group.
+    """
+    clips = clips.dropna(subset=[a, b])
+    values = clips[[a, b]].to_numpy(float).T
+    label_codes, labels = pd.factorize(clips["label"])
+    codes = [rank_codes(value) for value in values]
+
+    def correlations(weight: Array) -> tuple[float, float]:
+        n = np.bincount(label_codes, weight, len(labels))
+        sums = [np.bincount(label_codes, weight * value, len(labels)) for value in values]
+        class_means = [total[n > 0] / n[n > 0] for total in sums]
+        return rank_correlation(*class_means), weighted_rank_correlation(codes[0], codes[1], weight)
+
+    found = pd.DataFrame({"over": ["classes", "clips"], "value": np.nan, "low": np.nan, "high": np.nan})
+    found["n"] = n = np.array([len(labels), len(clips)])
+    if len(clips):
+        found["value"] = correlations(np.ones(len(clips)))
+        found["low"], found["high"] = bootstrap_interval(correlations, clips["group"])
+    constant = any(len(np.unique(value)) < 2 for value in codes)
+    found.loc[(n < FEWEST_RANKS) | constant, ["value", "low", "high"]] = np.nan
+    return found
+
+
+def bootstrap_interval(statistic: Callable[[Array], tuple[float, ...]], groups: Groups) -> tuple[Array, Array]:
+    """The 95 % percentile interval, low (K,) and high (K,), of K statistics of weighted clips: whole groups are
+    resampled, and `statistic` gets how often each clip is drawn (N,). nan for a single group."""
+    codes, names = pd.factorize(groups)
+    random, G = np.random.default_rng(0), len(names)
+    if G < 2:
+        return (np.full(len(statistic(np.ones(len(codes)))), np.nan),) * 2
+    draws = (np.bincount(random.integers(G, size=G), minlength=G)[codes] for _ in range(CORRELATION_RESAMPLES))
+    low, high = np.quantile([statistic(draw.astype(float)) for draw in draws], [0.025, 0.975], axis=0)
+    return low, high
