@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.explain.cam_video import CamOptions, cam_video
+from analysis.explain.cam_video import cam_video
 from analysis.explain.gradcam import block_layers, cam_layers, default_layer, signed_maps
+from analysis.explain.video_explanation import CamOptions
 from benchmarks.clips import scene
 from benchmarks.convolutions import CLASSES, Step, some_clips, take_turns
 from benchmarks.measuring import in_own_process, peak_resident

@@ -16,10 +16,19 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from analysis.explain import cam_video as module
-from analysis.explain.cam_video import CamOptions, FrameAnnotations, VideoExplanation, explain, painted
+from analysis.explain.cam_drawing import FrameAnnotations, title_band
+from analysis.explain.cam_video import annotated_frames
 from analysis.explain.gradcam import BRANCHES, DEFINITIONS, gradcam, mass_shares
-from analysis.explain.overlay import NORMALISATIONS, ColourTables, draw_map, input_box, overlay, scale_maps
+from analysis.explain.overlay import (
+    NORMALISATIONS,
+    HeatmapTable,
+    draw_heatmap,
+    fit_text,
+    input_box,
+    overlay,
+    scale_maps,
+)
+from analysis.explain.video_explanation import CamOptions, VideoExplanation, explain_video
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.errors import UserError
 from sth_core.files import sha256
@@ -113,7 +122,7 @@ def test_the_sheet_shows_each_frame_that_was_seen(checkpoint: Path, video: Path,
     head = sheet.shape[0] - 2 * (224 + 22 + 8)
     assert sheet.shape[1] == 8 + 8 * 232 and head == 8 * 22 + 16
     loaded = load_checkpoint(checkpoint)
-    e = explain(loaded, video, CamOptions("layer1.1", clips=3))
+    e = explain_video(loaded, video, CamOptions("layer1.1", clips=3))
     frame = crop(resize(read_frames(video, [9]), 252), 224)  # the sixth: 36/32 of the cell's side is the short side's
     shown = sheet[head : head + 224, 8 + 5 * 232 : 8 + 5 * 232 + 224]
     assert np.abs(shown.astype(int) - overlay(frame, e.maps[5:6], per=1.0)[0]).mean() < 2
@@ -141,8 +150,8 @@ def test_a_planted_map_lies_where_the_network_saw_it(
     maps[0, 1:3, 5:7] = 1  # right of the middle, above it
     top, left, bottom, right = input_box(H + H % 2, W + W % 2, p)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FrameAnnotations, "on", lambda *_: None)
-        (picture, _) = painted(tmp_path / "x.mp4", 2, planted(maps, [0]), p)
+        patch.setattr(FrameAnnotations, "draw_on", lambda *_: None)
+        (picture, _) = annotated_frames(tmp_path / "x.mp4", 2, planted(maps, [0]), p)
     changed = np.abs(picture.astype(int) - 90).max(2)
     outside = changed.copy()
     outside[top:bottom, left:right] = 0
@@ -164,24 +173,24 @@ def test_between_two_frames_lies_what_is_between_their_maps(tmp_path: Path) -> N
     write_video(tmp_path / "x.mp4", [np.zeros((32, 32, 3), np.uint8)] * 12, 25)
     maps = np.stack([np.full((2, 2), value) for value in (0.2, 1.0)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FrameAnnotations, "on", lambda *_: None)
-        found = [p[16, 16] for p in painted(tmp_path / "x.mp4", 12, planted(maps, [3, 7], opacity=0.9), RGB)]
+        patch.setattr(FrameAnnotations, "draw_on", lambda *_: None)
+        found = [p[16, 16] for p in annotated_frames(tmp_path / "x.mp4", 12, planted(maps, [3, 7], opacity=0.9), RGB)]
     for t, value in enumerate([0.2] * 4 + [0.4, 0.6, 0.8] + [1.0] * 5):
-        expected = draw_map(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), value), 0.9)[0, 0]
+        expected = draw_heatmap(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), value), 0.9)[0, 0]
         np.testing.assert_allclose(found[t].astype(int), expected, atol=3)
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_ink_paints_as_paint_does(signed: bool) -> None:
+def test_a_heatmap_by_tables_is_that_by_computation(signed: bool) -> None:
     random = np.random.default_rng(0)
     picture = random.integers(0, 256, (64, 80, 3), np.uint8)
     share = random.uniform(-1 if signed else 0, 1, (5, 6)).astype(np.float32)
     mine = picture.copy()
-    ColourTables.of(0.6, signed).paint(mine, share)
-    off = np.abs(mine.astype(int) - draw_map(picture, share, 0.6, signed))
+    HeatmapTable.create(0.6, signed).draw_on(mine, share)
+    off = np.abs(mine.astype(int) - draw_heatmap(picture, share, 0.6, signed))
     assert off.mean() < 1.5 and np.quantile(off, 0.99) <= 8
     untouched = picture.copy()
-    ColourTables.of(0.6, signed).paint(untouched, np.zeros((5, 6)))
+    HeatmapTable.create(0.6, signed).draw_on(untouched, np.zeros((5, 6)))
     assert np.abs(untouched.astype(int) - picture).max() <= 1
 
 
@@ -193,11 +202,11 @@ def test_the_maps_are_grad_cam_s_on_one_scale_or_on_one_each(checkpoint: Path, v
     cam = gradcam(
         loaded.model, clip, CLASSES.index("opening"), how.layer, "per_clip", "temporal", CLASSES.index("closing")
     )
-    e = explain(loaded, video, how)
+    e = explain_video(loaded, video, how)
     np.testing.assert_allclose(e.maps, scale_maps(cam.signed), atol=1e-5)
     np.testing.assert_allclose(e.mass, cam.per_frame, atol=1e-5)
     assert e.maps.min() < 0 and list(e.seen) == list(seen)
-    e = explain(loaded, video, replace(how, scale="frame", signed=False))
+    e = explain_video(loaded, video, replace(how, scale="frame", signed=False))
     assert all(m.max() == pytest.approx(1) for m in e.maps if m.any())
 
 
@@ -214,7 +223,9 @@ def test_every_option_is_heard(checkpoint: Path, video: Path, tmp_path: Path) ->
     changes["target"] = changes.pop("class")
     assert {option: recipe[option] for option in changes} == changes
     assert recipe["signed"] and recipe["map"] == [4, 4] and len(recipe["seen"]) == 8
-    e = explain(load_checkpoint(checkpoint), video, CamOptions(**{key: recipe[key] for key in (*changes, "signed")}))
+    e = explain_video(
+        load_checkpoint(checkpoint), video, CamOptions(**{key: recipe[key] for key in (*changes, "signed")})
+    )
     assert e.title == [
         "opening against closing", "layer2.0.conv1", "temporal map", "weights per clip", "a scale for each frame",
         "signed",
@@ -255,44 +266,44 @@ def test_other_codecs(kind: str, checkpoint: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(120, 160), (240, 320), (720, 1280), (1280, 720), (1080, 1920)])
-def test_furniture_is_legible_and_leaves_the_middle_free(size: tuple[int, int]) -> None:
+def test_annotations_is_legible_and_leaves_the_middle_free(size: tuple[int, int]) -> None:
     H, W = size
     e = planted(np.ones((4, 2, 2)), [1, 3, 5, 7])
     e = replace(e, alpha={f"layer{i}": 0.5 for i in range(16)}, top=[(f"class {i}", 0.2) for i in range(5)])
-    furniture = FrameAnnotations(e, H, W, 9)
+    annotations = FrameAnnotations(e, H, W, 9)
     picture = np.full((H, W, 3), 255, np.uint8)
-    furniture.on(picture, 4)
-    assert furniture.size >= 9
+    annotations.draw_on(picture, 4)
+    assert annotations.size >= 9
     assert (picture[H // 2 : H * 3 // 4] == 255).all()
     assert (picture[: H // 10, : W // 4] < 130).mean() > 0.4  # white on dark, also where the video is white
-    assert len(furniture.panels) == (3 if H == 120 else 4)
-    x = round(furniture.timeline.x[4])
-    assert (picture[-3:, x] == 255).all() and furniture.timeline.x[0] < x < furniture.timeline.x[8] < W
+    assert len(annotations.panels) == (3 if H == 120 else 4)
+    x = round(annotations.timeline.x[4])
+    assert (picture[-3:, x] == 255).all() and annotations.timeline.x[0] < x < annotations.timeline.x[8] < W
 
 
 def test_a_picture_too_small_for_words_has_none() -> None:
-    furniture = FrameAnnotations(planted(np.ones((1, 2, 2)), [0]), 48, 64, 9)
+    annotations = FrameAnnotations(planted(np.ones((1, 2, 2)), [0]), 48, 64, 9)
     picture = np.full((48, 64, 3), 7, np.uint8)
-    furniture.on(picture, 4)
+    annotations.draw_on(picture, 4)
     assert (picture == 7).all()
 
 
 def test_long_names_are_cut_and_the_title_loses_its_end(video: Path) -> None:
     e = planted(np.ones((1, 2, 2)), [0])
-    wide, narrow = (module.title_band(e, width, 20) for width in (1280, 160))
+    wide, narrow = (title_band(e, width, 20) for width in (1280, 160))
     assert np.asarray(wide)[..., 0].sum() > np.asarray(narrow)[..., 0].sum()
-    assert module.fit_text("turning counterclockwise", 20, 100).endswith("…")
-    assert module.fit_text("short", 20, 100) == "short"
+    assert fit_text("turning counterclockwise", 20, 100).endswith("…")
+    assert fit_text("short", 20, 100) == "short"
 
 
 def test_where_nothing_speaks_for_the_class_there_is_no_colour(zero: Path, video: Path, tmp_path: Path) -> None:
     said = ends_well("cam", zero, video, "-o", tmp_path / "x.mp4", "--class", "Tür öffnen 日本")
     assert "without colour" in said and "no map: nothing at layer1.1 speaks for Tür öffnen" in said
     assert json.loads((tmp_path / "x.json").read_text())["map"] is None
-    e = explain(load_checkpoint(zero), video, CamOptions("layer1.1"))
+    e = explain_video(load_checkpoint(zero), video, CamOptions("layer1.1"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FrameAnnotations, "on", lambda *_: None)
-        (picture, *_) = painted(video, 20, e, RGB)
+        patch.setattr(FrameAnnotations, "draw_on", lambda *_: None)
+        (picture, *_) = annotated_frames(video, 20, e, RGB)
     top, left, bottom, right = input_box(120, 160, RGB)
     inside = np.s_[top + 1 : bottom - 1, left + 1 : right - 1]
     assert np.array_equal(picture[inside], read_frames(video, [0])[0][inside])
@@ -302,7 +313,7 @@ def test_broken_weights_are_named(checkpoint: Path, video: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     loaded.model.fc.weight.data[:] = torch.nan
     with pytest.raises(UserError, match="not finite"):
-        explain(loaded, video, CamOptions("layer1.1", "opening"))
+        explain_video(loaded, video, CamOptions("layer1.1", "opening"))
 
 
 def test_a_folder_of_videos(checkpoint: Path, video: Path, tmp_path: Path) -> None:
@@ -354,8 +365,8 @@ def test_mistakes(checkpoint: Path, video: Path, tmp_path: Path) -> None:
     assert "has no class 'openin'; did you mean 'opening'" in said("--class", "openin")
     assert "has no class '?'; possible: 'appearing', 'closing'" in said("--against", "?")
     assert "are both 'opening'; name two" in said("--class", "opening", "--against", "opening")
-    top = explain(load_checkpoint(checkpoint), video, CamOptions("layer1.1")).top[0][0]
-    assert f"predicted is {top!r}" in said("--against", top)
+    top = explain_video(load_checkpoint(checkpoint), video, CamOptions("layer1.1")).top[0][0]
+    assert f"the predicted class is {top!r}" in said("--against", top)
     assert "no layer 'layer2'; did you mean 'layer2.1'" in said("--layer", "layer2")
     assert "layer1.1 has no temporal branch; name one that has, such as --layer" in said("--branch", "temporal")
     assert "must end in .mp4, got" in said(out=tmp_path / "x.avi")
@@ -380,7 +391,7 @@ def test_frames_that_change_their_size_are_named(tmp_path: Path) -> None:
     for t, size in enumerate((64, 64, 80, 64, 64, 64, 64, 64)):
         cv2.imwrite(str(folder / f"{t}.png"), np.zeros((size, 64, 3), np.uint8))
     with pytest.raises(UserError, match="change their size, at frame 2"):
-        list(painted(folder, 8, planted(np.ones((1, 2, 2)), [0]), RGB))
+        list(annotated_frames(folder, 8, planted(np.ones((1, 2, 2)), [0]), RGB))
 
 
 def test_explaining_is_measured() -> None:

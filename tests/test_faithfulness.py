@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from analysis.explain.faithfulness import (
@@ -133,3 +134,13 @@ def test_every_backbone_can_be_made_random(backbone: str) -> None:
     model = create_model(backbone, 3, frames=2, width=16).eval()
     parts = [part for part, _ in randomized_models(model)]
     assert parts[0] == "fc" and len(parts) > 4 and len(set(parts)) == len(parts)
+
+
+def test_the_blur_is_a_gaussian_mirrored_at_the_edges() -> None:
+    frames, sigma = torch.randn(2, 3, 20, 32, generator=torch.Generator().manual_seed(0)), 3.0
+    at = torch.arange(-9, 10.0)
+    kernel = (-(at**2) / (2 * sigma**2)).exp()
+    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
+    expected = F.conv2d(F.pad(frames, (9, 9, 0, 0), mode="reflect"), kernel, groups=3)
+    expected = F.conv2d(F.pad(expected, (0, 0, 9, 9), mode="reflect"), kernel.transpose(2, 3), groups=3)
+    torch.testing.assert_close(blurred(frames, sigma), expected, atol=1e-5, rtol=0)

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from analysis.attention.clip_profiles import clip_overview
 from analysis.explain.faithfulness import occlusion_drop
 from analysis.explain.gradcam import cam_layers, default_layer, gradcam
-from analysis.explain.overlay import draw_map, input_box, scale_maps
+from analysis.explain.overlay import draw_heatmap, input_box, scale_maps
 from analysis.runs.run_directory import open_run
 from benchmarks.browser import settle
 from sth_core import load_checkpoint
@@ -85,7 +85,7 @@ def test_the_browser_draws_the_same_map_as_python(tab: Page, address: str, video
         frame = read_frames(video, [int(seen[at])])[0]
         top, left, bottom, right = input_box(*frame.shape[:2], p)
         wanted = frame.copy()
-        wanted[top:bottom, left:right] = draw_map(wanted[top:bottom, left:right], maps[at], 0.9, signed)
+        wanted[top:bottom, left:right] = draw_heatmap(wanted[top:bottom, left:right], maps[at], 0.9, signed)
         tab.goto(f"{address}/{LINK}&frame={seen[at]}&opacity=0.9{options}")
         shown = at_frame(tab, int(seen[at]))
         inside = np.s_[top + 1 : bottom - 1, left + 1 : right - 1]

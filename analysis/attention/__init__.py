@@ -1,0 +1,1 @@
+"""Tables of recorded alpha, the paper's hypotheses, and comparisons of runs. Imports `statistics` and `runs`."""

@@ -1,0 +1,1 @@
+"""Probes, interventions and trust over a dataset, and their tables. Imports every room except `report`."""

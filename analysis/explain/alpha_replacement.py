@@ -1,8 +1,8 @@
-"""Does attention matter? alpha_S and alpha_T replaced, and what the network then says.
+"""Interventions on attention: alpha_S and alpha_T are replaced, and the predictions compared.
 
-High attention is no proof that it does anything: a later layer may undo it. So alpha is set, where it is computed
-(a `Tap`: no module is patched, many threads can ask the same network at once), at one layer, in a stage or
-everywhere, to something that this clip did not ask for. In all of them alpha_S + alpha_T stays 1.
+High attention does not prove that it has an effect: a later layer may undo it. So alpha is replaced at one layer, in a
+stage or everywhere, by values that do not depend on this clip. In all of them alpha_S + alpha_T stays 1. A `Tap`
+replaces alpha where it is computed: no module is patched, and many threads can use the same network at once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ FIXED = {HALF: (0.5, 0.5), SPATIAL_ONLY: (1.0, 0.0), TEMPORAL_ONLY: (0.0, 1.0)} 
 
 @dataclass(frozen=True)
 class SetAlpha(Tap):
-    """Puts `values` {layer: alpha (2, C_out), or (B, 2, C_out) with one for each clip} in the place of alpha."""
+    """Replaces alpha by `values`: {layer: (2, C_out), or (B, 2, C_out) with one for each clip}."""
 
     values: Mapping[str, Tensor]
 
@@ -34,7 +34,7 @@ class SetAlpha(Tap):
 
 
 def places(model: VideoNetwork) -> dict[str, tuple[str, ...]]:
-    """Where alpha is replaced: each layer, each stage, everywhere; {name of the place: its layers}.
+    """The places where alpha is replaced: each layer, each stage, everywhere; {name of the place: its layers}.
 
     Raises:
         ValueError: the network has no attention.
@@ -51,7 +51,7 @@ def places(model: VideoNetwork) -> dict[str, tuple[str, ...]]:
 
 
 def replacement(kind: str, mean: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """{layer: alpha} for every layer: `mean` (2, C_out) is the dataset's, `other` (B, 2, C_out) another clip's."""
+    """{layer: alpha} for every layer; `mean` (2, C_out) is the dataset's mean, `other` (B, 2, C_out) another clip's."""
     if kind == DATASET_MEAN:
         return mean
     if kind == ANOTHER_CLIP:
@@ -63,7 +63,7 @@ def replacement(kind: str, mean: Mapping[str, Tensor], other: Mapping[str, Tenso
 def interventions(
     model: VideoNetwork, clips: Tensor, mean: Mapping[str, Tensor], other: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, str, Tensor]]:
-    """Every place and kind, with the logits (B, K) that clips (B, T, C, H, W) then get."""
+    """Every place and kind, with the logits (B, K) of clips (B, T, C, H, W) under it."""
     for place, layers in places(model).items():
         for kind in KINDS:
             values = replacement(kind, mean, other)
@@ -73,11 +73,17 @@ def interventions(
 def replacement_rows(
     clips: pd.DataFrame, classes: list[str], plain: Tensor, logits: Tensor, **what: object
 ) -> pd.DataFrame:
-    """A row a clip: what the network now says, and how far its scores moved.
+    """A row per clip: its prediction under the intervention, and the change of its scores.
 
-    `clips` has clip_id and label of each; `plain` and `logits` are (B, K). logit_label and score_label are changes
-    of the true class's logit (less the mean of all logits) and softmax, NaN where the network does not know the label;
-    score_plain is the change of the softmax of the class that was predicted before.
+    Args:
+        clips: clip_id and label of each clip.
+        plain, logits: (B, K) without and with the intervention.
+        what: further columns.
+
+    Returns:
+        clip_id, the columns of `what`, label, plain_prediction, prediction, plain_correct, correct; logit_label and
+        score_label: the changes of the true class's logit (minus the mean of all logits) and softmax, nan if the label
+        is unknown to the network; score_plain: the change of the softmax of the class predicted without intervention.
     """
     numbers = torch.tensor([classes.index(label) if label in classes else -1 for label in clips["label"]])
     before, after = plain.argmax(1), logits.argmax(1)
@@ -100,13 +106,13 @@ def replacement_rows(
 
 
 def pick_column(values: Tensor, column: Tensor) -> np.ndarray:
-    """One of each row of (B, K); NaN for column -1."""
+    """The value in this column of each row of (B, K); nan for column -1."""
     chosen = values.gather(1, column.clamp(min=0)[:, None])[:, 0].double().numpy()
     return np.where((column >= 0).numpy(), chosen, np.nan)
 
 
 def donor_clips(labels: list[str], seed: int = 0) -> list[int]:
-    """For each clip the number of another, of another class if there is one: the order is drawn once, with `seed`."""
+    """For each clip the number of another clip, of another class if possible, drawn with `seed`."""
     order = np.random.default_rng(seed).permutation(len(labels))
     found = []
     for i, label in enumerate(labels):

@@ -1,11 +1,11 @@
-"""Is an explanation of a clip true? Remove what it points at, and see whether the network minds.
+"""The faithfulness of an explanation of a clip, by deletion and insertion (Petsiuk et al. 2018).
 
-Deletion: what the map ranks highest is replaced first, and the score of the explained class should fall early.
-Insertion: from a clip that is all replaced, what ranks highest is put back first, and the score should rise early
-(Petsiuk et al. 2018). Video asks it three ways: of places (the same in all frames), of frames, and of places in frames.
-What stands in for the removed is a clip too (`BASELINES`): a hole in a picture is no video.
+Deletion replaces what the map ranks highest first: the score of the explained class should fall early. Insertion starts
+from a clip that is all replaced and puts back what ranks highest first: the score should rise early. In video this is
+done in three ways: for places (the same in all frames), for frames, and for places in frames. The replacement is a clip
+too (`baseline_clip`), because a black hole in a frame is unlike any video.
 
-A map has to beat two that know nothing: a random one, and the prior that what matters is in the middle.
+A map should beat two controls that know nothing of the clip: a random map, and a Gaussian in the middle.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ CENTRE = 0.25  # sigma of the centre prior, as a share of the side and of the cl
 
 @dataclass(frozen=True)
 class RemovalTest:
-    """One way to remove and put back, with what stands in for the removed."""
+    """One way to remove and put back, and the baseline that replaces what is removed."""
 
     way: str
     direction: str
@@ -37,7 +37,7 @@ class RemovalTest:
         return f"{self.direction} in {self.way}, {self.baseline}"
 
 
-# Two stand-ins for each way: one alone may be the one that favours a method.
+# Two baselines for each way, as one alone may favour a method.
 BASELINES_OF = {SPACE: ("blur", "mean"), TIME: ("neighbour", "frozen"), SPACE_TIME: ("blur", "frozen")}
 TESTS = tuple(
     RemovalTest(way, d, baseline) for way in REMOVAL_WAYS for d in DIRECTIONS for baseline in BASELINES_OF[way]
@@ -45,10 +45,11 @@ TESTS = tuple(
 
 
 def baseline_clip(clip: Tensor, baseline: str) -> Tensor:
-    """A clip (T, C, H, W) in which nothing of a kind is left to see.
+    """The clip (T, C, H, W) without the information that a test removes.
 
-    blur: each frame without its detail; mean: each frame's mean colour; neighbour: each frame is the one before
-    it, the first the one after; frozen: every frame is the middle one.
+    Args:
+        baseline: "blur": each frame without detail; "mean": each frame's mean colour; "neighbour": each frame replaced
+            by the one before it, the first by the one after; "frozen": every frame replaced by the middle one.
     """
     T, _, H, W = clip.shape
     if baseline == "blur":
@@ -63,33 +64,35 @@ def baseline_clip(clip: Tensor, baseline: str) -> Tensor:
 
 
 def blurred(frames: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (N, C, H, W), mirrored at the edges."""
+    """Gaussian blur of (N, C, H, W) to three sigmas, mirrored at the edges."""
+    from torchvision.transforms.v2.functional import gaussian_blur  # slow to import
+
     reach = min(round(3 * sigma), min(frames.shape[2:]) - 1)
-    at = torch.arange(-reach, reach + 1, dtype=frames.dtype, device=frames.device)
-    kernel = (-(at**2) / (2 * sigma**2)).exp()
-    kernel = (kernel / kernel.sum()).expand(frames.shape[1], 1, 1, -1)
-    for k, padding in ((kernel, (reach, reach, 0, 0)), (kernel.transpose(2, 3), (0, 0, reach, reach))):
-        frames = F.conv2d(F.pad(frames, padding, mode="reflect"), k, groups=frames.shape[1])
+    for kernel_size in (
+        [2 * reach + 1, 1],
+        [1, 2 * reach + 1],
+    ):  # one axis after the other: a wide kernel is slow in 2D
+        frames = gaussian_blur(frames, kernel_size, [sigma, sigma])
     return frames
 
 
 def random_map(frames: int, height: int, width: int, seed: int) -> Tensor:
-    """A map (T, h, w) that knows nothing."""
+    """A control: a map (T, h, w) of uniform noise."""
     return torch.rand(frames, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 def centre_prior(frames: int, height: int, width: int) -> Tensor:
-    """(T, h, w): highest in the middle of the picture and of the clip."""
+    """A control: a map (T, h, w) that is highest in the middle of the frame and of the clip."""
     gaussians = [torch.exp(-((((torch.arange(n) + 0.5) / n - 0.5) / CENTRE) ** 2) / 2) for n in (frames, height, width)]
     return gaussians[0][:, None, None] * gaussians[1][:, None] * gaussians[2]
 
 
 def kept_masks(maps: Tensor, way: str, size: tuple[int, int], steps: int = STEPS) -> tuple[Tensor, Tensor]:
-    """What is left of a clip after each share of it was removed, highest values of maps (T, h, w) first.
+    """The masks of what is kept after each share was removed, highest values of maps (T, h, w) first.
 
     Returns:
-        Shares removed (N,), from 0 to 1, and masks bool (N, T, H, W) of what is kept; in space all frames' are the
-        same, in time they are a frame's whole.
+        Shares removed (N,), from 0 to 1, and masks bool (N, T, H, W) of what is kept. In space all frames have the same
+        mask; in time a frame is kept or removed whole.
     """
     T = len(maps)
     if way == TIME:
@@ -130,13 +133,13 @@ def removal_curve(
 
 
 def area_under_curve(shares: np.ndarray, scores: np.ndarray) -> float:
-    """The area under a curve from 0 to 1: the mean score while things are removed or put back."""
+    """The area under a curve from 0 to 1: the mean score over all shares."""
     return float(np.trapezoid(scores, shares))
 
 
 @torch.inference_mode()
 def occlusion_drop(model: VideoNetwork, clip: Tensor, target: int, batch_size: int = 16) -> np.ndarray:
-    """How far the score of class `target` falls when each single frame is replaced by its neighbour (T,)."""
+    """(T,): how far the score of class `target` falls when one frame is replaced by its neighbour."""
     T = len(clip)
     instead = baseline_clip(clip, "neighbour")
     one = torch.eye(T, dtype=torch.bool, device=clip.device)[:, :, None, None, None]

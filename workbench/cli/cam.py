@@ -12,8 +12,8 @@ from workbench.cli.options import PATH, command_line, device_option
 from workbench.cli.progress import progress_bars
 
 if TYPE_CHECKING:
-    from analysis.explain.cam_video import CamOptions, VideoExplanation
     from analysis.explain.gradcam import CamLayer
+    from analysis.explain.video_explanation import CamOptions, VideoExplanation
     from sth_core.checkpoint import Checkpoint
 
 MOST_NAMES = 10  # of the names that are possible
@@ -43,8 +43,8 @@ def cam_command(
     VIDEO is a video, a folder of frames, or a folder of videos. Beside the mp4 are written a sheet of the frames that
     the network saw (.png), its maps (.npy) and the recipe (.json).
     """
-    from analysis.explain.cam_video import CamOptions
     from analysis.explain.gradcam import cam_layers, default_layer
+    from analysis.explain.video_explanation import CamOptions
     from sth_core.checkpoint import load_checkpoint
     from sth_core.memory import keep_freed_memory
     from sth_core.network import pick_device

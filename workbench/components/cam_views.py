@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from analysis.explain.cam_video import CamOptions, frame_rate
+from analysis.explain.cam_video import frame_rate
 from analysis.explain.faithfulness import occlusion_drop
 from analysis.explain.gradcam import DEFINITIONS, JOINT, Cam, cam_layers, default_layer, gradcam
 from analysis.explain.overlay import NORMALISATIONS, overlay
+from analysis.explain.video_explanation import CamOptions
 from sth_core.checkpoint import Checkpoint
 from workbench.components.clip_views import ExplainedClip, show_frame_strip
 from workbench.components.context import escape_markdown, linked_selectbox

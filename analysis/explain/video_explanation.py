@@ -1,0 +1,105 @@
+"""Grad-CAM of one video: the clips that the network sees of it, the class that is explained, and their maps."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from analysis.explain.gradcam import DEFINITIONS, JOINT, gradcam, mass_shares, sum_by_frame
+from analysis.explain.overlay import NORMALISATIONS, scale_maps
+from sth_core.checkpoint import Checkpoint
+from sth_core.errors import UserError
+from sth_core.video.fields import read_clips
+from sth_core.video.transforms import crop, normalise
+
+TOP_CLASSES = 5
+
+
+@dataclass(frozen=True)
+class CamOptions:
+    """What is explained and how it is shown; classes and layer by name. `target` None is the predicted class."""
+
+    layer: str
+    target: str | None = None
+    against: str | None = None
+    branch: str = JOINT
+    definition: str = DEFINITIONS[0]
+    scale: str = NORMALISATIONS[0]
+    signed: bool = False
+    opacity: float = 0.55
+    clips: int = 1
+
+
+@dataclass(frozen=True)
+class VideoExplanation:
+    """The Grad-CAM of one video.
+
+    Attributes:
+        options: with `target` filled in.
+        seen: (N,) numbers of the frames that the network saw, in the order of time; a short video's are repeated.
+        maps: (N, h, w) in [-1, 1], as they are shown.
+        mass: (N,) each frame's share of the whole CAM.
+        top: the best classes and their scores.
+        alpha: the mean alpha_T of each layer that has one.
+    """
+
+    options: CamOptions
+    seen: np.ndarray
+    maps: np.ndarray
+    mass: np.ndarray
+    top: list[tuple[str, float]]
+    alpha: dict[str, float]
+
+    @property
+    def empty(self) -> bool:
+        return not self.maps.any()
+
+    @property
+    def title(self) -> list[str]:
+        """The parts of a title, the most important first."""
+        o = self.options
+        subject = f"{o.target} against {o.against}" if o.against else f"{o.target}"
+        if self.empty:
+            return [f"no map: nothing at {o.layer} speaks for {subject}"]
+        parts = [subject, o.layer, f"{o.branch} map", f"weights {o.definition.replace('_', ' ')}"]
+        return [*parts, "one scale" if o.scale == "clip" else "a scale for each frame", *["signed"] * o.signed]
+
+    def by_frame(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The different frames seen (M,), the mean of each one's maps (M, h, w), and its share of the CAM (M,)."""
+        frames, count = sum_by_frame(self.seen, np.ones_like(self.mass))
+        maps = sum_by_frame(self.seen, self.maps)[1] / count[:, None, None]
+        return frames, maps, sum_by_frame(self.seen, self.mass)[1]
+
+
+def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> VideoExplanation:
+    """Explain the class `options.target`, or the class that the mean logits of `options.clips` clips predict.
+
+    Raises:
+        UnreadableVideo: the video cannot be read.
+        UserError: the predicted class is also `options.against`, or the gradients are not finite.
+    """
+    p, model = checkpoint.preprocessing, checkpoint.model
+    pixels, seen = read_clips(path, p, clips=options.clips)
+    device = next(model.parameters()).device
+    clips = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, p.crop))).to(device), p)
+    with torch.inference_mode():
+        outputs = [model.forward_with_attention(clip[None]) for clip in clips]
+        scores = torch.stack([logits[0] for logits, _ in outputs]).mean(0).softmax(0).cpu().numpy()
+        alpha = {
+            name: float(np.mean([alphas[name][0, 1].mean().item() for _, alphas in outputs])) for name in outputs[0][1]
+        }
+    top = [(checkpoint.classes[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")[:TOP_CLASSES]]
+    o = replace(options, target=options.target or top[0][0])
+    if o.target == o.against:
+        raise UserError(f"{path}: the predicted class is {o.target!r}, as is --against; name another with --class")
+    target, against = (checkpoint.classes.index(name) if name else None for name in (o.target, o.against))
+    assert target is not None
+    cams = [gradcam(model, clip, target, o.layer, o.definition, o.branch, against) for clip in clips]
+    order = np.argsort(seen, axis=None, kind="stable")
+    signed = np.concatenate([cam.signed for cam in cams])[order]
+    if not np.isfinite(signed).all():
+        raise UserError(f"{path}: the network's gradients at {o.layer} are not finite; its weights are broken")
+    positive = signed.clip(min=0)
+    maps = scale_maps(signed if o.signed else positive, o.scale)
+    return VideoExplanation(o, seen.ravel()[order], maps, mass_shares(positive), top, alpha)
