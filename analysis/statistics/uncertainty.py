@@ -6,6 +6,7 @@ or a clip without a group). K means over 240,000 clips are computed from a table
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ CORRELATION_RESAMPLES = 1000
 FEWEST_RANKS = 3  # values of which a rank correlation is computed
 
 Array = NDArray[np.float64]
-Groups = NDArray | pd.Series  # of each clip, any labels
+Groups: TypeAlias = NDArray | pd.Series  # of each clip, any labels
 
 
 @dataclass(frozen=True)
