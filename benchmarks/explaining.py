@@ -1,12 +1,12 @@
-"""What Grad-CAM of all layers costs beside one forward and backward pass, and an overlay of a video beside its length.
+"""The time of Grad-CAM against one forward and backward pass, and of `sth cam` against the length of the clip.
 
 \b
     sth benchmark explaining                         ResNet-50, and clips of 10 and 60 seconds
     sth benchmark explaining --device cuda --rounds 20
 
-The passes take turns, one call each a round; what is printed is the median. All are of one network in eval mode and
-of the same clip. The overlays are what `sth cam` makes (video, sheet, recipe), by a small network, each in a process of
-its own: the packages are loaded before the clock starts, and are part of the peak memory.
+The passes take turns, one call each per round; the table gives medians. All use one network in eval mode and the same
+clip. The overlays are the files of `sth cam` (video, sheet, recipe), with a small network, each in its own process: the
+packages are loaded before the clock starts, and are part of the peak memory.
 """
 
 import platform
@@ -37,7 +37,7 @@ from sth_core.video.encoding import write_video
 from sth_core.video.transforms import Preprocessing
 
 RATE = 30
-DIFFERENT = 90  # frames, then they come again: what costs time is not to make them
+DIFFERENT = 90  # frames, then they repeat, so that making them takes little time
 BOTH = "forward and backward, all gradients"
 
 
@@ -85,15 +85,15 @@ def main(
 
 
 def passes(model: VideoNetwork, clips: Tensor) -> dict[str, Step]:
-    """What is compared, of clips (B, T, C, H, W) and each one's class 0.
+    """The passes that are compared: they explain class 0 of clips (B, T, C, H, W).
 
     Raises:
-        UserError: there is no Captum.
+        UserError: Captum is not installed.
     """
     try:
         from captum.attr import LayerGradCam
     except ImportError as error:
-        raise UserError("this compares with Captum, which is not installed here; pip install captum") from error
+        raise UserError("this benchmark needs Captum, which is not installed; run: pip install captum") from error
     layers = cam_layers(model, clips.shape[-1])
     blocks = tuple(layer.name for layer in block_layers(layers))
     targets = torch.zeros(len(clips), dtype=torch.int64)

@@ -1,10 +1,10 @@
-"""How good the demo's networks are, on the demo's clips, which training has not seen.
+"""The accuracy of the demo's networks on the demo's clips, which are not in their training data.
 
 \b
     sth benchmark networks [-o demo] [--baseline FILE]
 
-prints the table of workbench/networks/README.md. The baseline, the same network without temporal
-kernels (p = 0 of Table 6), is not shipped; its row is there when its file is:
+It prints the table of workbench/networks/README.md. The baseline, the same network without temporal kernels (p = 0 of
+Table 6), is not shipped; its row is printed if its file exists:
 
 \b
     sth train recipes/synthetic_motion.toml --set model.conv=2d --set optimisation.epochs=3 \\

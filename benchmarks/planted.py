@@ -1,12 +1,12 @@
-"""Grad-CAM against a truth that is known: a thing that is there only in some place and only for some time.
+"""Grad-CAM compared with a known truth: each clip shows an object in one place and for a part of its time.
 
 \b
     sth benchmark planted                                    a network of the demo, 96 clips
     sth benchmark planted --network my.safetensors --clips 24
 
-Each clip shows a background, and for a quarter to a half of its frames a thing, whose kind the network was trained to
-name. Of the maps of the clips that it names rightly: how much of the CAM lies on the thing, in the frames in which it
-is there, and in both, less what a random map and a centre prior put there. The files are real videos.
+Each clip is a video of a background and, for a quarter to a half of its frames, an object whose kind the network was
+trained to classify. Of the clips that it classifies correctly, the table gives the share of the CAM that lies on the
+object, in the frames that show it, and in both, and how much more that is than for a random map and a centre prior.
 """
 
 import platform
@@ -38,7 +38,7 @@ PLACE, MOMENT, BOTH = MEASURES = ("on the thing", "while it is there", "both")
 
 @dataclass(frozen=True)
 class Planted:
-    """What a clip shows, where and when: `first` to `last` are the frames with the thing."""
+    """What a clip shows, where and when; `first` to `last` are the frames with the object."""
 
     appearance: str
     pose: Pose
@@ -54,14 +54,14 @@ class Planted:
             yield there if self.first <= t <= self.last else empty
 
     def mask(self, t: int) -> np.ndarray:
-        """Where the thing is in frame t: uint8 (H, W, 1), 0 or 255."""
+        """The pixels of the object in frame t: uint8 (H, W, 1), 0 or 255."""
         y, x = np.mgrid[:HEIGHT, :WIDTH]
         inside = (x - self.pose.x) ** 2 + (y - self.pose.y) ** 2 <= self.pose.radius**2
         return (255 * (inside & (self.first <= t <= self.last))).astype(np.uint8)[..., None]
 
 
 def plant(number: int, seed: int) -> Planted:
-    """Anywhere in the central square, for a quarter to a half of the clip."""
+    """An object anywhere in the central square, for a quarter to a half of the clip."""
     random = np.random.default_rng([seed, number])
     radius, side = random.uniform(46, 62), HEIGHT / 2
     x, y = (middle + random.uniform(-1, 1) * (side - radius) for middle in (WIDTH / 2, HEIGHT / 2))
@@ -72,10 +72,8 @@ def plant(number: int, seed: int) -> Planted:
 
 
 def shares_inside(maps: torch.Tensor, masks: np.ndarray) -> dict[str, float]:
-    """Of maps (T, h, w), not negative, the share that lies where and when masks (T, H, W) are set.
-
-    In the place: on the pixels that the thing has at any time; in the moment: in the frames that show it.
-    """
+    """The share of maps (T, h, w), not negative, that lies inside masks (T, H, W): on the pixels that the object has at
+    any time, in the frames that show it, and in both."""
     where = torch.from_numpy(masks)
     spread = upsample_maps(maps, (where.shape[1], where.shape[2])).double()
     total = spread.sum().clamp(min=1e-12)
@@ -86,11 +84,11 @@ def shares_inside(maps: torch.Tensor, masks: np.ndarray) -> dict[str, float]:
 def measure(
     checkpoint: Checkpoint, folder: Path, clips: int, seed: int
 ) -> tuple[dict[str, dict[str, list[float]]], int]:
-    """{explanation: {measure: share of each clip}} of the clips that the network names rightly, and how many."""
+    """{explanation: {measure: share of each clip}} of the clips that are classified correctly, and their number."""
     p = checkpoint.preprocessing
     wanted = explanations(checkpoint.model, p.crop)
     found: dict[str, dict[str, list[float]]] = {}
-    right = 0
+    correct = 0
     for number in range(clips):
         planted = plant(number, seed)
         random = np.random.default_rng([seed, number, 1])
@@ -103,7 +101,7 @@ def measure(
         with torch.inference_mode():
             if int(checkpoint.model(clip[None]).argmax()) != target:
                 continue
-        right += 1
+        correct += 1
         masks = resize(np.stack([planted.mask(int(t)) for t in indices]), p.resize)
         masks = crop(masks, p.crop)[..., 0] > 127
         maps = {name: m.clamp(min=0) for name, m in maps_of(checkpoint.model, clip, target, wanted).items()}
@@ -113,7 +111,7 @@ def measure(
             for what, share in shares_inside(of_clip, masks).items():
                 found.setdefault(name, {}).setdefault(what, []).append(share)
         print(f"clip {number + 1}/{clips}", file=sys.stderr)
-    return found, right
+    return found, correct
 
 
 @click.command(help=__doc__)
@@ -123,10 +121,10 @@ def measure(
 def main(network: Path, clips: int, seed: int) -> None:
     checkpoint = load_checkpoint(network)
     with TemporaryDirectory() as folder:
-        found, right = measure(checkpoint, Path(folder), clips, seed)
+        found, correct = measure(checkpoint, Path(folder), clips, seed)
     print(
-        f"\n{network.stem}: {right} of {clips} clips named rightly; {platform.machine()}, {cpu_count()} cores, "
-        f"torch {torch.__version__}; shares of the CAM in %, (95 % over clips)\n"
+        f"\n{network.stem}: {correct} of {clips} clips classified correctly; {platform.machine()}, {cpu_count()} "
+        f"cores, torch {torch.__version__}; shares of the CAM in %, (95 % over clips)\n"
     )
     print("| map | measure | share | more than a random map | more than the centre prior |\n|---|---|---|---|---|")
     for name, measures in found.items():

@@ -1,11 +1,11 @@
-"""What the numbers of the supplement's figures cost on runs of Kinetics' size: seconds and memory.
+"""Seconds and memory to compute the supplement's figures from runs as large as Kinetics.
 
 \b
     sth benchmark statistics                       240,000 clips x 400 classes x 16 layers
     sth benchmark statistics --clips 20000
 
-Two runs are made (the same clips as RGB and Flow), and what a figure needs of them is computed from their
-Parquet files, each in a process of its own, several times; what is printed is the median and the process's peak.
+Two runs are made (the same clips as RGB and Flow). The numbers of each figure are computed from their Parquet files in
+a process of their own, several times; the table gives the median time and the peak memory of the process.
 """
 
 import platform

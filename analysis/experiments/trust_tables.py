@@ -23,12 +23,9 @@ from analysis.statistics.uncertainty import (
 )
 
 PASSES, FAILS, OPEN = "passes", "fails", "undecided"
-STILL_THERE = 0.5  # rank correlation with the true map at which a map of a random network counts as the same
-BEATS_CONTROLS, DEPENDS_ON_WEIGHTS, RANKS_FRAMES = (
-    "beats random and centre",
-    "depends on the weights",
-    "ranks frames as hiding them does",
-)
+STILL_THERE = 0.5  # rank correlation with the true map from which on a randomized network's map counts as the same
+BEATS_CONTROLS, DEPENDS_ON_WEIGHTS = "beats random and centre", "depends on the weights"
+RANKS_FRAMES = "ranks frames as hiding them does"
 
 
 class TrustResults:
@@ -40,12 +37,12 @@ class TrustResults:
         self.groups = self.clips.set_index("clip_id")["group"] if len(self.clips) else pd.Series(dtype=str)
 
     def effect(self, values: pd.Series) -> Effect:
-        """The mean of one number a clip (indexed by clip_id)."""
+        """The mean of one value per clip, indexed by clip_id."""
         return mean_effect(values.to_numpy(float)[None], self.groups.loc[values.index].to_numpy())
 
 
 def with_verdicts(rows: list[dict], verdict: Callable[[dict], str]) -> pd.DataFrame:
-    """Rows with effect, p and so on as a table with p_holm and a verdict."""
+    """The rows of effects as a table, with p_holm and a verdict."""
     for row, p in zip(rows, holm_correction([row["p"] for row in rows]), strict=True):
         row["p_holm"] = p
     return pd.DataFrame([row | {"verdict": verdict(row)} for row in rows])
@@ -56,22 +53,21 @@ def effect_columns(found: Effect) -> dict[str, float]:
 
 
 def faithfulness_table(results: TrustResults) -> pd.DataFrame:
-    """A row per explanation, test and control: how much better than the control its area is, on the same clips.
+    """A row per explanation, test and control: by how much its area beats the control's, on the same clips.
 
-    Better is a smaller area in deletion, a larger one in insertion; value is in units of the softmax score.
+    A smaller area is better in deletion, a larger one in insertion; value is in units of the softmax score.
     """
     rows = []
-    what = ["way", "direction", "baseline"]
-    for (way, direction, baseline), some in results.curves.groupby(what, sort=False):
-        areas = some.pivot(index="clip_id", columns="explanation", values="area")
-        for name in [e for e in some["explanation"].unique() if e not in CONTROLS]:
+    columns = ["way", "direction", "baseline"]
+    for test, curves in results.curves.groupby(columns, sort=False):
+        direction = test[1]
+        areas = curves.pivot(index="clip_id", columns="explanation", values="area")
+        for name in [e for e in curves["explanation"].unique() if e not in CONTROLS]:
             for control in CONTROLS:
                 better = areas[control] - areas[name] if direction == DELETION else areas[name] - areas[control]
-                test = dict(zip(what, (way, direction, baseline), strict=True))
-                row = {"explanation": name, **test, "control": control, "area": float(areas[name].mean())}
-                rows.append(
-                    row | {"area_control": float(areas[control].mean())} | effect_columns(results.effect(better))
-                )
+                row = {"explanation": name, **dict(zip(columns, test, strict=True)), "control": control}
+                row |= {"area": float(areas[name].mean()), "area_control": float(areas[control].mean())}
+                rows.append(row | effect_columns(results.effect(better)))
     return with_verdicts(rows, sign_verdict)
 
 
@@ -82,7 +78,7 @@ def sign_verdict(row: dict) -> str:
 
 
 def randomization_table(results: TrustResults) -> pd.DataFrame:
-    """A row per explanation and random part: mean rank correlation with the map of the network as it was trained."""
+    """A row per explanation and randomized stage: the mean rank correlation with the map of the trained network."""
     rows = []
     order = list(results.randomised["part"].unique())
     for (name, part), some in results.randomised.groupby(["explanation", "part"], sort=False):
@@ -98,8 +94,8 @@ def randomization_table(results: TrustResults) -> pd.DataFrame:
 
 
 def frame_agreement_table(results: TrustResults) -> pd.DataFrame:
-    """A row per explanation: mean over clips of the rank correlation of CAM mass per frame and the drop of the score
-    when that frame is hidden."""
+    """A row per explanation: the rank correlation of each frame's share of the CAM and the drop of the score when that
+    frame is hidden, mean over clips."""
     rows = []
     for name, some in results.frames.groupby("explanation", sort=False):
         ranks = {
@@ -111,16 +107,19 @@ def frame_agreement_table(results: TrustResults) -> pd.DataFrame:
 
 
 def replacement_table(results: TrustResults) -> pd.DataFrame:
-    """A row per place and kind of replaced alpha: the change of accuracy, of the true class's logit and score.
-
-    value is the change of accuracy, paired on the same clips; n_changed are the clips whose prediction is another.
-    """
+    """A row per place and kind of replaced alpha (`replacement_effects`); empty without attention."""
     if "place" not in results.alpha:
         return pd.DataFrame()
     return replacement_effects(results.alpha, results.groups)
 
 
 def replacement_effects(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
+    """A row per place and kind of replaced alpha, from `replacement_rows` and the group of each clip_id.
+
+    Returns:
+        place, kind; value (the change of accuracy, paired on the same clips), low, high, p, n; logit_label, score_label
+        (mean changes) and their _low, _high; n_changed (clips whose prediction changes), p_holm, verdict.
+    """
     rows = []
     for (place, kind), some in alpha.groupby(["place", "kind"], sort=False):
         some = some.set_index("clip_id")
@@ -136,7 +135,7 @@ def replacement_effects(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
 
 
 def class_replacement_effects(alpha: pd.DataFrame, groups: pd.Series, place: str = EVERYWHERE) -> pd.DataFrame:
-    """As `replacement_effects`, a row per class and kind, at one place."""
+    """`replacement_effects` of each class at one place, with label."""
     tables = [
         replacement_effects(some, groups).assign(label=label)
         for label, some in alpha[alpha["place"] == place].groupby("label")
@@ -152,7 +151,7 @@ def attention_and_drop(results: TrustResults) -> dict[str, float]:
 
 
 def trust_verdicts(results: TrustResults) -> pd.DataFrame:
-    """A row per explanation and question: passes, fails, or undecided, and how many of its comparisons did."""
+    """A row per explanation and question: explanation, question, verdict, detail (how many comparisons passed)."""
     rows = []
     faithful, sane, agrees = faithfulness_table(results), randomization_table(results), frame_agreement_table(results)
     for name in [e for e in results.curves["explanation"].unique() if e not in CONTROLS]:
@@ -169,7 +168,7 @@ def trust_verdicts(results: TrustResults) -> pd.DataFrame:
 
 
 def overall_verdict(found: pd.Series) -> str:
-    """Fails if any comparison fails, passes if most pass and none fails."""
+    """It fails if any comparison fails, and passes if most pass and none fails."""
     if (found == FAILS).any():
         return FAILS
     return PASSES if (found == PASSES).sum() > len(found) / 2 else OPEN

@@ -1,4 +1,4 @@
-"""Tables of numbers about predictions, with their uncertainty."""
+"""Accuracy of predictions, with 95 % intervals over source videos."""
 
 import math
 
@@ -7,13 +7,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.statistics.uncertainty import CONFIDENCE_LEVEL, group_sums, standard_error
+from analysis.statistics.uncertainty import CONFIDENCE_LEVEL, Groups, group_sums, standard_error
 
 CLASS_RESAMPLES = 1000
 
 
 def wilson_interval(successes: float, n: float, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a proportion (Wilson 1927): sound for small n and shares near 0 or 1."""
+    """The 95 % interval of a proportion (Wilson 1927), which holds for small n and shares near 0 or 1."""
     if n == 0:
         return 0.0, 1.0
     share = successes / n
@@ -22,31 +22,32 @@ def wilson_interval(successes: float, n: float, z: float = 1.96) -> tuple[float,
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def share_interval(right: NDArray[np.bool_], groups: NDArray | pd.Series) -> tuple[float, float]:
-    """The 95 % interval of a share of clips (n,), of which those of one group, a source video, are alike.
+def share_interval(correct: NDArray[np.bool_], groups: Groups) -> tuple[float, float]:
+    """The 95 % interval of the share of clips (n,) that are correct, if clips of one group (a source video) depend on
+    each other.
 
-    It is Wilson's, of as many clips as these are worth were they independent of each other (Korn and Graubard 1998):
-    n by the design effect, the variance over groups against that of so many independent clips; fewer for few groups,
-    by Student's t. Where all clips are right, or all wrong, none can be told, and they are worth their groups.
-    Where each clip is a group of its own it is `wilson_interval`.
+    It is Wilson's interval with the effective n (Korn and Graubard 1998): n divided by the design effect, the variance
+    over groups relative to that of n independent clips, and reduced for few groups by Student's t. If all clips are
+    correct, or all wrong, the design effect is unknown and the effective n is the number of groups. If each clip is a
+    group, it is `wilson_interval`.
     """
-    n = len(right)
-    sums, counts = group_sums(right[:, None].astype(float), groups)
-    G, share = len(counts), float(np.mean(right)) if n else 0.0
+    n = len(correct)
+    sums, counts = group_sums(correct[:, None].astype(float), groups)
+    G, share = len(counts), float(np.mean(correct)) if n else 0.0
     if n == G:
         return wilson_interval(share * n, n)
     if G == 1:
         return 0.0, 1.0
     effective_n = float(G)
     if 0 < share < 1:
-        effect = float(standard_error(sums, counts)[0]) ** 2 / (share * (1 - share) / (n - 1))
-        effective_n = n / max(effect, 1)
-    few = special.stdtrit(n - 1, 0.5 + CONFIDENCE_LEVEL / 2) / special.stdtrit(G - 1, 0.5 + CONFIDENCE_LEVEL / 2)
-    return wilson_interval(share * effective_n * few**2, effective_n * few**2)
+        design_effect = float(standard_error(sums, counts)[0]) ** 2 / (share * (1 - share) / (n - 1))
+        effective_n = n / max(design_effect, 1)
+    few_groups = special.stdtrit(n - 1, 0.5 + CONFIDENCE_LEVEL / 2) / special.stdtrit(G - 1, 0.5 + CONFIDENCE_LEVEL / 2)
+    return wilson_interval(share * effective_n * few_groups**2, effective_n * few_groups**2)
 
 
 def group_numbers(clips: pd.DataFrame) -> NDArray[np.intp]:
-    """(N,), a number for the source video of each clip; where none is known, the clip's own."""
+    """(N,): the number of each clip's source video; of the clip itself if the table has no groups."""
     return pd.factorize(clips["group"])[0] if "group" in clips else np.arange(len(clips))
 
 
@@ -54,8 +55,8 @@ def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.Data
     """Top-1, top-5 and mean class accuracy of the clips whose label is one of `classes`.
 
     Returns:
-        A row per metric: metric, value, low, high (95 % over source videos: `share_interval`, and for the mean class
-        accuracy a bootstrap over those of each class), n (clips), groups (source videos).
+        A row per metric: metric, value, low, high (95 %: `share_interval`; for the mean class accuracy a bootstrap that
+        resamples each class's source videos), n (clips), groups (source videos).
     """
     numbers = {label: i for i, label in enumerate(classes)}
     known = predictions[predictions["label"].isin(numbers)]
@@ -63,59 +64,58 @@ def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.Data
     G = len(np.unique(groups))
     labels = known["label"].map(numbers).to_numpy(dtype=int)
     scores = np.stack(list(known["scores"])) if n else np.empty((0, len(classes)))
-    better = (scores > scores[np.arange(n), labels][:, None]).sum(1)  # classes that score higher than the label's
+    rank = (scores > scores[np.arange(n), labels][:, None]).sum(1)  # of the label: classes with a higher score
     rows = []
     for k in (1, 5):
-        right = better < k
-        rows.append((f"top-{k}", right.mean() if n else math.nan, *share_interval(right, groups), n, G))
+        correct = rank < k
+        rows.append((f"top-{k}", correct.mean() if n else math.nan, *share_interval(correct, groups), n, G))
     rng = np.random.default_rng(0)
     values, drawn = [], []
     for label in np.unique(labels):
-        right = (better == 0)[labels == label]
-        sums, counts = group_sums(right[:, None].astype(float), groups[labels == label])
-        often = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), CLASS_RESAMPLES)
-        values.append(right.mean())
-        drawn.append((often @ sums)[:, 0] / (often @ counts))
+        correct = (rank == 0)[labels == label]
+        sums, counts = group_sums(correct[:, None].astype(float), groups[labels == label])
+        weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), CLASS_RESAMPLES)
+        values.append(correct.mean())
+        drawn.append((weights @ sums)[:, 0] / (weights @ counts))
     low, high = np.percentile(np.mean(drawn, 0), [2.5, 97.5]) if n else (0.0, 1.0)
     rows.append(("mean class accuracy", np.mean(values) if n else math.nan, low, high, n, G))
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "groups"])
 
 
 def summarize_direction_accuracy(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Of a dataset played both ways (`Annotation.direction`): the share of clips whose action is right, whatever
-    the direction, and the share whose direction is right, whatever the action.
+    """Accuracy of the action alone and of the direction alone, for clips played both ways (`Annotation.direction`).
 
     Returns:
         A row for "action" and "direction": metric, value, low, high (95 %, `share_interval`), n, groups.
     """
-    said, true = (predictions[column].str.rpartition(", ") for column in ("prediction", "label"))
+    predicted, true = (predictions[column].str.rpartition(", ") for column in ("prediction", "label"))
     rows, n, groups = [], len(predictions), group_numbers(predictions)
     for metric, part in (("action", 0), ("direction", 2)):
-        right = (said[part] == true[part]).to_numpy(bool)
-        interval = share_interval(right, groups)
-        rows.append((metric, right.mean() if n else math.nan, *interval, n, len(np.unique(groups))))
+        correct = (predicted[part] == true[part]).to_numpy(bool)
+        interval = share_interval(correct, groups)
+        rows.append((metric, correct.mean() if n else math.nan, *interval, n, len(np.unique(groups))))
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "groups"])
 
 
 def accuracy_per_class(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """A row per class: label, n, correct, accuracy, low, high (95 %, `share_interval`), most_confused_with."""
-    right, groups = predictions["correct"].to_numpy(bool), group_numbers(predictions)
-    of_label = predictions.groupby("label", observed=True).indices
+    correct, groups = predictions["correct"].to_numpy(bool), group_numbers(predictions)
+    clips_of_label = predictions.groupby("label", observed=True).indices
     wrong = predictions[~predictions["correct"].astype(bool)].groupby(["label", "prediction"], observed=True).size()
     confused = wrong.sort_values(ascending=False, kind="stable").reset_index().drop_duplicates("label")
     most = dict(zip(confused["label"], confused["prediction"], strict=True))
     rows = []
     for label in classes:
-        clips = of_label.get(label, np.empty(0, int))
-        n, correct = len(clips), int(right[clips].sum())
-        low, high = share_interval(right[clips], groups[clips])
-        row = {"label": label, "n": n, "correct": correct, "accuracy": correct / n if n else math.nan}
+        clips = clips_of_label.get(label, np.empty(0, int))
+        n, hits = len(clips), int(correct[clips].sum())
+        low, high = share_interval(correct[clips], groups[clips])
+        row = {"label": label, "n": n, "correct": hits, "accuracy": hits / n if n else math.nan}
         rows.append(row | {"low": low, "high": high, "most_confused_with": most.get(label, "")})
     return pd.DataFrame(rows)
 
 
 def top_classes(scores: list[float], classes: list[str], k: int = 5) -> pd.DataFrame:
-    """The k classes of highest score: rank, label, score."""
+    """The k classes with the highest scores: rank, label, score."""
     best = sorted(range(len(classes)), key=lambda i: -scores[i])[:k]
     return pd.DataFrame(
         {
@@ -127,11 +127,11 @@ def top_classes(scores: list[float], classes: list[str], k: int = 5) -> pd.DataF
 
 
 def describe_groups(n: int, groups: int) -> str:
-    """What an interval is over, in words: "24 clips", "the 4 source videos of 24 clips"."""
+    """What an interval is over: "24 clips" or "the 4 source videos of 24 clips"."""
     return f"{n} clips" if groups == n else f"the {groups} source videos of {n} clips"
 
 
 def describe_clips_per_class(n: pd.Series) -> str:
-    """How many clips the classes have, in words: "20 clips a class", "3 to 20 clips a class"."""
+    """The number of clips per class: "20 clips a class" or "3 to 20 clips a class"."""
     low, high = n.min(), n.max()
     return f"{low} clips a class" if low == high else f"{low} to {high} clips a class"

@@ -1,4 +1,4 @@
-"""What runs came to, and beside them, never among them, what the paper reports (Tables 2 to 5)."""
+"""The results of runs, and in a separate table the results that the paper reports (Tables 2 to 5)."""
 
 from pathlib import Path
 
@@ -15,29 +15,20 @@ METRICS = {
     "action": "action",
     "direction": "direction",
 }
-SAME_BUT_SEED = [
-    "dataset",
-    "network",
-    "conv",
-    "p",
-    "modality",
-    "frames",
-    "views",
-    "start",
-]  # runs that differ in the seed alone
+SAME_BUT_SEED = ["dataset", "network", "conv", "p", "modality", "frames", "views", "start"]  # equal in such runs
 
 
 def paper_results() -> pd.DataFrame:
     """The validation rows of Tables 2 to 5: table, dataset, method, backbone, pretrain, frames, top1, top5 (percent).
 
-    As printed; where a cell of the paper cannot be told, it is empty. "8x6" are 8 frames in 6 views.
+    Values are as printed; a cell that is illegible in the paper is empty. "8x6" means 8 frames in 6 views.
     """
     return pd.read_csv(PAPER, dtype={"frames": str, "pretrain": str}, keep_default_na=True)
 
 
 def run_results(runs: list[Run]) -> pd.DataFrame:
-    """A row for each run that can be used: run, dataset, network, conv, p, modality, frames, views, start, seed, n,
-    and METRICS with their 95 % intervals (percent; action and direction only where clips are played both ways)."""
+    """A row per usable run: run, dataset, network, conv, p, modality, frames, views, start, seed, n, and METRICS with
+    their 95 % intervals (percent; action and direction only if clips are played both ways)."""
     rows = []
     for run in runs:
         if run.problem or not run.usable:
@@ -69,7 +60,7 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
 
 
 def summarize_seeds(results: pd.DataFrame) -> pd.DataFrame:
-    """The runs of `run_results` that differ in the seed alone: a row for each two or more.
+    """A row per group of two or more runs of `run_results` that differ only in their seed.
 
     Returns:
         ALIKE, seeds (how many), n (clips of one run), and of each of METRICS its mean over the seeds
