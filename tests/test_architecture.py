@@ -28,8 +28,8 @@ MAY_IMPORT = {  # package: the packages that it may import, besides itself
 PRODUCT = ("sth_core", "analysis", "workbench", "app")
 SAME_NAME = {"main"}  # of entry points
 KNOWN = {  # to be renamed
-    "alpha_figure", "batches", "colours", "curves_figure", "in_order", "look", "probe", "read", "recorded",
-    "results_in", "save", "show_classes", "start", "strip", "summary", "sync", "write_table",
+    "Cell", "batches", "choose_clips", "in_order", "look", "probe", "provenance", "read", "recorded", "results_in",
+    "save", "start", "sync", "write_table",
 }  # fmt: skip
 
 
