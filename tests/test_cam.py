@@ -16,26 +16,23 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from analysis.explain.cam_drawing import FrameAnnotations, title_band
+from analysis.explain.cam_drawing import FrameAnnotations
 from analysis.explain.cam_video import annotated_frames
-from analysis.explain.gradcam import BRANCHES, DEFINITIONS, gradcam, mass_shares
+from analysis.explain.gradcam import BRANCHES, DEFINITIONS, gradcam
 from analysis.explain.overlay import (
     NORMALISATIONS,
-    HeatmapTable,
-    draw_heatmap,
-    fit_text,
     input_box,
     overlay,
     scale_maps,
 )
-from analysis.explain.video_explanation import CamOptions, VideoExplanation, explain_video
+from analysis.explain.video_explanation import CamOptions, explain_video
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.errors import UserError
 from sth_core.files import sha256
 from sth_core.video.decoding import read_frames
 from sth_core.video.encoding import write_video
 from sth_core.video.fields import read_clip
-from sth_core.video.transforms import Preprocessing, crop, normalise, resize
+from sth_core.video.transforms import crop, normalise, resize
 from tests.test_benchmark_decoding import tables
 from tests.test_cli import ends_well, mistake
 from tests.test_video import KINDS, encode
@@ -85,13 +82,6 @@ def zero(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def planted(maps: np.ndarray, seen: list[int], **how: Any) -> VideoExplanation:
-    mass = mass_shares(np.abs(maps))
-    return VideoExplanation(
-        CamOptions("layer3.1", "opening", **how), np.array(seen), maps, mass, [("opening", 0.9)], {}
-    )
-
-
 def test_the_video_keeps_its_frames_rate_and_size(checkpoint: Path, video: Path, tmp_path: Path) -> None:
     said = ends_well("cam", checkpoint, video, "-o", tmp_path / "new" / "x.mp4")
     assert properties(tmp_path / "new" / "x.mp4") == (20, 25, 160, 120, "h264", "yuv420p")
@@ -129,69 +119,6 @@ def test_the_sheet_shows_each_frame_that_was_seen(checkpoint: Path, video: Path,
     caption = sheet[head + 224 : head + 246, 8 + 5 * 232 : 8 + 5 * 232 + 224]
     assert (caption > 200).sum() > 50
     assert (sheet[: head - 8] > 200).sum() > 1000
-
-
-@pytest.mark.parametrize("size", [(36, 48), (97, 141), (480, 270)])
-@pytest.mark.parametrize("to", [36, (36, 36), (40, 60)])
-def test_a_planted_map_lies_where_the_network_saw_it(
-    to: int | tuple[int, int], size: tuple[int, int], tmp_path: Path
-) -> None:
-    """What is bright in the crop that the network gets is what is painted, also where its resize distorts."""
-    H, W = size
-    p = replace(RGB, resize=to)
-    top, left, bottom, right = input_box(H, W, p)
-    marked = np.zeros((1, H, W, 3), np.uint8)
-    marked[:, top : top + (bottom - top) // 2, left : left + (right - left) // 2] = 255
-    seen = crop(resize(marked, to), p.crop)[0, ..., 0] > 127
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    assert rows[0] == columns[0] == 0 and abs(rows[-1] - 15) <= 1 and abs(columns[-1] - 15) <= 1
-    write_video(tmp_path / "x.mp4", [np.full((H + H % 2, W + W % 2, 3), 90, np.uint8)] * 2, 25)
-    maps = np.zeros((1, 8, 8))
-    maps[0, 1:3, 5:7] = 1  # right of the middle, above it
-    top, left, bottom, right = input_box(H + H % 2, W + W % 2, p)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FrameAnnotations, "draw_on", lambda *_: None)
-        (picture, _) = annotated_frames(tmp_path / "x.mp4", 2, planted(maps, [0]), p)
-    changed = np.abs(picture.astype(int) - 90).max(2)
-    outside = changed.copy()
-    outside[top:bottom, left:right] = 0
-    assert outside.max() <= 2
-    middle = (round(top + (bottom - top) / 4), round(left + (right - left) * 6 / 8))
-    assert changed[middle] > 50
-    inner = changed[top + 2 : bottom - 2, left + 2 : right - 2]  # without the outline
-    assert inner[len(inner) // 2 :].max() <= 2 and inner[:, : inner.shape[1] // 2].max() <= 2
-    assert (changed[top, left:right] > 50).mean() > 0.9  # the outline
-
-
-def test_the_crop_s_place_by_hand() -> None:
-    assert input_box(240, 320, Preprocessing(resize=256, crop=224)) == (15, 54, 225, 265)  # 341 wide, 58 from the left
-    assert input_box(240, 320, Preprocessing(resize=(256, 340), crop=224)) == (15, 55, 225, 265)
-    assert input_box(300, 100, Preprocessing(resize=(50, 200), crop=50)) == (0, 38, 300, 62)
-
-
-def test_between_two_frames_lies_what_is_between_their_maps(tmp_path: Path) -> None:
-    write_video(tmp_path / "x.mp4", [np.zeros((32, 32, 3), np.uint8)] * 12, 25)
-    maps = np.stack([np.full((2, 2), value) for value in (0.2, 1.0)])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FrameAnnotations, "draw_on", lambda *_: None)
-        found = [p[16, 16] for p in annotated_frames(tmp_path / "x.mp4", 12, planted(maps, [3, 7], opacity=0.9), RGB)]
-    for t, value in enumerate([0.2] * 4 + [0.4, 0.6, 0.8] + [1.0] * 5):
-        expected = draw_heatmap(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), value), 0.9)[0, 0]
-        np.testing.assert_allclose(found[t].astype(int), expected, atol=3)
-
-
-@pytest.mark.parametrize("signed", [False, True])
-def test_a_heatmap_by_tables_is_that_by_computation(signed: bool) -> None:
-    random = np.random.default_rng(0)
-    picture = random.integers(0, 256, (64, 80, 3), np.uint8)
-    share = random.uniform(-1 if signed else 0, 1, (5, 6)).astype(np.float32)
-    mine = picture.copy()
-    HeatmapTable.create(0.6, signed).draw_on(mine, share)
-    off = np.abs(mine.astype(int) - draw_heatmap(picture, share, 0.6, signed))
-    assert off.mean() < 1.5 and np.quantile(off, 0.99) <= 8
-    untouched = picture.copy()
-    HeatmapTable.create(0.6, signed).draw_on(untouched, np.zeros((5, 6)))
-    assert np.abs(untouched.astype(int) - picture).max() <= 1
 
 
 def test_the_maps_are_grad_cam_s_on_one_scale_or_on_one_each(checkpoint: Path, video: Path) -> None:
@@ -263,37 +190,6 @@ def test_other_codecs(kind: str, checkpoint: Path, tmp_path: Path) -> None:
     path = encode(tmp_path / kind, *KINDS[kind])
     ends_well("cam", checkpoint, path, "-o", tmp_path / "x.mp4")
     assert properties(tmp_path / "x.mp4") == (30, 25, 64, 48, "h264", "yuv420p")
-
-
-@pytest.mark.parametrize("size", [(120, 160), (240, 320), (720, 1280), (1280, 720), (1080, 1920)])
-def test_annotations_is_legible_and_leaves_the_middle_free(size: tuple[int, int]) -> None:
-    H, W = size
-    e = planted(np.ones((4, 2, 2)), [1, 3, 5, 7])
-    e = replace(e, alpha={f"layer{i}": 0.5 for i in range(16)}, top=[(f"class {i}", 0.2) for i in range(5)])
-    annotations = FrameAnnotations(e, H, W, 9)
-    picture = np.full((H, W, 3), 255, np.uint8)
-    annotations.draw_on(picture, 4)
-    assert annotations.size >= 9
-    assert (picture[H // 2 : H * 3 // 4] == 255).all()
-    assert (picture[: H // 10, : W // 4] < 130).mean() > 0.4  # white on dark, also where the video is white
-    assert len(annotations.panels) == (3 if H == 120 else 4)
-    x = round(annotations.timeline.x[4])
-    assert (picture[-3:, x] == 255).all() and annotations.timeline.x[0] < x < annotations.timeline.x[8] < W
-
-
-def test_a_picture_too_small_for_words_has_none() -> None:
-    annotations = FrameAnnotations(planted(np.ones((1, 2, 2)), [0]), 48, 64, 9)
-    picture = np.full((48, 64, 3), 7, np.uint8)
-    annotations.draw_on(picture, 4)
-    assert (picture == 7).all()
-
-
-def test_long_names_are_cut_and_the_title_loses_its_end(video: Path) -> None:
-    e = planted(np.ones((1, 2, 2)), [0])
-    wide, narrow = (title_band(e, width, 20) for width in (1280, 160))
-    assert np.asarray(wide)[..., 0].sum() > np.asarray(narrow)[..., 0].sum()
-    assert fit_text("turning counterclockwise", 20, 100).endswith("…")
-    assert fit_text("short", 20, 100) == "short"
 
 
 def test_where_nothing_speaks_for_the_class_there_is_no_colour(zero: Path, video: Path, tmp_path: Path) -> None:
@@ -383,15 +279,6 @@ def test_mistakes(checkpoint: Path, video: Path, tmp_path: Path) -> None:
         "cam", flat, video, "-o", tmp_path / "x.mp4", "--branch", "spatial"
     )
     assert not list(tmp_path.glob("x.*")) and not list(tmp_path.glob(".*part*"))
-
-
-def test_frames_that_change_their_size_are_named(tmp_path: Path) -> None:
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for t, size in enumerate((64, 64, 80, 64, 64, 64, 64, 64)):
-        cv2.imwrite(str(folder / f"{t}.png"), np.zeros((size, 64, 3), np.uint8))
-    with pytest.raises(UserError, match="change their size, at frame 2"):
-        list(annotated_frames(folder, 8, planted(np.ones((1, 2, 2)), [0]), RGB))
 
 
 def test_explaining_is_measured() -> None:

@@ -22,7 +22,7 @@ from analysis.explain.gradcam import (
     signed_maps,
     sum_by_frame,
 )
-from analysis.explain.overlay import overlay, scale_maps
+from analysis.explain.overlay import overlay
 from sth_core.convolution import Tap
 from sth_core.network import VideoNetwork, create_model
 from tests.tiny import tiny_network
@@ -313,38 +313,6 @@ def test_default_layer_is_the_deepest_block_with_six_by_six_cells(sides: tuple[i
 def test_the_shares_of_the_frames_sum_to_one() -> None:
     cam = Cam(np.array([[[1.0, 2.0]], [[0.0, -3.0]], [[4.0, 1.0]]]), "layer1.0", 0, "per_step")
     assert cam.per_frame.tolist() == [3 / 8, 0, 5 / 8]
-
-
-def test_overlay_lights_up_where_and_when_the_map_is_high() -> None:
-    frames = np.full((2, 40, 40, 3), 100, np.uint8)
-    maps = np.zeros((2, 4, 4), np.float32)
-    maps[1, 0, 0] = 0.02  # the clip's largest value is full brightness, however small
-    painted = overlay(frames, maps)
-    assert np.array_equal(painted[0], frames[0])
-    assert painted[1, :5, :5].mean() > 150
-    assert np.array_equal(painted[1, 30:, 30:], frames[1, 30:, 30:])
-    assert np.array_equal(painted, overlay(frames, maps * 50))
-    assert np.array_equal(overlay(frames, maps, opacity=0), frames)
-    assert (frames == 100).all()
-
-
-def test_scales() -> None:
-    maps = np.array([[[1.0, -2.0]], [[4.0, 0.0]], [[0.0, 0.0]]])
-    assert scale_maps(maps).tolist() == [[[0.25, -0.5]], [[1, 0]], [[0, 0]]]
-    assert scale_maps(maps, "frame").tolist() == [[[0.5, -1]], [[1, 0]], [[0, 0]]]
-    assert scale_maps(maps, 2.0).tolist() == [[[0.5, -1]], [[1, 0]], [[0, 0]]]  # of a dataset: beyond it is cut off
-    assert not scale_maps(np.zeros((2, 3, 3))).any()  # and no warning of a division
-    with pytest.raises(ValueError, match="unknown normalisation 'dataset'; possible: clip, frame, or a largest value"):
-        scale_maps(maps, "dataset")
-
-
-def test_signed_maps_are_orange_for_and_blue_against() -> None:
-    frames = np.full((1, 40, 40, 3), 128, np.uint8)
-    maps = np.zeros((1, 4, 4))
-    maps[0, 0, 0], maps[0, 3, 3] = 1.0, -1.0
-    painted = overlay(frames, maps, opacity=1).astype(int)[0]
-    assert painted[2, 2, 0] > painted[2, 2, 2] + 100 and painted[37, 37, 2] > painted[37, 37, 0] + 100
-    assert painted[20, 20].tolist() == [128, 128, 128]
 
 
 @pytest.mark.parametrize("seen", [[2, 2, 5, 9], [9, 5, 2, 2], [5, 2, 9, 2]])
