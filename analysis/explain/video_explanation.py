@@ -61,7 +61,7 @@ class VideoExplanation:
         o = self.options
         subject = f"{o.target} against {o.against}" if o.against else f"{o.target}"
         if self.empty:
-            return [f"no map: nothing at {o.layer} speaks for {subject}"]
+            return [f"no map: no evidence for {subject} at {o.layer}"]
         parts = [subject, o.layer, f"{o.branch} map", f"weights {o.definition.replace('_', ' ')}"]
         return [*parts, "one scale" if o.scale == "clip" else "a scale for each frame", *["signed"] * o.signed]
 

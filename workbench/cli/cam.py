@@ -101,7 +101,7 @@ def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Pat
 def summary_line(file: Path, e: "VideoExplanation") -> str:
     """The written files and the prediction; and why there is no colour, if there is none."""
     name, score = e.top[0]
-    colour = f"; without colour, for there is {e.title[0]} (its gradient is zero, or negative)" if e.empty else ""
+    colour = f"; {e.title[0]} (its gradient is zero or negative)" if e.empty else ""
     return f"{file} (sheet: .png, maps: .npy, recipe: .json): predicted {name}, {score:.0%}{colour}"
 
 
