@@ -27,10 +27,7 @@ MAY_IMPORT = {  # package: the packages that it may import, besides itself
 }  # fmt: skip
 PRODUCT = ("sth_core", "analysis", "workbench", "app")
 SAME_NAME = {"main"}  # of entry points
-KNOWN = {  # to be renamed
-    "Cell", "batches", "choose_clips", "in_order", "look", "probe", "provenance", "read", "recorded", "results_in",
-    "save", "start", "sync", "write_table",
-}  # fmt: skip
+KNOWN = {"batches", "choose_clips", "in_order", "results_in", "sync", "write_table"}  # to be renamed
 
 
 def module_name(path: Path) -> str:

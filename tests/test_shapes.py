@@ -3,12 +3,17 @@
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from beartype import beartype
 from jaxtyping import TypeCheckError, jaxtyped
 from torch import Tensor
 
+from analysis.explain.alpha_replacement import SetAlpha, pick_column, replacement_rows
+from analysis.explain.faithfulness import TESTS, baseline_clip, kept_masks, occlusion_drop, removal_curve
+from analysis.explain.gradcam import gradcam, mass_shares, signed_maps, weighted_maps
+from analysis.explain.overlay import draw_heatmap, overlay, scale_maps
 from sth_core import STHConv, Tap, VideoNetwork, create_model, for_inference
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
 from sth_core.convolution import spatial_conv, temporal_conv
@@ -24,6 +29,9 @@ CLIPS = torch.zeros(2, 2, 3, 32, 32)
 ALPHA = torch.zeros(2, 2, 8)
 FRAMES = np.zeros((2, 8, 9, 3), np.uint8)
 RANDOM = np.random.default_rng(0)
+MAPS = np.ones((2, 4, 4))
+LOGITS = torch.zeros(2, 2)
+TWO_CLIPS = pd.DataFrame({"clip_id": ["a", "b"], "label": ["x", "y"]})
 
 # function, right arguments, and one argument of a wrong shape or type (position, value)
 CASES: list[tuple[Callable[..., object], tuple[object, ...], dict[str, object], tuple[int, object]]] = [
@@ -54,6 +62,20 @@ CASES: list[tuple[Callable[..., object], tuple[object, ...], dict[str, object], 
     (play_backward, (FRAMES, "rgb"), {}, (0, FRAMES[0])),
     (negative, (FRAMES,), {}, (0, FRAMES.astype(np.int16))),
     (normalise, (torch.from_numpy(FRAMES), Preprocessing()), {}, (0, torch.zeros(2, 8, 9, 3))),
+    (signed_maps, (NET, CLIPS, torch.tensor([0, 1]), ("layer1.0",)), {}, (1, CLIPS[0])),
+    (gradcam, (NET, CLIPS[0], 1, "layer1.0.conv1"), {}, (1, CLIPS)),
+    (mass_shares, (MAPS,), {}, (0, MAPS[0, 0])),
+    (weighted_maps, (ALPHA, X), {}, (1, X[1:])),
+    (baseline_clip, (CLIPS[0], "blur"), {}, (0, CLIPS)),
+    (kept_masks, (torch.from_numpy(MAPS), "time", (8, 9)), {}, (0, ALPHA[0])),
+    (removal_curve, (NET, CLIPS[0], 1, torch.from_numpy(MAPS), TESTS[0]), {}, (3, torch.from_numpy(MAPS[1:]))),
+    (occlusion_drop, (NET, CLIPS[0], 1), {}, (1, CLIPS)),
+    (SetAlpha.attention, (SetAlpha({"layer": ALPHA[0]}), "layer", ALPHA), {}, (2, ALPHA[0])),
+    (replacement_rows, (TWO_CLIPS, ["x", "y"], LOGITS, LOGITS), {"place": "layer"}, (3, LOGITS[:1])),
+    (pick_column, (LOGITS, torch.tensor([0, -1])), {}, (1, torch.tensor([0]))),
+    (scale_maps, (MAPS, "frame"), {}, (0, MAPS[0])),
+    (overlay, (FRAMES, MAPS), {}, (1, MAPS[:1])),
+    (draw_heatmap, (FRAMES[0], MAPS[0], 0.5), {}, (0, FRAMES)),
 ]  # fmt: skip
 
 

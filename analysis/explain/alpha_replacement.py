@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sth_core.convolution import Tap
@@ -29,7 +30,7 @@ class SetAlpha(Tap):
 
     values: Mapping[str, Tensor]
 
-    def attention(self, layer: str, alpha: Tensor) -> Tensor:
+    def attention(self, layer: str, alpha: Float[Tensor, "B 2 C"]) -> Float[Tensor, "B 2 C"]:
         return self.values[layer].to(alpha).expand_as(alpha) if layer in self.values else alpha
 
 
@@ -61,8 +62,11 @@ def replacement(kind: str, mean: Mapping[str, Tensor], other: Mapping[str, Tenso
 
 @torch.inference_mode()
 def interventions(
-    model: VideoNetwork, clips: Tensor, mean: Mapping[str, Tensor], other: Mapping[str, Tensor]
-) -> Iterator[tuple[str, str, Tensor]]:
+    model: VideoNetwork,
+    clips: Float[Tensor, "B T C H W"],
+    mean: Mapping[str, Float[Tensor, "2 _"]],
+    other: Mapping[str, Float[Tensor, "B 2 _"]],
+) -> Iterator[tuple[str, str, Float[Tensor, "B K"]]]:
     """Every place and kind, with the logits (B, K) of clips (B, T, C, H, W) under it."""
     for place, layers in places(model).items():
         for kind in KINDS:
@@ -71,7 +75,11 @@ def interventions(
 
 
 def replacement_rows(
-    clips: pd.DataFrame, classes: list[str], plain: Tensor, logits: Tensor, **what: object
+    clips: pd.DataFrame,
+    classes: list[str],
+    plain: Float[Tensor, "B K"],
+    logits: Float[Tensor, "B K"],
+    **what: object,
 ) -> pd.DataFrame:
     """A row per clip: its prediction under the intervention, and the change of its scores.
 
@@ -105,7 +113,7 @@ def replacement_rows(
     )
 
 
-def pick_column(values: Tensor, column: Tensor) -> np.ndarray:
+def pick_column(values: Float[Tensor, "B K"], column: Int64[Tensor, "B"]) -> Float[np.ndarray, "B"]:
     """The value in this column of each row of (B, K); nan for column -1."""
     chosen = values.gather(1, column.clamp(min=0)[:, None])[:, 0].double().numpy()
     return np.where((column >= 0).numpy(), chosen, np.nan)

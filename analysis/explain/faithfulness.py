@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sth_core.network import VideoNetwork
@@ -44,7 +45,7 @@ TESTS = tuple(
 )
 
 
-def baseline_clip(clip: Tensor, baseline: str) -> Tensor:
+def baseline_clip(clip: Float[Tensor, "T C H W"], baseline: str) -> Float[Tensor, "T C H W"]:
     """The clip (T, C, H, W) without the information that a test removes.
 
     Args:
@@ -63,8 +64,8 @@ def baseline_clip(clip: Tensor, baseline: str) -> Tensor:
     raise ValueError(f"unknown baseline {baseline!r}; possible: blur, mean, neighbour, frozen")
 
 
-def blurred(frames: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (N, C, H, W) to three sigmas, mirrored at the edges."""
+def blurred(frames: Float[Tensor, "T C H W"], sigma: float) -> Float[Tensor, "T C H W"]:
+    """Gaussian blur of each frame to three sigmas, mirrored at the edges."""
     from torchvision.transforms.v2.functional import gaussian_blur  # slow to import
 
     reach = min(round(3 * sigma), min(frames.shape[2:]) - 1)
@@ -76,18 +77,20 @@ def blurred(frames: Tensor, sigma: float) -> Tensor:
     return frames
 
 
-def random_map(frames: int, height: int, width: int, seed: int) -> Tensor:
+def random_map(frames: int, height: int, width: int, seed: int) -> Float[Tensor, "T h w"]:
     """A control: a map (T, h, w) of uniform noise."""
     return torch.rand(frames, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def centre_prior(frames: int, height: int, width: int) -> Tensor:
+def centre_prior(frames: int, height: int, width: int) -> Float[Tensor, "T h w"]:
     """A control: a map (T, h, w) that is highest in the middle of the frame and of the clip."""
     gaussians = [torch.exp(-((((torch.arange(n) + 0.5) / n - 0.5) / CENTRE) ** 2) / 2) for n in (frames, height, width)]
     return gaussians[0][:, None, None] * gaussians[1][:, None] * gaussians[2]
 
 
-def kept_masks(maps: Tensor, way: str, size: tuple[int, int], steps: int = STEPS) -> tuple[Tensor, Tensor]:
+def kept_masks(
+    maps: Float[Tensor, "T h w"], way: str, size: tuple[int, int], steps: int = STEPS
+) -> tuple[Float[Tensor, "N"], Bool[Tensor, "N T H W"]]:
     """The masks of what is kept after each share was removed, highest values of maps (T, h, w) first.
 
     Returns:
@@ -108,20 +111,20 @@ def kept_masks(maps: Tensor, way: str, size: tuple[int, int], steps: int = STEPS
     return shares, masks.unflatten(1, values.shape).expand(-1, T, *size)
 
 
-def upsample_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample_maps(maps: Float[Tensor, "T h w"], size: tuple[int, int]) -> Float[Tensor, "T H W"]:
     return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
 
 
 @torch.inference_mode()
 def removal_curve(
     model: VideoNetwork,
-    clip: Tensor,
+    clip: Float[Tensor, "T C H W"],
     target: int,
-    maps: Tensor,
+    maps: Float[Tensor, "T h w"],
     test: RemovalTest,
     batch_size: int = 16,
     steps: int = STEPS,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
     """Shares removed (deletion) or put back (insertion) (N,), and the softmax score of class `target` at each (N,)."""
     shares, kept = kept_masks(maps.to(clip.device), test.way, (clip.shape[2], clip.shape[3]), steps)
     if test.direction == INSERTION:
@@ -132,14 +135,16 @@ def removal_curve(
     return shares.numpy(), scores.cpu().double().numpy()
 
 
-def area_under_curve(shares: np.ndarray, scores: np.ndarray) -> float:
+def area_under_curve(shares: Float[np.ndarray, "N"], scores: Float[np.ndarray, "N"]) -> float:
     """The area under a curve from 0 to 1: the mean score over all shares."""
     return float(np.trapezoid(scores, shares))
 
 
 @torch.inference_mode()
-def occlusion_drop(model: VideoNetwork, clip: Tensor, target: int, batch_size: int = 16) -> np.ndarray:
-    """(T,): how far the score of class `target` falls when one frame is replaced by its neighbour."""
+def occlusion_drop(
+    model: VideoNetwork, clip: Float[Tensor, "T C H W"], target: int, batch_size: int = 16
+) -> Float[np.ndarray, "T"]:
+    """How far the score of class `target` falls when one frame is replaced by its neighbour."""
     T = len(clip)
     instead = baseline_clip(clip, "neighbour")
     one = torch.eye(T, dtype=torch.bool, device=clip.device)[:, :, None, None, None]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sth_core.convolution import Tap
@@ -68,7 +69,7 @@ class Cam:
         return mass_shares(self.maps)
 
 
-def mass_shares(maps: np.ndarray) -> np.ndarray:
+def mass_shares(maps: Float[np.ndarray, "*batch T h w"]) -> Float[np.ndarray, "*batch T"]:
     """Maps (..., T, h, w), not negative -> each frame's share of the clip's sum (..., T); zeros if the sum is zero."""
     mass = maps.sum((-2, -1))
     total = mass.sum(-1, keepdims=True)
@@ -129,12 +130,12 @@ def default_layer(layers: list[CamLayer]) -> str:
 
 def signed_maps(
     model: VideoNetwork,
-    clips: Tensor,
-    targets: Tensor,
+    clips: Float[Tensor, "B T C H W"],
+    targets: Int64[Tensor, "B"],
     layers: tuple[str, ...] | None = None,
     definition: str = "per_step",
-    against: Tensor | None = None,
-) -> dict[str, dict[str, Tensor]]:
+    against: Int64[Tensor, "B"] | None = None,
+) -> dict[str, dict[str, Float[Tensor, "B T _ _"]]]:
     """Explain one class of each clip, at many layers in one forward and one backward pass.
 
     Args:
@@ -197,14 +198,14 @@ def gradients_at(
     return recorder.kept, dict(zip(recorder.kept, gradients, strict=True))
 
 
-def weighted_maps(weights: Tensor, x: Tensor) -> Tensor:
-    """Weights (B, T, C) and activations (B*T, C, h, w) -> maps (B, T, h, w)."""
+def weighted_maps(weights: Float[Tensor, "B T C"], x: Float[Tensor, "B*T C h w"]) -> Float[Tensor, "B T h w"]:
+    """The sum of a layer's activations over its channels, with weights."""
     return torch.einsum("nc,nchw->nhw", weights.flatten(0, 1), x.detach()).unflatten(0, weights.shape[:2])
 
 
 def gradcam(
     model: VideoNetwork,
-    clip: Tensor,
+    clip: Float[Tensor, "T C H W"],
     target: int,
     layer: str,
     definition: str = "per_step",

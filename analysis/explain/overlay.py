@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from sth_core.video.decoding import read_frames
@@ -21,8 +22,10 @@ FONTS = ("DejaVuSans.ttf", "Arial.ttf", "arial.ttf")  # they have more letters t
 SHADE = (0, 0, 0, 150)
 
 
-def seen_frames(path: Path, indices: np.ndarray, p: Preprocessing, side: int = 224) -> np.ndarray:
-    """The part of these frames that the network sees, at a larger size: uint8 (T, side, side, 3)."""
+def seen_frames(
+    path: Path, indices: np.ndarray, p: Preprocessing, side: int = 224
+) -> UInt8[np.ndarray, "T {side} {side} 3"]:
+    """The part of these frames that the network sees, at a larger size."""
 
     def enlarged(length: int) -> int:
         return round(side * length / p.crop)
@@ -31,7 +34,7 @@ def seen_frames(path: Path, indices: np.ndarray, p: Preprocessing, side: int = 2
     return crop(resize(read_frames(path, [int(i) for i in indices]), size), side)
 
 
-def scale_maps(maps: np.ndarray, per: str | float = "clip") -> np.ndarray:
+def scale_maps(maps: Float[np.ndarray, "T h w"], per: str | float = "clip") -> Float[np.ndarray, "T h w"]:
     """Divide maps (T, h, w), signed or not, by the largest absolute value of the clip, of each frame, or by a given
     one, such as a dataset's (values are then clipped to [-1, 1]). Zero maps stay zero."""
     if per == "clip":
@@ -45,14 +48,21 @@ def scale_maps(maps: np.ndarray, per: str | float = "clip") -> np.ndarray:
     return np.divide(maps, top, out=np.zeros_like(maps), where=top > 0).clip(-1, 1)
 
 
-def overlay(frames: np.ndarray, maps: np.ndarray, opacity: float = 0.55, per: str | float = "clip") -> np.ndarray:
+def overlay(
+    frames: UInt8[np.ndarray, "T H W 3"],
+    maps: Float[np.ndarray, "T h w"],
+    opacity: float = 0.55,
+    per: str | float = "clip",
+) -> UInt8[np.ndarray, "T H W 3"]:
     """Maps (T, h, w), scaled by `scale_maps`, over frames (T, H, W, 3) uint8."""
     scaled = scale_maps(maps, per)
     signed = bool((scaled < 0).any())
     return np.stack([draw_heatmap(f, values, opacity, signed) for f, values in zip(frames, scaled, strict=True)])
 
 
-def draw_heatmap(frame: np.ndarray, values: np.ndarray, opacity: float, signed: bool = False) -> np.ndarray:
+def draw_heatmap(
+    frame: UInt8[np.ndarray, "H W 3"], values: Float[np.ndarray, "h w"], opacity: float, signed: bool = False
+) -> UInt8[np.ndarray, "H W 3"]:
     """A map (h, w) of values in [-1, 1] over a frame (H, W, 3) uint8."""
     H, W = frame.shape[:2]
     values = np.clip(cv2.resize(values.astype(np.float32), (W, H), interpolation=cv2.INTER_LINEAR), -1, 1)
