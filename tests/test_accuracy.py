@@ -39,7 +39,7 @@ def test_clips_of_their_own_make_wilsons_interval() -> None:
     assert share_interval(right[:0], np.arange(0)) == (0.0, 1.0)
 
 
-def test_clips_twice_are_worth_about_once_by_hand() -> None:
+def test_clips_that_come_twice_halve_the_effective_n() -> None:
     # Ten source videos of two clips that are alike. Variance over groups: share (1 - share) / 9; of 20 independent
     # clips: share (1 - share) / 19. The design effect is 19 / 9, and Student's t has 9 degrees instead of 19.
     right = np.repeat([True] * 7 + [False] * 3, 2)
@@ -49,14 +49,14 @@ def test_clips_twice_are_worth_about_once_by_hand() -> None:
     assert found[0] < wilson_interval(7, 10)[0] < wilson_interval(14, 20)[0]
 
 
-def test_clips_that_are_all_right_are_worth_their_source_videos() -> None:
+def test_the_effective_n_of_clips_that_are_all_correct_is_their_source_videos() -> None:
     worth = 10 * (t.ppf(0.975, 19) / t.ppf(0.975, 9)) ** 2
     assert share_interval(np.ones(20, bool), np.repeat(np.arange(10), 2)) == pytest.approx(
         wilson_interval(worth, worth)
     )
 
 
-def test_one_source_video_says_nothing_of_others() -> None:
+def test_one_source_video_has_no_interval() -> None:
     assert share_interval(np.array([True, True, False]), np.zeros(3)) == (0.0, 1.0)
 
 

@@ -59,14 +59,14 @@ def test_by_layer_equals_pandas(run: Path) -> None:
     np.testing.assert_allclose(table[["alpha_temporal", "sd", "n"]].astype(float), expected, atol=1e-7)
 
 
-def test_a_part_without_its_predictions_does_not_count(run: Path) -> None:
+def test_a_shard_without_its_predictions_does_not_count(run: Path) -> None:
     """Of a part the attention is written first: what is there of it alone, a killed recording has left."""
     (run / "predictions" / "part-00002.parquet").unlink()
     alpha = read_alpha(open_run(run))
     assert list(alpha.clips["clip_id"]) == ["c0", "c1", "c3"] and len(alpha.temporal) == 3
 
 
-def test_attention_of_other_parts_than_the_predictions_is_none(run: Path) -> None:
+def test_attention_of_other_shards_than_the_predictions_is_none(run: Path) -> None:
     for i, file in enumerate(parts(run, "attention")):
         file.rename(file.with_name(f"part-{90 + i:05d}.parquet"))
     with pytest.raises(UserError, match="run: its attention does not cover all clips and layers"):

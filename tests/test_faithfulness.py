@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from analysis.explain.faithfulness import (
     BASELINES_OF,
+    REMOVAL_TESTS,
     SPACE,
     SPACE_TIME,
-    TESTS,
     TIME,
     RemovalTest,
     area_under_curve,
@@ -51,8 +51,8 @@ TRUE_MAP = torch.zeros(4, 4, 4)
 TRUE_MAP[1, 2, 1] = 1.0
 
 
-@pytest.mark.parametrize("test", TESTS, ids=lambda t: t.name)
-def test_the_true_map_beats_what_knows_nothing_and_its_opposite_does_not(test: RemovalTest, clip: Tensor) -> None:
+@pytest.mark.parametrize("test", REMOVAL_TESTS, ids=lambda t: t.name)
+def test_the_true_map_beats_the_controls_and_its_opposite_does_not(test: RemovalTest, clip: Tensor) -> None:
     model = Watches(1, 8, 4)
 
     def at(maps: Tensor) -> float:
@@ -66,7 +66,7 @@ def test_the_true_map_beats_what_knows_nothing_and_its_opposite_does_not(test: R
     assert better > 0.05 and worse < -0.02, (better, worse)
 
 
-def test_curves_begin_and_end_with_the_whole_clip_and_the_stand_in(clip: Tensor) -> None:
+def test_curves_begin_and_end_with_the_whole_clip_and_the_baseline(clip: Tensor) -> None:
     model = Watches(1, 8, 4)
     whole, replaced = (float(model(x[None]).softmax(1)[0, 0]) for x in (clip, baseline_clip(clip, "frozen")))
     for way, steps in ((SPACE, 6), (SPACE_TIME, 6), (TIME, 4)):
@@ -88,7 +88,7 @@ def test_what_is_kept_by_hand() -> None:
     assert kept[1].flatten(1).int().tolist() == [[1, 0], [1, 0]]
 
 
-def test_stand_ins_by_hand(clip: Tensor) -> None:
+def test_baselines_by_hand(clip: Tensor) -> None:
     counting = torch.arange(4.0)[:, None, None, None].expand(4, 3, 16, 16)
     first = [baseline_clip(counting, b)[:, 0, 0, 0].tolist() for b in ("neighbour", "frozen", "mean", "blur")]
     assert first[:2] == [[1, 0, 1, 2], [2, 2, 2, 2]]

@@ -1,4 +1,4 @@
-"""alpha replaced where it is computed: what the network then says, by hand, without a trace, in several threads."""
+"""alpha replaced where it is computed: the predictions by hand, without a trace, in several threads."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,9 +12,9 @@ from torch import Tensor
 from analysis.explain.alpha_replacement import (
     ANOTHER_CLIP,
     DATASET_MEAN,
-    EVERYWHERE,
+    EVERY_LAYER,
     HALF,
-    KINDS,
+    REPLACEMENTS,
     SPATIAL_ONLY,
     TEMPORAL_ONLY,
     SetAlpha,
@@ -63,18 +63,18 @@ def test_every_place_and_kind(model: VideoNetwork, clips: Tensor) -> None:
     other = {name: alpha.roll(1, 0) for name, alpha in alphas.items()}
     found = {(place, kind): out for place, kind, out in interventions(model, clips, mean, other)}
     layers = [layer.name for layer in model.attention_layers]
-    assert list(places(model)) == [*layers, "layer1", "layer2", "layer3", "layer4", EVERYWHERE]
-    assert list(found) == [(place, kind) for place in places(model) for kind in KINDS]
+    assert list(places(model)) == [*layers, "layer1", "layer2", "layer3", "layer4", EVERY_LAYER]
+    assert list(found) == [(place, kind) for place in places(model) for kind in REPLACEMENTS]
     half = {name: torch.full((2, alpha.shape[2]), 0.5) for name, alpha in alphas.items()}
     with torch.inference_mode():
-        assert torch.equal(found[EVERYWHERE, HALF], model(clips, SetAlpha(half)))
+        assert torch.equal(found[EVERY_LAYER, HALF], model(clips, SetAlpha(half)))
         some = {name: half[name] for name in layers if name.startswith("layer2")}
         assert torch.equal(found["layer2", HALF], model(clips, SetAlpha(some)))
         assert torch.equal(
             found["layer1.0.conv1", DATASET_MEAN], model(clips, SetAlpha({"layer1.0.conv1": mean["layer1.0.conv1"]}))
         )
-        assert torch.equal(found[EVERYWHERE, ANOTHER_CLIP], model(clips, SetAlpha(other)))
-        assert not torch.equal(found[EVERYWHERE, HALF], logits)
+        assert torch.equal(found[EVERY_LAYER, ANOTHER_CLIP], model(clips, SetAlpha(other)))
+        assert not torch.equal(found[EVERY_LAYER, HALF], logits)
         assert torch.equal(model(clips), logits)  # no trace
 
 
@@ -113,7 +113,7 @@ def test_outcomes_by_hand() -> None:
     assert set(rows["kind"]) == {HALF}
 
 
-def test_a_stranger_is_another_clip_of_another_class() -> None:
+def test_a_donor_is_another_clip_of_another_class() -> None:
     labels = ["a", "b", "a", "c", "a", "a"]
     found = donor_clips(labels, seed=3)
     assert all(labels[i] != labels[j] for i, j in enumerate(found)) and found == donor_clips(labels, seed=3)

@@ -11,7 +11,7 @@ from jaxtyping import TypeCheckError, jaxtyped
 from torch import Tensor
 
 from analysis.explain.alpha_replacement import SetAlpha, pick_column, replacement_rows
-from analysis.explain.faithfulness import TESTS, baseline_clip, kept_masks, occlusion_drop, removal_curve
+from analysis.explain.faithfulness import REMOVAL_TESTS, baseline_clip, kept_masks, occlusion_drop, removal_curve
 from analysis.explain.gradcam import gradcam, mass_shares, signed_maps, weighted_maps
 from analysis.explain.overlay import draw_heatmap, overlay, scale_maps
 from sth_core import STHConv, Tap, VideoNetwork, create_model, for_inference
@@ -68,7 +68,7 @@ CASES: list[tuple[Callable[..., object], tuple[object, ...], dict[str, object], 
     (weighted_maps, (ALPHA, X), {}, (1, X[1:])),
     (baseline_clip, (CLIPS[0], "blur"), {}, (0, CLIPS)),
     (kept_masks, (torch.from_numpy(MAPS), "time", (8, 9)), {}, (0, ALPHA[0])),
-    (removal_curve, (NET, CLIPS[0], 1, torch.from_numpy(MAPS), TESTS[0]), {}, (3, torch.from_numpy(MAPS[1:]))),
+    (removal_curve, (NET, CLIPS[0], 1, torch.from_numpy(MAPS), REMOVAL_TESTS[0]), {}, (3, torch.from_numpy(MAPS[1:]))),
     (occlusion_drop, (NET, CLIPS[0], 1), {}, (1, CLIPS)),
     (SetAlpha.attention, (SetAlpha({"layer": ALPHA[0]}), "layer", ALPHA), {}, (2, ALPHA[0])),
     (replacement_rows, (TWO_CLIPS, ["x", "y"], LOGITS, LOGITS), {"place": "layer"}, (3, LOGITS[:1])),

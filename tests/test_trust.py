@@ -20,7 +20,7 @@ from analysis.experiments.trust_tables import (
     overall_verdict,
     replacement_effects,
 )
-from analysis.explain.alpha_replacement import DATASET_MEAN, EVERYWHERE, HALF, KINDS
+from analysis.explain.alpha_replacement import DATASET_MEAN, EVERY_LAYER, HALF, REPLACEMENTS
 from analysis.report.intervention_page import intervention_tables, summarize_interventions
 from analysis.runs.parts import Parts
 from analysis.runs.run_directory import open_run
@@ -68,7 +68,7 @@ def test_the_page_has_every_part_and_every_number(out: Path) -> None:
     found = pd.read_csv(out / "verdicts.csv")
     assert set(found["verdict"]) <= {PASSES, FAILS, OPEN} and len(found) == 4 * 5
     assert len(pd.read_csv(out / "faithfulness.csv")) == 4 * 12 * 2
-    assert set(pd.read_csv(out / "attention.csv")["place"]) >= {"layer1.0.conv1", "layer1", EVERYWHERE}
+    assert set(pd.read_csv(out / "attention.csv")["place"]) >= {"layer1.0.conv1", "layer1", EVERY_LAYER}
 
 
 def test_going_on_ends_as_one_call_would(out: Path, networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ def test_interventions_over_a_run(networks: Path, scenes_folder: Path, tmp_path:
         summarize_interventions(places) in result.output and "by class" in (folder / "index.html").read_text().lower()
     )
     assert set(places["n"]) == {24} and set(classes["n"]) == {2}
-    assert set(classes["kind"]) == set(KINDS)
+    assert set(classes["kind"]) == set(REPLACEMENTS)
     effects = results_in(run.path).read("effects")
-    assert len(effects) == 24 * (16 + 4 + 1) * len(KINDS)
+    assert len(effects) == 24 * (16 + 4 + 1) * len(REPLACEMENTS)
     before = sorted((folder / "effects").iterdir())
     before[1].unlink()  # as if it had been killed there
     assert CliRunner().invoke(main, words).exit_code == 0
@@ -140,7 +140,7 @@ def test_interventions_over_a_run(networks: Path, scenes_folder: Path, tmp_path:
 
 def test_effects_by_hand() -> None:
     rows = [
-        {"clip_id": f"c{i}", "place": EVERYWHERE, "kind": HALF, "label": "a", "prediction": "b" if i < 8 else "a",
+        {"clip_id": f"c{i}", "place": EVERY_LAYER, "kind": HALF, "label": "a", "prediction": "b" if i < 8 else "a",
          "plain_prediction": "a", "plain_correct": True, "correct": i >= 8, "logit_label": -1.0, "score_label": -0.5}
         for i in range(10)
     ]  # fmt: skip

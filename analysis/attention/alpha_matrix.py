@@ -16,8 +16,8 @@ from analysis.runs.run_directory import Run, clips_of, parts, read_parts
 from analysis.statistics.uncertainty import group_sums, standard_error
 from sth_core.errors import UserError
 
-LAYERS = ("layer_index", "layer", "stage")
-VALUES = ("clip_id", "layer_index", "alpha_temporal")
+LAYER_COLUMNS = ("layer_index", "layer", "stage")
+ALPHA_COLUMNS = ("clip_id", "layer_index", "alpha_temporal")
 INCOMPLETE = "{}: its attention does not cover all clips and layers; record it again"
 
 
@@ -56,7 +56,7 @@ def read_alpha(run: Run) -> Alpha:
     recorded = set(clips["shard"].cat.categories)  # a shard's attention is written before its predictions
     names, matrices = [], []
     layers = recorded_layers(run)
-    for shard, table in read_parts(run, "attention", VALUES, ("clip_id",)):
+    for shard, table in read_parts(run, "attention", ALPHA_COLUMNS, ("clip_id",)):
         if shard not in recorded or not len(table):
             continue
         if not np.isin(table["layer_index"], layers["layer_index"]).all():
@@ -76,7 +76,7 @@ def read_alpha(run: Run) -> Alpha:
 
 def recorded_layers(run: Run) -> pd.DataFrame:
     """The layers, as the first shard lists them: layer_index, layer, stage."""
-    shards = (table for _, table in read_parts(run, "attention", LAYERS, ("layer", "stage")) if len(table))
+    shards = (table for _, table in read_parts(run, "attention", LAYER_COLUMNS, ("layer", "stage")) if len(table))
     first = next(shards, None)
     if first is None:
         raise UserError(INCOMPLETE.format(run.path))

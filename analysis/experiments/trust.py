@@ -22,7 +22,7 @@ from torch import Tensor
 
 from analysis.explain.alpha_replacement import donor_clips, interventions, replacement_rows
 from analysis.explain.faithfulness import (
-    TESTS,
+    REMOVAL_TESTS,
     area_under_curve,
     centre_prior,
     occlusion_drop,
@@ -201,7 +201,7 @@ def tables_of(
     maps |= {RANDOM: random_map(T, h, w, seed), CENTRE: centre_prior(T, h, w)}
     curves = []
     for name, of_clip in maps.items():
-        for test in TESTS:
+        for test in REMOVAL_TESTS:
             at, scores = removal_curve(fast, clip, target, of_clip, test, batch_size)
             what = {"way": test.way, "direction": test.direction, "baseline": test.baseline}
             curves.append(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.experiments.trust import CONTROLS, KINDS
-from analysis.explain.alpha_replacement import EVERYWHERE
+from analysis.explain.alpha_replacement import EVERY_LAYER
 from analysis.explain.faithfulness import DELETION
 from analysis.runs.parts import Parts
 from analysis.statistics.uncertainty import (
@@ -134,7 +134,7 @@ def replacement_effects(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
     return with_verdicts(rows, lambda row: "matters" if row["p_holm"] < SIGNIFICANCE_LEVEL else OPEN)
 
 
-def class_replacement_effects(alpha: pd.DataFrame, groups: pd.Series, place: str = EVERYWHERE) -> pd.DataFrame:
+def class_replacement_effects(alpha: pd.DataFrame, groups: pd.Series, place: str = EVERY_LAYER) -> pd.DataFrame:
     """`replacement_effects` of each class at one place, with label."""
     tables = [
         replacement_effects(some, groups).assign(label=label)

@@ -17,11 +17,11 @@ from torch import Tensor
 from sth_core.convolution import Tap
 from sth_core.network import VideoNetwork
 
-HALF, SPATIAL_ONLY, TEMPORAL_ONLY, DATASET_MEAN, ANOTHER_CLIP = KINDS = (
+HALF, SPATIAL_ONLY, TEMPORAL_ONLY, DATASET_MEAN, ANOTHER_CLIP = REPLACEMENTS = (
     "one half", "spatial only", "temporal only", "the dataset's mean", "another clip's",
 )  # fmt: skip
-EVERYWHERE = "everywhere"
-FIXED = {HALF: (0.5, 0.5), SPATIAL_ONLY: (1.0, 0.0), TEMPORAL_ONLY: (0.0, 1.0)}  # alpha_S, alpha_T
+EVERY_LAYER = "everywhere"
+FIXED_ALPHAS = {HALF: (0.5, 0.5), SPATIAL_ONLY: (1.0, 0.0), TEMPORAL_ONLY: (0.0, 1.0)}  # alpha_S, alpha_T
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def places(model: VideoNetwork) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {layer.name: (layer.name,) for layer in layers}
     for stage in dict.fromkeys(layer.stage for layer in layers):
         found.setdefault(stage, tuple(layer.name for layer in layers if layer.stage == stage))
-    return found | {EVERYWHERE: tuple(layer.name for layer in layers)}
+    return found | {EVERY_LAYER: tuple(layer.name for layer in layers)}
 
 
 def replacement(kind: str, mean: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -57,7 +57,7 @@ def replacement(kind: str, mean: Mapping[str, Tensor], other: Mapping[str, Tenso
         return mean
     if kind == ANOTHER_CLIP:
         return other
-    return {name: torch.tensor(FIXED[kind])[:, None].expand_as(alpha) for name, alpha in mean.items()}
+    return {name: torch.tensor(FIXED_ALPHAS[kind])[:, None].expand_as(alpha) for name, alpha in mean.items()}
 
 
 @torch.inference_mode()
@@ -69,7 +69,7 @@ def interventions(
 ) -> Iterator[tuple[str, str, Float[Tensor, "B K"]]]:
     """Every place and kind, with the logits (B, K) of clips (B, T, C, H, W) under it."""
     for place, layers in places(model).items():
-        for kind in KINDS:
+        for kind in REPLACEMENTS:
             values = replacement(kind, mean, other)
             yield place, kind, model(clips, SetAlpha({name: values[name] for name in layers}))
 

@@ -12,13 +12,13 @@ from analysis.explain.video_explanation import TOP_CLASSES, VideoExplanation
 from sth_core.video.transforms import Preprocessing
 
 WHITE, GREY, BAR, CURVE, DARK = (255, 255, 255), (190, 190, 190), (0, 114, 178, 220), (230, 159, 0), (24, 24, 24)
-SMALLEST_TEXT, LINE = 9, 1.4  # pixels; a line's height in units of the text's size
+SMALLEST_TEXT, LINE_HEIGHT = 9, 1.4  # pixels; a line's height in units of the text's size
 PER_ROW, CELL, GAP = 8, 224, 8  # of the contact sheet: frames; pixels
 
 
 def title_band(e: VideoExplanation, width: int, size: int) -> Image.Image:
     """One line with as many parts of the title as fit."""
-    image, draw = shaded_canvas(width, LINE * size)
+    image, draw = shaded_canvas(width, LINE_HEIGHT * size)
     room = width - size
     texts = [" · ".join(e.title[:n]) for n in range(len(e.title), 0, -1)]
     text = next((text for text in texts if load_font(size).getlength(text) <= room), fit_text(e.title[0], size, room))
@@ -28,8 +28,8 @@ def title_band(e: VideoExplanation, width: int, size: int) -> Image.Image:
 
 def score_bars(e: VideoExplanation, width: float, size: int, rows: int) -> Image.Image:
     """The best classes and their scores."""
-    image, draw = shaded_canvas(width, (LINE * rows + 0.4) * size)
-    edge, line = size / 2, LINE * size
+    image, draw = shaded_canvas(width, (LINE_HEIGHT * rows + 0.4) * size)
+    edge, line = size / 2, LINE_HEIGHT * size
     for row, (name, score) in enumerate(e.top[:rows]):
         top, number = 0.2 * size + row * line, f"{score:.0%}"
         draw.rectangle((edge / 2, top + 1, edge / 2 + score * (width - edge), top + line - 2), BAR)
@@ -41,11 +41,11 @@ def score_bars(e: VideoExplanation, width: float, size: int, rows: int) -> Image
 
 def alpha_bars(e: VideoExplanation, width: float, size: int) -> Image.Image:
     """A bar of alpha_T for each layer, from input to output, and a line at one half."""
-    image, draw = shaded_canvas(width, 3 * LINE * size)
+    image, draw = shaded_canvas(width, 3 * LINE_HEIGHT * size)
     values, edge = list(e.alpha.values()), size / 2
     text = f"alpha_T, mean {np.mean(values):.2f}"
-    draw.text((edge, LINE * size / 2), fit_text(text, size, width - size), WHITE, load_font(size), "lm")
-    low, high, step = image.height - edge, LINE * size, (width - size) / len(values)
+    draw.text((edge, LINE_HEIGHT * size / 2), fit_text(text, size, width - size), WHITE, load_font(size), "lm")
+    low, high, step = image.height - edge, LINE_HEIGHT * size, (width - size) / len(values)
     for i, value in enumerate(values):
         left = edge + i * step
         draw.rectangle((left, low - value * (low - high), max(left, left + step - 2), low), CURVE)
@@ -91,7 +91,7 @@ class FrameAnnotations:
         self.size = size = max(SMALLEST_TEXT, round(min(H, W) / 34))
         self.panels: list[OverlayPanel] = []
         self.timeline: TimelineBand | None = None
-        lines = H / (LINE * size)
+        lines = H / (LINE_HEIGHT * size)
         if lines < 8 or W / size < 10:
             return
         self.timeline = TimelineBand.create(e, W, size, frames)
@@ -116,7 +116,7 @@ class FrameAnnotations:
 def contact_sheet(path: Path, e: VideoExplanation, p: Preprocessing, size: int = 16) -> Image.Image:
     """The frames that the network saw with their maps, eight in a row, below the title and the bars."""
     columns, heatmap = max(4, min(PER_ROW, len(e.seen))), HeatmapTable.create(e.options.opacity, e.options.signed)
-    width, line = GAP + columns * (CELL + GAP), round(LINE * size)
+    width, line = GAP + columns * (CELL + GAP), round(LINE_HEIGHT * size)
     head, row_height = 8 * line + 2 * GAP, CELL + line + GAP
     image = Image.new("RGB", (width, head + -(-len(e.seen) // columns) * row_height), DARK)
     draw = ImageDraw.Draw(image)

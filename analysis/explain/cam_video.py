@@ -20,7 +20,7 @@ from analysis.explain.video_explanation import CamOptions, VideoExplanation, exp
 from sth_core.checkpoint import Checkpoint
 from sth_core.files import temporary_beside, write_json
 from sth_core.video.decoding import all_frames, count_frames
-from sth_core.video.encoding import FAST, write_video
+from sth_core.video.encoding import FAST_PRESET, write_video
 from sth_core.video.timeline import UnreadableVideo, opened
 from sth_core.video.transforms import Preprocessing
 
@@ -94,7 +94,7 @@ def cam_video(
             yield cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)  # faster than in FFmpeg
             progress(t + 1, frames)
 
-    write_video(out, encoded(), rate, FAST)
+    write_video(out, encoded(), rate, FAST_PRESET)
     with temporary_beside(out.with_suffix(".png")) as temporary:
         contact_sheet(path, e, p).save(temporary)
     with temporary_beside(out.with_suffix(".npy")) as temporary:

@@ -19,10 +19,10 @@ from torch import Tensor
 from sth_core.network import VideoNetwork
 
 SPACE, TIME, SPACE_TIME = REMOVAL_WAYS = ("space", "time", "space and time")
-DELETION, INSERTION = DIRECTIONS = ("deletion", "insertion")
-STEPS = 6  # equal shares in which places are removed; frames are removed one by one
-BLUR = 0.12  # sigma of the blur, as a share of the side
-CENTRE = 0.25  # sigma of the centre prior, as a share of the side and of the clip's length
+DELETION, INSERTION = REMOVAL_DIRECTIONS = ("deletion", "insertion")
+REMOVAL_STEPS = 6  # equal shares in which places are removed; frames are removed one by one
+BLUR_SIGMA = 0.12  # sigma of the blur, as a share of the side
+CENTRE_SIGMA = 0.25  # sigma of the centre prior, as a share of the side and of the clip's length
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class RemovalTest:
 
 # Two baselines for each way, as one alone may favour a method.
 BASELINES_OF = {SPACE: ("blur", "mean"), TIME: ("neighbour", "frozen"), SPACE_TIME: ("blur", "frozen")}
-TESTS = tuple(
-    RemovalTest(way, d, baseline) for way in REMOVAL_WAYS for d in DIRECTIONS for baseline in BASELINES_OF[way]
+REMOVAL_TESTS = tuple(
+    RemovalTest(way, d, baseline) for way in REMOVAL_WAYS for d in REMOVAL_DIRECTIONS for baseline in BASELINES_OF[way]
 )
 
 
@@ -54,7 +54,7 @@ def baseline_clip(clip: Float[Tensor, "T C H W"], baseline: str) -> Float[Tensor
     """
     T, _, H, W = clip.shape
     if baseline == "blur":
-        return blurred(clip, BLUR * min(H, W))
+        return blurred(clip, BLUR_SIGMA * min(H, W))
     if baseline == "mean":
         return clip.mean((2, 3), keepdim=True).expand_as(clip)
     if baseline == "neighbour":
@@ -84,12 +84,14 @@ def random_map(frames: int, height: int, width: int, seed: int) -> Float[Tensor,
 
 def centre_prior(frames: int, height: int, width: int) -> Float[Tensor, "T h w"]:
     """A control: a map (T, h, w) that is highest in the middle of the frame and of the clip."""
-    gaussians = [torch.exp(-((((torch.arange(n) + 0.5) / n - 0.5) / CENTRE) ** 2) / 2) for n in (frames, height, width)]
+    gaussians = [
+        torch.exp(-((((torch.arange(n) + 0.5) / n - 0.5) / CENTRE_SIGMA) ** 2) / 2) for n in (frames, height, width)
+    ]
     return gaussians[0][:, None, None] * gaussians[1][:, None] * gaussians[2]
 
 
 def kept_masks(
-    maps: Float[Tensor, "T h w"], way: str, size: tuple[int, int], steps: int = STEPS
+    maps: Float[Tensor, "T h w"], way: str, size: tuple[int, int], steps: int = REMOVAL_STEPS
 ) -> tuple[Float[Tensor, "N"], Bool[Tensor, "N T H W"]]:
     """The masks of what is kept after each share was removed, highest values of maps (T, h, w) first.
 
@@ -123,7 +125,7 @@ def removal_curve(
     maps: Float[Tensor, "T h w"],
     test: RemovalTest,
     batch_size: int = 16,
-    steps: int = STEPS,
+    steps: int = REMOVAL_STEPS,
 ) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
     """Shares removed (deletion) or put back (insertion) (N,), and the softmax score of class `target` at each (N,)."""
     shares, kept = kept_masks(maps.to(clip.device), test.way, (clip.shape[2], clip.shape[3]), steps)

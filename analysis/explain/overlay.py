@@ -18,7 +18,7 @@ from sth_core.video.transforms import Preprocessing, crop, resize
 
 NORMALISATIONS = ("clip", "frame")
 FOR, AGAINST = (213, 94, 0), (0, 114, 178)  # of the Okabe-Ito palette, which colour-blind readers can tell apart
-FONTS = ("DejaVuSans.ttf", "Arial.ttf", "arial.ttf")  # they have more letters than the font in Pillow
+FONT_FILES = ("DejaVuSans.ttf", "Arial.ttf", "arial.ttf")  # they have more letters than the font in Pillow
 SHADE = (0, 0, 0, 150)
 
 
@@ -141,7 +141,7 @@ class OverlayPanel:
 
 @lru_cache
 def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    for name in FONTS:
+    for name in FONT_FILES:
         try:
             return ImageFont.truetype(name, size)
         except OSError:

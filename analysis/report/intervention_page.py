@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from analysis.experiments.interventions import results_in
 from analysis.experiments.trust_tables import class_replacement_effects, replacement_effects
-from analysis.explain.alpha_replacement import ANOTHER_CLIP, DATASET_MEAN, EVERYWHERE, KINDS
+from analysis.explain.alpha_replacement import ANOTHER_CLIP, DATASET_MEAN, EVERY_LAYER, REPLACEMENTS
 from analysis.report.page import Section, write_page
 from analysis.report.plots import styled
 from analysis.runs.run_directory import Run, predictions
@@ -63,7 +63,7 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
 def plot_replacement_effects(table: pd.DataFrame, rows: str) -> go.Figure:
     """Change of accuracy: a row for each value of the column `rows` of `replacement_effects`' table, a column for each
     kind of replacement; a star where it is significant."""
-    names, kinds = list(dict.fromkeys(table[rows])), list(KINDS)
+    names, kinds = list(dict.fromkeys(table[rows])), list(REPLACEMENTS)
     wide = table.pivot(index=rows, columns="kind", values="value").loc[names, kinds]
     marked = table.assign(star=table["verdict"].map({"matters": " *"}).fillna(""))
     stars = marked.pivot(index=rows, columns="kind", values="star").loc[names, kinds]
@@ -80,7 +80,7 @@ def plot_replacement_effects(table: pd.DataFrame, rows: str) -> go.Figure:
 
 def summarize_interventions(places: pd.DataFrame) -> str:
     """In words: does the accuracy depend on alpha, and does it depend on alpha of the single clip?"""
-    everywhere = places[places["place"] == EVERYWHERE].set_index("kind")
+    everywhere = places[places["place"] == EVERY_LAYER].set_index("kind")
     mattering = [kind for kind, row in everywhere.iterrows() if row["verdict"] == "matters"]
     changes = "; ".join(
         f"{kind}: {100 * row['value']:+.1f} points ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"

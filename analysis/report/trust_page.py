@@ -27,7 +27,7 @@ from analysis.experiments.trust_tables import (
     replacement_table,
     trust_verdicts,
 )
-from analysis.explain.faithfulness import DELETION, DIRECTIONS, REMOVAL_WAYS
+from analysis.explain.faithfulness import DELETION, REMOVAL_DIRECTIONS, REMOVAL_WAYS
 from analysis.report.intervention_page import plot_replacement_effects
 from analysis.report.page import PageTable, Picture, Section, TableCell, write_page
 from analysis.report.plots import COLOURS, add_band, horizontal_bars, styled
@@ -125,12 +125,12 @@ def replacement_section(results: TrustResults, table: pd.DataFrame) -> Section:
 
 def plot_removal_curves(results: TrustResults) -> go.Figure:
     """A panel per direction and way; each explanation's mean over clips and baselines."""
-    titles = [f"{direction} in {way}" for direction in DIRECTIONS for way in REMOVAL_WAYS]
+    titles = [f"{direction} in {way}" for direction in REMOVAL_DIRECTIONS for way in REMOVAL_WAYS]
     figure = make_subplots(2, 3, subplot_titles=titles, shared_yaxes=True, vertical_spacing=0.2)
     names = list(results.curves["explanation"].unique())
     colours = dict(zip(names, COLOURS, strict=False)) | CONTROL_COLOURS
     for (way, direction, name), some in results.curves.groupby(["way", "direction", "explanation"], sort=False):
-        place = {"row": 1 + DIRECTIONS.index(direction), "col": 1 + REMOVAL_WAYS.index(way)}
+        place = {"row": 1 + REMOVAL_DIRECTIONS.index(direction), "col": 1 + REMOVAL_WAYS.index(way)}
         scores = np.stack([np.stack(list(of_one["scores"])).mean(0) for _, of_one in some.groupby("clip_id")])
         mean, half = scores.mean(0), 1.96 * scores.std(0, ddof=1) / np.sqrt(len(scores)) if len(scores) > 1 else 0
         shares, colour = some["shares"].iloc[0], colours[name]
@@ -142,7 +142,7 @@ def plot_removal_curves(results: TrustResults) -> go.Figure:
             hovertemplate=f"{name}: %{{y:.3f}}<extra></extra>", **place,
         )  # fmt: skip
     figure = styled(figure, "", "").update_layout(height=680, legend_y=1.06, margin_t=90)
-    for row, direction in enumerate(DIRECTIONS, 1):
+    for row, direction in enumerate(REMOVAL_DIRECTIONS, 1):
         figure.update_xaxes(title=f"share {'removed' if direction == DELETION else 'put back'}", row=row)
         figure.update_yaxes(title="score", row=row, col=1)
     return figure

@@ -5,7 +5,7 @@ import pandas as pd
 
 from analysis.statistics.accuracy import group_numbers, share_interval
 
-BINS = 10
+CONFIDENCE_BINS = 10
 
 
 def calibration_bins(table: pd.DataFrame) -> pd.DataFrame:
@@ -15,13 +15,13 @@ def calibration_bins(table: pd.DataFrame) -> pd.DataFrame:
         low, high (of the bin), n, confidence (mean), accuracy, accuracy_low, accuracy_high (95 %, `share_interval`).
     """
     confidence, correct, groups = table["confidence"].to_numpy(), table["correct"].to_numpy(bool), group_numbers(table)
-    bin_of_clip = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bin_of_clip = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     rows = []
-    for i in range(BINS):
+    for i in range(CONFIDENCE_BINS):
         clips = np.flatnonzero(bin_of_clip == i)
         if len(clips):
             low, high = share_interval(correct[clips], groups[clips])
-            row = {"low": i / BINS, "high": (i + 1) / BINS, "n": len(clips)}
+            row = {"low": i / CONFIDENCE_BINS, "high": (i + 1) / CONFIDENCE_BINS, "n": len(clips)}
             row |= {"confidence": confidence[clips].mean(dtype=float), "accuracy": correct[clips].mean()}
             rows.append(row | {"accuracy_low": low, "accuracy_high": high})
     return pd.DataFrame(rows)

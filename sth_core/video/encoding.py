@@ -14,7 +14,7 @@ from sth_core.video.timeline import opened
 
 SMALL = MappingProxyType({"crf": "20", "preset": "veryfast"})
 # For videos that a user waits for: faster, with larger files for the same quality.
-FAST = MappingProxyType({"crf": "25", "preset": "ultrafast", "x264-params": "threads=2:cabac=1:deblock=0,0"})
+FAST_PRESET = MappingProxyType({"crf": "25", "preset": "ultrafast", "x264-params": "threads=2:cabac=1:deblock=0,0"})
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, options: Mapping[str, str] = SMALL) -> None:
