@@ -1,6 +1,7 @@
 """Intervals and tables of predictions, against SciPy and by hand."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -33,31 +34,31 @@ def test_wilson_interval_without_clips_is_everything() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
-def test_clips_of_their_own_make_wilsons_interval() -> None:
-    right = np.array([True, True, False, True])
-    assert share_interval(right, np.arange(4)) == wilson_interval(3, 4)
-    assert share_interval(right[:0], np.arange(0)) == (0.0, 1.0)
+# Ten source videos of two clips each, which are alike. Variance over groups: share (1 - share) / 9; of 20 independent
+# clips: share (1 - share) / 19. So the design effect is 19 / 9; and Student's t has 9 degrees of freedom, not 19.
+PAIRS, FEW = np.repeat(np.arange(10), 2), (t.ppf(0.975, 19) / t.ppf(0.975, 9)) ** 2
+N_PAIRS = 20 * 9 / 19 * FEW
 
 
-def test_clips_that_come_twice_halve_the_effective_n() -> None:
-    # Ten source videos of two clips that are alike. Variance over groups: share (1 - share) / 9; of 20 independent
-    # clips: share (1 - share) / 19. The design effect is 19 / 9, and Student's t has 9 degrees instead of 19.
-    right = np.repeat([True] * 7 + [False] * 3, 2)
-    worth = 20 * 9 / 19 * (t.ppf(0.975, 19) / t.ppf(0.975, 9)) ** 2
-    found = share_interval(right, np.repeat(np.arange(10), 2))
-    assert found == pytest.approx(wilson_interval(0.7 * worth, worth))
-    assert found[0] < wilson_interval(7, 10)[0] < wilson_interval(14, 20)[0]
+@pytest.mark.parametrize(
+    ("correct", "groups", "expected"),
+    [
+        pytest.param([True, True, False, True], range(4), wilson_interval(3, 4), id="a clip is a video"),
+        pytest.param([], [], (0, 1), id="no clips"),
+        pytest.param([True] * 14 + [False] * 6, PAIRS, wilson_interval(0.7 * N_PAIRS, N_PAIRS), id="pairs"),
+        pytest.param([True] * 20, PAIRS, wilson_interval(10 * FEW, 10 * FEW), id="all correct: n is the videos"),
+        pytest.param([True, True, False], [0, 0, 0], (0, 1), id="one video"),
+    ],
+)
+def test_the_interval_of_a_share_by_hand(
+    correct: list[bool], groups: Sequence[int], expected: tuple[float, float]
+) -> None:
+    assert share_interval(np.array(correct, bool), np.array(groups)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_effective_n_of_clips_that_are_all_correct_is_their_source_videos() -> None:
-    worth = 10 * (t.ppf(0.975, 19) / t.ppf(0.975, 9)) ** 2
-    assert share_interval(np.ones(20, bool), np.repeat(np.arange(10), 2)) == pytest.approx(
-        wilson_interval(worth, worth)
-    )
-
-
-def test_one_source_video_has_no_interval() -> None:
-    assert share_interval(np.array([True, True, False]), np.zeros(3)) == (0.0, 1.0)
+def test_clips_that_come_twice_have_a_wider_interval() -> None:
+    low = share_interval(np.arange(20) < 14, PAIRS)[0]
+    assert low < wilson_interval(7, 10)[0] < wilson_interval(14, 20)[0]
 
 
 def test_95_of_100_intervals_hold_the_truth_where_clips_of_a_video_are_alike() -> None:
@@ -65,10 +66,10 @@ def test_95_of_100_intervals_hold_the_truth_where_clips_of_a_video_are_alike() -
     rng = np.random.default_rng(0)
     groups, held, naive, times = np.repeat(np.arange(20), 8), 0, 0, 1000
     for of_video in rng.beta(4, 1, (times, 20)):  # mean 0.8
-        right = rng.random(160) < np.repeat(of_video, 8)
-        low, high = share_interval(right, groups)
+        correct = rng.random(160) < np.repeat(of_video, 8)
+        low, high = share_interval(correct, groups)
         held += low <= 0.8 <= high
-        low, high = wilson_interval(int(right.sum()), 160)
+        low, high = wilson_interval(int(correct.sum()), 160)
         naive += low <= 0.8 <= high
     assert 0.93 <= held / times <= 0.98 and naive / times < 0.9
 
