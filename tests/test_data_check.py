@@ -1,4 +1,4 @@
-"""`sth data check`: what is wrong with a dataset is found and said before a day of training."""
+"""`sth data check` finds and reports what is wrong with a dataset before it is trained on."""
 
 import base64
 import json
@@ -99,7 +99,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Result]:
-    """The small set, its report, and what the command said; with processes of its own."""
+    """The small set, its report, and the command's output; with processes of its own."""
     folder = small_set(tmp_path_factory.mktemp("check") / "small")
     out = folder.parent / "report"
     return folder, out, sth("data", "check", folder, "-o", out, "--workers", 1)
@@ -155,7 +155,7 @@ def test_copies_are_found_even_when_they_were_compressed_again(checked: tuple[Pa
 def test_the_terminal_says_it_in_sentences(checked: tuple[Path, Path, Result]) -> None:
     folder, out, result = checked
     assert result.exit_code == 1
-    said = [" ".join(line.split()) for line in result.output.splitlines()]
+    output = [" ".join(line.split()) for line in result.output.splitlines()]
     broken = folder / "train" / "kick" / "cut.mp4"
     for line in (
         "split clips unusable classes frames sizes",
@@ -169,8 +169,8 @@ def test_the_terminal_says_it_in_sentences(checked: tuple[Path, Path, Result]) -
         "2 classes of 2 (kick) to 2 (hug) clips in train",
         f"report: {out / 'index.html'}; tables: {out / 'clips.csv'}, {out / 'duplicates.csv'}",
     ):
-        assert line in said
-    assert any(line.startswith(f"train/kick/cut.mp4: {broken}: not a video that can be decoded (") for line in said)
+        assert line in output
+    assert any(line.startswith(f"train/kick/cut.mp4: {broken}: not a video that can be decoded (") for line in output)
 
 
 def test_the_page_shows_the_dataset(checked: tuple[Path, Path, Result]) -> None:
@@ -237,9 +237,9 @@ def test_a_line_of_the_annotation_that_cannot_be_used_is_a_clip_that_cannot(tmp_
 def test_clips_without_a_label_count_for_no_class(tmp_path: Path, in_process: None) -> None:
     """Those to be tested; and classes that are only numbers stay names."""
     result = sth("data", "check", on_disk.jester(tmp_path / "jester"), "-o", tmp_path / "out")
-    said = [" ".join(line.split()) for line in result.output.splitlines()]
+    output = [" ".join(line.split()) for line in result.output.splitlines()]
     for line in ("train 2 0 2 10 to 10, median 10 64 x 48", "test 1 0 0 10 to 10, median 10 64 x 48"):
-        assert line in said
+        assert line in output
     assert [image["alt"] for image in Page(tmp_path / "out" / "index.html").all("img")] == [
         "Swiping Left", "Swiping Right",
     ]  # fmt: skip

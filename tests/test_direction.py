@@ -1,4 +1,4 @@
-"""Datasets whose clips are played forward and backward: half of the question is then the order of time."""
+"""Datasets whose clips are played forward and backward: the label then includes the order of time."""
 
 from pathlib import Path
 
@@ -85,7 +85,9 @@ def test_in_training_too(table: pd.DataFrame, memory: float | None) -> None:
     assert np.array_equal(samples[0][0][::-1], samples[1][0]) and samples[0][1] != samples[1][1]
 
 
-def test_a_2d_network_tosses_a_coin_on_the_direction(table: pd.DataFrame, scenes_folder: Path, tmp_path: Path) -> None:
+def test_a_2d_network_predicts_the_direction_at_chance(
+    table: pd.DataFrame, scenes_folder: Path, tmp_path: Path
+) -> None:
     classes = sorted(set(table["label"]))
     model = create_model("resnet18", len(classes), frames=4, conv="2d", width=8).eval()
     torch.nn.init.normal_(model.fc.weight)

@@ -171,7 +171,7 @@ def sth(*arguments: Any) -> Result:
 
 
 def trained(recipe: Path, folder: Path, out: Path, *options: str) -> str:
-    """What `sth train` says."""
+    """The output of `sth train`."""
     result = sth("train", recipe, "--data", folder, "-o", out, "--device", "cpu", *options)
     assert result.exit_code == 0, f"{result.output}{result.exception!r}"
     return result.stdout
@@ -317,9 +317,9 @@ def test_a_network_is_trained_one_step_on_each(
     name: str, modality: str, disk: dict[str, Path], recipe: Path, tmp_path: Path
 ) -> None:
     of_split = {split: [row for row in TABLES[name] if row[2] == split] for split in ("train", "val")}
-    said = trained(recipe, disk[name], tmp_path, *(TO_FLOW if modality == "flow" else []))
-    assert f"on {len(of_split['val'])} held-out clips" in said
-    assert "not read" not in said
+    output = trained(recipe, disk[name], tmp_path, *(TO_FLOW if modality == "flow" else []))
+    assert f"on {len(of_split['val'])} held-out clips" in output
+    assert "not read" not in output
     network = load_checkpoint(tmp_path / "model.safetensors")
     assert network.classes == sorted({label for _, label, _, _, _ in of_split["train"]})
     assert network.preprocessing.modality == modality
@@ -457,7 +457,7 @@ ONE_CLIP: dict[str, tuple[str, Damage, str, str, str]] = {
 
 @pytest.mark.parametrize("what", ONE_CLIP)
 def test_the_annotation_of_one_clip_is_wrong(what: str, recipe: Path, tmp_path: Path) -> None:
-    """The sentence names file and line; the others are still there; training goes on without it and says so."""
+    """The sentence names file and line; training uses the other clips and reports the one."""
     name, damage, clip_id, source, reason = ONE_CLIP[what]
     folder = on_disk.KINDS[name](tmp_path / "set")
     whole = splits(read_dataset(folder))
@@ -474,13 +474,13 @@ def test_the_annotation_of_one_clip_is_wrong(what: str, recipe: Path, tmp_path: 
     else:
         assert len(bad) == len(lost) == 1
 
-    said = trained(recipe, folder, tmp_path / "out")
+    output = trained(recipe, folder, tmp_path / "out")
     failures = pd.read_parquet(tmp_path / "out" / "failures.parquet")
     left_out = dict(zip(failures["clip_id"], failures["reason"], strict=True))
     in_training = {clip: reason for clip, reason in bad.items() if splits(table)[clip] == "train"}
     assert in_training.items() <= left_out.items() <= bad.items()
     for clip, reason in in_training.items():
-        assert f"not read: {clip}: {reason}\n" in said
+        assert f"not read: {clip}: {reason}\n" in output
     done = load_checkpoint(tmp_path / "out" / "model.safetensors")
     assert done.training["train_clips"] == list(usable.values()).count("train")
 

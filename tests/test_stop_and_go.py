@@ -92,12 +92,12 @@ def stop(words: list[str], out: Path, when: Callable[[], bool], number: signal.S
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
         process.send_signal(number)
-        _, said = process.communicate(timeout=300)
+        _, output = process.communicate(timeout=300)
     finally:
         process.kill()
     assert not (out / "model.safetensors").exists(), "it was done before it was stopped"
     if number != signal.SIGKILL:
-        assert process.returncode == 130 and "stopped; the same command continues from here" in said
+        assert process.returncode == 130 and "stopped; the same command continues from here" in output
 
 
 def test_interrupted_three_times_it_ends_with_the_same_weights(

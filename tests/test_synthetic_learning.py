@@ -1,4 +1,4 @@
-"""What can be learnt from the synthetic set: things from single frames, the order of time only from several."""
+"""Networks learn the appearance from single frames of the synthetic set, and the order of time only from several."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ BATCH, RATE = 32, 0.1
 
 @dataclass(frozen=True)
 class Clips:
-    """Small clips (N, T, C, H, W) and the answers (N,) to both questions; motions 2i and 2i + 1 are a pair."""
+    """Small clips (N, T, C, H, W) and their two labels (N,); motions 2i and 2i + 1 are a pair."""
 
     pixels: Tensor
     motion: Tensor
@@ -31,9 +31,9 @@ class Clips:
 
 @pytest.fixture(scope="module")
 def clips() -> Iterator[tuple[Clips, Clips]]:
-    """720 clips to learn from and 240 others, on one thread: the same numbers on every run."""
+    """720 clips to train on and 240 held out, on one thread: the same numbers in every run."""
     with one_torch_thread(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "LENGTHS", (FRAMES, FRAMES + 1))  # draw no frames that nobody looks at
+        patch.setattr(synthetic, "LENGTHS", (FRAMES, FRAMES + 1))  # draw only the frames that are used
         yield small_clips(720, seed=10), small_clips(240, seed=11)
 
 
@@ -52,7 +52,7 @@ def small_clips(count: int, seed: int) -> Clips:
     )
 
 
-def asked_both_questions(conv: str, frames: int, epochs: int, clips: Clips) -> VideoNetwork:
+def train_on_both_labels(conv: str, frames: int, epochs: int, clips: Clips) -> VideoNetwork:
     """A network trained on `frames` neighbouring frames at a time; its logits are 12 motions, 12 things."""
     torch.manual_seed(1)
     model = create_model("resnet18", 24, frames=frames, conv=conv, attention=False, width=16, dropout=0.0)
@@ -80,7 +80,7 @@ def asked_both_questions(conv: str, frames: int, epochs: int, clips: Clips) -> V
 
 @dataclass(frozen=True)
 class Score:
-    """Shares of right answers; `order` is which of the right pair's two motions got the larger logit."""
+    """Accuracy; of `order`: which of the true pair's two motions has the larger logit."""
 
     pair: float
     order: float
@@ -101,20 +101,20 @@ def score(model: VideoNetwork, clips: Clips) -> Score:
     )
 
 
-def test_one_frame_does_not_tell_the_motion_but_tells_the_appearance(clips: tuple[Clips, Clips]) -> None:
-    """A 2D network finds the pair of motions (chance 1/6) and the thing (chance 1/12), and tosses a coin for the order.
+def test_one_frame_shows_the_appearance_but_not_the_order_of_a_motion(clips: tuple[Clips, Clips]) -> None:
+    """A 2D network predicts the pair of motions (chance 1/6) and the appearance (chance 1/12), the order at chance.
 
-    No clip is played backward in training: if single frames told the order, this network could learn it.
+    No clip is played backward in training: if single frames showed the order, this network could learn it.
     """
     to_learn, held_out = clips
-    result = score(asked_both_questions("2d", frames=1, epochs=28, clips=to_learn), held_out)
+    result = score(train_on_both_labels("2d", frames=1, epochs=28, clips=to_learn), held_out)
     assert result.pair > 0.4, result
     assert result.appearance > 0.3, result
-    assert 0.38 < result.order < 0.62, result  # 240 tosses of a coin: 3.7 standard deviations
+    assert 0.38 < result.order < 0.62, result  # chance, over 240 clips: 3.7 standard deviations
 
 
-def test_two_frames_tell_the_order_to_an_sth_network(clips: tuple[Clips, Clips]) -> None:
+def test_an_sth_network_learns_the_order_from_two_frames(clips: tuple[Clips, Clips]) -> None:
     to_learn, held_out = clips
-    result = score(asked_both_questions("sth", frames=2, epochs=18, clips=to_learn), held_out)
+    result = score(train_on_both_labels("sth", frames=2, epochs=18, clips=to_learn), held_out)
     assert result.pair > 0.4, result
     assert result.order > 0.7, result

@@ -1,4 +1,4 @@
-"""Recipes, and the runs that they make."""
+"""Training by a recipe, and what it writes."""
 
 import copy
 import csv
@@ -56,7 +56,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(run / "model.safetensors").model.state_dict()
 
 
-def test_a_run_leaves_a_network_and_its_numbers(table: pd.DataFrame, tmp_path: Path) -> None:
+def test_training_writes_a_network_and_its_metrics(table: pd.DataFrame, tmp_path: Path) -> None:
     shown: list[Progress] = []
     result = train(tiny(), table, tmp_path / "run", "cpu", shown.append)
 
@@ -85,7 +85,7 @@ def untrained() -> torch.nn.Module:
     return create_model(num_classes=12, **tiny().model)
 
 
-def test_a_run_interrupted_after_an_epoch_goes_on_to_the_same_weights(table: pd.DataFrame, tmp_path: Path) -> None:
+def test_training_interrupted_after_an_epoch_ends_with_the_same_weights(table: pd.DataFrame, tmp_path: Path) -> None:
     train(tiny(), table, tmp_path / "whole", "cpu")
 
     def stop_in_epoch_2(p: Progress) -> None:
@@ -149,7 +149,7 @@ def test_a_model_that_cannot_be_is_refused_before_any_clip_is_read(
         train(tiny(**changes), table.assign(path="nowhere"), tmp_path / "run", "cpu")
 
 
-def test_a_loss_that_is_no_number_stops_the_run_with_advice(table: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_training_with_advice(table: pd.DataFrame, tmp_path: Path) -> None:
     wild = tiny(optimisation__learning_rate=1e30, optimisation__clip_gradient=1e30)
     with pytest.raises(
         UserError, match=r"the loss is (nan|inf) in epoch \d, step \d \(clips train/.*smaller learning_rate"
@@ -178,7 +178,7 @@ def test_swap_exchanges_the_labels_of_a_pair_and_no_others() -> None:
     ],
     ids=["none", "flip", "reverse", "both"],
 )
-def test_flipped_and_reversed_clips_get_the_label_that_is_then_true(augment: Augment, changed: set) -> None:
+def test_flipped_and_reversed_clips_get_their_new_label(augment: Augment, changed: set) -> None:
     assert seen_under(augment, ["left", "right"]) == changed
 
 
@@ -186,7 +186,7 @@ def test_a_clip_whose_mirror_image_is_no_class_is_not_mirrored() -> None:
     assert seen_under(Augment(flip=True), ["left", "up"]) == {("left", 0, 0)}
 
 
-def test_labels_that_a_mirror_exchanges_although_their_words_do_not_tell() -> None:
+def test_further_labels_that_mirroring_exchanges() -> None:
     swaps = (("left", "up"),)
     assert seen_under(Augment(flip=True, flip_swaps=swaps), ["left", "up"]) == {("left", 0, 0), ("up", 0, 1)}
 

@@ -61,10 +61,10 @@ def continued(
     folder: Path, table: pd.DataFrame, changes: dict[str, Any], **options: bool
 ) -> tuple[list[str], set[int]]:
     """The sentences that it says, and the epochs that are trained."""
-    said: list[str] = []
+    sentences: list[str] = []
     steps: list[Progress] = []
-    train(tiny(**ONE_EPOCH | changes), table, folder, "cpu", steps.append, notify=said.append, **options)
-    return said, {p.epoch for p in steps if p.stage == "training"}
+    train(tiny(**ONE_EPOCH | changes), table, folder, "cpu", steps.append, notify=sentences.append, **options)
+    return sentences, {p.epoch for p in steps if p.stage == "training"}
 
 
 def test_training_json_describes_the_training(folder: Path, table: pd.DataFrame) -> None:
@@ -111,23 +111,23 @@ def test_other_clips_are_another_training(column: str, folder: Path, table: pd.D
 
 def test_a_finished_training_is_not_repeated(folder: Path, table: pd.DataFrame) -> None:
     before, first = contents(folder), json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    said: list[str] = []
+    sentences: list[str] = []
 
     def report(p: Progress) -> None:
         raise AssertionError("it reads clips")
 
-    again = train(tiny(**ONE_EPOCH), table, folder, "cpu", report, notify=said.append)
+    again = train(tiny(**ONE_EPOCH), table, folder, "cpu", report, notify=sentences.append)
     assert again == Trained(folder / "model.safetensors", first["val_accuracy"], 8, {})
-    assert said == [f"the training in {folder} was finished before; nothing was done"]
+    assert sentences == [f"the training in {folder} was finished before; nothing was done"]
     assert contents(folder) == before
 
 
 def test_resume_continues_with_more_epochs_and_another_learning_rate(folder: Path, table: pd.DataFrame) -> None:
     changes = {"optimisation__epochs": 2, "optimisation__learning_rate": 0.01, "optimisation__momentum": 0.5}
     assert "give --resume" in refusal(folder, table, changes)
-    said, epochs = continued(folder, table, changes, resume=True)
+    sentences, epochs = continued(folder, table, changes, resume=True)
     assert epochs == {2}, "the first epoch was trained again"
-    assert said == [
+    assert sentences == [
         "resumed after 1 epochs and 0 steps with optimisation.epochs 2 (before: 1), "
         "optimisation.learning_rate 0.01 (before: 0.05), optimisation.momentum 0.5 (before: 0.9)"
     ]
@@ -181,8 +181,8 @@ def test_a_setting_that_is_newer_than_the_folder_has_its_default(folder: Path, t
 def test_overwrite_moves_the_earlier_training_aside(folder: Path, table: pd.DataFrame) -> None:
     (folder / "notes.txt").write_text("mine")
     before = contents(folder)
-    said, epochs = continued(folder, table, {"optimisation__seed": 1}, overwrite=True)
-    assert said == [f"the earlier training was moved to {folder / '.replaced-1'}"] and epochs == {1}
+    sentences, epochs = continued(folder, table, {"optimisation__seed": 1}, overwrite=True)
+    assert sentences == [f"the earlier training was moved to {folder / '.replaced-1'}"] and epochs == {1}
     assert contents(folder / ".replaced-1") == {name: text for name, text in before.items() if name != "notes.txt"}
     assert json.loads((folder / "training.json").read_text(encoding="utf-8"))["optimisation"]["seed"] == 1
 
@@ -227,8 +227,8 @@ def test_the_command_has_both_options(scenes_folder: Path, tmp_path: Path) -> No
     assert sth(*epochs(1))[0] == 0
     code, refused = sth(*epochs(2))
     assert code == 2 and "optimisation.epochs is 1, now 2" in refused and "--resume" in refused
-    code, said = sth(*epochs(2), "--resume")
-    assert code == 0 and "resumed after 1 epochs and 0 steps with optimisation.epochs 2 (before: 1)" in said
-    code, said = sth(*epochs(1), "--overwrite")
-    assert code == 0 and f"the earlier training was moved to {out / '.replaced-1'}" in said.replace("\n", "")
+    code, output = sth(*epochs(2), "--resume")
+    assert code == 0 and "resumed after 1 epochs and 0 steps with optimisation.epochs 2 (before: 1)" in output
+    code, output = sth(*epochs(1), "--overwrite")
+    assert code == 0 and f"the earlier training was moved to {out / '.replaced-1'}" in output.replace("\n", "")
     assert (out / ".replaced-1" / "curves.html").is_file() and len(pd.read_csv(out / "metrics.csv")) == 1
