@@ -175,6 +175,15 @@ def test_two_processes_train_as_one_that_accumulates_two_parts(
     assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=1e-3)
 
 
+def test_two_processes_refuse_the_folder_of_another_training(recipe: Path, scenes_folder: Path, by_two: Path) -> None:
+    before = (by_two / "model.safetensors").read_bytes()
+    refused = torchrun(*command(recipe, scenes_folder, by_two, *TWO_EPOCHS, "--set", "optimisation.seed=1"))
+    assert refused.returncode and refused.stderr.count("(optimisation.seed is 0, now 1)") == 2
+    done = torchrun(*command(recipe, scenes_folder, by_two, *TWO_EPOCHS))
+    assert done.returncode == 0 and done.stdout.count("was finished before; nothing was done") == 1
+    assert (by_two / "model.safetensors").read_bytes() == before
+
+
 def test_two_processes_record_the_same_as_one(scenes_folder: Path, tmp_path: Path) -> None:
     network = save_tiny(tmp_path / "model.safetensors")
     done = torchrun(
