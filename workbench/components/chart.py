@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.report.plots import with_escaped_text
+from analysis.report.plots import error_bars, with_escaped_text
 
 BUTTONS: dict[str, Any] = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 LAYER_AXIS, ALPHA_AXIS = "layer, from input to output", "α_T (α_S = 1 - α_T)"
@@ -24,9 +24,8 @@ def show_chart(figure: go.Figure, key: str, alt: str, **options: Any) -> None:
 def add_layer_means(
     figure: go.Figure, table: pd.DataFrame, line: dict[str, Any], name: str = "", value: str = "alpha_temporal"
 ) -> None:
-    """Add a line through the layers' means (column `value`) with their 95 % intervals (column high)."""
+    """Add a line through the layers' means (column `value`) with their intervals (low, high)."""
     figure.add_scatter(
         x=table["layer"], y=table[value], name=name, mode="lines+markers", line=line, showlegend=bool(name),
-        error_y={"type": "data", "array": table["high"] - table[value], "thickness": 1.2},
-        hovertemplate="%{x}: %{y:.3f}",
+        error_y=error_bars(table, value), hovertemplate="%{x}: %{y:.3f}",
     )  # fmt: skip

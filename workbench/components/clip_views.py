@@ -15,7 +15,7 @@ from torch import Tensor
 from analysis.attention.alpha_matrix import alpha_by_layer, has_attention
 from analysis.explain.alpha_replacement import HALF, SPATIAL_ONLY, TEMPORAL_ONLY, SetAlpha, replacement
 from analysis.explain.overlay import seen_frames
-from analysis.report.plots import COLOURS, styled
+from analysis.report.plots import COLOURS, add_band, styled
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
 from sth_core.video.encoding import plays_in_browsers, transcode
@@ -195,19 +195,15 @@ def clip_alpha_figure(run: Run, row: int) -> go.Figure | None:
     of_all = cached_result("layers", [run], lambda: alpha_by_layer(alpha))
     of_clip = alpha_by_layer(alpha, [row])
     figure = go.Figure()
-    figure.add_scatter(
-        x=[*of_class["layer"], *of_class["layer"][::-1]],
-        y=[*(of_class["alpha_temporal"] + of_class["sd"]), *(of_class["alpha_temporal"] - of_class["sd"])[::-1]],
-        fill="toself", mode="lines", line_width=0, fillcolor=COLOURS[0], opacity=0.18, hoverinfo="skip",
-        name="± 1 standard deviation of the class",
-    )  # fmt: skip
-    for rows, name, line in (
-        (of_all, f"all clips (n = {of_all['n'].max()})", {"color": "#999999", "dash": "dot"}),
-        (of_class, f"its class (n = {of_class['n'].max()})", {"color": COLOURS[0]}),
-        (of_clip, "this clip", {"color": COLOURS[1], "width": 3}),
+    mean, sd = of_class["alpha_temporal"], of_class["sd"]
+    add_band(figure, of_class["layer"], mean - sd, mean + sd, colour=COLOURS[0], group="class")
+    for rows, name, line, group in (
+        (of_all, f"all clips (n = {of_all['n'].max()})", {"color": "#999999", "dash": "dot"}, "all"),
+        (of_class, f"its class (n = {of_class['n'].max()})", {"color": COLOURS[0]}, "class"),
+        (of_clip, "this clip", {"color": COLOURS[1], "width": 3}, "clip"),
     ):
         figure.add_scatter(
-            x=rows["layer"], y=rows["alpha_temporal"], name=name, mode="lines+markers", line=line,
+            x=rows["layer"], y=rows["alpha_temporal"], name=name, mode="lines+markers", line=line, legendgroup=group,
             hovertemplate="%{x}: %{y:.3f}",
         )  # fmt: skip
     figure.update_layout(hovermode="x unified")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.clip_profiles import confusion_profile
-from analysis.report.plots import COLOURS, add_band, error_bars, styled
+from analysis.report.plots import COLOURS, add_band, error_bars, horizontal_bars, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import accuracy_per_class
 from analysis.statistics.calibration import calibration_bins, calibration_error
@@ -118,18 +118,11 @@ def show_class_accuracy(run: Run) -> None:
     per_class = cached_result(
         "class_accuracy", [run], lambda: accuracy_per_class(cached_overview(run), run.meta["classes"])
     )
-    lowest = per_class[per_class["n"] > 0].sort_values("accuracy").head(MOST_BARS).iloc[::-1]
-    figure = go.Figure(
-        go.Bar(
-            x=lowest["accuracy"], y=lowest["label"], orientation="h", marker_color=COLOURS[0],
-            error_x=error_bars(lowest, "accuracy"),
-            customdata=lowest[["n"]], hovertemplate="%{y}: %{x:.1%}, n = %{customdata[0]}<extra></extra>",
-        )
-    )  # fmt: skip
-    figure.update_layout(
-        xaxis={"title": "accuracy", "range": [0, 1.02], "tickformat": ".0%"}, yaxis={"automargin": True},
-        height=120 + 26 * len(lowest), margin={"t": 10},
-    )  # fmt: skip
+    lowest = per_class[per_class["n"] > 0].sort_values("accuracy").head(MOST_BARS)
+    figure = horizontal_bars(lowest, "label", "accuracy", "accuracy")
+    figure.update_traces(
+        customdata=lowest[["n"]], hovertemplate="%{y}: %{x:.1%}, n = %{customdata[0]}<extra></extra>"
+    ).update_xaxes(range=[0, 1.02], tickformat=".0%")
     show_chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals")
     which = (
         f"The {len(lowest)} classes with the lowest accuracy" if len(lowest) < len(per_class) else "Accuracy per class"

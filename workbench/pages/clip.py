@@ -62,15 +62,15 @@ def show_clip_page() -> None:
 
 def choose_clip(run: Run, table: pd.DataFrame) -> str:
     """The clip in the URL, which the select box changes; by default the most confident misclassified clip."""
-    wrong: pd.Series = cached_result(
+    misclassified: pd.Series = cached_result(
         "misclassified", [run], lambda: table["clip_id"].iloc[most_confident_first(table, ~table["correct"])]
     )
-    preferred = wrong if len(wrong) else table["clip_id"]
+    preferred = misclassified if len(misclassified) else table["clip_id"]
     with st.sidebar:
         only_wrong = st.toggle(
-            "Misclassified clips only", key="only_wrong", bind="query-params", disabled=not len(wrong)
+            "Misclassified clips only", key="only_wrong", bind="query-params", disabled=not len(misclassified)
         )
-        listed = wrong if only_wrong and len(wrong) else table["clip_id"]
+        listed = misclassified if only_wrong and len(misclassified) else table["clip_id"]
         current = st.session_state.get("clip", st.query_params.get("clip"))
         if len(listed) > MOST_OPTIONS:
             listed = pd.concat([table["clip_id"][table["clip_id"] == current], preferred.head(MOST_OPTIONS)])
@@ -78,9 +78,9 @@ def choose_clip(run: Run, table: pd.DataFrame) -> str:
         clip_id = linked_selectbox(
             "Clip", listed.drop_duplicates().tolist(), "clip", default=preferred.iloc[0], on_change=forget_clip
         )
-        if len(wrong):
-            position = np.flatnonzero(wrong == clip_id)
-            following = wrong.iloc[(position[0] + 1) % len(wrong) if len(position) else 0]
+        if len(misclassified):
+            position = np.flatnonzero(misclassified == clip_id)
+            following = misclassified.iloc[(position[0] + 1) % len(misclassified) if len(position) else 0]
             kept = {key: value for key, value in st.query_params.to_dict().items() if key not in KEYS_OF_ONE_CLIP}
             st.page_link(
                 CLIP_PAGE, label="Next misclassified", icon=":material/skip_next:",
@@ -160,8 +160,8 @@ def show_clip_attention(run: Run, table: pd.DataFrame, row: int) -> None:
         return
     show_chart(figure, key="clip_alpha", alt="alpha_T by layer of this clip and of its class")
     st.caption(
-        "**How to read this:** above the band, the network weighs time more in this clip than in most clips of its "
-        "class."
+        "Band: the class's mean ± 1 standard deviation. **How to read this:** above the band, the network weighs time "
+        "more in this clip than in most clips of its class."
     )
     if st.toggle("Show clips with similar attention", key="similar", bind="query-params"):
         clip_id = table["clip_id"].iloc[row]

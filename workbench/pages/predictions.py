@@ -44,7 +44,7 @@ def show_predictions_page() -> None:
     run = choose_run(load_runs())
     table = cached_overview(run)
     show_accuracy(run, table)
-    matches = choose_clips(run, table)
+    matches = choose_matching_clips(run, table)
     view = st.segmented_control(
         "View", VIEWS, default=VIEWS[0], key="view", bind="query-params", label_visibility="collapsed"
     )
@@ -77,7 +77,7 @@ def show_accuracy(run: Run, table: pd.DataFrame) -> None:
             st.dataframe(unreadable, hide_index=True)
 
 
-def choose_clips(run: Run, table: pd.DataFrame) -> pd.Series:
+def choose_matching_clips(run: Run, table: pd.DataFrame) -> pd.Series:
     """Which clips match the filters in the sidebar. Each filter is in the URL."""
     classes = run.meta["classes"]
     with st.sidebar:
