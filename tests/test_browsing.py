@@ -1,4 +1,4 @@
-"""Tables for people who look for clips, by hand; and the browsing benchmark, as small as it can be."""
+"""Clip profiles, confusion and calibration against results by hand; and a small run of the browsing benchmark."""
 
 from pathlib import Path
 
@@ -17,7 +17,13 @@ from tests.test_benchmark_decoding import tables
 from tests.tiny import write_run
 from workbench.cli import main
 
-ALPHAS = [[0.5, 0.6], [0.4, 0.4], [0.5, 0.7], [0.4, 0.5], [0.9, 0.1]]  # clips c0 to c4, labels a b a b a, all said "a"
+ALPHAS = [
+    [0.5, 0.6],
+    [0.4, 0.4],
+    [0.5, 0.7],
+    [0.4, 0.5],
+    [0.9, 0.1],
+]  # clips c0 to c4, labels a b a b a, all predicted a
 
 
 def test_the_overview_has_alpha_and_no_scores(tmp_path: Path) -> None:
@@ -49,7 +55,7 @@ def test_calibration_by_hand() -> None:
     assert calibration_error(bins) == pytest.approx((0.31 + 3 * (confidence - 2 / 3)) / 4)
 
 
-def test_a_cell_against_its_row(tmp_path: Path) -> None:
+def test_the_profile_of_a_cell_and_of_its_row(tmp_path: Path) -> None:
     run = open_run(write_run(tmp_path / "run", ALPHAS))
     for file in (run.path / "predictions").iterdir():
         table = pd.read_parquet(file)
@@ -64,7 +70,7 @@ def test_a_cell_against_its_row(tmp_path: Path) -> None:
     assert profile.loc[("row", 1), "high"] == pytest.approx(0.65 + half)
 
 
-def test_unusual_clips_and_neighbours(tmp_path: Path) -> None:
+def test_unusual_and_similar_clips(tmp_path: Path) -> None:
     run = open_run(write_run(tmp_path / "run", ALPHAS))
     assert unusual_clips(read_alpha(run), 1)["clip_id"].tolist() == ["c4"]
     near = similar_clips(read_alpha(run), "c1", 2)

@@ -16,8 +16,8 @@ from workbench.components.context import (
     OWN_PAGE,
     PREDICTIONS_PAGE,
     cached_overview,
-    runs_folder,
 )
+from workbench.roots import runs_folder
 
 OFFERED = "sth_tour_offered"  # a cookie: this person took the tour, or declined it
 MOTION, FLOW, APPEARANCE = DEMO = ("motion-rgb-p4", "motion-flow-p4", "appearance-rgb-p4")
