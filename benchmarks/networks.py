@@ -20,6 +20,7 @@ import click
 import torch
 
 from analysis.attention.alpha_matrix import read_alpha
+from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
 from analysis.runs.run_directory import Run, open_run, predictions
 from analysis.statistics.accuracy import group_numbers, share_interval
@@ -44,7 +45,7 @@ def main(out: Path, baseline: Path) -> None:
         runs = [(network, SHIPPED / f"{network.name}.safetensors", out / "runs" / network.name) for network in NETWORKS]
         if baseline.is_file():
             run = out / "baseline" / BASELINE.name
-            record(baseline, out / "synthetic", run, progress=partial(show, BASELINE.name))
+            record(baseline, out / "synthetic", run, DatasetOptions(progress=partial(show, BASELINE.name)))
             runs.append((BASELINE, baseline, run))
     print(
         f"{CLIPS} clips, seed {CLIP_SEED}; {os.cpu_count()} CPU cores ({platform.machine()}), torch {torch.__version__}"

@@ -28,8 +28,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analysis.runs.recording import record
-from analysis.runs.writing import Writer, accuracy_of, next_part, standing_clips
+from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.recording import record, recorded_accuracy
+from analysis.runs.rows import ShardWriter
+from analysis.runs.run_directory import SHARD_KINDS
 from benchmarks.clips import CODECS, encode, scene
 from benchmarks.measuring import in_own_process, peak_resident
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
@@ -38,6 +40,7 @@ from sth_core.datasets.table import read_dataset
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.memory import keep_freed_memory
 from sth_core.network import create_model, pick_device
+from sth_core.shards import Shards
 from sth_core.video.transforms import Preprocessing
 
 CLASSES = [f"class {i}" for i in range(174)]
@@ -124,7 +127,7 @@ def variants(checkpoint: Path, data: Path, device: str) -> dict[str, Variant]:
         for _ in run_over(loaded.inference_model, clips, loaded.preprocessing, BATCH):
             pass
 
-    keep = partial(record, checkpoint, data, device=device, batch_size=BATCH)
+    keep = partial(record, checkpoint, data, options=DatasetOptions(device=device, batch_size=BATCH))
     return {
         NOTHING: keep_nothing,
         PREDICTIONS: partial(keep, with_attention=False),
@@ -160,15 +163,15 @@ def write_synthetic(run: Path, clips: int, backbone: str, vectors: bool) -> None
     model = create_model(backbone, len(CLASSES), frames=1)
     with torch.inference_mode():
         alphas = model.eval().forward_with_attention(torch.zeros(1, 1, 3, 32, 32))[1]
-    for kind in ("predictions", "attention"):
-        (run / kind).mkdir()
-    writer = Writer(run, 0, 1, CLASSES, model.attention_layers, vectors)
+    written = Shards(run, SHARD_KINDS)
+    written.tidy()
+    writer = ShardWriter(written, 0, 1, CLASSES, model.attention_layers, vectors)
     table = table_of(clips)
     for batch, some in synthetic_results(table, {name: alpha.shape[2] for name, alpha in alphas.items()}):
         writer.add(batch, some)
     writer.flush()
-    missing = table[~table["clip_id"].isin(standing_clips(run))]
-    if len(missing) or next_part(run) != writer.part or not 0 <= accuracy_of(run, CLASSES) <= 1:
+    missing = table[~table["clip_id"].isin(written.done())]
+    if len(missing) or written.next_number() != writer.number or not 0 <= recorded_accuracy(run, CLASSES) <= 1:
         raise RuntimeError(f"{len(missing)} of {clips} clips were not written")
 
 

@@ -1,19 +1,17 @@
 """Logits, attention and accuracy of a network over a table of clips, one batch at a time."""
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.distributed import SINGLE_PROCESS, DistributedContext
 from sth_core.inference import for_inference
 from sth_core.network import VideoNetwork
+from sth_core.prefetch import prefetch
 from sth_core.video.transforms import Preprocessing, normalise
 
 
@@ -33,25 +31,6 @@ class BatchResult:
         return self.view_logits.mean(1)
 
 
-def read_ahead(clips: Dataset[Sample], total: int, workers: int, ahead: int) -> Iterator[Sample]:
-    """All samples in order, read by `workers` threads, at most `ahead` of them in advance.
-
-    Threads suffice, as decoding, resizing and optical flow release Python's lock.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Sample]] = deque()
-        try:
-            for row in range(total):
-                waiting.append(pool.submit(clips.__getitem__, row))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
 @torch.inference_mode()
 def run_over(
     model: VideoNetwork,
@@ -66,7 +45,7 @@ def run_over(
     """
     device = next(model.parameters()).device
     model.eval()
-    samples = read_ahead(clips, len(clips), workers, ahead=batch_size + workers)
+    samples = prefetch(clips.__getitem__, range(len(clips)), workers, ahead=batch_size + workers)
     views, K = clips.protocol.views, model.config.num_classes
     while batch := list(islice(samples, batch_size)):
         readable = [s for s in batch if s.views is not None]

@@ -40,7 +40,7 @@ class Work:
 
     Two calls whose `identity` (a JSON value) is equal are the same work. `defaults` are the values, by dotted key, of
     what files of earlier versions lack. A difference in the dotted keys `adjustable` alone is no other work for a
-    caller that asks to resume. `owned` are patterns of the names in `folder` that the work writes, hidden ones apart.
+    caller that asks to resume. `owned` are patterns of the paths in `folder` that the work writes, hidden ones apart.
     """
 
     folder: Path
@@ -140,25 +140,26 @@ def move_aside(work: Work) -> Path | None:
     number = 1
     while (target := work.folder / f".replaced-{number}").exists():
         number += 1
-    target.mkdir()
     for path in found:
-        path.rename(target / path.name)
+        moved = target / path.relative_to(work.folder)
+        moved.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(moved)
     sync(target)
     return target
 
 
-def read_earlier(work: Work, resume: bool) -> Json:
+def read_earlier(work: Work, resume: bool = False) -> Json:
     """What the work's file says, if this work was begun earlier; else nothing.
 
     Raises:
         UserError: the folder holds other work, or it cannot be known what it holds.
     """
-    file, found = work.folder / work.file, work.existing()
+    file = work.folder / work.file
     ways = f"choose another folder, or give --overwrite, which moves it to {work.folder / '.replaced-N'}"
     if not file.is_file():
-        if found:
-            names = ", ".join(path.name for path in found[:3]) + (", ..." if len(found) > 3 else "")
-            raise UserError(f"{work.folder} holds {names} but no {work.file}, which would say of what; {ways}")
+        if found := work.existing():
+            names = [str(path.relative_to(work.folder)) for path in found[:3]] + ["..."] * (len(found) > 3)
+            raise UserError(f"{work.folder} holds {', '.join(names)} but no {work.file} that describes it; {ways}")
         return {}
     try:
         earlier = json.loads(file.read_text(encoding="utf-8"))

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.attention.alpha_matrix import alpha_by_layer, read_alpha
-from analysis.runs.run_directory import open_run, parts
+from analysis.runs.run_directory import open_run
 from sth_core.errors import UserError
+from sth_core.shards import shards
 from tests.tiny import write_run
 
 # alpha_T of four clips (c0 and c2 of class "a", c1 and c3 of class "b") at three layers
@@ -32,7 +33,7 @@ def test_the_matrix_of_a_run(run: Path) -> None:
 
 
 def test_rows_and_row_groups_in_any_order_make_the_same_matrix(run: Path) -> None:
-    for file in parts(run, "attention"):
+    for file in shards(run, "attention"):
         rows = pd.read_parquet(file).sample(frac=1, random_state=1)
         pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), file, row_group_size=2)
     np.testing.assert_array_equal(read_alpha(open_run(run)).temporal, np.float32(ALPHAS))
@@ -53,7 +54,7 @@ def test_by_layer_by_hand(run: Path, clips: list[int] | None) -> None:
 
 
 def test_by_layer_equals_pandas(run: Path) -> None:
-    rows = pd.concat([pd.read_parquet(file) for file in parts(run, "attention")])
+    rows = pd.concat([pd.read_parquet(file) for file in shards(run, "attention")])
     expected = rows.groupby(["layer_index", "layer", "stage"])["alpha_temporal"].agg(["mean", "std", "count"])
     table = alpha_by_layer(read_alpha(open_run(run)))
     np.testing.assert_allclose(table[["alpha_temporal", "sd", "n"]].astype(float), expected, atol=1e-7)
@@ -67,7 +68,7 @@ def test_a_shard_without_its_predictions_does_not_count(run: Path) -> None:
 
 
 def test_attention_of_other_shards_than_the_predictions_is_none(run: Path) -> None:
-    for i, file in enumerate(parts(run, "attention")):
+    for i, file in enumerate(shards(run, "attention")):
         file.rename(file.with_name(f"part-{90 + i:05d}.parquet"))
     with pytest.raises(UserError, match="run: its attention does not cover all clips and layers"):
         read_alpha(open_run(run))
@@ -75,7 +76,7 @@ def test_attention_of_other_shards_than_the_predictions_is_none(run: Path) -> No
 
 def test_what_is_wrong_with_it(run: Path) -> None:
     opened = open_run(run)
-    first = parts(run, "attention")[0]
+    first = shards(run, "attention")[0]
     whole = first.read_bytes()
     rows = pd.read_parquet(first)
     for part, what in (
@@ -90,7 +91,7 @@ def test_what_is_wrong_with_it(run: Path) -> None:
     first.write_bytes(whole[:-9])
     with pytest.raises(UserError, match=r"run: its attention cannot be read \("):
         read_alpha(opened)
-    for file in parts(run, "attention"):
+    for file in shards(run, "attention"):
         file.unlink()
     with pytest.raises(UserError, match="run holds no attention"):
         read_alpha(opened)

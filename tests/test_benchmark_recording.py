@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from analysis.runs import writing
-from analysis.runs.writing import Writer
+from analysis.runs import rows
+from analysis.runs.rows import ShardWriter
+from analysis.runs.run_directory import SHARD_KINDS
 from benchmarks.recording import CLASSES, synthetic_results, table_of
 from sth_core.network import Layer
+from sth_core.shards import Shards
 from tests.test_benchmark_decoding import tables
 from workbench.cli import main
 
@@ -38,7 +40,8 @@ def test_what_is_kept_is_compared_in_time_bytes_and_memory() -> None:
 def most_held(clips: int, run: Path) -> int:
     """Bytes of Python's and numpy's that writing so many made-up clips holds at most, beside their table."""
     layers = [Layer(i, f"layer{i}", "stage") for i in range(4)]
-    writer, table = Writer(run, 0, 1, CLASSES, layers, vectors=True), table_of(clips)
+    table = table_of(clips)
+    writer = ShardWriter(Shards(run, SHARD_KINDS), 0, 1, CLASSES, layers, vectors=True)
     tracemalloc.start()
     for batch, some in synthetic_results(table, {layer.name: 16 for layer in layers}):
         writer.add(batch, some)
@@ -49,7 +52,7 @@ def most_held(clips: int, run: Path) -> int:
 
 
 def test_what_is_held_does_not_grow_with_the_number_of_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "MOST_PER_PART", 64)
+    monkeypatch.setattr(rows, "MOST_PER_SHARD", 64)
     most_held(64, tmp_path / "imports")
     few, many = most_held(256, tmp_path / "few"), most_held(1024, tmp_path / "many")
     assert (many - few) / (1024 - 256) < 500, (few, many)  # bytes a clip; its rows alone would be thousands

@@ -10,9 +10,10 @@ from click.testing import CliRunner
 from analysis.attention.alpha_matrix import read_alpha
 from analysis.attention.alpha_tables import alpha_layer_table
 from analysis.runs.recording import record
-from analysis.runs.run_directory import Run, open_run, parts, predictions
+from analysis.runs.run_directory import Run, open_run, predictions
 from benchmarks.made_runs import make_run
 from benchmarks.statistics import NUMBERS
+from sth_core.shards import shards
 from tests.test_benchmark_decoding import tables
 from tests.tiny import save_tiny
 from workbench.cli import main
@@ -49,7 +50,7 @@ def test_a_made_run_is_what_a_recording_writes(made: Run, scenes_folder: Path, t
     assert set(one) == set(other) and len(one) == 5000
     assert [one[c].dtype.kind for c in sorted(one)] == [other[c].dtype.kind for c in sorted(one)]
     assert np.allclose(np.stack(list(one["scores"])).sum(1), 1, atol=1e-5)
-    first, second = (pd.read_parquet(parts(run.path, "attention")[0]) for run in (made, recorded))
+    first, second = (pd.read_parquet(shards(run.path, "attention")[0]) for run in (made, recorded))
     assert list(first) == list(second)
 
 

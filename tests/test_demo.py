@@ -117,8 +117,9 @@ def test_what_does_not_fit_is_recorded_anew(made: tuple[Path, pd.DataFrame], net
     save_untrained(demo.NETWORKS[0], newer, seed=99)
     meta = json.loads((runs / cut_off / "run.json").read_text())
     (runs / cut_off / "run.json").write_text(json.dumps(meta | {"finished": None}))
-    part = runs / cut_off / "predictions" / "part-00000.parquet"
-    pd.read_parquet(part).iloc[:7].to_parquet(part)
+    for kind, rows in (("predictions", 7), ("attention", 7 * len(meta["layers"]))):
+        shard = runs / cut_off / kind / "part-00000.parquet"
+        pd.read_parquet(shard).iloc[:rows].to_parquet(shard)
     (runs / torn / "run.json").write_text("[")
     shutil.rmtree(runs / missing)
     before = times(folder)

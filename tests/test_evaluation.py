@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from analysis.runs.recording import record
-from analysis.runs.run_directory import failures, open_run, parts, predictions
+from analysis.runs.run_directory import failures, open_run, predictions
 from analysis.statistics.accuracy import summarize_accuracy, wilson_interval
 from analysis.statistics.fusion import fuse
 from analysis.statistics.results import paper_results
@@ -21,6 +21,7 @@ from sth_core.datasets.mirroring import mirror_order
 from sth_core.datasets.table import CLIP_COLUMNS, Annotation, read_dataset
 from sth_core.errors import UserError
 from sth_core.evaluation import in_batches, run_over
+from sth_core.shards import shards
 from sth_core.video.fields import read_clips
 from sth_core.video.sampling import Protocol
 from sth_core.video.transforms import crops, normalise
@@ -99,13 +100,13 @@ def test_evaluate_keeps_the_scores_of_each_view_and_prints_intervals(
     assert result.exit_code == 0, result.output
     run = open_run(tmp_path / "run")
     table = predictions(run)
-    assert run.meta["protocol"]["clips_per_video"] == 2 and not parts(run.path, "attention")
+    assert run.meta["protocol"]["clips_per_video"] == 2 and not shards(run.path, "attention")
     assert all(len(views) == 6 and np.isclose(np.sum(list(views), 1), 1).all() for views in table["view_scores"])
     right = int(table["correct"].sum())
     low, high = wilson_interval(right, 24)
     assert f"top-1: {right / 24:.3f} ({low:.3f} to {high:.3f}, 95 % over 24 clips)" in result.output
     again = CliRunner().invoke(main, [*arguments, "--clips", "1"])
-    assert again.exit_code == 2 and "holds another recording (protocol is" in again.output
+    assert again.exit_code == 2 and "holds another recording (protocol.clips_per_video is 2, now 1;" in again.output
 
 
 def some_predictions(n: int = 60, classes: int = 7) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
@@ -169,7 +170,7 @@ def test_fused_scores_are_the_weighted_mean(two_runs: list[Path], tmp_path: Path
 
 
 def test_a_clip_that_one_run_lacks_is_left_out_and_named(two_runs: list[Path], tmp_path: Path) -> None:
-    part = parts(two_runs[1], "predictions")[0]
+    part = shards(two_runs[1], "predictions")[0]
     table = pd.read_parquet(part)
     few = tmp_path / "few"
     (few / "predictions").mkdir(parents=True)
@@ -193,9 +194,9 @@ def test_what_cannot_be_fused_is_refused(two_runs: list[Path], tmp_path: Path) -
     other.mkdir()
     meta = json.loads((two_runs[1] / "run.json").read_text()) | {"classes": ["a", "b"]}
     (other / "run.json").write_text(json.dumps(meta))
-    with pytest.raises(UserError, match="have not the same classes"):
+    with pytest.raises(UserError, match="do not have the same classes"):
         fuse([rgb, open_run(other)], [1, 1], out)
-    with pytest.raises(UserError, match="holds a run already; choose another folder"):
+    with pytest.raises(UserError, match=r"holds another recording \(.*fused is None, now .*choose another folder"):
         fuse([rgb, flow], [1, 1], two_runs[0])
     assert not out.exists()
 

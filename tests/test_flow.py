@@ -25,7 +25,7 @@ from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.errors import UserError
 from sth_core.video import UnreadableVideo, read_frames
 from sth_core.video.fields import count_fields, read_clip, read_extracted, read_fields
-from sth_core.video.flow import Extraction, flow_field, flow_images
+from sth_core.video.flow import Extraction, flow_field, flow_images, read_extraction
 from sth_core.video.transforms import Preprocessing, mirror
 from tests import datasets_on_disk as on_disk
 from tests.datasets_on_disk import FRAMES, HEIGHT, WIDTH, class_folders_of_videos, flow_folder, frame_folder, video
@@ -51,7 +51,9 @@ def middle(field: np.ndarray) -> list[float]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    """The images below a folder, but not those in hidden folders."""
+    files = {str(file.relative_to(folder)): file for file in folder.rglob("*.jpg")}
+    return {name: file.read_bytes() for name, file in files.items() if not name.startswith(".")}
 
 
 def image_names(fields: int) -> set[str]:
@@ -170,9 +172,10 @@ def test_extracted_again_after_an_interruption_the_images_are_the_same(
     table = read_dataset(class_folders_of_videos(tmp_path / "set"))
     out = tmp_path / "whole"
     assert extract_flow(table, out, SMALL) == {}
-    assert json.loads((out / "flow.json").read_text()) == {"algorithm": "dis", "bound": 20.0, "side": 48}
+    described = json.loads((out / "flow.json").read_text())
+    assert described.items() >= {"algorithm": "dis", "bound": 20.0, "side": 48}.items() and described["finished"]
     whole = contents(out)
-    assert len(whole) == 1 + 4 * 2 * (FRAMES - 1)
+    assert len(whole) == 4 * 2 * (FRAMES - 1)
 
     computed = 0
 
@@ -189,7 +192,8 @@ def test_extracted_again_after_an_interruption_the_images_are_the_same(
         with pytest.raises(KeyboardInterrupt):
             extract_flow(table, broken, SMALL)
     left = contents(broken)
-    assert set(left) == {"flow.json", *(f"test/hug/4/{name}" for name in image_names(FRAMES - 1))}
+    assert set(left) == {f"test/hug/4/{name}" for name in image_names(FRAMES - 1)}
+    assert json.loads((broken / "flow.json").read_text())["finished"] is None
     shown: list[tuple[int, int]] = []
     assert extract_flow(table, broken, SMALL, progress=lambda done, total: shown.append((done, total))) == {}
     assert shown == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -260,12 +264,15 @@ def test_flow_of_two_kinds_is_not_mixed(other: Extraction, tmp_path: Path, in_pr
     before = contents(out)
     with pytest.raises(UserError) as refusal:
         extract_flow(table, out, other)
-    there = '{"algorithm": "dis", "bound": 20.0, "side": 48}'
-    asked = json.dumps({"algorithm": other.algorithm, "bound": other.bound, "side": other.side})
-    assert str(refusal.value) == (
-        f"{out} holds flow extracted with {there}, not with {asked}; choose another folder, or delete this one"
-    )
+    (key,) = (name for name, value in vars(SMALL).items() if value != getattr(other, name))
+    difference = f"{key} is {getattr(SMALL, key)!r}, now {getattr(other, key)!r}"
+    assert str(refusal.value).startswith(f"{out} holds another extraction ({difference}); choose another folder, or")
     assert contents(out) == before
+    told: list[str] = []
+    assert extract_flow(table, out, other, overwrite=True, notify=told.append) == {}
+    assert told == [f"the earlier extraction was moved to {out / '.replaced-1'}"]
+    assert contents(out / ".replaced-1") == before and set(contents(out)) == set(before)
+    assert read_extraction(out / "flow.json") == other
 
 
 def test_nothing_is_added_to_flow_that_others_extracted(tmp_path: Path, in_process: None) -> None:
@@ -273,10 +280,10 @@ def test_nothing_is_added_to_flow_that_others_extracted(tmp_path: Path, in_proce
     theirs = flow_folder(folder / "flow" / "train" / "hug" / "1")
     with pytest.raises(UserError) as refusal:
         extract_flow(read_dataset(folder), folder / "flow", SMALL)
-    assert str(refusal.value) == (
-        f"{theirs} holds flow that others extracted; choose another folder, or delete that one"
+    assert str(refusal.value).startswith(
+        f"{folder / 'flow'} holds train/hug/1 but no flow.json that describes it; choose another folder, or"
     )
-    assert not (folder / "flow" / "flow.json").exists()
+    assert theirs.is_dir() and not (folder / "flow" / "flow.json").exists()
 
 
 def test_clips_whose_flow_would_lie_in_one_folder_are_named_and_do_not_share_it(
@@ -319,7 +326,8 @@ def test_sth_data_flow(tmp_path: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in (folder / "flow").rglob("*.jpg")} == images
     other = sth("data", "flow", folder)
     assert other.exit_code == 2
-    assert other.stderr.startswith(f'sth: {folder / "flow"} holds flow extracted with {{"algorithm": "dis", "bound": 5')
+    expected = "holds another extraction (bound is 5.0, now 20.0; side is 48, now 256); choose another folder, or"
+    assert other.stderr.startswith(f"sth: {folder / 'flow'} {expected}")
 
 
 def test_a_bound_that_is_none_is_refused(tmp_path: Path) -> None:

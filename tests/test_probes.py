@@ -33,11 +33,11 @@ from analysis.experiments.probe_tables import (
     order_dependence,
     probe_summary_sentence,
     probe_table,
-    results_in,
+    probes_in,
     reversed_predictions,
 )
-from analysis.experiments.probes import ProbedClips, outcome_rows, played, probe, shown, slow_view
-from analysis.runs.recording import record, recording
+from analysis.experiments.probes import ProbedClips, probe, probe_rows, probed_view, shown_probes, slow_view
+from analysis.runs.recording import open_or_record, record
 from analysis.runs.run_directory import open_run, predictions
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
@@ -54,7 +54,7 @@ from pathlib import Path
 from analysis.experiments import probes
 from analysis.runs.run_directory import open_run
 
-probes.CLIPS_PER_PART = 1
+probes.CLIPS_PER_SHARD = 1
 probes.probe(open_run(sys.argv[1]), Path(sys.argv[2]), shuffles=2)
 """
 COLUMNS = ["clip_id", "probe", "repeat", "label", "prediction", "correct", "confidence", "score_label", "score_plain"]
@@ -66,7 +66,7 @@ def frames_of(T: int, channels: int = 3) -> NDArray[np.uint8]:
 
 
 def seen(probe_name: str, T: int = 8, clip_id: str = "a", repeat: int = 0) -> list[int]:
-    return played(frames_of(T), probe_name, clip_id, "rgb", repeat)[:, 0, 0, 0].tolist()
+    return probed_view(frames_of(T), probe_name, clip_id, "rgb", repeat)[:, 0, 0, 0].tolist()
 
 
 def test_each_probe_by_hand() -> None:
@@ -108,10 +108,10 @@ def test_a_single_frame_stays(name: str) -> None:
 
 def test_flow_is_negated_backward_and_gone_when_frozen() -> None:
     clip = frames_of(4, 10) + np.uint8(100)
-    back = played(clip, REVERSED, "a", "flow")
+    back = probed_view(clip, REVERSED, "a", "flow")
     assert back[:, 0, 0, 0].tolist() == [256 - 103, 256 - 102, 256 - 101, 256 - 100]
-    assert (played(clip, FROZEN, "a", "flow") == 128).all()
-    assert sorted(played(clip, SHUFFLED, "a", "flow")[:, 0, 0, 0]) == [100, 101, 102, 103]
+    assert (probed_view(clip, FROZEN, "a", "flow") == 128).all()
+    assert sorted(probed_view(clip, SHUFFLED, "a", "flow")[:, 0, 0, 0]) == [100, 101, 102, 103]
 
 
 def test_slow_is_the_middle_half(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_short_clips_of_every_kind(tmp_path: Path, p: Preprocessing, extracted: 
     p = Preprocessing(**(vars(p) | {"frames": frames}))
     clips = ProbedClips(pd.DataFrame([row]), CLASSES, p)
     views = clips[0].views
-    assert views is not None and views.shape == (len(shown(3)), frames, 32, 32, 3 if p.modality == "rgb" else 10)
+    assert views is not None and views.shape == (len(shown_probes(3)), frames, 32, 32, 3 if p.modality == "rgb" else 10)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def runs(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathF
 
 
 def wide(run: Path, column: str) -> pd.DataFrame:
-    return results_in(run).read("probes").pivot(index="clip_id", columns=["probe", "repeat"], values=column)
+    return probes_in(run).read("probes").pivot(index="clip_id", columns=["probe", "repeat"], values=column)
 
 
 def test_only_a_network_with_time_sees_the_order(runs: Path) -> None:
@@ -180,7 +180,7 @@ def test_only_a_network_with_time_sees_the_order(runs: Path) -> None:
 
 
 def test_plain_is_what_was_recorded(runs: Path) -> None:
-    rows = results_in(runs / "sth").read("probes")
+    rows = probes_in(runs / "sth").read("probes")
     assert list(rows) == COLUMNS and len(rows) == 24 * 9
     plain = rows[rows["probe"] == PLAIN].reset_index(drop=True)
     before = predictions(open_run(runs / "sth"))
@@ -233,7 +233,7 @@ def test_killed_it_goes_on_and_ends_as_one_call_would(runs: Path, scenes_folder:
     assert probe(open_run(run), scenes_folder, shuffles=2) == {}
     assert {file: file.stat().st_mtime_ns for file in standing} == standing
     assert json.loads((parts / "probes.json").read_text())["finished"]
-    whole, again = (results_in(folder).read("probes") for folder in (runs / "sth", run))
+    whole, again = (probes_in(folder).read("probes") for folder in (runs / "sth", run))
     pd.testing.assert_frame_equal(whole, again, atol=1e-6)
     for table in (probe_table, order_dependence, reversed_predictions):
         pd.testing.assert_frame_equal(table(open_run(runs / "sth")), table(open_run(run)), atol=1e-6)
@@ -259,7 +259,7 @@ def test_a_finished_run_is_probed_as_it_is(relabelled: Path, networks: Path, tmp
     assert result.exit_code == 0, result.output
     assert "not read: torn.mp4: " in result.output and "5 clips, 1 of them unreadable; page: " in result.output
     assert (run / "run.json").read_bytes() == described
-    rows = results_in(run).read("probes")
+    rows = probes_in(run).read("probes")
     assert len(rows) == 4 * 9 and set(rows["label"]) == {CLASSES[0]} and rows["score_label"].notna().all()
     refused = CliRunner().invoke(main, line[:-2])
     assert refused.exit_code == 2 and "label is 'said', now 'motion'" in refused.output
@@ -272,14 +272,14 @@ def test_a_run_of_something_else_is_refused(
     meta = json.loads((runs / "sth" / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(meta | {key: value}))
     shutil.copytree(runs / "sth" / "predictions", tmp_path / "predictions")
-    with pytest.raises(UserError, match=f"holds another recording \\({key} is "):
-        recording(networks / "sth.safetensors", scenes_folder, tmp_path)
+    with pytest.raises(UserError, match=f"holds another recording \\({key}[a-z._]* is "):
+        open_or_record(networks / "sth.safetensors", scenes_folder, tmp_path)
 
 
 def test_another_network_and_other_settings_are_refused(runs: Path, networks: Path, scenes_folder: Path) -> None:
     result = CliRunner().invoke(main, words(networks, "flat", scenes_folder, runs / "sth"))
     assert result.exit_code == 2 and "checkpoint_sha256" in result.output
-    with pytest.raises(UserError, match="holds other results \\(shuffles is 2, now 5"):
+    with pytest.raises(UserError, match="holds another set of probes \\(shuffles is 2, now 5"):
         probe(open_run(runs / "sth"), scenes_folder, shuffles=5)
 
 
@@ -296,11 +296,11 @@ def test_a_checkpoint_that_was_replaced_is_refused(scenes_folder: Path, tmp_path
 def test_outcomes_by_hand() -> None:
     scores = torch.full((8, 2), 0.5)
     scores[0], scores[1] = torch.tensor([0.75, 0.25]), torch.tensor([0.125, 0.875])
-    rows = pd.DataFrame(outcome_rows("x", "b", ["a", "b"], scores, shuffles=1))
+    rows = pd.DataFrame(probe_rows("x", "b", ["a", "b"], scores, shuffles=1))
     assert list(rows["probe"]) == list(PROBES) and list(rows["prediction"][:2]) == ["a", "b"]
     assert list(rows["correct"][:2]) == [False, True] and list(rows["score_plain"][:2]) == [0.75, 0.125]
     assert list(rows["score_label"][:2]) == [0.25, 0.875] and list(rows["confidence"][:2]) == [0.75, 0.875]
-    assert pd.DataFrame(outcome_rows("x", "?", ["a", "b"], scores, 1))["score_label"].isna().all()
+    assert pd.DataFrame(probe_rows("x", "?", ["a", "b"], scores, 1))["score_label"].isna().all()
 
 
 def test_tables_by_hand(tmp_path: Path) -> None:
@@ -314,10 +314,10 @@ def test_tables_by_hand(tmp_path: Path) -> None:
         {"clip_id": f"c{i}", "probe": name, "repeat": repeat, "label": "ab"[i % 2], "prediction": said,
          "correct": said == "ab"[i % 2], "confidence": 0.9, "score_plain": 0.9,
          "score_label": scores.get(name, [0.9] * 4)[i] + 0.1 * repeat}
-        for i in range(4) for name, repeat in shown(2)
+        for i in range(4) for name, repeat in shown_probes(2)
         for said in ["b" if name == REVERSED or (name == SHUFFLED and (i, repeat) != (0, 1)) else "a"]
     ]  # fmt: skip
-    results_in(run_path).add({"probes": pd.DataFrame(rows)})
+    probes_in(run_path).write({"probes": pd.DataFrame(rows)})
     run = open_run(run_path)
     table = probe_table(run).set_index("probe")
     assert table.loc[REVERSED, ["n", "accuracy", "change", "changed"]].tolist() == [4, 0.5, 0.0, 1.0]

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
 from analysis.runs.run_directory import failures, open_run, predictions
 from analysis.statistics.fusion import fuse
@@ -32,7 +33,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(checkpoint: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole recording of the 24 val clips; read it, never write in it."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    record(checkpoint, scenes_folder, folder, command="sth record by hand")
+    record(checkpoint, scenes_folder, folder, DatasetOptions(command="sth record by hand"))
     return folder
 
 
@@ -204,7 +205,9 @@ def test_unreadable_clips_are_rows_and_the_rest_is_recorded(checkpoint: Path, fe
     (few / "val" / names[0]).write_bytes(b"not a video" * 1000)
     (few / "val" / names[1]).unlink()
     (few / "val" / names[2]).write_bytes(b"")
-    done = record(checkpoint, few, tmp_path / "run", batch_size=2)  # the first batch has no readable clip
+    done = record(
+        checkpoint, few, tmp_path / "run", DatasetOptions(batch_size=2)
+    )  # the first batch has no readable clip
     assert (done.clips, done.failures) == (4, 3)
     table = failures(open_run(tmp_path / "run"))
     assert list(table["clip_id"]) == [f"val/{name}" for name in names[:3]]
@@ -240,7 +243,7 @@ def test_no_clip_can_be_read(checkpoint: Path, few: Path, tmp_path: Path) -> Non
 
 def test_a_split_without_clips_says_which_there_are(checkpoint: Path, few: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no clips in the split 'test' .* \{'val': 4\}"):
-        record(checkpoint, few, tmp_path / "run", split="test")
+        record(checkpoint, few, tmp_path / "run", DatasetOptions(split="test"))
     assert not (tmp_path / "run").exists()
 
 

@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.runs import recording, writing
+from analysis.runs import recording, rows
+from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
-from analysis.runs.run_directory import open_run, predictions
+from analysis.runs.run_directory import SHARD_KINDS, open_run, predictions
 from benchmarks.recording import CLASSES, synthetic_results, table_of
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
+from sth_core.shards import Shards
 from sth_core.video.sampling import Protocol
 from tests.tiny import save_tiny
 
@@ -29,11 +31,13 @@ PART, BATCH = 4, 2
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from analysis.runs import recording, writing
+from analysis.runs import recording, rows
+from analysis.runs.dataset_options import DatasetOptions
+from sth_core import shards
 from sth_core.files import temporary_beside
 
 moment, checkpoint, data, run, part, batch = sys.argv[1:]
-write_table = writing.write_table
+write_table = shards.write_table
 
 def write(path, table):
     if path.name == "part-00001.parquet" and path.parent.name == moment.split()[-1]:
@@ -45,8 +49,8 @@ def write(path, table):
         os.kill(os.getpid(), signal.SIGKILL)
     write_table(path, table)
 
-writing.write_table, writing.CLIPS_PER_PART, writing.SECONDS_PER_PART = write, int(part), 0
-recording.record(Path(checkpoint), Path(data), Path(run), batch_size=int(batch))
+shards.write_table, rows.CLIPS_PER_SHARD, rows.SECONDS_PER_SHARD = write, int(part), 0
+recording.record(Path(checkpoint), Path(data), Path(run), DatasetOptions(batch_size=int(batch)))
 """
 
 # Imports once, then forks a recording again and again, and kills it after a random time; a run that got to its end is
@@ -57,10 +61,11 @@ import os, random, signal, sys, time, traceback
 from pathlib import Path
 import pandas as pd
 import torch
-from analysis.runs import recording, writing
+from analysis.runs import recording, rows
+from analysis.runs.dataset_options import DatasetOptions
 
 checkpoint, data, folder, kills, part = *map(Path, sys.argv[1:4]), int(sys.argv[4]), int(sys.argv[5])
-writing.CLIPS_PER_PART, writing.SECONDS_PER_PART = part, 0
+rows.CLIPS_PER_SHARD, rows.SECONDS_PER_SHARD = part, 0
 torch.set_num_threads(1)
 to_parquet, fsync = pd.DataFrame.to_parquet, os.fsync
 
@@ -82,7 +87,7 @@ def start(run):
     if child:
         return child
     try:
-        recording.record(checkpoint, data, run, batch_size=1, device="cpu")
+        recording.record(checkpoint, data, run, DatasetOptions(batch_size=1, device="cpu"))
         os._exit(0)
     except BaseException:
         traceback.print_exc()
@@ -138,7 +143,7 @@ def dozen(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def whole(checkpoint: Path, dozen: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recording that nothing interrupted; read it, never write in it."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    record(checkpoint, dozen, folder, batch_size=BATCH)
+    record(checkpoint, dozen, folder, DatasetOptions(batch_size=BATCH))
     return folder
 
 
@@ -176,8 +181,8 @@ def test_a_raised_exception(
     batches: int, checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut off after each of some batches; what stands after that is a multiple of a part."""
-    monkeypatch.setattr(writing, "CLIPS_PER_PART", PART)
-    monkeypatch.setattr(writing, "SECONDS_PER_PART", 0)
+    monkeypatch.setattr(rows, "CLIPS_PER_SHARD", PART)
+    monkeypatch.setattr(rows, "SECONDS_PER_SHARD", 0)
     seen: list[int] = []
 
     def cut(done: int, total: int) -> None:
@@ -187,14 +192,19 @@ def test_a_raised_exception(
             raise Cut
 
     with pytest.raises(Cut):
-        record(checkpoint, dozen, tmp_path / "run", batch_size=BATCH, progress=cut)
+        record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=BATCH, progress=cut))
     assert seen == [BATCH * (i + 1) for i in range(batches)]
     run = open_run(tmp_path / "run")
     stand = BATCH * batches // PART * PART
     assert (len(predictions(run)) if run.usable else 0) == stand
     assert f"{stand} of 12 clips so far" in run.problem
     again: list[int] = []
-    record(checkpoint, dozen, tmp_path / "run", batch_size=BATCH, progress=lambda done, _: again.append(done))
+    record(
+        checkpoint,
+        dozen,
+        tmp_path / "run",
+        DatasetOptions(batch_size=BATCH, progress=lambda done, _: again.append(done)),
+    )
     assert again == list(range(stand + BATCH, 13, BATCH))
     assert_equal_runs(tmp_path / "run", whole)
 
@@ -207,11 +217,11 @@ def test_cut_off_twice_and_gone_on_with_other_batches(
             raise Cut
 
     for part, batch in ((PART, 3), (1, 1)):
-        monkeypatch.setattr(writing, "CLIPS_PER_PART", part)
-        monkeypatch.setattr(writing, "SECONDS_PER_PART", 0)
+        monkeypatch.setattr(rows, "CLIPS_PER_SHARD", part)
+        monkeypatch.setattr(rows, "SECONDS_PER_SHARD", 0)
         with pytest.raises(Cut):
-            record(checkpoint, dozen, tmp_path / "run", batch_size=batch, progress=cut)
-    record(checkpoint, dozen, tmp_path / "run", batch_size=5)
+            record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=batch, progress=cut))
+    record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=5))
     assert_equal_runs(tmp_path / "run", whole)
 
 
@@ -226,7 +236,7 @@ def test_a_killed_process(moment: str, checkpoint: Path, dozen: Path, whole: Pat
     cut_off = open_run(run)
     assert "4 of 12 clips so far" in cut_off.problem
     assert len(predictions(cut_off)) == 4
-    record(checkpoint, dozen, run, batch_size=BATCH)
+    record(checkpoint, dozen, run, DatasetOptions(batch_size=BATCH))
     assert_equal_runs(run, whole)
 
 
@@ -255,15 +265,15 @@ def test_what_was_written_of_clips_without_a_prediction_is_removed(
     checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of several processes was ahead when all were killed: the others' numbers are free, and it left halves."""
-    monkeypatch.setattr(writing, "CLIPS_PER_PART", 2)
-    monkeypatch.setattr(writing, "SECONDS_PER_PART", 0)
-    record(checkpoint, dozen, tmp_path / "run", batch_size=2)
+    monkeypatch.setattr(rows, "CLIPS_PER_SHARD", 2)
+    monkeypatch.setattr(rows, "SECONDS_PER_SHARD", 0)
+    record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=2))
     for kind, gone, half in (("predictions", (1, 3, 5), 3), ("attention", (1, 3), 1)):
         for number in gone:
             (tmp_path / "run" / kind / f"part-{number:05d}.parquet").unlink()
         (tmp_path / "run" / kind / f".part-{half:05d}.99.part.parquet").write_bytes(b"PAR1")
-    monkeypatch.setattr(writing, "CLIPS_PER_PART", 64)
-    record(checkpoint, dozen, tmp_path / "run", batch_size=2)
+    monkeypatch.setattr(rows, "CLIPS_PER_SHARD", 64)
+    record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=2))
     assert_equal_runs(tmp_path / "run", whole)
     for kind in ("predictions", "attention"):
         assert parts_of(tmp_path / "run", kind) == [f"part-0000{number}.parquet" for number in (0, 2, 4, 5)]
@@ -275,7 +285,7 @@ def test_a_part_that_stands_is_never_written_over(checkpoint: Path, dozen: Path,
         table = pd.read_parquet(part)
         part.unlink()
         table[table["clip_id"].isin(sorted(set(table["clip_id"]))[:4])].to_parquet(part.with_name("part-00001.parquet"))
-    record(checkpoint, dozen, another, batch_size=BATCH)
+    record(checkpoint, dozen, another, DatasetOptions(batch_size=BATCH))
     assert parts_of(another, "predictions") == ["part-00001.parquet", "part-00002.parquet"]
     assert_equal_runs(another, whole)
 
@@ -313,12 +323,12 @@ def test_two_recordings_into_one_run_at_once_are_refused(
     refused = []
 
     def again(done: int, total: int) -> None:
-        with pytest.raises(UserError, match=r"another process is recording into .*run; wait until it has finished"):
+        with pytest.raises(UserError, match=r"another process works in .*run; wait until it has finished"):
             record(checkpoint, dozen, tmp_path / "run")
         refused.append(done)
         record(checkpoint, dozen, tmp_path / f"other{done}")  # elsewhere it may
 
-    record(checkpoint, dozen, tmp_path / "run", batch_size=6, progress=again)
+    record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=6, progress=again))
     assert refused == [6, 12]
     assert_equal_runs(tmp_path / "run", whole)
     record(checkpoint, dozen, tmp_path / "run")
@@ -332,12 +342,14 @@ def test_clips_are_listed_some_at_a_time(
     class Counted(EvaluationClips):
         def __init__(self, table: pd.DataFrame, *arguments: Any) -> None:
             listed.append(len(table))
-            super().__init__(table, *arguments)  # type: ignore[arg-type]
+            super().__init__(table, *arguments)
 
     monkeypatch.setattr(recording, "EvaluationClips", Counted)
     monkeypatch.setattr(recording, "CLIPS_AT_ONCE", 5)
     seen: list[int] = []
-    record(checkpoint, dozen, tmp_path / "run", batch_size=2, progress=lambda done, _: seen.append(done))
+    record(
+        checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=2, progress=lambda done, _: seen.append(done))
+    )
     assert listed == [4, 4, 4] and seen == [2, 4, 6, 8, 10, 12]
     assert_equal_runs(tmp_path / "run", whole)
 
@@ -356,43 +368,42 @@ def test_a_finished_recording_is_left_as_it_is(checkpoint: Path, dozen: Path, an
     parts = {file: file.stat().st_mtime_ns for file in another.glob("*/*.parquet")}
     started = open_run(another).meta["started"]
     shown: list[int] = []
-    done = record(checkpoint, dozen, another, progress=lambda now, _: shown.append(now))
+    done = record(checkpoint, dozen, another, DatasetOptions(progress=lambda now, _: shown.append(now)))
     assert shown == []
     assert {file: file.stat().st_mtime_ns for file in another.glob("*/*.parquet")} == parts
     assert open_run(another).meta["started"] == started
     assert done.accuracy == predictions(open_run(another))["correct"].mean()
 
 
-@pytest.mark.parametrize("changed", ["checkpoint_sha256", "split", "data", "label", "protocol"])
+@pytest.mark.parametrize("changed", ["checkpoint_sha256", "split", "data", "label", "protocol.clips_per_video"])
 def test_the_run_of_something_else_is_refused(
     changed: str, checkpoint: Path, dozen: Path, another: Path, tmp_path: Path
 ) -> None:
-    before = {file: file.read_bytes() for file in another.rglob("*.*")}
-    arguments: dict[str, Any] = {"checkpoint_path": checkpoint, "data": dozen, "run": another}
+    network, data, options, keywords = checkpoint, dozen, DatasetOptions(), dict[str, Any]()
     if changed == "checkpoint_sha256":
-        arguments["checkpoint_path"] = save_tiny(tmp_path / "other.safetensors", seed=1)
+        network = save_tiny(tmp_path / "other.safetensors", seed=1)
     if changed == "split":
-        arguments["split"] = "train"
+        options = DatasetOptions(split="train")
     if changed == "data":
-        arguments["data"] = tmp_path / "moved"
-        (tmp_path / "moved").symlink_to(dozen)
-        record(**arguments)  # type: ignore[arg-type]  # the same folder by another name
-        (tmp_path / "moved").unlink()
-        shutil.copytree(dozen, tmp_path / "moved")
-        before = {file: file.read_bytes() for file in another.rglob("*.*")}
-    if changed == "protocol":
-        arguments["protocol"] = Protocol(clips=2)
+        data = tmp_path / "moved"
+        data.symlink_to(dozen)
+        record(network, data, another)  # the same folder by another name
+        data.unlink()
+        shutil.copytree(dozen, data)
+    if changed == "protocol.clips_per_video":
+        keywords["protocol"] = Protocol(clips=2)
     if changed == "label":
-        arguments["annotation"] = Annotation(label="appearance")
+        keywords["annotation"] = Annotation(label="appearance")
+    before = {file: file.read_bytes() for file in another.rglob("*.*")}
     with pytest.raises(UserError, match=rf"another recording \({changed} is .*choose another folder"):
-        record(**arguments)  # type: ignore[arg-type]
+        record(network, data, another, options, **keywords)
     assert {file: file.read_bytes() for file in another.rglob("*.*")} == before
 
 
 @pytest.mark.parametrize("text", ["", '{"arch": "resn', "[1, 2]", "null", "\x00\x01"])
 def test_a_damaged_run_json_is_refused(text: str, checkpoint: Path, dozen: Path, another: Path) -> None:
     (another / "run.json").write_text(text)
-    with pytest.raises(UserError, match=r"run\.json is damaged \(.*delete .* or choose another folder"):
+    with pytest.raises(UserError, match=r"run\.json is damaged \(.*choose another folder, or give --overwrite"):
         record(checkpoint, dozen, another)
     assert (another / "run.json").read_text() == text
 
@@ -409,12 +420,12 @@ def test_a_run_json_without_a_beginning_is_completed(checkpoint: Path, dozen: Pa
 def test_a_fast_recording_makes_few_large_parts(
     seconds: float, parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "SECONDS_PER_PART", seconds)
-    (tmp_path / "predictions").mkdir()
-    (tmp_path / "attention").mkdir()
-    writer = writing.Writer(tmp_path, 0, 1, CLASSES, [], vectors=False)
+    monkeypatch.setattr(rows, "SECONDS_PER_SHARD", seconds)
+    written = Shards(tmp_path, SHARD_KINDS)
+    written.tidy()
+    writer = rows.ShardWriter(written, 0, 1, CLASSES, [], vectors=False)
     for batch, some in synthetic_results(table_of(128), {}):
         writer.add(batch, some)
     writer.flush()
     assert len(parts_of(tmp_path, "predictions")) == parts
-    assert len(writing.standing_clips(tmp_path)) == 128
+    assert len(written.done()) == 128

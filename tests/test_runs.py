@@ -20,10 +20,10 @@ from analysis.runs.run_directory import (
     failures,
     find_runs,
     open_run,
-    parts,
     predictions,
 )
 from sth_core.errors import UserError
+from sth_core.shards import shards
 from tests.tiny import write_run
 
 # alpha_T of four clips (c0 and c2 of class "a", c1 and c3 of class "b") at three layers
@@ -106,7 +106,7 @@ def test_a_damaged_part_of_an_unfinished_run_is_its_problem(tmp_path: Path) -> N
 def test_what_a_killed_recording_left_behind_is_no_part(run: Path) -> None:
     (run / "predictions" / ".part-00003.99.part.parquet").write_bytes(b"PAR1")
     (run / "attention" / ".part-00003.99.part.parquet").write_bytes(b"PAR1")
-    assert [file.name for file in parts(run, "predictions")] == [f"part-0000{i}.parquet" for i in range(3)]
+    assert [file.name for file in shards(run, "predictions")] == [f"part-0000{i}.parquet" for i in range(3)]
     assert len(predictions(open_run(run))) == 4
     assert read_alpha(open_run(run)).temporal.shape == (4, 3)
 
@@ -220,6 +220,6 @@ def test_storage_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_without_a_group_each_clip_is_one(run: Path) -> None:
     assert list(predictions(open_run(run))["group"]) == ["c0", "c1", "c2", "c3"]
-    for file in parts(run, "predictions"):
+    for file in shards(run, "predictions"):
         pd.read_parquet(file).assign(group="video").to_parquet(file)
     assert list(predictions(open_run(run))["group"]) == ["video"] * 4

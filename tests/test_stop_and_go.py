@@ -16,13 +16,15 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from analysis.attention.alpha_matrix import read_alpha
+from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
-from analysis.runs.run_directory import open_run, parts, predictions
+from analysis.runs.run_directory import open_run, predictions
 from sth_core import load_checkpoint
 from sth_core.datasets.clips import Augment, TrainClips
 from sth_core.datasets.table import read_dataset
 from sth_core.optimisation import learning_rate, set_train
 from sth_core.recipe import load_recipe
+from sth_core.shards import shards
 from sth_core.training import Progress, train
 from tests.test_training import tiny, weights
 from tests.tiny import FLOW, RGB, one_torch_thread, save_tiny, tiny_network
@@ -192,9 +194,9 @@ def test_two_processes_record_the_same_as_one(scenes_folder: Path, tmp_path: Pat
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("24 clips, 0 of them unreadable") == 1
-    record(network, scenes_folder, tmp_path / "one", batch_size=1)
+    record(network, scenes_folder, tmp_path / "one", DatasetOptions(batch_size=1))
     one, two = (open_run(tmp_path / name) for name in ("one", "two"))
-    assert two.problem == "" and len(parts(two.path, "predictions")) == 2
+    assert two.problem == "" and len(shards(two.path, "predictions")) == 2
     a, b = predictions(one), predictions(two)
     assert list(a["clip_id"]) == list(b["clip_id"]) and list(a["prediction"]) == list(b["prediction"])
     np.testing.assert_allclose(np.stack(list(a["scores"])), np.stack(list(b["scores"])), atol=1e-5)

@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from analysis.experiments import trust as trust_module
-from analysis.experiments.interventions import results_in
-from analysis.experiments.trust import choose_clips, trust
+from analysis.experiments.interventions import effects_in
+from analysis.experiments.trust import TABLES, choose_clips, trust
 from analysis.experiments.trust_tables import (
     FAILS,
     OPEN,
@@ -22,10 +21,11 @@ from analysis.experiments.trust_tables import (
 )
 from analysis.explain.alpha_replacement import DATASET_MEAN, EVERY_LAYER, HALF, REPLACEMENTS
 from analysis.report.intervention_page import intervention_tables, summarize_interventions
-from analysis.runs.parts import Parts
+from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.run_directory import open_run
 from analysis.statistics.uncertainty import mcnemar
 from benchmarks.planted import PLACE, shares_inside
+from sth_core.shards import Shards
 from tests.tiny import save_tiny
 from workbench.cli import main
 
@@ -51,7 +51,7 @@ def out(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFa
             raise Cut
 
     with pytest.raises(Cut):
-        trust(networks / "sth.safetensors", scenes_folder, folder, clips=3, progress=cut)
+        trust(networks / "sth.safetensors", scenes_folder, folder, DatasetOptions(progress=cut), clips=3)
     assert len(TrustResults(folder).clips) == 2
     words = ["trust", str(networks / "sth.safetensors"), "--data", str(scenes_folder), "-o", str(folder)]
     result = CliRunner().invoke(main, [*words, "--clips", "3"])
@@ -73,8 +73,8 @@ def test_the_page_has_every_part_and_every_number(out: Path) -> None:
 
 def test_going_on_ends_as_one_call_would(out: Path, networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
     trust(networks / "sth.safetensors", scenes_folder, tmp_path / "whole", clips=3)
-    for kind in trust_module.KINDS:
-        one, other = (Parts(folder, trust_module.KINDS).read(kind) for folder in (out, tmp_path / "whole"))
+    for kind in TABLES:
+        one, other = (Shards(folder, TABLES).read(kind) for folder in (out, tmp_path / "whole"))
         for column in one:
             a, b = one[column].to_list(), other[column].to_list()
             if one[column].dtype.kind == "f":
@@ -98,7 +98,7 @@ def test_a_network_without_attention_has_no_branches_and_no_alpha(
 def test_results_of_something_else_are_refused(out: Path, networks: Path, scenes_folder: Path) -> None:
     words = ["trust", str(networks / "flat.safetensors"), "--data", str(scenes_folder), "-o", str(out)]
     result = CliRunner().invoke(main, [*words, "--clips", "3"])
-    assert result.exit_code == 2 and "holds other results (checkpoint_sha256" in result.output
+    assert result.exit_code == 2 and "holds another test of explanations (checkpoint_sha256" in result.output
 
 
 def test_no_clips_and_no_readable_clip_are_sentences(networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
@@ -119,19 +119,19 @@ def test_interventions_over_a_run(networks: Path, scenes_folder: Path, tmp_path:
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     run = open_run(tmp_path / "run")
-    folder = results_in(run.path).folder
+    folder = effects_in(run.path).folder
     places, classes = intervention_tables(run)
     assert (
         summarize_interventions(places) in result.output and "by class" in (folder / "index.html").read_text().lower()
     )
     assert set(places["n"]) == {24} and set(classes["n"]) == {2}
     assert set(classes["kind"]) == set(REPLACEMENTS)
-    effects = results_in(run.path).read("effects")
+    effects = effects_in(run.path).read("effects")
     assert len(effects) == 24 * (16 + 4 + 1) * len(REPLACEMENTS)
     before = sorted((folder / "effects").iterdir())
     before[1].unlink()  # as if it had been killed there
     assert CliRunner().invoke(main, words).exit_code == 0
-    again = results_in(run.path).read("effects")
+    again = effects_in(run.path).read("effects")
     order = ["clip_id", "place", "kind"]
     one, other = (t.sort_values(order, ignore_index=True) for t in (effects, again))
     pd.testing.assert_frame_equal(one, other, atol=1e-5)

@@ -1,6 +1,5 @@
 """The demo: synthetic clips, eight networks recorded on them, and the supplement's figures."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,12 +9,12 @@ import pandas as pd
 
 from analysis.attention.alpha_matrix import read_alpha
 from analysis.report.supplement import write_figures
-from analysis.runs.recording import record
+from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.recording import open_or_record
 from analysis.runs.run_directory import find_runs, open_run, predictions
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.synthetic import MOTION_PAIRS, synthesize
 from sth_core.datasets.table import read_dataset
-from sth_core.files import sha256
 from sth_core.recipe import Start, load_recipe
 from sth_core.training import Progress, train
 
@@ -63,27 +62,14 @@ def make_demo(folder: Path, networks: Path, show: Show) -> pd.DataFrame:
     runs = folder / "runs"
     for network in NETWORKS:
         checkpoint, run = networks / f"{network.name}.safetensors", runs / network.name
-        if is_recording_of(run, checkpoint, clips):
-            continue
-        shutil.rmtree(run, ignore_errors=True)  # of another network, or interrupted
-        record(
-            checkpoint,
-            clips,
-            run,
-            command=f"sth record {checkpoint.name} --data {clips} -o {run}",
-            progress=partial(show, f"recording {network.name}"),
-        )
+        command = f"sth record {checkpoint.name} --data {clips} -o {run}"
+        show_recording = partial(show, f"recording {network.name}")
+        options = DatasetOptions(overwrite=True, command=command, progress=show_recording)  # the run of another network
+        open_or_record(checkpoint, clips, run, options)
     figures = folder / "figures"
     if not (figures / FIGURES_PAGE).is_file() or newest_change(runs, "run.json") > newest_change(figures, FIGURES_PAGE):
         write_figures(find_runs(runs), figures, pictures=False)
     return summarize_demo(runs)
-
-
-def is_recording_of(run: Path, checkpoint: Path, clips: Path) -> bool:
-    """Whether `run` is a finished recording of this checkpoint on these clips."""
-    meta = open_run(run).meta
-    same = meta.get("checkpoint_sha256") == sha256(checkpoint) and meta.get("data") == str(clips.resolve())
-    return bool(meta.get("finished")) and same
 
 
 def newest_change(folder: Path, pattern: str) -> float:

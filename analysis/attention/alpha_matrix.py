@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.runs.run_directory import Run, clips_of, parts, read_parts
+from analysis.runs.run_directory import Run, clips_of, read_shards
 from analysis.statistics.uncertainty import group_sums, standard_error
 from sth_core.errors import UserError
+from sth_core.shards import shards
 
 LAYER_COLUMNS = ("layer_index", "layer", "stage")
 ALPHA_COLUMNS = ("clip_id", "layer_index", "alpha_temporal")
@@ -43,7 +44,7 @@ class Alpha:
 
 def has_attention(run: Run) -> bool:
     """Whether `read_alpha` has something to read."""
-    return run.usable and bool(run.meta.get("attention") and parts(run.path, "attention"))
+    return run.usable and bool(run.meta.get("attention") and shards(run.path, "attention"))
 
 
 def read_alpha(run: Run) -> Alpha:
@@ -56,7 +57,7 @@ def read_alpha(run: Run) -> Alpha:
     recorded = set(clips["shard"].cat.categories)  # a shard's attention is written before its predictions
     names, matrices = [], []
     layers = recorded_layers(run)
-    for shard, table in read_parts(run, "attention", ALPHA_COLUMNS, ("clip_id",)):
+    for shard, table in read_shards(run, "attention", ALPHA_COLUMNS, ("clip_id",)):
         if shard not in recorded or not len(table):
             continue
         if not np.isin(table["layer_index"], layers["layer_index"]).all():
@@ -76,8 +77,8 @@ def read_alpha(run: Run) -> Alpha:
 
 def recorded_layers(run: Run) -> pd.DataFrame:
     """The layers, as the first shard lists them: layer_index, layer, stage."""
-    shards = (table for _, table in read_parts(run, "attention", LAYER_COLUMNS, ("layer", "stage")) if len(table))
-    first = next(shards, None)
+    tables = (table for _, table in read_shards(run, "attention", LAYER_COLUMNS, ("layer", "stage")) if len(table))
+    first = next(tables, None)
     if first is None:
         raise UserError(INCOMPLETE.format(run.path))
     layers = first.to_pandas().drop_duplicates("layer_index")

@@ -5,8 +5,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import Alpha, alpha_profile
-from analysis.runs.run_directory import Run, clips_of, parts, query
+from analysis.runs.run_directory import Run, clips_of, query
 from analysis.statistics.uncertainty import sum_by_code
+from sth_core.shards import shards
 
 SMALLEST_DEVIATION = 1e-9  # of alpha_T: a smaller standard deviation is rounding
 
@@ -19,7 +20,7 @@ def clip_overview(run: Run, alpha: Alpha | None = None) -> pd.DataFrame:
         true class's score when the frames are shuffled) if the run has probes.
     """
     table = clips_of(run) if alpha is None else alpha.clips.assign(alpha_temporal=alpha.mean)
-    if parts(run.path, "probes"):
+    if shards(run.path, "probes"):
         drop = """SELECT clip_id, any_value(score_label) FILTER (probe = 'plain')
                          - avg(score_label) FILTER (probe = 'shuffled') AS needs_order FROM {files} GROUP BY clip_id"""
         table = table.merge(query(run, "probes", drop), on="clip_id", how="left")

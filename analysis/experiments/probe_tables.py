@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import read_alpha
 from analysis.attention.alpha_tables import alpha_class_table
-from analysis.runs.parts import Parts
-from analysis.runs.run_directory import Run, parts, predictions
+from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.uncertainty import (
     FEWEST_RANKS,
     Effect,
@@ -20,17 +19,18 @@ from analysis.statistics.uncertainty import (
     rank_correlations,
 )
 from sth_core.errors import UserError
+from sth_core.shards import Shards, shards
+from sth_core.video.reorder import DROPPED, FAST, FROZEN, REVERSED, SHUFFLED, SUBSAMPLED
 
 KIND = "probes"
-PLAIN, REVERSED, SHUFFLED, FROZEN, DROPPED, SUBSAMPLED, SLOW, FAST = PROBES = (
-    "plain", "reversed", "shuffled", "frozen", "dropped", "sub-sampled", "slow", "fast",
-)  # fmt: skip
+PLAIN, SLOW = "plain", "slow"
+PROBES = (PLAIN, REVERSED, SHUFFLED, FROZEN, DROPPED, SUBSAMPLED, SLOW, FAST)
 ALL_LAYERS = "mean"  # over the layers
 DIGITS = 6  # of a score: later ones are rounding in float32, which depends on the order of frames even in a 2D network
 
 
-def results_in(run: Path) -> Parts:
-    return Parts(run, (KIND,))
+def probes_in(run: Path) -> Shards:
+    return Shards(run, (KIND,))
 
 
 def known_rows(run: Run) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def known_rows(run: Run) -> pd.DataFrame:
     Raises:
         UserError: there are none.
     """
-    rows = results_in(run.path).read(KIND)
+    rows = probes_in(run.path).read(KIND)
     if rows.empty:
         raise UserError(f"{run.path} holds no probes; make them with `sth probe`")
     rows = rows[rows["score_label"].notna()]
@@ -126,7 +126,7 @@ def order_dependence(run: Run) -> pd.DataFrame:
         row |= {"drop_reversed": back.value, "reversed_low": back.low, "reversed_high": back.high}
         found.append(row | {"changed": float(some["changed"].mean())})
     table = pd.DataFrame(found).sort_values("drop", ascending=False, ignore_index=True)
-    if not parts(run.path, "attention"):
+    if not shards(run.path, "attention"):
         return table.assign(alpha_temporal=np.nan, alpha_low=np.nan, alpha_high=np.nan)
     alpha = alpha_class_table(read_alpha(run))[["label", "alpha_temporal", "low", "high"]]
     return table.merge(alpha.rename(columns={"low": "alpha_low", "high": "alpha_high"}), on="label", how="left")
@@ -140,7 +140,7 @@ def alpha_order_agreement(run: Run) -> pd.DataFrame:
     """
     clips = order_by_clip(run).set_index("clip_id")
     alphas = {ALL_LAYERS: pd.Series(np.nan, clips.index)}
-    if parts(run.path, "attention"):
+    if shards(run.path, "attention"):
         alpha = read_alpha(run)
         columns = zip([ALL_LAYERS, *alpha.layers["layer"]], [alpha.mean, *alpha.temporal.T], strict=True)
         alphas = {layer: pd.Series(values, alpha.clips["clip_id"]) for layer, values in columns}

@@ -1,12 +1,10 @@
-"""Does a network need the order of time? Each clip played in ways that keep its frames and spoil its time.
+"""Does a network need the order of time? Each clip shown in ways that keep its frames and change their order.
 
-`probe` does it over a dataset, next to a run: RUN/probes/*.parquet (a row per clip, probe and repeat) and probes.json.
-An interrupted call goes on with the clips that are missing.
+`probe` does it over a dataset, beside a run: RUN/probes/*.parquet (a row per clip, probe and repeat) and probes.json.
+An interrupted call is resumed with the clips that are missing.
 """
 
-import platform
 import zlib
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,78 +15,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.experiments.probe_tables import (
-    DROPPED,
-    FAST,
-    FROZEN,
-    KIND,
-    PROBES,
-    REVERSED,
-    SHUFFLED,
-    SLOW,
-    SUBSAMPLED,
-    results_in,
-)
-from analysis.runs.parts import computing
-from analysis.runs.recording import recorded
+from analysis.experiments.probe_tables import KIND, PLAIN, PROBES, SLOW, probes_in
+from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.clips import EvaluationClips, Sample
-from sth_core.evaluation import read_ahead
+from sth_core.prefetch import prefetch
+from sth_core.resumable import Work, working_on
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_fields, stack_fields
+from sth_core.video.reorder import SHUFFLED, reorder
 from sth_core.video.sampling import segment_indices
 from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing, crop, normalise, play_backward
 
-NO_MOTION = 128  # of 8-bit flow
-SAME = ("checkpoint_sha256", "data", "split", "shuffles")
-CLIPS_PER_PART = 16
+CLIPS_PER_SHARD = 16
 
 
-def shown(shuffles: int) -> list[tuple[str, int]]:
+def shown_probes(shuffles: int) -> list[tuple[str, int]]:
     """(probe, repeat) of all that is shown of a clip, in order."""
     return [(name, repeat) for name in PROBES for repeat in range(shuffles if name == SHUFFLED else 1)]
 
 
-def order(probe: str, frames: int, clip_id: str, repeat: int = 0) -> NDArray[np.int64]:
-    """Which of its T frames a probe shows at each place, int64 (T,). What is random is drawn by the clip's name.
+def probed_view(view: NDArray[np.uint8], probe: str, clip_id: str, modality: str, repeat: int = 0) -> NDArray[np.uint8]:
+    """A view (T, H, W, C) as a probe shows it; any but slow, for which the video is read again.
 
-    A dropped frame is replaced by the last one before it that is not, or at the beginning by the first that is not.
+    What is random is drawn by the clip's name.
     """
-    t = np.arange(frames)
-    random = np.random.default_rng([zlib.crc32(clip_id.encode()), PROBES.index(probe), repeat])
-    if probe == SHUFFLED:
-        return shuffled(frames, random)
-    if probe == FROZEN:
-        return np.full(frames, frames // 2)
-    if probe == DROPPED:
-        lost = random.choice(frames, max(1, frames // 4) if frames > 1 else 0, replace=False)
-        kept = np.delete(t, lost)
-        return kept[np.maximum(np.searchsorted(kept, t, "right") - 1, 0)]
-    if probe == SUBSAMPLED:
-        return t // 2 * 2
-    if probe == FAST:
-        return np.minimum(2 * t, (frames - 1) // 2 * 2)
-    return t
-
-
-def shuffled(frames: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """A random order, neither forward nor backward where there are others."""
-    t = np.arange(frames)
-    avoided = [t, t[::-1]][: max(0, frames - 1)]  # one frame has one order, two have two
-    while True:
-        found = random.permutation(frames)
-        if not any((found == other).all() for other in avoided):
-            return found
-
-
-def played(view: NDArray[np.uint8], probe: str, clip_id: str, modality: str, repeat: int = 0) -> NDArray[np.uint8]:
-    """A view (T, H, W, C) as a probe shows it; any but slow, for which the video is read again."""
-    if probe == REVERSED:
-        return play_backward(view, modality)
-    if probe == FROZEN and modality == "flow":
-        return np.full_like(view, NO_MOTION)
-    return view[order(probe, len(view), clip_id, repeat)]
+    if probe == PLAIN:
+        return view
+    return reorder(view, probe, modality, [zlib.crc32(clip_id.encode()), PROBES.index(probe), repeat])
 
 
 def slow_view(source: dict[str, Any], p: Preprocessing) -> NDArray[np.uint8]:
@@ -109,7 +65,7 @@ def slow_view(source: dict[str, Any], p: Preprocessing) -> NDArray[np.uint8]:
 
 
 class ProbedClips(EvaluationClips):
-    """The views of a clip are what each probe shows of its middle clip's centre, in the order of `shown`."""
+    """The views of a clip are what each probe shows of its middle clip's centre, in the order of `shown_probes`."""
 
     shuffles = 3
 
@@ -123,56 +79,50 @@ class ProbedClips(EvaluationClips):
         except UnreadableVideo as error:
             return Sample(row, None, sample.label, sample.frame_indices, str(error))
         views = [
-            slow if name == SLOW else played(plain, name, source["clip_id"], p.modality, repeat)
-            for name, repeat in shown(self.shuffles)
+            slow if name == SLOW else probed_view(plain, name, source["clip_id"], p.modality, repeat)
+            for name, repeat in shown_probes(self.shuffles)
         ]
         return Sample(row, torch.from_numpy(np.stack(views)), sample.label, sample.frame_indices)
 
 
-def probe(
-    run: Run,
-    data: Path,
-    device: str = "auto",
-    batch_size: int = 16,
-    workers: int = 2,
-    shuffles: int = 3,
-    command: str = "",
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, str]:
-    """Show every clip that `run` recorded in all ways; `data` is the dataset's folder, `batch_size` is in views.
+def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, shuffles: int = 3) -> dict[str, str]:
+    """Show every clip that `run` recorded in all ways; `data` is the dataset's folder.
 
     Returns:
         Why clips could not be read, by clip_id.
 
     Raises:
-        UserError: the run's network is no longer there, the dataset lacks clips, or results of something else are.
+        UserError: the run's network is no longer there, the dataset lacks clips, or there are results of other work.
     """
-    checkpoint, table = recorded(run, data, device)
-    meta: dict[str, Any] = {
-        "checkpoint_sha256": run.meta["checkpoint_sha256"], "data": str(data.resolve()), "split": run.meta["split"],
-        "shuffles": shuffles, "clips": len(table), "command": command,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }  # fmt: skip
-    parts, failures = results_in(run.path), {}
-    with computing(run.path / KIND, "probes.json", meta, SAME):
-        missing = table[~table["clip_id"].isin(parts.standing())].reset_index(drop=True)
+    checkpoint, table = checkpoint_and_clips(run, data, options.device)
+    identity = {"checkpoint_sha256": run.meta["checkpoint_sha256"], "data": str(data.resolve())}
+    identity |= {"split": run.meta["split"], "shuffles": shuffles}
+    owned = ("part-*.parquet", "index.html", "*.csv")
+    work = Work(run.path / KIND, "probes.json", "set of probes", identity, owned)
+    facts = {"clips": len(table)}
+    failures: dict[str, str] = {}
+    with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
+        shards = probes_in(run.path)
+        shards.tidy()
+        missing = table[~table["clip_id"].isin(shards.done())].reset_index(drop=True)
         clips = ProbedClips(missing, checkpoint.classes, checkpoint.preprocessing)
         clips.shuffles = shuffles
-        samples, done = read_ahead(clips, len(clips), workers, ahead=2 * workers), len(table) - len(missing)
-        progress(done, len(table))
-        while some := list(islice(samples, CLIPS_PER_PART)):
-            found = []
+        samples = prefetch(clips.__getitem__, range(len(clips)), options.workers, ahead=2 * options.workers)
+        done = len(table) - len(missing)
+        options.progress(done, len(table))
+        while some := list(islice(samples, CLIPS_PER_SHARD)):
+            rows = []
             for sample in some:
-                of_clip = missing.iloc[sample.row]
+                clip = missing.iloc[sample.row]
                 if sample.views is None:
-                    failures[of_clip["clip_id"]] = sample.failure
+                    failures[clip["clip_id"]] = sample.failure
                 else:
-                    scores = scores_of(checkpoint, sample.views, batch_size)
-                    found += outcome_rows(of_clip["clip_id"], of_clip["label"], checkpoint.classes, scores, shuffles)
+                    scores = scores_of(checkpoint, sample.views, options.batch_size)
+                    rows += probe_rows(clip["clip_id"], clip["label"], checkpoint.classes, scores, shuffles)
                 done += 1
-                progress(done, len(table))
-            if found:
-                parts.add({KIND: pd.DataFrame(found)})
+                options.progress(done, len(table))
+            if rows:
+                shards.write({KIND: pd.DataFrame(rows)})
     return failures
 
 
@@ -187,13 +137,11 @@ def scores_of(checkpoint: Checkpoint, views: Tensor, batch_size: int) -> Tensor:
     return torch.cat(logits).softmax(1)
 
 
-def outcome_rows(
-    clip_id: str, label: str, classes: list[str], scores: Tensor, shuffles: int = 3
-) -> list[dict[str, Any]]:
-    """A row for each (probe, repeat) of `shown`; `scores` (V, K) are in that order, the plain clip's first."""
+def probe_rows(clip_id: str, label: str, classes: list[str], scores: Tensor, shuffles: int = 3) -> list[dict[str, Any]]:
+    """A row for each (probe, repeat) of `shown_probes`; `scores` (V, K) are in that order, the plain clip's first."""
     plain = int(scores[0].argmax())
     rows = []
-    for (name, repeat), of_view in zip(shown(shuffles), scores, strict=True):
+    for (name, repeat), of_view in zip(shown_probes(shuffles), scores, strict=True):
         best = int(of_view.argmax())
         rows.append(
             {

@@ -1,16 +1,16 @@
-"""Which explanation of a network can be believed: all tests of `faithfulness`, `sanity`, `interventions` on some clips.
+"""Which explanation of a network can be trusted: all tests of `faithfulness`, `weight_randomization` and
+`alpha_replacement` on some clips.
 
     DIR/trust.json              what was tested
     DIR/curves/*.parquet        a row per clip, explanation and test: the curve and its area
     DIR/frames/*.parquet        a row per clip, explanation and frame: CAM mass, and the drop when the frame is hidden
-    DIR/randomised/*.parquet    a row per clip, explanation and random part: rank correlation with its true map
+    DIR/randomised/*.parquet    a row per clip, explanation and randomized part: rank correlation with its true map
     DIR/alpha/*.parquet         a row per clip, place and kind of replaced alpha; and clips/*.parquet, a row per clip
 
-An interrupted call goes on with the clips that are missing.
+An interrupted call is resumed with the clips that are missing.
 """
 
-import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,21 @@ from analysis.explain.faithfulness import (
 )
 from analysis.explain.gradcam import SPATIAL, TEMPORAL, cam_layers, default_layer, mass_shares, signed_maps
 from analysis.explain.weight_randomization import randomized_models
-from analysis.runs.parts import Parts, computing
+from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.recording import clips_in_split
 from analysis.statistics.uncertainty import rank_correlation
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
-from sth_core.datasets.table import read_dataset
-from sth_core.errors import UserError
-from sth_core.evaluation import read_ahead
 from sth_core.files import sha256
 from sth_core.network import VideoNetwork, pick_device
+from sth_core.prefetch import prefetch
+from sth_core.resumable import Work, working_on
+from sth_core.shards import Shards
 from sth_core.video.transforms import normalise
 
-KINDS = ("curves", "frames", "randomised", "alpha", "clips")
-SAME = ("checkpoint_sha256", "data", "split", "label", "clips", "seed")
+TABLES = ("curves", "frames", "randomised", "alpha", "clips")
+PAGES = ("index.html", "verdicts.csv", "faithfulness.csv", "sanity.csv", "agreement.csv", "attention.csv")
+IDENTITY = ("checkpoint_sha256", "data", "split", "label", "clips", "seed")
 RANDOM, CENTRE = CONTROLS = ("random map", "centre prior")
 
 
@@ -90,84 +92,112 @@ def choose_clips(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     return mixed.assign(turn=turn).sort_values(["turn", "label"], kind="stable").head(count).drop(columns="turn")
 
 
+@dataclass(frozen=True)
+class TrustTests:
+    """All that the clips of one call have in common."""
+
+    checkpoint: Checkpoint
+    wanted: list[Explanation]
+    randomized: list[tuple[str, VideoNetwork]]  # (part, the network with random weights from there on)
+    mean_alpha: dict[str, Tensor]  # {layer: (2, C_out)}
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """A clip (T, C, H, W) and what the network makes of it; `row` is its row of the dataset's table.
+
+    `maps` are the signed maps (T, h, w) of the class `target`, those of the controls too; `donor` is the alpha
+    (1, 2, C_out) of another clip by layer.
+    """
+
+    clip: Tensor
+    row: pd.DataFrame
+    logits: Tensor  # (1, K)
+    alphas: dict[str, Tensor]
+    donor: dict[str, Tensor]
+    maps: dict[str, Tensor]
+
+    @property
+    def target(self) -> int:
+        return int(self.logits.argmax())
+
+
 def trust(
     checkpoint_path: Path,
     data: Path,
     out: Path,
-    split: str = "val",
+    options: DatasetOptions = DatasetOptions(),
+    *,
     clips: int = 60,
     seed: int = 0,
-    device: str = "auto",
-    batch_size: int = 16,
-    workers: int = 2,
-    command: str = "",
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, str]:
     """Test the explanations of each clip's predicted class; returns why clips could not be read.
 
     Raises:
-        UserError: the checkpoint or the data cannot be used, or `out` holds the results of something else.
+        UserError: the checkpoint or the data cannot be used, or `out` holds the results of other work.
     """
-    checkpoint = load_checkpoint(checkpoint_path, pick_device(device))
-    table = read_dataset(data, checkpoint.annotation)
-    splits = table["split"].value_counts().to_dict()
-    table = table[table["split"] == split]
-    if table.empty:
-        raise UserError(f"no clips in the split {split!r} of {data}; it has {splits}")
+    checkpoint = load_checkpoint(checkpoint_path, pick_device(options.device))
+    table = clips_in_split(data, checkpoint.annotation, options.split)
     table = choose_clips(table, clips, seed).reset_index(drop=True)
-    model, side = checkpoint.model, checkpoint.preprocessing.crop
-    wanted = explanations(model, side)
-    config = model.config
-    meta: dict[str, Any] = {
-        "network": f"{config.backbone}, {config.conv}, p = {config.temporal_fraction:g}, {config.modality}",
-        "attention": config.attention, "classes": checkpoint.classes,
-        "data": str(data.resolve()), "dataset": data.resolve().name, "split": split,
-        "label": checkpoint.annotation.label, "clips": len(table), "seed": seed,
-        "explanations": [vars(e) for e in wanted], "checkpoint": str(checkpoint_path.resolve()),
-        "checkpoint_sha256": sha256(checkpoint_path), "command": command,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }  # fmt: skip
-    parts, failures = Parts(out, KINDS), {}
-    with computing(out, "trust.json", meta, SAME):
-        standing = parts.standing()
-        alphas = recorded_alphas(checkpoint, table, workers) if config.attention else {}
-        mean = mean_of(alphas)
-        partners = dict(zip(alphas, donor_clips([label_of(table, c) for c in alphas], seed), strict=True))
-        names, randomized = list(alphas), list(randomized_models(model))
-        for done, (row, clip, failure) in enumerate(read(checkpoint, table, workers, standing), 1 + len(standing)):
+    wanted = explanations(checkpoint.model, checkpoint.preprocessing.crop)
+    facts = describe_trust(checkpoint, data, options.split, wanted) | {"clips": len(table), "seed": seed}
+    facts |= {"checkpoint": str(checkpoint_path.resolve()), "checkpoint_sha256": sha256(checkpoint_path)}
+    work = Work(out, "trust.json", "test of explanations", {key: facts[key] for key in IDENTITY}, (*TABLES, *PAGES))
+    failures: dict[str, str] = {}
+    with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
+        shards = Shards(out, TABLES)
+        shards.tidy()
+        finished = shards.done()
+        alphas = clip_alphas(checkpoint, table, options.workers) if checkpoint.model.config.attention else {}
+        tests = TrustTests(
+            checkpoint, wanted, list(randomized_models(checkpoint.model)), mean_of(alphas), options.batch_size
+        )
+        labels = table.set_index("clip_id")["label"]
+        names = list(alphas)
+        donors = dict(zip(names, donor_clips([str(labels[name]) for name in names], seed), strict=True))
+        clips_read = normalised_clips(checkpoint, table, options.workers, finished)
+        for done, (row, clip, failure) in enumerate(clips_read, 1 + len(finished)):
             clip_id = table["clip_id"][row]
             if clip is None:
                 failures[clip_id] = failure
             else:
-                other = alphas[names[partners[clip_id]]] if alphas else {}
-                one = table.iloc[[row]]
-                parts.add(tables_of(checkpoint, clip, one, wanted, mean, other, randomized, seed + row, batch_size))
-            progress(done, len(table))
+                donor = alphas[names[donors[clip_id]]] if alphas else {}
+                shards.write(clip_tables(tests, clip_result(tests, clip, table.iloc[[row]], donor, seed + row)))
+            options.progress(done, len(table))
     return failures
 
 
-def label_of(table: pd.DataFrame, clip_id: str) -> str:
-    return str(table.loc[table["clip_id"] == clip_id, "label"].iloc[0])
+def describe_trust(checkpoint: Checkpoint, data: Path, split: str, wanted: list[Explanation]) -> dict[str, Any]:
+    """What trust.json says of the network, the data and the explanations."""
+    config = checkpoint.model.config
+    return {
+        "network": f"{config.backbone}, {config.conv}, p = {config.temporal_fraction:g}, {config.modality}",
+        "attention": config.attention, "classes": checkpoint.classes,
+        "data": str(data.resolve()), "dataset": data.resolve().name, "split": split,
+        "label": checkpoint.annotation.label, "explanations": [vars(e) for e in wanted],
+    }  # fmt: skip
 
 
-def read(
+def normalised_clips(
     checkpoint: Checkpoint, table: pd.DataFrame, workers: int, without: set[str]
 ) -> Iterator[tuple[int, Tensor | None, str]]:
     """Each clip's row, the clip normalised (T, C, H, W) on the network's device or None, and why it is None."""
     device = next(checkpoint.model.parameters()).device
     rows = [i for i, clip_id in enumerate(table["clip_id"]) if clip_id not in without]
     clips = EvaluationClips(table.iloc[rows], checkpoint.classes, checkpoint.preprocessing)
-    for row, sample in zip(rows, read_ahead(clips, len(clips), workers, ahead=2 * workers), strict=True):
+    samples = prefetch(clips.__getitem__, range(len(clips)), workers, ahead=2 * workers)
+    for row, sample in zip(rows, samples, strict=True):
         views = sample.views
         clip = None if views is None else normalise(views[0].to(device), checkpoint.preprocessing)
         yield row, clip, sample.failure
 
 
 @torch.inference_mode()
-def recorded_alphas(checkpoint: Checkpoint, table: pd.DataFrame, workers: int) -> dict[str, dict[str, Tensor]]:
+def clip_alphas(checkpoint: Checkpoint, table: pd.DataFrame, workers: int) -> dict[str, dict[str, Tensor]]:
     """{clip_id: {layer: alpha (1, 2, C_out)}} of the clips that can be read."""
     found = {}
-    for row, clip, _ in read(checkpoint, table, workers, set()):
+    for row, clip, _ in normalised_clips(checkpoint, table, workers, set()):
         if clip is not None:
             alphas = checkpoint.inference_model.forward_with_attention(clip[None])[1]
             found[table["clip_id"][row]] = {layer: alpha.cpu() for layer, alpha in alphas.items()}
@@ -180,59 +210,84 @@ def mean_of(alphas: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
     return {layer: torch.cat([of_clip[layer] for of_clip in alphas.values()]).mean(0) for layer in layers}
 
 
-def tables_of(
-    checkpoint: Checkpoint,
-    clip: Tensor,
-    row: pd.DataFrame,
-    wanted: list[Explanation],
-    mean: dict[str, Tensor],
-    other: dict[str, Tensor],
-    randomized: list[tuple[str, VideoNetwork]],
-    seed: int,
-    batch_size: int,
-) -> dict[str, pd.DataFrame]:
-    """All tests of one clip (T, C, H, W); `row` has its clip_id, label and group."""
-    fast, classes, clip_id = checkpoint.inference_model, checkpoint.classes, row["clip_id"].iloc[0]
+def clip_result(tests: TrustTests, clip: Tensor, row: pd.DataFrame, donor: dict[str, Tensor], seed: int) -> ClipResult:
+    """The output for a clip (T, C, H, W), and all maps of the predicted class; `seed` draws the random map."""
     with torch.inference_mode():
-        plain, alphas = fast.forward_with_attention(clip[None])
-    target = int(plain.argmax())
-    maps = maps_of(checkpoint.model, clip, target, wanted)
+        logits, alphas = tests.checkpoint.inference_model.forward_with_attention(clip[None])
+    maps = maps_of(tests.checkpoint.model, clip, int(logits.argmax()), tests.wanted)
     T, h, w = next(iter(maps.values())).shape
     maps |= {RANDOM: random_map(T, h, w, seed), CENTRE: centre_prior(T, h, w)}
-    curves = []
-    for name, of_clip in maps.items():
+    return ClipResult(clip, row, logits, alphas, donor, maps)
+
+
+def clip_tables(tests: TrustTests, result: ClipResult) -> dict[str, pd.DataFrame]:
+    """The rows of one clip, by the name of their table."""
+    clip_id = result.row["clip_id"].iloc[0]
+    drop = occlusion_drop(tests.checkpoint.inference_model, result.clip, result.target, tests.batch_size)
+    tables = {
+        "curves": curve_rows(tests, result),
+        "frames": frame_rows(result, drop),
+        "randomised": randomization_rows(tests, result),
+        "clips": [clip_row(tests, result, drop)],
+    }
+    found = {name: pd.DataFrame(rows).assign(clip_id=clip_id) for name, rows in tables.items()}
+    return found | {"alpha": alpha_table(tests, result)}
+
+
+def curve_rows(tests: TrustTests, result: ClipResult) -> list[dict[str, Any]]:
+    """Deletion and insertion: a row per map and test."""
+    rows, model = [], tests.checkpoint.inference_model
+    for name, of_clip in result.maps.items():
         for test in REMOVAL_TESTS:
-            at, scores = removal_curve(fast, clip, target, of_clip, test, batch_size)
-            what = {"way": test.way, "direction": test.direction, "baseline": test.baseline}
-            curves.append(
-                {"explanation": name, **what, "shares": at, "scores": scores, "area": area_under_curve(at, scores)}
-            )
-    drop = occlusion_drop(fast, clip, target, batch_size)
-    masses = {name: mass_shares(of_clip.clamp(min=0).numpy()) for name, of_clip in maps.items()}
-    frames = [
-        {"explanation": name, "frame": t, "mass": float(m), "drop": float(drop[t])}
-        for name, mass in masses.items()
-        for t, m in enumerate(mass)
+            at, scores = removal_curve(model, result.clip, result.target, of_clip, test, tests.batch_size)
+            row = {"explanation": name, "way": test.way, "direction": test.direction, "baseline": test.baseline}
+            rows.append(row | {"shares": at, "scores": scores, "area": area_under_curve(at, scores)})
+    return rows
+
+
+def frame_rows(result: ClipResult, drop: np.ndarray) -> list[dict[str, Any]]:
+    """A row per map and frame: the map's mass there, and `drop` (T,), the score lost when the frame is hidden."""
+    return [
+        {"explanation": name, "frame": t, "mass": float(mass), "drop": float(drop[t])}
+        for name, of_clip in result.maps.items()
+        for t, mass in enumerate(mass_shares(of_clip.clamp(min=0).numpy()))
     ]
-    true = {name: maps[name].clamp(min=0).numpy() for name in (e.name for e in wanted)}
-    random = []
-    for part, network in randomized:
-        for name, of_clip in maps_of(network, clip, target, wanted).items():
-            correlation = rank_correlation(true[name], of_clip.clamp(min=0).numpy())
-            random.append({"explanation": name, "part": part, "correlation": correlation})
-    replaced = [
-        replacement_rows(row, classes, plain.cpu(), logits.cpu(), place=place, kind=kind)
-        for place, kind, logits in (interventions(fast, clip[None], mean, other) if alphas else ())
-    ]
-    alpha_t = float(np.mean([a[:, 1].mean().item() for a in alphas.values()])) if alphas else np.nan
-    label, said = row["label"].iloc[0], classes[target]
-    one = {"label": label, "group": row["group"].iloc[0], "prediction": said, "correct": label == said}
-    one |= {
-        "confidence": float(plain.softmax(1)[0, target]),
-        "alpha_temporal": alpha_t,
+
+
+def randomization_rows(tests: TrustTests, result: ClipResult) -> list[dict[str, Any]]:
+    """A row per explanation and randomized part: the rank correlation of its map with the true one."""
+    rows = []
+    for part, network in tests.randomized:
+        for name, of_clip in maps_of(network, result.clip, result.target, tests.wanted).items():
+            true = result.maps[name].clamp(min=0).numpy()
+            agreement = rank_correlation(true, of_clip.clamp(min=0).numpy())
+            rows.append({"explanation": name, "part": part, "correlation": agreement})
+    return rows
+
+
+def alpha_table(tests: TrustTests, result: ClipResult) -> pd.DataFrame:
+    """A row per place and kind of replaced alpha; without attention a row that has only the clip's name."""
+    if not result.alphas:
+        return result.row[["clip_id"]].reset_index(drop=True)
+    model, classes = tests.checkpoint.inference_model, tests.checkpoint.classes
+    replaced = interventions(model, result.clip[None], tests.mean_alpha, result.donor)
+    return pd.concat(
+        replacement_rows(result.row, classes, result.logits.cpu(), logits.cpu(), place=place, kind=kind)
+        for place, kind, logits in replaced
+    )
+
+
+def clip_row(tests: TrustTests, result: ClipResult, drop: np.ndarray) -> dict[str, Any]:
+    """What the network predicts of the clip, and what hiding its frames costs in all."""
+    label, prediction = result.row["label"].iloc[0], tests.checkpoint.classes[result.target]
+    alphas = [alpha[:, 1].mean().item() for alpha in result.alphas.values()]
+    return {
+        "clip_id": result.row["clip_id"].iloc[0],
+        "label": label,
+        "group": result.row["group"].iloc[0],
+        "prediction": prediction,
+        "correct": label == prediction,
+        "confidence": float(result.logits.softmax(1)[0, result.target]),
+        "alpha_temporal": float(np.mean(alphas)) if alphas else np.nan,
         "drop": float(drop.clip(0).sum()),
     }
-    tables = {"curves": pd.DataFrame(curves), "frames": pd.DataFrame(frames), "randomised": pd.DataFrame(random)}
-    result = {name: table.assign(clip_id=clip_id) for name, table in tables.items()}
-    result["alpha"] = pd.concat(replaced) if replaced else pd.DataFrame({"clip_id": [clip_id]})
-    return result | {"clips": pd.DataFrame([{"clip_id": clip_id, **one}])}

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.experiments.trust import CONTROLS, KINDS
+from analysis.experiments.trust import CONTROLS, TABLES
 from analysis.explain.alpha_replacement import EVERY_LAYER
 from analysis.explain.faithfulness import DELETION
-from analysis.runs.parts import Parts
 from analysis.statistics.uncertainty import (
     SIGNIFICANCE_LEVEL,
     Effect,
@@ -21,6 +20,7 @@ from analysis.statistics.uncertainty import (
     rank_correlation,
     rank_correlations,
 )
+from sth_core.shards import Shards
 
 PASSES, FAILS, OPEN = "passes", "fails", "undecided"
 STILL_THERE = 0.5  # rank correlation with the true map from which on a randomized network's map counts as the same
@@ -32,8 +32,8 @@ class TrustResults:
     """The tables of a `trust` folder."""
 
     def __init__(self, folder: Path) -> None:
-        parts = Parts(folder, KINDS)
-        self.curves, self.frames, self.randomised, self.alpha, self.clips = (parts.read(kind) for kind in KINDS)
+        shards = Shards(folder, TABLES)
+        self.curves, self.frames, self.randomised, self.alpha, self.clips = (shards.read(kind) for kind in TABLES)
         self.groups = self.clips.set_index("clip_id")["group"] if len(self.clips) else pd.Series(dtype=str)
 
     def effect(self, values: pd.Series) -> Effect:

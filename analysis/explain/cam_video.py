@@ -3,11 +3,10 @@ and the recipe."""
 
 import platform
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 import cv2
@@ -19,13 +18,13 @@ from analysis.explain.overlay import HeatmapTable, input_box
 from analysis.explain.video_explanation import CamOptions, VideoExplanation, explain_video
 from sth_core.checkpoint import Checkpoint
 from sth_core.files import temporary_beside, write_json
+from sth_core.prefetch import prefetch
 from sth_core.video.decoding import all_frames, count_frames
 from sth_core.video.encoding import FAST_PRESET, write_video
 from sth_core.video.timeline import UnreadableVideo, opened
 from sth_core.video.transforms import Preprocessing
 
 FOLDER_FRAME_RATE = 12.0  # of the Something datasets and Jester; a folder of frames does not store it
-Item = TypeVar("Item")
 
 
 def annotated_frames(path: Path, frames: int, e: VideoExplanation, p: Preprocessing) -> Iterator[np.ndarray]:
@@ -52,15 +51,6 @@ def annotated_frames(path: Path, frames: int, e: VideoExplanation, p: Preprocess
         cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), GREY, thin)
         annotations.draw_on(picture, t)
         yield picture
-
-
-def prefetch(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items; a thread makes the next one while one is in use."""
-    with ThreadPoolExecutor(1) as worker:
-        coming = worker.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = worker.submit(next, items, None)
-            yield item
 
 
 def frame_rate(path: Path) -> float:
@@ -90,9 +80,12 @@ def cam_video(
     frames, rate = count_frames(path), frame_rate(path)
 
     def encoded() -> Iterator[np.ndarray]:
-        for t, picture in enumerate(prefetch(annotated_frames(path, frames, e, p))):
+        pictures, done = annotated_frames(path, frames, e, p), 0
+        found = prefetch(lambda _: next(pictures, None), count(), workers=1, ahead=1)
+        while (picture := next(found)) is not None:
             yield cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)  # faster than in FFmpeg
-            progress(t + 1, frames)
+            done += 1
+            progress(done, frames)
 
     write_video(out, encoded(), rate, FAST_PRESET)
     with temporary_beside(out.with_suffix(".png")) as temporary:

@@ -17,8 +17,9 @@ from analysis.attention.alpha_tables import alpha_class_table
 from analysis.experiments.probe_tables import KIND, order_dependence
 from analysis.report.figures_5_to_8 import main_fraction
 from analysis.report.plots import COLOURS, SupplementFigure, error_bars, jpeg_uri
-from analysis.runs.run_directory import Run, parts, predictions
+from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
+from sth_core.shards import shards
 from sth_core.video import UnreadableVideo, read_frames
 from sth_core.video.transforms import resize
 
@@ -77,7 +78,7 @@ def rank_classes(run: Run) -> pd.DataFrame:
     """
     table = alpha_class_table(read_alpha(run)).assign(run=run.name, dataset=run.meta["dataset"])
     table = table[(table["accuracy"] >= ACCURATE) & (table["n"] > 1)]
-    if not parts(run.path, KIND):
+    if not shards(run.path, KIND):
         table = table.sort_values("alpha_temporal")
     else:
         drops = order_dependence(run)[["label", "drop"]].rename(columns={"drop": "order"})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.experiments.interventions import results_in
+from analysis.experiments.interventions import effects_in
 from analysis.experiments.trust_tables import class_replacement_effects, replacement_effects
 from analysis.explain.alpha_replacement import ANOTHER_CLIP, DATASET_MEAN, EVERY_LAYER, REPLACEMENTS
 from analysis.report.page import Section, write_page
@@ -26,7 +26,7 @@ def intervention_tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises:
         UserError: `sth intervene` has not been run on this run.
     """
-    effects = results_in(run.path).read("effects")
+    effects = effects_in(run.path).read("effects")
     if effects.empty:
         raise UserError(f"{run.path} holds no interventions; `sth intervene` makes them")
     groups = predictions(run).set_index("clip_id")["group"]
@@ -36,7 +36,7 @@ def intervention_tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
 def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
     """Write the page; returns it and the table by place."""
     places, classes = intervention_tables(run)
-    out = results_in(run.path).folder
+    out = effects_in(run.path).folder
     write_csv(out / "places.csv", places)
     write_csv(out / "classes.csv", classes)
     meta = json.loads((out / "interventions.json").read_text(encoding="utf-8"))

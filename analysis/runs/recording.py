@@ -1,38 +1,34 @@
 """A network over a dataset -> a run directory: predictions and attention of every clip.
 
-    RUN/run.json                    what was run on what, by whom it can be repeated
+    RUN/run.json                    what was run on what, and how to repeat it
     RUN/predictions/*.parquet       a row per clip
     RUN/attention/*.parquet         a row per clip and layer
     RUN/failures.parquet            a row per clip that could not be read
 
-An interrupted recording goes on with the clips whose prediction is missing, and tries the unreadable
-ones again. How the parts are written is in `analysis.runs.writing`. Of each clip nothing is kept in memory
-but its row in the table of clips.
+An interrupted recording is resumed with the clips that have no prediction yet, unreadable ones among them. Of each
+clip nothing is kept in memory but its row in the table of clips.
 """
 
-import platform
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
-from analysis.runs.run_directory import Run, open_run, predictions
-from analysis.runs.writing import (
-    BEFORE_THERE_WAS,
+from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.rows import ShardWriter
+from analysis.runs.run_directory import (
+    EARLIER_RECORDINGS,
     FAILURE_COLUMNS,
-    SAME_RECORDING,
-    Writer,
-    accuracy_of,
-    begin,
-    next_part,
-    now,
-    only_recording,
-    standing_clips,
-    write_table,
+    RECORDING,
+    SHARD_KINDS,
+    Run,
+    open_run,
+    predictions,
+    run_work,
 )
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
@@ -40,17 +36,19 @@ from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.distributed import distributed_context
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
-from sth_core.files import sha256, write_json
+from sth_core.files import sha256
 from sth_core.network import pick_device
+from sth_core.resumable import read_earlier, working_on
+from sth_core.shards import Shards, shards, write_table
 from sth_core.video.sampling import Protocol
 
 CLIPS_AT_ONCE = 1024  # that are listed to be read: a list of many is much larger than their table
-ASKED = [key for key in SAME_RECORDING if key not in ("attention", "vectors")]  # of a run that is there already
+KEPT_OR_NOT = ("attention", "vectors")  # keys of what a recording keeps beside the predictions
 
 
 @dataclass(frozen=True)
 class RecordingSummary:
-    """What a recording came to; `accuracy` is over the readable clips that have a known label."""
+    """What was recorded; `accuracy` is over the readable clips that have a known label."""
 
     run: Path
     clips: int
@@ -62,87 +60,88 @@ def record(
     checkpoint_path: Path,
     data: Path,
     run: Path,
-    split: str = "val",
+    options: DatasetOptions = DatasetOptions(),
+    *,
     annotation: Annotation | None = None,
-    device: str = "auto",
-    batch_size: int = 8,
-    workers: int = 2,
     protocol: Protocol = Protocol(),
     with_attention: bool = True,
     vectors: bool = False,
-    command: str = "",
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RecordingSummary:
-    """Record `split` of the dataset in `data` with the network of a checkpoint.
+    """Record a split of the dataset in `data` with the network of a checkpoint.
 
-    `annotation` says where the labels are; by default as in the checkpoint's training. Without
-    `with_attention` only the predictions are kept; with `vectors` the attention of each channel too, beside
-    its mean. Under torchrun every process calls this with the same arguments, takes its share of the clips,
-    and writes parts of its own.
+    `annotation` says where the labels are; by default as in the checkpoint's training. Without `with_attention` only
+    the predictions are kept; with `vectors` the attention of each channel too, beside its mean. Under torchrun every
+    process calls this with the same arguments, takes its share of the clips, and writes shards of its own.
 
     Raises:
-        UserError: the checkpoint or the data cannot be used, the split is empty, `run` holds another
-            recording (of another checkpoint, dataset or split, with or without vectors), or another process
-            records into it now.
+        UserError: the checkpoint or the data cannot be used, the split is empty, `run` holds another recording, or
+            another process works there.
     """
-    with distributed_context(device) as place:
+    with distributed_context(options.device) as place:
         checkpoint = load_checkpoint(checkpoint_path, place.device)
         annotation = annotation or checkpoint.annotation
-        table = read_dataset(data, annotation)
-        splits = table["split"].value_counts().to_dict()
-        table = table[table["split"] == split].reset_index(drop=True)
-        if table.empty:
-            raise UserError(f"no clips in the split {split!r} of {data}; it has {splits}")
+        table = clips_in_split(data, annotation, options.split)
         layers = checkpoint.model.attention_layers if with_attention else []
-        meta = describe(checkpoint, checkpoint_path, data, annotation, split, len(table), protocol, vectors, command)
-        meta["attention"] = bool(layers)
-        with only_recording(run) if place.is_main else nullcontext():
+        facts = describe(checkpoint, checkpoint_path, data, annotation, options.split, protocol)
+        facts |= {"attention": bool(layers), "vectors": vectors, "clips": len(table)}
+        work = working_on(
+            run_work(run, facts, RECORDING), facts,
+            command=options.command, overwrite=options.overwrite, notify=options.notify,
+        )  # fmt: skip
+        with work if place.is_main else nullcontext():
+            written = Shards(run, SHARD_KINDS)
             if place.is_main:
-                meta = begin(run, meta)
+                written.tidy()
             place.wait_for_all()
-            missing = table[~table["clip_id"].isin(standing_clips(run))]
-            writer = Writer(run, next_part(run) + place.rank, place.world, checkpoint.classes, layers, vectors)
+            missing = table[~table["clip_id"].isin(written.done())]
+            number = written.next_number() + place.rank
+            writer = ShardWriter(written, number, place.world, checkpoint.classes, layers, vectors)
             place.wait_for_all()  # all know what is there before one writes more
-            seen = len(table) - len(missing)
-            mine = missing[place.rank :: place.world]
-            for batch, clips in results(checkpoint, mine, protocol, batch_size, workers):
+            done, mine = len(table) - len(missing), missing[place.rank :: place.world]
+            for batch, clips in batch_results(checkpoint, mine, protocol, options):
                 writer.add(batch, clips)
-                seen += (len(batch.samples) + len(batch.failed)) * place.world
-                progress(min(seen, len(table)), len(table))
+                done += (len(batch.samples) + len(batch.failed)) * place.world
+                options.progress(min(done, len(table)), len(table))
             writer.flush()
             failures = [row for of_one in place.gather(writer.failures) for row in of_one]
             if place.is_main:
                 failed = pd.DataFrame(failures, columns=FAILURE_COLUMNS).sort_values("clip_id")
                 write_table(run / "failures.parquet", failed)
-                write_json(run / "run.json", meta | {"finished": now()})
-            place.wait_for_all()
-    return RecordingSummary(run, len(table), len(failures), accuracy_of(run, checkpoint.classes))
+        place.wait_for_all()
+    return RecordingSummary(run, len(table), len(failures), recorded_accuracy(run, checkpoint.classes))
 
 
-def results(
-    checkpoint: Checkpoint, table: pd.DataFrame, protocol: Protocol, batch_size: int, workers: int
+def clips_in_split(data: Path, annotation: Annotation, split: str) -> pd.DataFrame:
+    """The rows of a dataset's split.
+
+    Raises:
+        UserError: the dataset cannot be read, or the split is empty.
+    """
+    table = read_dataset(data, annotation)
+    splits = table["split"].value_counts().to_dict()
+    table = table[table["split"] == split].reset_index(drop=True)
+    if table.empty:
+        raise UserError(f"no clips in the split {split!r} of {data}; it has {splits}")
+    return table
+
+
+def batch_results(
+    checkpoint: Checkpoint, table: pd.DataFrame, protocol: Protocol, options: DatasetOptions
 ) -> Iterator[tuple[BatchResult, pd.DataFrame]]:
     """The result of each batch, with the table that its samples' rows are of."""
-    at_once = max(1, CLIPS_AT_ONCE // batch_size) * batch_size  # whole batches, as if all were listed
+    at_once = max(1, CLIPS_AT_ONCE // options.batch_size) * options.batch_size  # whole batches, as if all were listed
     for start in range(0, len(table), at_once):
         some = table.iloc[start : start + at_once].reset_index(drop=True)
         clips = EvaluationClips(some, checkpoint.classes, checkpoint.preprocessing, protocol)
-        for batch in run_over(checkpoint.inference_model, clips, checkpoint.preprocessing, batch_size, workers):
+        model, size = checkpoint.inference_model, options.batch_size
+        for batch in run_over(model, clips, checkpoint.preprocessing, size, options.workers):
             yield batch, some
 
 
 def describe(
-    checkpoint: Checkpoint,
-    path: Path,
-    data: Path,
-    annotation: Annotation,
-    split: str,
-    clips: int,
-    protocol: Protocol,
-    vectors: bool,
-    command: str,
+    checkpoint: Checkpoint, path: Path, data: Path, annotation: Annotation, split: str, protocol: Protocol
 ) -> dict[str, Any]:
-    """The contents of run.json when a recording begins."""
+    """What run.json says of the network, the data and the protocol."""
     config = checkpoint.model.config
     question = "" if annotation.label == "label" else f": {annotation.label}"
     question += ", both directions" if annotation.direction else ""
@@ -154,32 +153,26 @@ def describe(
         "temporal_fraction": config.temporal_fraction,
         "attention": config.attention,
         "modality": config.modality,
-        "start": start_of(checkpoint.training),
+        "start": initial_weights(checkpoint.training),
         "seed": checkpoint.training.get("seed"),
         "dataset": f"{data.resolve().name}{question}",
         "data": str(data.resolve()),
         "label": annotation.label,
         "direction": annotation.direction,
         "split": split,
-        "clips": clips,
         "protocol": {
             "clips_per_video": protocol.clips,
             "crop": {1: "center", 3: "three, of the whole height", 10: "ten"}[protocol.crops],
             "sampling": "segment middles" if protocol.clips == 1 else "evenly in each segment",
         },
-        "vectors": vectors,
         "classes": checkpoint.classes,
         "layers": [{"index": a.index, "layer": a.name, "stage": a.stage} for a in checkpoint.model.attention_layers],
         "checkpoint": str(path.resolve()),
         "checkpoint_sha256": sha256(path),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "command": command,
-        "started": now(),
-        "finished": None,
     }
 
 
-def start_of(training: dict[str, Any]) -> str:
+def initial_weights(training: dict[str, Any]) -> str:
     """What a network's training started from: "ImageNet", a checkpoint's name, "random weights", or "" if unknown."""
     if "recipe" not in training:
         return ""
@@ -187,44 +180,42 @@ def start_of(training: dict[str, Any]) -> str:
     return "ImageNet" if start.get("imagenet") else Path(start.get("checkpoint", "")).name or "random weights"
 
 
-def recording(
+def recorded_accuracy(run: Path, classes: list[str]) -> float:
+    """The share of correct predictions among the clips of a known label; NaN if there are none."""
+    correct = known = 0
+    for file in shards(run, "predictions"):
+        table = pd.read_parquet(file, columns=["label", "correct"])
+        of_known = table.loc[table["label"].isin(classes), "correct"]
+        correct, known = correct + int(of_known.sum()), known + len(of_known)
+    return correct / known if known else math.nan
+
+
+def open_or_record(
     checkpoint_path: Path,
     data: Path,
     folder: Path,
-    split: str = "val",
+    options: DatasetOptions = DatasetOptions(),
+    *,
     annotation: Annotation | None = None,
-    device: str = "auto",
-    batch_size: int = 16,
-    workers: int = 2,
-    command: str = "",
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Run:
-    """The run in `folder`: one that has finished as it is, with or without attention; else it is recorded now.
+    """The run in `folder`: a finished one as it is, with or without attention; else it is recorded now.
 
     Raises:
-        UserError: it is of another checkpoint, dataset or split, or not of one view a clip; or it cannot be recorded.
+        UserError: it is of another checkpoint, dataset or split, or not of one view a clip, and `options` do not ask
+            to overwrite it; or it cannot be recorded.
     """
-    run = open_run(folder)
-    if not run.meta.get("finished"):
-        record(
-            checkpoint_path, data, folder, split, annotation, device, batch_size, workers, command=command,
-            progress=progress,
-        )  # fmt: skip
-        return open_run(folder)
-    checkpoint = load_checkpoint(checkpoint_path)
-    annotation = annotation or checkpoint.annotation
-    asked = describe(checkpoint, checkpoint_path, data, annotation, split, 0, Protocol(), False, command)
-    before = BEFORE_THERE_WAS | run.meta
-    for key in ASKED:
-        if before.get(key) != asked[key]:
-            raise UserError(
-                f"{folder} holds another recording ({key} is {before.get(key)!r}, now {asked[key]!r}); "
-                f"choose another folder for this one"
-            )
-    return run
+    run, checkpoint = open_run(folder), load_checkpoint(checkpoint_path)
+    facts = describe(checkpoint, checkpoint_path, data, annotation or checkpoint.annotation, options.split, Protocol())
+    work = run_work(folder, facts, tuple(key for key in RECORDING if key not in KEPT_OR_NOT))
+    overwrite = options.overwrite and bool(work.differences(run.meta))
+    if run.meta.get("finished") and not overwrite:
+        read_earlier(work)
+        return run
+    record(checkpoint_path, data, folder, replace(options, overwrite=overwrite), annotation=annotation)
+    return open_run(folder)
 
 
-def recorded(run: Run, data: Path, device: str) -> tuple[Checkpoint, pd.DataFrame]:
+def checkpoint_and_clips(run: Run, data: Path, device: str) -> tuple[Checkpoint, pd.DataFrame]:
     """The network that `run` was recorded with, and the rows of the dataset that it recorded, labelled as there.
 
     Raises:
@@ -234,7 +225,7 @@ def recorded(run: Run, data: Path, device: str) -> tuple[Checkpoint, pd.DataFram
     checkpoint = load_checkpoint(path, pick_device(device))
     if sha256(path) != run.meta["checkpoint_sha256"]:
         raise UserError(f"{path} is no longer the checkpoint that {run.path} was recorded with; record it anew")
-    meta = BEFORE_THERE_WAS | run.meta
+    meta = EARLIER_RECORDINGS | run.meta
     table = read_dataset(data, replace(checkpoint.annotation, label=meta["label"], direction=meta["direction"]))
     clips = set(predictions(run)["clip_id"])
     table = table[table["clip_id"].isin(clips)].reset_index(drop=True)

@@ -22,16 +22,25 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from sth_core.errors import UserError
+from sth_core.resumable import Work
+from sth_core.shards import shards
 
 NEEDED = {"dataset", "modality", "temporal_fraction", "classes", "clips", "checkpoint_sha256", "finished"}
-OF_A_CLIP = ("clip_id", "label", "prediction", "correct", "confidence")
-LATER = ("path", "margin", "disagreement")  # that not every version has recorded
+CLIP_COLUMNS = ("clip_id", "label", "prediction", "correct", "confidence")
+OPTIONAL_COLUMNS = ("path", "margin", "disagreement")  # that not every version has recorded
+FAILURE_COLUMNS = ["clip_id", "path", "reason"]
+SHARD_KINDS = ("attention", "predictions")  # a clip is recorded once its prediction is written
+# What a recording owns beside run.json: its tables, and what was computed of them.
+OWNED = ("predictions", "attention", "failures.parquet", "probes", "interventions")
+# Two runs are the same recording if these keys of run.json are equal; earlier versions did not write all of them.
+RECORDING = ("checkpoint_sha256", "attention", "data", "label", "direction", "split", "protocol", "vectors")
+EARLIER_RECORDINGS = {"direction": False, "vectors": False}
 QUERIES = threading.BoundedSemaphore(2)  # at once: what each holds of a run of Kinetics' size would add up
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory. `problem` is empty, or a sentence why it cannot be shown whole.
+    """One run directory. `problem` is empty, or a sentence that says why it cannot be shown whole.
 
     `path` of a run in object storage is a `UPath`, which has a Path's methods.
     """
@@ -56,12 +65,12 @@ class Run:
 
     @property
     def title(self) -> str:
-        """dataset, p and modality: what tells this run from the others of a study."""
+        """Dataset, p and modality, which distinguish the runs of a study."""
         return f"{self.meta['dataset']}, p = {self.p}, {self.modality}"
 
     @property
     def usable(self) -> bool:
-        return bool(parts(self.path, "predictions"))
+        return bool(shards(self.path, "predictions"))
 
 
 def location(path: str | Path) -> Path:
@@ -83,41 +92,38 @@ def location(path: str | Path) -> Path:
         raise UserError(f"{scheme}:// needs a package that is not installed; pip install {package}") from error
     except ValueError as error:
         raise UserError(f"{scheme}:// is not known; give a folder, or a URL such as s3://bucket/runs") from error
-    # Were listings cached, a recording that goes on would seem to stand still.
+    # With cached listings, a run that is being recorded would not seem to grow.
     return cast(Path, UPath(f"{scheme}://{rest}", use_listings_cache=False))
 
 
-def parts(run: Path, kind: str) -> list[Path]:
-    """The Parquet files of a run's predictions or attention, in order.
-
-    Not those whose name begins with a dot: a recording that was killed leaves one half written.
-    """
-    folder = run / kind  # iterdir, as UPath.glob would take a bracket in the folder's name for a pattern
-    files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(file for file in files if file.suffix == ".parquet" and not file.name.startswith("."))
-
-
 def find_runs(folder: str | Path) -> list[Run]:
-    """All runs at or below `folder`, by path; one that is damaged or unfinished says so.
+    """All runs at or below `folder`, hidden folders apart, by path; a damaged or unfinished run has a `problem`.
 
     Raises:
         UserError: `folder` is a URL that cannot be read.
     """
     where = location(folder)
     if isinstance(where, Path):
-        return [open_run(file.parent) for file in sorted(where.glob("**/run.json"))]
+        files = [file for file in where.glob("**/run.json") if not hidden(file.relative_to(where).as_posix())]
+        return [open_run(file.parent) for file in sorted(files)]
+    root = where.path.rstrip("/")
     try:
-        files = where.fs.glob(f"{escape(where.path.rstrip('/'))}/**/run.json")
+        files = [file for file in where.fs.glob(f"{escape(root)}/**/run.json") if not hidden(file.removeprefix(root))]
     except Exception as error:  # each kind of storage has its own: no credentials, no network, no bucket
         raise UserError(f"{where} cannot be read ({error})") from error
     return [open_run(where.fs.unstrip_protocol(file).removesuffix("/run.json")) for file in sorted(files)]
 
 
+def hidden(path: str) -> bool:
+    """Whether it lies in a folder whose name begins with a dot: a run that another one replaced."""
+    return "/." in f"/{path}"
+
+
 def open_run(folder: str | Path) -> Run:
-    """Read a run's description; what is wrong with it is its `problem`.
+    """Read a run's description; its `problem` says what is wrong with it.
 
     Raises:
-        UserError: `folder` is a URL that nothing here can read.
+        UserError: `folder` is a URL that cannot be read.
     """
     path = location(folder)
     try:
@@ -140,9 +146,14 @@ def open_run(folder: str | Path) -> Run:
     return Run(
         path,
         meta,
-        f"recording has not finished: {done} of {meta['clips']} clips so far; the same `sth record` "
-        f"command goes on where it stopped",
+        f"recording has not finished: {done} of {meta['clips']} clips so far; the same `sth record` command resumes it",
     )
+
+
+def run_work(folder: Path, facts: dict[str, Any], keys: tuple[str, ...]) -> Work:
+    """The recording into `folder` that run.json describes by `facts`; `keys` of them make it the same as another."""
+    identity = {key: facts.get(key) for key in keys}
+    return Work(folder, "run.json", "recording", identity, OWNED, EARLIER_RECORDINGS)
 
 
 def predictions(run: Run) -> pd.DataFrame:
@@ -158,7 +169,7 @@ def failures(run: Run) -> pd.DataFrame:
     """A row per clip that could not be read: clip_id, path, reason."""
     path = run.path / "failures.parquet"
     if not path.is_file():
-        return pd.DataFrame(columns=["clip_id", "path", "reason"])
+        return pd.DataFrame(columns=FAILURE_COLUMNS)
     with path.open("rb") as file:
         return pd.read_parquet(file)
 
@@ -167,17 +178,17 @@ def clips_of(run: Run) -> pd.DataFrame:
     """A row per clip, ordered by clip_id, without the scores, which are most of a run.
 
     Returns:
-        `OF_A_CLIP` and `LATER` (NaN in a run that has not recorded it), frame (the middle one that the network saw,
-        where the run knows it), group (its source video; in runs of earlier versions the clip itself), shard (the name
-        of its Parquet file). label, prediction and shard are categories.
+        `CLIP_COLUMNS` and `OPTIONAL_COLUMNS` (NaN in a run that has not recorded it), frame (the middle one that the
+        network saw, where the run knows it), group (its source video; in runs of earlier versions the clip itself),
+        shard (the name of its Parquet file). label, prediction and shard are categories.
 
     Raises:
         UserError: there are none, or they cannot be read.
     """
     tables = []
-    more = (*LATER, "group", "frame_indices")
-    for name, part in read_parts(run, "predictions", OF_A_CLIP, ("label", "prediction"), more):
-        tables.append(part.append_column("shard", pa.array([name] * len(part)).dictionary_encode()))
+    more = (*OPTIONAL_COLUMNS, "group", "frame_indices")
+    for name, rows in read_shards(run, "predictions", CLIP_COLUMNS, ("label", "prediction"), more):
+        tables.append(rows.append_column("shard", pa.array([name] * len(rows)).dictionary_encode()))
     table = pa.concat_tables(tables).unify_dictionaries()
     table = table.take(pc.sort_indices(table["clip_id"]))
     if "frame_indices" in table.column_names:
@@ -187,20 +198,20 @@ def clips_of(run: Run) -> pd.DataFrame:
     clips = table.to_pandas()
     for name in ("label", "prediction"):
         clips[name] = clips[name].cat.reorder_categories(sorted(clips[name].cat.categories))
-    unknown = {name: np.nan for name in LATER if name not in clips}
+    unknown = {name: np.nan for name in OPTIONAL_COLUMNS if name not in clips}
     return clips.assign(**unknown) if "group" in clips else clips.assign(group=clips["clip_id"], **unknown)
 
 
-def read_parts(
+def read_shards(
     run: Run, kind: str, columns: tuple[str, ...], repeated: tuple[str, ...], more: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, pa.Table]]:
-    """The parts of a run: the name of each, and these columns, with those of `more` that there are. Texts that are
+    """The shards of a run: the name of each, and these columns, with those of `more` that it has. Texts that are
     `repeated` from row to row are read as dictionaries.
 
     Raises:
-        UserError: there are no parts, they lack one of the columns, or they cannot be read.
+        UserError: there are no shards, they lack one of the columns, or they cannot be read.
     """
-    files = parts(run.path, kind)
+    files = shards(run.path, kind)
     if not files:
         raise UserError(f"{run.path} holds no {kind}")
     for file in files:
@@ -222,14 +233,14 @@ def clip_of(run: Run, clip: pd.Series) -> pd.Series:
     return query(run, "predictions", sql, [clip["clip_id"]], clip["shard"]).iloc[0]
 
 
-def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, part: str | None = None) -> pd.DataFrame:
-    """Run `sql`, in which {files} stands for the run's parts of this kind, or the one of this name."""
-    files = [file for file in parts(run.path, kind) if part in (None, file.name)]
+def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, shard: str | None = None) -> pd.DataFrame:
+    """Run `sql`, in which {files} stands for the run's shards of this kind, or the one of this name."""
+    files = [file for file in shards(run.path, kind) if shard in (None, file.name)]
     if not files:
         raise UserError(f"{run.path} holds no {kind}")
     table = f"read_parquet([{', '.join(map(_quoted, files))}])"
     # In memory, one for each call: sessions share nothing. Several threads would add in another order each time, and
-    # the last digits of a sum would differ.
+    # the last digits of a sum would change.
     with QUERIES, duckdb.connect(config={"threads": 1}) as connection:
         try:
             if not isinstance(run.path, Path):

@@ -3,32 +3,80 @@
 The paper's STH_En averages networks of 8 and of 16 frames; two-stream networks those of RGB and of flow.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from analysis.runs.run_directory import Run, failures, predictions
-from analysis.runs.writing import FAILURE_COLUMNS, now, write_table
+from analysis.runs.run_directory import (
+    EARLIER_RECORDINGS,
+    FAILURE_COLUMNS,
+    RECORDING,
+    SHARD_KINDS,
+    Run,
+    failures,
+    predictions,
+    run_work,
+)
 from sth_core.errors import UserError
-from sth_core.files import write_json
+from sth_core.resumable import no_report, working_on
+from sth_core.shards import Shards, write_table
 
 
 @dataclass(frozen=True)
-class Fused:
+class Fusion:
+    """What was fused: `left_out` clips are not in all of the runs."""
+
     run: Path
     clips: int
-    left_out: int  # clips that not all runs have
+    left_out: int
 
 
-def fuse(runs: list[Run], weights: list[float], out: Path, command: str = "") -> Fused:
+def fuse(
+    runs: list[Run],
+    weights: list[float],
+    out: Path,
+    *,
+    command: str = "",
+    overwrite: bool = False,
+    notify: Callable[[str], None] = no_report,
+) -> Fusion:
     """Write a run whose scores are the weighted mean of those of `runs`, over the clips that all of them have.
 
     Raises:
-        UserError: less than two runs, runs that are unfinished or of other classes or labels, or weights
-            that are not one for each run, not negative and not all zero.
+        UserError: less than two runs, runs that are unfinished or of other classes or labels, weights that are not
+            one for each run, not negative and not all zero; or `out` holds another recording.
     """
+    validate_fusion(runs, weights)
+    tables = [predictions(run).set_index("clip_id") for run in runs]
+    common = sorted(set.intersection(*(set(table.index) for table in tables)))
+    if not common:
+        raise UserError("the runs have no clip in common: " + ", ".join(str(run.path) for run in runs))
+    most, tables = max(map(len, tables)), [table.loc[common] for table in tables]
+    for run, table in zip(runs, tables, strict=True):
+        other = table["label"] != tables[0]["label"]
+        if other.any():
+            raise UserError(f"{run.path} and {runs[0].path} have different labels for {table.index[other][0]}")
+    share = np.array(weights) / sum(weights)
+    fused = fused_predictions(tables, share, runs[0].meta["classes"])
+    missing = sorted(set().union(*(set(failures(run)["clip_id"]) for run in runs)) - set(common))
+    facts = fused_meta(runs, share.tolist(), len(common) + len(missing))
+    work = run_work(out, facts, (*RECORDING, "fused"))
+    with working_on(work, facts, command=command, overwrite=overwrite, notify=notify):
+        shards = Shards(out, SHARD_KINDS)
+        shards.tidy()
+        shards.write({"predictions": fused}, number=0)
+        rows = [(clip, "", "not in all of the runs that were fused") for clip in missing]
+        write_table(out / "failures.parquet", pd.DataFrame(rows, columns=FAILURE_COLUMNS))
+    return Fusion(out, len(common), most - len(common))
+
+
+def validate_fusion(runs: list[Run], weights: list[float]) -> None:
+    """Raise a UserError for runs and weights that cannot be fused."""
     if len(runs) < 2:
         raise UserError(f"fusing needs at least two runs, got {len(runs)}")
     if len(weights) != len(runs) or min(weights) < 0 or not sum(weights):
@@ -37,53 +85,39 @@ def fuse(runs: list[Run], weights: list[float], out: Path, command: str = "") ->
         if run.problem:
             raise UserError(f"{run.path}: {run.problem}")
         if run.meta["classes"] != runs[0].meta["classes"]:
-            raise UserError(f"{run.path} and {runs[0].path} have not the same classes")
-    if (out / "run.json").exists():
-        raise UserError(f"{out} holds a run already; choose another folder")
-    tables = [predictions(run).set_index("clip_id") for run in runs]
-    common = sorted(set.intersection(*(set(table.index) for table in tables)))
-    if not common:
-        raise UserError("the runs have no clip in common: " + ", ".join(str(run.path) for run in runs))
-    tables = [table.loc[common] for table in tables]
-    first, classes = tables[0], runs[0].meta["classes"]
-    for run, table in zip(runs, tables, strict=True):
-        if not (table["label"] == first["label"]).all():
-            clip = first.index[table["label"] != first["label"]][0]
-            raise UserError(f"{run.path} and {runs[0].path} have different labels for {clip}")
-    share = np.array(weights) / sum(weights)
-    scores = sum(w * np.stack(list(table["scores"])) for w, table in zip(share, tables, strict=True))
+            raise UserError(f"{run.path} and {runs[0].path} do not have the same classes")
+
+
+def fused_predictions(tables: list[pd.DataFrame], share: NDArray[np.float64], classes: list[str]) -> pd.DataFrame:
+    """The predictions of the weighted mean; `tables` are the runs' predictions of the same clips, in one order."""
+    first = tables[0]
+    of_runs = np.stack([np.stack(list(table["scores"])) for table in tables])  # runs x clips x classes
+    scores = np.tensordot(share, of_runs, 1)
     best = scores.argmax(1)
-    of_each = np.stack([np.stack(list(table["scores"])).argmax(1) for table in tables])  # runs x clips
-    fused = pd.DataFrame(
+    prediction = np.array(classes)[best]
+    return pd.DataFrame(
         {
-            "clip_id": common,
+            "clip_id": first.index,
             "path": first["path"].to_numpy(),
             "label": first["label"].to_numpy(),
-            "prediction": [classes[i] for i in best],
-            "correct": [classes[i] == label for i, label in zip(best, first["label"], strict=True)],
+            "prediction": prediction,
+            "correct": prediction == first["label"].to_numpy(),
             "confidence": scores.max(1),
             "margin": scores.max(1) - (np.sort(scores, 1)[:, -2] if len(classes) > 1 else 0),
-            "disagreement": (of_each != best).mean(0),
+            "disagreement": (of_runs.argmax(2) != best).mean(0),
             "scores": list(scores.astype(np.float32)),
-            "view_scores": [[table["scores"].iloc[i] for table in tables] for i in range(len(common))],
+            "view_scores": [list(of_clip) for of_clip in of_runs.swapaxes(0, 1)],
             "frame_indices": first["frame_indices"].to_numpy(),
             "flow": first["flow"].to_numpy() if "flow" in first else "",
             "backward": first["backward"].to_numpy() if "backward" in first else False,
             "group": first["group"].to_numpy(),
         }
     )
-    missing = sorted(set().union(*(set(failures(run)["clip_id"]) for run in runs)) - set(common))
-    write_table(out / "predictions" / "part-00000.parquet", fused)
-    rows = [(clip, "", "not in all of the runs that were fused") for clip in missing]
-    write_table(out / "failures.parquet", pd.DataFrame(rows, columns=FAILURE_COLUMNS))
-    (out / "attention").mkdir(exist_ok=True)
-    write_json(out / "run.json", fused_meta(runs, share.tolist(), len(fused), len(missing), command))
-    return Fused(out, len(fused), max(len(table) for table in map(predictions, runs)) - len(fused))
 
 
-def fused_meta(runs: list[Run], weights: list[float], clips: int, missing: int, command: str) -> dict[str, object]:
-    """What the runs have in common, and what was fused."""
-    meta = dict(runs[0].meta)
+def fused_meta(runs: list[Run], weights: list[float], clips: int) -> dict[str, Any]:
+    """What run.json says of the fused run: what the runs have in common, and what was fused."""
+    meta = EARLIER_RECORDINGS | runs[0].meta
     for key in ("arch", "conv", "frames", "width"):
         values = sorted({str(run.meta.get(key, "")) for run in runs})
         meta[key] = " + ".join(values) if len(values) > 1 else meta.get(key)
@@ -92,12 +126,5 @@ def fused_meta(runs: list[Run], weights: list[float], clips: int, missing: int, 
         {"run": run.name, "checkpoint_sha256": run.meta["checkpoint_sha256"], "weight": weight}
         for run, weight in zip(runs, weights, strict=True)
     ]
-    changed = {
-        "attention": False,
-        "vectors": False,
-        "layers": [],
-        "clips": clips + missing,
-        "fused": of,
-        "command": command,
-    }
-    return meta | changed | {"checkpoint": "", "checkpoint_sha256": "", "started": now(), "finished": now()}
+    kept = {"attention": False, "vectors": False, "layers": []}
+    return meta | kept | {"clips": clips, "fused": of, "checkpoint": "", "checkpoint_sha256": ""}

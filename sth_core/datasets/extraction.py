@@ -1,11 +1,11 @@
-"""Optical flow of a whole dataset, extracted once: in parallel, and from where it was stopped."""
+"""Optical flow of a whole dataset, extracted once, in parallel; an interrupted extraction is resumed."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from glob import escape
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from sth_core.datasets.media import flow_name
-from sth_core.errors import UserError
-from sth_core.files import write_json
+from sth_core.datasets.media import flow_name, walk
+from sth_core.resumable import Work, no_report, working_on
 from sth_core.video.decoding import all_frames
 from sth_core.video.flow import Extraction, flow_field, read_extraction
 from sth_core.video.timeline import UnreadableVideo
@@ -29,7 +28,11 @@ def extract_flow(
     out: Path,
     how: Extraction,
     workers: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    command: str = "",
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] = no_report,
+    notify: Callable[[str], None] = no_report,
 ) -> dict[str, str]:
     """Write <out>/<clip>/flow_x_00001.jpg and flow_y_00001.jpg of each clip, and flow.json.
 
@@ -41,45 +44,50 @@ def extract_flow(
     Raises:
         UserError: `out` holds flow that was extracted in another way, or by others.
     """
-    file = out / "flow.json"
-    if file.is_file() and read_extraction(file) != how:
-        raise UserError(
-            f"{out} holds flow extracted with {_words(read_extraction(file))}, not with {_words(how)}; "
-            f"choose another folder, or delete this one"
-        )
-    failures = {row.clip_id: row.problem for row in clips.itertuples() if row.problem}
-    targets = {row.clip_id: out / flow_name(row.clip_id) for row in clips.itertuples() if not row.problem}
-    if not file.is_file() and (foreign := next(filter(Path.is_dir, targets.values()), None)):
-        raise UserError(f"{foreign} holds flow that others extracted; choose another folder, or delete that one")
-    write_json(file, asdict(how))
-    read_extraction.cache_clear()
-    of_target: dict[Path, list[str]] = {}
-    for clip_id, target in targets.items():
-        of_target.setdefault(target, []).append(clip_id)
-    for target, ids in of_target.items():
-        if len(ids) > 1:
-            failures |= dict.fromkeys(ids, f"{' and '.join(ids)} would have their flow in one folder, {target}")
-    targets = {clip_id: target for clip_id, target in targets.items() if clip_id not in failures}
-    paths = dict(zip(clips["clip_id"], clips["path"], strict=True))
-    waiting = [clip_id for clip_id, target in targets.items() if not target.is_dir()]
-    done = len(clips) - len(waiting)
-    progress(done, len(clips))
-    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
-        futures = {pool.submit(extract_clip, Path(paths[id_]), targets[id_], how): id_ for id_ in waiting}
-        try:
-            for future in as_completed(futures):
-                if reason := future.result():
-                    failures[futures[future]] = reason
-                done += 1
-                progress(done, len(clips))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    of_others = overwrite or not (out / "flow.json").is_file()
+    owned = ("failures.parquet", *(flow_folders(out) if of_others else ()))
+    work = Work(out, "flow.json", "extraction", asdict(how), owned)
+    with working_on(work, command=command, overwrite=overwrite, notify=notify):
+        read_extraction.cache_clear()
+        targets, failures = flow_targets(clips, out)
+        paths = dict(zip(clips["clip_id"], clips["path"], strict=True))
+        waiting = [clip_id for clip_id, target in targets.items() if not target.is_dir()]
+        done = len(clips) - len(waiting)
+        progress(done, len(clips))
+        with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
+            futures = {pool.submit(extract_clip, Path(paths[id_]), targets[id_], how): id_ for id_ in waiting}
+            try:
+                for future in as_completed(futures):
+                    if reason := future.result():
+                        failures[futures[future]] = reason
+                    done += 1
+                    progress(done, len(clips))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
     return failures
 
 
+def flow_folders(out: Path) -> list[str]:
+    """The folders of flow images below a folder, as patterns of their paths there."""
+    return [escape(str(path.relative_to(out))) for path, kind in walk(out) if kind == "flow"] if out.is_dir() else []
+
+
+def flow_targets(clips: pd.DataFrame, out: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """The folder of each clip's flow, and why clips have none."""
+    failures = {row.clip_id: row.problem for row in clips.itertuples() if row.problem}
+    of_target: dict[Path, list[str]] = {}
+    for clip_id in clips["clip_id"]:
+        if clip_id not in failures:
+            of_target.setdefault(out / flow_name(clip_id), []).append(clip_id)
+    for target, ids in of_target.items():
+        if len(ids) > 1:
+            failures |= dict.fromkeys(ids, f"{' and '.join(ids)} would have their flow in one folder, {target}")
+    return {ids[0]: target for target, ids in of_target.items() if len(ids) == 1}, failures
+
+
 def extract_clip(path: Path, target: Path, how: Extraction) -> str:
-    """One clip's flow; returns why it could not be had, or nothing."""
+    """One clip's flow; returns why it could not be computed, or nothing."""
     unfinished = target.with_name(f".{target.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -105,7 +113,3 @@ def _write(folder: Path, number: int, field: np.ndarray) -> None:
     for axis, image in zip("xy", np.moveaxis(field, -1, 0), strict=True):
         _, content = cv2.imencode(".jpg", np.ascontiguousarray(image), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         (folder / f"flow_{axis}_{number:05d}.jpg").write_bytes(content.tobytes())
-
-
-def _words(how: Extraction) -> str:
-    return json.dumps(asdict(how))

@@ -8,7 +8,7 @@ import json
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -129,6 +129,7 @@ def extraction_of(folder: Path) -> Extraction | None:
 @lru_cache(maxsize=64)
 def read_extraction(file: Path) -> Extraction:
     try:
-        return Extraction(**json.loads(file.read_text(encoding="utf-8")))
+        described = dict(json.loads(file.read_text(encoding="utf-8")))
+        return Extraction(**{f.name: described[f.name] for f in fields(Extraction) if f.name in described})
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} is damaged ({error}); extract the flow again") from error

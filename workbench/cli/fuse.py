@@ -4,14 +4,16 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.options import PATH, command_line
+from workbench.cli.options import PATH, command_line, overwrite_option
+from workbench.cli.progress import notify
 
 
 @click.command("fuse")
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--out", type=PATH, required=True, help="The run directory to write.")
 @click.option("--weight", "weights", multiple=True, type=float, help="One for each run; by default all are equal.")
-def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...]) -> None:
+@overwrite_option
+def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...], overwrite: bool) -> None:
     """Fuse RUNS of the same clips into one, by the weighted mean of their scores.
 
     Two streams (RGB and flow), or networks of 8 and of 16 frames (the paper's STH_En).
@@ -21,7 +23,10 @@ def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...]) 
     from analysis.statistics.fusion import fuse
 
     opened = [open_run(run) for run in runs]
-    fused = fuse(opened, list(weights) or [1.0] * len(runs), out, command_line())
+    fused = fuse(
+        opened, list(weights) or [1.0] * len(runs), out,
+        command=command_line(), overwrite=overwrite, notify=notify,
+    )  # fmt: skip
     classes = opened[0].meta["classes"]
     for run in (*opened, open_run(out)):
         top = summarize_accuracy(predictions(run), classes).iloc[0]

@@ -4,9 +4,9 @@ from functools import partial
 
 import click
 
-from workbench.cli.options import DatasetOptions, command_line, dataset_options
+from workbench.cli.options import DatasetArguments, dataset_options
 from workbench.cli.progress import progress_bars
-from workbench.cli.record import open_or_record
+from workbench.cli.record import open_dataset_run
 
 
 @click.command("intervene")
@@ -14,7 +14,7 @@ from workbench.cli.record import open_or_record
     out="The run directory; recorded if it is not there.", smallest_batch=2, batch_of="Clips", labelled=False
 )
 @click.option("--seed", default=0, show_default=True, help="Which other clip's attention is borrowed.")
-def intervene_command(dataset: DatasetOptions, seed: int) -> None:
+def intervene_command(dataset: DatasetArguments, seed: int) -> None:
     """Replace attention, and measure what that costs: per layer, stage and class.
 
     α becomes one half, all spatial, all temporal, the dataset's mean or another clip's, at each layer, in each
@@ -24,11 +24,9 @@ def intervene_command(dataset: DatasetOptions, seed: int) -> None:
     from analysis.report.intervention_page import summarize_interventions, write_intervention_page
 
     with progress_bars() as show:
-        run = open_or_record(dataset, show)
-        intervene(
-            run, dataset.data, dataset.device, dataset.batch_size, dataset.workers, seed, command_line(),
-            partial(show, f"replacing α of {dataset.out.name}"),
-        )  # fmt: skip
+        run = open_dataset_run(dataset, show)
+        options = dataset.reporting(partial(show, f"replacing α of {dataset.out.name}"))
+        intervene(run, dataset.data, options, seed=seed)
     page, places = write_intervention_page(run)
     click.echo(summarize_interventions(places))
     click.echo(f"page: {page}")

@@ -3,12 +3,15 @@
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from analysis.runs.dataset_options import DatasetOptions
+from workbench.cli.progress import notify
 
 if TYPE_CHECKING:
     from sth_core.datasets.table import Annotation
@@ -21,6 +24,9 @@ device_option = click.option(
 changes_option = click.option(
     "--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the recipe."
 )
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Move results of other work in the folder to .replaced-N there, and start anew."
+)
 port_option = click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
 
 
@@ -30,23 +36,22 @@ def command_line() -> str:
 
 
 @dataclass(frozen=True)
-class DatasetOptions:
-    """A network over a split of a dataset: the options that all such commands have."""
+class DatasetArguments:
+    """A network over a split of a dataset: the argument and the options that all such commands have."""
 
     checkpoint: Path
     data: Path
-    split: str
     out: Path
-    device: str
-    batch_size: int
-    workers: int
+    options: DatasetOptions
     label: str | None = None  # a column of the manifest; None: the one that the network was trained on
+
+    def reporting(self, progress: Callable[[int, int], None]) -> DatasetOptions:
+        """The options, with this progress."""
+        return replace(self.options, progress=progress)
 
     @property
     def annotation(self) -> "Annotation | None":
         """The checkpoint's annotation with the label that was asked for; None if none was."""
-        from dataclasses import replace
-
         from sth_core.checkpoint import load_checkpoint
 
         return replace(load_checkpoint(self.checkpoint).annotation, label=self.label) if self.label else None
@@ -61,7 +66,7 @@ def dataset_options(
     batch_of: str = "Views",
     labelled: bool = True,
 ) -> Callable[[Command], Command]:
-    """Gives a command the argument CHECKPOINT and the options of `DatasetOptions`, as its argument `dataset`.
+    """Gives a command the argument CHECKPOINT and the options of `DatasetArguments`, as its argument `dataset`.
 
     `out` is the help of --out, which is required without an `out_suffix`; with one the default is the checkpoint's
     name and that suffix. Without `labelled` there is no --label.
@@ -75,6 +80,7 @@ def dataset_options(
         click.option("-o", "--out", type=PATH, required=out_suffix is None, help=out),
         click.option("--batch-size", default=batch_size, show_default=True, type=click.IntRange(smallest_batch),
                      help=f"{batch_of} at once."),
+        overwrite_option,
     ]  # fmt: skip
     if labelled:
         options.append(click.option("--label", help="The manifest's column of labels; by default the one trained on."))
@@ -82,10 +88,12 @@ def dataset_options(
     def decorate(command: Command) -> Command:
         @wraps(command)
         def run(**values: Any) -> None:
-            given = {field.name: values.pop(field.name) for field in fields(DatasetOptions) if field.name in values}
+            named = {field.name: values.pop(field.name) for field in fields(DatasetOptions) if field.name in values}
+            options = DatasetOptions(**named, command=command_line(), notify=notify)
+            given = {field.name: values.pop(field.name) for field in fields(DatasetArguments) if field.name in values}
             if given["out"] is None:
                 given["out"] = Path(f"{given['checkpoint'].stem}{out_suffix}")
-            command(dataset=DatasetOptions(**given), **values)
+            command(dataset=DatasetArguments(**given, options=options), **values)
 
         for option in reversed(options):
             run = option(run)

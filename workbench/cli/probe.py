@@ -5,16 +5,16 @@ from functools import partial
 import click
 from rich.table import Table
 
-from workbench.cli.options import DatasetOptions, command_line, dataset_options
+from workbench.cli.options import DatasetArguments, dataset_options
 from workbench.cli.progress import progress_bars
-from workbench.cli.record import open_or_record
+from workbench.cli.record import open_dataset_run
 from workbench.cli.terminal import console, print_unread
 
 
 @click.command("probe")
 @dataset_options(out="The run directory; recorded if it is not there.", batch_size=16)
 @click.option("--shuffles", default=3, show_default=True, type=click.IntRange(1), help="Random orders of each clip.")
-def probe_command(dataset: DatasetOptions, shuffles: int) -> None:
+def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
     """Test whether a network needs the order of time, and write a page of the results.
 
     Each clip is played backward, shuffled, frozen, with frames dropped, sub-sampled, slow and fast. The page also
@@ -26,11 +26,9 @@ def probe_command(dataset: DatasetOptions, shuffles: int) -> None:
     from analysis.runs.run_directory import failures
 
     with progress_bars() as show:
-        run = open_or_record(dataset, show)
-        unread = probe(
-            run, dataset.data, dataset.device, dataset.batch_size, dataset.workers, shuffles, command_line(),
-            partial(show, f"probing {dataset.out.name}"),
-        )  # fmt: skip
+        run = open_dataset_run(dataset, show)
+        options = dataset.reporting(partial(show, f"probing {dataset.out.name}"))
+        unread = probe(run, dataset.data, options, shuffles=shuffles)
     unread = dict(failures(run)[["clip_id", "reason"]].to_numpy()) | unread
     print_unread(unread)
     page, tables = write_probe_page(run)

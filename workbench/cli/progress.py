@@ -12,6 +12,11 @@ SECONDS_BETWEEN_LINES = 15.0  # in a log file, where a bar cannot move
 Show = Callable[..., None]  # show(what, done, total, detail="")
 
 
+def notify(sentence: str) -> None:
+    """Print a sentence above the progress bars, in one line."""
+    console.print(sentence, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def progress_bars() -> Iterator[Show]:
     """Yields show(what, done, total, detail=""): one bar for each `what`, made when first shown.

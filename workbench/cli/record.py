@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.options import Command, DatasetOptions, command_line, dataset_options
+from workbench.cli.options import Command, DatasetArguments, dataset_options
 from workbench.cli.progress import Show, progress_bars
 from workbench.cli.terminal import is_main_process
 
@@ -29,13 +29,13 @@ def view_options(command: Command) -> Command:
 @click.command("record")
 @view_options
 @click.option("--vectors", is_flag=True, help="Keep α of every channel too, not only each layer's means.")
-def record_command(dataset: DatasetOptions, clips: int, crops: str, vectors: bool) -> None:
+def record_command(dataset: DatasetArguments, clips: int, crops: str, vectors: bool) -> None:
     """Record a network's predictions and attention over a dataset."""
     record_dataset(dataset, clips, int(crops), vectors=vectors)
 
 
 def record_dataset(
-    dataset: DatasetOptions, clips: int, crops: int, *, with_attention: bool = True, vectors: bool = False
+    dataset: DatasetArguments, clips: int, crops: int, *, with_attention: bool = True, vectors: bool = False
 ) -> None:
     """Write a run directory and print the accuracies."""
     from analysis.runs.recording import record
@@ -46,11 +46,12 @@ def record_dataset(
 
     keep_freed_memory()
     with progress_bars() as show:
+        verb = "recording" if with_attention else "evaluating"
         recorded = record(
-            dataset.checkpoint, dataset.data, dataset.out, dataset.split, dataset.annotation, dataset.device,
-            dataset.batch_size, dataset.workers, Protocol(clips, crops), with_attention, vectors,
-            command=command_line(),
-            progress=partial(show, f"{'recording' if with_attention else 'evaluating'} {dataset.out.name}"),
+            dataset.checkpoint, dataset.data, dataset.out,
+            dataset.reporting(partial(show, f"{verb} {dataset.out.name}")),
+            annotation=dataset.annotation, protocol=Protocol(clips, crops), with_attention=with_attention,
+            vectors=vectors,
         )  # fmt: skip
     if not is_main_process():
         return
@@ -65,11 +66,9 @@ def record_dataset(
     click.echo(f"{counted}; accuracy {recorded.accuracy:.3f}; run: {dataset.out}")
 
 
-def open_or_record(dataset: DatasetOptions, show: Show) -> "Run":
+def open_dataset_run(dataset: DatasetArguments, show: Show) -> "Run":
     """The run in `dataset.out`, recorded now if it is not there or not finished."""
-    from analysis.runs.recording import recording
+    from analysis.runs.recording import open_or_record
 
-    return recording(
-        dataset.checkpoint, dataset.data, dataset.out, dataset.split, dataset.annotation, dataset.device,
-        dataset.batch_size, dataset.workers, command_line(), partial(show, f"recording {dataset.out.name}"),
-    )  # fmt: skip
+    options = dataset.reporting(partial(show, f"recording {dataset.out.name}"))
+    return open_or_record(dataset.checkpoint, dataset.data, dataset.out, options, annotation=dataset.annotation)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from workbench.cli.options import DatasetOptions, command_line, dataset_options
+from workbench.cli.options import DatasetArguments, dataset_options
 from workbench.cli.progress import progress_bars
 from workbench.cli.terminal import console, print_unread
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--clips", default=60, show_default=True, type=click.IntRange(2), help="How many, evenly over classes.")
 @click.option("--seed", default=0, show_default=True, help="Which clips are drawn, and the random maps.")
-def trust_command(dataset: DatasetOptions, clips: int, seed: int) -> None:
+def trust_command(dataset: DatasetArguments, clips: int, seed: int) -> None:
     """Test which explanations of a network can be trusted, and write one page with all verdicts.
 
     Grad-CAM in both definitions and per branch: deletion and insertion in space, time and both against a random map
@@ -37,10 +37,8 @@ def trust_command(dataset: DatasetOptions, clips: int, seed: int) -> None:
     from sth_core.errors import UserError
 
     with progress_bars() as show:
-        failures = trust(
-            dataset.checkpoint, dataset.data, dataset.out, dataset.split, clips, seed, dataset.device,
-            dataset.batch_size, dataset.workers, command_line(), partial(show, f"testing {dataset.checkpoint.stem}"),
-        )  # fmt: skip
+        options = dataset.reporting(partial(show, f"testing {dataset.checkpoint.stem}"))
+        failures = trust(dataset.checkpoint, dataset.data, dataset.out, options, clips=clips, seed=seed)
     print_unread(failures)
     results = TrustResults(dataset.out)
     if results.clips.empty:

@@ -1,0 +1,24 @@
+"""How a network is run over a dataset: what `record`, `probe`, `intervene` and `trust` have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sth_core.resumable import no_report
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Which clips, where and how many at once; `batch_size` is in views, `workers` are threads that decode.
+
+    `overwrite` moves earlier results of other work aside instead of refusing them. `progress` is called with the
+    number of clips done and in total, `notify` with a sentence for the user; `command` is kept with the results.
+    """
+
+    split: str = "val"
+    device: str = "auto"
+    batch_size: int = 8
+    workers: int = 2
+    overwrite: bool = False
+    command: str = ""
+    progress: Callable[[int, int], None] = no_report
+    notify: Callable[[str], None] = no_report

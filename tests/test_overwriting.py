@@ -1,0 +1,78 @@
+"""Other work into a folder is refused with what differs, and changes nothing; with --overwrite the earlier is moved."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from analysis.runs.run_directory import find_runs
+from tests.datasets_on_disk import class_folders_of_videos
+from tests.tiny import CLASSES, save_tiny
+from workbench.cli import main
+
+# {work: (the command, what makes it other work, what differs, what is moved)}; A and B are networks, RUN a run of A.
+RECORDED = {"run.json", "predictions", "failures.parquet"}
+CASES = {
+    "record": (["record", "A"], ["record", "B"], "checkpoint_sha256", RECORDED),
+    "evaluate": (["evaluate", "A"], ["evaluate", "A", "--clips", "2"], "protocol.clips_per_video", RECORDED),
+    "probe": (["probe", "A"], ["probe", "A", "--shuffles", "1"], "shuffles is 3, now 1", {"probes.json"}),
+    "probe another network": (["probe", "A"], ["probe", "B"], "checkpoint_sha256", RECORDED | {"probes"}),
+    "intervene": (["intervene", "A"], ["intervene", "A", "--seed", "1"], "seed is 0, now 1", {"effects"}),
+    "trust": (["trust", "A", "--clips", "2"], ["trust", "A", "--clips", "3"], "clips is 2, now 3", {"curves", "alpha"}),
+    "fuse": (["fuse", "RUN", "RUN"], ["fuse", "RUN", "RUN", "--weight", "1", "--weight", "3"], "fused is", RECORDED),
+    "data flow": (
+        ["data", "flow", "VIDEOS"],
+        ["data", "flow", "VIDEOS", "--side", "32"],
+        "side is 256, now 32",
+        {"val"},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def places(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("places")
+    places = {name: save_tiny(folder / f"{name}.safetensors", seed=i) for i, name in enumerate("AB")}
+    clips = sorted((scenes_folder / "val").iterdir())[:3]
+    labels = pd.DataFrame({"path": [str(clip) for clip in clips], "motion": CLASSES[:3], "split": "val"})
+    (folder / "data").mkdir()
+    labels.to_csv(folder / "data" / "manifest.csv", index=False)
+    places |= {"DATA": folder / "data", "VIDEOS": class_folders_of_videos(folder / "videos"), "RUN": folder / "run"}
+    assert sth(["record", "A"], places, folder / "run").exit_code == 0
+    return places
+
+
+def sth(words: list[str], places: dict[str, Path], out: Path) -> Result:
+    words = [str(places.get(word, word)) for word in words]
+    data = [] if words[0] in ("fuse", "data") else ["--data", str(places["DATA"])]
+    return CliRunner().invoke(main, [*words, *data, "-o", str(out)])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files but locks, and but those in hidden folders."""
+    files = {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
+    return {name: file.read_bytes() for name, file in files.items() if "/." not in f"/{name}"}
+
+
+@pytest.mark.parametrize("work", CASES)
+def test_other_work_is_refused_or_moves_the_earlier_aside(work: str, places: dict[str, Path], tmp_path: Path) -> None:
+    words, other, difference, moved = CASES[work]
+    out = tmp_path / "out"
+    assert sth(words, places, out).exit_code == 0
+    (out / "notes.sqlite").write_bytes(b"mine")
+    before = contents(out)
+    refused = sth(other, places, out)
+    assert refused.exit_code == 2 and contents(out) == before
+    assert "holds another " in refused.output and difference in refused.output and "--overwrite" in refused.output
+    assert sth(words, places, out).exit_code == 0  # the same is still accepted
+    before = contents(out)
+    done = sth([*other, "--overwrite"], places, out)
+    assert done.exit_code == 0, done.output
+    (replaced,) = out.rglob(".replaced-1")
+    assert str(replaced) in done.output and {path.name for path in replaced.iterdir()} >= moved
+    where = replaced.parent.relative_to(out)
+    for name, content in contents(replaced).items():
+        assert before[str(where / name)] == content
+    assert (out / "notes.sqlite").read_bytes() == b"mine" and sth(other, places, out).exit_code == 0
+    assert len(find_runs(out)) == (out / "run.json").is_file()
