@@ -1,12 +1,17 @@
 """Other work into a folder is refused with what differs, and changes nothing; with --overwrite the earlier is moved."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from analysis.runs.run_directory import find_runs
+from analysis.experiments import interventions, trust
+from analysis.experiments.trust import ClipResult
+from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.run_directory import find_runs, open_run
+from sth_core.errors import UserError
 from tests.datasets_on_disk import class_folders_of_videos
 from tests.tiny import CLASSES, save_tiny
 from workbench.cli import main
@@ -18,8 +23,6 @@ CASES = {
     "evaluate": (["evaluate", "A"], ["evaluate", "A", "--clips", "2"], "protocol.clips_per_video", RECORDED),
     "probe": (["probe", "A"], ["probe", "A", "--shuffles", "1"], "shuffles is 3, now 1", {"probes.json"}),
     "probe another network": (["probe", "A"], ["probe", "B"], "checkpoint_sha256", RECORDED | {"probes"}),
-    "intervene": (["intervene", "A"], ["intervene", "A", "--seed", "1"], "seed is 0, now 1", {"effects"}),
-    "trust": (["trust", "A", "--clips", "2"], ["trust", "A", "--clips", "3"], "clips is 2, now 3", {"curves", "alpha"}),
     "fuse": (["fuse", "RUN", "RUN"], ["fuse", "RUN", "RUN", "--weight", "1", "--weight", "3"], "fused is", RECORDED),
     "data flow": (
         ["data", "flow", "VIDEOS"],
@@ -50,7 +53,7 @@ def sth(words: list[str], places: dict[str, Path], out: Path) -> Result:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files but locks, and but those in hidden folders."""
+    """All files but hidden ones and those in hidden folders."""
     files = {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
     return {name: file.read_bytes() for name, file in files.items() if "/." not in f"/{name}"}
 
@@ -76,3 +79,37 @@ def test_other_work_is_refused_or_moves_the_earlier_aside(work: str, places: dic
         assert before[str(where / name)] == content
     assert (out / "notes.sqlite").read_bytes() == b"mine" and sth(other, places, out).exit_code == 0
     assert len(find_runs(out)) == (out / "run.json").is_file()
+
+
+@pytest.mark.parametrize("work", ["intervene", "trust"])
+def test_so_it_is_of_what_takes_minutes(
+    work: str, places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the functions that the commands call, with one replacement of attention, and no test of explanations."""
+    monkeypatch.setattr(interventions, "interventions", lambda model, clips, *_: [("all", "none", model(clips))])
+    monkeypatch.setattr(trust, "clip_tables", lambda _, result: dict.fromkeys(trust.TABLES, result.row[["clip_id"]]))
+    monkeypatch.setattr(trust, "clip_result", lambda tests, clip, row, *_: ClipResult(clip, row, clip, {}, {}, {}))
+    monkeypatch.setattr(trust, "randomized_models", lambda model: [])
+    told: list[str] = []
+
+    def do(seed: int, **options: Any) -> Path:
+        if work == "trust":
+            out = tmp_path / "trust"
+            settings = DatasetOptions(notify=told.append, **options)
+            assert trust.trust(places["A"], places["DATA"], out, settings, clips=3, seed=seed) == {}
+            return out
+        settings = DatasetOptions(batch_size=2, notify=told.append, **options)
+        interventions.intervene(open_run(places["RUN"]), places["DATA"], settings, seed=seed)
+        return places["RUN"] / "interventions"
+
+    out = do(seed=0)
+    shard = max(out.glob(f"{'clips' if work == 'trust' else 'effects'}/part-*.parquet"))
+    shard.unlink()  # as if interrupted there
+    assert do(seed=0) == out and shard.is_file() and told == []
+    before = contents(out)
+    with pytest.raises(UserError, match=r"holds another .* \(seed is 0, now 1\); choose another folder, or give --ov"):
+        do(seed=1)
+    assert contents(out) == before
+    do(seed=1, overwrite=True)
+    assert told[0].endswith(f"was moved to {out / '.replaced-1'}")
+    assert contents(out / ".replaced-1") == before and contents(out).keys() == before.keys()
