@@ -6,11 +6,10 @@ step ends with the same weights as training without an interruption.
 
 import math
 import warnings
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from os import cpu_count
 
 import numpy as np
@@ -23,6 +22,7 @@ from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.distributed import DistributedContext
 from sth_core.evaluation import accuracy
 from sth_core.optimisation import PRECISIONS, Optimisation, hash_seed, learning_rate
+from sth_core.prefetch import prefetch
 from sth_core.training_state import EpochSums, TrainingState
 from sth_core.video.transforms import normalise
 
@@ -68,22 +68,13 @@ class Trainer:
         def read(row: int) -> tuple[np.ndarray, int] | None:
             return self.clips.sample(row, np.random.default_rng([self.settings.seed, epoch, row]))
 
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
-            try:
-                for step in range(self.state.step, self.steps + STEPS_AHEAD):
-                    if step < self.steps:
-                        rows = order[step * size : (step + 1) * size][distributed.rank :: distributed.world]
-                        waiting.append((rows, [pool.submit(read, row) for row in rows]))
-                    if len(waiting) > STEPS_AHEAD or step >= self.steps:
-                        if not waiting:
-                            return
-                        rows, futures = waiting.popleft()
-                        yield rows, [sample for future in futures if (sample := future.result()) is not None]
-            finally:
-                for _, futures in waiting:
-                    for future in futures:
-                        future.cancel()
+        steps = range(self.state.step, self.steps)
+        shares = [order[step * size : (step + 1) * size][distributed.rank :: distributed.world] for step in steps]
+        ahead = STEPS_AHEAD * math.ceil(size / distributed.world)
+        samples = prefetch(read, (row for rows in shares for row in rows), cpu_count() or 1, ahead)
+        with closing(samples):
+            for rows in shares:
+                yield rows, [sample for sample in islice(samples, len(rows)) if sample is not None]
 
     def step(self, batch: Batch) -> float:
         """One step of all processes on their shares of a batch: its mean loss, which is added to the epoch's sums."""

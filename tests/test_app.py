@@ -17,7 +17,7 @@ from analysis.statistics.confusion import confused_pairs, confusion_cells
 from sth_core import load_checkpoint
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop
-from workbench.components.clip_views import AS_IT_IS, ORDERS, reordered, what_if_scores
+from workbench.components.clip_views import AS_IT_IS, what_if_scores
 
 APP = Path(__file__).parent.parent / "app.py"
 PREDICTIONS, CLIP, COMPARE, FIGURES, NOTES = (
@@ -205,9 +205,6 @@ def test_what_if_changes_the_scores_of_a_network_that_uses_order(demo, monkeypat
     )
     assert np.allclose(plain, clip["scores"], atol=1e-4)
     assert reverse.argmax() != plain.argmax() and np.abs(half - plain).max() > 0.01
-    for order in ORDERS:
-        assert reordered(pixels, order, "rgb").shape == pixels.shape
-    assert (reordered(pixels[..., :2], "frozen", "flow") == 128).all()
 
 
 def test_the_clip_page_opens_the_clip_of_the_link(demo, monkeypatch):

@@ -21,14 +21,11 @@ from scipy import stats
 from analysis.attention.clip_profiles import clip_overview
 from analysis.experiments.probe_tables import (
     DROPPED,
-    FAST,
     FROZEN,
     PLAIN,
     PROBES,
     REVERSED,
     SHUFFLED,
-    SLOW,
-    SUBSAMPLED,
     alpha_order_agreement,
     order_dependence,
     probe_summary_sentence,
@@ -69,49 +66,11 @@ def seen(probe_name: str, T: int = 8, clip_id: str = "a", repeat: int = 0) -> li
     return probed_view(frames_of(T), probe_name, clip_id, "rgb", repeat)[:, 0, 0, 0].tolist()
 
 
-def test_each_probe_by_hand() -> None:
-    assert seen(PLAIN) == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert seen(REVERSED) == [7, 6, 5, 4, 3, 2, 1, 0]
-    assert seen(FROZEN) == [4] * 8
-    assert seen(SUBSAMPLED) == [0, 0, 2, 2, 4, 4, 6, 6]
-    assert seen(FAST) == [0, 2, 4, 6, 6, 6, 6, 6]
-    assert seen(FAST, T=5) == [0, 2, 4, 4, 4] and seen(SUBSAMPLED, T=5) == [0, 0, 2, 2, 4]
-
-
-def test_shuffled_is_neither_forward_nor_backward_and_drawn_by_the_clip() -> None:
-    for i in range(200):
-        found = seen(SHUFFLED, T=3, clip_id=f"c{i}")
-        assert sorted(found) == [0, 1, 2] and found not in ([0, 1, 2], [2, 1, 0])
-        assert seen(SHUFFLED, T=2, clip_id=f"c{i}") == [1, 0]
-    assert seen(SHUFFLED) == seen(SHUFFLED) and seen(SHUFFLED) != seen(SHUFFLED, repeat=1)
-    assert seen(SHUFFLED) != seen(SHUFFLED, clip_id="b")
-
-
-def test_a_quarter_of_the_frames_is_dropped() -> None:
-    at_the_beginning = 0
-    for i in range(100):
-        found = seen(DROPPED, clip_id=f"c{i}")
-        kept = sorted(set(found))
-        assert len(kept) == 6 and found == sorted(found) and found == seen(DROPPED, clip_id=f"c{i}")
-        for t, frame in enumerate(found):
-            before = [k for k in kept if k <= t]
-            assert frame == (before[-1] if before else kept[0])
-        at_the_beginning += 0 not in kept
-        assert len(set(seen(DROPPED, T=3, clip_id=f"c{i}"))) == 2  # at least one
-    assert at_the_beginning > 5
-
-
-@pytest.mark.parametrize("name", [name for name in PROBES if name != SLOW])
-def test_a_single_frame_stays(name: str) -> None:
-    assert seen(name, T=1) == [0]
-
-
-def test_flow_is_negated_backward_and_gone_when_frozen() -> None:
-    clip = frames_of(4, 10) + np.uint8(100)
-    back = probed_view(clip, REVERSED, "a", "flow")
-    assert back[:, 0, 0, 0].tolist() == [256 - 103, 256 - 102, 256 - 101, 256 - 100]
-    assert (probed_view(clip, FROZEN, "a", "flow") == 128).all()
-    assert sorted(probed_view(clip, SHUFFLED, "a", "flow")[:, 0, 0, 0]) == [100, 101, 102, 103]
+def test_what_is_random_is_drawn_by_the_clip_and_the_repeat() -> None:
+    assert seen(PLAIN) == list(range(8)) and seen(FROZEN) == [4] * 8
+    for probe_name in (SHUFFLED, DROPPED):
+        assert seen(probe_name) == seen(probe_name) != seen(probe_name, clip_id="b")
+    assert seen(SHUFFLED) != seen(SHUFFLED, repeat=1)
 
 
 def test_slow_is_the_middle_half(tmp_path: Path) -> None:

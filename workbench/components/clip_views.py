@@ -21,7 +21,8 @@ from sth_core.checkpoint import Checkpoint
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
 from sth_core.video.modality import FLOW_STACK
-from sth_core.video.transforms import crop, normalise, play_backward
+from sth_core.video.reorder import FROZEN, REVERSED, SHUFFLED, reorder
+from sth_core.video.transforms import crop, normalise
 from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
 from workbench.components.context import cache_data_of_files, cached_alpha, cached_result
 
@@ -101,27 +102,16 @@ def show_frame_strip(images: np.ndarray, captions: list[str], alt: str) -> None:
 
 
 AS_IT_IS = "as it is"
-ORDERS = (AS_IT_IS, "reversed", "shuffled", "frozen")
+ORDERS = (AS_IT_IS, REVERSED, SHUFFLED, FROZEN)
 ALPHAS = (AS_IT_IS, HALF, SPATIAL_ONLY, TEMPORAL_ONLY)
-
-
-def reordered(pixels: np.ndarray, order: str, modality: str) -> np.ndarray:
-    """The clip (T, H, W, C) with its frames in another order; frozen: the middle one throughout, without motion."""
-    if order == "reversed":
-        return play_backward(pixels, modality)
-    if order == "shuffled":
-        return pixels[np.random.default_rng(0).permutation(len(pixels))]
-    if order == "frozen":
-        return np.full_like(pixels, 128) if modality == "flow" else pixels[[len(pixels) // 2] * len(pixels)]
-    return pixels
 
 
 @torch.inference_mode()
 def what_if_scores(checkpoint: Checkpoint, pixels: np.ndarray, order: str, alpha: str) -> np.ndarray:
     """The softmax scores (K,) for the frames in another order, or for attention replaced in all layers."""
     model = checkpoint.inference_model
-    changed = np.ascontiguousarray(reordered(pixels, order, checkpoint.preprocessing.modality))
-    clip = normalise(torch.from_numpy(changed), checkpoint.preprocessing)[None]
+    changed = pixels if order == AS_IT_IS else reorder(pixels, order, checkpoint.preprocessing.modality)
+    clip = normalise(torch.from_numpy(np.ascontiguousarray(changed)), checkpoint.preprocessing)[None]
     if alpha == AS_IT_IS:
         return model(clip).softmax(1)[0].numpy()
     shapes = {name: a[0] for name, a in model.forward_with_attention(clip)[1].items()}
