@@ -101,12 +101,6 @@ def test_saving_leaves_the_network_as_it_was(model: VideoNetwork, tmp_path: Path
     assert torch.equal(model(some_clips()), before)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "nowhere.safetensors"
-    with pytest.raises(UserError, match=f"^no such checkpoint: {path}$"):
-        load_checkpoint(path)
-
-
 class Trap:
     """Unpickling this would run code."""
 
@@ -114,48 +108,57 @@ class Trap:
         return exec, ("raise SystemExit('a pickle was executed')",)
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights at all", pickle.dumps(Trap())], ids=["empty", "text", "pickle"])
-def test_what_is_no_safetensors_file_is_refused(content: bytes, tmp_path: Path) -> None:
+def torch_file(path: Path) -> None:
+    torch.save({"weights": {"a": torch.ones(1)}, "trap": Trap()}, path)
+
+
+NOT_SAFETENSORS = "is not a safetensors file: "
+NOT_OURS = "is not a checkpoint of this project: its metadata has no format 'sth-workbench-1'"
+
+
+@pytest.mark.parametrize(
+    ("write", "sentence"),
+    [
+        (lambda path: None, "no such checkpoint: "),
+        (lambda path: path.write_bytes(b""), NOT_SAFETENSORS),
+        (lambda path: path.write_bytes(b"no weights at all"), NOT_SAFETENSORS),
+        (lambda path: path.write_bytes(pickle.dumps(Trap())), NOT_SAFETENSORS),
+        (torch_file, NOT_SAFETENSORS),
+        (lambda path: save_file({"weight": torch.ones(2)}, path), NOT_OURS),
+        (lambda path: save_file({"weight": torch.ones(2)}, path, {}), NOT_OURS),
+        (lambda path: save_file({"weight": torch.ones(2)}, path, {"format": "pt"}), NOT_OURS),
+    ],
+    ids=["missing", "empty", "text", "pickle", "torch's", "no metadata", "empty metadata", "another format"],
+)
+def test_what_is_no_checkpoint_is_refused_and_runs_no_code(write: Callable, sentence: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=f"^{path} is not a safetensors file: "):
+    write(path)
+    with pytest.raises(UserError, match=sentence) as refused:
         load_checkpoint(path)
+    assert str(path) in str(refused.value)
 
 
-def test_a_torch_file_is_refused_without_being_unpickled(model: VideoNetwork, tmp_path: Path) -> None:
-    path = tmp_path / "model.pt"
-    torch.save({"weights": model.state_dict(), "trap": Trap()}, path)
-    with pytest.raises(UserError, match="is not a safetensors file"):
-        load_checkpoint(path)
-
-
-@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}])
-def test_somebody_elses_safetensors_file_is_refused(metadata: dict[str, str] | None, tmp_path: Path) -> None:
-    path = tmp_path / "foreign.safetensors"
-    save_file({"weight": torch.ones(2)}, path, metadata)
-    with pytest.raises(
-        UserError, match="is not a checkpoint of this project: its metadata has no format 'sth-workbench-1'"
-    ):
-        load_checkpoint(path)
-
-
-def edited(path: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
-    """The same file with other weights."""
+def edited(path: Path, weights: Callable[[dict[str, Tensor]], object], **config: object) -> Path:
+    """The same file with other weights, or other values of the config."""
     with safe_open(path, "pt") as file:
-        weights, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    change(weights)
-    save_file(weights, path, metadata)
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    weights(tensors)
+    save_file(tensors, path, metadata | {"config": json.dumps(json.loads(metadata["config"]) | config)})
     return path
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda weights: weights.pop("fc.bias"), "missing fc.bias"),
-        (lambda weights: weights.update(extra=torch.ones(1)), "unexpected extra"),
-        (lambda weights: weights.update({"fc.bias": torch.ones(4)}), "fc.bias is (4,) where the network has (3,)"),
+        (lambda w: w.pop("fc.bias"), "missing fc.bias"),
+        (lambda w: w.update(extra=torch.ones(1)), "unexpected extra"),
+        (lambda w: w.update({"fc.bias": torch.ones(4)}), "fc.bias is (4,) where the network has (3,)"),
+        (
+            lambda w: (w.pop("fc.bias"), w.pop("backbone.conv1.weight"), w.update(x=torch.ones(1))),
+            "missing backbone.conv1.weight; missing fc.bias; unexpected x",
+        ),
     ],
-    ids=["missing", "unexpected", "misshapen"],
+    ids=["missing", "unexpected", "misshapen", "all at once"],
 )
 def test_weights_that_do_not_fit_are_named(change: Callable, problem: str, saved: Path) -> None:
     with pytest.raises(UserError) as refused:
@@ -164,15 +167,8 @@ def test_weights_that_do_not_fit_are_named(change: Callable, problem: str, saved
 
 
 def test_a_checkpoint_of_a_newer_version_is_refused_with_the_option_that_is_unknown(saved: Path) -> None:
-    with safe_open(saved, "pt") as file:
-        metadata = file.metadata()
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    config = json.loads(metadata["config"]) | {"pooling": "max"}
-    save_file(weights, saved, metadata | {"config": json.dumps(config)})
-    with pytest.raises(
-        UserError, match=r"model.safetensors: unknown option 'pooling'; possible: frames, conv, .* newer"
-    ):
-        load_checkpoint(saved)
+    with pytest.raises(UserError, match=r"unknown option 'pooling'; possible: frames, conv, .* newer version"):
+        load_checkpoint(edited(saved, lambda weights: None, pooling="max"))
 
 
 def test_the_network_for_inference_is_made_once_and_predicts_the_same(saved: Path) -> None:
@@ -184,15 +180,6 @@ def test_the_network_for_inference_is_made_once_and_predicts_the_same(saved: Pat
     torch.testing.assert_close(fast_logits, logits, rtol=1e-4, atol=1e-5)
     assert list(fast_attention) == list(attention)
     assert not any(w.is_inference() for w in checkpoint.inference_model.buffers()), "made in inference mode for good"
-
-
-def test_all_that_does_not_fit_is_said_at_once(saved: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"fit the network: missing backbone\.conv1\.weight; missing fc\.bias; unexpected x$"
-    ):
-        load_checkpoint(
-            edited(saved, lambda w: (w.pop("fc.bias"), w.pop("backbone.conv1.weight"), w.update(x=torch.ones(1))))
-        )
 
 
 def test_the_metadata_can_be_read_by_anybody(saved: Path) -> None:
