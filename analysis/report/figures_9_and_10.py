@@ -25,7 +25,7 @@ from sth_core.video.transforms import resize
 
 CLASSES = 4  # of each network, in each of the two figures
 ACCURATE = 0.8  # the attention of classes that are often predicted wrong explains little
-CLIP_COLUMNS = ["path", "frame_indices"]  # columns of `predictions` that say which frames the network was given
+FRAME_COLUMNS = ["path", "frame_indices"]  # columns of `predictions` that say which frames the network was given
 MOST_FRAMES, FRAME_SIDE = 8, 96
 ROW_HEIGHT, BAR_WIDTH = 92, 0.28  # pixels of a class, and the share of the width that its bar has
 
@@ -63,7 +63,7 @@ def class_figure(name: str, title: str, which: str, rows: pd.DataFrame) -> Suppl
         f"bars: 95 % intervals over clips){order}. Beside each class: its correct prediction with the highest "
         f"confidence. {counts}"
     )
-    return SupplementFigure(name, title, caption, plot_classes(rows), rows.drop(columns=CLIP_COLUMNS, errors="ignore"))
+    return SupplementFigure(name, title, caption, plot_classes(rows), rows.drop(columns=FRAME_COLUMNS, errors="ignore"))
 
 
 def rank_classes(run: Run) -> pd.DataFrame:
@@ -87,7 +87,7 @@ def rank_classes(run: Run) -> pd.DataFrame:
         table = table.loc[by_both.sort_values(kind="stable").index]
     clips = predictions(run).sort_values(["confidence", "clip_id"], ascending=[False, True])
     clips = clips[clips["correct"]].drop_duplicates("label").rename(columns={"clip_id": "clip"})
-    return table.merge(clips[["label", "clip", *(name for name in CLIP_COLUMNS if name in clips)]], on="label")
+    return table.merge(clips[["label", "clip", *(name for name in FRAME_COLUMNS if name in clips)]], on="label")
 
 
 def first_run_per_dataset(runs: list[Run]) -> list[Run]:
