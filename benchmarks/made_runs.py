@@ -23,51 +23,13 @@ def make_run(
     """
     names = [f"class {i:03d}" for i in range(classes)]
     layer_names = [f"layer{1 + i * 4 // layers}.{i}" for i in range(layers)]
-    for start in range(0, clips, CLIPS_PER_SHARD):
-        count = min(CLIPS_PER_SHARD, clips - start)
+    for shard, start in enumerate(range(0, clips, CLIPS_PER_SHARD)):
         random = np.random.default_rng([seed, start])
-        numbers = np.arange(start, start + count)
-        labels = numbers % classes
-        correct = random.random(count) < 0.8
-        predicted = np.where(correct, labels, (labels + random.integers(1, 6, count)) % classes)
-        scores = random.random((count, classes), np.float32) * (0.5 / classes)
-        scores[np.arange(count), predicted] = random.uniform(0.5, 1, count)
-        scores /= scores.sum(1, keepdims=True)
-        ids = [f"val/{names[label]}/{number:06d}.mp4" for label, number in zip(labels, numbers, strict=True)]
-        groups = [ids[i - (i % 20 == 19)] for i in range(count)]
-        shard = f"part-{start // CLIPS_PER_SHARD:05d}.parquet"
-        predictions = pa.table(
-            {
-                "clip_id": ids,
-                "path": [f"/data/{clip}" for clip in ids],
-                "label": [names[i] for i in labels],
-                "prediction": [names[i] for i in predicted],
-                "correct": correct,
-                "confidence": scores.max(1),
-                "margin": np.diff(np.partition(scores, -2, 1)[:, -2:], axis=1)[:, 0],
-                "disagreement": np.zeros(count),
-                "scores": lists(scores),
-                "view_scores": pa.ListArray.from_arrays(pa.array(np.arange(count + 1), pa.int32()), lists(scores)),
-                "frame_indices": lists(np.tile(np.arange(FRAMES), (count, 1))),
-                "flow": [""] * count,
-                "backward": [False] * count,
-                "group": groups,
-            }
-        )
-        rise = np.linspace(0.4, 0.6, layers) + (labels[:, None] / classes - 0.5) / 5
-        alpha = (rise + random.normal(0, 0.03, (count, layers))).clip(0, 1).ravel().astype(np.float32).astype(float)
-        attention = pa.table(
-            {
-                "clip_id": np.repeat(ids, layers),
-                "layer_index": np.tile(np.arange(layers), count),
-                "layer": layer_names * count,
-                "stage": [name.split(".")[0] for name in layer_names] * count,
-                "alpha_spatial": 1 - alpha,
-                "alpha_temporal": alpha,
-            }
-        )
-        for kind, table in (("predictions", predictions), ("attention", attention)):
-            with temporary_beside(run / kind / shard) as temporary:
+        numbers = np.arange(start, min(start + CLIPS_PER_SHARD, clips))
+        tables = {"predictions": predictions_table(numbers, names, random)}
+        tables["attention"] = attention_table(numbers, names, layer_names, random)
+        for kind, table in tables.items():
+            with temporary_beside(run / kind / f"part-{shard:05d}.parquet") as temporary:
                 pq.write_table(table, temporary)
     pd.DataFrame(columns=["clip_id", "path", "reason"]).to_parquet(run / "failures.parquet")
     write_json(
@@ -81,6 +43,60 @@ def make_run(
         },
     )  # fmt: skip
     return run
+
+
+def clip_ids(numbers: np.ndarray, names: list[str]) -> list[str]:
+    return [f"val/{names[number % len(names)]}/{number:06d}.mp4" for number in numbers]
+
+
+def predictions_table(numbers: np.ndarray, names: list[str], random: np.random.Generator) -> pa.Table:
+    """A row for each of these clips, whose numbers give their labels."""
+    count, classes = len(numbers), len(names)
+    labels = numbers % classes
+    correct = random.random(count) < 0.8
+    predicted = np.where(correct, labels, (labels + random.integers(1, 6, count)) % classes)
+    scores = random.random((count, classes), np.float32) * (0.5 / classes)
+    scores[np.arange(count), predicted] = random.uniform(0.5, 1, count)
+    scores /= scores.sum(1, keepdims=True)
+    ids = clip_ids(numbers, names)
+    return pa.table(
+        {
+            "clip_id": ids,
+            "path": [f"/data/{clip}" for clip in ids],
+            "label": [names[i] for i in labels],
+            "prediction": [names[i] for i in predicted],
+            "correct": correct,
+            "confidence": scores.max(1),
+            "margin": np.diff(np.partition(scores, -2, 1)[:, -2:], axis=1)[:, 0],
+            "disagreement": np.zeros(count),
+            "scores": lists(scores),
+            "view_scores": pa.ListArray.from_arrays(pa.array(np.arange(count + 1), pa.int32()), lists(scores)),
+            "frame_indices": lists(np.tile(np.arange(FRAMES), (count, 1))),
+            "flow": [""] * count,
+            "backward": [False] * count,
+            "group": [ids[i - (i % 20 == 19)] for i in range(count)],
+        }
+    )
+
+
+def attention_table(
+    numbers: np.ndarray, names: list[str], layer_names: list[str], random: np.random.Generator
+) -> pa.Table:
+    """A row for each of these clips and layer."""
+    count, layers = len(numbers), len(layer_names)
+    labels = numbers % len(names)
+    rise = np.linspace(0.4, 0.6, layers) + (labels[:, None] / len(names) - 0.5) / 5
+    alpha = (rise + random.normal(0, 0.03, (count, layers))).clip(0, 1).ravel().astype(np.float32).astype(float)
+    return pa.table(
+        {
+            "clip_id": np.repeat(clip_ids(numbers, names), layers),
+            "layer_index": np.tile(np.arange(layers), count),
+            "layer": layer_names * count,
+            "stage": [name.split(".")[0] for name in layer_names] * count,
+            "alpha_spatial": 1 - alpha,
+            "alpha_temporal": alpha,
+        }
+    )
 
 
 def lists(values: np.ndarray) -> pa.ListArray:

@@ -27,7 +27,7 @@ from analysis.statistics.accuracy import group_numbers, share_interval
 from sth_core.checkpoint import load_checkpoint
 from sth_core.network import count_parameters
 from workbench.cli.progress import progress_bars
-from workbench.demo import BASELINE, CLIP_SEED, CLIPS, NETWORKS, SHIPPED, make_demo, order_accuracy
+from workbench.demo import BASELINE, CLIP_SEED, CLIPS, NETWORKS, SHIPPED_NETWORKS, make_demo, order_accuracy
 
 FOLDER = click.Path(path_type=Path)
 HEADER = (
@@ -41,8 +41,11 @@ HEADER = (
 @click.option("--baseline", type=FOLDER, default=Path("demo/networks/motion-rgb-p0/model.safetensors"))
 def main(out: Path, baseline: Path) -> None:
     with progress_bars() as show:
-        make_demo(out, SHIPPED, show)
-        runs = [(network, SHIPPED / f"{network.name}.safetensors", out / "runs" / network.name) for network in NETWORKS]
+        make_demo(out, SHIPPED_NETWORKS, show)
+        runs = [
+            (network, SHIPPED_NETWORKS / f"{network.name}.safetensors", out / "runs" / network.name)
+            for network in NETWORKS
+        ]
         if baseline.is_file():
             run = out / "baseline" / BASELINE.name
             record(baseline, out / "synthetic", run, DatasetOptions(progress=partial(show, BASELINE.name)))

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.browser import chromium, serving
 from sth_core.datasets.synthetic import synthesize
-from workbench.demo import SHIPPED, make_demo
+from workbench.demo import SHIPPED_NETWORKS, make_demo
 
 PATIENCE = 120_000  # milliseconds that a browser test waits for what must come: the machine may be a busy one
 LONGEST = [
@@ -75,7 +75,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent  # each process has a folder of its own in it
     with FileLock(shared / "demo.lock"):
-        make_demo(shared / "demo", SHIPPED, lambda *_: None)  # what is there already, it leaves
+        make_demo(shared / "demo", SHIPPED_NETWORKS, lambda *_: None)  # what is there already, it leaves
     return shared / "demo"
 
 

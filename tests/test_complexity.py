@@ -18,7 +18,7 @@ from sth_core.complexity import PAPER_ROWS, LayerCost, layer_costs, pointwise, t
 from sth_core.network import CONVS, ModelConfig, count_parameters
 from sth_core.video.modality import CHANNELS
 from tests.test_cli import ends_well, mistake
-from workbench.demo import SHIPPED
+from workbench.demo import SHIPPED_NETWORKS
 
 UT = Path(__file__).parent.parent / "recipes" / "ut_interaction.toml"
 
@@ -236,7 +236,7 @@ def test_complexity_of_a_recipe_names_its_layers_and_their_sum(tmp_path: Path) -
 
 
 def test_complexity_of_a_checkpoint_that_ships() -> None:
-    path = SHIPPED / "motion-rgb-p4.safetensors"
+    path = SHIPPED_NETWORKS / "motion-rgb-p4.safetensors"
     checkpoint = load_checkpoint(path)
     said = ends_well("complexity", path)
     assert "STHConv" in said and "layer4.1.conv2" in said
@@ -272,7 +272,7 @@ def test_what_is_no_network_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_cannot_be_changed() -> None:
-    said = mistake("complexity", SHIPPED / "motion-rgb-p4.safetensors", "--set", "model.width=8")
+    said = mistake("complexity", SHIPPED_NETWORKS / "motion-rgb-p4.safetensors", "--set", "model.width=8")
     assert said == "sth: --set changes a recipe; a checkpoint's network cannot be changed\n"
 
 

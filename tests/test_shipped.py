@@ -8,9 +8,9 @@ import pytest
 from analysis.runs.run_directory import failures, open_run, predictions
 from sth_core.checkpoint import load_checkpoint
 from sth_core.recipe import load_recipe, recipe_from
-from workbench.demo import NETWORKS, SHIPPED, order_accuracy, summarize_demo
+from workbench.demo import NETWORKS, SHIPPED_NETWORKS, order_accuracy, summarize_demo
 
-FILES = [SHIPPED / f"{network.name}.safetensors" for network in NETWORKS]
+FILES = [SHIPPED_NETWORKS / f"{network.name}.safetensors" for network in NETWORKS]
 
 
 def test_they_answer_both_questions_at_three_p_in_rgb_and_at_one_in_flow():
@@ -28,11 +28,11 @@ def test_they_are_12_megabytes_at_most():
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.name)
 def test_each_carries_its_recipe_seed_and_accuracy_and_is_made_by_its_command(network):
-    training = load_checkpoint(SHIPPED / f"{network.name}.safetensors").training
+    training = load_checkpoint(SHIPPED_NETWORKS / f"{network.name}.safetensors").training
     assert recipe_from(training["recipe"], network.name) == load_recipe(network.recipe, network.changes)
     assert training["seed"] == 0
     assert 0 < training["val_accuracy"] <= 1
-    assert f"`{network.command}`" in (SHIPPED / "README.md").read_text(encoding="utf-8")
+    assert f"`{network.command}`" in (SHIPPED_NETWORKS / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_demo_records_every_clip_of_every_network(demo: Path):

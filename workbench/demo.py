@@ -19,12 +19,10 @@ from sth_core.recipe import Start, load_recipe
 from sth_core.training import Progress, train
 
 HERE = Path(__file__).parent
-SHIPPED = HERE / "networks"
+SHIPPED_NETWORKS = HERE / "networks"
 CLIPS, CLIP_SEED = 240, 1
 FIGURES_PAGE = "index.html"  # written last: if it exists, all figures do
 TRAINING_CLIPS, TRAINING_SEED = 1800, 0
-
-Show = Callable[..., None]  # show(what, done, total, detail="")
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,11 @@ NETWORKS = (
 BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion", ("model.conv=2d", "optimisation.epochs=3"))
 
 
-def make_demo(folder: Path, networks: Path, show: Show) -> pd.DataFrame:
-    """Make what is missing of `folder`/synthetic, /runs and /figures; returns the table of `summarize_demo`."""
+def make_demo(folder: Path, networks: Path, show: Callable[..., None]) -> pd.DataFrame:
+    """Make what is missing of `folder`/synthetic, /runs and /figures; returns the table of `summarize_demo`.
+
+    Progress is shown by show(what, done, total, detail="").
+    """
     clips = folder / "synthetic"
     synthesize(clips, CLIPS, CLIP_SEED, "val", progress=partial(show, "making clips"))
     runs = folder / "runs"
@@ -97,7 +98,7 @@ def summarize_demo(runs: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def retrain(folder: Path, show: Show) -> Path:
+def retrain(folder: Path, show: Callable[..., None]) -> Path:
     """Train the demo's networks and the 2D baseline again; returns the folder of the new checkpoints."""
     data, out = folder / "training", folder / "networks"
     for clips, seed, split in ((CLIPS, CLIP_SEED, "val"), (TRAINING_CLIPS, TRAINING_SEED, "train")):

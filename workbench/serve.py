@@ -15,7 +15,7 @@ from workbench.roots import ROOTS, RUNS
 
 ADDRESS = "STH_ADDRESS"  # in the environment of the server: the address to print
 SERVER = Path(__file__).with_name("server.py")
-LOCAL, EVERYWHERE = ("localhost", "127.0.0.1"), ("0.0.0.0", "::")
+LOCAL, ALL_ADDRESSES = ("localhost", "127.0.0.1"), ("0.0.0.0", "::")
 MEMORY_SETTINGS = {  # so that memory which a session has freed goes back to the system
     "MALLOC_ARENA_MAX": "2",  # not a heap for each session's thread
     "ARROW_DEFAULT_MEMORY_POOL": "system",  # not Arrow's own
@@ -56,7 +56,7 @@ def serve(runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...
         address = f"http://localhost:{port}"
     else:
         token = os.environ[TOKEN] = secrets.token_urlsafe()
-        name = socket.gethostname() if host in EVERYWHERE else host
+        name = socket.gethostname() if host in ALL_ADDRESSES else host
         flags += [
             ("server.address", host),
             ("browser.serverAddress", name),

@@ -157,8 +157,8 @@ def decode_limited(video: Path, p: Preprocessing, limits: UploadLimits) -> dict[
     return {"clip": crop(clip, p.crop), "frames": seen_frames(video, indices, p, SHOWN_SIDE), "indices": indices}
 
 
-def main(folder: Path, settings: dict[str, Any]) -> int:
-    """Returns the exit code."""
+def decode_to_files(folder: Path, settings: dict[str, Any]) -> int:
+    """Write the arrays of `folder`/video, or the sentence that refuses it; returns the exit code."""
     video, limits = folder / settings["video"], UploadLimits(**settings["limits"])
     given = settings["preprocessing"]
     values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
@@ -177,4 +177,4 @@ def main(folder: Path, settings: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), json.loads(sys.argv[2])))
+    sys.exit(decode_to_files(Path(sys.argv[1]), json.loads(sys.argv[2])))

@@ -20,7 +20,7 @@ def demo_command(out: Path, no_app: bool, retrain: bool, port: int) -> None:
     from workbench.serve import serve
 
     with progress_bars() as show:
-        networks = demo.retrain(out, show) if retrain else demo.SHIPPED
+        networks = demo.retrain(out, show) if retrain else demo.SHIPPED_NETWORKS
         table = demo.make_demo(out, networks, show)
     print_frame(table)
     click.echo(f"runs: {out / 'runs'}   figures: {out / 'figures'}   clips: {out / 'synthetic'}")
