@@ -240,7 +240,7 @@ def test_the_form_starts_a_job_that_can_be_cancelled(recorded, tmp_path, scenes_
     for folder in (scenes_folder.parent, scenes_folder):
         assert not find_jobs(tmp_path)
         by_label = {box.label: box for box in app.text_input}
-        by_label["Dataset's folder"].set_value(str(folder))
+        by_label["Folder of the dataset"].set_value(str(folder))
         by_label["Name of the run"].set_value("mine")
         app.button[0].click().run()
         assert ["lies outside" in error.value for error in app.error] == [True] * (folder != scenes_folder)
