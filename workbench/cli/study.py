@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.options import PATH, command_line, device_option
+from workbench.cli.options import PATH, command_line, device_option, overwrite_option
 from workbench.cli.progress import progress_bars
 from workbench.cli.results import print_over_seeds
 
@@ -15,7 +15,7 @@ from workbench.cli.results import print_over_seeds
 @click.option("-o", "--out", type=PATH, required=True, help="Where the networks and runs go.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="How many to train at a time.")
 @device_option
-@click.option("--overwrite", is_flag=True, help="Move the study in OUT to OUT/.replaced-N first.")
+@overwrite_option
 def study_command(study: Path, data: Path, out: Path, jobs: int, device: str, overwrite: bool) -> None:
     """Train and record every combination of STUDY with each seed.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.options import PATH, changes_option, command_line, device_option
+from workbench.cli.options import PATH, changes_option, command_line, device_option, overwrite_option
 from workbench.cli.progress import progress_bars
 from workbench.cli.terminal import is_main_process, print_unread
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--save-every", default=300.0, show_default=True, help="Seconds between saves of the training's state.")
 @click.option("--memory", type=float, help="GB for decoded clips; by default a quarter of the machine's.")
 @click.option("--resume", is_flag=True, help="Continue the training in OUT with other epochs, learning_rate, ...")
-@click.option("--overwrite", is_flag=True, help="Move the training in OUT to OUT/.replaced-N first.")
+@overwrite_option
 def train_command(
     recipe: Path, data: Path, out: Path, changes: tuple[str, ...], device: str, save_every: float,
     memory: float | None, resume: bool, overwrite: bool,
