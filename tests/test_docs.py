@@ -110,13 +110,12 @@ def test_every_page_begins_with_what_the_reader_can_do_after_it(document):
 
 
 def test_the_paths_and_names_of_the_architecture_exist():
-    """Each `room/file.py` exists, and each `name()` or `Name` beside it in the same cell or line is in that file."""
+    """Every path exists; every `name()` and every `Name` is in one of the Python files that its line names."""
     for line in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines():
-        paths = re.findall(r"`((?:[\w.]+/)+(?:[\w.]+)?|app\.py)`", line)
+        paths = re.findall(r"`((?:[a-z]\w+/)+(?:\w+\.\w+)?|app\.py)`", line)
         for path in paths:
             assert (ROOT / path).exists(), f"architecture.md names {path}"
-        sources = [(ROOT / path).read_text(encoding="utf-8") for path in paths if path.endswith(".py")]
-        for name in re.findall(r"`(?:\w+\.)?(\w+)\(\)`", line) if sources else ():
-            assert any(re.search(rf"\b(def|class) {name}\b", source) for source in sources), (
-                f"architecture.md: no {name} in {', '.join(paths)}"
-            )
+        source = "".join((ROOT / path).read_text(encoding="utf-8") for path in paths if path.endswith(".py"))
+        for name in re.findall(r"`(\w+\(\)|[A-Z]\w+)`", line) if source else ():
+            found = rf"(def|class) {name[:-2]}\b" if name.endswith("()") else rf"\b{name}\b"
+            assert re.search(found, source), f"architecture.md: there is no {name} in {', '.join(paths)}"
