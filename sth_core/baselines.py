@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sth_core.convolution import UNOBSERVED, Tap, spatial_conv, temporal_conv
+from sth_core.convolution import UNOBSERVED, ConvInput, ConvOutput, Tap, spatial_conv, temporal_conv
 
 
 class SpatialConv(nn.Conv2d):
@@ -16,7 +16,7 @@ class SpatialConv(nn.Conv2d):
     ) -> None:
         super().__init__(in_channels, out_channels, 3, stride, dilation, dilation, groups, bias=False)
 
-    def forward(self, x: Float[Tensor, "BT C_in H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "BT C_out H_out W_out"]:
+    def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:
         return super().forward(x)
 
     @torch.no_grad()
@@ -86,7 +86,7 @@ class SeparableConv(nn.Module):
         """Let the sequential temporal kernels pass each frame on as it is: the network starts as the 2D one."""
         nn.init.dirac_(self.weight_temporal, self.groups)
 
-    def forward(self, x: Float[Tensor, "BT C_in H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "BT C_out H_out W_out"]:
+    def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:
         d, g = self.dilation, self.groups
         spatial = spatial_conv(x, self.weight_spatial, stride=self.stride, dilation=d, groups=g)
         read, stride = (x, self.stride) if self.parallel else (spatial, 1)
@@ -122,7 +122,7 @@ class InflatedConv(nn.Module):
         self.register_parameter("bias", None)  # until a batch norm is folded in
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Float[Tensor, "BT C_in H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "BT C_out H_out W_out"]:
+    def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:
         clips = x.unflatten(0, (-1, self.frames)).transpose(1, 2)  # B C T H W
         stride, d = (1, self.stride, self.stride), self.dilation
         y = F.conv3d(clips, self.weight, self.bias, stride, d, d, self.groups)

@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+ConvInput = Float[Tensor, "BT C_in H W"]
+ConvOutput = Float[Tensor, "BT C_out H_out W_out"]
+
 
 class Tap:
     """An observer of one forward pass; each method returns its input unless a subclass overrides it.
@@ -22,9 +25,7 @@ class Tap:
         """alpha[:, 0] is alpha_S, alpha[:, 1] is alpha_T (Eq. 3)."""
         return alpha
 
-    def branches(
-        self, layer: str, spatial: Float[Tensor, "BT C_out H W"], temporal: Float[Tensor, "BT C_out H W"]
-    ) -> tuple[Float[Tensor, "BT C_out H W"], Float[Tensor, "BT C_out H W"]]:
+    def branches(self, layer: str, spatial: ConvOutput, temporal: ConvOutput) -> tuple[ConvOutput, ConvOutput]:
         """alpha_S O_S and alpha_T O_T (without attention O_S and O_T); the layer returns their sum.
 
         A network from `for_inference` never computes them, and refuses a tap that overrides this method.
@@ -41,7 +42,7 @@ UNOBSERVED = Tap()
 
 @runtime_checkable
 class VideoConv(Protocol):
-    """The contract of every 3 x 3 convolution of a backbone, in this module and in `baselines`.
+    """The contract of every 3 x 3 convolution of a backbone, in `sth_conv` and in `baselines`.
 
     Built as Conv(in_channels, out_channels, *, stride=1, dilation=1, ...), every option by keyword.
     Called as conv(x, tap): x (B*T, C_in, H, W) -> (B*T, C_out, ceil(H / stride), ceil(W / stride)). It has no bias.
@@ -51,26 +52,26 @@ class VideoConv(Protocol):
     out_channels: int
     groups: int
 
-    def __call__(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor: ...
+    def __call__(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput: ...
 
     def load_2d(self, weight: Tensor) -> None:
         """Start from the weight (C_out, C_in / groups, 3, 3) of a 2D convolution (Section 4.2)."""
 
 
 def spatial_conv(
-    x: Float[Tensor, "BT C_in H W"],
+    x: ConvInput,
     weight: Float[Tensor, "C_out C_in_per_group 3 3"],
     *,
     stride: int = 1,
     dilation: int = 1,
     groups: int = 1,
-) -> Float[Tensor, "BT C_out H_out W_out"]:
+) -> ConvOutput:
     """Convolve each frame with 3 x 3 kernels; H_out = ceil(H / stride)."""
     return F.conv2d(x, weight, None, stride, dilation, dilation, groups)
 
 
 def temporal_conv(
-    x: Float[Tensor, "BT C_in H W"],
+    x: ConvInput,
     weight: Float[Tensor, "C_out C_in_per_group K"],
     *,
     frames: int,
@@ -78,7 +79,7 @@ def temporal_conv(
     dilation: int = 1,
     groups: int = 1,
     bias: Float[Tensor, "C_out"] | None = None,
-) -> Float[Tensor, "BT C_out H_out W_out"]:
+) -> ConvOutput:
     """Convolve each pixel over time; the weight reads the first groups * C_in_per_group channels of x.
 
     The pixels of a frame are laid out in one row, so that time becomes the vertical axis of a

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sth_core.baselines import InflatedConv, SeparableConv
-from sth_core.convolution import UNOBSERVED, Tap, spatial_conv, temporal_conv
+from sth_core.convolution import UNOBSERVED, ConvInput, ConvOutput, Tap, spatial_conv, temporal_conv
 from sth_core.network import VideoNetwork, channels_last
 from sth_core.sth_conv import HybridConv, STHConv, clip_means, per_frame
 
@@ -85,7 +85,7 @@ class FusedHybridConv(nn.Module):
         self.register_buffer("scale", scale)
         self.register_buffer("shift", shift)
 
-    def forward(self, x: Float[Tensor, "BT C_in H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "BT C_out H_out W_out"]:
+    def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:
         spatial = self.spatial_terms(x)
         temporal = temporal_conv(
             x, self.weight_temporal, frames=self.frames, stride=self.stride, dilation=self.dilation,
@@ -113,7 +113,7 @@ class PaddedKernel(nn.Module):
         self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
         self.register_buffer("weight", conv.padded_spatial_weight())
 
-    def forward(self, x: Float[Tensor, "BT C_in H W"]) -> list[Float[Tensor, "BT C_out H_out W_out"]]:
+    def forward(self, x: ConvInput) -> list[ConvOutput]:
         return [spatial_conv(x, self.weight, stride=self.stride, dilation=self.dilation, groups=self.groups)]
 
 
@@ -145,7 +145,7 @@ class GroupedKernels(nn.Module):
         power_of_two = conv.types > 1 and conv.types & (conv.types - 1) == 0
         return power_of_two and conv.block >= cls.NARROWEST and conv.weight_spatial.device.type == "cpu"
 
-    def forward(self, x: Float[Tensor, "BT C_in H W"]) -> list[Float[Tensor, "BT C_out H_out W_out"]]:
+    def forward(self, x: ConvInput) -> list[ConvOutput]:
         return [self.of_level(x, j, groups) for j, groups in enumerate(self.levels, start=1)]
 
     def of_level(self, x: Tensor, bit: int, groups: int) -> Tensor:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sth_core.convolution import UNOBSERVED, Tap, spatial_conv, temporal_conv
+from sth_core.convolution import UNOBSERVED, ConvInput, ConvOutput, Tap, spatial_conv, temporal_conv
 
 
 def temporal_types(temporal_fraction: float, *channels: int) -> int:
@@ -44,10 +44,8 @@ def clip_means(x: Float[Tensor, "BT C H W"], frames: int) -> Float[Tensor, "B C"
     return x.mean((2, 3)).unflatten(0, (-1, frames)).mean(1)
 
 
-def per_frame(
-    alpha: Float[Tensor, "B 2 C"], frames: int
-) -> tuple[Float[Tensor, "BT C 1 1"], Float[Tensor, "BT C 1 1"]]:
-    """alpha_S and alpha_T of each frame, to multiply its O_S and O_T."""
+def per_frame(alpha: Float[Tensor, "B 2 C"], frames: int) -> tuple[Tensor, Tensor]:
+    """alpha_S and alpha_T of each frame, each (B*T, C, 1, 1), to multiply its O_S and O_T."""
     return alpha.repeat_interleave(frames, 0)[..., None, None].unbind(1)  # type: ignore[return-value]
 
 
@@ -151,8 +149,8 @@ class HybridConv(nn.Module):
         """W^(T) as the weight of `temporal_conv` in `temporal_groups` groups."""
         raise NotImplementedError
 
-    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 2: O_S and O_T, each (B*T, C_out, H', W'), from x (B*T, C_in, H, W)."""
+    def parts(self, x: ConvInput) -> tuple[ConvOutput, ConvOutput]:
+        """Eq. 2: O_S and O_T."""
         spatial = spatial_conv(
             x, self.padded_spatial_weight(), stride=self.stride, dilation=self.dilation, groups=self.groups
         )
@@ -162,7 +160,7 @@ class HybridConv(nn.Module):
         )  # fmt: skip
         return spatial, temporal
 
-    def forward(self, x: Float[Tensor, "BT C_in H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "BT C_out H_out W_out"]:
+    def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:
         """Eq. 3: alpha_S O_S + alpha_T O_T; without attention Eq. 2: O_S + O_T.
 
         Raises:

@@ -16,6 +16,8 @@ from sth_core.errors import UserError
 if TYPE_CHECKING:  # reading videos must not wait for torch
     from torch import Tensor
 
+Clip = UInt8[np.ndarray, "T H W C"]
+
 cv2.setNumThreads(1)  # clips are read in parallel, not the pixels of one
 
 
@@ -87,7 +89,7 @@ def crop(
 
 
 def scaled_crop(
-    clip: UInt8[np.ndarray, "T H W C"], side: int, scales: tuple[float, ...], rng: np.random.Generator
+    clip: Clip, side: int, scales: tuple[float, ...], rng: np.random.Generator
 ) -> UInt8[np.ndarray, "T {side} {side} C"]:
     """A random square, its side one of `scales` of the short side, resized to `side` (TSN).
 
@@ -99,9 +101,7 @@ def scaled_crop(
     return resize(crop(clip, patch, rng), (side, side))
 
 
-def crops(
-    clip: UInt8[np.ndarray, "T H W C"], side: int, count: int, modality: str
-) -> UInt8[np.ndarray, "{count} T {side} {side} C"]:
+def crops(clip: Clip, side: int, count: int, modality: str) -> UInt8[np.ndarray, "{count} T {side} {side} C"]:
     """Crops for evaluation.
 
     1 is the centre; 3 are the two ends and the centre of the long side, at half height or width; 10 are
@@ -128,7 +128,7 @@ def crops(
     return np.stack(views)
 
 
-def mirror(clip: UInt8[np.ndarray, "T H W C"], modality: str) -> UInt8[np.ndarray, "T H W C"]:
+def mirror(clip: Clip, modality: str) -> Clip:
     """The clip flipped left to right; horizontal flow changes its sign."""
     clip = clip[:, :, ::-1].copy()
     if modality == "flow":
@@ -136,7 +136,7 @@ def mirror(clip: UInt8[np.ndarray, "T H W C"], modality: str) -> UInt8[np.ndarra
     return clip
 
 
-def play_backward(clip: UInt8[np.ndarray, "T H W C"], modality: str) -> UInt8[np.ndarray, "T H W C"]:
+def play_backward(clip: Clip, modality: str) -> Clip:
     """The clip in reverse order; flow is negated too, as in the reversed video (there each vector starts at the
     other end)."""
     if modality == "rgb":
