@@ -131,5 +131,5 @@ def explain_clip(path: Path) -> float:
     checkpoint = Checkpoint(model, [f"class {i}" for i in range(CLASSES)], Preprocessing(), Annotation(), {})
     how = CamOptions(default_layer(cam_layers(model, 224)))
     began = time.perf_counter()
-    cam_video(checkpoint, path, path.with_name(f"{path.stem}-cam.mp4"), how, {})
+    cam_video(checkpoint, path, path.with_name(f"{path.stem}-cam.mp4"), how, facts={})
     return time.perf_counter() - began

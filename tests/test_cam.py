@@ -126,9 +126,8 @@ def test_the_maps_are_grad_cam_s_on_one_scale_or_on_one_each(checkpoint: Path, v
     pixels, seen = read_clip(video, RGB)
     clip = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, 32))), RGB)
     how = CamOptions("layer2.0.conv1", "opening", "closing", "temporal", "per_clip", "clip", signed=True)
-    cam = gradcam(
-        loaded.model, clip, CLASSES.index("opening"), how.layer, "per_clip", "temporal", CLASSES.index("closing")
-    )
+    opening, closing = (CLASSES.index(name) for name in ("opening", "closing"))
+    cam = gradcam(loaded.model, clip, opening, how.layer, definition="per_clip", branch="temporal", against=closing)
     e = explain_video(loaded, video, how)
     np.testing.assert_allclose(e.maps, scale_maps(cam.signed), atol=1e-5)
     np.testing.assert_allclose(e.mass, cam.per_frame, atol=1e-5)

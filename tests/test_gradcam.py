@@ -102,8 +102,8 @@ def test_maps_are_captum_s(
     conv: str, layer: str, definition: str, clip: Tensor, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(conv)
-    expected = captum_maps(model, clip, 3, layer, definition)
-    cam = gradcam(model, clip, 3, layer, definition)
+    expected = captum_maps(model, clip, 3, layer, definition=definition)
+    cam = gradcam(model, clip, 3, layer, definition=definition)
     assert (cam.layer, cam.target, cam.definition) == (layer, 3, definition)
     assert expected.max() > 0
     sizes = {known.name: (known.height, known.width) for known in cam_layers(model, 64)}
@@ -116,10 +116,10 @@ def test_maps_by_hand(ones: VideoNetwork, counting: Tensor, definition: str) -> 
     """The last block holds 8 (t + 1) in 8 channels, of gradient 1/2 each; the first t + 1 in 8 x 8
     pixels, of gradient 32 in the one pixel that is picked, 1/2 on average."""
     assert ones(counting[None])[0].tolist() == [96.0, -96.0, 0.0]
-    last = gradcam(ones, counting, 0, "layer4.1", definition)
+    last = gradcam(ones, counting, 0, "layer4.1", definition=definition)
     np.testing.assert_allclose(last.maps, [[[32.0]], [[64.0]]], rtol=1e-6)
     np.testing.assert_allclose(last.per_frame, [1 / 3, 2 / 3], rtol=1e-6)
-    first = gradcam(ones, counting, 0, "layer1.0", definition)
+    first = gradcam(ones, counting, 0, "layer1.0", definition=definition)
     np.testing.assert_allclose(first.maps, np.broadcast_to([[[0.5]], [[1.0]]], (2, 8, 8)), rtol=1e-6)
 
 
@@ -202,7 +202,7 @@ def test_no_map_where_nothing_speaks_for_the_class(ones: VideoNetwork, counting:
 
 def test_definitions_agree_at_the_top_and_differ_below_temporal_layers(sth: VideoNetwork, clip: Tensor) -> None:
     def pair(layer: str) -> Iterator[np.ndarray]:
-        return (gradcam(sth, clip, 0, layer, definition).maps for definition in DEFINITIONS)
+        return (gradcam(sth, clip, 0, layer, definition=definition).maps for definition in DEFINITIONS)
 
     per_step, per_clip = pair("layer4.1")
     np.testing.assert_allclose(per_step, per_clip, atol=1e-6 * per_clip.max())

@@ -40,7 +40,7 @@ def alpha_class_table(alpha: Alpha) -> pd.DataFrame:
     rows = []
     for label, of_class in clips.groupby("label", observed=True):
         sums, counts = group_sums(of_class[["value"]].to_numpy(float), of_class["group"])
-        mean = cluster_means(sums, counts, resample)
+        mean = cluster_means(sums, counts, resample=resample)
         rows.append(
             {
                 "label": label,

@@ -80,7 +80,7 @@ def maps_of(model: VideoNetwork, clip: Tensor, target: int, wanted: list[Explana
     for definition in dict.fromkeys(e.definition for e in wanted):
         some = [e for e in wanted if e.definition == definition]
         layers = tuple(dict.fromkeys(e.layer for e in some))
-        maps = signed_maps(model, clip[None], torch.tensor([target]), layers, definition)
+        maps = signed_maps(model, clip[None], torch.tensor([target]), layers, definition=definition)
         found |= {e.name: maps[e.layer][e.branch][0].cpu() for e in some}
     return {e.name: found[e.name] for e in wanted}
 
@@ -223,7 +223,7 @@ def clip_result(tests: TrustTests, clip: Tensor, row: pd.DataFrame, donor: dict[
 def clip_tables(tests: TrustTests, result: ClipResult) -> dict[str, pd.DataFrame]:
     """The rows of one clip, by the name of their table."""
     clip_id = result.row["clip_id"].iloc[0]
-    drop = occlusion_drop(tests.checkpoint.inference_model, result.clip, result.target, tests.batch_size)
+    drop = occlusion_drop(tests.checkpoint.inference_model, result.clip, result.target, batch_size=tests.batch_size)
     tables = {
         "curves": curve_rows(tests, result),
         "frames": frame_rows(result, drop),
@@ -239,7 +239,7 @@ def curve_rows(tests: TrustTests, result: ClipResult) -> list[dict[str, Any]]:
     rows, model = [], tests.checkpoint.inference_model
     for name, of_clip in result.maps.items():
         for test in REMOVAL_TESTS:
-            at, scores = removal_curve(model, result.clip, result.target, of_clip, test, tests.batch_size)
+            at, scores = removal_curve(model, result.clip, result.target, of_clip, test, batch_size=tests.batch_size)
             row = {"explanation": name, "way": test.way, "direction": test.direction, "baseline": test.baseline}
             rows.append(row | {"shares": at, "scores": scores, "area": area_under_curve(at, scores)})
     return rows

@@ -62,7 +62,7 @@ def frame_rate(path: Path) -> float:
 
 
 def cam_video(
-    checkpoint: Checkpoint, path: Path, out: Path, options: CamOptions, facts: dict[str, Any],
+    checkpoint: Checkpoint, path: Path, out: Path, options: CamOptions, *, facts: dict[str, Any],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> VideoExplanation:  # fmt: skip
     """Explain a video and write four files.

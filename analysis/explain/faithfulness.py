@@ -124,6 +124,7 @@ def removal_curve(
     target: int,
     maps: Float[Tensor, "T h w"],
     test: RemovalTest,
+    *,
     batch_size: int = 16,
     steps: int = REMOVAL_STEPS,
 ) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
@@ -144,7 +145,7 @@ def area_under_curve(shares: Float[np.ndarray, "N"], scores: Float[np.ndarray, "
 
 @torch.inference_mode()
 def occlusion_drop(
-    model: VideoNetwork, clip: Float[Tensor, "T C H W"], target: int, batch_size: int = 16
+    model: VideoNetwork, clip: Float[Tensor, "T C H W"], target: int, *, batch_size: int = 16
 ) -> Float[np.ndarray, "T"]:
     """How far the score of class `target` falls when one frame is replaced by its neighbour."""
     T = len(clip)

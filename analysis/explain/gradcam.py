@@ -133,6 +133,7 @@ def signed_maps(
     clips: Float[Tensor, "B T C H W"],
     targets: Int64[Tensor, "B"],
     layers: tuple[str, ...] | None = None,
+    *,
     definition: str = "per_step",
     against: Int64[Tensor, "B"] | None = None,
 ) -> dict[str, dict[str, Float[Tensor, "B T _ _"]]]:
@@ -208,6 +209,7 @@ def gradcam(
     clip: Float[Tensor, "T C H W"],
     target: int,
     layer: str,
+    *,
     definition: str = "per_step",
     branch: str = JOINT,
     against: int | None = None,
@@ -223,7 +225,8 @@ def gradcam(
         ValueError: unknown layer, branch, class or definition, or a network in training mode.
     """
     other = None if against is None else torch.tensor([against])
-    found = signed_maps(model, clip[None], torch.tensor([target]), (layer,), definition, other)[layer]
+    maps = signed_maps(model, clip[None], torch.tensor([target]), (layer,), definition=definition, against=other)
+    found = maps[layer]
     if branch not in found:
         raise ValueError(f"{layer} has no branch {branch!r}; possible: {', '.join(found)}")
     return Cam(found[branch][0].cpu().numpy(), layer, target, definition, branch, against)

@@ -95,7 +95,8 @@ def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> Vi
         raise UserError(f"{path}: the predicted class is {o.target!r}, as is --against; name another with --class")
     target, against = (checkpoint.classes.index(name) if name else None for name in (o.target, o.against))
     assert target is not None
-    cams = [gradcam(model, clip, target, o.layer, o.definition, o.branch, against) for clip in clips]
+    how = {"definition": o.definition, "branch": o.branch}
+    cams = [gradcam(model, clip, target, o.layer, against=against, **how) for clip in clips]
     order = np.argsort(seen, axis=None, kind="stable")
     signed = np.concatenate([cam.signed for cam in cams])[order]
     if not np.isfinite(signed).all():

@@ -47,7 +47,7 @@ def sum_by_code(values: NDArray[np.floating], codes: NDArray[np.integer]) -> Arr
     return np.stack([np.bincount(codes, column) for column in values.T], 1).astype(float)
 
 
-def cluster_means(sums: Array, counts: Array, resample: bool | None = None, seed: int = 0) -> ClusterMeans:
+def cluster_means(sums: Array, counts: Array, *, resample: bool | None = None, seed: int = 0) -> ClusterMeans:
     """The means of all values with 95 % intervals, by resampling whole groups (the cluster bootstrap).
 
     The interval is the percentiles of 2,000 resamples; with more than 2,000 groups it is the normal interval of the

@@ -81,7 +81,8 @@ def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Pat
         for number, (path, file) in enumerate(targets.items(), start=1):
             frame_by_frame = (lambda *_: None) if many else partial(show, f"painting {path.name}")
             try:
-                lines.append(summary_line(file, cam_video(loaded, path, file, options, provenance, frame_by_frame)))
+                e = cam_video(loaded, path, file, options, facts=provenance, progress=frame_by_frame)
+                lines.append(summary_line(file, e))
             except UserError as error:
                 if not many:
                     raise

@@ -82,7 +82,8 @@ def _cached_gradcam(
     key: tuple[object, ...], target: int, layer: str, definition: str, branch: str, against: int | None,
     _clip: ExplainedClip,
 ) -> Cam:  # fmt: skip
-    return gradcam(_clip.checkpoint.model, _clip.normalised, target, layer, definition, branch, against)
+    how = {"definition": definition, "branch": branch}
+    return gradcam(_clip.checkpoint.model, _clip.normalised, target, layer, against=against, **how)
 
 
 @st.cache_data(show_spinner="Occluding one frame at a time", max_entries=256)
