@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from sth_core.resumable import Json, no_report, read_earlier, working_on
 from sth_core.trainer import Trainer
 from sth_core.training_log import TrainingLog, read_failures, write_failures, write_metrics
 from sth_core.training_state import TrainingState, stop_signals
-from sth_core.training_work import BEST, NETWORK, STATE, other_process, resume_state, training_work
+from sth_core.training_work import BEST, NETWORK, STATE, resume_state, training_work
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ def train(
     again in each epoch. Under torchrun every process calls this with the same arguments.
 
     Raises:
-        UserError: a split without readable clips, a class count or a p that does not fit, a folder that holds
-            something else, or a loss that is no longer a number.
+        UserError: a split without readable clips, another training in `out`, or a loss that is not finite.
         KeyboardInterrupt: stopped by SIGTERM or Ctrl-C, the state saved.
     """
     train_rows, val_rows = split_rows(table)
@@ -103,12 +102,13 @@ def train(
         trainer = Trainer(recipe.optimisation, state, clips, val_clips, distributed)
         run = TrainingRun(recipe, trainer, out, progress, save_every, stopped, adjustments)
         distributed.wait_for_all()  # all have read what is in the folder before one writes there
-        options: dict[str, Any] = {"command": command, "overwrite": overwrite, "resume": resume, "notify": notify}
-        write = working_on if distributed.is_main else other_process
-        with write(work, {"adjustments": adjustments}, **options) as meta:
+        folder: AbstractContextManager[Json] = nullcontext({})
+        if distributed.is_main:
+            facts = {"adjustments": adjustments}
+            folder = working_on(work, facts, command=command, overwrite=overwrite, resume=resume, notify=notify)
+        with folder as meta:
             trained = run.to_the_end()
             meta |= {"val_accuracy": trained.accuracy, "val_clips": trained.clips}
-        distributed.wait_for_all()
         return trained
 
 
@@ -181,6 +181,7 @@ class TrainingRun:
         if trainer.distributed.is_main:
             write_failures(self.out, all_failures)
             self.save_network(NETWORK)
+        trainer.distributed.wait_for_all()
         return Trained(self.out / NETWORK, last["val_accuracy"], last["val_clips"], all_failures)
 
     def epoch(self, log: TrainingLog | None) -> None:

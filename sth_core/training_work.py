@@ -1,11 +1,9 @@
 """What a training's folder holds: which training it is, and the state from which it resumes."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -69,9 +67,3 @@ def resume_state(
     listed = ", ".join(f"{key} {now} (before: {old})" for key, (old, now) in changes.items())
     notify(f"resumed after {state.epoch} epochs and {state.step} steps with {listed}")
     return [*adjustments, {"epoch": state.epoch, "step": state.step, "changes": changes}]
-
-
-@contextmanager
-def other_process(work: Work, facts: Json, **_: Any) -> Iterator[Json]:
-    """In the place of `working_on` where another process writes the folder."""
-    yield facts
