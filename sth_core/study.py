@@ -1,4 +1,4 @@
-"""Studies: TOML files that name a recipe and what is varied in it; every combination is trained with every seed."""
+"""Studies: TOML files that vary values of a recipe; every combination is trained with every seed."""
 
 import json
 import re
@@ -28,8 +28,8 @@ class StudyCell:
 class Study:
     """`axes` are {axis: {value: (changes, ...)}}, the changes as `load_recipe` takes them.
 
-    `paper` is what the paper reports of the same comparison, to be shown beside, never among, what comes out:
-    {"of": where and on what, "top1": {value of the last axis: percent}}.
+    `paper` are the paper's results of the same comparison, shown apart from ours: {"of": where and on what,
+    "top1": {value of the last axis: percent}}.
     """
 
     recipe: Path
@@ -55,7 +55,7 @@ def slug(name: str) -> str:
 
 
 def load_study(path: Path | str) -> Study:
-    """Read a study: a file, or a shipped one by its name. Its recipe lies beside it, or ships.
+    """Read a study: a file, or a shipped one by its name. Its recipe lies beside it, or is a shipped one.
 
     Raises:
         UserError: no such study, not TOML, an unknown key, or a combination that makes no recipe.
