@@ -31,8 +31,8 @@ from workbench.demo import BASELINE, CLIP_SEED, CLIPS, NETWORKS, SHIPPED_NETWORK
 
 FOLDER = click.Path(path_type=Path)
 HEADER = (
-    "| network | question | input | p | parameters | accuracy (95 % interval) | right pair | right order in the pair "
-    "| mean α_T | trained by |\n|---|---|---|---|---|---|---|---|---|---|"
+    "| network | question | input | p | parameters | accuracy (95 % interval) | correct pair "
+    "| correct order in the pair | mean α_T | trained by |\n|---|---|---|---|---|---|---|---|---|---|"
 )
 
 

@@ -33,7 +33,7 @@ from sth_core.video.transforms import crop, normalise, resize
 
 NETWORK = Path(__file__).parent.parent / "workbench" / "networks" / "appearance-rgb-p4.safetensors"
 FRAMES = 2 * FPS
-PLACE, MOMENT, BOTH = MEASURES = ("on the thing", "while it is there", "both")
+PLACE, MOMENT, BOTH = MEASURES = ("on the object", "while it is visible", "both")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def main(network: Path, clips: int, seed: int) -> None:
         f"\n{network.stem}: {correct} of {clips} clips classified correctly; {platform.machine()}, {cpu_count()} "
         f"cores, torch {torch.__version__}; shares of the CAM in %, (95 % over clips)\n"
     )
-    print("| map | measure | share | more than a random map | more than the centre prior |\n|---|---|---|---|---|")
+    print("| map | measure | share, % | minus a random map's | minus the centre prior's |\n|---|---|---|---|---|")
     for name, measures in found.items():
         for what, values in measures.items():
             cells = [f"{100 * np.mean(values):.1f}"]

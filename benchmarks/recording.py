@@ -82,7 +82,7 @@ def main(
         f"\n{backbone}, {frames} x {side} x {side}, {clips} clips in batches of {BATCH}; {where.type} "
         f"({platform.machine()}, {name}, {cores} cores), torch {torch.__version__}, median of {rounds} rounds\n"
     )
-    print("| what is kept | clips/s | time, of evaluation's | of keeping nothing |\n|---|---|---|---|")
+    print("| what is stored | clips/s | time / evaluation's | time / storing nothing |\n|---|---|---|---|")
     for kept, s in seconds.items():
         print(f"| {kept} | {clips / s:.2f} | {s / seconds[PREDICTIONS]:.3f} | {s / seconds[NOTHING]:.3f} |")
 
@@ -91,7 +91,7 @@ def main(
         f"\n{layers} layers with attention, {len(CLASSES)} classes; made-up rows replace decoding and network, "
         f"each line is a process of its own\n"
     )
-    print("| clips | what is kept | bytes a clip on disk | peak resident memory, MB |\n|---|---|---|---|")
+    print("| clips | what is stored | bytes per clip on disk | peak resident memory, MB |\n|---|---|---|---|")
     for count, kept in ((few, MEANS), (few, VECTORS), (many, MEANS)):
         print(f"writing {count} clips", file=sys.stderr)
         peak, size = cost_of_writing(count, backbone, kept == VECTORS)

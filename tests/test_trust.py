@@ -191,17 +191,17 @@ def test_shares_inside_by_hand() -> None:
     masks = np.zeros((2, 4, 4), bool)
     masks[0, :2] = True
     found = shares_inside(maps, masks)
-    assert found == pytest.approx({PLACE: 0.5, "while it is there": 0.5, "both": 0.5})
+    assert found == pytest.approx({PLACE: 0.5, "while it is visible": 0.5, "both": 0.5})
     masks[0] = False
     assert shares_inside(maps, masks)["both"] == 0
 
 
 def test_grad_cam_finds_what_was_planted() -> None:
-    """The demo's network: by weights per step, the CAM lies on the thing while it is there, beyond both controls."""
+    """The demo's network: by weights per step, the CAM lies on the object while it is visible, beyond both controls."""
     result = CliRunner().invoke(main, ["benchmark", "planted", "--clips", "24"])
     assert result.exit_code == 0, result.output
     rows = [line.split(" | ") for line in result.stdout.splitlines() if line.startswith("| Grad-CAM, weights per step")]
-    assert [row[1] for row in rows] == ["on the thing", "while it is there", "both"]
+    assert [row[1] for row in rows] == ["on the object", "while it is visible", "both"]
     for row in rows:
         for control in row[3:]:
             assert float(control.split("(")[1].split(" to ")[0]) > 5  # points, the interval's lower end
