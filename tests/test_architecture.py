@@ -92,14 +92,26 @@ def test_only_the_front_doors_import_streamlit() -> None:
     assert not wrong
 
 
-def test_video_needs_neither_torch_nor_a_network() -> None:
-    allowed = ("sth_core.video", "sth_core.errors", "sth_core.files")
+@pytest.mark.parametrize(
+    ("package", "others"),
+    [
+        ("sth_core.video", ("sth_core.errors", "sth_core.files")),
+        ("sth_core.datasets", ("sth_core.errors", "sth_core.files", "sth_core.resumable", "sth_core.video")),
+    ],
+)
+def test_video_and_datasets_know_no_network(package: str, others: tuple[str, ...]) -> None:
     wrong = [
         f"{module} imports {name}"
-        for module in TREES if within(module, "sth_core.video")
+        for module in TREES if within(module, package)
         for name in imports(module, at_import=True)
-        if within(name, "torch") or (within(name, "sth_core") and not any(within(name, other) for other in allowed))
+        if within(name, "sth_core") and not any(within(name, other) for other in (package, *others))
     ]  # fmt: skip
+    assert not wrong
+
+
+def test_video_needs_no_torch() -> None:
+    wrong = [m for m in TREES if within(m, "sth_core.video")
+             for name in imports(m, at_import=True) if within(name, "torch")]  # fmt: skip
     assert not wrong
     command = "import sys, sth_core.video; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=True)

@@ -27,7 +27,7 @@ def show_confusion_matrix(
     run: str, cells: pd.DataFrame, classes: list[str], chosen: tuple[str | None, str | None],
     choose: Callable[[str, str], None],
 ) -> None:  # fmt: skip
-    """Draw the cells of a confusion matrix (`confusion`); a click calls `choose(label, prediction)`."""
+    """Draw the cells of a confusion matrix (`confusion_cells`); a click calls `choose(label, prediction)`."""
     number = {name: i for i, name in enumerate(classes)}
     cells = cells[cells["label"].isin(number) & cells["prediction"].isin(number)]
     label, prediction = (cells[column].astype(str).map(number) for column in ("label", "prediction"))
