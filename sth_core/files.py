@@ -30,7 +30,7 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 def cannot_write(path: Path, error: Exception) -> UserError:
     """What to raise when a library failed to write to `temporary_beside(path)`, most often for want of space."""
     free = shutil.disk_usage(path.parent).free / 1e6
-    return UserError(f"cannot write {path} ({error}; {free:.0f} MB are free there); what was written before stands")
+    return UserError(f"cannot write {path} ({error}; {free:.0f} MB are free there); what was written before is kept")
 
 
 @contextmanager

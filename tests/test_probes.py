@@ -1,4 +1,4 @@
-"""`sth probe`: each probe by hand, whole on real files, gone on with, and its tables by hand."""
+"""`sth probe`: each probe by hand, on real files, resumed, and its tables by hand."""
 
 import json
 import os
@@ -187,10 +187,10 @@ def test_killed_it_goes_on_and_ends_as_one_call_would(runs: Path, scenes_folder:
     time.sleep(np.random.default_rng().uniform(0, 0.05))
     os.kill(started.pid, signal.SIGKILL)
     assert started.wait() == -signal.SIGKILL
-    standing = {file: file.stat().st_mtime_ns for file in parts.glob("part-*.parquet")}
-    assert 0 < len(standing) < 24
+    written = {file: file.stat().st_mtime_ns for file in parts.glob("part-*.parquet")}
+    assert 0 < len(written) < 24
     assert probe(open_run(run), scenes_folder, shuffles=2) == {}
-    assert {file: file.stat().st_mtime_ns for file in standing} == standing
+    assert {file: file.stat().st_mtime_ns for file in written} == written
     assert json.loads((parts / "probes.json").read_text())["finished"]
     whole, again = (probes_in(folder).read("probes") for folder in (runs / "sth", run))
     pd.testing.assert_frame_equal(whole, again, atol=1e-6)

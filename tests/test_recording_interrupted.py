@@ -180,7 +180,7 @@ def assert_equal_runs(run: Path, whole: Path) -> None:
 def test_a_raised_exception(
     batches: int, checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cut off after each of some batches; what stands after that is a multiple of a part."""
+    """Cut off after each of some batches; what is kept then is a multiple of a shard."""
     monkeypatch.setattr(rows, "CLIPS_PER_SHARD", PART)
     monkeypatch.setattr(rows, "SECONDS_PER_SHARD", 0)
     seen: list[int] = []

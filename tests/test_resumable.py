@@ -1,4 +1,4 @@
-"""Work in a folder: the same goes on, other work is refused or moves it aside, and one process works at a time."""
+"""Work in a folder: the same is resumed, other work is refused or moves it aside, and one process works at a time."""
 
 import json
 import os

@@ -345,5 +345,5 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(
     full = run(str(script), str(100_000), *words)
     assert full.returncode == 2 and "Traceback" not in full.stderr
     assert f"cannot write {tmp_path / 'run' / 'state.pt'}" in full.stderr
-    assert "what was written before stands" in full.stderr
+    assert "what was written before is kept" in full.stderr
     assert written() == before

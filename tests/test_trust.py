@@ -1,4 +1,4 @@
-"""`sth trust` and `sth intervene`: whole on real files, gone on with, and what their tables say by hand."""
+"""`sth trust` and `sth intervene`: on real files, resumed, and their tables by hand."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def out(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trust folder of three clips, stopped after the second and gone on with."""
+    """A trust folder of three clips, interrupted after the second and resumed."""
     folder = tmp_path_factory.mktemp("trust") / "out"
 
     class Cut(Exception):

@@ -77,8 +77,8 @@ def record(
         UserError: the checkpoint or the data cannot be used, the split is empty, `run` holds another recording, or
             another process works there.
     """
-    with distributed_context(options.device) as place:
-        checkpoint = load_checkpoint(checkpoint_path, place.device)
+    with distributed_context(options.device) as processes:
+        checkpoint = load_checkpoint(checkpoint_path, processes.device)
         annotation = annotation or checkpoint.annotation
         table = clips_in_split(data, annotation, options.split)
         layers = checkpoint.model.attention_layers if with_attention else []
@@ -88,26 +88,26 @@ def record(
             run_work(run, facts, RECORDING), facts,
             command=options.command, overwrite=options.overwrite, notify=options.notify,
         )  # fmt: skip
-        with work if place.is_main else nullcontext():
+        with work if processes.is_main else nullcontext():
             written = Shards(run, SHARD_KINDS)
-            if place.is_main:
+            if processes.is_main:
                 written.tidy()
-            place.wait_for_all()
+            processes.wait_for_all()
             missing = table[~table["clip_id"].isin(written.done())]
-            number = written.next_number() + place.rank
-            writer = ShardWriter(written, number, place.world, checkpoint.classes, layers, vectors)
-            place.wait_for_all()  # all know what is there before one writes more
-            done, mine = len(table) - len(missing), missing[place.rank :: place.world]
+            number = written.next_number() + processes.rank
+            writer = ShardWriter(written, number, processes.world, checkpoint.classes, layers, vectors)
+            processes.wait_for_all()  # all know what is there before one writes more
+            done, mine = len(table) - len(missing), missing[processes.rank :: processes.world]
             for batch, clips in batch_results(checkpoint, mine, protocol, options):
                 writer.add(batch, clips)
-                done += (len(batch.samples) + len(batch.failed)) * place.world
+                done += (len(batch.samples) + len(batch.failed)) * processes.world
                 options.progress(min(done, len(table)), len(table))
             writer.flush()
-            failures = [row for of_one in place.gather(writer.failures) for row in of_one]
-            if place.is_main:
+            failures = [row for of_one in processes.gather(writer.failures) for row in of_one]
+            if processes.is_main:
                 failed = pd.DataFrame(failures, columns=FAILURE_COLUMNS).sort_values("clip_id")
                 write_table(run / "failures.parquet", failed)
-        place.wait_for_all()
+        processes.wait_for_all()
     return RecordingSummary(run, len(table), len(failures), recorded_accuracy(run, checkpoint.classes))
 
 

@@ -234,7 +234,7 @@ def clip_of(run: Run, clip: pd.Series) -> pd.Series:
 
 
 def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, shard: str | None = None) -> pd.DataFrame:
-    """Run `sql`, in which {files} stands for the run's shards of this kind, or the one of this name."""
+    """Run `sql`, in which {files} means the run's shards of this kind, or the one of this name."""
     files = [file for file in shards(run.path, kind) if shard in (None, file.name)]
     if not files:
         raise UserError(f"{run.path} holds no {kind}")
