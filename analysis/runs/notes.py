@@ -1,8 +1,8 @@
-"""Notes and tags on a run's clips, in RUN/notes.sqlite: what happened is added, never written over.
+"""Notes and tags on a run's clips, in RUN/notes.sqlite: changes are appended, nothing is overwritten.
 
-A tag is added or removed, and of a note each text that was saved is kept, so that people who write at once lose
-nothing. Every call opens the file, does one short transaction and closes it: tabs, threads and processes share nothing
-but the file, and one that is killed leaves it as it was before or after.
+The file keeps each tag that was added or removed and each saved text of a note, so that two people who write at once
+lose nothing. Every call opens the file, does one short transaction and closes it: tabs, threads and processes share
+only the file, and a killed process leaves it as it was before or after its transaction.
 """
 
 import csv
@@ -23,13 +23,18 @@ from analysis.runs.run_directory import Run, query
 from sth_core.errors import UserError
 
 LONGEST_TAG, LONGEST_NOTE = 60, 10_000  # characters
-PATIENCE = 15.0  # seconds that one waits for another's transaction
-TAG, UNTAG, NOTE, ASIDE = "tag", "untag", "note", "aside"  # what a change is; ASIDE is a note's text that lost a race
+PATIENCE = 15.0  # seconds to wait for another's transaction
+TAG, UNTAG, NOTE, ASIDE = (
+    "tag",
+    "untag",
+    "note",
+    "aside",
+)  # kinds of change; ASIDE: the text of a note that another text preceded
 SCHEMA = """CREATE TABLE IF NOT EXISTS history (
     version INTEGER PRIMARY KEY AUTOINCREMENT, clip_id TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
     changed TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now')))"""
 ROWS = "SELECT version, clip_id, kind, text, changed FROM history"
-FORMULA = ("=", "+", "-", "@", "'")  # what begins so, a spreadsheet would compute, or in the last case swallow
+FORMULA = ("=", "+", "-", "@", "'")  # a spreadsheet computes what begins so, and removes the last
 CLASSIFICATION = "fiftyone.core.fields.EmbeddedDocumentField(fiftyone.core.labels.Classification)"
 STRING = "fiftyone.core.fields.StringField"
 FIELDS = {"clip_id": STRING, "ground_truth": CLASSIFICATION, "prediction": CLASSIFICATION, "note": STRING}
@@ -48,7 +53,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Note:
-    """A clip's note, as of `version`: 0 and no text as long as it has none."""
+    """A clip's note, as of `version`; without a note the version is 0 and the text empty."""
 
     text: str = ""
     version: int = 0
@@ -56,7 +61,7 @@ class Note:
 
 
 class Conflict(UserError):
-    """Somebody saved `current` meanwhile; the text that came later is in the history, and is not the note."""
+    """Somebody saved `current` meanwhile: it stays the note, and the later text is in the history."""
 
     def __init__(self, current: Note) -> None:
         super().__init__("This note was changed meanwhile; put the two texts together and save again.")
@@ -68,7 +73,7 @@ def _file(run: Run) -> Path:
 
 
 def why_not_kept(run: Run) -> str:
-    """Empty, or a sentence why notes cannot be written beside this run."""
+    """A sentence that says why notes cannot be written beside this run; empty if they can."""
     if not isinstance(run.path, Path):
         return f"Notes cannot be kept in object storage ({run.path}); copy the run to a local folder."
     file = _file(run)
@@ -83,7 +88,7 @@ def _without(text: str, categories: tuple[str, ...], but: str = "") -> str:
 
 
 def _clean_tag(tag: str) -> str:
-    """One line without control characters or any that cannot be seen, which would make two tags look the same."""
+    """One line without control and invisible characters, which would make two tags look the same."""
     tag = " ".join(_without(" ".join(tag.split()), ("Cc", "Cf", "Cs")).split())
     tag = unicodedata.normalize("NFC", tag)
     if not tag:
@@ -109,9 +114,9 @@ def _note(changes: list[Change]) -> Note:
 
 
 def _changes(connection: sqlite3.Connection, clip_id: str | None = None) -> list[Change]:
-    """In their order; of one clip, or of all."""
+    """The changes of one clip, or of all, in order."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'history'").fetchone() is None:
-        return []  # whoever made the file was killed before its first transaction
+        return []  # the process that made the file was killed before its first transaction
     chosen, values = ("WHERE clip_id = ?", [clip_id]) if clip_id is not None else ("", [])
     return [Change(*row) for row in connection.execute(f"{ROWS} {chosen} ORDER BY version", values)]
 
@@ -123,8 +128,8 @@ def _append(connection: sqlite3.Connection, clip_id: str, kind: str, text: str) 
 def _read(run: Run, clip_id: str | None = None) -> list[Change]:
     if not isinstance(run.path, Path) or not _file(run).is_file():
         return []
-    # SQLite makes two files beside this one to read it, which a read-only folder does not let it; the second way it
-    # makes none, and would not notice somebody else who writes.
+    # To read, SQLite makes two files beside this one, which it cannot in a read-only folder; "immutable" makes none,
+    # but does not notice other writers.
     for way in ("mode=rw", "immutable=1") if why_not_kept(run) else ("mode=rw",):
         try:
             address = f"{_file(run).absolute().as_uri()}?{way}"
@@ -137,14 +142,14 @@ def _read(run: Run, clip_id: str | None = None) -> list[Change]:
 
 @contextmanager
 def _writing(run: Run, clip_id: str) -> Iterator[sqlite3.Connection]:
-    """A transaction that nobody else writes during; whole once the block has ended well, else not there."""
+    """A transaction that excludes other writers; it is committed when the block ends without an exception."""
     if reason := why_not_kept(run):
         raise UserError(reason)
     if query(run, "predictions", "SELECT 1 FROM {files} WHERE clip_id = ? LIMIT 1", [clip_id]).empty:
         raise UserError(f"{run.path} has no clip {clip_id!r}.")
     try:
         with closing(sqlite3.connect(_file(run), timeout=PATIENCE, isolation_level=None)) as connection:
-            with suppress(sqlite3.OperationalError):  # a file system without shared memory, or another is at it
+            with suppress(sqlite3.OperationalError):  # a file system without shared memory, or another process does it
                 connection.execute("PRAGMA journal_mode = WAL")  # readers wait for nobody
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(SCHEMA)
@@ -172,7 +177,7 @@ def add_tag(run: Run, clip_id: str, tag: str) -> None:
 
 
 def remove_tag(run: Run, clip_id: str, tag: str) -> None:
-    """Take a tag off a clip, if it has it.
+    """Remove a tag from a clip, if the clip has it.
 
     Raises:
         UserError: the run has no such clip, or nothing can be written.
@@ -183,12 +188,12 @@ def remove_tag(run: Run, clip_id: str, tag: str) -> None:
 
 
 def note_of(run: Run, clip_id: str) -> Note:
-    """The clip's note; its version is what `save_note` wants to know."""
+    """The clip's note; `save_note` needs its version."""
     return _note(_read(run, clip_id))
 
 
 def save_note(run: Run, clip_id: str, text: str, seen_version: int) -> Note:
-    """Save a text that was written by somebody who saw `seen_version` of the note; an empty text ends the note.
+    """Save the text of a user who saw `seen_version` of the note; an empty text removes the note.
 
     Raises:
         Conflict: the note has another version and text by now; `text` is kept in the history.
@@ -201,16 +206,16 @@ def save_note(run: Run, clip_id: str, text: str, seen_version: int) -> Note:
         current = _note(_changes(connection, clip_id))
         if text == current.text:
             return current
-        met = current.version == seen_version
-        _append(connection, clip_id, NOTE if met else ASIDE, text)
+        up_to_date = current.version == seen_version
+        _append(connection, clip_id, NOTE if up_to_date else ASIDE, text)
         saved = _note(_changes(connection, clip_id))
-    if not met:
+    if not up_to_date:
         raise Conflict(current)
     return saved
 
 
 def history_of(run: Run, clip_id: str) -> list[Change]:
-    """All that was ever noted about the clip, the oldest first."""
+    """All changes of the clip's notes and tags, the oldest first."""
     return _read(run, clip_id)
 
 
@@ -238,8 +243,8 @@ def clips_with(run: Run, tags: list[str]) -> set[str]:
 def to_csv(run: Run) -> str:
     """`notes_table` as CSV, the tags of a clip one a line in their cell.
 
-    A cell that begins with = + - @ or ', after blanks or not, has a ' before it, so that no spreadsheet computes it;
-    whoever reads it takes one ' away.
+    A cell that begins with = + - @ or ', after blanks or not, gets a ' in front, so that no spreadsheet computes it;
+    a reader removes one '.
     """
     file = io.StringIO()
     writer = csv.writer(file)
@@ -264,14 +269,14 @@ def to_fiftyone(run: Run, annotated_only: bool = True) -> str:
         row = noted.get(clip.clip_id)
         if row is None and annotated_only:
             continue
-        said = {"_cls": "Classification", "label": clip.prediction, "confidence": float(clip.confidence)}
+        prediction = {"_cls": "Classification", "label": clip.prediction, "confidence": float(clip.confidence)}
         samples.append(
             {
                 "filepath": clip.path,
                 "tags": row.tags if row else [],
                 "clip_id": clip.clip_id,
                 "ground_truth": {"_cls": "Classification", "label": clip.label},
-                "prediction": said,
+                "prediction": prediction,
                 "note": row.note or None if row else None,
             }
         )
