@@ -67,7 +67,9 @@ def slow_view(source: dict[str, Any], p: Preprocessing) -> NDArray[np.uint8]:
 class ProbedClips(EvaluationClips):
     """The views of a clip are what each probe shows of its middle clip's centre, in the order of `shown_probes`."""
 
-    shuffles = 3
+    def __init__(self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, shuffles: int) -> None:
+        super().__init__(table, classes, preprocessing)
+        self.shuffles = shuffles
 
     def __getitem__(self, row: int) -> Sample:
         sample, source, p = super().__getitem__(row), self.rows[row], self.preprocessing
@@ -105,8 +107,7 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
         shards = probes_in(run.path)
         shards.tidy()
         missing = table[~table["clip_id"].isin(shards.done())].reset_index(drop=True)
-        clips = ProbedClips(missing, checkpoint.classes, checkpoint.preprocessing)
-        clips.shuffles = shuffles
+        clips = ProbedClips(missing, checkpoint.classes, checkpoint.preprocessing, shuffles)
         samples = prefetch(clips.__getitem__, range(len(clips)), options.workers, ahead=2 * options.workers)
         done = len(table) - len(missing)
         options.progress(done, len(table))
