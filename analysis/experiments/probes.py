@@ -67,7 +67,9 @@ def slow_view(source: dict[str, Any], p: Preprocessing) -> NDArray[np.uint8]:
 class ProbedClips(EvaluationClips):
     """The views of a clip are what each probe shows of its middle clip's centre, in the order of `shown_probes`."""
 
-    def __init__(self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, shuffles: int) -> None:
+    def __init__(
+        self, table: pd.DataFrame, classes: list[str], preprocessing: Preprocessing, shuffles: int = 3
+    ) -> None:
         super().__init__(table, classes, preprocessing)
         self.shuffles = shuffles
 
