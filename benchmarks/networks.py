@@ -26,7 +26,7 @@ from analysis.runs.run_directory import Run, open_run, predictions
 from analysis.statistics.accuracy import group_numbers, share_interval
 from sth_core.checkpoint import load_checkpoint
 from sth_core.network import count_parameters
-from workbench.cli.progress import progress_bars
+from workbench.cli.terminal import progress_bars
 from workbench.demo import BASELINE, CLIP_SEED, CLIPS, NETWORKS, SHIPPED_NETWORKS, make_demo, order_accuracy
 
 FOLDER = click.Path(path_type=Path)

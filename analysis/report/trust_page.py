@@ -13,7 +13,7 @@ import plotly.express as px
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.experiments.trust import CONTROLS
+from analysis.experiments.trust import CONTROLS, explanations, maps_of
 from analysis.experiments.trust_tables import (
     FAILS,
     OPEN,
@@ -28,10 +28,15 @@ from analysis.experiments.trust_tables import (
     trust_verdicts,
 )
 from analysis.explain.faithfulness import DELETION, REMOVAL_DIRECTIONS, REMOVAL_WAYS
+from analysis.explain.overlay import overlay, seen_frames
 from analysis.report.intervention_page import plot_replacement_effects
 from analysis.report.page import PageTable, Picture, Section, TableCell, write_page
 from analysis.report.plots import COLOURS, add_band, horizontal_bars, styled
+from sth_core.checkpoint import load_checkpoint
+from sth_core.datasets.clips import EvaluationClips
+from sth_core.datasets.table import read_dataset
 from sth_core.files import write_csv
+from sth_core.video.transforms import normalise
 
 SIGN = {PASSES: "✓ passes", FAILS: "✗ fails", OPEN: "? undecided"}
 CONTROL_COLOURS = dict(zip(CONTROLS, ("#666666", "#999999"), strict=True))
@@ -65,6 +70,23 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
         out / "index.html", heading, [*sections, *evidence_sections(results, tables)],
         title=f"{heading} {meta['network']}", about=about, command=meta["command"],
     )  # fmt: skip
+
+
+def example_of(checkpoint_path: Path, data: Path, results: TrustResults) -> tuple[str, dict[str, np.ndarray]]:
+    """The clip with the most confident prediction, with every explanation's map over its frames."""
+    checkpoint = load_checkpoint(checkpoint_path)
+    p, best = checkpoint.preprocessing, results.clips.sort_values("confidence").iloc[-1]
+    table = read_dataset(data, checkpoint.annotation)
+    row = table[table["clip_id"] == best["clip_id"]]
+    sample = EvaluationClips(row, checkpoint.classes, p)[0]
+    if sample.views is None:  # it has become unreadable since the tests ran
+        return str(best["clip_id"]), {}
+    clip = normalise(sample.views[0], p)
+    wanted = explanations(checkpoint.model, p.crop)
+    maps = maps_of(checkpoint.model, clip, checkpoint.classes.index(best["prediction"]), wanted)
+    frames = seen_frames(Path(row["path"].iloc[0]), sample.frame_indices, p, side=128)
+    painted = {name: overlay(frames, m.clamp(min=0).numpy(), 0.75) for name, m in maps.items()}
+    return f"{best['clip_id']} ({best['prediction']}, {best['confidence']:.0%})", {"what it saw": frames} | painted
 
 
 def verdict_table(table: pd.DataFrame) -> PageTable:

@@ -9,11 +9,6 @@ import click
 from sth_core.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
-NOT_INSTALLED = (
-    "benchmarks are not part of the installed package: clone the repository, run `make setup` there, and use its "
-    ".venv/bin/sth"
-)
-
 NEEDS_REPOSITORY = "Benchmarks need the repository: they are not part of the installed package."
 
 
@@ -21,15 +16,16 @@ class Benchmarks(click.Group):
     """One command for each module of the repository's benchmarks/, imported when it is used."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        if not (REPOSITORY / "pyproject.toml").is_file():
-            return []
-        files = (REPOSITORY / "benchmarks").glob("*.py")
+        files = (REPOSITORY / "benchmarks").glob("*.py") if (REPOSITORY / "pyproject.toml").is_file() else ()
         return sorted(file.stem for file in files if "\ndef main(" in file.read_text(encoding="utf-8"))
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if not self.list_commands(context):
-            raise UserError(NOT_INSTALLED)
-        if name not in self.list_commands(context):
+        if not (names := self.list_commands(context)):
+            raise UserError(
+                "benchmarks are not part of the installed package: clone the repository, run `make setup` there, and "
+                "use its .venv/bin/sth"
+            )
+        if name not in names:
             return None
         if str(REPOSITORY) not in sys.path:
             sys.path.append(str(REPOSITORY))

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sth_core.errors import UserError
+from sth_core.resumable import no_report
 from workbench.cli.options import PATH, command_line, device_option
-from workbench.cli.progress import progress_bars
+from workbench.cli.terminal import progress_bars
 
 if TYPE_CHECKING:
     from analysis.explain.gradcam import CamLayer
-    from analysis.explain.video_explanation import CamOptions, VideoExplanation
+    from analysis.explain.video_explanation import CamOptions
     from sth_core.checkpoint import Checkpoint
 
 MOST_NAMES = 10  # of the names that are possible
@@ -53,14 +54,12 @@ def cam_command(
     loaded = load_checkpoint(checkpoint, pick_device(device))
     layers = cam_layers(loaded.model, loaded.preprocessing.crop)
     if listed:
-        for known in layers:
-            click.echo(known.title)
+        click.echo("\n".join(known.title for known in layers))
         return
     if video is None or out is None:
         raise UserError("name a video and the file to write: sth cam CHECKPOINT VIDEO -o FILE.mp4")
     chosen = CamOptions(layer or default_layer(layers), **options)
-    check_classes(loaded, chosen.target, chosen.against, checkpoint)
-    check_layer(layers, chosen.layer, chosen.branch)
+    check_names(chosen, loaded.classes, layers, checkpoint.name)
     explain_videos(loaded, checkpoint, video, out, chosen)
 
 
@@ -70,40 +69,34 @@ def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Pat
     from sth_core.files import sha256
 
     targets, many = files_of(video, out)
-    provenance = {
+    facts = {
         "checkpoint": str(checkpoint.resolve()),
         "checkpoint_sha256": sha256(checkpoint),
         "command": command_line(),
     }
-    lines: list[str] = []
-    failures: list[UserError] = []
+    lines, failures = [], []
     with progress_bars() as show:
         for number, (path, file) in enumerate(targets.items(), start=1):
-            frame_by_frame = (lambda *_: None) if many else partial(show, f"painting {path.name}")
+            report = no_report if many else partial(show, f"painting {path.name}")
             try:
-                e = cam_video(loaded, path, file, options, facts=provenance, progress=frame_by_frame)
-                lines.append(summary_line(file, e))
+                e = cam_video(loaded, path, file, options, facts=facts, progress=report)
             except UserError as error:
                 if not many:
                     raise
-                failures.append(error)
+                failures.append(f"left out: {error}")
+            else:
+                name, score = e.top[0]
+                no_colour = f"; {e.title[0]} (its gradient is zero or negative)" if e.empty else ""
+                files = f"{file} (sheet: .png, maps: .npy, recipe: .json)"
+                lines.append(f"{files}: predicted {name}, {score:.0%}{no_colour}")
             if many:
                 show("painting videos", number, len(targets))
-    for line in lines:
+    for line in lines + failures:
         click.echo(line)
-    for failure in failures:
-        click.echo(f"left out: {failure}")
     if not lines:
         raise UserError(f"none of the {len(targets)} videos in {video} could be explained; the reasons are above")
     if many:
         click.echo(f"{len(lines)} videos, {len(failures)} left out: {out}")
-
-
-def summary_line(file: Path, e: "VideoExplanation") -> str:
-    """The written files and the prediction; and why there is no colour, if there is none."""
-    name, score = e.top[0]
-    colour = f"; {e.title[0]} (its gradient is zero or negative)" if e.empty else ""
-    return f"{file} (sheet: .png, maps: .npy, recipe: .json): predicted {name}, {score:.0%}{colour}"
 
 
 def nearest(name: str, possible: list[str]) -> str:
@@ -114,22 +107,20 @@ def nearest(name: str, possible: list[str]) -> str:
     return f"possible: {', '.join(map(repr, possible[:MOST_NAMES]))}{more}"
 
 
-def check_classes(checkpoint: "Checkpoint", target: str | None, against: str | None, path: Path) -> None:
-    for name in (target, against):
-        if name is not None and name not in checkpoint.classes:
-            raise UserError(f"{path.name} has no class {name!r}; {nearest(name, checkpoint.classes)}")
-    if against is not None and against == target:
-        raise UserError(f"--class and --against are both {target!r}; name two classes")
-
-
-def check_layer(layers: list["CamLayer"], name: str, branch: str) -> None:
-    found = {layer.name: layer for layer in layers}
-    if name not in found:
-        raise UserError(f"no layer {name!r}; {nearest(name, list(found))} (`--layers` lists all)")
-    if branch not in found[name].branches:
-        having = [layer.name for layer in layers if branch in layer.branches]
+def check_names(o: "CamOptions", classes: list[str], layers: list["CamLayer"], network: str) -> None:
+    """Refuse a class, a layer or a branch that the network does not have."""
+    for name in (o.target, o.against):
+        if name is not None and name not in classes:
+            raise UserError(f"{network} has no class {name!r}; {nearest(name, classes)}")
+    if o.against is not None and o.against == o.target:
+        raise UserError(f"--class and --against are both {o.target!r}; name two classes")
+    branches = {layer.name: layer.branches for layer in layers}
+    if o.layer not in branches:
+        raise UserError(f"no layer {o.layer!r}; {nearest(o.layer, list(branches))} (`--layers` lists all)")
+    if o.branch not in branches[o.layer]:
+        having = [layer for layer, its in branches.items() if o.branch in its]
         hint = f"name one that has, such as --layer {having[-1]}" if having else "no layer of this network has"
-        raise UserError(f"layer {name} has no {branch} branch; {hint} (`--layers` lists all)")
+        raise UserError(f"layer {o.layer} has no {o.branch} branch; {hint} (`--layers` lists all)")
 
 
 def files_of(video: Path, out: Path) -> tuple[dict[Path, Path], bool]:
@@ -141,21 +132,19 @@ def files_of(video: Path, out: Path) -> tuple[dict[Path, Path], bool]:
     from sth_core.datasets.media import kind_of, walk
 
     found = sorted(path for path, kind in walk(video) if kind != "flow") if video.is_dir() else []
-    beside = [path for path in found if path.parent == video and path.is_file()]
-    many = bool(found) and (bool(beside) or kind_of(video) not in ("frames", "both"))
+    holds_videos = any(path.parent == video and path.is_file() for path in found)
+    many = holds_videos or (bool(found) and kind_of(video) not in ("frames", "both"))
     if out.resolve() == video.resolve() or (video.is_dir() and out.resolve().is_relative_to(video.resolve())):
         raise UserError(f"-o {out} lies in what is read, {video}; name another place")
-    if not many:
-        if out.suffix.lower() != ".mp4":
-            raise UserError(f"-o must end in .mp4, got {out}")
-        return {video: out}, False
-    if out.suffix.lower() == ".mp4":
+    if many and out.suffix.lower() == ".mp4":
         raise UserError(f"{video} is a folder of {len(found)} videos, so -o must be a folder too, got {out}")
+    if not many and out.suffix.lower() != ".mp4":
+        raise UserError(f"-o must end in .mp4, got {out}")
     targets: dict[Path, Path] = {}
-    for path in found:
+    for path in found if many else ():
         relative = path.relative_to(video)
         file = out / relative.with_suffix(".mp4" if path.is_file() else f"{relative.suffix}.mp4")
         while file in targets.values():  # one video of the name in mp4 and one in AVI, say
             file = file.with_name(f"{file.stem}{path.suffix}.mp4")
         targets[path] = file
-    return targets, True
+    return targets or {video: out}, many

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sth_core.errors import UserError
 from workbench.cli.options import PATH, changes_option
-from workbench.cli.terminal import console, print_frame
+from workbench.cli.terminal import console, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,59 +33,42 @@ def complexity_command(network: Path | None, changes: tuple[str, ...], classes: 
     """
     from sth_core.files import write_csv
 
-    if network is None:
-        if changes:
-            raise UserError("--set changes a recipe: name one, as in sth complexity ut_interaction --set ...")
-        table = paper_table()
-        print_paper_table(table)
-    else:
-        table, total = layer_table(network, changes, classes)
-        print_frame(table)
-        click.echo(total)
+    if network is None and changes:
+        raise UserError("--set changes a recipe: name one, as in sth complexity ut_interaction --set ...")
+    table = print_layers(network, changes, classes) if network else print_paper_tables()
     if file:
         write_csv(file, table)
         click.echo(f"table: {file}")
 
 
-def paper_table() -> "pd.DataFrame":
-    """Tables 6 to 9: for each row of the paper its numbers, ours, and how they agree."""
+def print_paper_tables() -> "pd.DataFrame":
+    """Print Tables 6 to 9, and each remark once below them; a row for each of the paper's: its numbers and ours."""
     import pandas as pd
 
     from sth_core.complexity import compare_with_paper
 
-    rows = [
-        {
-            "table": c.row.table,
-            "network": c.row.label,
-            "paper_gflops": c.row.gflops,
-            "gflops": "-" if c.gflops is None else f"{c.gflops:.2f}",
-            "paper_parameters_m": c.row.parameters,
-            "parameters_m": "-" if c.parameters is None else f"{c.parameters:.2f}",
-            "remark": c.remark,
-        }
-        for c in compare_with_paper()
-    ]
-    return pd.DataFrame(rows)
-
-
-def print_paper_table(table: "pd.DataFrame") -> None:
-    """Print four tables, and each remark once below them."""
+    rows = []
+    for c in compare_with_paper():
+        gflops, parameters = ("-" if value is None else f"{value:.2f}" for value in (c.gflops, c.parameters))
+        rows.append((c.row.table, c.row.label, c.row.gflops, gflops, c.row.parameters, parameters, c.remark))
+    columns = ["table", "network", "paper_gflops", "gflops", "paper_parameters_m", "parameters_m", "remark"]
+    table = pd.DataFrame(rows, columns=columns)
     notes = list(dict.fromkeys(table["remark"]))
-    for number, rows in table.groupby("table"):
+    for number, some in table.groupby("table"):
         shown = Table(title=f"Table {number}: {TITLES[str(number)]}", title_justify="left")
         for column in ("network", "GFLOPs: paper", "ours", "parameters (M): paper", "ours", "note"):
             shown.add_column(column, justify="left" if column == "network" else "right")
-        for row in rows.itertuples(index=False):
-            note = str(notes.index(row.remark) + 1)
-            shown.add_row(row.network, row.paper_gflops, row.gflops, row.paper_parameters_m, row.parameters_m, note)
+        for row in some[columns[1:]].itertuples(index=False):
+            shown.add_row(*row[:-1], str(notes.index(row.remark) + 1))
         console.print(shown)
     for i, note in enumerate(notes, 1):
         console.print(f"{i:2d}  {note}", highlight=False)
     console.print("ResNet-50, 174 classes, 224 x 224 pixels, one clip; 8 frames unless the row names another number.")
+    return table
 
 
-def layer_table(network: Path, changes: tuple[str, ...], classes: int) -> "tuple[pd.DataFrame, str]":
-    """Each layer of a checkpoint's or a recipe's network, and the total as a sentence."""
+def print_layers(network: Path, changes: tuple[str, ...], classes: int) -> "pd.DataFrame":
+    """Print the layers of a checkpoint's or a recipe's network and their total; a row for each layer."""
     import pandas as pd
     import torch
 
@@ -107,17 +90,12 @@ def layer_table(network: Path, changes: tuple[str, ...], classes: int) -> "tuple
         costs = layer_costs(config, side)
     except RuntimeError as error:
         raise UserError(f"{network}: a crop of {side} x {side} pixels is too small for a {config.backbone}") from error
-    table = pd.DataFrame(
-        {
-            "layer": [c.name for c in costs],
-            "kind": [c.kind for c in costs],
-            "output": [" x ".join(map(str, c.output)) for c in costs],
-            "parameters": [c.parameters for c in costs],
-            "multiply-adds": [c.multiply_adds for c in costs],
-        }
-    )
+    table = pd.DataFrame(costs).rename(columns={"name": "layer", "multiply_adds": "multiply-adds"})
+    table["output"] = [" x ".join(map(str, shape)) for shape in table["output"]]
+    print_table(table.columns, table.itertuples(index=False))
     gflops, parameters = total(costs)
-    return table, (
+    click.echo(
         f"{gflops:.2f} G multiply-adds, {parameters:.2f} M parameters for a clip of {config.frames} frames "
         f"of {side} x {side} pixels"
     )
+    return table

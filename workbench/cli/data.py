@@ -1,40 +1,140 @@
-"""`sth data`: make, check and prepare datasets; each of its commands is in data_NAME.py."""
+"""`sth data`: make, check and prepare datasets."""
 
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.table import Table
 
-from workbench.cli import DATA_COMMANDS, LazyGroup
-from workbench.cli.options import PATH, Command
+from sth_core.errors import UserError
+from workbench.cli.options import PATH, command_line, overwrite_option
+from workbench.cli.terminal import console, notify, progress_bars
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_NAMED = 20  # clips that cannot be used, in the terminal
+ALGORITHM_HELP = "tvl1 is what TSN used: tens of times slower on a CPU."
+recipe_option = click.option("--recipe", type=PATH, help="The recipe whose [data] says how to read the folder.")
+key_option = click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="A key of [data]: label, fold, ..."
+)
 workers_option = click.option("--workers", type=click.IntRange(1), help="Processes; by default one for each core.")
 
 
-@click.group("data", cls=LazyGroup, names=DATA_COMMANDS, prefix="data_")
+@click.group("data")
 def data_command() -> None:
     """Make, check and prepare datasets."""
 
 
-def annotation_options(command: Command) -> Command:
+def annotated_folder(command: Callable[..., None]) -> Callable[..., None]:
     """The argument FOLDER, and options that say how it is annotated and by how many processes it is read."""
-    for option in (
-        workers_option,
-        click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="A key of [data]: label, fold, ..."),
-        click.option("--recipe", type=PATH, help="The recipe whose [data] says how to read the folder."),
-        click.argument("folder", type=PATH),
-    ):
-        command = option(command)
-    return command
+    return click.argument("folder", type=PATH)(recipe_option(key_option(workers_option(command))))
 
 
-def read_table(folder: Path, recipe: Path | None, changes: tuple[str, ...]) -> "pd.DataFrame":
-    """The dataset's table of clips."""
+@data_command.command("synthesize")
+@click.argument("folder", type=PATH)
+@click.option("--clips", default=240, show_default=True, type=click.IntRange(1), help="How many clips.")
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same files.")
+@click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
+@workers_option
+def data_synthesize_command(folder: Path, clips: int, seed: int, split: str, workers: int | None) -> None:
+    """Write the synthetic set: H.264 clips, each with a motion and an appearance label."""
+    from sth_core.datasets.synthetic import synthesize
+
+    with progress_bars() as show:
+        manifest = synthesize(folder, clips, seed, split, workers, partial(show, "making clips"))
+    click.echo(f"{clips} clips and their labels: {manifest}")
+
+
+@data_command.command("check")
+@annotated_folder
+@click.option("-o", "--out", type=PATH, help="Where the report goes; by default <FOLDER's name>-check, here.")
+def data_check_command(
+    folder: Path, out: Path | None, recipe: Path | None, changes: tuple[str, ...], workers: int | None
+) -> None:
+    """Decode every clip of a dataset, before a day of training.
+
+    Reports clips that cannot be read, clips that are there twice, and rare classes. Ends with exit code 1 if a clip
+    cannot be used or is in two splits. When it was stopped, the same command continues.
+    """
+    from analysis.report.dataset_page import dataset_findings, write_dataset_page
+    from sth_core.datasets.check import check_dataset, find_duplicates
     from sth_core.datasets.table import read_dataset
     from sth_core.recipe import load_annotation
 
-    return read_dataset(folder, load_annotation(recipe, changes))
+    name = folder.resolve().name
+    out = out or Path(f"{name}-check")
+    table = read_dataset(folder, load_annotation(recipe, changes))
+    with progress_bars() as show:
+        checked = check_dataset(table, out, workers, partial(show, "checking clips"))
+    pairs = find_duplicates(checked)
+    page = write_dataset_page(checked, pairs, name, out)
+    console.print(split_table(checked))
+    for fine, sentence in dataset_findings(checked, pairs):
+        notify(f"{' ' if fine else '!'} {sentence}")
+    unusable = checked[checked["problem"] != ""]
+    for clip in unusable.head(MOST_NAMED).itertuples():
+        notify(f"    {clip.clip_id}: {clip.problem}")
+    click.echo(f"report: {page}; tables: {out / 'clips.csv'}, {out / 'duplicates.csv'}")
+    if len(unusable) or pairs["split_a"].ne(pairs["split_b"]).any():
+        sys.exit(1)
+
+
+def split_table(checked: "pd.DataFrame") -> Table:
+    """A line for each split."""
+    from sth_core.datasets.entries import SPLITS
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("split", "clips", "unusable", "classes", "frames", "sizes"):
+        table.add_column(heading, justify="left" if heading in ("split", "sizes") else "right")
+    for split in sorted(set(checked["split"]), key=lambda s: (SPLITS.index(s) if s in SPLITS else len(SPLITS), s)):
+        clips = checked[checked["split"] == split]
+        usable = clips[clips["problem"] == ""]
+        frames, classes = usable["frames"], len(set(usable["label"]) - {""})
+        lengths = f"{frames.min()} to {frames.max()}, median {frames.median():.0f}" if len(usable) else "-"
+        sizes = (usable["width"].astype(str) + " x " + usable["height"].astype(str)).value_counts()
+        shown = ", ".join(sizes.index[:2]) + (f" and {len(sizes) - 2} more" if len(sizes) > 2 else "")
+        table.add_row(split or "(none)", str(len(clips)), str(len(clips) - len(usable)), str(classes), lengths, shown)
+    return table
+
+
+@data_command.command("flow")
+@annotated_folder
+@click.option("-o", "--out", type=PATH, help="Where it goes; by default FOLDER/flow, where it is found.")
+@click.option("--algorithm", default="dis", show_default=True, type=click.Choice(["dis", "tvl1"]), help=ALGORITHM_HELP)
+@click.option("--bound", default=20.0, show_default=True, help="The largest motion kept, in pixels a frame.")
+@click.option("--side", default=256, show_default=True, type=click.IntRange(16), help="Short side of the frames.")
+@overwrite_option
+def data_flow_command(
+    folder: Path, out: Path | None, algorithm: str, bound: float, side: int, recipe: Path | None,
+    changes: tuple[str, ...], workers: int | None, overwrite: bool,
+) -> None:  # fmt: skip
+    """Extract a dataset's optical flow, once, as JPEG images in TSN's layout.
+
+    Training and recording find it in FOLDER/flow and do not compute it again. When it was stopped, the same command
+    continues.
+    """
+    from sth_core.datasets.extraction import extract_flow
+    from sth_core.datasets.media import FLOW_FOLDER
+    from sth_core.datasets.table import read_dataset
+    from sth_core.recipe import load_annotation
+    from sth_core.training_log import write_failures
+    from sth_core.video.flow import Extraction
+
+    if bound <= 0:
+        raise UserError(f"--bound must be above 0 pixels a frame, got {bound}")
+    out = out or folder / FLOW_FOLDER
+    table = read_dataset(folder, load_annotation(recipe, changes))
+    with progress_bars() as show:
+        failures = extract_flow(
+            table, out, Extraction(algorithm, bound, side), workers, command=command_line(), overwrite=overwrite,
+            progress=partial(show, "extracting flow"), notify=notify,
+        )  # fmt: skip
+    write_failures(out, failures)
+    for clip_id, reason in list(failures.items())[:MOST_NAMED]:
+        click.echo(f"not extracted: {clip_id}: {reason}")
+    click.echo(f"flow of {len(table) - len(failures)} clips, {len(failures)} could not be read: {out}")

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import click
-from rich.table import Table
 
 from workbench.cli.options import PATH
-from workbench.cli.terminal import console
+from workbench.cli.terminal import print_table
 
 
 @click.command("figures")
@@ -29,10 +28,8 @@ def figures_command(runs: Path, out: Path) -> None:
         raise UserError(f"no run with attention in {runs}; make one with `sth record`")
     for page in written.figures:
         click.echo(f"{page} (numbers: .csv, recipe: .json)")
-    table = Table("the paper says (Section 6.1)", "these runs say", "comparisons", "hold", "do not", "undecided")
-    for row in written.hypotheses.itertuples(index=False):
-        table.add_row(*map(str, row))
-    console.print(table)
+    columns = ("the paper says (Section 6.1)", "these runs say", "comparisons", "hold", "do not", "undecided")
+    print_table(columns, written.hypotheses.itertuples(index=False))
     if written.without_pictures:
         click.echo(written.without_pictures, err=True)
     click.echo(f"all of them: {written.page}")

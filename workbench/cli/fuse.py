@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from workbench.cli.options import PATH, command_line, overwrite_option
-from workbench.cli.progress import notify
+from workbench.cli.terminal import notify
 
 
 @click.command("fuse")
@@ -23,10 +23,8 @@ def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...], 
     from analysis.statistics.fusion import fuse
 
     opened = [open_run(run) for run in runs]
-    fused = fuse(
-        opened, list(weights) or [1.0] * len(runs), out,
-        command=command_line(), overwrite=overwrite, notify=notify,
-    )  # fmt: skip
+    shares = list(weights) or [1.0] * len(runs)
+    fused = fuse(opened, shares, out, command=command_line(), overwrite=overwrite, notify=notify)
     classes = opened[0].meta["classes"]
     for run in (*opened, open_run(out)):
         top = summarize_accuracy(predictions(run), classes).iloc[0]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from sth_core.errors import UserError
 from workbench.cli.options import PATH, changes_option
 
 
@@ -22,25 +23,14 @@ def import_weights_command(weights: Path, recipe: Path, classes: Path, out: Path
     from sth_core.pretrained import load_2d_weights, read_pth
     from sth_core.recipe import build_model, load_recipe
 
-    loaded, names = load_recipe(recipe, changes), read_classes(classes)
+    loaded = load_recipe(recipe, changes)
+    try:
+        names = [line.strip() for line in classes.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{classes} is not UTF-8 text: {error}") from error
+    if len(set(names)) != len(names) or not names:
+        raise UserError(f"{classes} must name each class once, one a line; it has {len(names)} lines")
     model = build_model(loaded, len(names), str(recipe))
     done = load_2d_weights(model, read_pth(weights), str(weights))
     save_checkpoint(out, model, names, loaded.preprocessing, loaded.data, {"imported": weights.name})
     click.echo(f"{len(done.taken)} tensors taken, {len(done.kept)} left at random; network: {out}")
-
-
-def read_classes(file: Path) -> list[str]:
-    """The classes that a text file names, one a line.
-
-    Raises:
-        UserError: it is not UTF-8 text, names none, or one twice.
-    """
-    from sth_core.errors import UserError
-
-    try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text: {error}") from error
-    if len(set(names)) != len(names) or not names:
-        raise UserError(f"{file} must name each class once, one a line; it has {len(names)} lines")
-    return names

@@ -1,18 +1,14 @@
 """`sth intervene`: does a network's attention matter?"""
 
-from functools import partial
-
 import click
 
 from workbench.cli.options import DatasetArguments, dataset_options
-from workbench.cli.progress import progress_bars
 from workbench.cli.record import open_dataset_run
+from workbench.cli.terminal import progress_bars
 
 
 @click.command("intervene")
-@dataset_options(
-    out="The run directory; recorded if it is not there.", smallest_batch=2, batch_of="Clips", labelled=False
-)
+@dataset_options(out="The run directory; recorded if it is not there.", smallest=2, batch_of="Clips", labelled=False)
 @click.option("--seed", default=0, show_default=True, help="Which other clip's attention is borrowed.")
 def intervene_command(dataset: DatasetArguments, seed: int) -> None:
     """Replace attention, and measure what that costs: per layer, stage and class.
@@ -25,7 +21,7 @@ def intervene_command(dataset: DatasetArguments, seed: int) -> None:
 
     with progress_bars() as show:
         run = open_dataset_run(dataset, show)
-        options = dataset.reporting(partial(show, f"replacing α of {dataset.out.name}"))
+        options = dataset.reporting(show, f"replacing α of {dataset.out.name}")
         intervene(run, dataset.data, options, seed=seed)
     page, places = write_intervention_page(run)
     click.echo(summarize_interventions(places))

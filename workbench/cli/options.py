@@ -3,21 +3,22 @@
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from functools import wraps
+from dataclasses import dataclass, replace
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from analysis.runs.dataset_options import DatasetOptions
-from workbench.cli.progress import notify
+from workbench.cli.terminal import Show, notify
 
 if TYPE_CHECKING:
     from sth_core.datasets.table import Annotation
 
 Command = Callable[..., None]
 PATH = click.Path(path_type=Path)
+data_option = click.option("--data", type=PATH, required=True, help="A dataset's folder.")
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one."
 )
@@ -45,9 +46,9 @@ class DatasetArguments:
     options: DatasetOptions
     label: str | None = None  # a column of the manifest; None: the one that the network was trained on
 
-    def reporting(self, progress: Callable[[int, int], None]) -> DatasetOptions:
-        """The options, with this progress."""
-        return replace(self.options, progress=progress)
+    def reporting(self, show: Show, what: str) -> DatasetOptions:
+        """The options, with progress shown as that of `what`."""
+        return replace(self.options, progress=partial(show, what))
 
     @property
     def annotation(self) -> "Annotation | None":
@@ -58,42 +59,34 @@ class DatasetArguments:
 
 
 def dataset_options(
-    *,
-    out: str,
-    out_suffix: str | None = None,
-    batch_size: int = 8,
-    smallest_batch: int = 1,
-    batch_of: str = "Views",
-    labelled: bool = True,
+    *, out: str, out_suffix: str = "", batch: int = 8, smallest: int = 1, batch_of: str = "Views", labelled: bool = True
 ) -> Callable[[Command], Command]:
     """Gives a command the argument CHECKPOINT and the options of `DatasetArguments`, as its argument `dataset`.
 
     `out` is the help of --out, which is required without an `out_suffix`; with one the default is the checkpoint's
     name and that suffix. Without `labelled` there is no --label.
     """
+    batch_help = f"{batch_of} at once."
     options = [
         click.argument("checkpoint", type=PATH),
-        click.option("--data", type=PATH, required=True, help="A dataset's folder."),
+        data_option,
         click.option("--split", default="val", show_default=True, help="Which clips."),
         device_option,
         click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode."),
-        click.option("-o", "--out", type=PATH, required=out_suffix is None, help=out),
-        click.option("--batch-size", default=batch_size, show_default=True, type=click.IntRange(smallest_batch),
-                     help=f"{batch_of} at once."),
+        click.option("-o", "--out", type=PATH, required=not out_suffix, help=out),
+        click.option("--batch-size", default=batch, show_default=True, type=click.IntRange(smallest), help=batch_help),
         overwrite_option,
-    ]  # fmt: skip
+    ]
     if labelled:
         options.append(click.option("--label", help="The manifest's column of labels; by default the one trained on."))
 
     def decorate(command: Command) -> Command:
         @wraps(command)
-        def run(**values: Any) -> None:
-            named = {field.name: values.pop(field.name) for field in fields(DatasetOptions) if field.name in values}
-            options = DatasetOptions(**named, command=command_line(), notify=notify)
-            given = {field.name: values.pop(field.name) for field in fields(DatasetArguments) if field.name in values}
-            if given["out"] is None:
-                given["out"] = Path(f"{given['checkpoint'].stem}{out_suffix}")
-            command(dataset=DatasetArguments(**given, options=options), **values)
+        def run(checkpoint: Path, data: Path, out: Path | None, label: str | None = None, **values: Any) -> None:
+            shared = {name: values.pop(name) for name in ("split", "device", "batch_size", "workers", "overwrite")}
+            options = DatasetOptions(**shared, command=command_line(), notify=notify)
+            out = out or Path(f"{checkpoint.stem}{out_suffix}")
+            command(dataset=DatasetArguments(checkpoint, data, out, options, label), **values)
 
         for option in reversed(options):
             run = option(run)

@@ -1,18 +1,14 @@
 """`sth probe`: does a network need the order of time?"""
 
-from functools import partial
-
 import click
-from rich.table import Table
 
 from workbench.cli.options import DatasetArguments, dataset_options
-from workbench.cli.progress import progress_bars
 from workbench.cli.record import open_dataset_run
-from workbench.cli.terminal import console, print_unread
+from workbench.cli.terminal import print_table, print_unread, progress_bars
 
 
 @click.command("probe")
-@dataset_options(out="The run directory; recorded if it is not there.", batch_size=16)
+@dataset_options(out="The run directory; recorded if it is not there.", batch=16)
 @click.option("--shuffles", default=3, show_default=True, type=click.IntRange(1), help="Random orders of each clip.")
 def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
     """Test whether a network needs the order of time, and write a page of the results.
@@ -27,16 +23,16 @@ def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
 
     with progress_bars() as show:
         run = open_dataset_run(dataset, show)
-        options = dataset.reporting(partial(show, f"probing {dataset.out.name}"))
+        options = dataset.reporting(show, f"probing {dataset.out.name}")
         unread = probe(run, dataset.data, options, shuffles=shuffles)
     unread = dict(failures(run)[["clip_id", "reason"]].to_numpy()) | unread
     print_unread(unread)
     page, tables = write_probe_page(run)
-    shown = Table("probe", "clips", "accuracy", "change in points (95 %)", "p (Holm)")
+    rows = []
     for row in tables["probes"].itertuples():
         change = "" if row.Index == 0 else f"{100 * row.change:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
         p = "" if row.Index == 0 else f"{row.p_holm:.2g}"
-        shown.add_row(row.probe, str(row.n), f"{row.accuracy:.3f}", change, p)
-    console.print(shown)
+        rows.append((row.probe, row.n, row.accuracy, change, p))
+    print_table(("probe", "clips", "accuracy", "change in points (95 %)", "p (Holm)"), rows)
     click.echo(probe_summary_sentence(tables["agreement"]))
     click.echo(f"{run.meta['clips']} clips, {len(unread)} of them unreadable; page: {page}")

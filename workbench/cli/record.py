@@ -1,29 +1,25 @@
 """`sth record`: a network's predictions and attention over a dataset; and what other commands share with it."""
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from workbench.cli.options import Command, DatasetArguments, dataset_options
-from workbench.cli.progress import Show, progress_bars
-from workbench.cli.terminal import is_main_process
+from workbench.cli.terminal import Show, is_main_process, progress_bars
 
 if TYPE_CHECKING:
     from analysis.runs.run_directory import Run
 
+CLIPS, CROPS = click.IntRange(1, 30), click.Choice(["1", "3", "10"])
+CROPS_HELP = "1: the centre; 3: squares that cover the whole frame; 10: TSN's."
+clips_option = click.option("--clips", default=1, show_default=True, type=CLIPS, help="Clips of a video.")
+crops_option = click.option("--crops", default="1", show_default=True, type=CROPS, help=CROPS_HELP)
+
 
 def view_options(command: Command) -> Command:
     """A checkpoint, a dataset, and how many views of each video: record and evaluate."""
-    crops_help = "1: the centre; 3: squares that cover the whole frame; 10: TSN's."
-    for option in (
-        click.option("--crops", default="1", show_default=True, type=click.Choice(["1", "3", "10"]), help=crops_help),
-        click.option("--clips", default=1, show_default=True, type=click.IntRange(1, 30), help="Clips of a video."),
-        dataset_options(out="The run directory to write."),
-    ):
-        command = option(command)
-    return command
+    return dataset_options(out="The run directory to write.")(clips_option(crops_option(command)))
 
 
 @click.command("record")
@@ -46,12 +42,10 @@ def record_dataset(
 
     keep_freed_memory()
     with progress_bars() as show:
-        verb = "recording" if with_attention else "evaluating"
+        options = dataset.reporting(show, f"{'recording' if with_attention else 'evaluating'} {dataset.out.name}")
         recorded = record(
-            dataset.checkpoint, dataset.data, dataset.out,
-            dataset.reporting(partial(show, f"{verb} {dataset.out.name}")),
-            annotation=dataset.annotation, protocol=Protocol(clips, crops), with_attention=with_attention,
-            vectors=vectors,
+            dataset.checkpoint, dataset.data, dataset.out, options, annotation=dataset.annotation,
+            protocol=Protocol(clips, crops), with_attention=with_attention, vectors=vectors,
         )  # fmt: skip
     if not is_main_process():
         return
@@ -70,5 +64,5 @@ def open_dataset_run(dataset: DatasetArguments, show: Show) -> "Run":
     """The run in `dataset.out`, recorded now if it is not there or not finished."""
     from analysis.runs.recording import open_or_record
 
-    options = dataset.reporting(partial(show, f"recording {dataset.out.name}"))
+    options = dataset.reporting(show, f"recording {dataset.out.name}")
     return open_or_record(dataset.checkpoint, dataset.data, dataset.out, options, annotation=dataset.annotation)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from sth_core.errors import UserError
 from workbench.cli.options import PATH
-from workbench.cli.terminal import console
+from workbench.cli.terminal import console, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,6 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     """Print the results of the runs in FOLDER, and the paper's Tables 2 to 5."""
     from analysis.runs.run_directory import find_runs
     from analysis.statistics.results import run_results, summarize_seeds
-    from sth_core.errors import UserError
     from sth_core.files import write_csv
 
     print_paper_results()
@@ -31,14 +31,13 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     if runs.empty:
         raise UserError(f"no runs that can be used in {folder}; `sth evaluate` and `sth record` make them")
     print_over_seeds(summarize_seeds(runs))
-    table = Table("run", "dataset", "network", "p", "frames", "views", "top-1", "top-5", "n")
-    table.title = f"Runs in {folder}, % (95 % interval over clips)"
+    rows = []
     for row in runs.itertuples():
-        network = f"{row.network} {row.conv}, {row.modality}"
-        top = f"{row.top1:.1f} ({row.top1_low:.1f} to {row.top1_high:.1f})"
-        shown = (row.run, row.dataset, network, row.p, row.frames, row.views, top, f"{row.top5:.1f}", row.n)
-        table.add_row(*map(str, shown))
-    console.print(table)
+        network, top5 = f"{row.network} {row.conv}, {row.modality}", f"{row.top5:.1f}"
+        top1 = f"{row.top1:.1f} ({row.top1_low:.1f} to {row.top1_high:.1f})"
+        rows.append((row.run, row.dataset, network, row.p, row.frames, row.views, top1, top5, row.n))
+    columns = ("run", "dataset", "network", "p", "frames", "views", "top-1", "top-5", "n")
+    print_table(columns, rows, title=f"Runs in {folder}, % (95 % interval over clips)")
     if file:
         write_csv(file, runs)
         click.echo(f"table: {file}")
@@ -49,12 +48,11 @@ def print_paper_results() -> None:
     from analysis.statistics.results import paper_results
 
     for (number, dataset), rows in paper_results().groupby(["table", "dataset"], sort=False):
-        table = Table("method", "backbone", "pretrain", "frames", "top-1", "top-5")
-        table.title = f"The paper's Table {number}: {dataset}, % on val"
-        for row in rows.astype(object).where(rows.notna(), "").itertuples():
-            style = "bold" if row.method.startswith("STH") else ""
-            cells = (row.method, row.backbone, row.pretrain, row.frames, str(row.top1), str(row.top5))
-            table.add_row(*cells, style=style)
+        title = f"The paper's Table {number}: {dataset}, % on val"
+        table = Table("method", "backbone", "pretrain", "frames", "top-1", "top-5", title=title)
+        cells = rows[["method", "backbone", "pretrain", "frames", "top1", "top5"]].astype(object)
+        for row in cells.where(cells.notna(), "").itertuples(index=False):
+            table.add_row(*map(str, row), style="bold" if row.method.startswith("STH") else "")
         console.print(table)
 
 
@@ -62,11 +60,12 @@ def print_over_seeds(table: "pd.DataFrame") -> None:
     """Print `summarize_seeds`' table; nothing if no two runs differ in the seed alone."""
     if table.empty:
         return
-    shown = Table("dataset", "network", "p", "start", "top-1", "action", "direction", "seeds", "n")
-    shown.title = "Mean over seeds, % (± standard deviation)"
+    rows = []
     for row in table.itertuples():
         values = ((row.top1, row.top1_sd), (row.action, row.action_sd), (row.direction, row.direction_sd))
         cells = ["" if math.isnan(mean) else f"{mean:.1f} ± {sd:.1f}" for mean, sd in values]
-        network = f"{row.network} {row.conv}, {row.modality}"
-        shown.add_row(row.dataset, network, row.p, row.start, *cells, str(row.seeds), str(row.n))
-    console.print(shown)
+        rows.append(
+            (row.dataset, f"{row.network} {row.conv}, {row.modality}", row.p, row.start, *cells, row.seeds, row.n)
+        )
+    columns = ("dataset", "network", "p", "start", "top-1", "action", "direction", "seeds", "n")
+    print_table(columns, rows, title="Mean over seeds, % (± standard deviation)")

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.options import PATH, command_line, device_option, overwrite_option
-from workbench.cli.progress import progress_bars
+from workbench.cli.options import PATH, command_line, data_option, device_option, overwrite_option
 from workbench.cli.results import print_over_seeds
+from workbench.cli.terminal import notify, progress_bars
 
 
 @click.command("study")
 @click.argument("study", type=PATH)
-@click.option("--data", type=PATH, required=True, help="A dataset's folder.")
+@data_option
 @click.option("-o", "--out", type=PATH, required=True, help="Where the networks and runs go.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="How many to train at a time.")
 @device_option
@@ -32,7 +32,7 @@ def study_command(study: Path, data: Path, out: Path, jobs: int, device: str, ov
     with progress_bars() as show:
         run_study(
             load_study(study), data.resolve(), out.resolve(), jobs, device, show,
-            overwrite=overwrite, command=command_line(), notify=click.echo,
+            overwrite=overwrite, command=command_line(), notify=notify,
         )  # fmt: skip
     print_over_seeds(summarize_seeds(run_results(find_runs(out / "runs"))))
     click.echo(f"page: {write_study_page(out)}   runs: {out / 'runs'}   networks: {out / 'networks'}")

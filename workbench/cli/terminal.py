@@ -1,18 +1,19 @@
-"""What commands print: the terminal, tables, and which process of several prints."""
+"""What commands print: sentences, tables and progress; of several processes only the first prints."""
 
 import os
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 NO_TERMINAL = 120  # columns of a table that goes to a file
+SECONDS_BETWEEN_LINES = 15.0  # in a log file, where a bar cannot move
+Show = Callable[..., None]  # show(what, done, total, detail="")
 console = Console(highlight=False, width=None if sys.stdout.isatty() else NO_TERMINAL)
 
 
@@ -21,15 +22,62 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def print_frame(table: "pd.DataFrame") -> None:
-    """Print a data frame; fractions with three digits."""
-    shown = Table(*table.columns)
-    for row in table.itertuples(index=False):
-        shown.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
-    console.print(shown)
+def notify(sentence: str) -> None:
+    """Print a sentence above the progress bars, in one line."""
+    if is_main_process():
+        console.print(sentence, markup=False, soft_wrap=True)
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None) -> None:
+    """Print a table; fractions with three digits."""
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+    console.print(table)
 
 
 def print_unread(failures: Mapping[str, str]) -> None:
     """A line for each clip that could not be read: {clip_id: reason}."""
     for clip_id, reason in failures.items():
         click.echo(f"not read: {clip_id}: {reason}")
+
+
+@contextmanager
+def progress_bars() -> Iterator[Show]:
+    """Yields show(what, done, total, detail=""): one bar for each `what`, made when first shown.
+
+    Where the output is no terminal, lines are printed instead; of several processes only the first shows anything.
+    """
+    if not is_main_process() or not console.is_terminal:
+        yield progress_lines() if is_main_process() else lambda *_, **__: None
+        return
+    columns = (
+        TextColumn("{task.description:<28}", markup=False), BarColumn(bar_width=28), MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[detail]}", markup=False),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int, detail: str = "") -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total, detail="")
+            progress.update(tasks[what], completed=done, total=total, detail=detail)
+
+        yield show
+
+
+def progress_lines() -> Show:
+    """show(...) for a log: for each `what` the first and the last state, and one every 15 seconds."""
+    began: dict[str, tuple[float, int]] = {}  # time of the first state, and what was done by then
+    printed: dict[str, float] = {}  # time of the last line
+
+    def show(what: str, done: int, total: int, detail: str = "") -> None:
+        now = time.monotonic()
+        start, before = began.setdefault(what, (now, done))
+        if done < total and now - printed.get(what, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES:
+            return
+        printed[what] = now
+        left = (now - start) / (done - before) * (total - done) if done > before else 0.0
+        console.print(f"{what}: {done}/{total}" + (f", {left:.0f} s left" if left else ""), detail, markup=False)
+
+    return show

@@ -1,21 +1,16 @@
 """`sth train`: a network by a recipe."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.options import PATH, changes_option, command_line, device_option, overwrite_option
-from workbench.cli.progress import progress_bars
-from workbench.cli.terminal import is_main_process, print_unread
-
-if TYPE_CHECKING:
-    from sth_core.training import Progress
+from workbench.cli.options import PATH, changes_option, command_line, data_option, device_option, overwrite_option
+from workbench.cli.terminal import is_main_process, notify, print_unread, progress_bars
 
 
 @click.command("train")
 @click.argument("recipe", type=PATH)
-@click.option("--data", type=PATH, required=True, help="A dataset's folder.")
+@data_option
 @click.option("-o", "--out", type=PATH, required=True, help="Where the network and its metrics go.")
 @changes_option
 @device_option
@@ -37,25 +32,23 @@ def train_command(
     from sth_core.datasets.table import read_dataset
     from sth_core.memory import keep_freed_memory
     from sth_core.recipe import load_recipe
-    from sth_core.training import train
+    from sth_core.training import Progress, train
 
     keep_freed_memory()
     loaded = load_recipe(recipe, changes)
     table = read_dataset(data, loaded.data)
     with progress_bars() as show:
 
-        def report(p: "Progress") -> None:
+        def report(p: Progress) -> None:
             detail = f"epoch {p.epoch}, loss {p.loss:.3f}, accuracy {p.accuracy:.3f}, {p.clips_per_second:.0f} clips/s"
             show("reading clips" if p.stage == "reading" else "training", p.done, p.total, detail if p.epoch else "")
 
         trained = train(
             loaded, table, out, device, report, save_every=save_every, resume=resume, overwrite=overwrite,
-            memory=memory * 1e9 if memory is not None else None, command=command_line(),
-            notify=click.echo if is_main_process() else lambda _: None,
+            memory=memory * 1e9 if memory is not None else None, command=command_line(), notify=notify,
         )  # fmt: skip
     if not is_main_process():
         return
-    curves = write_training_curves(out / "metrics.csv")
     click.echo(f"accuracy {trained.accuracy:.3f} on {trained.clips} held-out clips; network: {trained.checkpoint}")
-    click.echo(f"curves: {curves}")
+    click.echo(f"curves: {write_training_curves(out / 'metrics.csv')}")
     print_unread(trained.failures)
