@@ -1,4 +1,4 @@
-"""The house: which rooms import which, without circles; and a public name is defined in one module only."""
+"""The architecture: which packages import which, without cycles; and a public name is defined in one module only."""
 
 import ast
 import subprocess
@@ -66,7 +66,7 @@ def within(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
-def test_no_import_circle() -> None:
+def test_no_import_cycle() -> None:
     graph = {module: imports(module) & TREES.keys() for module in TREES}
     try:
         TopologicalSorter(graph).prepare()
@@ -86,7 +86,7 @@ def test_imports_go_in_one_direction(package: str) -> None:
     assert not wrong
 
 
-def test_only_the_front_doors_import_streamlit() -> None:
+def test_only_the_workbench_imports_streamlit() -> None:
     wrong = [m for m in TREES if within(m, "sth_core") or within(m, "analysis")
              for name in imports(m) if within(name, "streamlit")]  # fmt: skip
     assert not wrong
@@ -99,7 +99,7 @@ def test_only_the_front_doors_import_streamlit() -> None:
         ("sth_core.datasets", ("sth_core.errors", "sth_core.files", "sth_core.resumable", "sth_core.video")),
     ],
 )
-def test_video_and_datasets_know_no_network(package: str, others: tuple[str, ...]) -> None:
+def test_video_and_datasets_import_no_network(package: str, others: tuple[str, ...]) -> None:
     wrong = [
         f"{module} imports {name}"
         for module in TREES if within(module, package)

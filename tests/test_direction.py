@@ -1,4 +1,4 @@
-"""Datasets whose clips are played forward and backward: the label then includes the order of time."""
+"""Datasets whose clips are played forward and backward: the label then includes the frame order."""
 
 from pathlib import Path
 

@@ -168,7 +168,7 @@ def test_tables_and_page(runs: Path) -> None:
     assert clip_overview(run)["needs_order"].to_numpy() == pytest.approx(expected.to_numpy())
     assert reversed_predictions(run)["n"].sum() <= table.set_index("probe").loc[REVERSED, "changed"] * 24
     page = (run.path / "probes" / "index.html").read_text(encoding="utf-8")
-    assert "Does it need the order of time?" in page and "<script src" not in page
+    assert "Does it use the frame order?" in page and "<script src" not in page
     for name in ("probes", "classes", "agreement", "turned"):
         assert (run.path / "probes" / f"{name}.csv").is_file()
     flat = open_run(runs / "flat")

@@ -1,4 +1,4 @@
-"""Networks learn the appearance from single frames of the synthetic set, and the order of time only from several."""
+"""Networks learn the appearance from single frames of the synthetic set, and the frame order only from several."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Probes, interventions and trust over a dataset, and their tables. Imports every room except `report`."""
+"""Probes, interventions and trust over a dataset, and their tables. Imports every package but `report`."""

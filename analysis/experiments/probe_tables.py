@@ -1,4 +1,4 @@
-"""Tables of a run's probes: the accuracy that each costs, the classes that need the order of time, and alpha_T."""
+"""Tables of a run's probes: the accuracy that each costs, the classes that depend on the frame order, and alpha_T."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ KIND = "probes"
 PLAIN, SLOW = "plain", "slow"
 PROBES = (PLAIN, REVERSED, SHUFFLED, FROZEN, DROPPED, SUBSAMPLED, SLOW, FAST)
 ALL_LAYERS = "mean"  # over the layers
-DIGITS = 6  # of a score: later ones are rounding in float32, which depends on the order of frames even in a 2D network
+DIGITS = 6  # of a score: later ones are rounding in float32, which depends on the frame order even in a 2D network
 
 
 def probes_in(run: Path) -> Shards:
@@ -166,19 +166,19 @@ def reversed_predictions(run: Run, top: int = 12) -> pd.DataFrame:
 
 
 def probe_summary_sentence(found: pd.DataFrame) -> str:
-    """One sentence: do the classes with high alpha_T need the order of time?"""
+    """One sentence: do the classes with high alpha_T depend on the frame order?"""
     row = found[found["layer"] == ALL_LAYERS].set_index("over").loc["classes"]
     if np.isnan(row["value"]):
         why = "it has no attention" if row["n"] == 0 else f"there are only {row['n']:.0f} classes"
         if row["n"] >= FEWEST_RANKS:
             why = "α_T, or the drop under shuffling, is the same in all clips"
-        return f"This network cannot show whether classes with high α_T need the order of time: {why}."
+        return f"This network cannot show whether classes with high α_T depend on the frame order: {why}."
     correlation = (
         f"rank correlation {row['value']:+.2f} (95 %: {row['low']:+.2f} to {row['high']:+.2f}) over {row['n']:.0f} "
         "classes."
     )
     if row["low"] > 0:
-        return f"Classes with high α_T need the order of time more: {correlation}"
+        return f"Classes with high α_T depend more on the frame order: {correlation}"
     if row["high"] < 0:
-        return f"Classes with high α_T need the order of time less: {correlation}"
-    return f"It is undecided whether classes with high α_T need the order of time: {correlation}"
+        return f"Classes with high α_T depend less on the frame order: {correlation}"
+    return f"It is undecided whether classes with high α_T depend on the frame order: {correlation}"

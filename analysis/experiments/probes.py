@@ -1,4 +1,4 @@
-"""Does a network need the order of time? Each clip shown in ways that keep its frames and change their order.
+"""Does a network use the frame order? Each clip shown in ways that keep its frames and change their order.
 
 `probe` does it over a dataset, beside a run: RUN/probes/*.parquet (a row per clip, probe and repeat) and probes.json.
 An interrupted call is resumed with the clips that are missing.

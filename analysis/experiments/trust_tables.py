@@ -25,7 +25,7 @@ from sth_core.shards import Shards
 PASSES, FAILS, OPEN = "passes", "fails", "undecided"
 STILL_THERE = 0.5  # rank correlation with the true map from which on a randomized network's map counts as the same
 BEATS_CONTROLS, DEPENDS_ON_WEIGHTS = "beats random and centre", "depends on the weights"
-RANKS_FRAMES = "ranks frames as hiding them does"
+RANKS_FRAMES = "agrees with frame occlusion"
 
 
 class TrustResults:

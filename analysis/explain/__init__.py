@@ -1,1 +1,1 @@
-"""Explanations of single clips: Grad-CAM, overlays, and tests of them. Imports no other room of `analysis`."""
+"""Explanations of single clips: Grad-CAM, overlays, and tests of them. Imports no other package of `analysis`."""

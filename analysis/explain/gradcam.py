@@ -77,7 +77,7 @@ def mass_shares(maps: Float[np.ndarray, "*batch T h w"]) -> Float[np.ndarray, "*
 
 
 def sum_by_frame(seen: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of frames (N,) in any order and their values (N, ...) -> the different frames in the order of time (M,),
+    """Numbers of frames (N,) in any order and their values (N, ...) -> the different frames in frame order (M,),
     and the sum of each one's values (M, ...)."""
     frames, where = np.unique(seen, return_inverse=True)
     sums = np.zeros((len(frames), *values.shape[1:]), values.dtype)

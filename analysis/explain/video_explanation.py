@@ -37,7 +37,7 @@ class VideoExplanation:
 
     Attributes:
         options: with `target` filled in.
-        seen: (N,) numbers of the frames that the network saw, in the order of time; a short video's are repeated.
+        seen: (N,) numbers of the frames that the network saw, in frame order; a short video's are repeated.
         maps: (N, h, w) in [-1, 1], as they are shown.
         mass: (N,) each frame's share of the whole CAM.
         top: the best classes and their scores.

@@ -1,1 +1,1 @@
-"""The paper's figures and the HTML pages. Imports every other room; no room imports it."""
+"""The paper's figures and the HTML pages. Imports every other package; none imports it."""

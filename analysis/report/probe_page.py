@@ -1,4 +1,4 @@
-"""`sth probe`'s tables and page: what each probe costs, and whether alpha_T is high where the order of frames matters.
+"""`sth probe`'s tables and page: what each probe costs, and whether alpha_T is high where the frame order matters.
 
 RUN/probes/index.html (self-contained), probes.csv, classes.csv, agreement.csv, turned.csv
 """
@@ -47,8 +47,8 @@ def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
         write_csv(out / f"{name}.csv", table)
     clips = int(tables["probes"]["n"].max())
     page = write_page(
-        out / "index.html", "Does it need the order of time?", probe_sections(tables, clips, meta["shuffles"]),
-        title=f"Does it need the order of time? {run.title}", about=f"{run.title}, {clips} clips.",
+        out / "index.html", "Does it use the frame order?", probe_sections(tables, clips, meta["shuffles"]),
+        title=f"Does it use the frame order? {run.title}", about=f"{run.title}, {clips} clips.",
         command=meta["command"],
     )  # fmt: skip
     return page, tables

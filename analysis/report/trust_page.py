@@ -86,7 +86,7 @@ def example_of(checkpoint_path: Path, data: Path, results: TrustResults) -> tupl
     maps = maps_of(checkpoint.model, clip, checkpoint.classes.index(best["prediction"]), wanted)
     frames = seen_frames(Path(row["path"].iloc[0]), sample.frame_indices, p, side=128)
     painted = {name: overlay(frames, m.clamp(min=0).numpy(), 0.75) for name, m in maps.items()}
-    return f"{best['clip_id']} ({best['prediction']}, {best['confidence']:.0%})", {"what it saw": frames} | painted
+    return f"{best['clip_id']} ({best['prediction']}, {best['confidence']:.0%})", {"input frames": frames} | painted
 
 
 def verdict_table(table: pd.DataFrame) -> PageTable:
@@ -120,7 +120,7 @@ def evidence_sections(results: TrustResults, tables: dict[str, pd.DataFrame]) ->
     figure = horizontal_bars(tables["agreement"], "explanation", "value", axis, colours=colours)
     yield Section(
         "Hide single frames", figure=figure,
-        caption="Does the sum of a map in each frame rank the frames as hiding them does? Mean over "
+        caption="Does the sum of a map in each frame rank the frames as frame occlusion does? Mean over "
         f"{n} clips of Spearman's rank correlation with the drop of the score when a frame is replaced by its "
         "neighbour (bars: 95 %).",
     )  # fmt: skip

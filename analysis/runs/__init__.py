@@ -1,1 +1,1 @@
-"""Recording runs and reading run directories. Imports no other room of `analysis`."""
+"""Recording runs and reading run directories. Imports no other package of `analysis`."""

@@ -6,7 +6,7 @@ the appearance see identical pixels: the contrast of Fig. 7 without a difference
 No single frame distinguishes a motion from its reverse. A clip follows a level u(t) = (phase + v t) mod 1
 with v > 0 for the first motion of a pair and v < 0 for the second. The phase is uniform, hence
 u(t) is uniform at every t for both: each single frame has the same distribution under either label. Only the
-order of frames distinguishes them; a clip played backward is a clip of the other label.
+frame order distinguishes them; a clip played backward is a clip of the other label.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""A clip with its frames in another order: what a network predicts then tells whether it needs the order of time."""
+"""A clip with its frames in another order: what a network predicts then tells whether it uses the frame order."""
 
 from collections.abc import Sequence
 

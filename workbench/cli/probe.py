@@ -1,4 +1,4 @@
-"""`sth probe`: does a network need the order of time?"""
+"""`sth probe`: does a network use the frame order?"""
 
 import click
 
@@ -11,10 +11,10 @@ from workbench.cli.terminal import print_table, print_unread, progress_bars
 @dataset_options(out="The run directory; recorded if it is not there.", batch=16)
 @click.option("--shuffles", default=3, show_default=True, type=click.IntRange(1), help="Random orders of each clip.")
 def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
-    """Test whether a network needs the order of time, and write a page of the results.
+    """Test whether a network uses the frame order, and write a page of the results.
 
     Each clip is played backward, shuffled, frozen, with frames dropped, sub-sampled, slow and fast. The page also
-    shows whether α_T is high where order matters. When it was stopped, the same command continues.
+    shows whether α_T is high where the frame order matters. When it was stopped, the same command continues.
     """
     from analysis.experiments.probe_tables import probe_summary_sentence
     from analysis.experiments.probes import probe

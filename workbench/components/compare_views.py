@@ -189,7 +189,7 @@ def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedCl
     st.caption(
         f"Mean α_T over the {table['n'].max()} common clips (bars: 95 % intervals over "
         f"{describe_groups(table['n'].max(), table['groups'].max())}), in the {table['layer'].nunique()} common "
-        "layers. **How to read this:** the higher the line of a run, the more its network weighs time."
+        "layers. **How to read this:** the higher the line of a run, the higher its α_T."
         + (f" Runs without attention: {', '.join(without)}." if without else "")
     )
 

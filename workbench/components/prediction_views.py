@@ -93,7 +93,7 @@ def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str,
         show_chart(figure, key="cell_profile", alt="alpha_T by layer of this cell and of the label's other clips")
         st.caption(
             "Mean α_T by layer (shaded: 95 % intervals over source videos). **How to read this:** where the line of "
-            "the cell lies outside the band of the other clips, the network weighs time differently in these clips."
+            "the cell lies outside the band, α_T in these clips differs from that in the label's other clips."
         )
     show_gallery(run, clips, rows, "cell")
 

@@ -75,7 +75,7 @@ STOPS = (
         CLIP_PAGE, misclassified_query,
     ),
     TourStop(
-        "Does the network need the order of the frames?",
+        "Does the network use the frame order?",
         "The motion network sees this clip with its frames reversed. Under *What if*, further down, the scores "
         "change. You can also shuffle or freeze the frames, or replace the attention.",
         CLIP_PAGE, lambda: {"run": MOTION, "order": "reversed"},
