@@ -160,8 +160,8 @@ def show_clip_attention(run: Run, table: pd.DataFrame, row: int) -> None:
         return
     show_chart(figure, key="clip_alpha", alt="alpha_T by layer of this clip and of its class")
     st.caption(
-        "Band: the class's mean ± 1 standard deviation. **How to read this:** above the band, α_T is higher in this clip "
-        "than in most clips of its class."
+        "Band: the class's mean ± 1 standard deviation. **How to read this:** above the band, α_T is higher in this "
+        "clip than in most clips of its class."
     )
     if st.toggle("Show clips with similar attention", key="similar", bind="query-params"):
         clip_id = table["clip_id"].iloc[row]
