@@ -6,7 +6,6 @@ Here both figures rank the classes of each dataset by alpha_T, among those that 
 
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ import plotly.graph_objects as go
 from analysis.attention.alpha_matrix import has_attention, read_alpha
 from analysis.attention.alpha_tables import alpha_class_table
 from analysis.experiments.probe_tables import KIND, order_dependence
-from analysis.report.figures_5_to_8 import main_fraction
+from analysis.report.figures_5_to_8 import main_setting
 from analysis.report.plots import COLOURS, SupplementFigure, error_bars, jpeg_uri
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
@@ -25,37 +24,38 @@ from sth_core.video.transforms import resize
 
 CLASSES = 4  # of each network, in each of the two figures
 ACCURATE = 0.8  # the attention of classes that are often predicted wrong explains little
-FRAME_COLUMNS = ["path", "frame_indices"]  # columns of `predictions` that say which frames the network was given
 MOST_FRAMES, FRAME_SIDE = 8, 96
-ROW_HEIGHT, BAR_WIDTH = 92, 0.28  # pixels of a class, and the share of the width that its bar has
+BAR_WIDTH = 0.28  # the share of the figure's width; the frames have the rest
 
 
 def class_figures(runs: list[Run]) -> list[SupplementFigure]:
     """Figures 9 and 10 from the first run of each dataset, with the input and p that Figures 5 and 7 show."""
-    ranked = [rank_classes(run) for run in first_run_per_dataset(runs)]
+    facts = [
+        {"run": run, "dataset": run.meta["dataset"], "modality": run.modality, "p": run.p}
+        for run in runs if has_attention(run)
+    ]  # fmt: skip
+    if not facts:
+        return []
+    table = pd.DataFrame(facts)
+    modality, p = main_setting(table)
+    chosen = table[(table["modality"] == modality) & (table["p"] == p)].drop_duplicates("dataset")
+    ranked = [rank_classes(run) for run in chosen["run"]]
     return [figure9(ranked), figure10(ranked)] if any(len(table) > 1 for table in ranked) else []
 
 
 def figure9(ranked: list[pd.DataFrame]) -> SupplementFigure:
     """Figure 9: appearance-related classes. Here: those with the lowest alpha_T, from tables of `rank_classes`."""
-    title = "Figure 9: the classes with the lowest temporal attention"
-    rows = [table.head(shown_classes(table)) for table in ranked]
-    return class_figure("figure9_appearance_classes", title, "lowest", pd.concat(rows, ignore_index=True))
+    return class_figure("figure9_appearance_classes", "Figure 9", "lowest", ranked)
 
 
 def figure10(ranked: list[pd.DataFrame]) -> SupplementFigure:
     """Figure 10: temporal-related classes. Here: those with the highest alpha_T, from tables of `rank_classes`."""
-    title = "Figure 10: the classes with the highest temporal attention"
-    rows = [table.iloc[::-1].head(shown_classes(table)) for table in ranked]
-    return class_figure("figure10_temporal_classes", title, "highest", pd.concat(rows, ignore_index=True))
+    return class_figure("figure10_temporal_classes", "Figure 10", "highest", [table.iloc[::-1] for table in ranked])
 
 
-def shown_classes(table: pd.DataFrame) -> int:
-    """How many classes of a run are in each figure, so that none is in both."""
-    return min(CLASSES, len(table) // 2)
-
-
-def class_figure(name: str, title: str, which: str, rows: pd.DataFrame) -> SupplementFigure:
+def class_figure(name: str, number: str, which: str, ranked: list[pd.DataFrame]) -> SupplementFigure:
+    """The first classes of each table, at most half of them, so that no class is in both figures."""
+    rows = pd.concat([table.head(min(CLASSES, len(table) // 2)) for table in ranked], ignore_index=True)
     order = ", ranked by α_T and by the drop of their score under shuffled frames together" if "order" in rows else ""
     counts = " ".join(f"{run}: n = {describe_clips_per_class(some['n'])}." for run, some in rows.groupby("run"))
     caption = (
@@ -63,7 +63,9 @@ def class_figure(name: str, title: str, which: str, rows: pd.DataFrame) -> Suppl
         f"bars: 95 % intervals over clips){order}. Beside each class: its correct prediction with the highest "
         f"confidence. {counts}"
     )
-    return SupplementFigure(name, title, caption, plot_classes(rows), rows.drop(columns=FRAME_COLUMNS, errors="ignore"))
+    data = rows.drop(columns=["path", "frame_indices"], errors="ignore")
+    title = f"{number}: the classes with the {which} temporal attention"
+    return SupplementFigure(name, title, caption, plot_classes(rows), data)
 
 
 def rank_classes(run: Run) -> pd.DataFrame:
@@ -78,65 +80,42 @@ def rank_classes(run: Run) -> pd.DataFrame:
     """
     table = alpha_class_table(read_alpha(run)).assign(run=run.name, dataset=run.meta["dataset"])
     table = table[(table["accuracy"] >= ACCURATE) & (table["n"] > 1)]
-    if not shards(run.path, KIND):
-        table = table.sort_values("alpha_temporal")
-    else:
-        drops = order_dependence(run)[["label", "drop"]].rename(columns={"drop": "order"})
-        table = table.merge(drops, on="label")
-        by_both = table["alpha_temporal"].rank() + table["order"].rank()
-        table = table.loc[by_both.sort_values(kind="stable").index]
-    clips = predictions(run).sort_values(["confidence", "clip_id"], ascending=[False, True])
-    clips = clips[clips["correct"]].drop_duplicates("label").rename(columns={"clip_id": "clip"})
-    return table.merge(clips[["label", "clip", *(name for name in FRAME_COLUMNS if name in clips)]], on="label")
-
-
-def first_run_per_dataset(runs: list[Run]) -> list[Run]:
-    """The first run of each dataset, among those of the modality and p that Figures 5 and 7 show."""
-    usable = [run for run in runs if has_attention(run)]
-    rgb = [run for run in usable if run.modality == "RGB"] or usable
-    if not rgb:
-        return []
-    p = main_fraction(pd.DataFrame({"p": [run.p for run in rgb]}))
-    first: dict[str, Run] = {}
-    for run in rgb:
-        if run.p == p:
-            first.setdefault(run.meta["dataset"], run)
-    return list(first.values())
+    rank = table["alpha_temporal"]
+    if shards(run.path, KIND):
+        table = table.merge(order_dependence(run)[["label", "drop"]].rename(columns={"drop": "order"}), on="label")
+        rank = table["alpha_temporal"].rank() + table["order"].rank()
+    table = table.loc[rank.sort_values(kind="stable").index]
+    clips = predictions(run).query("correct").sort_values(["confidence", "clip_id"], ascending=[False, True])
+    clips = clips.drop_duplicates("label").rename(columns={"clip_id": "clip"})
+    return table.merge(clips.filter(["label", "clip", "path", "frame_indices"]), on="label")
 
 
 def plot_classes(rows: pd.DataFrame) -> go.Figure:
     """A row for each class: its alpha_T as a bar, and the frames of its clip that the network was given."""
-    figure = go.Figure()
+    figure, left = go.Figure(), BAR_WIDTH + 0.02
     for colour, (_, some) in zip(cycle(COLOURS), rows.groupby("run", sort=False), strict=False):
         figure.add_bar(
             x=some["alpha_temporal"], y=list(some.index), orientation="h", name=some["dataset"].iloc[0], width=0.5,
             marker_color=colour, customdata=some[["accuracy", "n"]], error_x=error_bars(some, "alpha_temporal"),
-            text=some["alpha_temporal"].map("{:.3f}".format), textposition="inside", insidetextanchor="start",
+            texttemplate="%{x:.3f}", textposition="inside", insidetextanchor="start",
             hovertemplate="α_T = %{x:.3f}<br>accuracy %{customdata[0]:.0%}, n = %{customdata[1]} clips<extra></extra>",
         )  # fmt: skip
     for i, clip in rows.iterrows():
-        add_frames(figure, i, clip)
+        place = {"xref": "paper", "x": left, "xanchor": "left", "y": i}
+        if image := frame_strip(clip):
+            size = {"sizex": 1 - left, "sizey": 0.9, "sizing": "contain", "yanchor": "middle"}
+            figure.add_layout_image(source=image, yref="y", **place, **size)
+        else:
+            figure.add_annotation(text="the video is no longer there", showarrow=False, **place)
+    figure.update_yaxes(
+        tickvals=rows.index, ticktext=[f"{label} " for label in rows["label"]], range=[len(rows) - 0.5, -0.5],
+        automargin=True,
+    )  # fmt: skip
     return figure.update_layout(
-        height=130 + ROW_HEIGHT * len(rows), margin={"t": 40, "r": 10, "b": 50}, bargap=0.3,
+        height=130 + 92 * len(rows), margin={"t": 40, "r": 10, "b": 50}, bargap=0.3,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
         xaxis={"domain": [0, BAR_WIDTH], "title": "α_T", "rangemode": "tozero"},
-        yaxis={"tickvals": list(rows.index), "ticktext": [f"{label} " for label in rows["label"]],
-               "range": [len(rows) - 0.5, -0.5], "automargin": True},
     )  # fmt: skip
-
-
-def add_frames(figure: go.Figure, row: Any, clip: pd.Series) -> None:
-    """Draw a clip's frames in a row of the figure, or a note that they cannot be read."""
-    left = BAR_WIDTH + 0.02
-    if image := frame_strip(clip):
-        figure.add_layout_image(
-            source=image, xref="paper", yref="y", x=left, y=row, sizex=1 - left, sizey=0.9, xanchor="left",
-            yanchor="middle", sizing="contain",
-        )  # fmt: skip
-    else:
-        figure.add_annotation(
-            text="the video is no longer there", xref="paper", x=left, y=row, showarrow=False, xanchor="left"
-        )
 
 
 def frame_strip(clip: pd.Series) -> str:

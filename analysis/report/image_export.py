@@ -9,7 +9,6 @@ import plotly.io
 from sth_core.files import temporary_beside
 
 PICTURES = ("pdf", "svg", "png")
-PIXELS, SCALE = 1000, 2  # of a picture; a PNG has twice as many
 NO_BROWSER = (
     "PDF, SVG and PNG were not written: they need Chrome or Chromium (Debian: apt install chromium; any system: "
     "plotly_get_chrome), or the path of one in BROWSER_PATH"
@@ -21,8 +20,8 @@ def write_pictures(figures: dict[str, go.Figure], out: Path, kinds: tuple[str, .
     with TemporaryDirectory() as temporary:
         drawn = {Path(temporary) / f"{name}.{kind}": figure for name, figure in figures.items() for kind in kinds}
         heights = [figure.layout.height for figure in drawn.values()]
-        try:
-            plotly.io.write_images(list(drawn.values()), list(drawn), width=PIXELS, height=heights, scale=SCALE)
+        try:  # 1000 pixels wide; a PNG has twice as many
+            plotly.io.write_images(list(drawn.values()), list(drawn), width=1000, height=heights, scale=2)
         except Exception as error:  # no browser, or one that does not start: whatever it says comes up here
             reason = str(error).strip().splitlines()
             return NO_BROWSER if "Chrome" in str(error) or not reason else f"{NO_BROWSER} ({reason[0]})"

@@ -11,13 +11,12 @@ import plotly.graph_objects as go
 
 from analysis.experiments.interventions import effects_in
 from analysis.experiments.trust_tables import class_replacement_effects, replacement_effects
-from analysis.explain.alpha_replacement import ANOTHER_CLIP, DATASET_MEAN, EVERY_LAYER, REPLACEMENTS
+from analysis.explain.alpha_replacement import ANOTHER_CLIP, DATASET_MEAN, EVERY_LAYER
 from analysis.report.page import Section, write_page
 from analysis.report.plots import styled
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.errors import UserError
-from sth_core.files import write_csv
 
 
 def intervention_tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -37,25 +36,21 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
     """Write the page; returns it and the table by place."""
     places, classes = intervention_tables(run)
     out = effects_in(run.path).folder
-    write_csv(out / "places.csv", places)
-    write_csv(out / "classes.csv", classes)
     meta = json.loads((out / "interventions.json").read_text(encoding="utf-8"))
-    n = int(places["n"].max())
-    how = "Change of accuracy in points, paired on the same clips; *: p < 0.05 after Holm's correction."
+    heading, n = "Does attention matter?", places["n"].max()
+    how = "Change of accuracy in points, paired on the same clips; *: p < 0.05 after Holm's correction. n ="
+    by_place, by_class = plot_replacement_effects(places, "place"), plot_replacement_effects(classes, "label")
+    of_classes = f"{how} {describe_clips_per_class(classes['n'])}."
     sections = [
         Section(lead=summarize_interventions(places)),
         Section(
-            "By layer, stage and everywhere", figure=plot_replacement_effects(places, "place"),
-            caption=f"{how} n = {n} clips.", files=("places.csv",),
+            "By layer, stage and everywhere", figure=by_place, caption=f"{how} {n} clips.", data={"places": places}
         ),
-        Section(
-            "By class, everywhere", figure=plot_replacement_effects(classes, "label"),
-            caption=f"{how} n = {describe_clips_per_class(classes['n'])}.", files=("classes.csv",),
-        ),
-    ]  # fmt: skip
+        Section("By class, everywhere", figure=by_class, caption=of_classes, data={"classes": classes}),
+    ]
     page = write_page(
-        out / "index.html", "Does attention matter?", sections, title=f"Does attention matter? {run.title}",
-        about=f"{run.title}, {n} clips.", command=meta["command"],
+        out / "index.html", heading, sections, title=f"{heading} {run.title}", about=f"{run.title}, {n} clips.",
+        command=meta["command"],
     )  # fmt: skip
     return page, places
 
@@ -63,30 +58,28 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
 def plot_replacement_effects(table: pd.DataFrame, rows: str) -> go.Figure:
     """Change of accuracy: a row for each value of the column `rows` of `replacement_effects`' table, a column for each
     kind of replacement; a star where it is significant."""
-    names, kinds = list(dict.fromkeys(table[rows])), list(REPLACEMENTS)
-    wide = table.pivot(index=rows, columns="kind", values="value").loc[names, kinds]
-    marked = table.assign(star=table["verdict"].map({"matters": " *"}).fillna(""))
-    stars = marked.pivot(index=rows, columns="kind", values="star").loc[names, kinds]
-    text = wide.map(lambda v: f"{100 * v:+.0f}" if abs(v) >= 0.005 else "0") + stars
-    figure = go.Figure(
-        go.Heatmap(
-            z=100 * wide, x=kinds, y=names, text=text, texttemplate="%{text}", zmid=0, zmin=-100, zmax=100,
-            colorscale=[[0, "#0072B2"], [0.5, "#ffffff"], [1, "#D55E00"]], colorbar_title="points",
-        )
+    points = 100 * table["value"]
+    stars = table["verdict"].map({"matters": " *"}).fillna("")
+    text = points.map(lambda change: f"{change:+.0f}" if abs(change) >= 0.5 else "0") + stars
+    heatmap = go.Heatmap(
+        x=table["kind"], y=table[rows], z=points, text=text, texttemplate="%{text}", zmid=0, zmin=-100, zmax=100,
+        colorscale=[[0, "#0072B2"], [0.5, "#ffffff"], [1, "#D55E00"]], colorbar_title="points",
     )  # fmt: skip
-    figure = styled(figure, "α becomes ...", "").update_layout(height=110 + 26 * len(names), margin_t=10)
+    height = 110 + 26 * table[rows].nunique()
+    figure = styled(go.Figure(heatmap), "α becomes ...", "", height=height, margin_t=10)
     return figure.update_yaxes(autorange="reversed", automargin=True, type="category")
 
 
 def summarize_interventions(places: pd.DataFrame) -> str:
     """In words: does the accuracy depend on alpha, and does it depend on alpha of the single clip?"""
     everywhere = places[places["place"] == EVERY_LAYER].set_index("kind")
-    mattering = [kind for kind, row in everywhere.iterrows() if row["verdict"] == "matters"]
+    points = 100 * everywhere[["value", "low", "high"]]
     changes = "; ".join(
-        f"{kind}: {100 * row['value']:+.1f} points ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
-        for kind, row in everywhere.iterrows()
+        f"{kind}: {v:+.1f} points ({low:+.1f} to {high:+.1f})" for kind, v, low, high in points.itertuples()
     )
+    mattering = set(everywhere.index[everywhere["verdict"] == "matters"])
     of_clip = [kind for kind in (DATASET_MEAN, ANOTHER_CLIP) if kind in mattering]
+    finding = "No replacement changes the accuracy significantly."
     if of_clip:
         finding = f"α of the single clip matters: {' and '.join(of_clip)} cannot replace it."
     elif mattering:
@@ -94,6 +87,4 @@ def summarize_interventions(places: pd.DataFrame) -> str:
             "The average balance of space and time in each layer matters. That α of the single clip matters is not "
             "shown: the dataset's mean and another clip's α give about the same accuracy."
         )
-    else:
-        finding = "No replacement changes the accuracy significantly."
     return f"{finding} α replaced everywhere by {changes}."

@@ -18,11 +18,10 @@ from pandas.api.types import is_numeric_dtype
 from plotly.offline import get_plotlyjs
 
 from analysis.report.plots import jpeg_uri, on_paper
-from sth_core.files import write_atomically
+from sth_core.files import write_atomically, write_csv
 
-TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
+LOADER = FileSystemLoader(Path(__file__).parent)
+TEMPLATE = Environment(loader=LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template("page.html")
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ class PageTable:
     @property
     def columns(self) -> list[tuple[str, str]]:
         """Each column's heading and tone."""
-        numbers = {name: "number" for name in self.frame if is_numeric_dtype(self.frame[name])}
-        tones = numbers | dict(self.tones)
+        tones = {name: "number" for name in self.frame if is_numeric_dtype(self.frame[name])} | dict(self.tones)
         return [(str(name).replace("_", " "), tones.get(name, "")) for name in self.frame]
 
     @property
@@ -56,14 +54,15 @@ class PageTable:
             yield [v if isinstance(v, TableCell) else TableCell(as_text(v), t) for v, t in zip(row, tones, strict=True)]
 
 
-def with_intervals(table: pd.DataFrame, bounds: Mapping[str, tuple[str, str]]) -> PageTable:
-    """The table with intervals in the cells of their values; `bounds` are {column: (column of low, column of high)}."""
-    cells = {}
-    for name, (low, high) in bounds.items():
-        rows = table[[name, low, high]].itertuples(index=False)
-        cells[name] = [as_text(v) + (f" ({as_text(a)} to {as_text(b)})" if a == a else "") for v, a, b in rows]
-    ends = [name for pair in bounds.values() for name in pair]
-    return PageTable(table.assign(**cells).drop(columns=ends), dict.fromkeys(bounds, "number"))
+def with_intervals(table: pd.DataFrame, prefixes: Mapping[str, str]) -> PageTable:
+    """The table with intervals in the cells of their values; `prefixes` are those of each value's low and high."""
+    table = table.copy()
+    for name, prefix in prefixes.items():
+        rows = zip(table[name], table.pop(f"{prefix}low"), table.pop(f"{prefix}high"), strict=True)
+        table[name] = [
+            as_text(v) + (f" ({as_text(low)} to {as_text(high)})" if low == low else "") for v, low, high in rows
+        ]
+    return PageTable(table, dict.fromkeys(prefixes, "number"))
 
 
 def as_text(value: Any) -> str:
@@ -91,18 +90,11 @@ class Picture:
     name: str
     image: NDArray[np.uint8]
 
-    @property
-    def wide(self) -> bool:
-        return self.image.shape[1] > 3 * self.image.shape[0]
-
-    @property
-    def source(self) -> str:
-        return jpeg_uri(self.image)
-
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page. What it has is shown in this order; `name` is the plot's id, `files` lie beside the page."""
+    """A part of a page. What it has is shown in this order; `name` is the plot's id. `data`, its numbers, are written
+    beside the page as NAME.csv; `files` are others that lie there."""
 
     title: str = ""
     lead: str = ""
@@ -111,8 +103,13 @@ class Section:
     figure: go.Figure | None = None
     caption: str = ""
     table: PageTable | None = None
+    data: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     files: Sequence[str] = ()
     name: str | None = None
+
+    @property
+    def links(self) -> list[str]:
+        return [*(f"{name}.csv" for name in self.data), *self.files]
 
     @property
     def plot(self) -> Markup:
@@ -123,12 +120,15 @@ class Section:
 def write_page(
     path: Path, heading: str, sections: Sequence[Section], *, title: str = "", about: str = "", command: str = ""
 ) -> Path:
-    """Write a page; returns its path. `title` is that of the browser's tab, `command` made the numbers."""
-    plots = any(section.figure for section in sections)
-    page = TEMPLATES.get_template("page.html").render(
-        heading=heading, title=title or heading, about=about, command=command, sections=sections,
-        plotly=Markup(get_plotlyjs()) if plots else "",
-    )  # fmt: skip
+    """Write a page and the CSV files of its sections; returns its path.
+
+    `title` is that of the browser's tab, `command` made the numbers.
+    """
+    for section in sections:
+        for name, table in section.data.items():
+            write_csv(path.with_name(f"{name}.csv"), table)
+    plotly = Markup(get_plotlyjs()) if any(section.figure for section in sections) else ""
+    facts = {"heading": heading, "title": title or heading, "about": about, "command": command}
     with write_atomically(path) as file:
-        file.write(page)
+        file.write(TEMPLATE.render(**facts, sections=sections, plotly=plotly, jpeg_uri=jpeg_uri))
     return path

@@ -1,8 +1,11 @@
-"""What all plots share: colours, layout, intervals, and names that Plotly must not take for HTML."""
+"""What all plots share: colours, layout, intervals, and names that Plotly must not take for HTML.
+
+A table holds the 95 % interval of a column in two others, `low` and `high`, or with a prefix: `accuracy_low`, ...
+"""
 
 import base64
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,42 +35,42 @@ class SupplementFigure:
     data: pd.DataFrame
 
 
-def styled(figure: go.Figure, x: str, y: str) -> go.Figure:
-    """The figure with titles on its axes and its legend above it."""
-    return figure.update_layout(
-        xaxis_title=x, yaxis_title=y, height=440, barmode="group",
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "title": ""}, margin={"t": 40, "r": 20},
-    )  # fmt: skip
+def styled(figure: go.Figure, x: str, y: str, **layout: Any) -> go.Figure:
+    """The figure with titles on its axes and its legend above it; `layout` overrides the common layout."""
+    legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "title": ""}
+    common = {"height": 440, "barmode": "group", "legend": legend, "margin": {"t": 40, "r": 20}}
+    return figure.update_layout(xaxis_title=x, yaxis_title=y, **common).update_layout(**layout)
 
 
-def error_bars(table: pd.DataFrame, value: str, low: str = "low", high: str = "high") -> dict[str, Any]:
-    """Plotly's error bars around the column `value`, from `low` to `high`."""
-    up, down = table[high] - table[value], table[value] - table[low]
+def error_bars(table: pd.DataFrame, value: str, prefix: str = "") -> dict[str, Any]:
+    """Plotly's error bars of the column `value`."""
+    up, down = table[f"{prefix}high"] - table[value], table[value] - table[f"{prefix}low"]
     return {"type": "data", "array": up, "arrayminus": down, "thickness": 1.2}
 
 
 def horizontal_bars(
-    table: pd.DataFrame, names: str, value: str, title: str, *, low: str = "low", high: str = "high",
-    colours: str | list[str] = COLOURS[0],
-) -> go.Figure:  # fmt: skip
+    table: pd.DataFrame, names: str, value: str, title: str, prefix: str = "", colours: str | list[str] = COLOURS[0]
+) -> go.Figure:
     """A bar with its interval for each row of a table, the first row on top; `title` is that of the values' axis."""
-    bars = go.Bar(
-        x=table[value], y=table[names], orientation="h", error_x=error_bars(table, value, low, high),
-        marker_color=colours,
-    )  # fmt: skip
-    figure = styled(go.Figure(bars), title, "").update_layout(height=120 + 26 * len(table), margin_t=10)
+    errors = error_bars(table, value, prefix)
+    bars = go.Bar(x=table[value], y=table[names], orientation="h", error_x=errors, marker_color=colours)
+    figure = styled(go.Figure(bars), title, "", height=120 + 26 * len(table), margin_t=10)
     return figure.update_yaxes(autorange="reversed", automargin=True, type="category")
 
 
-def add_band(
-    figure: go.Figure, x: Iterable, low: Iterable, high: Iterable, *, colour: str, group: str, **place: int
+def add_line(
+    figure: go.Figure, x: Iterable, y: Iterable, name: str, colour: str, band: Sequence[Iterable] = (), **options: Any
 ) -> None:
-    """Shade the interval from `low` to `high`; `group` is the `legendgroup` of its line, `place` row and col."""
-    x = list(x)
-    figure.add_scatter(
-        x=[*x, *x[::-1]], y=[*high, *list(low)[::-1]], fill="toself", mode="lines", line_width=0, fillcolor=colour,
-        opacity=0.13, hoverinfo="skip", showlegend=False, legendgroup=group, **place,
-    )  # fmt: skip
+    """Draw a line, with its `band` (low, high) shaded; `options` are those of Plotly's `add_scatter`."""
+    x, group = list(x), options.setdefault("legendgroup", name)
+    if band:
+        low, high = band
+        figure.add_scatter(
+            x=[*x, *x[::-1]], y=[*high, *list(low)[::-1]], fill="toself", mode="lines", line_width=0, fillcolor=colour,
+            opacity=0.13, hoverinfo="skip", showlegend=False, legendgroup=group,
+            row=options.get("row"), col=options.get("col"),
+        )  # fmt: skip
+    figure.add_scatter(x=x, y=y, name=name, line_color=colour, **({"mode": "lines+markers"} | options))
 
 
 def with_escaped_text(figure: go.Figure) -> go.Figure:
@@ -75,20 +78,16 @@ def with_escaped_text(figure: go.Figure) -> go.Figure:
     figure = go.Figure(figure)
     for trace in figure.data:
         for part in ("x", "y", "text", "name", "legendgroup", "customdata"):
-            if part in trace and trace[part] is not None:
+            if part in trace:
                 trace[part] = _escaped(trace[part])
-    for axis in (figure.layout.xaxis, figure.layout.yaxis):
-        if axis.ticktext is not None:
-            axis.ticktext = _escaped(axis.ticktext)
+    figure.layout.yaxis.ticktext = _escaped(figure.layout.yaxis.ticktext)
     return figure
 
 
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
         return html.escape(value, quote=False)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufM":
-        return value
-    if isinstance(value, np.ndarray | list | tuple):
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype.kind not in "biufM"):
         return [_escaped(one) for one in value]
     return value
 

@@ -5,7 +5,6 @@ OUT/index.html, OUT/results.csv (a row per run), OUT/curves.csv (a row per cell 
 """
 
 import json
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,70 +15,58 @@ from plotly.subplots import make_subplots
 
 from analysis.report.image_export import write_pictures
 from analysis.report.page import PageTable, Section, write_page
-from analysis.report.plots import COLOURS, add_band, on_paper
+from analysis.report.plots import COLOURS, add_line, on_paper
 from analysis.runs.run_directory import find_runs, open_run, predictions
 from analysis.statistics.results import METRICS, run_results
-from sth_core.files import write_csv
 from sth_core.study import slug
 
 
 def write_study_page(out: Path) -> Path:
     """Write OUT/index.html and its numbers from what `sth study` left in `out`."""
     study = json.loads((out / "study.json").read_text(encoding="utf-8"))
-    results = run_results(find_runs(out / "runs"))
     cells = pd.DataFrame([{"run": cell["name"], "seed": cell["seed"], **cell["values"]} for cell in study["cells"]])
-    question, *axes = [column for column in cells.columns if column not in ("run", "seed")]
-    results = cells.merge(results.drop(columns="seed"), on="run", suffixes=("", " of the run"))
-    curves = cells.merge(read_curves(out, list(cells["run"])), on="run", suffixes=("", " of the run"))
-    write_csv(out / "results.csv", results)
-    write_csv(out / "curves.csv", curves)
+    question, *axes = cells.columns.drop(["run", "seed"])
+    epochs = [pd.read_csv(out / "networks" / run / "metrics.csv").assign(run=run) for run in cells["run"]]
+    results, curves = (
+        cells.merge(table, on="run", suffixes=("", " of the run"))
+        for table in (run_results(find_runs(out / "runs")).drop(columns="seed"), pd.concat(epochs))
+    )
     sections: list[Section] = []
-    for value, some in results.groupby(question, sort=False):
+    for value, runs in results.groupby(question, sort=False):
         name = slug(str(value))
         sections += [
-            Section(str(value), table=accuracy_table(some, axes, study.get("paper", {}))),
+            Section(str(value), table=accuracy_table(runs, axes, study.get("paper", {}))),
             Section(name=f"{name}-curves", figure=plot_study_curves(curves[curves[question] == value], axes)),
             Section(
-                name=f"{name}-confusion", figure=plot_confusion(out, some, axes),
+                name=f"{name}-confusion", figure=plot_confusion(out, runs, axes),
                 caption="Predictions by label, the clips of all seeds together. Colours: share of the label's clips.",
             ),
         ]  # fmt: skip
     figures = {str(section.name): on_paper(section.figure) for section in sections if section.figure}
-    sections.append(Section("Numbers", files=("results.csv", "curves.csv")))
+    sections.append(Section("Numbers", data={"results": results, "curves": curves}))
     page = write_page(out / "index.html", "Study", sections, about=f"Recipe: {Path(study['recipe']).name}")
     write_pictures(figures, out, ("png",))
     return page
 
 
-def read_curves(out: Path, names: list[str]) -> pd.DataFrame:
-    """The metrics.csv of each cell: run, epoch, loss, accuracy, val_accuracy, ..."""
-    tables = [pd.read_csv(out / "networks" / name / "metrics.csv").assign(run=name) for name in names]
-    return pd.concat(tables, ignore_index=True)
-
-
 def by_combination(table: pd.DataFrame, axes: list[str]) -> dict[str, pd.DataFrame]:
     """The rows of each combination of the axes' values, by its name."""
-    if not axes:
-        return {"": table}
-    values = product(*(table[axis].unique() for axis in axes))
-    chosen = {" / ".join(v): table[(table[axes] == list(v)).all(axis=1)] for v in values}
-    return {name: rows for name, rows in chosen.items() if len(rows)}
+    return {" / ".join(v): rows for v, rows in table.groupby(axes, sort=False)} if axes else {"": table}
 
 
 def accuracy_table(results: pd.DataFrame, axes: list[str], paper: dict[str, Any]) -> PageTable:
     """Mean ± standard deviation and range over the seeds, in percent; in a last column what the paper reports."""
-    known = {name: title for name, title in METRICS.items() if name != "top5" and results[name].notna().any()}
+    known = {f"{title}, %": name for name, title in METRICS.items() if name != "top5" and results[name].notna().any()}
     rows = []
     for name, runs in by_combination(results, axes).items():
-        row: dict[str, Any] = {"": name}
-        for metric, title in known.items():
-            values = runs[metric]
-            sd = values.std(ddof=1) if len(runs) > 1 else 0
-            row[f"{title}, %"] = f"{values.mean():.1f} ± {sd:.1f} ({values.min():.1f} to {values.max():.1f})"
+        row = {"": name}
+        for title, metric in known.items():
+            v = runs[metric]
+            sd = v.std() if len(v) > 1 else 0
+            row[title] = f"{v.mean():.1f} ± {sd:.1f} ({v.min():.1f} to {v.max():.1f})"
         row |= {"seeds": len(runs), "held-out clips": runs["n"].min()}
         rows.append(row | ({paper["of"]: str(paper["top1"].get(name.split(" / ")[-1], ""))} if paper else {}))
-    tones = {f"{title}, %": "number" for title in known.values()} | ({paper["of"]: "paper"} if paper else {})
-    return PageTable(pd.DataFrame(rows), tones)
+    return PageTable(pd.DataFrame(rows), dict.fromkeys(known, "number") | ({paper["of"]: "paper"} if paper else {}))
 
 
 def plot_study_curves(curves: pd.DataFrame, axes: list[str]) -> go.Figure:
@@ -88,14 +75,11 @@ def plot_study_curves(curves: pd.DataFrame, axes: list[str]) -> go.Figure:
     for (name, rows), colour in zip(by_combination(curves, axes).items(), COLOURS, strict=False):
         for column, metric in enumerate(("loss", "val_accuracy"), start=1):
             epochs = rows.dropna(subset=[metric]).groupby("epoch")[metric].agg(["mean", "min", "max"])
-            place = {"row": 1, "col": column}
-            add_band(figure, epochs.index, epochs["min"], epochs["max"], colour=colour, group=name, **place)
-            figure.add_scatter(
-                x=list(epochs.index), y=epochs["mean"], name=name, line_color=colour, mode="lines+markers",
-                legendgroup=name, showlegend=column == 1, **place,
+            add_line(
+                figure, epochs.index, epochs["mean"], name, colour, band=(epochs["min"], epochs["max"]),
+                showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
-    figure.update_xaxes(title="epoch")
-    figure.update_yaxes(range=[0, 1.02], tickformat=".0%", row=1, col=2)
+    figure.update_xaxes(title="epoch").update_yaxes(range=[0, 1.02], tickformat=".0%", col=2)
     return figure.update_layout(height=360, margin={"t": 50, "b": 50}, legend_title="mean over seeds")
 
 
@@ -105,17 +89,15 @@ def plot_confusion(out: Path, results: pd.DataFrame, axes: list[str]) -> go.Figu
         name: pd.concat([predictions(open_run(out / "runs" / run)) for run in rows["run"]])
         for name, rows in by_combination(results, axes).items()
     }
-    classes = sorted(set().union(*(set(table["label"]) for table in tables.values())))
+    classes = sorted(set().union(*(table["label"] for table in tables.values())))
     figure = make_subplots(1, len(tables), subplot_titles=list(tables), shared_yaxes=True, horizontal_spacing=0.02)
     for column, table in enumerate(tables.values(), start=1):
         counts = pd.crosstab(table["label"], table["prediction"]).reindex(index=classes, columns=classes, fill_value=0)
-        shares = counts.div(counts.sum(axis=1), axis=0).to_numpy()
         figure.add_heatmap(
-            x=classes, y=classes, z=shares, zmin=0, zmax=1, colorscale="Blues", showscale=False,
-            text=np.where(counts > 0, counts, ""), texttemplate="%{text}", row=1, col=column,
+            x=classes, y=classes, z=counts.div(counts.sum(axis=1), axis=0), zmin=0, zmax=1, colorscale="Blues",
+            showscale=False, text=np.where(counts > 0, counts, ""), texttemplate="%{text}", row=1, col=column,
             hovertemplate="%{y} predicted as %{x}: %{z:.0%} of its clips<extra></extra>",
         )  # fmt: skip
-    figure.update_yaxes(autorange="reversed")
-    figure.update_yaxes(title="label", row=1, col=1)
+    figure.update_yaxes(autorange="reversed").update_yaxes(title="label", col=1)
     figure.update_xaxes(title="prediction", tickangle=60)
     return figure.update_layout(height=240 + 24 * len(classes), margin={"t": 40, "b": 110})

@@ -22,7 +22,7 @@ from analysis.report.image_export import PICTURES, write_pictures
 from analysis.report.page import Finding, PageTable, Section, TableCell, write_page
 from analysis.report.plots import SupplementFigure, on_paper, write_figure
 from analysis.runs.run_directory import Run
-from sth_core.files import write_csv, write_json
+from sth_core.files import write_json
 
 HYPOTHESES_CAPTION = (
     "A comparison holds if its effect has the sign that the paper reports and its p-value, after Holm's correction for "
@@ -52,42 +52,36 @@ def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> WrittenS
     if not items:
         return None
     comparisons = evaluate_hypotheses([run for run in runs if has_attention(run)])
-    out.mkdir(parents=True, exist_ok=True)
     figures = {item.name: with_caption(item) for item in items}
-    pages = [out / f"{name}.html" for name in figures]
-    for item, page in zip(items, pages, strict=True):
-        write_figure(page, figures[item.name])
-        write_csv(out / f"{item.name}.csv", item.data)
+    for item in items:
+        write_figure(out / f"{item.name}.html", figures[item.name])
         write_json(out / f"{item.name}.json", figure_provenance(item, runs))
-    write_csv(out / "hypotheses.csv", comparisons)
     missing = write_pictures(figures, out) if pictures else ""
-    kinds = ("csv", "json", *(PICTURES if pictures and not missing else ()))
+    kinds = ["json", *(PICTURES if pictures and not missing else ())]
     sections = [hypotheses_section(comparisons)] + [
         Section(
-            item.title, figure=item.figure, name=item.name, caption=item.caption,
+            item.title, figure=item.figure, name=item.name, caption=item.caption, data={item.name: item.data},
             files=[f"{item.name}.{kind}" for kind in kinds],
         ) for item in items
     ]  # fmt: skip
     page = write_page(out / "index.html", "Attention: the paper's findings in these runs", sections, title="Attention")
+    pages = [out / f"{name}.html" for name in figures]
     return WrittenSupplement(page, pages, hypothesis_verdicts(comparisons), missing)
 
 
 def figure_provenance(item: SupplementFigure, runs: list[Run]) -> dict[str, object]:
     """From what a figure was drawn, and how to draw it again."""
-    names = {part for cell in item.data["run"] for part in cell.split(", ")}
+    names = set(", ".join(item.data["run"]).split(", "))
     used = [run for run in runs if run.name in names and has_attention(run)]
+    facts = ("dataset", "split", "protocol", "seed", "checkpoint_sha256")
     return {
         "figure": item.name,
         "caption": item.caption,
         "command": "sth figures RUNS -o DIR",
         "filters": {key: sorted({getattr(run, key) for run in used}) for key in ("p", "modality")},
-        "runs": [
-            {key: run.meta.get(key) for key in ("dataset", "split", "protocol", "seed", "checkpoint_sha256")}
-            | {"run": run.name}
-            for run in used
-        ],
+        "runs": [{key: run.meta.get(key) for key in facts} | {"run": run.name} for run in used],
         "versions": {"python": platform.python_version()}
-        | {p: version(p) for p in ("sth-workbench", "plotly", "pandas")},
+        | {name: version(name) for name in ("sth-workbench", "plotly", "pandas")},
     }
 
 
@@ -107,11 +101,13 @@ def hypotheses_section(comparisons: pd.DataFrame) -> Section:
     """The paper's hypotheses with their verdicts, and every comparison behind them."""
     findings = []
     for h in hypothesis_verdicts(comparisons).itertuples():
-        table = comparison_table(comparisons[comparisons["hypothesis"] == h.hypothesis]) if h.comparisons else None
-        counts = f"{h.holds} of {h.comparisons} hold; against: {h.does_not_hold}, undecided: {h.undecided}"
-        summary = counts if table else "no runs to compare"
+        table, summary = None, "no runs to compare"
+        if h.comparisons:
+            table = comparison_table(comparisons[comparisons["hypothesis"] == h.hypothesis])
+            summary = f"{h.holds} of {h.comparisons} hold; against: {h.does_not_hold}, undecided: {h.undecided}"
         findings.append(Finding(h.hypothesis, TONES.get(h.verdict, "undecided"), h.verdict, summary, table))
-    return Section("The hypotheses of Section 6.1", findings=findings, caption=HYPOTHESES_CAPTION)
+    title, data = "The hypotheses of Section 6.1", {"hypotheses": comparisons}
+    return Section(title, findings=findings, caption=HYPOTHESES_CAPTION, data=data)
 
 
 def comparison_table(comparisons: pd.DataFrame) -> PageTable:
@@ -126,4 +122,4 @@ def comparison_table(comparisons: pd.DataFrame) -> PageTable:
         }
         for c in comparisons.itertuples()
     ]
-    return PageTable(pd.DataFrame(rows), tones=dict.fromkeys((effect, p, clips), "number"))
+    return PageTable(pd.DataFrame(rows), dict.fromkeys((effect, p, clips), "number"))

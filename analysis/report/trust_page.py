@@ -13,31 +13,20 @@ import plotly.express as px
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from analysis.experiments import trust_tables
 from analysis.experiments.trust import CONTROLS, explanations, maps_of
-from analysis.experiments.trust_tables import (
-    FAILS,
-    OPEN,
-    PASSES,
-    STILL_THERE,
-    TrustResults,
-    attention_and_drop,
-    faithfulness_table,
-    frame_agreement_table,
-    randomization_table,
-    replacement_table,
-    trust_verdicts,
-)
+from analysis.experiments.trust_tables import FAILS, OPEN, PASSES, STILL_THERE, TrustResults
 from analysis.explain.faithfulness import DELETION, REMOVAL_DIRECTIONS, REMOVAL_WAYS
 from analysis.explain.overlay import overlay, seen_frames
 from analysis.report.intervention_page import plot_replacement_effects
 from analysis.report.page import PageTable, Picture, Section, TableCell, write_page
-from analysis.report.plots import COLOURS, add_band, horizontal_bars, styled
+from analysis.report.plots import COLOURS, add_line, horizontal_bars, styled
 from sth_core.checkpoint import load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import read_dataset
-from sth_core.files import write_csv
 from sth_core.video.transforms import normalise
 
+HEADING = "Which explanation can be trusted?"
 SIGN = {PASSES: "✓ passes", FAILS: "✗ fails", OPEN: "? undecided"}
 CONTROL_COLOURS = dict(zip(CONTROLS, ("#666666", "#999999"), strict=True))
 
@@ -48,14 +37,14 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
     meta = json.loads((out / "trust.json").read_text(encoding="utf-8"))
     results = TrustResults(out)
     tables = {
-        "verdicts": trust_verdicts(results), "faithfulness": faithfulness_table(results),
-        "sanity": randomization_table(results), "agreement": frame_agreement_table(results),
-        "attention": replacement_table(results),
-    }  # fmt: skip
+        "verdicts": trust_tables.trust_verdicts(results),
+        "faithfulness": trust_tables.faithfulness_table(results),
+        "sanity": trust_tables.randomization_table(results),
+        "agreement": trust_tables.frame_agreement_table(results),
+        "attention": trust_tables.replacement_table(results),  # empty without attention
+    }
     tables = {name: table for name, table in tables.items() if len(table)}
-    for name, table in tables.items():
-        write_csv(out / f"{name}.csv", table)
-    sections = [Section(table=verdict_table(tables["verdicts"]), files=[f"{name}.csv" for name in tables])]
+    sections = [Section(table=verdict_table(tables["verdicts"]), data=tables)]
     if example:
         name, maps = example
         pictures = [Picture(title, np.concatenate(list(frames), 1)) for title, frames in maps.items()]
@@ -65,11 +54,9 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
         f"{results.clips['correct'].mean():.0%}). Each explanation is of the predicted class. "
         f"Checkpoint {meta['checkpoint_sha256'][:12]}."
     )
-    heading = "Which explanation can be trusted?"
-    return write_page(
-        out / "index.html", heading, [*sections, *evidence_sections(results, tables)],
-        title=f"{heading} {meta['network']}", about=about, command=meta["command"],
-    )  # fmt: skip
+    sections += evidence_sections(results, tables)
+    title, command = f"{HEADING} {meta['network']}", meta["command"]
+    return write_page(out / "index.html", HEADING, sections, title=title, about=about, command=command)
 
 
 def example_of(checkpoint_path: Path, data: Path, results: TrustResults) -> tuple[str, dict[str, np.ndarray]]:
@@ -91,18 +78,18 @@ def example_of(checkpoint_path: Path, data: Path, results: TrustResults) -> tupl
 
 def verdict_table(table: pd.DataFrame) -> PageTable:
     """A row per explanation, a column per question."""
-    rows = []
-    for name, some in table.groupby("explanation", sort=False):
-        cells = {c.question: TableCell(SIGN[c.verdict], c.verdict, c.detail) for c in some.itertuples()}
-        rows.append({"explanation": name} | cells)
-    return PageTable(pd.DataFrame(rows))
+    cells = {
+        name: {row.question: TableCell(SIGN[row.verdict], row.verdict, row.detail) for row in rows.itertuples()}
+        for name, rows in table.groupby("explanation", sort=False)
+    }
+    return PageTable(pd.DataFrame.from_dict(cells, "index").rename_axis("explanation").reset_index())
 
 
 def evidence_sections(results: TrustResults, tables: dict[str, pd.DataFrame]) -> Iterator[Section]:
     """A plot for each of the tests."""
-    n = len(results.clips)
+    n, agreement = len(results.clips), tables["agreement"]
     yield Section(
-        "Remove what it points at", figure=plot_removal_curves(results),
+        "Remove what it points at", figure=plot_removal_curves(results.curves),
         caption=f"Mean score of the predicted class over {n} clips (band: 95 %) while the places that a map ranks "
         "highest are removed (deletion: with a good map the score falls early) or put back (insertion: with a good map "
         "it rises early). Each curve is the mean over both baselines. Dotted, the controls: a random map, and a prior "
@@ -115,14 +102,13 @@ def evidence_sections(results: TrustResults, tables: dict[str, pd.DataFrame]) ->
         f"shuffled, from the classifier down. A map that stays the same (above {STILL_THERE} when all weights are "
         "random) does not depend on what was learnt.",
     )  # fmt: skip
-    colours = ["#999999" if name in CONTROLS else COLOURS[0] for name in tables["agreement"]["explanation"]]
+    colours = ["#999999" if name in CONTROLS else COLOURS[0] for name in agreement["explanation"]]
     axis = "mean rank correlation with the drop of the score"
-    figure = horizontal_bars(tables["agreement"], "explanation", "value", axis, colours=colours)
     yield Section(
-        "Hide single frames", figure=figure,
-        caption="Does the sum of a map in each frame rank the frames as frame occlusion does? Mean over "
-        f"{n} clips of Spearman's rank correlation with the drop of the score when a frame is replaced by its "
-        "neighbour (bars: 95 %).",
+        "Hide single frames", figure=horizontal_bars(agreement, "explanation", "value", axis, colours=colours),
+        caption=f"Does the sum of a map in each frame rank the frames as frame occlusion does? Mean over {n} clips of "
+        "Spearman's rank correlation with the drop of the score when a frame is replaced by its neighbour (bars: "
+        "95 %).",
     )  # fmt: skip
     if "attention" in tables:
         yield replacement_section(results, tables["attention"])
@@ -136,7 +122,7 @@ def replacement_section(results: TrustResults, table: pd.DataFrame) -> Section:
         "the dataset's mean or another clip's α gives the same accuracy, the prediction does not depend on α of the "
         "single clip, however much α differs between layers."
     )
-    found = attention_and_drop(results)
+    found = trust_tables.attention_and_drop(results)
     if not np.isnan(found["value"]):
         caption += (
             " Over clips, the rank correlation of α_T (mean over layers) with the drop of the score when single frames "
@@ -145,36 +131,33 @@ def replacement_section(results: TrustResults, table: pd.DataFrame) -> Section:
     return Section("Replace attention", figure=plot_replacement_effects(table, "place"), caption=caption)
 
 
-def plot_removal_curves(results: TrustResults) -> go.Figure:
+def plot_removal_curves(curves: pd.DataFrame) -> go.Figure:
     """A panel per direction and way; each explanation's mean over clips and baselines."""
     titles = [f"{direction} in {way}" for direction in REMOVAL_DIRECTIONS for way in REMOVAL_WAYS]
     figure = make_subplots(2, 3, subplot_titles=titles, shared_yaxes=True, vertical_spacing=0.2)
-    names = list(results.curves["explanation"].unique())
-    colours = dict(zip(names, COLOURS, strict=False)) | CONTROL_COLOURS
-    for (way, direction, name), some in results.curves.groupby(["way", "direction", "explanation"], sort=False):
-        place = {"row": 1 + REMOVAL_DIRECTIONS.index(direction), "col": 1 + REMOVAL_WAYS.index(way)}
-        scores = np.stack([np.stack(list(of_one["scores"])).mean(0) for _, of_one in some.groupby("clip_id")])
+    colours = dict(zip(curves["explanation"].unique(), COLOURS, strict=False)) | CONTROL_COLOURS
+    for (way, direction, name), some in curves.groupby(["way", "direction", "explanation"], sort=False):
+        row, col = 1 + REMOVAL_DIRECTIONS.index(direction), 1 + REMOVAL_WAYS.index(way)
+        scores = np.stack([np.mean(of_clip["scores"].tolist(), 0) for _, of_clip in some.groupby("clip_id")])
         mean, half = scores.mean(0), 1.96 * scores.std(0, ddof=1) / np.sqrt(len(scores)) if len(scores) > 1 else 0
-        shares, colour = some["shares"].iloc[0], colours[name]
-        if name not in CONTROLS:
-            add_band(figure, shares, mean - half, mean + half, colour=colour, group=name, **place)
-        figure.add_scatter(
-            x=shares, y=mean, name=name, legendgroup=name, showlegend=place == {"row": 1, "col": 1}, mode="lines",
-            line={"color": colour, "dash": "dot" if name in CONTROLS else "solid"},
-            hovertemplate=f"{name}: %{{y:.3f}}<extra></extra>", **place,
+        control = name in CONTROLS
+        add_line(
+            figure, some["shares"].iloc[0], mean, name, colours[name], () if control else (mean - half, mean + half),
+            line_dash="dot" if control else "solid", mode="lines", showlegend=row == col == 1, row=row, col=col,
+            hovertemplate=f"{name}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
-    figure = styled(figure, "", "").update_layout(height=680, legend_y=1.06, margin_t=90)
+    figure = styled(figure, "", "", height=680, legend_y=1.06, margin_t=90).update_yaxes(title="score", col=1)
     for row, direction in enumerate(REMOVAL_DIRECTIONS, 1):
         figure.update_xaxes(title=f"share {'removed' if direction == DELETION else 'put back'}", row=row)
-        figure.update_yaxes(title="score", row=row, col=1)
     return figure
 
 
 def plot_randomization(table: pd.DataFrame) -> go.Figure:
     """Rank correlation with the trained network's map, as more of the weights are random."""
-    bars = {"error_y": table["high"] - table["value"], "error_y_minus": table["value"] - table["low"]}
+    table = table.assign(up=table["high"] - table["value"], down=table["value"] - table["low"])
     figure = px.line(
-        table, x="part", y="value", color="explanation", color_discrete_sequence=COLOURS, markers=True, **bars
+        table, x="part", y="value", error_y="up", error_y_minus="down", color="explanation", markers=True,
+        color_discrete_sequence=COLOURS,
     )  # fmt: skip
     figure.add_hline(y=STILL_THERE, line={"color": "#888888", "dash": "dot"})
-    return styled(figure, "random from the classifier down to ...", "rank correlation").update_layout(height=380)
+    return styled(figure, "random from the classifier down to ...", "rank correlation", height=380)

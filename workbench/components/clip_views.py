@@ -15,7 +15,7 @@ from torch import Tensor
 from analysis.attention.alpha_matrix import alpha_by_layer, has_attention
 from analysis.explain.alpha_replacement import HALF, SPATIAL_ONLY, TEMPORAL_ONLY, SetAlpha, replacement
 from analysis.explain.overlay import seen_frames
-from analysis.report.plots import COLOURS, add_band, styled
+from analysis.report.plots import COLOURS, add_line, styled
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
 from sth_core.video.encoding import plays_in_browsers, transcode
@@ -186,15 +186,14 @@ def clip_alpha_figure(run: Run, row: int) -> go.Figure | None:
     of_clip = alpha_by_layer(alpha, [row])
     figure = go.Figure()
     mean, sd = of_class["alpha_temporal"], of_class["sd"]
-    add_band(figure, of_class["layer"], mean - sd, mean + sd, colour=COLOURS[0], group="class")
-    for rows, name, line, group in (
-        (of_all, f"all clips (n = {of_all['n'].max()})", {"color": "#999999", "dash": "dot"}, "all"),
-        (of_class, f"its class (n = {of_class['n'].max()})", {"color": COLOURS[0]}, "class"),
-        (of_clip, "this clip", {"color": COLOURS[1], "width": 3}, "clip"),
+    all_name, class_name = (
+        f"{name} (n = {rows['n'].max()})" for name, rows in (("all clips", of_all), ("its class", of_class))
+    )
+    for rows, name, colour, options in (
+        (of_all, all_name, "#999999", {"line_dash": "dot"}),
+        (of_class, class_name, COLOURS[0], {"band": (mean - sd, mean + sd)}),
+        (of_clip, "this clip", COLOURS[1], {"line_width": 3}),
     ):
-        figure.add_scatter(
-            x=rows["layer"], y=rows["alpha_temporal"], name=name, mode="lines+markers", line=line, legendgroup=group,
-            hovertemplate="%{x}: %{y:.3f}",
-        )  # fmt: skip
-    figure.update_layout(hovermode="x unified")
-    return styled(figure, LAYER_AXIS, ALPHA_AXIS).update_layout(height=380)
+        hover = {"hovertemplate": "%{x}: %{y:.3f}"}
+        add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, **hover, **options)
+    return styled(figure, LAYER_AXIS, ALPHA_AXIS, height=380, hovermode="x unified")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.clip_profiles import confusion_profile
-from analysis.report.plots import COLOURS, add_band, error_bars, horizontal_bars, styled
+from analysis.report.plots import COLOURS, add_line, error_bars, horizontal_bars, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import accuracy_per_class
 from analysis.statistics.calibration import calibration_bins, calibration_error
@@ -105,11 +105,8 @@ def cell_alpha_figure(profile: pd.DataFrame, label: str, prediction: str) -> go.
         rows = profile[profile["part"] == part]
         if rows.empty:
             continue
-        add_band(figure, rows["layer"], rows["low"], rows["high"], colour=colour, group=part)
-        figure.add_scatter(
-            x=rows["layer"], y=rows["alpha_temporal"], mode="lines+markers", line_color=colour,
-            name=f"{names[part]} (n = {rows['n'].max()})", legendgroup=part,
-        )  # fmt: skip
+        name, band = f"{names[part]} (n = {rows['n'].max()})", (rows["low"], rows["high"])
+        add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, band)
     return styled(figure, LAYER_AXIS, "α_T").update_layout(height=340)
 
 
@@ -144,7 +141,7 @@ def show_calibration(run: Run) -> None:
     figure.add_scatter(
         x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name="this run", line_color=COLOURS[0],
         marker_size=6 + 18 * np.sqrt(bins["n"] / bins["n"].max()), customdata=bins[["n"]],
-        error_y=error_bars(bins, "accuracy", "accuracy_low", "accuracy_high"),
+        error_y=error_bars(bins, "accuracy", "accuracy_"),
         hovertemplate="confidence %{x:.1%}: accuracy %{y:.1%}, n = %{customdata[0]}<extra></extra>",
     )  # fmt: skip
     figure = styled(figure, "mean confidence of the bin", "accuracy").update_layout(height=460)
