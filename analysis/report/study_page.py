@@ -59,7 +59,7 @@ def accuracy_table(results: pd.DataFrame, axes: list[str], paper: dict[str, Any]
     known = {f"{title}, %": name for name, title in METRICS.items() if name != "top5" and results[name].notna().any()}
     rows = []
     for name, runs in by_combination(results, axes).items():
-        row = {"": name}
+        row: dict[str, Any] = {"": name}
         for title, metric in known.items():
             v = runs[metric]
             sd = v.std() if len(v) > 1 else 0

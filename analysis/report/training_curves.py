@@ -14,8 +14,8 @@ def write_training_curves(metrics: Path) -> Path:
     figure, table = make_subplots(1, 2, subplot_titles=("loss", "accuracy")), pd.read_csv(metrics)
     for column, name, colour in (("loss", "loss", 0), ("accuracy", "training", 0), ("val_accuracy", "held out", 1)):
         known = table.dropna(subset=column)
-        place = {"row": 1, "col": 1 if column == "loss" else 2}
-        add_line(figure, known["epoch"], known[column], name, COLOURS[colour], **place)
+        place = 1 if column == "loss" else 2
+        add_line(figure, known["epoch"], known[column], name, COLOURS[colour], row=1, col=place)
     figure.update_layout(height=440).update_xaxes(title="epoch").update_yaxes(range=[0, 1], col=2)
     page = metrics.with_name("curves.html")
     write_figure(page, on_paper(figure))

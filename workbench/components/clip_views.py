@@ -186,14 +186,11 @@ def clip_alpha_figure(run: Run, row: int) -> go.Figure | None:
     of_clip = alpha_by_layer(alpha, [row])
     figure = go.Figure()
     mean, sd = of_class["alpha_temporal"], of_class["sd"]
-    all_name, class_name = (
-        f"{name} (n = {rows['n'].max()})" for name, rows in (("all clips", of_all), ("its class", of_class))
-    )
     for rows, name, colour, options in (
-        (of_all, all_name, "#999999", {"line_dash": "dot"}),
-        (of_class, class_name, COLOURS[0], {"band": (mean - sd, mean + sd)}),
+        (of_all, f"all clips (n = {of_all['n'].max()})", "#999999", {"line_dash": "dot"}),
+        (of_class, f"its class (n = {of_class['n'].max()})", COLOURS[0], {"band": (mean - sd, mean + sd)}),
         (of_clip, "this clip", COLOURS[1], {"line_width": 3}),
     ):
-        hover = {"hovertemplate": "%{x}: %{y:.3f}"}
-        add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, **hover, **options)
+        add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, **options)
+    figure.update_traces(hovertemplate="%{x}: %{y:.3f}")
     return styled(figure, LAYER_AXIS, ALPHA_AXIS, height=380, hovermode="x unified")
