@@ -28,24 +28,26 @@ class Shards:
     folder: Path
     kinds: tuple[str, ...]
 
+    def whole(self) -> list[Path]:
+        """The last file of each shard that is whole."""
+        return shards(self.folder, self.kinds[-1])
+
     def tidy(self) -> None:
         """Make the folders, and remove what a killed process left of shards that are not whole."""
-        whole = {file.name for file in shards(self.folder, self.kinds[-1])}
+        whole = {file.name for file in self.whole()}
         for kind in self.kinds:
             (self.folder / kind).mkdir(parents=True, exist_ok=True)
-            half = list((self.folder / kind).glob(".part-*.parquet"))
-            for file in half + [file for file in shards(self.folder, kind) if file.name not in whole]:
-                file.unlink()
+            for file in [*(self.folder / kind).glob(".part-*.parquet"), *shards(self.folder, kind)]:
+                if file.name not in whole:
+                    file.unlink()
 
     def done(self) -> set[str]:
         """The clip_id of each clip in a whole shard."""
-        files = shards(self.folder, self.kinds[-1])
-        return {clip for file in files for clip in pd.read_parquet(file, columns=["clip_id"])["clip_id"]}
+        return {clip for file in self.whole() for clip in pd.read_parquet(file, columns=["clip_id"])["clip_id"]}
 
     def next_number(self) -> int:
         """The first number that no shard has, nor any after it: of several processes one may be ahead."""
-        numbers = [int(file.stem.removeprefix("part-")) for file in shards(self.folder, self.kinds[-1])]
-        return max(numbers, default=-1) + 1
+        return max((int(file.stem.removeprefix("part-")) for file in self.whole()), default=-1) + 1
 
     def write(self, tables: dict[str, pd.DataFrame], number: int | None = None) -> None:
         """Write a shard: the table of each kind that `tables` has, the last kind's among them.
@@ -59,7 +61,7 @@ class Shards:
 
     def read(self, kind: str) -> pd.DataFrame:
         """All rows of a kind in whole shards, ordered by clip_id."""
-        whole = {file.name for file in shards(self.folder, self.kinds[-1])}
+        whole = {file.name for file in self.whole()}
         tables = [pd.read_parquet(file) for file in shards(self.folder, kind) if file.name in whole]
         if not tables:
             return pd.DataFrame(columns=["clip_id"])
@@ -72,3 +74,13 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_parquet(temporary, index=False)
         sync(temporary)
     sync(path.parent)
+
+
+def write_failures(folder: Path, failures: dict[str, str]) -> None:
+    """failures.parquet: the reason for each clip_id that could not be read."""
+    write_table(folder / "failures.parquet", pd.DataFrame(failures.items(), columns=["clip_id", "reason"]))
+
+
+def read_failures(folder: Path) -> dict[str, str]:
+    table = pd.read_parquet(folder / "failures.parquet")
+    return dict(zip(table["clip_id"], table["reason"], strict=True))

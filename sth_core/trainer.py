@@ -1,4 +1,4 @@
-"""The steps of a training: what each process does of them, and what all do together.
+"""The steps of a training, shared among processes.
 
 A step depends on the recipe, the seed and its number alone, so that training that is resumed from a saved
 step ends with the same weights as training without an interruption.
@@ -56,6 +56,11 @@ class Trainer:
     def steps(self) -> int:
         """Of an epoch."""
         return math.ceil(len(self.clips.rows) / self.settings.batch_size)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return self.state.optimiser.param_groups[0]["lr"]
 
     def batches(self) -> Iterator[tuple[np.ndarray, Batch]]:
         """This process's share of each step left of the epoch: rows, and the samples of those that can be read.
@@ -132,9 +137,9 @@ class Trainer:
         """Add the epoch's row to the metrics, with the accuracy on the held-out clips when it is due."""
         state, settings = self.state, self.settings
         row = {"epoch": state.epoch + 1, "loss": state.sums.mean_loss, "accuracy": state.sums.accuracy}
-        row |= {"learning_rate": state.optimiser.param_groups[0]["lr"], "val_accuracy": math.nan, "val_clips": 0}
-        last = state.epoch + 1 == settings.epochs
-        if last or (settings.evaluate_every and (state.epoch + 1) % settings.evaluate_every == 0):
+        row |= {"learning_rate": self.rate, "val_accuracy": math.nan, "val_clips": 0}
+        every = settings.evaluate_every or settings.epochs
+        if row["epoch"] == settings.epochs or row["epoch"] % every == 0:
             found = accuracy(state.model, self.val_clips, self.val_clips.preprocessing, self.distributed)
             row["val_accuracy"], row["val_clips"], state.val_failures = found.share, found.clips, found.failures
             state.best = max(state.best, found.share)

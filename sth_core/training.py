@@ -5,7 +5,7 @@ OUT/best.safetensors        that of the epoch with the best accuracy on the spli
 OUT/metrics.csv             a row for each epoch
 OUT/tensorboard/            a point for each step
 OUT/failures.parquet        the clips that could not be read
-OUT/training.json           what is trained on what (`Work`), and its accuracy
+OUT/training.json           what is trained on what, and its accuracy
 OUT/state.pt                from which the same call continues
 """
 
@@ -16,9 +16,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -26,15 +25,18 @@ from sth_core.checkpoint import save_checkpoint
 from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.distributed import distributed_context
 from sth_core.errors import UserError
+from sth_core.files import write_csv
 from sth_core.network import VideoNetwork, channels_last
 from sth_core.optimisation import optimiser_of, set_train
 from sth_core.pretrained import load_2d_weights, load_imagenet, read_pth, start_from, without_classifier
 from sth_core.recipe import Recipe, Start, build_model
 from sth_core.resumable import Json, no_report, read_earlier, working_on
+from sth_core.shards import read_failures, write_failures
 from sth_core.trainer import Trainer
-from sth_core.training_log import TrainingLog, read_failures, write_failures, write_metrics
-from sth_core.training_state import TrainingState, stop_signals
-from sth_core.training_work import BEST, NETWORK, STATE, resume_state, training_work
+from sth_core.training_state import BEST, NETWORK, STATE, TrainingState, resume_state, stop_signals, training_work
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ def train(
             notify(f"the training in {out} was finished before; nothing was done")
             return Trained(out / NETWORK, earlier["val_accuracy"], earlier["val_clips"], read_failures(out))
         adjustments = resume_state(state, work, earlier, distributed.device, notify)
-        clips = load_clips(recipe, train_rows, classes, progress, memory)
+        clips = TrainClips(train_rows, classes, recipe.preprocessing, recipe.augment)
+        clips.load(lambda done, total: progress(Progress("reading", done, total)), memory)
+        refuse_without_clips(clips, len(clips.rows))
         val_clips = EvaluationClips(val_rows, classes, recipe.preprocessing)
         trainer = Trainer(recipe.optimisation, state, clips, val_clips, distributed)
         run = TrainingRun(recipe, trainer, out, progress, save_every, stopped, adjustments)
@@ -142,15 +146,6 @@ def load_start_weights(model: VideoNetwork, classes: list[str], start: Start) ->
         start_from(model, classes, start.file)
 
 
-def load_clips(
-    recipe: Recipe, rows: pd.DataFrame, classes: list[str], progress: Callable[[Progress], None], memory: float | None
-) -> TrainClips:
-    clips = TrainClips(rows, classes, recipe.preprocessing, recipe.augment)
-    clips.load(lambda done, total: progress(Progress("reading", done, total)), memory)
-    refuse_without_clips(clips, len(clips.rows))
-    return clips
-
-
 def refuse_without_clips(clips: TrainClips, count: float) -> None:
     if not count:
         raise UserError(f"none of the {len(clips.table)} training clips could be read: {clips.failures}")
@@ -170,58 +165,51 @@ class TrainingRun:
     saved_at: float = field(default_factory=time.monotonic)
 
     def to_the_end(self) -> Trained:
-        trainer, state = self.trainer, self.trainer.state
+        trainer, state, is_main = self.trainer, self.trainer.state, self.trainer.distributed.is_main
         next_step = state.epoch * trainer.steps + state.step + 1
-        with TrainingLog(self.out, next_step) if trainer.distributed.is_main else nullcontext() as log:
+        with tensorboard(self.out, next_step) if is_main else nullcontext() as board:
             while state.epoch < trainer.settings.epochs:
-                self.epoch(log)
+                self.epoch(board)
         all_failures = {k: v for found in trainer.distributed.gather(trainer.clips.failures) for k, v in found.items()}
         all_failures |= state.val_failures
         last = state.metrics[-1]
-        if trainer.distributed.is_main:
+        if is_main:
             write_failures(self.out, all_failures)
             self.save_network(NETWORK)
         trainer.distributed.wait_for_all()
         return Trained(self.out / NETWORK, last["val_accuracy"], last["val_clips"], all_failures)
 
-    def epoch(self, log: TrainingLog | None) -> None:
+    def epoch(self, board: "SummaryWriter | None") -> None:
         """What is left of an epoch."""
-        trainer, state = self.trainer, self.trainer.state
-        set_train(state.model, trainer.settings.partial_bn)
+        trainer, state, settings = self.trainer, self.trainer.state, self.trainer.settings
+        set_train(state.model, settings.partial_bn)
         began, first = time.perf_counter(), state.step
         for rows, batch in trainer.batches():
             loss = trainer.step(batch)
-            self.refuse_infinite_loss(rows)
+            if not math.isfinite(state.sums.loss):
+                names = ", ".join(trainer.clips.table["clip_id"][rows])
+                raise UserError(
+                    f"the loss is {state.sums.loss} in epoch {state.epoch + 1}, step {state.step + 1} (clips {names}); "
+                    f"try a smaller learning_rate (now {settings.learning_rate}) or clip_gradient"
+                )
             state.step += 1
-            rate = (state.step - first) * trainer.settings.batch_size / (time.perf_counter() - began)
-            self.report(loss, rate, log)
+            rate = (state.step - first) * settings.batch_size / (time.perf_counter() - began)
+            done, total = state.epoch * trainer.steps + state.step, settings.epochs * trainer.steps
+            mean_loss, accuracy = state.sums.mean_loss, state.sums.accuracy
+            self.progress(Progress("training", done, total, state.epoch + 1, mean_loss, accuracy, rate))
+            if board:
+                add_scalars(board, "step", done, loss=loss, learning_rate=trainer.rate, clips_per_second=rate)
             self.save_or_stop()
         refuse_without_clips(trainer.clips, state.sums.clips)
         trainer.end_epoch()
-        if log:
-            log.epoch(state.epoch * trainer.steps, state.metrics[-1])
-            write_metrics(self.out, state.metrics)
-            if state.metrics[-1]["val_accuracy"] == state.best:
+        if board:
+            last = state.metrics[-1]
+            shown = {name: last[name] for name in ("loss", "accuracy", "val_accuracy") if not math.isnan(last[name])}
+            add_scalars(board, "epoch", state.epoch * trainer.steps, **shown)
+            write_csv(self.out / "metrics.csv", pd.DataFrame(state.metrics, dtype=object).fillna("nan"))
+            if last["val_accuracy"] == state.best:
                 self.save_network(BEST)
             state.save(self.out / STATE)
-
-    def refuse_infinite_loss(self, rows: np.ndarray) -> None:
-        state = self.trainer.state
-        if not math.isfinite(state.sums.loss):
-            names = ", ".join(self.trainer.clips.table["clip_id"][rows])
-            raise UserError(
-                f"the loss is {state.sums.loss} in epoch {state.epoch + 1}, step {state.step + 1} (clips {names}); "
-                f"try a smaller learning_rate (now {self.trainer.settings.learning_rate}) or clip_gradient"
-            )
-
-    def report(self, loss: float, rate: float, log: TrainingLog | None) -> None:
-        trainer, state = self.trainer, self.trainer.state
-        done, total = state.epoch * trainer.steps + state.step, trainer.settings.epochs * trainer.steps
-        self.progress(
-            Progress("training", done, total, state.epoch + 1, state.sums.mean_loss, state.sums.accuracy, rate)
-        )
-        if log:
-            log.step(done, loss, state.optimiser.param_groups[0]["lr"], rate)
 
     def save_or_stop(self) -> None:
         """Save the state when it is due or a process is told to stop; all processes then stop together."""
@@ -235,14 +223,22 @@ class TrainingRun:
     def save_network(self, name: str) -> None:
         """Write the network as it is now, with the data and settings that it was trained with."""
         recipe, state, clips = self.recipe, self.trainer.state, self.trainer.clips
-        training: dict[str, Any] = {
-            "recipe": recipe.plain(),
-            "val_accuracy": state.metrics[-1]["val_accuracy"],
-            "val_clips": state.metrics[-1]["val_clips"],
-            "train_clips": len(clips.table) - len(clips.failures),
-            "seed": recipe.optimisation.seed,
-            "epochs": state.epoch,
-        }
+        training = {"recipe": recipe.plain()}
+        training |= {key: state.metrics[-1][key] for key in ("val_accuracy", "val_clips")}
+        training |= {"train_clips": len(clips.table) - len(clips.failures)}
+        training |= {"seed": recipe.optimisation.seed, "epochs": state.epoch}
         if self.adjustments:
             training["adjustments"] = self.adjustments
         save_checkpoint(self.out / name, state.model, clips.classes, recipe.preprocessing, recipe.data, training)
+
+
+def tensorboard(out: Path, next_step: int) -> "SummaryWriter":
+    """TensorBoard's files; what a process that was killed wrote from `next_step` on is no longer shown."""
+    from torch.utils.tensorboard import SummaryWriter  # takes a second
+
+    return SummaryWriter(out / "tensorboard", purge_step=next_step)
+
+
+def add_scalars(board: "SummaryWriter", group: str, step: int, **values: float) -> None:
+    for name, value in values.items():
+        board.add_scalar(f"{group}/{name}", value, step)

@@ -122,7 +122,7 @@ def data_flow_command(
     from sth_core.datasets.media import FLOW_FOLDER
     from sth_core.datasets.table import read_dataset
     from sth_core.recipe import load_annotation
-    from sth_core.training_log import write_failures
+    from sth_core.shards import write_failures
     from sth_core.video.flow import Extraction
 
     if bound <= 0:
