@@ -1,9 +1,11 @@
-"""Results that threads compute before they are asked for."""
+"""Results that threads compute before they are asked for, or processes in any order."""
 
+import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,3 +31,20 @@ def prefetch(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def in_processes(
+    function: Callable[..., Result], arguments: Mapping[Item, tuple[Any, ...]], workers: int | None
+) -> Generator[tuple[Item, Result], None, None]:
+    """(key, `function` of its arguments) as they are computed by `workers` processes, by default one for each core.
+
+    Closing the iterator, and an exception, cancel what has not begun and wait for what has. The processes are
+    spawned, not forked: the caller may have threads, and Windows and macOS must spawn.
+    """
+    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
+        futures = {pool.submit(function, *of_key): key for key, of_key in arguments.items()}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -96,7 +96,10 @@ def test_only_the_workbench_imports_streamlit() -> None:
     ("package", "others"),
     [
         ("sth_core.video", ("sth_core.errors", "sth_core.files")),
-        ("sth_core.datasets", ("sth_core.errors", "sth_core.files", "sth_core.resumable", "sth_core.video")),
+        (
+            "sth_core.datasets",
+            ("sth_core.errors", "sth_core.files", "sth_core.prefetch", "sth_core.resumable", "sth_core.video"),
+        ),
     ],
 )
 def test_video_and_datasets_import_no_network(package: str, others: tuple[str, ...]) -> None:

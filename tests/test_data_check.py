@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from analysis.report.dataset_page import dataset_findings
+from sth_core import prefetch
 from sth_core.datasets import check
 from sth_core.datasets.check import ClipCheck, check_clip, check_dataset, find_duplicates
 from sth_core.datasets.table import read_dataset
@@ -59,7 +60,7 @@ def sth(*arguments: Any) -> Result:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """No other processes: they would take seconds to start."""
-    monkeypatch.setattr(check, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(prefetch, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from sth_core import prefetch
 from sth_core.datasets import extraction
 from sth_core.datasets.clips import Augment, TrainClips
 from sth_core.datasets.extraction import extract_clip, extract_flow
@@ -38,7 +39,7 @@ FLOW = Preprocessing("flow", frames=2, resize=HEIGHT, crop=32, mean=(0.502,), st
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """No other processes: they would take seconds to start."""
-    monkeypatch.setattr(extraction, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(prefetch, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
 
 
 def sth(*arguments: Any) -> Result:

@@ -1,20 +1,21 @@
 """Whether a dataset can be trained on: every clip is decoded and compared with the others."""
 
 import json
-import os
+import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from itertools import combinations
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
+from sth_core.prefetch import in_processes
+from sth_core.resumable import no_report
 from sth_core.video.decoding import all_frames, count_frames, read_frames
 from sth_core.video.images import NUMBERED, frame_names
 from sth_core.video.sampling import segment_indices
@@ -45,7 +46,7 @@ class ClipCheck:
     split: str
     problem: str = ""
     frames: int = 0
-    seconds: float = float("nan")
+    seconds: float = math.nan
     width: int = 0
     height: int = 0
     access: str = ""
@@ -60,7 +61,7 @@ def check_dataset(
     clips: pd.DataFrame,
     out: Path,
     workers: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = no_report,
 ) -> pd.DataFrame:
     """Decode every clip of `clips` (of `read_dataset`), in parallel; a row of `ClipCheck` for each.
 
@@ -69,9 +70,9 @@ def check_dataset(
     """
     out.mkdir(parents=True, exist_ok=True)
     notes = out / "checked.jsonl"
-    known = dict(read_notes(notes))
+    known = read_notes(notes)
     results: list[ClipCheck] = []
-    waiting: list[ClipCheck] = []
+    waiting: dict[str, tuple[ClipCheck]] = {}
     for row in clips.itertuples():
         clip = ClipCheck(row.clip_id, row.path, row.label, row.split, row.problem)
         before = known.get(row.path)
@@ -80,33 +81,26 @@ def check_dataset(
         elif before and (before.bytes, before.changed) == size_and_time(Path(row.path)):
             results.append(replace(before, clip_id=row.clip_id, label=row.label, split=row.split))
         else:
-            waiting.append(clip)
+            waiting[row.clip_id] = (clip,)
     progress(len(results), len(clips))
-    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool, notes.open("a") as file:
-        futures = [pool.submit(check_clip, clip) for clip in waiting]
-        try:
-            for future in as_completed(futures):
-                results.append(future.result())
-                file.write(json.dumps(asdict(results[-1])) + "\n")
-                file.flush()
-                progress(len(results), len(clips))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    table = pd.DataFrame([asdict(clip) for clip in results], columns=[field.name for field in fields(ClipCheck)])
+    with notes.open("a") as file:
+        for _, clip in in_processes(check_clip, waiting, workers):
+            results.append(clip)
+            file.write(json.dumps(vars(clip)) + "\n")
+            file.flush()
+            progress(len(results), len(clips))
+    table = pd.DataFrame([vars(clip) for clip in results], columns=[field.name for field in fields(ClipCheck)])
     return table.sort_values("clip_id", ignore_index=True)
 
 
-def read_notes(notes: Path) -> Iterator[tuple[str, ClipCheck]]:
-    """Path and result of what an earlier check wrote, whose last line may be cut off."""
-    if not notes.is_file():
-        return
-    for line in notes.read_text(encoding="utf-8").splitlines():
-        try:
+def read_notes(notes: Path) -> dict[str, ClipCheck]:
+    """{path: result} of what an earlier check wrote, whose last line may be cut off."""
+    found = {}
+    for line in notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else ():
+        with suppress(ValueError, TypeError):
             clip = ClipCheck(**{RENAMED.get(key, key): value for key, value in json.loads(line).items()})
-        except (ValueError, TypeError):
-            continue
-        yield clip.path, clip
+            found[clip.path] = clip
+    return found
 
 
 def size_and_time(path: Path) -> tuple[int, int]:
@@ -124,73 +118,62 @@ def check_clip(clip: ClipCheck) -> ClipCheck:
     clip = replace(clip, bytes=size, changed=changed)
     try:
         count = count_frames(path)
-        at = sorted(set(segment_indices(count, HASHED_FRAMES).tolist()))
+        hashed = segment_indices(count, HASHED_FRAMES).tolist()
         kept, decoded = {}, 0
         for i, frame in enumerate(all_frames(path)):
             decoded = i + 1
-            if i in at:
+            if i in hashed:
                 kept[i] = frame
         clip = replace(clip, frames=decoded)
         if decoded != count:
             raise UnreadableVideo(f"{path}: {decoded} of {count} frames can be decoded")
-        if lost := missing_frames(path, count):
-            raise UnreadableVideo(f"{path}: {count} of {count + lost} frames are in it; it was cut off, or is damaged")
-        chosen = [at[0], at[len(at) // 2], at[-1]]
-        exact = all(np.array_equal(read_frames(path, [i])[0], kept[i]) for i in chosen)
-        height, width = kept[at[0]].shape[:2]
-        shown = [kept[i] for i in segment_indices(count, HASHED_FRAMES).tolist()]
+        seconds, access = (math.nan, images_access(path)) if path.is_dir() else video_access(path, count)
+        at, shown = sorted(kept), [kept[i] for i in hashed]
         return replace(
             clip,
-            width=width,
-            height=height,
-            exact=exact,
+            width=shown[0].shape[1],
+            height=shown[0].shape[0],
+            exact=all(np.array_equal(read_frames(path, [i])[0], kept[i]) for i in (at[0], at[len(at) // 2], at[-1])),
             frame_hash="".join(difference_hash(frame, FINE) + difference_hash(frame, COARSE) for frame in shown),
             motion_mask=motion_mask(shown),
-            seconds=length_in_seconds(path, count),
-            access=frame_access(path),
+            seconds=seconds,
+            access=access,
         )
     except UnreadableVideo as error:
         return replace(clip, problem=str(error))
 
 
-def frame_access(path: Path) -> str:
-    if path.is_dir():
-        numbers = [int(NUMBERED.fullmatch(name)["number"]) for name in frame_names(path)]  # type: ignore[index]
-        gaps = numbers[-1] - numbers[0] + 1 - len(numbers)
-        return f"images ({gaps} numbers missing)" if gaps else "images"
-    line = timeline(path)
-    if line.times is None or line.keyframes is None:
-        return f"in order ({line.reason})"
-    with opened(path) as (container, stream):
-        keyframes = read_packets(container, stream).keyframes
-    return "by time" if len(keyframes) == len(line.keyframes) else "in order (it cannot begin at a later keyframe)"
+def images_access(folder: Path) -> str:
+    numbers = [int(NUMBERED.fullmatch(name)["number"]) for name in frame_names(folder)]  # type: ignore[index]
+    gaps = numbers[-1] - numbers[0] + 1 - len(numbers)
+    return f"images ({gaps} numbers missing)" if gaps else "images"
 
 
-def missing_frames(path: Path, frames: int) -> int:
-    """About how many frames a video lacks of those that its header announces; 0 if few.
+def video_access(path: Path, frames: int) -> tuple[float, str]:
+    """A video's seconds and `ClipCheck.access`.
 
-    AVI headers often count one or two too many; in webm a frame may be shown for long. An mp4 that is cut off
-    cannot be decoded at all.
+    Raises:
+        UnreadableVideo: it lacks frames that its header announces. AVI headers often count one or two too many; in
+            webm a frame may be shown for long. An mp4 that is cut off cannot be decoded at all.
     """
-    if path.is_dir():
-        return 0
-    times, lost = timeline(path).times, 0.0
+    line, lost = timeline(path), 0.0
     with opened(path) as (container, stream):
+        rate = float(stream.average_rate or 0)
         if container.format.name == "avi":
             lost = stream.frames - frames
-        elif times is not None and (end := DURATION.fullmatch(stream.metadata.get("DURATION", ""))):
+        elif line.times is not None and (end := DURATION.fullmatch(stream.metadata.get("DURATION", ""))):
             h, m, s = map(float, end.groups())
-            last = float(times[-1] * (stream.time_base or 0))
-            lost = (3600 * h + 60 * m + s - last) * float(stream.average_rate or 0) - 1
-    return round(lost) if lost > max(3, frames / 10) else 0
-
-
-def length_in_seconds(path: Path, frames: int) -> float:
-    """The length of a video; a folder of frames has none."""
-    if path.is_dir():
-        return float("nan")
-    with opened(path) as (_, stream):
-        return frames / float(stream.average_rate) if stream.average_rate else float("nan")
+            last = float(line.times[-1] * (stream.time_base or 0))
+            lost = (3600 * h + 60 * m + s - last) * rate - 1
+        if lost > max(3, frames / 10):
+            announced = frames + round(lost)
+            raise UnreadableVideo(f"{path}: {frames} of {announced} frames are in it; it was cut off, or is damaged")
+        access = "by time"
+        if line.times is None or line.keyframes is None:
+            access = f"in order ({line.reason})"
+        elif len(read_packets(container, stream).keyframes) != len(line.keyframes):
+            access = "in order (it cannot begin at a later keyframe)"
+    return frames / rate if rate else math.nan, access
 
 
 def difference_hash(frame: np.ndarray, side: int) -> str:
@@ -209,10 +192,6 @@ def motion_mask(frames: list[np.ndarray]) -> str:
     return np.packbits(np.abs(cells - median) > MOTION_THRESHOLD).tobytes().hex()
 
 
-def bytes_of_hex(text: str) -> np.ndarray:
-    return np.frombuffer(bytes.fromhex(text), np.uint8)
-
-
 def count_ones(packed: np.ndarray) -> int:
     return int(np.bitwise_count(packed).sum())
 
@@ -226,29 +205,23 @@ def find_duplicates(checked: pd.DataFrame) -> pd.DataFrame:
     """
     hashes: dict[int, np.ndarray] = {}
     motions: dict[int, np.ndarray] = {}
-    candidates: dict[tuple[int, str], list[int]] = defaultdict(list)
+    candidates: dict[tuple[int, bytes], list[int]] = defaultdict(list)
     usable = checked[(checked["frame_hash"] != "") & (checked["frames"] > 0)]
     for row, frame_hash, mask in zip(usable.index, usable["frame_hash"], usable["motion_mask"], strict=True):
-        fine, coarse = split_hash(frame_hash)
-        hashes[row], motions[row] = bytes_of_hex("".join(fine)), bytes_of_hex(mask)
-        for frame, text in enumerate(coarse):
-            for half in (text[: len(text) // 2], text[len(text) // 2 :]):
-                if len(set(half)) > 2:  # frames of one colour all have the same hash
-                    candidates[frame, half].append(row)
+        motions[row] = np.frombuffer(bytes.fromhex(mask), np.uint8)
+        both = np.frombuffer(bytes.fromhex(frame_hash), np.uint8).reshape(HASHED_FRAMES, -1)
+        hashes[row], coarse = np.split(both, [FINE * FINE // 8], axis=1)
+        for frame, of_frame in enumerate(coarse):
+            for half in np.split(of_frame, 2):
+                if len(set(half.tobytes().hex())) > 2:  # frames of one colour all have the same hash
+                    candidates[frame, half.tobytes()].append(row)
     found: dict[tuple[int, int], float] = {}
     for rows in candidates.values():
         for a, b in combinations(rows[:MAX_CANDIDATES], 2):
-            differing = count_ones(hashes[a] ^ hashes[b]) / (8 * len(hashes[a]))
+            differing = count_ones(hashes[a] ^ hashes[b]) / (8 * hashes[a].size)
             allowed = max(NOISE_CELLS, count_ones(motions[a] | motions[b]) / 2)
             if differing <= MAX_DIFFERING and count_ones(motions[a] ^ motions[b]) <= allowed:
                 found[a, b] = differing
     clip, split = checked["clip_id"], checked["split"]
     pairs = [(clip[a], clip[b], split[a], split[b], differing) for (a, b), differing in sorted(found.items())]
     return pd.DataFrame(pairs, columns=["a", "b", "split_a", "split_b", "differing"])
-
-
-def split_hash(frame_hash: str) -> tuple[list[str], list[str]]:
-    """The fine and the coarse hash of each frame."""
-    fine, both = FINE * FINE // 4, (FINE * FINE + COARSE * COARSE) // 4  # hex digits
-    frames = [frame_hash[i : i + both] for i in range(0, len(frame_hash), both)]
-    return [frame[:fine] for frame in frames], [frame[fine:] for frame in frames]

@@ -1,12 +1,9 @@
 """Optical flow of a whole dataset, extracted once, in parallel; an interrupted extraction is resumed."""
 
-import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from glob import escape
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -14,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sth_core.datasets.media import flow_name, walk
+from sth_core.prefetch import in_processes
 from sth_core.resumable import Work, no_report, working_on
 from sth_core.video.decoding import all_frames
 from sth_core.video.flow import Extraction, flow_field, read_extraction
@@ -51,20 +49,13 @@ def extract_flow(
         read_extraction.cache_clear()
         targets, failures = flow_targets(clips, out)
         paths = dict(zip(clips["clip_id"], clips["path"], strict=True))
-        waiting = [clip_id for clip_id, target in targets.items() if not target.is_dir()]
-        done = len(clips) - len(waiting)
-        progress(done, len(clips))
-        with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
-            futures = {pool.submit(extract_clip, Path(paths[id_]), targets[id_], how): id_ for id_ in waiting}
-            try:
-                for future in as_completed(futures):
-                    if reason := future.result():
-                        failures[futures[future]] = reason
-                    done += 1
-                    progress(done, len(clips))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        waiting = {id_: (Path(paths[id_]), target, how) for id_, target in targets.items() if not target.is_dir()}
+        before = len(clips) - len(waiting)
+        progress(before, len(clips))
+        for done, (clip_id, reason) in enumerate(in_processes(extract_clip, waiting, workers), start=before + 1):
+            if reason:
+                failures[clip_id] = reason
+            progress(done, len(clips))
     return failures
 
 
@@ -76,14 +67,14 @@ def flow_folders(out: Path) -> list[str]:
 def flow_targets(clips: pd.DataFrame, out: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """The folder of each clip's flow, and why clips have none."""
     failures = {row.clip_id: row.problem for row in clips.itertuples() if row.problem}
-    of_target: dict[Path, list[str]] = {}
-    for clip_id in clips["clip_id"]:
-        if clip_id not in failures:
-            of_target.setdefault(out / flow_name(clip_id), []).append(clip_id)
-    for target, ids in of_target.items():
-        if len(ids) > 1:
-            failures |= dict.fromkeys(ids, f"{' and '.join(ids)} would have their flow in one folder, {target}")
-    return {ids[0]: target for target, ids in of_target.items() if len(ids) == 1}, failures
+    targets = {}
+    usable = clips.loc[clips["problem"] == "", "clip_id"]
+    for name, ids in usable.groupby(usable.map(flow_name)):
+        if len(ids) == 1:
+            targets[ids.iloc[0]] = out / name
+        else:
+            failures |= dict.fromkeys(ids, f"{' and '.join(ids)} would have their flow in one folder, {out / name}")
+    return targets, failures
 
 
 def extract_clip(path: Path, target: Path, how: Extraction) -> str:

@@ -1,9 +1,12 @@
 """The objects and backgrounds of the synthetic set: textured, with colours from a random generator."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
 Rng = np.random.Generator
+Drawing = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 # {appearance label: (shape, texture)}. No object looks the same after a turn of less than half a circle, so that
 # its rotation is visible.
@@ -43,75 +46,66 @@ def inside(distance: np.ndarray) -> np.ndarray:
     return np.clip(0.5 - distance * SPRITE / 2, 0, 1)
 
 
-def shape_mask(shape: str) -> np.ndarray:
-    """The shape's coverage (SPRITE, SPRITE), 0 to 1."""
-    x, y = grid(SPRITE, SPRITE, SPRITE / 2 - 2)
-    r = np.hypot(x, y)
-    if shape == "disc":
-        return inside(r - 0.95)
-    if shape == "ring":
-        return inside(np.abs(r - 0.72) - 0.23)
-    if shape == "crescent":
-        return np.minimum(inside(r - 0.95), 1 - inside(np.hypot(x - 0.5, y) - 0.72))
-    if shape == "heart":
-        u, v = x * 1.15, -y * 1.15 + 0.1
-        return np.clip(0.5 - ((u**2 + v**2 - 0.7) ** 3 - u**2 * v**3) * 40, 0, 1)
-    if shape == "square":
-        return inside(np.maximum(np.abs(x), np.abs(y)) - 0.72)
-    if shape == "bar":
-        return inside(np.maximum(np.abs(x) - 0.95, np.abs(y) - 0.38))
-    if shape == "cross":  # one arm is short
-        upright = np.maximum(np.abs(x) - 0.25, np.abs(y) - 0.95)
-        across = np.maximum(np.abs(x + 0.2) - 0.7, np.abs(y) - 0.25)
-        return inside(np.minimum(upright, across))
-    if shape == "triangle":
-        return polygon([(0, -0.98), (0.8, 0.7), (-0.8, 0.7)])
-    if shape == "arrow":
-        return polygon([(0.98, 0), (0.2, 0.75), (0.2, 0.3), (-0.9, 0.3), (-0.9, -0.3), (0.2, -0.3), (0.2, -0.75)])
-    if shape == "letter L":
-        return polygon([(-0.6, -0.9), (-0.1, -0.9), (-0.1, 0.4), (0.7, 0.4), (0.7, 0.9), (-0.6, 0.9)])
-    if shape == "star":  # one ray is long
-        angles = np.arange(10) * np.pi / 5
-        radii = np.where(np.arange(10) % 2, 0.36, 0.78)
-        radii[0] = 1.0
-        return polygon([(q * np.sin(a), -q * np.cos(a)) for q, a in zip(radii, angles, strict=True)])
-    raise ValueError(f"unknown shape {shape!r}")
+def star() -> list[tuple[float, float]]:
+    """The corners of a star, one ray of which is long."""
+    radii = np.where(np.arange(10) % 2, 0.36, 0.78)
+    radii[0] = 1.0
+    return [(q * np.sin(a), -q * np.cos(a)) for q, a in zip(radii, np.arange(10) * np.pi / 5, strict=True)]
 
 
-def texture(kind: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A pattern between 0 and 1 over coordinates in units of the object's radius."""
-    if kind == "stripes":
-        return (np.sin(x * 11) > 0).astype(np.float32)
-    if kind == "checks":
-        return ((np.sin(x * 8) > 0) ^ (np.sin(y * 8) > 0)).astype(np.float32)
-    if kind == "dots":
-        return (np.cos(x * 13) + np.cos(y * 13) > 0.7).astype(np.float32)
-    if kind == "waves":
-        return 0.5 + 0.5 * np.sin(y * 12 + 1.6 * np.sin(x * 7))
-    if kind == "target":  # rings around a point off the centre
-        return (np.sin(np.hypot(x - 0.45, y) * 12) > 0).astype(np.float32)
-    if kind == "plain":
-        return np.full_like(x, 0.5)
-    raise ValueError(f"unknown texture {kind!r}")
+def heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    u, v = x * 1.15, -y * 1.15 + 0.1
+    return np.clip(0.5 - ((u**2 + v**2 - 0.7) ** 3 - u**2 * v**3) * 40, 0, 1)
+
+
+def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """One arm is short."""
+    upright = np.maximum(np.abs(x) - 0.25, np.abs(y) - 0.95)
+    return inside(np.minimum(upright, np.maximum(np.abs(x + 0.2) - 0.7, np.abs(y) - 0.25)))
+
+
+ARROW = [(0.98, 0), (0.2, 0.75), (0.2, 0.3), (-0.9, 0.3), (-0.9, -0.3), (0.2, -0.3), (0.2, -0.75)]
+LETTER_L = [(-0.6, -0.9), (-0.1, -0.9), (-0.1, 0.4), (0.7, 0.4), (0.7, 0.9), (-0.6, 0.9)]
+# {shape: its coverage, 0 to 1, at x and y from the centre}
+SHAPES: dict[str, Drawing] = {
+    "disc": lambda x, y: inside(np.hypot(x, y) - 0.95),
+    "ring": lambda x, y: inside(np.abs(np.hypot(x, y) - 0.72) - 0.23),
+    "crescent": lambda x, y: np.minimum(inside(np.hypot(x, y) - 0.95), 1 - inside(np.hypot(x - 0.5, y) - 0.72)),
+    "square": lambda x, y: inside(np.maximum(np.abs(x), np.abs(y)) - 0.72),
+    "bar": lambda x, y: inside(np.maximum(np.abs(x) - 0.95, np.abs(y) - 0.38)),
+    "heart": heart,
+    "cross": cross,
+    "triangle": lambda *_: polygon([(0, -0.98), (0.8, 0.7), (-0.8, 0.7)]),
+    "arrow": lambda *_: polygon(ARROW),
+    "letter L": lambda *_: polygon(LETTER_L),
+    "star": lambda *_: polygon(star()),
+}
+# {texture: a pattern between 0 and 1 at x and y in units of the object's radius}
+TEXTURES: dict[str, Drawing] = {
+    "stripes": lambda x, y: np.float32(np.sin(x * 11) > 0),
+    "checks": lambda x, y: np.float32((np.sin(x * 8) > 0) ^ (np.sin(y * 8) > 0)),
+    "dots": lambda x, y: np.float32(np.cos(x * 13) + np.cos(y * 13) > 0.7),
+    "waves": lambda x, y: 0.5 + 0.5 * np.sin(y * 12 + 1.6 * np.sin(x * 7)),
+    "target": lambda x, y: np.float32(np.sin(np.hypot(x - 0.45, y) * 12) > 0),  # rings around a point off the centre
+    "plain": lambda x, y: np.full_like(x, 0.5),
+}
 
 
 def two_colours(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     """Two colours (3,), 0 to 255, that differ clearly in brightness."""
-    hue = rng.uniform(0, 180, 2)
-    hsv = np.array(
-        [[[hue[0], rng.uniform(60, 230), rng.uniform(20, 90)]], [[hue[1], rng.uniform(20, 160), rng.uniform(190, 255)]]]
-    ).astype(np.uint8)
-    dark, light = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)[:, 0]
+    hues = rng.uniform(0, 180, 2)
+    ranges = ((60, 230), (20, 90)), ((20, 160), (190, 255))  # of saturation and value
+    hsv = [[hue, *(rng.uniform(*limits) for limits in of_one)] for hue, of_one in zip(hues, ranges, strict=True)]
+    dark, light = cv2.cvtColor(np.uint8([hsv]), cv2.COLOR_HSV2RGB).astype(np.float32)[0]
     return dark, light
 
 
 def draw_object(appearance: str, rng: Rng) -> np.ndarray:
     """A sprite (SPRITE, SPRITE, 4) float32: colour 0 to 255, and coverage 0 to 1 as fourth channel."""
     shape, kind = APPEARANCES[appearance]
-    mask = shape_mask(shape)
     x, y = grid(SPRITE, SPRITE, SPRITE / 2 - 2)
+    mask, pattern = SHAPES[shape](x, y), TEXTURES[kind](x, y)[..., None]
     dark, light = two_colours(rng)
-    pattern = texture(kind, x, y)[..., None]
     colour = dark * (1 - pattern) + light * pattern
     if kind == "plain":
         colour = np.broadcast_to(light if rng.random() < 0.5 else dark, colour.shape)
@@ -124,16 +118,14 @@ def draw_object(appearance: str, rng: Rng) -> np.ndarray:
 def draw_background(height: int, width: int, rng: Rng) -> np.ndarray:
     """A textured background (H, W, 3) uint8: blurred noise, a faint pattern, grain."""
     hue, spread = rng.uniform(0, 360), rng.uniform(10, 60)
-    coarse = np.empty((5, 6, 3), np.float32)
-    coarse[..., 0] = (hue + rng.uniform(-spread, spread, (5, 6))) % 360
-    coarse[..., 1] = rng.uniform(0.1, 0.4, (5, 6))
-    coarse[..., 2] = rng.uniform(0.3, 0.8, (5, 6))
-    colours = cv2.cvtColor(coarse, cv2.COLOR_HSV2RGB) * 255
+    hues = (hue + rng.uniform(-spread, spread, (5, 6))) % 360
+    hsv = np.dstack([hues, rng.uniform(0.1, 0.4, (5, 6)), rng.uniform(0.3, 0.8, (5, 6))]).astype(np.float32)
+    colours = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255
     background: np.ndarray = cv2.resize(colours, (width, height), interpolation=cv2.INTER_CUBIC)
     x, y = grid(height, width, rng.uniform(60, 140))
     a = rng.uniform(0, np.pi)
-    kind = ["stripes", "checks", "dots", "waves", "target"][rng.integers(5)]
-    pattern = texture(kind, x * np.cos(a) - y * np.sin(a), x * np.sin(a) + y * np.cos(a))
+    texture = list(TEXTURES.values())[rng.integers(5)]  # never the plain one
+    pattern = texture(x * np.cos(a) - y * np.sin(a), x * np.sin(a) + y * np.cos(a))
     pattern = cv2.GaussianBlur(pattern, (0, 0), 1.5) - 0.5
     background += pattern[..., None] * rng.uniform(10, 40)
     background += rng.normal(0, 5, background.shape).astype(np.float32)

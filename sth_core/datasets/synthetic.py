@@ -9,20 +9,19 @@ u(t) is uniform at every t for both: each single frame has the same distribution
 frame order distinguishes them; a clip played backward is a clip of the other label.
 """
 
-import csv
 import math
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from sth_core.datasets.sprites import APPEARANCES, SPRITE, draw_background, draw_object
-from sth_core.files import write_atomically
+from sth_core.files import write_csv
+from sth_core.prefetch import in_processes
+from sth_core.resumable import no_report
 from sth_core.video.encoding import write_video
 
 WIDTH, HEIGHT, FPS = 320, 240, 24
@@ -36,7 +35,7 @@ MOTION_PAIRS = (
     ("opening", "closing"),
 )
 MOTIONS = tuple(motion for pair in MOTION_PAIRS for motion in pair)
-MANIFEST_COLUMNS = ("path", "motion", "appearance", "split", "frames", "seed")
+MANIFEST_COLUMNS = ["path", "motion", "appearance", "split", "frames", "seed"]
 
 
 @dataclass(frozen=True)
@@ -68,19 +67,16 @@ def level(phase: float, speed: float, t: float) -> float:
 def pose_at(motion: str, u: float, start: Pose) -> Pose:
     """The pose at level u. Both motions of a pair share the map; only u's direction differs."""
     pair = next(i for i, names in enumerate(MOTION_PAIRS) if motion in names)
-    x, y, r, angle = start.x, start.y, start.radius, start.angle
-    if pair == 0:  # in at one edge, out at the other
-        return Pose(-r + u * (WIDTH + 2 * r), y, r, angle)
-    if pair == 1:
-        return Pose(x, -r + u * (HEIGHT + 2 * r), r, angle)
-    if pair == 2:
-        fade = min(1.0, 12 * min(u, 1 - u))  # hides the return from near to far
-        return Pose(x, y, r * 0.4 * 4**u, angle, opacity=fade)
-    if pair == 3:
-        return Pose(x, y, r, angle + 2 * math.pi * u)
-    if pair == 4:
-        return Pose(x, y, r, angle, opacity=u)
-    return Pose(x, y, r, angle, gap=1.4 * u)
+    r = start.radius
+    changes = (
+        {"x": -r + u * (WIDTH + 2 * r)},  # in at one edge, out at the other
+        {"y": -r + u * (HEIGHT + 2 * r)},
+        {"radius": r * 0.4 * 4**u, "opacity": min(1.0, 12 * min(u, 1 - u))},  # hides the return from near to far
+        {"angle": start.angle + 2 * math.pi * u},
+        {"opacity": u},
+        {"gap": 1.4 * u},
+    )
+    return replace(start, **changes[pair])
 
 
 def paint(background: np.ndarray, sprite: np.ndarray, pose: Pose) -> np.ndarray:
@@ -101,8 +97,7 @@ def paint(background: np.ndarray, sprite: np.ndarray, pose: Pose) -> np.ndarray:
         a, b = pose.radius / (SPRITE / 2 - 2) * cos, pose.radius / (SPRITE / 2 - 2) * sin
         c = SPRITE / 2 - 0.5
         matrix = np.array([[a, -b, cx - x0 - a * c + b * c], [b, a, cy - y0 - b * c - a * c]])
-        size = (int(x1 - x0), int(y1 - y0))
-        drawn = cv2.warpAffine(half, matrix, size, flags=cv2.INTER_LINEAR)
+        drawn = cv2.warpAffine(half, matrix, (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR)
         window = frame[y0:y1, x0:x1]
         blend = window + drawn[..., 3:] * pose.opacity * (drawn[..., :3] - window)
         frame[y0:y1, x0:x1] = np.clip(blend + 0.5, 0, 255)
@@ -118,12 +113,8 @@ def render(scene: Scene) -> Iterator[np.ndarray]:
     """The clip's frames (H, W, 3) uint8, 2 to 3 seconds of them."""
     rng = np.random.default_rng(scene.seed)
     frames = int(rng.integers(*LENGTHS))
-    start = Pose(
-        x=rng.uniform(0.35, 0.65) * WIDTH,
-        y=rng.uniform(0.35, 0.65) * HEIGHT,
-        radius=rng.uniform(46, 62),
-        angle=rng.uniform(-math.pi, math.pi),
-    )
+    x, y = rng.uniform(0.35, 0.65) * WIDTH, rng.uniform(0.35, 0.65) * HEIGHT
+    start = Pose(x, y, radius=rng.uniform(46, 62), angle=rng.uniform(-math.pi, math.pi))
     phase, speed = rng.uniform(), rng.uniform(0.55, 0.95)
     if scene.motion in [pair[1] for pair in MOTION_PAIRS]:
         speed = -speed
@@ -135,9 +126,7 @@ def render(scene: Scene) -> Iterator[np.ndarray]:
 def draw_scenes(clips: int, seed: int) -> list[Scene]:
     """Balanced labels; motion and appearance are drawn independently of each other."""
     rng = np.random.default_rng([seed, 2020])
-    motions = rng.permutation([MOTIONS[i % len(MOTIONS)] for i in range(clips)])
-    names = list(APPEARANCES)
-    appearances = rng.permutation([names[i % len(names)] for i in range(clips)])
+    motions, appearances = (rng.permutation(np.resize(list(names), clips)) for names in (MOTIONS, APPEARANCES))
     return [Scene(str(m), str(a), (seed, i)) for i, (m, a) in enumerate(zip(motions, appearances, strict=True))]
 
 
@@ -152,33 +141,26 @@ def synthesize(
     seed: int,
     split: str = "val",
     workers: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = no_report,
 ) -> Path:
     """Write `clips` H.264 files and add them to `folder`/manifest.csv; returns the manifest's path.
 
     Existing clips are kept, so that an interrupted call continues where it stopped.
     """
-    scenes = draw_scenes(clips, seed)
     paths = [folder / split / f"{seed:04d}_{i:05d}.mp4" for i in range(clips)]
-    todo = [i for i, path in enumerate(paths) if not path.exists()]
-    progress(clips - len(todo), clips)
-    if todo:
-        # Spawned, not forked: the caller may have threads, and Windows and macOS must spawn.
-        with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-            jobs = pool.map(write_clip, [scenes[i] for i in todo], [paths[i] for i in todo], chunksize=4)
-            for done, _ in enumerate(jobs, clips - len(todo) + 1):
-                progress(done, clips)
-    rows: dict[str, dict[str, object]] = {}
-    for scene, path in zip(scenes, paths, strict=True):
-        name = path.relative_to(folder).as_posix()
-        values = (name, scene.motion, scene.appearance, split, length_of(scene), seed)
-        rows[name] = dict(zip(MANIFEST_COLUMNS, values, strict=True))
-    manifest = folder / "manifest.csv"
-    if manifest.exists():  # keep other splits
-        with manifest.open(newline="") as file:
-            rows = {row["path"]: row for row in csv.DictReader(file) if row["split"] != split} | rows
-    with write_atomically(manifest) as file:
-        writer = csv.DictWriter(file, MANIFEST_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
+    scenes = dict(zip(paths, draw_scenes(clips, seed), strict=True))
+    waiting = {path: (scene, path) for path, scene in scenes.items() if not path.exists()}
+    before = clips - len(waiting)
+    progress(before, clips)
+    for done, _ in enumerate(in_processes(write_clip, waiting, workers), start=before + 1):
+        progress(done, clips)
+    rows = [
+        (path.relative_to(folder).as_posix(), scene.motion, scene.appearance, split, length_of(scene), seed)
+        for path, scene in scenes.items()
+    ]
+    table, manifest = pd.DataFrame(rows, columns=MANIFEST_COLUMNS), folder / "manifest.csv"
+    if manifest.exists():
+        earlier = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+        table = pd.concat([earlier[earlier["split"] != split], table])
+    write_csv(manifest, table)
     return manifest
