@@ -56,14 +56,12 @@ class Recipe:
         return asdict(self)
 
 
-SECTIONS = {
-    "data": Annotation,
-    "model": ModelConfig,
-    "preprocessing": Preprocessing,
-    "augment": Augment,
-    "optimisation": Optimisation,
-    "start": Start,
-}
+SECTIONS: dict[str, type] = get_type_hints(Recipe) | {"model": ModelConfig}
+POSSIBLE = {
+    float: (int, float),
+    tuple: (list, tuple),
+    UnionType: (int, list, tuple),
+}  # types of values, of other fields
 
 
 def load_recipe(path: Path | str, changes: Iterable[str] = ()) -> Recipe:
@@ -92,16 +90,15 @@ def read_toml(path: Path | str, kind: str, folder: Path = Path()) -> tuple[Path,
     Raises:
         UserError: no such file or name, or not TOML.
     """
-    shipped = {
-        f.stem: f for f in sorted(SHIPPED_RECIPES.glob("*.toml")) if f.stem.startswith("study_") == (kind == "study")
-    }
-    file, name = folder / path, str(path).removesuffix(".toml")
+    files = sorted(SHIPPED_RECIPES.glob("*.toml"))
+    shipped = {file.stem: file for file in files if file.stem.startswith("study_") == (kind == "study")}
+    file = folder / path
     if not file.is_file():
-        file = shipped.get(name, file)
+        file = shipped.get(str(path).removesuffix(".toml"), file)
     try:
         return file, tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        near = did_you_mean(Path(name).name, shipped) or f"; shipped: {', '.join(shipped)}"
+        near = did_you_mean(file.name.removesuffix(".toml"), shipped) or f"; shipped: {', '.join(shipped)}"
         raise UserError(f"cannot read the {kind} {file}: no such file, and no shipped {kind}{near}") from error
     except OSError as error:
         raise UserError(f"cannot read the {kind} {file}: {error.strerror}") from error
@@ -150,8 +147,7 @@ def _section(kind: type, values: dict[str, Any], where: str) -> Any:
     hints = get_type_hints(kind)
     for key, value in values.items():
         wanted = get_origin(hints[key]) or hints[key]
-        possible = {float: (int, float), tuple: (list, tuple), UnionType: (int, list, tuple)}.get(wanted, (wanted,))
-        if not isinstance(value, possible) or (isinstance(value, bool) and wanted is not bool):
+        if not isinstance(value, POSSIBLE.get(wanted, wanted)) or (isinstance(value, bool) and wanted is not bool):
             name = "int or a list of two" if wanted is UnionType else wanted.__name__
             raise UserError(f"{where}: {key} must be of type {name}, got {value!r}")
     values = {key: _frozen(value) for key, value in values.items()}

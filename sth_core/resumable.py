@@ -12,10 +12,11 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,8 @@ class Work:
     def existing(self) -> list[Path]:
         """What the folder holds of this kind of work: files, and folders that are not empty."""
         found = {path for pattern in (self.file, *self.owned) for path in self.folder.glob(pattern)}
-        return sorted(
-            path for path in found if not path.name.startswith(".") and (path.is_file() or any(path.iterdir()))
-        )
+        seen = (path for path in found if not path.name.startswith("."))
+        return sorted(path for path in seen if path.is_file() or any(path.iterdir()))
 
 
 def flatten_keys(value: Json) -> Json:
@@ -94,10 +94,8 @@ def working_on(
     """
     work.folder.mkdir(parents=True, exist_ok=True)
     with locked(work.folder):
-        if overwrite:
-            replaced = move_aside(work)
-            if replaced:
-                notify(f"the earlier {work.noun} was moved to {replaced}")
+        if overwrite and (replaced := move_aside(work)):
+            notify(f"the earlier {work.noun} was moved to {replaced}")
         earlier = read_earlier(work, resume)
         meta = (facts or {}) | work.identity | provenance(command)
         meta |= {"started": earlier.get("started", meta["started"])}
@@ -119,9 +117,8 @@ def locked(folder: Path) -> Iterator[None]:
         with FileLock(folder / LOCK, blocking=False):
             yield
     except Timeout as error:
-        raise UserError(
-            f"another process works in {folder}; wait until it has finished, or choose another folder"
-        ) from error
+        wait = "wait until it has finished, or choose another folder"
+        raise UserError(f"another process works in {folder}; {wait}") from error
 
 
 def move_aside(work: Work) -> Path | None:
@@ -137,9 +134,7 @@ def move_aside(work: Work) -> Path | None:
         for path in found:
             if (path / LOCK).is_file():
                 stack.enter_context(locked(path))
-    number = 1
-    while (target := work.folder / f".replaced-{number}").exists():
-        number += 1
+    target = next(path for n in count(1) if not (path := work.folder / f".replaced-{n}").exists())
     for path in found:
         moved = target / path.relative_to(work.folder)
         moved.parent.mkdir(parents=True, exist_ok=True)
@@ -183,10 +178,9 @@ def provenance(command: str = "") -> Json:
     """By what the work is done and since when; `finished` is not known yet."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:  # as the module says it, if it is imported: the registered version may lack the build (+cpu)
+        with suppress(metadata.PackageNotFoundError):
+            # As the module says it, if it is imported: the registered version may lack the build (+cpu).
             versions[name] = getattr(sys.modules.get(name), "__version__", None) or metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return {"versions": versions, "command": command, "started": utc_now(), "finished": None}
 
 

@@ -10,8 +10,7 @@ from typing import Any
 from sth_core.errors import UserError
 from sth_core.recipe import load_recipe, read_toml
 
-KEYS = ("recipe", "seeds", "axes")
-OPTIONAL = ("paper",)
+KEYS = ("recipe", "seeds", "axes")  # and perhaps "paper"
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,9 @@ class Study:
         """All combinations with the first seed, then all with the second, and so on."""
         cells = []
         for seed, values in product(self.seeds, product(*self.axes.values())):
-            changes = [c for axis, value in zip(self.axes, values, strict=True) for c in self.axes[axis][value]]
-            name = "-".join([*map(slug, values), f"seed{seed}"])
             chosen = dict(zip(self.axes, values, strict=True))
+            changes = [change for axis, value in chosen.items() for change in self.axes[axis][value]]
+            name = "-".join([*map(slug, values), f"seed{seed}"])
             cells.append(StudyCell(name, chosen, seed, (*changes, f"optimisation.seed={seed}")))
         return cells
 
@@ -61,7 +60,7 @@ def load_study(path: Path | str) -> Study:
         UserError: no such study, not TOML, an unknown key, or a combination that makes no recipe.
     """
     file, content = read_toml(path, "study")
-    if not set(KEYS) <= set(content) <= {*KEYS, *OPTIONAL}:
+    if not set(KEYS) <= set(content) <= {*KEYS, "paper"}:
         raise UserError(f"{path}: a study has the keys {', '.join(KEYS)}, this one {', '.join(content) or 'none'}")
     seeds, axes = content["seeds"], content["axes"]
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
@@ -74,7 +73,7 @@ def load_study(path: Path | str) -> Study:
         raise UserError(
             f"{path}: [paper] must have of and top1, of values of the last axis ({', '.join(last)}), got {paper}"
         )
-    changes = {axis: _changes(path, values) for axis, values in axes.items()}
+    changes = {axis: {name: _changes(path, name, of_name) for name, of_name in v.items()} for axis, v in axes.items()}
     recipe, _ = read_toml(str(content["recipe"]), "recipe", file.parent)
     study = Study(recipe, tuple(seeds), changes, paper)
     names = [cell.name for cell in study.cells]
@@ -85,10 +84,7 @@ def load_study(path: Path | str) -> Study:
     return study
 
 
-def _changes(path: Path | str, values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    for value, changes in values.items():
-        if not isinstance(changes, dict):
-            raise UserError(f'{path}: {value} must be changes, {{ "section.key" = value }}, got {changes!r}')
-    return {
-        value: tuple(f"{key}={json.dumps(new)}" for key, new in changes.items()) for value, changes in values.items()
-    }
+def _changes(path: Path | str, value: str, changes: Any) -> tuple[str, ...]:
+    if not isinstance(changes, dict):
+        raise UserError(f'{path}: {value} must be changes, {{ "section.key" = value }}, got {changes!r}')
+    return tuple(f"{key}={json.dumps(new)}" for key, new in changes.items())

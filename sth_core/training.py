@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -223,10 +223,9 @@ class TrainingRun:
     def save_network(self, name: str) -> None:
         """Write the network as it is now, with the data and settings that it was trained with."""
         recipe, state, clips = self.recipe, self.trainer.state, self.trainer.clips
-        training = {"recipe": recipe.plain()}
+        training: dict[str, Any] = {"recipe": recipe.plain(), "seed": recipe.optimisation.seed, "epochs": state.epoch}
         training |= {key: state.metrics[-1][key] for key in ("val_accuracy", "val_clips")}
-        training |= {"train_clips": len(clips.table) - len(clips.failures)}
-        training |= {"seed": recipe.optimisation.seed, "epochs": state.epoch}
+        training["train_clips"] = len(clips.table) - len(clips.failures)
         if self.adjustments:
             training["adjustments"] = self.adjustments
         save_checkpoint(self.out / name, state.model, clips.classes, recipe.preprocessing, recipe.data, training)

@@ -109,13 +109,6 @@ def kind_of(folder: Path) -> str:
 
 
 def _kind(names: Iterator[str]) -> str:
-    frames = flow = False
-    for name in names:
-        if match := NUMBERED.fullmatch(name):
-            if is_flow(match["prefix"]):
-                flow = True
-            else:
-                frames = True
-            if frames and flow:
-                return "both"
-    return "frames" if frames else "flow" if flow else ""
+    matches = filter(None, map(NUMBERED.fullmatch, names))
+    kinds = {"flow" if is_flow(match["prefix"]) else "frames" for match in matches}
+    return "both" if len(kinds) == 2 else "".join(kinds)

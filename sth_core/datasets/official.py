@@ -6,6 +6,7 @@ report.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from sth_core.datasets.entries import Entry, csv_header, csv_rows, known_label, read_json, text_lines
@@ -14,11 +15,15 @@ from sth_core.errors import UserError
 
 def find_file(folder: Path, *patterns: str) -> Path | None:
     """The first file of these names in the folder or in a folder directly below it."""
-    for pattern in patterns:
-        for below in (pattern, f"*/{pattern}"):
-            if found := sorted(folder.glob(below)):
-                return found[0]
-    return None
+    found = (sorted(folder.glob(below)) for pattern in patterns for below in (pattern, f"*/{pattern}"))
+    return next((files[0] for files in found if files), None)
+
+
+def part_files(folder: Path, prefix: str, suffix: str) -> Iterator[tuple[str, Path]]:
+    """(split, file) of the lists for training, validation and testing that are there."""
+    for part, split in (("train", "train"), ("validation", "val"), ("test", "test")):
+        if file := find_file(folder, f"{prefix}{part}{suffix}"):
+            yield split, file
 
 
 def id_label_lists(folder: Path, prefix: str) -> list[Entry] | None:
@@ -28,17 +33,13 @@ def id_label_lists(folder: Path, prefix: str) -> list[Entry] | None:
     entries: list[Entry] = []
     list_of_labels = find_file(folder, f"{prefix}-labels.csv")
     labels = {label for _, label in text_lines(list_of_labels)} if list_of_labels else set()
-    for part, split in (("train", "train"), ("validation", "val"), ("test", "test")):
-        if not (file := find_file(folder, f"{prefix}-{part}.csv")):
-            continue
+    for split, file in part_files(folder, f"{prefix}-", ".csv"):
         for source, line in text_lines(file):
             number, separator, label = line.partition(";")
-            problem = ""
-            if split != "test":
-                problem = known_label(label, labels, source, list_of_labels or file)
-                if not separator:
-                    problem = f"{source}: must be id;label, is {line!r}"
-            entries.append(Entry(number, number, label, split, source, problem=problem))
+            problem = known_label(label, labels, source, list_of_labels or file)
+            if not separator:
+                problem = f"{source}: must be id;label, is {line!r}"
+            entries.append(Entry(number, number, label, split, source, problem="" if split == "test" else problem))
     return entries
 
 
@@ -54,24 +55,19 @@ def something_v2(folder: Path) -> list[Entry] | None:
     entries: list[Entry] = []
     list_of_labels = find_file(folder, f"{prefix}labels.json")
     labels = set(read_json(list_of_labels)) if list_of_labels else set()
-    for part, split in (("train", "train"), ("validation", "val"), ("test", "test")):
-        if not (file := find_file(folder, f"{prefix}{part}.json")):
-            continue
+    for split, file in part_files(folder, prefix, ".json"):
         rows = read_json(file)
         if not isinstance(rows, list):
             raise UserError(f"{file}: must be a list of clips, is a {type(rows).__name__}")
         for number, row in enumerate(rows, start=1):
             source = f"{file}, clip {number}"
             if not isinstance(row, dict) or "id" not in row:
-                entries.append(
-                    Entry(f"clip {number} of {file.name}", "", "", split, source, problem=f"{source}: no id")
-                )
+                clip_id, problem = f"clip {number} of {file.name}", f"{source}: no id"
+                entries.append(Entry(clip_id, "", "", split, source, problem=problem))
                 continue
-            label = str(row.get("template", "")).replace("[", "").replace("]", "")
-            problem = known_label(label, labels, source, list_of_labels or file) if split != "test" else ""
-            if split != "test" and not label:
-                problem = f"{source}: no template"
-            entries.append(Entry(str(row["id"]), str(row["id"]), label, split, source, problem=problem))
+            name, label = str(row["id"]), re.sub(r"[][]", "", str(row.get("template", "")))
+            problem = known_label(label, labels, source, list_of_labels or file) if label else f"{source}: no template"
+            entries.append(Entry(name, name, label, split, source, problem="" if split == "test" else problem))
     return entries
 
 
@@ -86,9 +82,9 @@ def kinetics(folder: Path) -> list[Entry] | None:
     entries: list[Entry] = []
     names = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
     for file in files:
-        missing = {"youtube_id", "time_start", "time_end"} - set(csv_header(file))
-        if missing:
-            raise UserError(f"{file}: has no column {sorted(missing)[0]!r}; its columns: {', '.join(csv_header(file))}")
+        columns = csv_header(file)
+        if missing := sorted({"youtube_id", "time_start", "time_end"} - set(columns)):
+            raise UserError(f"{file}: has no column {missing[0]!r}; its columns: {', '.join(columns)}")
         of_file = next((split for name, split in names.items() if re.search(rf"(^|[^a-z]){name}", file.stem)), "")
         for source, row in csv_rows(file):
             split, label = names.get(row.get("split", ""), of_file), row.get("label", "")
@@ -149,7 +145,6 @@ def hmdb51(folder: Path, fold: int) -> list[Entry] | None:
             if use == "0":
                 continue
             problem = "" if use in ("1", "2") else f"{source}: must end with 0, 1 or 2, is {line!r}"
-            split = "train" if use == "1" else "val"
-            group = name.split(f"_{label}_")[0]
+            split, group = "train" if use == "1" else "val", name.split(f"_{label}_")[0]
             entries.append(Entry(clip_id, Path(name).stem, label, split, source, group, problem))
     return entries

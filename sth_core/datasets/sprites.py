@@ -82,11 +82,13 @@ SHAPES: dict[str, Drawing] = {
 }
 # {texture: a pattern between 0 and 1 at x and y in units of the object's radius}
 TEXTURES: dict[str, Drawing] = {
-    "stripes": lambda x, y: np.float32(np.sin(x * 11) > 0),
-    "checks": lambda x, y: np.float32((np.sin(x * 8) > 0) ^ (np.sin(y * 8) > 0)),
-    "dots": lambda x, y: np.float32(np.cos(x * 13) + np.cos(y * 13) > 0.7),
+    "stripes": lambda x, y: (np.sin(x * 11) > 0).astype(np.float32),
+    "checks": lambda x, y: ((np.sin(x * 8) > 0) ^ (np.sin(y * 8) > 0)).astype(np.float32),
+    "dots": lambda x, y: (np.cos(x * 13) + np.cos(y * 13) > 0.7).astype(np.float32),
     "waves": lambda x, y: 0.5 + 0.5 * np.sin(y * 12 + 1.6 * np.sin(x * 7)),
-    "target": lambda x, y: np.float32(np.sin(np.hypot(x - 0.45, y) * 12) > 0),  # rings around a point off the centre
+    "target": lambda x, y: (np.sin(np.hypot(x - 0.45, y) * 12) > 0).astype(
+        np.float32
+    ),  # rings around a point off the centre
     "plain": lambda x, y: np.full_like(x, 0.5),
 }
 
@@ -96,7 +98,7 @@ def two_colours(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     hues = rng.uniform(0, 180, 2)
     ranges = ((60, 230), (20, 90)), ((20, 160), (190, 255))  # of saturation and value
     hsv = [[hue, *(rng.uniform(*limits) for limits in of_one)] for hue, of_one in zip(hues, ranges, strict=True)]
-    dark, light = cv2.cvtColor(np.uint8([hsv]), cv2.COLOR_HSV2RGB).astype(np.float32)[0]
+    dark, light = cv2.cvtColor(np.array([hsv]).astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.float32)[0]
     return dark, light
 
 
