@@ -41,10 +41,6 @@ class DistributedContext:
         dist.all_reduce(sums)
         return sums.tolist()
 
-    def any(self, value: bool) -> bool:
-        """Whether it is true in any process."""
-        return self.total(float(value))[0] > 0
-
     def gather(self, value: Any) -> list[Any]:
         """The value of each process, in all of them."""
         if self.world == 1:
@@ -75,10 +71,9 @@ def distributed_context(device: str = "auto") -> Iterator[DistributedContext]:
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         # On one node torchrun keeps its store when it starts the processes again, with their old addresses in it.
         store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-    dist.init_process_group(
-        "nccl" if chosen.type == "cuda" else "gloo", store=store, rank=rank, world_size=world, timeout=TIMEOUT
-    )
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
     try:
-        yield DistributedContext(dist.get_rank(), dist.get_world_size(), chosen)
+        yield DistributedContext(rank, world, chosen)
     finally:
         dist.destroy_process_group()

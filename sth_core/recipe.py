@@ -74,11 +74,7 @@ def load_recipe(path: Path | str, changes: Iterable[str] = ()) -> Recipe:
 
 
 def load_annotation(path: Path | str | None, changes: Iterable[str] = ()) -> Annotation:
-    """The [data] of a recipe, or the default one; `changes` are "key=value".
-
-    Raises:
-        UserError: as `load_recipe`.
-    """
+    """The [data] of a recipe, or the default one; `changes` are "key=value". Raises UserError as `load_recipe`."""
     sections = read_toml(path, "recipe")[1] if path else {}
     sections = _changed(sections, (f"data.{change}" for change in changes))
     return _section(Annotation, sections.get("data", {}), f"{path or ''} [data]".lstrip())
@@ -120,11 +116,7 @@ def recipe_from(sections: dict[str, Any], origin: str) -> Recipe:
 
 
 def build_model(recipe: Recipe, num_classes: int, origin: str = "") -> VideoNetwork:
-    """The network of a recipe, with random weights.
-
-    Raises:
-        UserError: a value of [model] is none of the possible ones, or does not fit another.
-    """
+    """The network of a recipe, with random weights; raises UserError for values of [model] that do not fit."""
     try:
         return create_model(num_classes=num_classes, **recipe.model)
     except ValueError as error:

@@ -12,7 +12,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -108,11 +108,7 @@ def working_on(
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder. The operating system releases it when the process dies.
-
-    Raises:
-        UserError: another process holds it.
-    """
+    """Hold a folder's lock, which the system releases if the process dies; raises UserError if another holds it."""
     try:
         with FileLock(folder / LOCK, blocking=False):
             yield
@@ -130,10 +126,10 @@ def move_aside(work: Work) -> Path | None:
     found = work.existing()
     if not found:
         return None
-    with ExitStack() as stack:
-        for path in found:
-            if (path / LOCK).is_file():
-                stack.enter_context(locked(path))
+    for path in found:
+        if (path / LOCK).is_file():
+            with locked(path):
+                pass
     target = next(path for n in count(1) if not (path := work.folder / f".replaced-{n}").exists())
     for path in found:
         moved = target / path.relative_to(work.folder)

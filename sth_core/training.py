@@ -213,7 +213,8 @@ class TrainingRun:
 
     def save_or_stop(self) -> None:
         """Save the state when it is due or a process is told to stop; all processes then stop together."""
-        stopping = self.trainer.distributed.any(self.stopped.is_set())
+        (told,) = self.trainer.distributed.total(self.stopped.is_set())
+        stopping = told > 0
         if self.trainer.distributed.is_main and (stopping or time.monotonic() - self.saved_at > self.save_every):
             self.trainer.state.save(self.out / STATE)
             self.saved_at = time.monotonic()

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from sth_core.datasets.mirroring import mirror_labels, mirror_order
 from sth_core.errors import UserError
+from sth_core.resumable import no_report
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_clips, read_fields, stack_fields
 from sth_core.video.modality import CHANNELS
 from sth_core.video.sampling import Protocol, segment_indices
@@ -43,10 +44,7 @@ class Augment:
     reverse_swaps: tuple[tuple[str, str], ...] = ()
 
     def validate(self) -> None:
-        """
-        Raises:
-            UserError: a swap that is no pair of labels, or a crop scale that is no share.
-        """
+        """Raises UserError for a swap that is no pair of labels, and a crop scale that is no share."""
         for name in ("flip_swaps", "reverse_swaps"):
             for pair in getattr(self, name):
                 if not isinstance(pair, tuple) or [type(label) for label in pair] != [str, str]:
@@ -98,9 +96,8 @@ class EvaluationClips(Dataset[Sample]):
         try:
             if source["problem"]:
                 raise UnreadableVideo(source["problem"])
-            clips, indices = read_clips(
-                Path(source["path"]), p, source["flow"], self.protocol.clips, source["backward"]
-            )
+            path, flow, backward = Path(source["path"]), source["flow"], source["backward"]
+            clips, indices = read_clips(path, p, flow, self.protocol.clips, backward)
         except UnreadableVideo as error:
             return Sample(row, None, label, np.empty(0, np.int64), str(error))
         side = p.short_side if self.protocol.crops == 3 else p.crop
@@ -140,9 +137,7 @@ class TrainClips:
         p = self.preprocessing
         return p.frames, CHANNELS[p.modality], p.crop, p.crop
 
-    def load(
-        self, progress: Callable[[int, int], None] = lambda done, total: None, memory: float | None = None
-    ) -> None:
+    def load(self, progress: Callable[[int, int], None] = no_report, memory: float | None = None) -> None:
         """Decode all clips and keep them, if they fit into `memory` bytes.
 
         A clip that cannot be read is left out and named in `failures`, now or when it is sampled.
@@ -170,10 +165,8 @@ class TrainClips:
 
     def videos(self) -> list[list[int]]:
         """The rows of each video; a video that is played forward and backward has two."""
-        rows: dict[tuple[str, str], list[int]] = {}
-        for row in self.rows:
-            rows.setdefault((self.sources[row]["path"], self.sources[row]["flow"]), []).append(row)
-        return list(rows.values())
+        groups = self.table.iloc[self.rows].groupby(["path", "flow"], sort=False).groups
+        return [rows.tolist() for rows in groups.values()]
 
     def expected_bytes(self) -> float:
         """The size of all clips, decoded and resized, estimated from 16 of them."""
@@ -197,24 +190,13 @@ class TrainClips:
 
     def sample(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, int] | None:
         """A random clip (T, H, W, C) uint8 of this row, augmented, and its class number; None if it cannot be read."""
+        p, a, label = self.preprocessing, self.augment, self.sources[row]["label"]
         try:
-            return self._sample(row, rng)
+            clip = stack_fields(self.random_fields(row, rng))
         except UnreadableVideo as error:
             self.failures[self.sources[row]["clip_id"]] = str(error)
             return None
-
-    def _sample(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        p, a, label = self.preprocessing, self.augment, self.sources[row]["label"]
-        kept = self.kept.get(row)
-        count = self.count(row) if kept is None else len(kept)
-        starts = segment_indices(positions_in(count, p), p.frames, rng)
-        wanted = fields_of(starts, count, p)
-        if kept is None:
-            unique, where = np.unique(wanted, return_inverse=True)
-            fields = self.read(row, unique.tolist())[where.reshape(wanted.shape)]
-        else:
-            fields = kept[wanted]
-        clip = scaled_crop(stack_fields(fields), p.crop, a.crop_scales, rng)
+        clip = scaled_crop(clip, p.crop, a.crop_scales, rng)
         if self.sources[row]["backward"]:
             clip = play_backward(clip, p.modality)
         if a.flip and label in self.mirrored and rng.random() < 0.5:
@@ -222,3 +204,13 @@ class TrainClips:
         if a.reverse and rng.random() < 0.5 and (backward := swap_label(label, a.reverse_swaps)) in self.numbers:
             clip, label = play_backward(clip, p.modality), backward
         return clip, self.numbers[label]
+
+    def random_fields(self, row: int, rng: np.random.Generator) -> np.ndarray:
+        """The frames or fields of a random clip, kept or read."""
+        p, kept = self.preprocessing, self.kept.get(row)
+        count = self.count(row) if kept is None else len(kept)
+        wanted = fields_of(segment_indices(positions_in(count, p), p.frames, rng), count, p)
+        if kept is not None:
+            return kept[wanted]
+        unique, where = np.unique(wanted, return_inverse=True)
+        return self.read(row, unique.tolist())[where.reshape(wanted.shape)]

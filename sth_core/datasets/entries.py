@@ -31,11 +31,7 @@ class Entry:
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        UserError: it cannot be read, or a line of it is in another encoding.
-    """
+    """A text file in UTF-8, with or without a byte order mark; raises UserError with the line in another encoding."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -48,26 +44,17 @@ def read_text(path: Path) -> str:
 
 
 def text_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(file and line, text) of each line that is not blank.
-
-    Raises:
-        UserError: the file cannot be read, or holds nothing.
-    """
-    some = False
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            some = True
-            yield f"{path}, line {number}", line.strip()
-    if not some:
+    """(file and line, text) of each line that is not blank; raises UserError if there is none."""
+    text = read_text(path)
+    if not text.strip():
         raise UserError(f"{path} is empty")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line.strip()
 
 
 def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """(file and line, row) of a CSV file with a header line.
-
-    Raises:
-        UserError: the file cannot be read, has no header line, or a line of it has too many or too few fields.
-    """
+    """(file and line, row) of a CSV file with a header line; raises UserError where fields are too many or few."""
     reader = csv.DictReader(read_text(path).splitlines(keepends=True), strict=True)
     try:
         if not reader.fieldnames:
@@ -93,10 +80,7 @@ def csv_header(path: Path) -> list[str]:
 
 
 def read_json(path: Path) -> Any:
-    """
-    Raises:
-        UserError: it cannot be read, or is not JSON.
-    """
+    """The content of a JSON file; raises UserError with the line that is not JSON."""
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:

@@ -9,25 +9,17 @@ from sth_core.datasets.official import find_file
 from sth_core.errors import UserError
 
 LINE = re.compile(r"(?P<name>\S.*?)(?:\s+(?P<frames>\d+))?\s+(?P<label>\d+)")
-CLASS_LISTS = (
-    "category.txt", "categories.txt", "classes.txt", "labels.txt", "label_map*.txt", "*label_map.txt", "classInd.txt",
-)  # fmt: skip
+CLASS_LISTS = ("category", "categories", "classes", "labels", "label_map*", "*label_map", "classInd")
 
 
 def manifest(folder: Path, label: str, split: str, group: str) -> list[Entry] | None:
-    """manifest.csv, whose column `path` is relative to the folder.
-
-    Raises:
-        UserError: it lacks a column, or is no CSV file.
-    """
+    """manifest.csv, whose column `path` is relative to the folder; raises UserError if it lacks a column."""
     file = folder / "manifest.csv"
     if not file.is_file():
         return None
-    rows = list(csv_rows(file))
-    columns = csv_header(file)
-    for column in filter(None, ("path", label, group)):
-        if column not in columns:
-            raise UserError(f"{file}: has no column {column!r}; its columns: {', '.join(columns)}")
+    rows, columns = list(csv_rows(file)), csv_header(file)
+    if missing := [column for column in ("path", label, group) if column and column not in columns]:
+        raise UserError(f"{file}: has no column {missing[0]!r}; its columns: {', '.join(columns)}")
     entries: list[Entry] = []
     for source, row in rows:
         name, of_split = row["path"].replace("\\", "/"), row.get(split, "")
@@ -44,22 +36,18 @@ def tsn_lists(folder: Path, fold: int) -> list[Entry] | None:
 
     The files are train*.txt and val*.txt, or *_train_*.txt and *_val_*.txt; with "split_N" in their names, those
     of `fold`; never those for flow. Class names are in category.txt (or classes.txt, label_map*.txt; in UCF-101's
-    classInd.txt after their number), one a line; without such a file a class is called by its number.
-
-    Raises:
-        UserError: there are lists for other folds.
+    classInd.txt after their number), one a line; without such a file a class is called by its number. Raises
+    UserError if there are only lists for other folds.
     """
-    lists = {split: _list_file(folder, split, fold) for split in SPLITS}
-    if not lists["train"]:
+    lists = {split: file for split in SPLITS if (file := _list_file(folder, split, fold))}
+    if "train" not in lists:
         return None
-    class_list = find_file(folder, *CLASS_LISTS)
+    class_list = find_file(folder, *(f"{name}.txt" for name in CLASS_LISTS))
     names = [line for _, line in text_lines(class_list)] if class_list else []
     if class_list and class_list.name == "classInd.txt":
         names = [line.partition(" ")[2] for line in names]
     entries: list[Entry] = []
     for split, file in lists.items():
-        if not file:
-            continue
         for source, line in text_lines(file):
             match = LINE.fullmatch(line)
             if not match:
@@ -69,18 +57,15 @@ def tsn_lists(folder: Path, fold: int) -> list[Entry] | None:
             number, problem = int(match["label"]), ""
             if class_list and number >= len(names):
                 problem = f"{source}: the label {number} is not in {class_list} (0 to {len(names) - 1})"
-            label = names[number] if number < len(names) else str(number)
-            name = match["name"].replace("\\", "/")
+            label, name = names[number] if number < len(names) else str(number), match["name"].replace("\\", "/")
             entries.append(Entry(name, name, label, split, source, problem=problem))
     return entries
 
 
 def _list_file(folder: Path, split: str, fold: int) -> Path | None:
-    found = [
-        file
-        for file in sorted({*folder.glob("*.txt"), *folder.glob("*/*.txt")})
-        if re.search(rf"(^|_){split}(_|\d|list|$)", file.stem.lower()) and _is_list(file)
-    ]
+    files = sorted({*folder.glob("*.txt"), *folder.glob("*/*.txt")})
+    of_split = re.compile(rf"(^|_){split}(_|\d|list|$)")
+    found = [file for file in files if of_split.search(file.stem.lower()) and _is_list(file)]
     of_fold = [file for file in found if re.search(rf"split_?0?{fold}(\D|$)", file.stem)]
     without = [file for file in found if "split" not in file.stem]
     if found and not of_fold and not without:

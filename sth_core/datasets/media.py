@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from sth_core.video.decoding import VIDEO_SUFFIXES
@@ -23,15 +24,14 @@ class Media:
         self.by_name: dict[str, list[Path]] = defaultdict(list)
         self.with_flow: set[Path] = set()  # folders of frames and of their flow
         for path, kind in sorted(walk(folder)):
-            if kind == "flow" or (kind == "frames" and flow and flow != folder and path.is_relative_to(flow)):
-                continue
-            self.by_name[path.stem if kind == "video" else path.name].append(path)
+            extracted = kind == "frames" and flow and flow != folder and path.is_relative_to(flow)
+            if kind != "flow" and not extracted:
+                self.by_name[path.stem if kind == "video" else path.name].append(path)
             if kind == "both":
                 self.with_flow.add(path)
 
     def __iter__(self) -> Iterator[Path]:
-        for paths in self.by_name.values():
-            yield from paths
+        return chain.from_iterable(self.by_name.values())
 
     def at(self, name: str) -> Path | None:
         """The video or folder of frames at a path below the folder."""
@@ -64,10 +64,9 @@ class Flow:
         self.folder = folder
         self.ours = (folder / "flow.json").is_file()
         self.by_name: dict[str, list[Path]] = defaultdict(list)
-        if folder.is_dir():
-            for path, kind in sorted(walk(folder)):
-                if kind != "video":
-                    self.by_name[path.name].append(path)
+        for path, kind in sorted(walk(folder)) if folder.is_dir() else ():
+            if kind != "video":
+                self.by_name[path.name].append(path)
 
     def find(self, clip_id: str) -> str:
         """The folder of a clip's flow; empty if there is none."""

@@ -86,9 +86,8 @@ TEXTURES: dict[str, Drawing] = {
     "checks": lambda x, y: ((np.sin(x * 8) > 0) ^ (np.sin(y * 8) > 0)).astype(np.float32),
     "dots": lambda x, y: (np.cos(x * 13) + np.cos(y * 13) > 0.7).astype(np.float32),
     "waves": lambda x, y: 0.5 + 0.5 * np.sin(y * 12 + 1.6 * np.sin(x * 7)),
-    "target": lambda x, y: (np.sin(np.hypot(x - 0.45, y) * 12) > 0).astype(
-        np.float32
-    ),  # rings around a point off the centre
+    # Rings around a point off the centre.
+    "target": lambda x, y: (np.sin(np.hypot(x - 0.45, y) * 12) > 0).astype(np.float32),
     "plain": lambda x, y: np.full_like(x, 0.5),
 }
 

@@ -40,10 +40,7 @@ class Annotation:
     direction: bool = False
 
     def validate(self) -> None:
-        """
-        Raises:
-            UserError: an unknown format.
-        """
+        """Raises UserError for an unknown format."""
         if self.format not in ("", *FORMATS):
             raise UserError(f"unknown dataset format {self.format!r}; possible: {', '.join(FORMATS)}")
 
@@ -69,26 +66,23 @@ FORMATS = (*readers(Annotation()), "folders")
 def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.DataFrame:
     """All clips of a dataset, from its annotation files or, without any, a class for each folder of videos.
 
-    Returns:
-        clip_id (unique), path (absolute), label, split, group, flow (a folder of extracted flow, or
-        empty), problem (why the clip cannot be used, with file and line; empty if it can), backward (whether
-        it is to be played backward); sorted by clip_id.
+    Columns: clip_id (unique, sorted), path (absolute), label, split, group, flow (a folder of extracted flow, or
+    empty), problem (why the clip cannot be used, with file and line; empty if it can), backward (whether it is to be
+    played backward).
 
     Raises:
-        UserError: no such folder, no clips in it, an unknown format, or annotation files that
-            cannot be read.
+        UserError: no such folder, no clips in it, an unknown format, or annotation files that cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"no such dataset folder: {folder}")
     annotation.validate()
-    known = readers(annotation)
-    of_format = {annotation.format: known[annotation.format]} if annotation.format in known else known
-    entries = None
-    if annotation.format != "folders":
-        entries = next((found for read in of_format.values() if (found := read(folder)) is not None), None)
+    entries, wanted = None, annotation.format
+    for name, read in readers(annotation).items():
+        if entries is None and wanted in ("", name):
+            entries = read(folder)
     media = Media(folder.resolve(), folder.resolve() / annotation.flow if annotation.flow else None)
-    if entries is None and annotation.format not in ("", "folders"):
-        raise UserError(f"{folder} holds no annotation files of the format {annotation.format!r}")
+    if entries is None and wanted not in ("", "folders"):
+        raise UserError(f"{folder} holds no annotation files of the format {wanted!r}")
     if entries is None:
         entries = lists.class_folders(folder.resolve(), media)
     if not entries:
@@ -98,9 +92,8 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
         )
     clips = pd.DataFrame([_row(entry, media) for entry in unique_entries(entries)], columns=CLIP_COLUMNS)
     if clips["problem"].ne("").all():
-        raise UserError(
-            f"none of the {len(clips)} clips of {folder} can be used; the first: {clips['problem'].iloc[0]}"
-        )
+        first = clips["problem"].iloc[0]
+        raise UserError(f"none of the {len(clips)} clips of {folder} can be used; the first: {first}")
     clips["split"] = _splits(clips, folder, annotation.held_out)
     clips["flow"] = _flow(clips, media, Flow(folder.resolve() / (annotation.flow or FLOW_FOLDER)))
     if annotation.direction:
@@ -110,10 +103,9 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
 
 def with_backward(clips: pd.DataFrame) -> pd.DataFrame:
     """Each clip twice, the second time to be played backward; labels name the direction."""
-    forward, backward = (
-        clips["label"].where(clips["label"].eq(""), clips["label"] + f", {way}") for way in (FORWARD, BACKWARD)
-    )
-    twice = clips.assign(clip_id=clips["clip_id"] + f" ({BACKWARD})", label=backward, backward=True)
+    label, clip_id = clips["label"], clips["clip_id"] + f" ({BACKWARD})"
+    forward, backward = (label.where(label.eq(""), label + f", {way}") for way in (FORWARD, BACKWARD))
+    twice = clips.assign(clip_id=clip_id, label=backward, backward=True)
     return pd.concat([clips.assign(label=forward), twice], ignore_index=True)
 
 
@@ -149,14 +141,13 @@ def _flow(clips: pd.DataFrame, media: Media, flow: Flow) -> pd.Series:
 
 
 def _splits(clips: pd.DataFrame, folder: Path, held_out: tuple[str, ...]) -> pd.Series:
-    without = clips["split"].eq("") & clips["problem"].eq("")
-    if without.all() or clips["split"].eq("").all():
-        if held_out:
-            return clips["group"].isin(held_out).map({True: "val", False: "train"})
-        return clips["group"].map(lambda group: "val" if zlib.crc32(group.encode()) % 5 == 0 else "train")
-    if without.any():
+    if clips["split"].eq("").all():
+        fifth = clips["group"].map(lambda group: zlib.crc32(group.encode()) % 5 == 0)
+        return (clips["group"].isin(held_out) if held_out else fifth).map({True: "val", False: "train"})
+    without = clips.loc[clips["split"].eq("") & clips["problem"].eq(""), "clip_id"]
+    if len(without):
         raise UserError(
-            f"{folder}: {without.sum()} of {len(clips)} clips have no split, among them "
-            f"{clips.loc[without, 'clip_id'].iloc[0]}; give all of them one ({', '.join(SPLITS)}), or none"
+            f"{folder}: {len(without)} of {len(clips)} clips have no split, among them {without.iloc[0]}; "
+            f"give all of them one ({', '.join(SPLITS)}), or none"
         )
     return clips["split"]
