@@ -44,8 +44,7 @@ def write_atomically(path: Path) -> Iterator[IO[str]]:
 
 def write_json(path: Path, value: Any) -> None:
     with write_atomically(path) as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
+        file.write(json.dumps(value, indent=2) + "\n")
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:

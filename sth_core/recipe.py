@@ -3,7 +3,7 @@
 import dataclasses
 import tomllib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import UnionType
@@ -52,16 +52,10 @@ class Recipe:
     optimisation: Optimisation
     start: Start = Start()
 
-    def plain(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 SECTIONS: dict[str, type] = get_type_hints(Recipe) | {"model": ModelConfig}
-POSSIBLE = {
-    float: (int, float),
-    tuple: (list, tuple),
-    UnionType: (int, list, tuple),
-}  # types of values, of other fields
+# The types of values that a field of another type may have.
+POSSIBLE = {float: (int, float), tuple: (list, tuple), UnionType: (int, list, tuple)}
 
 
 def load_recipe(path: Path | str, changes: Iterable[str] = ()) -> Recipe:

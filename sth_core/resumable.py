@@ -118,18 +118,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def move_aside(work: Work) -> Path | None:
-    """Move all that the work's folder holds of this kind to FOLDER/.replaced-N, which is returned; None if nothing.
-
-    Raises:
-        UserError: another process works in one of the folders that would be moved.
-    """
+    """Move all that the work's folder holds of this kind to FOLDER/.replaced-N, which is returned; None if nothing."""
     found = work.existing()
     if not found:
         return None
     for path in found:
         if (path / LOCK).is_file():
             with locked(path):
-                pass
+                pass  # no other process works there
     target = next(path for n in count(1) if not (path := work.folder / f".replaced-{n}").exists())
     for path in found:
         moved = target / path.relative_to(work.folder)
@@ -140,7 +136,7 @@ def move_aside(work: Work) -> Path | None:
 
 
 def read_earlier(work: Work, resume: bool = False) -> Json:
-    """What the work's file says, if this work was begun earlier; else nothing.
+    """What the work's file says, if it was begun earlier; else nothing.
 
     Raises:
         UserError: the folder holds other work, or it cannot be known what it holds.

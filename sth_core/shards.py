@@ -79,8 +79,3 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 def write_failures(folder: Path, failures: dict[str, str]) -> None:
     """failures.parquet: the reason for each clip_id that could not be read."""
     write_table(folder / "failures.parquet", pd.DataFrame(failures.items(), columns=["clip_id", "reason"]))
-
-
-def read_failures(folder: Path) -> dict[str, str]:
-    table = pd.read_parquet(folder / "failures.parquet")
-    return dict(zip(table["clip_id"], table["reason"], strict=True))

@@ -70,9 +70,8 @@ def load_study(path: Path | str) -> Study:
     paper = content.get("paper", {})
     last = list(axes.values())[-1] if axes else {}
     if paper and (set(paper) != {"of", "top1"} or not set(paper["top1"]) <= set(last)):
-        raise UserError(
-            f"{path}: [paper] must have of and top1, of values of the last axis ({', '.join(last)}), got {paper}"
-        )
+        wanted = f"of and top1, of values of the last axis ({', '.join(last)})"
+        raise UserError(f"{path}: [paper] must have {wanted}, got {paper}")
     changes = {axis: {name: _changes(path, name, of_name) for name, of_name in v.items()} for axis, v in axes.items()}
     recipe, _ = read_toml(str(content["recipe"]), "recipe", file.parent)
     study = Study(recipe, tuple(seeds), changes, paper)

@@ -24,6 +24,7 @@ from sth_core.evaluation import accuracy
 from sth_core.optimisation import PRECISIONS, Optimisation, hash_seed, learning_rate
 from sth_core.prefetch import prefetch
 from sth_core.training_state import EpochSums, TrainingState
+from sth_core.video.modality import CHANNELS
 from sth_core.video.transforms import normalise
 
 STEPS_AHEAD = 2  # batches that are read while one is trained on
@@ -56,11 +57,6 @@ class Trainer:
     def steps(self) -> int:
         """Of an epoch."""
         return math.ceil(len(self.clips.rows) / self.settings.batch_size)
-
-    @property
-    def rate(self) -> float:
-        """The learning rate of the last step."""
-        return self.state.optimiser.param_groups[0]["lr"]
 
     def batches(self) -> Iterator[tuple[np.ndarray, Batch]]:
         """This process's share of each step left of the epoch: rows, and the samples of those that can be read.
@@ -119,7 +115,8 @@ class Trainer:
                 state.scaler.scale(losses * distributed.world / total).backward()
             loss_sum, correct = loss_sum + losses.item(), correct + correct_here
         if not parts:  # the other processes wait for this one's gradients
-            zeros = torch.zeros(1, *self.clips.shape, device=distributed.device)
+            p = self.clips.preprocessing
+            zeros = torch.zeros(1, p.frames, CHANNELS[p.modality], p.crop, p.crop, device=distributed.device)
             (self.runner(zeros).sum() * 0).backward()
         return loss_sum, correct
 
@@ -137,7 +134,7 @@ class Trainer:
         """Add the epoch's row to the metrics, with the accuracy on the held-out clips when it is due."""
         state, settings = self.state, self.settings
         row = {"epoch": state.epoch + 1, "loss": state.sums.mean_loss, "accuracy": state.sums.accuracy}
-        row |= {"learning_rate": self.rate, "val_accuracy": math.nan, "val_clips": 0}
+        row |= {"learning_rate": state.optimiser.param_groups[0]["lr"], "val_accuracy": math.nan, "val_clips": 0}
         every = settings.evaluate_every or settings.epochs
         if row["epoch"] == settings.epochs or row["epoch"] % every == 0:
             found = accuracy(state.model, self.val_clips, self.val_clips.preprocessing, self.distributed)

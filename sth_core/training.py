@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
@@ -31,12 +31,9 @@ from sth_core.optimisation import optimiser_of, set_train
 from sth_core.pretrained import load_2d_weights, load_imagenet, read_pth, start_from, without_classifier
 from sth_core.recipe import Recipe, Start, build_model
 from sth_core.resumable import Json, no_report, read_earlier, working_on
-from sth_core.shards import read_failures, write_failures
+from sth_core.shards import write_failures
 from sth_core.trainer import Trainer
 from sth_core.training_state import BEST, NETWORK, STATE, TrainingState, resume_state, stop_signals, training_work
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,10 @@ def train(
         UserError: a split without readable clips, another training in `out`, or a loss that is not finite.
         KeyboardInterrupt: stopped by SIGTERM or Ctrl-C, the state saved.
     """
-    train_rows, val_rows = split_rows(table)
+    train_rows, val_rows = (table[table["split"] == split] for split in ("train", "val"))
+    if train_rows.empty or val_rows.empty:
+        counts = table["split"].value_counts().to_dict()
+        raise UserError(f"training needs clips in the splits 'train' and 'val'; this dataset has {counts}")
     classes = sorted(set(train_rows.loc[train_rows["problem"] == "", "label"]))
     with distributed_context(device) as distributed, stop_signals() as stopped:
         state = first_state(recipe, classes, distributed.device)
@@ -97,32 +97,24 @@ def train(
         earlier = {} if overwrite else read_earlier(work, resume)
         if earlier.get("finished") and not work.differences(earlier) and (out / NETWORK).is_file():
             notify(f"the training in {out} was finished before; nothing was done")
-            return Trained(out / NETWORK, earlier["val_accuracy"], earlier["val_clips"], read_failures(out))
-        adjustments = resume_state(state, work, earlier, distributed.device, notify)
+            failures = pd.read_parquet(out / "failures.parquet").set_index("clip_id")["reason"].to_dict()
+            return Trained(out / NETWORK, earlier["val_accuracy"], earlier["val_clips"], failures)
+        resume_state(state, work, earlier, distributed.device, notify)
         clips = TrainClips(train_rows, classes, recipe.preprocessing, recipe.augment)
         clips.load(lambda done, total: progress(Progress("reading", done, total)), memory)
         refuse_without_clips(clips, len(clips.rows))
         val_clips = EvaluationClips(val_rows, classes, recipe.preprocessing)
         trainer = Trainer(recipe.optimisation, state, clips, val_clips, distributed)
-        run = TrainingRun(recipe, trainer, out, progress, save_every, stopped, adjustments)
+        run = TrainingRun(recipe, trainer, out, progress, save_every, stopped)
         distributed.wait_for_all()  # all have read what is in the folder before one writes there
         folder: AbstractContextManager[Json] = nullcontext({})
         if distributed.is_main:
-            facts = {"adjustments": adjustments}
+            facts = {"adjustments": state.adjustments}
             folder = working_on(work, facts, command=command, overwrite=overwrite, resume=resume, notify=notify)
         with folder as meta:
             trained = run.to_the_end()
             meta |= {"val_accuracy": trained.accuracy, "val_clips": trained.clips}
         return trained
-
-
-def split_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The clips to train on, and those held out."""
-    train_rows, val_rows = (table[table["split"] == split] for split in ("train", "val"))
-    if train_rows.empty or val_rows.empty:
-        counts = table["split"].value_counts().to_dict()
-        raise UserError(f"training needs clips in the splits 'train' and 'val'; this dataset has {counts}")
-    return train_rows, val_rows
 
 
 def first_state(recipe: Recipe, classes: list[str], device: torch.device) -> TrainingState:
@@ -161,13 +153,11 @@ class TrainingRun:
     progress: Callable[[Progress], None]
     save_every: float
     stopped: threading.Event
-    adjustments: list[Json]
     saved_at: float = field(default_factory=time.monotonic)
 
     def to_the_end(self) -> Trained:
         trainer, state, is_main = self.trainer, self.trainer.state, self.trainer.distributed.is_main
-        next_step = state.epoch * trainer.steps + state.step + 1
-        with tensorboard(self.out, next_step) if is_main else nullcontext() as board:
+        with self.tensorboard() if is_main else nullcontext() as board:
             while state.epoch < trainer.settings.epochs:
                 self.epoch(board)
         all_failures = {k: v for found in trainer.distributed.gather(trainer.clips.failures) for k, v in found.items()}
@@ -179,7 +169,7 @@ class TrainingRun:
         trainer.distributed.wait_for_all()
         return Trained(self.out / NETWORK, last["val_accuracy"], last["val_clips"], all_failures)
 
-    def epoch(self, board: "SummaryWriter | None") -> None:
+    def epoch(self, board: Any) -> None:
         """What is left of an epoch."""
         trainer, state, settings = self.trainer, self.trainer.state, self.trainer.settings
         set_train(state.model, settings.partial_bn)
@@ -198,18 +188,28 @@ class TrainingRun:
             mean_loss, accuracy = state.sums.mean_loss, state.sums.accuracy
             self.progress(Progress("training", done, total, state.epoch + 1, mean_loss, accuracy, rate))
             if board:
-                add_scalars(board, "step", done, loss=loss, learning_rate=trainer.rate, clips_per_second=rate)
+                lr = state.optimiser.param_groups[0]["lr"]
+                for name, value in (("loss", loss), ("learning_rate", lr), ("clips_per_second", rate)):
+                    board.add_scalar(f"step/{name}", value, done)
             self.save_or_stop()
         refuse_without_clips(trainer.clips, state.sums.clips)
         trainer.end_epoch()
         if board:
             last = state.metrics[-1]
-            shown = {name: last[name] for name in ("loss", "accuracy", "val_accuracy") if not math.isnan(last[name])}
-            add_scalars(board, "epoch", state.epoch * trainer.steps, **shown)
+            for name in ("loss", "accuracy", "val_accuracy"):
+                if not math.isnan(last[name]):
+                    board.add_scalar(f"epoch/{name}", last[name], state.epoch * trainer.steps)
             write_csv(self.out / "metrics.csv", pd.DataFrame(state.metrics, dtype=object).fillna("nan"))
             if last["val_accuracy"] == state.best:
                 self.save_network(BEST)
             state.save(self.out / STATE)
+
+    def tensorboard(self) -> Any:
+        """A writer of TensorBoard's files, which no longer shows the steps that a killed process did not save."""
+        from torch.utils.tensorboard import SummaryWriter  # takes a second
+
+        state = self.trainer.state
+        return SummaryWriter(self.out / "tensorboard", purge_step=state.epoch * self.trainer.steps + state.step + 1)
 
     def save_or_stop(self) -> None:
         """Save the state when it is due or a process is told to stop; all processes then stop together."""
@@ -224,21 +224,9 @@ class TrainingRun:
     def save_network(self, name: str) -> None:
         """Write the network as it is now, with the data and settings that it was trained with."""
         recipe, state, clips = self.recipe, self.trainer.state, self.trainer.clips
-        training: dict[str, Any] = {"recipe": recipe.plain(), "seed": recipe.optimisation.seed, "epochs": state.epoch}
+        training: dict[str, Any] = {"recipe": asdict(recipe), "seed": recipe.optimisation.seed, "epochs": state.epoch}
         training |= {key: state.metrics[-1][key] for key in ("val_accuracy", "val_clips")}
         training["train_clips"] = len(clips.table) - len(clips.failures)
-        if self.adjustments:
-            training["adjustments"] = self.adjustments
+        if state.adjustments:
+            training["adjustments"] = state.adjustments
         save_checkpoint(self.out / name, state.model, clips.classes, recipe.preprocessing, recipe.data, training)
-
-
-def tensorboard(out: Path, next_step: int) -> "SummaryWriter":
-    """TensorBoard's files; what a process that was killed wrote from `next_step` on is no longer shown."""
-    from torch.utils.tensorboard import SummaryWriter  # takes a second
-
-    return SummaryWriter(out / "tensorboard", purge_step=next_step)
-
-
-def add_scalars(board: "SummaryWriter", group: str, step: int, **values: float) -> None:
-    for name, value in values.items():
-        board.add_scalar(f"{group}/{name}", value, step)

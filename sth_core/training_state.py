@@ -60,6 +60,7 @@ class TrainingState:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     best: float = -1.0
     val_failures: dict[str, str] = field(default_factory=dict)
+    adjustments: list[Json] = field(default_factory=list)  # which settings were changed after which epoch, from and to
 
     def save(self, file: Path) -> None:
         plain = {key: getattr(self, key) for key in COUNTERS}
@@ -72,18 +73,13 @@ class TrainingState:
             raise cannot_write(file, error) from error
 
     def load(self, file: Path, device: torch.device) -> None:
-        """Continue from what is saved there, with this call's settings of the optimiser (`lr` is set in each step).
-
-        Raises:
-            UserError: the file is damaged.
-        """
+        """Continue from what is saved there, with this call's settings of the optimiser (`lr` is set in each step)."""
         try:
             saved = torch.load(file, map_location=device, weights_only=True)
         except Exception as error:  # a damaged file ends the unpickler in any of a dozen ways
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"{file} is damaged ({reason}); delete it to train from the first epoch again, or give --overwrite"
-            ) from error
+            ways = "delete it to train from the first epoch again, or give --overwrite"
+            raise UserError(f"{file} is damaged ({reason}); {ways}") from error
         self.model.load_state_dict(saved["model"])
         now, before = self.optimiser.state_dict()["param_groups"], saved["optimiser"]["param_groups"]
         groups = [group | {"lr": earlier["lr"]} for group, earlier in zip(now, before, strict=True)]
@@ -99,44 +95,43 @@ def training_work(out: Path, recipe: Recipe, model: VideoNetwork, classes: list[
     """What makes two trainings the same: all values of the recipe, the classes, and each clip's label and split."""
     lines = sorted(clips[["clip_id", "label", "split"]].agg("\t".join, axis=1))
     config = {key: value for key, value in asdict(model.config).items() if key != "num_classes"}
-    identity = recipe.plain() | {"model": config, "classes": classes}
+    identity = asdict(recipe) | {"model": config, "classes": classes}
     identity |= {"clips": len(lines), "clips_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
-    defaults = {
-        name: {f.name: f.default for f in fields(section) if f.default is not MISSING}
-        for name, section in SECTIONS.items()
-    }
-    return Work(out, "training.json", "training", identity, TRAINING_FILES, flatten_keys(defaults), ADJUSTABLE)
+    keys = [(name, key) for name, section in SECTIONS.items() for key in fields(section)]
+    defaults = flatten_keys({f"{name}.{key.name}": key.default for name, key in keys if key.default is not MISSING})
+    return Work(out, "training.json", "training", identity, TRAINING_FILES, defaults, ADJUSTABLE)
 
 
 def resume_state(
     state: TrainingState, work: Work, earlier: Json, device: torch.device, notify: Callable[[str], None]
-) -> list[Json]:
-    """Continue from what the folder holds; returns which settings were changed after which epoch, now and before.
+) -> None:
+    """Continue from what the folder holds.
 
     Raises:
         UserError: the state is missing, is damaged, or has as many epochs as are wanted.
     """
-    file, adjustments = work.folder / STATE, earlier.get("adjustments", [])
-    if not earlier or not file.is_file():
-        if earlier and (work.folder / NETWORK).is_file():
-            raise UserError(
-                f"{work.folder} holds a network, but no {STATE} to resume it from; choose another folder, "
-                "or give --overwrite"
-            )
-        return adjustments
-    state.load(file, device)
-    if not (differences := work.differences(earlier)):
-        return adjustments
+    if not earlier:
+        return
+    state.adjustments = earlier.get("adjustments", [])
+    if (work.folder / STATE).is_file():
+        state.load(work.folder / STATE, device)
+    elif (work.folder / NETWORK).is_file():
+        missing = f"a network, but no {STATE} to resume it from"
+        raise UserError(f"{work.folder} holds {missing}; choose another folder, or give --overwrite")
+    else:
+        return
+    changes = {key: list(values) for key, values in work.differences(earlier).items()}
+    if not changes:
+        return
     epochs = work.identity["optimisation"]["epochs"]
     if state.epoch >= epochs:
         raise UserError(
             f"the training in {work.folder} has {state.epoch} epochs already; to resume it with other values, "
             f"set optimisation.epochs to more (now {epochs})"
         )
-    changes = {key: list(values) for key, values in differences.items()}
     listed = ", ".join(f"{key} {now} (before: {old})" for key, (old, now) in changes.items())
     notify(f"resumed after {state.epoch} epochs and {state.step} steps with {listed}")
-    return [*adjustments, {"epoch": state.epoch, "step": state.step, "changes": changes}]
+    state.adjustments = [*state.adjustments, {"epoch": state.epoch, "step": state.step, "changes": changes}]
 
 
 @contextmanager

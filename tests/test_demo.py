@@ -14,6 +14,7 @@ from analysis.runs.run_directory import open_run, predictions
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.sprites import APPEARANCES
 from sth_core.datasets.synthetic import MOTIONS
+from sth_core.errors import UserError
 from sth_core.files import sha256
 from sth_core.network import create_model
 from sth_core.recipe import load_recipe
@@ -164,6 +165,10 @@ def test_retrain_makes_every_network(scenes_folder: Path, tmp_path: Path, monkey
     for name, weight in quick.model.state_dict().items():
         halved = trained[name].half().to(weight.dtype) if weight.is_floating_point() else trained[name]
         assert torch.equal(weight, halved), name
+    (out / "quick" / "training.json").unlink()  # as an earlier version left it
+    with pytest.raises(UserError) as refused:
+        demo.retrain(tmp_path, lambda *_: None)
+    assert str(refused.value).endswith(f"describes it; move the folder {out / 'quick'} elsewhere, and try again")
 
 
 def test_order_accuracy_by_hand() -> None:

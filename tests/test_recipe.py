@@ -1,7 +1,7 @@
 """A recipe file says everything about a run, or is refused with a sentence."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -174,7 +174,7 @@ def test_a_file_that_is_no_recipe_is_refused(content: bytes | None, reason: str,
 
 def test_a_recipe_survives_being_written_as_plain_values() -> None:
     recipe: Recipe = load_recipe(MOTION, ("model.dilations=[1, 2]",))
-    assert recipe_from(recipe.plain(), "checkpoint") == recipe
+    assert recipe_from(asdict(recipe), "checkpoint") == recipe
 
 
 @pytest.mark.parametrize("given", ["ut_interaction", "ut_interaction.toml", Path("ut_interaction")])

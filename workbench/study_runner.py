@@ -113,7 +113,7 @@ def run_study(
 def study_work(study: Study, data: Path, out: Path) -> Work:
     """Two studies are the same if the cells that they share are, and the recipe and data of all."""
     trainings = {cell.name: list(cell.changes) for cell in study.cells}
-    identity = {"data": str(data), "base": load_recipe(study.recipe).plain(), "trainings": trainings}
+    identity = {"data": str(data), "base": asdict(load_recipe(study.recipe)), "trainings": trainings}
     return Work(out, "study.json", "study", identity, STUDY_FILES, flatten_keys(identity))
 
 

@@ -58,10 +58,7 @@ class ClipCheck:
 
 
 def check_dataset(
-    clips: pd.DataFrame,
-    out: Path,
-    workers: int | None = None,
-    progress: Callable[[int, int], None] = no_report,
+    clips: pd.DataFrame, out: Path, workers: int | None = None, progress: Callable[[int, int], None] = no_report
 ) -> pd.DataFrame:
     """Decode every clip of `clips` (of `read_dataset`), in parallel; a row of `ClipCheck` for each.
 
@@ -105,11 +102,10 @@ def read_notes(notes: Path) -> dict[str, ClipCheck]:
 
 def size_and_time(path: Path) -> tuple[int, int]:
     """Bytes and time of change; only the time for a folder of frames."""
-    try:
+    with suppress(OSError):
         stat = path.stat()
-    except OSError:
-        return (-1, -1)
-    return (0 if path.is_dir() else stat.st_size, stat.st_mtime_ns)
+        return 0 if path.is_dir() else stat.st_size, stat.st_mtime_ns
+    return -1, -1
 
 
 def check_clip(clip: ClipCheck) -> ClipCheck:
@@ -120,10 +116,9 @@ def check_clip(clip: ClipCheck) -> ClipCheck:
         count = count_frames(path)
         hashed = segment_indices(count, HASHED_FRAMES).tolist()
         kept, decoded = {}, 0
-        for i, frame in enumerate(all_frames(path)):
-            decoded = i + 1
-            if i in hashed:
-                kept[i] = frame
+        for decoded, frame in enumerate(all_frames(path), start=1):
+            if decoded - 1 in hashed:
+                kept[decoded - 1] = frame
         clip = replace(clip, frames=decoded)
         if decoded != count:
             raise UnreadableVideo(f"{path}: {decoded} of {count} frames can be decoded")
@@ -185,11 +180,9 @@ def difference_hash(frame: np.ndarray, side: int) -> str:
 
 def motion_mask(frames: list[np.ndarray]) -> str:
     """Which cells (FINE x FINE) of each frame differ from their median over the frames, as hex."""
-    cells = [
-        cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (FINE, FINE), interpolation=cv2.INTER_AREA) for f in frames
-    ]
-    median = np.median(cells, axis=0)
-    return np.packbits(np.abs(cells - median) > MOTION_THRESHOLD).tobytes().hex()
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    cells = [cv2.resize(frame, (FINE, FINE), interpolation=cv2.INTER_AREA) for frame in gray]
+    return np.packbits(np.abs(cells - np.median(cells, axis=0)) > MOTION_THRESHOLD).tobytes().hex()
 
 
 def count_ones(packed: np.ndarray) -> int:

@@ -19,7 +19,6 @@ from sth_core.datasets.mirroring import mirror_labels, mirror_order
 from sth_core.errors import UserError
 from sth_core.resumable import no_report
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_clips, read_fields, stack_fields
-from sth_core.video.modality import CHANNELS
 from sth_core.video.sampling import Protocol, segment_indices
 from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing, crops, mirror, play_backward, scaled_crop
@@ -131,12 +130,6 @@ class TrainClips:
         self.failures = {s["clip_id"]: s["problem"] for s in self.sources if s["problem"]}  # clip_id -> reason
         self.rows = [row for row, source in enumerate(self.sources) if not source["problem"]]
 
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(T, C, H, W) of the network's input for one clip."""
-        p = self.preprocessing
-        return p.frames, CHANNELS[p.modality], p.crop, p.crop
-
     def load(self, progress: Callable[[int, int], None] = no_report, memory: float | None = None) -> None:
         """Decode all clips and keep them, if they fit into `memory` bytes.
 
@@ -155,11 +148,10 @@ class TrainClips:
         with ThreadPoolExecutor(cpu_count()) as pool:
             first = [rows[0] for rows in of_one_video]
             for done, (rows, result) in enumerate(zip(of_one_video, pool.map(read, first), strict=True), start=1):
-                for row in rows:
-                    if isinstance(result, str):
-                        self.failures[self.sources[row]["clip_id"]] = result
-                    else:
-                        self.kept[row] = result
+                if isinstance(result, str):
+                    self.failures |= {self.sources[row]["clip_id"]: result for row in rows}
+                else:
+                    self.kept |= dict.fromkeys(rows, result)
                 progress(done, len(of_one_video))
         self.rows = sorted(self.kept)
 

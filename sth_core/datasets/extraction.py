@@ -34,13 +34,9 @@ def extract_flow(
 ) -> dict[str, str]:
     """Write <out>/<clip>/flow_x_00001.jpg and flow_y_00001.jpg of each clip, and flow.json.
 
-    A clip's folder appears when it is whole; those that are there are not extracted again.
-
-    Returns:
-        The reason for each clip_id that could not be extracted.
-
-    Raises:
-        UserError: `out` holds flow that was extracted in another way, or by others.
+    A clip's folder appears when it is whole; those that are there are not extracted again. Returns the reason for
+    each clip_id that could not be extracted; raises UserError if `out` holds flow that was extracted in another way,
+    or by others.
     """
     of_others = overwrite or not (out / "flow.json").is_file()
     owned = ("failures.parquet", *(flow_folders(out) if of_others else ()))
@@ -83,14 +79,14 @@ def extract_clip(path: Path, target: Path, how: Extraction) -> str:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        before, number = None, 0
-        for frame in all_frames(path):
-            after = resize(frame[None], how.side)[0]
-            if before is not None:
-                number += 1
-                _write(unfinished, number, flow_field(before, after, how.bound, how.algorithm))
+        frames = (resize(frame[None], how.side)[0] for frame in all_frames(path))
+        if (before := next(frames, None)) is None:
+            raise UnreadableVideo(f"{path}: no frame can be decoded")
+        number = 0
+        for number, after in enumerate(frames, start=1):
+            _write(unfinished, number, flow_field(before, after, how.bound, how.algorithm))
             before = after
-        if before is not None and number == 0:  # a single frame does not move
+        if number == 0:  # a single frame does not move
             _write(unfinished, 1, np.full((*before.shape[:2], 2), 128, np.uint8))
         unfinished.replace(target)
     except UnreadableVideo as error:

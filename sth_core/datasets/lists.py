@@ -1,6 +1,7 @@
 """Datasets of your own: a CSV manifest, the list files of TSN and TSM, or a folder for each class."""
 
 import re
+from itertools import chain
 from pathlib import Path
 
 from sth_core.datasets.entries import SPLITS, Entry, csv_header, csv_rows, text_lines
@@ -82,10 +83,9 @@ def _is_list(file: Path) -> bool:
 def class_folders(folder: Path, media: Media) -> list[Entry]:
     """<class>/clip or <split>/<class>/clip, a clip being a video or a folder of frames."""
     entries: list[Entry] = []
-    for path in sorted(media):
+    for path in sorted(chain(*media.by_name.values())):
         parts = path.relative_to(folder).parts
-        if len(parts) == 2 or (len(parts) == 3 and parts[0] not in SPLITS):
-            entries.append(Entry("/".join(parts), "/".join(parts), parts[-2], "", str(path), anywhere=False))
-        elif len(parts) == 3:
-            entries.append(Entry("/".join(parts), "/".join(parts), parts[1], parts[0], str(path), anywhere=False))
+        split = parts[0] if len(parts) == 3 and parts[0] in SPLITS else ""
+        if len(parts) in (2, 3):
+            entries.append(Entry("/".join(parts), "/".join(parts), parts[-2], split, str(path), anywhere=False))
     return entries

@@ -3,7 +3,6 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 from sth_core.video.decoding import VIDEO_SUFFIXES
@@ -29,9 +28,6 @@ class Media:
                 self.by_name[path.stem if kind == "video" else path.name].append(path)
             if kind == "both":
                 self.with_flow.add(path)
-
-    def __iter__(self) -> Iterator[Path]:
-        return chain.from_iterable(self.by_name.values())
 
     def at(self, name: str) -> Path | None:
         """The video or folder of frames at a path below the folder."""

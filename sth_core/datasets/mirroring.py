@@ -23,9 +23,8 @@ def mirror_labels(classes: list[str], pairs: tuple[tuple[str, str], ...] = ()) -
     `pairs` are further labels that a mirror exchanges.
     """
     exchanged = dict(pairs) | {b: a for a, b in pairs}
-    known = set(classes)
     images = {label: exchanged.get(label, mirror_label(label)) for label in classes}
-    return {label: image for label, image in images.items() if image in known}
+    return {label: image for label, image in images.items() if image in images}
 
 
 def mirror_order(classes: list[str]) -> list[int]:

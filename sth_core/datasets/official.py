@@ -73,18 +73,18 @@ def something_v2(folder: Path) -> list[Entry] | None:
 
 def kinetics(folder: Path) -> list[Entry] | None:
     """Kinetics: CSV files with youtube_id, time_start, time_end; <label>/<id>_<start>_<end>.mp4."""
-    files = [f for f in sorted({*folder.glob("*.csv"), *folder.glob("*/*.csv")}) if "youtube_id" in csv_header(f)]
+    headers = {file: csv_header(file) for file in sorted({*folder.glob("*.csv"), *folder.glob("*/*.csv")})}
+    files = [file for file, columns in headers.items() if "youtube_id" in columns]
     if not files:
         return None
-    for other in sorted({other for file in files for other in file.parent.glob("*.csv")}):
-        if not csv_header(other):
-            raise UserError(f"{other} is empty")
+    for file, columns in headers.items():
+        if not columns and any(file.parent == other.parent for other in files):
+            raise UserError(f"{file} is empty")
     entries: list[Entry] = []
     names = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
     for file in files:
-        columns = csv_header(file)
-        if missing := sorted({"youtube_id", "time_start", "time_end"} - set(columns)):
-            raise UserError(f"{file}: has no column {missing[0]!r}; its columns: {', '.join(columns)}")
+        if missing := sorted({"time_start", "time_end"} - set(headers[file])):
+            raise UserError(f"{file}: has no column {missing[0]!r}; its columns: {', '.join(headers[file])}")
         of_file = next((split for name, split in names.items() if re.search(rf"(^|[^a-z]){name}", file.stem)), "")
         for source, row in csv_rows(file):
             split, label = names.get(row.get("split", ""), of_file), row.get("label", "")

@@ -15,7 +15,6 @@ from sth_core.errors import UserError
 
 CLIP_COLUMNS = ["clip_id", "path", "label", "split", "group", "flow", "problem", "backward"]
 FORWARD, BACKWARD = "forward", "backward"
-Reader = Callable[[Path], list[Entry] | None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Annotation:
             raise UserError(f"unknown dataset format {self.format!r}; possible: {', '.join(FORMATS)}")
 
 
-def readers(annotation: Annotation) -> dict[str, Reader]:
+def readers(annotation: Annotation) -> dict[str, Callable[[Path], list[Entry] | None]]:
     """A reader for each format, in the order in which they are tried."""
     a = annotation
     return {
