@@ -339,7 +339,7 @@ def test_training_on_extracted_flow_computes_none(
 
     folder = on_disk.KINDS[name](tmp_path / "set")
     with monkeypatch.context() as here:
-        here.setattr("sth_core.datasets.extraction.ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+        here.setattr("sth_core.prefetch.ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
         result = sth("data", "flow", folder, "--side", 48)
     assert result.exit_code == 0, result.output
     table = read_dataset(folder)
