@@ -86,8 +86,9 @@ def figure7(table: pd.DataFrame) -> SupplementFigure:
     """
     modality, p = main_setting(table)
     chosen = table.query("modality == @modality and p == @p")
-    setting = f"Mean over the layers, {modality}, p = {p}."
-    caption = f"{setting} The synthetic sets have the same videos; only the labels differ."
+    caption = f"Mean over the layers, {modality}, p = {p}."
+    if chosen["dataset"].str.startswith("synthetic").all():
+        caption += " The synthetic sets have the same videos; only the labels differ."
     return captioned("figure7_datasets", "Figure 7: attention by dataset", caption, plot_mean_alpha(chosen), chosen)
 
 

@@ -17,7 +17,7 @@ def trust_command(dataset: DatasetArguments, clips: int, seed: int) -> None:
     """Test which explanations of a network can be trusted, and write one page with all verdicts.
 
     Grad-CAM in both definitions and per branch: deletion and insertion in space, time and both against a random map
-    and a centre prior; random weights; hidden frames; and attention replaced. When it was stopped, the same command
+    and a centre prior; random weights; frame occlusion; and attention replaced. When it was stopped, the same command
     continues.
     """
     from analysis.experiments.trust import trust

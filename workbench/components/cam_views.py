@@ -16,7 +16,7 @@ from workbench.components.clip_views import ExplainedClip, show_frame_strip
 from workbench.components.context import escape_markdown, linked_selectbox
 from workbench.components.scrubber import CAM_COLOUR, DROP_COLOUR, Curve, show_scrubber
 
-DEFINITION_NAMES = {"per_step": "weights per time step", "per_clip": "weights per clip"}
+DEFINITION_NAMES = {"per_step": "weights per step", "per_clip": "weights per clip"}
 BRANCH_NAMES = {"joint": "joint", "spatial": "spatial: α_S O_S", "temporal": "temporal: α_T O_T"}
 NO_CLASS = ""
 
