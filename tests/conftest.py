@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.browser import chromium, serving
 from sth_core.datasets.synthetic import synthesize
+from tests.tiny import save_tiny
 from workbench.demo import SHIPPED_NETWORKS, make_demo
 
 PATIENCE = 120_000  # milliseconds that a browser test waits for what must come: the machine may be a busy one
@@ -46,6 +47,12 @@ def scenes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     synthesize(folder, 24, seed=3, split="train", workers=1)
     synthesize(folder, 24, seed=4, split="val", workers=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny untrained STH network that knows the motions: read it, never write over it."""
+    return save_tiny(tmp_path_factory.mktemp("network") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="session")

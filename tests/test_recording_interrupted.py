@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,16 @@ import pytest
 
 from analysis.runs import recording, rows
 from analysis.runs.dataset_options import DatasetOptions
-from analysis.runs.recording import record
+from analysis.runs.recording import RecordingSummary, record
 from analysis.runs.run_directory import SHARD_KINDS, open_run, predictions
 from benchmarks.recording import CLASSES, synthetic_results, table_of
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
+from sth_core.resumable import no_report
 from sth_core.shards import Shards
 from sth_core.video.sampling import Protocol
-from tests.tiny import save_tiny
+from tests.tiny import attention_of, copy_clips, save_tiny
 
 PART, BATCH = 4, 2
 
@@ -122,29 +125,25 @@ class Cut(Exception):
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("network") / "tiny.safetensors")
-
-
-@pytest.fixture(scope="module")
 def dozen(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of twelve val clips (of the train clips only the rows); read it, never write in it."""
-    folder = tmp_path_factory.mktemp("dozen")
-    table = pd.read_csv(scenes_folder / "manifest.csv")
-    clips = table.loc[table["split"] == "val", "path"].iloc[:12]
-    table[(table["split"] == "train") | table["path"].isin(clips)].to_csv(folder / "manifest.csv", index=False)
-    (folder / "val").mkdir()
-    for path in clips:
-        shutil.copy(scenes_folder / path, folder / path)
-    return folder
+    return copy_clips(scenes_folder, tmp_path_factory.mktemp("dozen"), 12, train_rows=True)
 
 
 @pytest.fixture(scope="module")
-def whole(checkpoint: Path, dozen: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def record_dozen(checkpoint: Path, dozen: Path) -> Callable[..., RecordingSummary]:
+    """Records the twelve clips into a run, by the options and keywords given."""
+
+    def into(run: Path, batch_size: int = BATCH, progress: Callable = no_report, **keywords: Any) -> RecordingSummary:
+        return record(checkpoint, dozen, run, DatasetOptions(batch_size=batch_size, progress=progress), **keywords)
+
+    return into
+
+
+@pytest.fixture(scope="module")
+def whole(record_dozen, tmp_path_factory) -> Path:
     """A recording that nothing interrupted; read it, never write in it."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    record(checkpoint, dozen, folder, DatasetOptions(batch_size=BATCH))
-    return folder
+    return record_dozen(tmp_path_factory.mktemp("runs") / "whole").run
 
 
 @pytest.fixture
@@ -153,9 +152,11 @@ def another(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "another"))
 
 
-def attention_of(run: Path) -> pd.DataFrame:
-    tables = [pd.read_parquet(file) for file in (run / "attention").glob("part-*.parquet")]
-    return pd.concat(tables).sort_values(["clip_id", "layer_index"], ignore_index=True)
+@pytest.fixture
+def clips_per_shard(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets how many clips a shard has, however fast the recording is."""
+    monkeypatch.setattr(rows, "SECONDS_PER_SHARD", 0)
+    return partial(monkeypatch.setattr, rows, "CLIPS_PER_SHARD")
 
 
 def assert_equal_runs(run: Path, whole: Path) -> None:
@@ -171,18 +172,13 @@ def assert_equal_runs(run: Path, whole: Path) -> None:
     pd.testing.assert_frame_equal(attention_of(run), attention_of(whole), check_exact=False, atol=1e-6)
     same_meta = set(b.meta) - {"started", "finished"}
     assert {key: a.meta[key] for key in same_meta} == {key: b.meta[key] for key in same_meta}
-    pd.testing.assert_frame_equal(
-        pd.read_parquet(run / "failures.parquet"), pd.read_parquet(whole / "failures.parquet")
-    )
+    pd.testing.assert_frame_equal(*(pd.read_parquet(of / "failures.parquet") for of in (run, whole)))
 
 
 @pytest.mark.parametrize("batches", [1, 2, 3, 6])
-def test_a_raised_exception(
-    batches: int, checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_raised_exception(batches, record_dozen, whole, tmp_path, clips_per_shard):
     """Cut off after each of some batches; what is kept then is a multiple of a shard."""
-    monkeypatch.setattr(rows, "CLIPS_PER_SHARD", PART)
-    monkeypatch.setattr(rows, "SECONDS_PER_SHARD", 0)
+    clips_per_shard(PART)
     seen: list[int] = []
 
     def cut(done: int, total: int) -> None:
@@ -192,41 +188,33 @@ def test_a_raised_exception(
             raise Cut
 
     with pytest.raises(Cut):
-        record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=BATCH, progress=cut))
+        record_dozen(tmp_path / "run", progress=cut)
     assert seen == [BATCH * (i + 1) for i in range(batches)]
     run = open_run(tmp_path / "run")
     stand = BATCH * batches // PART * PART
     assert (len(predictions(run)) if run.usable else 0) == stand
     assert f"{stand} of 12 clips so far" in run.problem
     again: list[int] = []
-    record(
-        checkpoint,
-        dozen,
-        tmp_path / "run",
-        DatasetOptions(batch_size=BATCH, progress=lambda done, _: again.append(done)),
-    )
+    record_dozen(tmp_path / "run", progress=lambda done, _: again.append(done))
     assert again == list(range(stand + BATCH, 13, BATCH))
     assert_equal_runs(tmp_path / "run", whole)
 
 
-def test_cut_off_twice_and_gone_on_with_other_batches(
-    checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cut_off_twice_and_gone_on_with_other_batches(record_dozen, whole, tmp_path, clips_per_shard):
     def cut(done: int, total: int) -> None:
         if done >= 8:
             raise Cut
 
     for part, batch in ((PART, 3), (1, 1)):
-        monkeypatch.setattr(rows, "CLIPS_PER_SHARD", part)
-        monkeypatch.setattr(rows, "SECONDS_PER_SHARD", 0)
+        clips_per_shard(part)
         with pytest.raises(Cut):
-            record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=batch, progress=cut))
-    record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=5))
+            record_dozen(tmp_path / "run", batch, cut)
+    record_dozen(tmp_path / "run", 5)
     assert_equal_runs(tmp_path / "run", whole)
 
 
 @pytest.mark.parametrize("moment", ["at attention", "at predictions", "half of predictions"])
-def test_a_killed_process(moment: str, checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_killed_process(moment, checkpoint, dozen, record_dozen, whole, tmp_path):
     run = tmp_path / "run"
     arguments = [moment, str(checkpoint), str(dozen), str(run), str(PART), str(BATCH)]
     died = subprocess.run([sys.executable, "-c", DIES, *arguments], capture_output=True, text=True, timeout=300)
@@ -236,17 +224,15 @@ def test_a_killed_process(moment: str, checkpoint: Path, dozen: Path, whole: Pat
     cut_off = open_run(run)
     assert "4 of 12 clips so far" in cut_off.problem
     assert len(predictions(cut_off)) == 4
-    record(checkpoint, dozen, run, DatasetOptions(batch_size=BATCH))
+    record_dozen(run)
     assert_equal_runs(run, whole)
 
 
-def test_killed_at_random_moments(checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path) -> None:
+def test_killed_at_random_moments(checkpoint, dozen, whole, tmp_path):
     kills, part = 24, 2
-    arguments = [str(checkpoint), str(dozen), str(tmp_path), str(kills), str(part)]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLS, *arguments], capture_output=True, text=True, timeout=600,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )  # fmt: skip
+    command = [sys.executable, "-c", KILLS, str(checkpoint), str(dozen), str(tmp_path), str(kills), str(part)]
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=alone)
     assert done.returncode == 0, done.stderr
     moments = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert len(moments) == kills
@@ -261,38 +247,33 @@ def parts_of(run: Path, kind: str) -> list[str]:
     return sorted(file.name for file in (run / kind).iterdir())
 
 
-def test_what_was_written_of_clips_without_a_prediction_is_removed(
-    checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_written_of_clips_without_a_prediction_is_removed(record_dozen, whole, tmp_path, clips_per_shard):
     """One of several processes was ahead when all were killed: the others' numbers are free, and it left halves."""
-    monkeypatch.setattr(rows, "CLIPS_PER_SHARD", 2)
-    monkeypatch.setattr(rows, "SECONDS_PER_SHARD", 0)
-    record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=2))
+    clips_per_shard(2)
+    record_dozen(tmp_path / "run")
     for kind, gone, half in (("predictions", (1, 3, 5), 3), ("attention", (1, 3), 1)):
         for number in gone:
             (tmp_path / "run" / kind / f"part-{number:05d}.parquet").unlink()
         (tmp_path / "run" / kind / f".part-{half:05d}.99.part.parquet").write_bytes(b"PAR1")
-    monkeypatch.setattr(rows, "CLIPS_PER_SHARD", 64)
-    record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=2))
+    clips_per_shard(64)
+    record_dozen(tmp_path / "run")
     assert_equal_runs(tmp_path / "run", whole)
     for kind in ("predictions", "attention"):
         assert parts_of(tmp_path / "run", kind) == [f"part-0000{number}.parquet" for number in (0, 2, 4, 5)]
 
 
-def test_a_part_that_stands_is_never_written_over(checkpoint: Path, dozen: Path, whole: Path, another: Path) -> None:
+def test_a_part_that_stands_is_never_written_over(record_dozen, whole, another):
     for kind in ("predictions", "attention"):
         (part,) = (another / kind).iterdir()
         table = pd.read_parquet(part)
         part.unlink()
         table[table["clip_id"].isin(sorted(set(table["clip_id"]))[:4])].to_parquet(part.with_name("part-00001.parquet"))
-    record(checkpoint, dozen, another, DatasetOptions(batch_size=BATCH))
+    record_dozen(another)
     assert parts_of(another, "predictions") == ["part-00001.parquet", "part-00002.parquet"]
     assert_equal_runs(another, whole)
 
 
-def test_parts_are_on_the_disk_before_they_are_named(
-    checkpoint: Path, dozen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_are_on_the_disk_before_they_are_named(record_dozen, tmp_path, monkeypatch):
     """What the operating system is asked to do, in order: a part's content, its name, the folder; attention first."""
     asked: list[str] = []
     fsync, replace = os.fsync, Path.replace
@@ -307,7 +288,7 @@ def test_parts_are_on_the_disk_before_they_are_named(
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "replace", named)
-    record(checkpoint, dozen, tmp_path / "run")
+    record_dozen(tmp_path / "run", 8)
     temporary = f".part-00000.{os.getpid()}.part.parquet"
     expected = [
         step
@@ -317,27 +298,24 @@ def test_parts_are_on_the_disk_before_they_are_named(
     assert [step for step in asked if "attention" in step or "predictions" in step] == expected
 
 
-def test_two_recordings_into_one_run_at_once_are_refused(
-    checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path
-) -> None:
+def test_two_recordings_into_one_run_at_once_are_refused(record_dozen, whole, tmp_path):
     refused = []
 
     def again(done: int, total: int) -> None:
         with pytest.raises(UserError, match=r"another process works in .*run; wait until it has finished"):
-            record(checkpoint, dozen, tmp_path / "run")
+            record_dozen(tmp_path / "run")
         refused.append(done)
-        record(checkpoint, dozen, tmp_path / f"other{done}")  # elsewhere it may
+        record_dozen(tmp_path / f"other{done}")  # elsewhere it may
 
-    record(checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=6, progress=again))
+    record_dozen(tmp_path / "run", 6, again)
     assert refused == [6, 12]
     assert_equal_runs(tmp_path / "run", whole)
-    record(checkpoint, dozen, tmp_path / "run")
+    record_dozen(tmp_path / "run")
 
 
-def test_clips_are_listed_some_at_a_time(
-    checkpoint: Path, dozen: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    listed = []
+def test_clips_are_listed_some_at_a_time(record_dozen, whole, tmp_path, monkeypatch):
+    listed: list[int] = []
+    seen: list[int] = []
 
     class Counted(EvaluationClips):
         def __init__(self, table: pd.DataFrame, *arguments: Any) -> None:
@@ -346,29 +324,26 @@ def test_clips_are_listed_some_at_a_time(
 
     monkeypatch.setattr(recording, "EvaluationClips", Counted)
     monkeypatch.setattr(recording, "CLIPS_AT_ONCE", 5)
-    seen: list[int] = []
-    record(
-        checkpoint, dozen, tmp_path / "run", DatasetOptions(batch_size=2, progress=lambda done, _: seen.append(done))
-    )
+    record_dozen(tmp_path / "run", progress=lambda done, _: seen.append(done))
     assert listed == [4, 4, 4] and seen == [2, 4, 6, 8, 10, 12]
     assert_equal_runs(tmp_path / "run", whole)
 
 
-def test_clips_with_and_without_vectors_are_not_mixed(checkpoint: Path, dozen: Path, another: Path) -> None:
+def test_clips_with_and_without_vectors_are_not_mixed(record_dozen, another):
     meta = json.loads((another / "run.json").read_text())
     assert meta.pop("vectors") is False
     (another / "run.json").write_text(json.dumps(meta))  # as before there were any
     with pytest.raises(UserError, match=r"another recording \(vectors is False, now True\); choose another folder"):
-        record(checkpoint, dozen, another, vectors=True)
-    record(checkpoint, dozen, another)
+        record_dozen(another, vectors=True)
+    record_dozen(another)
     assert open_run(another).meta["vectors"] is False
 
 
-def test_a_finished_recording_is_left_as_it_is(checkpoint: Path, dozen: Path, another: Path) -> None:
+def test_a_finished_recording_is_left_as_it_is(record_dozen, another):
     parts = {file: file.stat().st_mtime_ns for file in another.glob("*/*.parquet")}
     started = open_run(another).meta["started"]
     shown: list[int] = []
-    done = record(checkpoint, dozen, another, DatasetOptions(progress=lambda now, _: shown.append(now)))
+    done = record_dozen(another, progress=lambda now, _: shown.append(now))
     assert shown == []
     assert {file: file.stat().st_mtime_ns for file in another.glob("*/*.parquet")} == parts
     assert open_run(another).meta["started"] == started
@@ -376,50 +351,43 @@ def test_a_finished_recording_is_left_as_it_is(checkpoint: Path, dozen: Path, an
 
 
 @pytest.mark.parametrize("changed", ["checkpoint_sha256", "split", "data", "label", "protocol.clips_per_video"])
-def test_the_run_of_something_else_is_refused(
-    changed: str, checkpoint: Path, dozen: Path, another: Path, tmp_path: Path
-) -> None:
-    network, data, options, keywords = checkpoint, dozen, DatasetOptions(), dict[str, Any]()
+def test_the_run_of_something_else_is_refused(changed, checkpoint, dozen, another, tmp_path):
+    data = dozen
     if changed == "checkpoint_sha256":
-        network = save_tiny(tmp_path / "other.safetensors", seed=1)
-    if changed == "split":
-        options = DatasetOptions(split="train")
+        checkpoint = save_tiny(tmp_path / "other.safetensors", seed=1)
     if changed == "data":
         data = tmp_path / "moved"
         data.symlink_to(dozen)
-        record(network, data, another)  # the same folder by another name
+        record(checkpoint, data, another)  # the same folder by another name
         data.unlink()
         shutil.copytree(dozen, data)
-    if changed == "protocol.clips_per_video":
-        keywords["protocol"] = Protocol(clips=2)
-    if changed == "label":
-        keywords["annotation"] = Annotation(label="appearance")
+    options = DatasetOptions(split="train" if changed == "split" else "val")
+    protocol = Protocol(clips=2 if changed == "protocol.clips_per_video" else 1)
+    annotation = Annotation(label="appearance") if changed == "label" else None
     before = {file: file.read_bytes() for file in another.rglob("*.*")}
     with pytest.raises(UserError, match=rf"another recording \({changed} is .*choose another folder"):
-        record(network, data, another, options, **keywords)
+        record(checkpoint, data, another, options, protocol=protocol, annotation=annotation)
     assert {file: file.read_bytes() for file in another.rglob("*.*")} == before
 
 
 @pytest.mark.parametrize("text", ["", '{"arch": "resn', "[1, 2]", "null", "\x00\x01"])
-def test_a_damaged_run_json_is_refused(text: str, checkpoint: Path, dozen: Path, another: Path) -> None:
+def test_a_damaged_run_json_is_refused(text, record_dozen, another):
     (another / "run.json").write_text(text)
     with pytest.raises(UserError, match=r"run\.json is damaged \(.*choose another folder, or give --overwrite"):
-        record(checkpoint, dozen, another)
+        record_dozen(another)
     assert (another / "run.json").read_text() == text
 
 
-def test_a_run_json_without_a_beginning_is_completed(checkpoint: Path, dozen: Path, another: Path) -> None:
+def test_a_run_json_without_a_beginning_is_completed(record_dozen, another):
     meta = json.loads((another / "run.json").read_text())
     del meta["started"]
     (another / "run.json").write_text(json.dumps(meta))
-    record(checkpoint, dozen, another)
+    record_dozen(another)
     assert open_run(another).meta["started"]
 
 
 @pytest.mark.parametrize(("seconds", "parts"), [(0.0, 2), (3600.0, 1)])
-def test_a_fast_recording_makes_few_large_parts(
-    seconds: float, parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fast_recording_makes_few_large_parts(seconds, parts, tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "SECONDS_PER_SHARD", seconds)
     written = Shards(tmp_path, SHARD_KINDS)
     written.tidy()

@@ -1,6 +1,7 @@
 """Small untrained networks and hand-written runs for tests."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,3 +81,21 @@ def write_run(path: Path, alphas: list[list[float]], parts: int = 1, **meta: Any
         pd.DataFrame(rows).to_parquet(path / "predictions" / f"part-{part:05d}.parquet")
         pd.DataFrame(layers).to_parquet(path / "attention" / f"part-{part:05d}.parquet")
     return path
+
+
+def copy_clips(scenes: Path, folder: Path, count: int, train_rows: bool = False) -> Path:
+    """A dataset of the first val clips of `scenes`; of its train clips `train_rows` keeps the manifest's rows."""
+    table = pd.read_csv(scenes / "manifest.csv")
+    clips = table[table["split"] == "val"].head(count)
+    (folder / "val").mkdir(parents=True)
+    for path in clips["path"]:
+        shutil.copy(scenes / path, folder / path)
+    rows = pd.concat([clips, table[table["split"] == "train"]]) if train_rows else clips
+    rows.to_csv(folder / "manifest.csv", index=False)
+    return folder
+
+
+def attention_of(run: Path) -> pd.DataFrame:
+    """The attention of all clips and layers that a run directory has, in order."""
+    tables = [pd.read_parquet(file) for file in (run / "attention").glob("part-*.parquet")]
+    return pd.concat(tables).sort_values(["clip_id", "layer_index"], ignore_index=True)

@@ -5,13 +5,10 @@ lose nothing. Every call opens the file, does one short transaction and closes i
 only the file, and a killed process leaves it as it was before or after its transaction.
 """
 
-import csv
-import io
 import json
 import os
 import sqlite3
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,16 +21,13 @@ from sth_core.errors import UserError
 
 LONGEST_TAG, LONGEST_NOTE = 60, 10_000  # characters
 PATIENCE = 15.0  # seconds to wait for another's transaction
-TAG, UNTAG, NOTE, ASIDE = (
-    "tag",
-    "untag",
-    "note",
-    "aside",
-)  # kinds of change; ASIDE: the text of a note that another text preceded
+TAG, UNTAG, NOTE, ASIDE = "tag", "untag", "note", "aside"  # kinds of change; ASIDE: the text that lost a conflict
 SCHEMA = """CREATE TABLE IF NOT EXISTS history (
     version INTEGER PRIMARY KEY AUTOINCREMENT, clip_id TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
     changed TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now')))"""
-ROWS = "SELECT version, clip_id, kind, text, changed FROM history"
+HISTORY = (
+    "SELECT version, clip_id, kind, text, changed FROM history WHERE clip_id = coalesce(?, clip_id) ORDER BY version"
+)
 FORMULA = ("=", "+", "-", "@", "'")  # a spreadsheet computes what begins so, and removes the last
 CLASSIFICATION = "fiftyone.core.fields.EmbeddedDocumentField(fiftyone.core.labels.Classification)"
 STRING = "fiftyone.core.fields.StringField"
@@ -99,26 +93,19 @@ def _clean_tag(tag: str) -> str:
 
 
 def _tags(changes: list[Change]) -> list[str]:
-    tags: dict[str, None] = {}
-    for change in changes:
-        if change.kind == TAG:
-            tags[change.text] = None
-        elif change.kind == UNTAG:
-            tags.pop(change.text, None)
-    return list(tags)
+    last = {change.text: change for change in changes if change.kind in (TAG, UNTAG)}
+    return [change.text for change in sorted(last.values(), key=lambda c: c.version) if change.kind == TAG]
 
 
 def _note(changes: list[Change]) -> Note:
-    saved = [change for change in changes if change.kind == NOTE]
-    return Note(saved[-1].text, saved[-1].version, saved[-1].changed) if saved else Note()
+    return next((Note(c.text, c.version, c.changed) for c in reversed(changes) if c.kind == NOTE), Note())
 
 
 def _changes(connection: sqlite3.Connection, clip_id: str | None = None) -> list[Change]:
     """The changes of one clip, or of all, in order."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'history'").fetchone() is None:
         return []  # the process that made the file was killed before its first transaction
-    chosen, values = ("WHERE clip_id = ?", [clip_id]) if clip_id is not None else ("", [])
-    return [Change(*row) for row in connection.execute(f"{ROWS} {chosen} ORDER BY version", values)]
+    return [Change(*row) for row in connection.execute(HISTORY, [clip_id])]
 
 
 def _append(connection: sqlite3.Connection, clip_id: str, kind: str, text: str) -> None:
@@ -230,8 +217,8 @@ def notes_table(run: Run) -> pd.DataFrame:
 
 def tag_counts(run: Run) -> dict[str, int]:
     """The run's tags and on how many clips each is, the most used first."""
-    counts = Counter(tag for tags in notes_table(run)["tags"] for tag in tags)
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    counts = notes_table(run)["tags"].explode().value_counts().sort_index()
+    return counts.sort_values(ascending=False, kind="stable").to_dict()
 
 
 def clips_with(run: Run, tags: list[str]) -> set[str]:
@@ -246,13 +233,10 @@ def to_csv(run: Run) -> str:
     A cell that begins with = + - @ or ', after blanks or not, gets a ' in front, so that no spreadsheet computes it;
     a reader removes one '.
     """
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(["clip_id", "tags", "note", "changed"])
-    for row in notes_table(run).itertuples(index=False):
-        cells = [row.clip_id, "\n".join(row.tags), row.note, row.changed]
-        writer.writerow("'" + cell if cell.lstrip().startswith(FORMULA) else cell for cell in cells)
-    return file.getvalue()
+    table = notes_table(run)
+    cells = table.assign(tags=table["tags"].str.join("\n"))
+    safe = cells.map(lambda cell: f"'{cell}" if cell.lstrip().startswith(FORMULA) else cell)
+    return safe.to_csv(index=False, lineterminator="\r\n")
 
 
 def to_fiftyone(run: Run, annotated_only: bool = True) -> str:
@@ -261,11 +245,9 @@ def to_fiftyone(run: Run, annotated_only: bool = True) -> str:
     With `annotated_only` of the clips in `notes_table`, else of all that the run has.
     """
     noted = {row.clip_id: row for row in notes_table(run).itertuples(index=False)}
-    clips = query(
-        run, "predictions", "SELECT clip_id, path, label, prediction, confidence FROM {files} ORDER BY clip_id"
-    )
+    sql = "SELECT clip_id, path, label, prediction, confidence FROM {files} ORDER BY clip_id"
     samples = []
-    for clip in clips.itertuples(index=False):
+    for clip in query(run, "predictions", sql).itertuples(index=False):
         row = noted.get(clip.clip_id)
         if row is None and annotated_only:
             continue

@@ -20,16 +20,7 @@ import pandas as pd
 
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.rows import ShardWriter
-from analysis.runs.run_directory import (
-    EARLIER_RECORDINGS,
-    FAILURE_COLUMNS,
-    RECORDING,
-    SHARD_KINDS,
-    Run,
-    open_run,
-    predictions,
-    run_work,
-)
+from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, open_run, predictions, run_work
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation, read_dataset
@@ -42,8 +33,8 @@ from sth_core.resumable import read_earlier, working_on
 from sth_core.shards import Shards, shards, write_table
 from sth_core.video.sampling import Protocol
 
+NETWORK = ("width", "frames", "conv", "temporal_fraction", "attention", "modality")  # what is kept of its config
 CLIPS_AT_ONCE = 1024  # that are listed to be read: a list of many is much larger than their table
-KEPT_OR_NOT = ("attention", "vectors")  # keys of what a recording keeps beside the predictions
 
 
 @dataclass(frozen=True)
@@ -69,13 +60,12 @@ def record(
 ) -> RecordingSummary:
     """Record a split of the dataset in `data` with the network of a checkpoint.
 
-    `annotation` says where the labels are; by default as in the checkpoint's training. Without `with_attention` only
-    the predictions are kept; with `vectors` the attention of each channel too, beside its mean. Under torchrun every
+    Labels are where `annotation` says, by default as in the checkpoint's training. Without `with_attention` only the
+    predictions are kept; with `vectors` the attention of each channel too, beside its mean. Under torchrun every
     process calls this with the same arguments, takes its share of the clips, and writes shards of its own.
 
     Raises:
-        UserError: the checkpoint or the data cannot be used, the split is empty, `run` holds another recording, or
-            another process works there.
+        UserError: unusable checkpoint or data, an empty split, another recording or another process in `run`.
     """
     with distributed_context(options.device) as processes:
         checkpoint = load_checkpoint(checkpoint_path, processes.device)
@@ -84,11 +74,9 @@ def record(
         layers = checkpoint.model.attention_layers if with_attention else []
         facts = describe(checkpoint, checkpoint_path, data, annotation, options.split, protocol)
         facts |= {"attention": bool(layers), "vectors": vectors, "clips": len(table)}
-        work = working_on(
-            run_work(run, facts, RECORDING), facts,
-            command=options.command, overwrite=options.overwrite, notify=options.notify,
-        )  # fmt: skip
-        with work if processes.is_main else nullcontext():
+        work = run_work(run, facts)
+        begun = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
+        with begun if processes.is_main else nullcontext():
             written = Shards(run, SHARD_KINDS)
             if processes.is_main:
                 written.tidy()
@@ -105,18 +93,15 @@ def record(
             writer.flush()
             failures = [row for of_one in processes.gather(writer.failures) for row in of_one]
             if processes.is_main:
-                failed = pd.DataFrame(failures, columns=FAILURE_COLUMNS).sort_values("clip_id")
-                write_table(run / "failures.parquet", failed)
+                write_table(
+                    run / "failures.parquet", pd.DataFrame(failures, columns=FAILURE_COLUMNS).sort_values("clip_id")
+                )
         processes.wait_for_all()
     return RecordingSummary(run, len(table), len(failures), recorded_accuracy(run, checkpoint.classes))
 
 
 def clips_in_split(data: Path, annotation: Annotation, split: str) -> pd.DataFrame:
-    """The rows of a dataset's split.
-
-    Raises:
-        UserError: the dataset cannot be read, or the split is empty.
-    """
+    """The rows of a dataset's split; a UserError if it has none, or the dataset cannot be read."""
     table = read_dataset(data, annotation)
     splits = table["split"].value_counts().to_dict()
     table = table[table["split"] == split].reset_index(drop=True)
@@ -147,12 +132,7 @@ def describe(
     question += ", both directions" if annotation.direction else ""
     return {
         "arch": config.backbone,
-        "width": config.width,
-        "frames": config.frames,
-        "conv": config.conv,
-        "temporal_fraction": config.temporal_fraction,
-        "attention": config.attention,
-        "modality": config.modality,
+        **{name: getattr(config, name) for name in NETWORK},
         "start": initial_weights(checkpoint.training),
         "seed": checkpoint.training.get("seed"),
         "dataset": f"{data.resolve().name}{question}",
@@ -182,12 +162,9 @@ def initial_weights(training: dict[str, Any]) -> str:
 
 def recorded_accuracy(run: Path, classes: list[str]) -> float:
     """The share of correct predictions among the clips of a known label; NaN if there are none."""
-    correct = known = 0
-    for file in shards(run, "predictions"):
-        table = pd.read_parquet(file, columns=["label", "correct"])
-        of_known = table.loc[table["label"].isin(classes), "correct"]
-        correct, known = correct + int(of_known.sum()), known + len(of_known)
-    return correct / known if known else math.nan
+    tables = (pd.read_parquet(file, columns=["label", "correct"]) for file in shards(run, "predictions"))
+    correct = [table.loc[table["label"].isin(classes), "correct"] for table in tables]
+    return float(pd.concat(correct).mean()) if correct else math.nan
 
 
 def open_or_record(
@@ -206,7 +183,7 @@ def open_or_record(
     """
     run, checkpoint = open_run(folder), load_checkpoint(checkpoint_path)
     facts = describe(checkpoint, checkpoint_path, data, annotation or checkpoint.annotation, options.split, Protocol())
-    work = run_work(folder, facts, tuple(key for key in RECORDING if key not in KEPT_OR_NOT))
+    work = run_work(folder, facts, tuple(key for key in RECORDING if key not in ("attention", "vectors")))
     overwrite = options.overwrite and bool(work.differences(run.meta))
     if run.meta.get("finished") and not overwrite:
         read_earlier(work)
@@ -225,8 +202,8 @@ def checkpoint_and_clips(run: Run, data: Path, device: str) -> tuple[Checkpoint,
     checkpoint = load_checkpoint(path, pick_device(device))
     if sha256(path) != run.meta["checkpoint_sha256"]:
         raise UserError(f"{path} is no longer the checkpoint that {run.path} was recorded with; record it anew")
-    meta = EARLIER_RECORDINGS | run.meta
-    table = read_dataset(data, replace(checkpoint.annotation, label=meta["label"], direction=meta["direction"]))
+    annotation = replace(checkpoint.annotation, label=run.meta["label"], direction=run.meta["direction"])
+    table = read_dataset(data, annotation)
     clips = set(predictions(run)["clip_id"])
     table = table[table["clip_id"].isin(clips)].reset_index(drop=True)
     if len(table) < len(clips):

@@ -2,11 +2,11 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 
-from sth_core.datasets.clips import Sample
 from sth_core.evaluation import BatchResult
 from sth_core.network import Layer
 from sth_core.shards import Shards
@@ -20,8 +20,8 @@ MOST_PER_SHARD = 4096
 class ShardWriter:
     """Collects the results of batches and writes them in shards numbered from `number` on by `step`.
 
-    `layers` are those whose attention is kept, with `vectors` of each channel too. `failures` are the rows of the
-    clips that could not be read; those of the others are held until a shard is full.
+    `layers` are those whose attention is kept, with `vectors` of each channel too. `failures` are (clip_id, path,
+    reason) of the clips that could not be read; the rows of the others are held until a shard is full.
     """
 
     shards: Shards
@@ -30,83 +30,65 @@ class ShardWriter:
     classes: list[str]
     layers: list[Layer]
     vectors: bool
-    failures: list[dict[str, str]] = field(default_factory=list)
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    attention: list[dict[str, Any]] = field(default_factory=list)
+    clips: int = 0
+    held: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
 
     def add(self, batch: BatchResult, table: pd.DataFrame) -> None:
         """`table` has the clip of each sample in the sample's row."""
-        self.rows += prediction_rows(batch, table, self.classes)
-        self.attention += attention_rows(batch, table, self.layers, self.vectors)
-        self.failures += [failure_row(sample, table) for sample in batch.failed]
+        for sample in batch.failed:
+            self.failures.append((table["clip_id"][sample.row], table["path"][sample.row], sample.failure))
+        if not batch.samples:
+            return
+        rows = prediction_rows(batch, table, self.classes)
+        self.held.setdefault("predictions", []).append(rows)
+        if self.layers:
+            of_layers = attention_rows(batch, rows["clip_id"], self.layers, self.vectors)
+            self.held.setdefault("attention", []).append(of_layers)
+        self.clips += len(rows)
         old = time.monotonic() - self.began >= SECONDS_PER_SHARD
-        if len(self.rows) >= (CLIPS_PER_SHARD if old else MOST_PER_SHARD):
+        if self.clips >= (CLIPS_PER_SHARD if old else MOST_PER_SHARD):
             self.flush()
 
     def flush(self) -> None:
         """Write what is held, if anything is."""
-        if not self.rows:
-            return
-        tables = {"predictions": self.rows} | ({"attention": self.attention} if self.attention else {})
-        self.shards.write({kind: pd.DataFrame(rows) for kind, rows in tables.items()}, self.number)
-        self.number += self.step
-        self.rows, self.attention, self.began = [], [], time.monotonic()
+        if self.held:
+            tables = {kind: pd.concat(rows, ignore_index=True) for kind, rows in self.held.items()}
+            self.shards.write(tables, self.number)
+            self.number += self.step
+        self.clips, self.held, self.began = 0, {}, time.monotonic()
 
 
-def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str]) -> list[dict[str, Any]]:
+def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """A row of predictions per readable clip; `table` has the clip of each sample in the sample's row."""
-    rows = []
-    of_views = batch.view_logits.softmax(2)
-    for sample, scores, views in zip(batch.samples, batch.logits.softmax(1), of_views, strict=True):
-        best, (first, *others) = int(scores.argmax()), scores.topk(min(2, len(classes))).values.tolist()
-        rows.append(
-            {
-                "clip_id": table["clip_id"][sample.row],
-                "path": table["path"][sample.row],
-                "label": table["label"][sample.row],
-                "prediction": classes[best],
-                "correct": best == sample.label,
-                "confidence": float(scores[best]),
-                "margin": first - sum(others),
-                "disagreement": float((views.argmax(1) != best).float().mean()),
-                "scores": scores.numpy(),
-                "view_scores": list(views.numpy()),
-                "frame_indices": sample.frame_indices,
-                "flow": table["flow"][sample.row],
-                "backward": table["backward"][sample.row],
-                "group": table["group"][sample.row],
-            }
-        )
-    return rows
+    clips = table.iloc[[sample.row for sample in batch.samples]]
+    scores, of_views = batch.logits.softmax(1), batch.view_logits.softmax(2)  # (B, K), (B, V, K)
+    best = scores.argmax(1)
+    top = scores.topk(min(2, len(classes))).values.double()
+    results = {
+        "prediction": [classes[i] for i in best],
+        "correct": best.numpy() == [sample.label for sample in batch.samples],
+        "confidence": top[:, 0].numpy(),
+        "margin": (top[:, 0] - top[:, 1:].sum(1)).numpy(),
+        "disagreement": (of_views.argmax(2) != best[:, None]).double().mean(1).numpy(),
+        "scores": list(scores.numpy()),
+        "view_scores": [list(views) for views in of_views.numpy()],
+        "frame_indices": [sample.frame_indices for sample in batch.samples],
+    }
+    return clips.assign(**results)[["clip_id", "path", "label", *results, "flow", "backward", "group"]]
 
 
-def attention_rows(batch: BatchResult, table: pd.DataFrame, layers: list[Layer], vectors: bool) -> list[dict[str, Any]]:
+def attention_rows(batch: BatchResult, clip_ids: pd.Series, layers: list[Layer], vectors: bool) -> pd.DataFrame:
     """alpha_S and alpha_T of each clip and layer, averaged over the C_out channels (Section 6.1)."""
-    if not batch.samples:
-        return []
-    alphas = {layer.name: batch.attention[layer.name] for layer in layers}  # (B, 2, C_out)
-    means = {name: alpha.mean(2).tolist() for name, alpha in alphas.items()}
-    halves = {name: alpha.half().numpy() for name, alpha in alphas.items()} if vectors else {}
-    rows = []
-    for i, sample in enumerate(batch.samples):
-        clip = table["clip_id"][sample.row]
-        for layer in layers:
-            spatial, temporal = means[layer.name][i]
-            row = {
-                "clip_id": clip,
-                "layer_index": layer.index,
-                "layer": layer.name,
-                "stage": layer.stage,
-                "alpha_spatial": spatial,
-                "alpha_temporal": temporal,
-            }
-            if vectors:
-                spatial, temporal = halves[layer.name][i]
-                row |= {"alpha_spatial_vector": spatial, "alpha_temporal_vector": temporal}
-            rows.append(row)
+    alphas = [batch.attention[layer.name] for layer in layers]  # (B, 2, C_out) each
+    means = torch.stack([alpha.mean(2) for alpha in alphas], 1).double().flatten(0, 1).numpy()
+    named = [(layer.index, layer.name, layer.stage) for layer in layers] * len(clip_ids)
+    rows = pd.DataFrame(named, columns=["layer_index", "layer", "stage"])
+    rows.insert(0, "clip_id", np.repeat(clip_ids.to_numpy(), len(layers)))
+    rows[["alpha_spatial", "alpha_temporal"]] = means
+    if vectors:
+        halves = [alpha.half().numpy() for alpha in alphas]
+        for branch, name in enumerate(("spatial", "temporal")):
+            rows[f"alpha_{name}_vector"] = [half[i, branch] for i in range(len(clip_ids)) for half in halves]
     return rows
-
-
-def failure_row(sample: Sample, table: pd.DataFrame) -> dict[str, str]:
-    return {"clip_id": table["clip_id"][sample.row], "path": table["path"][sample.row], "reason": sample.failure}

@@ -127,7 +127,7 @@ def open_run(folder: str | Path) -> Run:
     """
     path = location(folder)
     try:
-        meta = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        meta = EARLIER_RECORDINGS | json.loads((path / "run.json").read_text(encoding="utf-8"))
         missing = NEEDED - meta.keys()
     except Exception as error:  # torn, no object, no such file; object storage has errors of its own
         return Run(path, {}, f"run.json cannot be read ({error})")
@@ -143,14 +143,11 @@ def open_run(folder: str | Path) -> Run:
         return Run(path, {}, str(error))
     if meta["finished"]:
         return run
-    return Run(
-        path,
-        meta,
-        f"recording has not finished: {done} of {meta['clips']} clips so far; the same `sth record` command resumes it",
-    )
+    so_far = f"{done} of {meta['clips']} clips so far"
+    return Run(path, meta, f"recording has not finished: {so_far}; the same `sth record` command resumes it")
 
 
-def run_work(folder: Path, facts: dict[str, Any], keys: tuple[str, ...]) -> Work:
+def run_work(folder: Path, facts: dict[str, Any], keys: tuple[str, ...] = RECORDING) -> Work:
     """The recording into `folder` that run.json describes by `facts`; `keys` of them make it the same as another."""
     identity = {key: facts.get(key) for key in keys}
     return Work(folder, "run.json", "recording", identity, OWNED, EARLIER_RECORDINGS)

@@ -12,16 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.runs.run_directory import (
-    EARLIER_RECORDINGS,
-    FAILURE_COLUMNS,
-    RECORDING,
-    SHARD_KINDS,
-    Run,
-    failures,
-    predictions,
-    run_work,
-)
+from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, failures, predictions, run_work
 from sth_core.errors import UserError
 from sth_core.resumable import no_report, working_on
 from sth_core.shards import Shards, write_table
@@ -90,34 +81,28 @@ def validate_fusion(runs: list[Run], weights: list[float]) -> None:
 
 def fused_predictions(tables: list[pd.DataFrame], share: NDArray[np.float64], classes: list[str]) -> pd.DataFrame:
     """The predictions of the weighted mean; `tables` are the runs' predictions of the same clips, in one order."""
-    first = tables[0]
+    first = pd.DataFrame({"flow": "", "backward": False}, tables[0].index).assign(**tables[0])  # new in later versions
     of_runs = np.stack([np.stack(list(table["scores"])) for table in tables])  # runs x clips x classes
     scores = np.tensordot(share, of_runs, 1)
     best = scores.argmax(1)
     prediction = np.array(classes)[best]
-    return pd.DataFrame(
-        {
-            "clip_id": first.index,
-            "path": first["path"].to_numpy(),
-            "label": first["label"].to_numpy(),
-            "prediction": prediction,
-            "correct": prediction == first["label"].to_numpy(),
-            "confidence": scores.max(1),
-            "margin": scores.max(1) - (np.sort(scores, 1)[:, -2] if len(classes) > 1 else 0),
-            "disagreement": (of_runs.argmax(2) != best).mean(0),
-            "scores": list(scores.astype(np.float32)),
-            "view_scores": [list(of_clip) for of_clip in of_runs.swapaxes(0, 1)],
-            "frame_indices": first["frame_indices"].to_numpy(),
-            "flow": first["flow"].to_numpy() if "flow" in first else "",
-            "backward": first["backward"].to_numpy() if "backward" in first else False,
-            "group": first["group"].to_numpy(),
-        }
-    )
+    results = {
+        "prediction": prediction,
+        "correct": prediction == first["label"],
+        "confidence": scores.max(1),
+        "margin": scores.max(1) - (np.sort(scores, 1)[:, -2] if len(classes) > 1 else 0),
+        "disagreement": (of_runs.argmax(2) != best).mean(0),
+        "scores": list(scores.astype(np.float32)),
+        "view_scores": [list(of_clip) for of_clip in of_runs.swapaxes(0, 1)],
+        "frame_indices": first["frame_indices"],
+    }
+    columns = ["clip_id", "path", "label", *results, "flow", "backward", "group"]
+    return first.assign(**results).reset_index()[columns]
 
 
 def fused_meta(runs: list[Run], weights: list[float], clips: int) -> dict[str, Any]:
     """What run.json says of the fused run: what the runs have in common, and what was fused."""
-    meta = EARLIER_RECORDINGS | runs[0].meta
+    meta = dict(runs[0].meta)
     for key in ("arch", "conv", "frames", "width"):
         values = sorted({str(run.meta.get(key, "")) for run in runs})
         meta[key] = " + ".join(values) if len(values) > 1 else meta.get(key)
