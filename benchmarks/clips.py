@@ -1,7 +1,7 @@
 """Clips for benchmarks, made in seconds, that are about as hard to encode as real videos."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,6 +32,16 @@ def make_clips(folder: Path, count: int, length: int) -> dict[str, list[Path]]:
         for t, picture in enumerate(pictures):
             cv2.imwrite(str(jpeg(made[JPEG][-1], t)), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
     return made
+
+
+def make_dataset(folder: Path, count: int, length: int, place: Callable[[int], str]) -> Path:
+    """H.264 clips of 340 x 256; clip i lies in the folder place(i): a split and a class."""
+    suffix, codec, options = CODECS["H.264, mp4"]
+    for i in range(count):
+        print(f"making clip {i + 1}/{count}", file=sys.stderr)
+        (folder / place(i)).mkdir(parents=True, exist_ok=True)
+        encode(folder / place(i) / f"{i}{suffix}", list(scene(length, seed=i)), codec, options)
+    return folder
 
 
 def jpeg(folder: Path, index: int) -> Path:

@@ -12,22 +12,21 @@ multiply-adds per second, as a share of those that the 2D network's convolutions
 """
 
 import gc
-import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 
 import click
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.measuring import in_own_process, peak_resident
+from benchmarks.measuring import in_own_process, machine, peak_resident, print_head, print_row, seconds, take_turns
 from sth_core.complexity import layer_costs, total
 from sth_core.inference import for_inference
 from sth_core.memory import keep_freed_memory
 from sth_core.network import VideoNetwork, channels_last, create_model
+from sth_core.resumable import no_report
 
 NETWORKS: dict[str, dict[str, object]] = {
     "2D (TSN)": {"conv": "2d"},
@@ -72,41 +71,29 @@ def main(
     steps: dict[str, Step] = {}
     for name, model in models.items():
         print(f"preparing {name}", file=sys.stderr)
-        steps[name] = training_step(model, clips) if training else inference_step(model, clips, eager)
+        fast = None if training else for_inference(model).to(clips.dtype)
+        steps[name] = forward_step(fast, clips, eager) if fast else training_step(model, clips)
     if not training:
-        steps["bare"] = bare_convolutions(models["2D (TSN)"], clips, eager)
-    seconds = take_turns(steps, rounds, device)
-
-    threads = f"{torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()
+        bare_convolutions = BareConvolutions(models["2D (TSN)"], clips)
+        steps["bare"] = forward_step(bare_convolutions, bare_convolutions.inputs, eager)
+    took = median_seconds(steps, rounds, device)
     how = "training" if training else "inference, " + ("eager" if eager else "torch.compile")
-    print(
-        f"\n{backbone}, {how}, batch {batch}, {frames} frames of {side} x {side}, {dtype}; {device} "
-        f"({platform.machine()}, {threads}), torch {torch.__version__}, median of {rounds} rounds\n"
-    )
+    size = f"batch {batch}, {frames} frames of {side} x {side}"
+    print(f"\n{backbone}, {how}, {size}, {dtype}; {machine(device)}, median of {rounds} rounds\n")
     if training:
-        options = {"device": device, "dtype": dtype, "frames": frames, "batch": batch, "side": side}
-        peaks = {name: measure_peak(name, options | {"backbone": backbone}) for name in names}
-        last = {name: f"{peaks[name] / peaks['TSM']:.2f}" for name in names}
-        print_rows("peak memory x TSM", last, costs, seconds, batch)
+        words = ("--device", device, "--dtype", dtype, "--frames", frames, "--batch", batch, "--side", side)
+        peaks = {n: int(in_own_process("convolutions", *words, "--backbone", backbone, "--peak", n)[0]) for n in names}
+        last = {name: f"{peak / peaks['TSM']:.2f}" for name, peak in peaks.items()}
     else:
-        bare = costs["2D (TSN)"] / seconds["bare"]
-        last = {name: f"{costs[name] / seconds[name] / bare:.0%}" for name in names}
-        print_rows("of bare", last, costs, seconds, batch)
+        bare = costs["2D (TSN)"] / took["bare"]
+        last = {name: f"{costs[name] / took[name] / bare:.0%}" for name in names}
+    titles = ("network", "G multiply-adds", "clips/s", "x TSM", "x 2D")
+    print_head(*titles, "peak memory x TSM" if training else "of bare")
+    for name in names:
+        rates = (batch / took[name], took["TSM"] / took[name], took["2D (TSN)"] / took[name])
+        print_row(name, f"{costs[name] / batch:.1f}", *(f"{rate:.2f}" for rate in rates), last[name])
+    if not training:
         print(f"\nBare convolutions of the 2D network: {2 * bare:.0f} GFLOP/s (two operations a multiply-add).")
-
-
-def print_rows(
-    title: str, last: dict[str, str], costs: dict[str, float], seconds: dict[str, float], batch: int
-) -> None:
-    """A row for each network: its multiply-adds in G, its speed, and `last` under `title`."""
-    print(f"| network | G multiply-adds | clips/s | x TSM | x 2D | {title} |")
-    print("|---|---|---|---|---|---|")
-    for name, cell in last.items():
-        s = seconds[name]
-        print(
-            f"| {name} | {costs[name] / batch:.1f} | {batch / s:.2f} | {seconds['TSM'] / s:.2f} | "
-            f"{seconds['2D (TSN)'] / s:.2f} | {cell} |"
-        )
 
 
 def build(name: str, backbone: str, frames: int) -> VideoNetwork:
@@ -121,24 +108,12 @@ def some_clips(batch: int, frames: int, side: int, device: str, dtype: torch.dty
     return pixels.unflatten(0, (batch, frames))
 
 
-def inference_step(model: VideoNetwork, clips: Tensor, eager: bool) -> Step:
-    fast: nn.Module = for_inference(model).to(clips.dtype)
-    if not eager:
-        fast = compiled(fast)
-
-    @torch.no_grad()
-    def step() -> Tensor:
-        return fast(clips)
-
-    return step
-
-
-def compiled(model: nn.Module) -> nn.Module:
-    """By inductor, with constant weights packed for the shapes of the inputs."""
+def forward_step(model: nn.Module, inputs: Tensor | list[Tensor], eager: bool) -> Step:
+    """A forward pass, compiled by inductor with constant weights packed for the shapes of the inputs unless `eager`."""
     import torch._inductor.config as inductor
 
     inductor.freezing = True
-    return torch.compile(model)  # type: ignore[return-value]
+    return torch.no_grad()(partial(model if eager else torch.compile(model), inputs))
 
 
 def training_step(model: VideoNetwork, clips: Tensor) -> Step:
@@ -180,55 +155,19 @@ class BareConvolutions(nn.Module):
         return [conv(x) for conv, x in zip(self.convs, inputs, strict=True)]
 
 
-def bare_convolutions(model: VideoNetwork, clips: Tensor, eager: bool) -> Step:
-    bare = BareConvolutions(model, clips)
-    inputs = bare.inputs
-    run: nn.Module = bare if eager else compiled(bare)
-
-    @torch.no_grad()
-    def step() -> None:
-        run(inputs)
-
-    return step
-
-
-def take_turns(steps: dict[str, Step], rounds: int, device: str) -> dict[str, float]:
-    """Median seconds of each step; the steps of a round follow each other."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():
-        for _ in range(2):
-            step()
-    for i in range(rounds):
-        print(f"round {i + 1}/{rounds}", file=sys.stderr)
-        for name, step in steps.items():
-            synchronise(device)
-            began = time.perf_counter()
-            step()
-            synchronise(device)
-            times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def synchronise(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
-
-
-def measure_peak(name: str, options: dict[str, object]) -> int:
-    """Peak memory in bytes of two training steps of this network, in a process of its own."""
-    words = [word for option, value in options.items() for word in (f"--{option}", value)]
-    return int(in_own_process("convolutions", *words, "--peak", name)[0])
+def median_seconds(steps: dict[str, Step], rounds: int, device: str) -> dict[str, float]:
+    """Median seconds of each step, after two that are not measured."""
+    for step in (*steps.values(), *steps.values()):
+        step()
+    synchronize = torch.cuda.synchronize if device != "cpu" else no_report
+    return take_turns({name: partial(seconds, step, synchronize) for name, step in steps.items()}, rounds)
 
 
 def peak_memory(model: VideoNetwork, clips: Tensor) -> int:
-    if clips.is_cuda:
-        step = training_step(model.to(clips.device), clips)
-        for _ in range(2):
-            step()
-        return torch.cuda.max_memory_allocated()
+    """Peak memory in bytes of two training steps."""
     gc.collect()
     before = peak_resident()
-    step = training_step(model, clips)
+    step = training_step(model.to(clips.device), clips)
     for _ in range(2):
         step()
-    return peak_resident() - before
+    return torch.cuda.max_memory_allocated() if clips.is_cuda else peak_resident() - before

@@ -9,10 +9,8 @@ clip. The overlays are the files of `sth cam` (video, sheet, recipe), with a sma
 packages are loaded before the clock starts, and are part of the peak memory.
 """
 
-import platform
-import time
 from collections.abc import Iterator
-from os import cpu_count
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,8 +24,9 @@ from analysis.explain.cam_video import cam_video
 from analysis.explain.gradcam import block_layers, cam_layers, default_layer, signed_maps
 from analysis.explain.video_explanation import CamOptions
 from benchmarks.clips import scene
-from benchmarks.convolutions import CLASSES, Step, some_clips, take_turns
-from benchmarks.measuring import in_own_process, peak_resident
+from benchmarks.convolutions import CLASSES, Step, median_seconds, some_clips
+from benchmarks.measuring import in_own_process, machine, peak_resident, print_head, print_row
+from benchmarks.measuring import seconds as seconds_of
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
@@ -62,26 +61,21 @@ def main(
     torch.manual_seed(0)
     model = create_model(backbone, CLASSES, frames=frames, width=width).eval().to(device)
     steps = passes(model, some_clips(1, frames, side, device, torch.float32))
-    medians = take_turns(steps, rounds, device)
-    where = f"{torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()
-    print(
-        f"\n{backbone} (STH, width {width}), one clip, {frames} frames of {side} x {side}, fp32; {device} "
-        f"({platform.machine()}, {where}), torch {torch.__version__}, median of {rounds} rounds\n"
-    )
-    print("| what | seconds | x forward and backward |\n|---|---|---|")
+    medians = median_seconds(steps, rounds, device)
+    size = f"one clip, {frames} frames of {side} x {side}, fp32"
+    print(f"\n{backbone} (STH, width {width}), {size}; {machine(device)}, median of {rounds} rounds\n")
+    print_head("what", "seconds", "x forward and backward")
     for name, value in medians.items():
-        print(f"| {name} | {value:.3f} | {value / medians[BOTH]:.2f} |")
-    print(
-        f"\nOverlays of {height * 16 // 9} x {height}, {RATE} frames a second, H.264, by ResNet-18 of width 16, "
-        f"8 frames of 224 x 224, on the CPU ({cpu_count()} cores)\n"
-    )
-    print("| clip | seconds | times real time | peak resident memory, MB |\n|---|---|---|---|")
+        print_row(name, f"{value:.3f}", f"{value / medians[BOTH]:.2f}")
+    size = f"{height * 16 // 9} x {height}, {RATE} frames a second"
+    print(f"\nOverlays of {size}, H.264, by ResNet-18 of width 16, 8 frames of 224 x 224; {machine('cpu')}\n")
+    print_head("clip", "seconds", "times real time", "peak resident memory, MB")
     with TemporaryDirectory() as folder:
         for length in (seconds, longer):
             path = Path(folder) / f"{length}.mp4"
             write_video(path, pictures(length * RATE, height), RATE)
             took, peak = in_own_process("explaining", "--clip", path)
-            print(f"| {length} s | {float(took):.2f} | {length / float(took):.2f} | {int(peak) / 1e6:.0f} |")
+            print_row(f"{length} s", f"{float(took):.2f}", f"{length / float(took):.2f}", f"{int(peak) / 1e6:.0f}")
 
 
 def passes(model: VideoNetwork, clips: Tensor) -> dict[str, Step]:
@@ -130,6 +124,4 @@ def explain_clip(path: Path) -> float:
     model = create_model("resnet18", CLASSES, width=16).eval()
     checkpoint = Checkpoint(model, [f"class {i}" for i in range(CLASSES)], Preprocessing(), Annotation(), {})
     how = CamOptions(default_layer(cam_layers(model, 224)))
-    began = time.perf_counter()
-    cam_video(checkpoint, path, path.with_name(f"{path.stem}-cam.mp4"), how, facts={})
-    return time.perf_counter() - began
+    return seconds_of(partial(cam_video, checkpoint, path, path.with_name(f"{path.stem}-cam.mp4"), how, facts={}))

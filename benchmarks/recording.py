@@ -12,12 +12,9 @@ and attention of the network's shapes are written as a recording writes them, an
 resumed reads them.
 """
 
-import os
-import platform
 import shutil
-import statistics
 import sys
-import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -32,8 +29,8 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record, recorded_accuracy
 from analysis.runs.rows import ShardWriter
 from analysis.runs.run_directory import SHARD_KINDS
-from benchmarks.clips import CODECS, encode, scene
-from benchmarks.measuring import in_own_process, peak_resident
+from benchmarks.clips import make_dataset
+from benchmarks.measuring import in_own_process, machine, peak_resident, print_head, print_row, seconds, take_turns
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.datasets.table import read_dataset
@@ -68,54 +65,36 @@ def main(
     if write:
         with TemporaryDirectory() as folder:
             write_synthetic(Path(folder), write, backbone, vectors)
-            print(peak_resident(), bytes_in(Path(folder)))
+            print(peak_resident(), sum(file.stat().st_size for file in Path(folder).rglob("*.parquet")))
         return
     with TemporaryDirectory() as folder:
-        checkpoint, data = (
-            save_network(Path(folder), backbone, frames, side),
-            make_dataset(Path(folder) / "data", clips),
-        )
-        seconds = take_turns(variants(checkpoint, data, device), Path(folder) / "run", rounds)
-    where, cores = pick_device(device), os.cpu_count()
-    name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{torch.get_num_threads()} threads"
-    print(
-        f"\n{backbone}, {frames} x {side} x {side}, {clips} clips in batches of {BATCH}; {where.type} "
-        f"({platform.machine()}, {name}, {cores} cores), torch {torch.__version__}, median of {rounds} rounds\n"
-    )
-    print("| what is stored | clips/s | time / evaluation's | time / storing nothing |\n|---|---|---|---|")
-    for kept, s in seconds.items():
-        print(f"| {kept} | {clips / s:.2f} | {s / seconds[PREDICTIONS]:.3f} | {s / seconds[NOTHING]:.3f} |")
+        checkpoint, run = Path(folder) / "network.safetensors", Path(folder) / "run"
+        save_network(checkpoint, backbone, frames, side)
+        data = make_dataset(Path(folder) / "data", clips, 60, lambda _: f"val/{CLASSES[0]}")
+        ways = variants(checkpoint, data, device)
+        ways[NOTHING](run)  # the index of a file's frames is cached then
+        took = take_turns({kept: partial(seconds_in_new_folder, way, run) for kept, way in ways.items()}, rounds)
+    size = f"{frames} x {side} x {side}, {clips} clips in batches of {BATCH}"
+    print(f"\n{backbone}, {size}; {machine(str(pick_device(device)))}, median of {rounds} rounds\n")
+    print_head("what is stored", "clips/s", "time / evaluation's", "time / storing nothing")
+    for kept, s in took.items():
+        print_row(kept, f"{clips / s:.2f}", f"{s / took[PREDICTIONS]:.3f}", f"{s / took[NOTHING]:.3f}")
 
     layers = len(create_model(backbone, len(CLASSES), frames=frames).attention_layers)
-    print(
-        f"\n{layers} layers with attention, {len(CLASSES)} classes; made-up rows replace decoding and network, "
-        f"each line is a process of its own\n"
-    )
-    print("| clips | what is stored | bytes per clip on disk | peak resident memory, MB |\n|---|---|---|---|")
+    how = "made-up rows replace decoding and network, each line is a process of its own"
+    print(f"\n{layers} layers with attention, {len(CLASSES)} classes; {how}\n")
+    print_head("clips", "what is stored", "bytes per clip on disk", "peak resident memory, MB")
     for count, kept in ((few, MEANS), (few, VECTORS), (many, MEANS)):
         print(f"writing {count} clips", file=sys.stderr)
-        peak, size = cost_of_writing(count, backbone, kept == VECTORS)
-        print(f"| {count:,} | {kept} | {size / count:,.0f} | {peak / 1e6:.0f} |")
+        words = ["--write", count, "--backbone", backbone, *["--vectors"] * (kept == VECTORS)]
+        peak, size_on_disk = map(int, in_own_process("recording", *words))
+        print_row(f"{count:,}", kept, f"{size_on_disk / count:,.0f}", f"{peak / 1e6:.0f}")
 
 
-def save_network(folder: Path, backbone: str, frames: int, side: int) -> Path:
+def save_network(file: Path, backbone: str, frames: int, side: int) -> None:
     torch.manual_seed(0)
     preprocessing = Preprocessing("rgb", frames, resize=side * 8 // 7, crop=side)
-    save_checkpoint(
-        folder / "network.safetensors", create_model(backbone, len(CLASSES), frames=frames), CLASSES, preprocessing
-    )
-    return folder / "network.safetensors"
-
-
-def make_dataset(folder: Path, count: int) -> Path:
-    """H.264 clips of 340 x 256, all in the split val."""
-    suffix, codec, options = CODECS["H.264, mp4"]
-    place = folder / "val" / CLASSES[0]
-    place.mkdir(parents=True)
-    for i in range(count):
-        print(f"making clip {i + 1}/{count}", file=sys.stderr)
-        encode(place / f"{i}{suffix}", list(scene(60, seed=i)), codec, options)
-    return folder
+    save_checkpoint(file, create_model(backbone, len(CLASSES), frames=frames), CLASSES, preprocessing)
 
 
 def variants(checkpoint: Path, data: Path, device: str) -> dict[str, Variant]:
@@ -124,8 +103,7 @@ def variants(checkpoint: Path, data: Path, device: str) -> dict[str, Variant]:
     def keep_nothing(run: Path) -> None:
         loaded = load_checkpoint(checkpoint, pick_device(device))
         clips = EvaluationClips(read_dataset(data, loaded.annotation), loaded.classes, loaded.preprocessing)
-        for _ in run_over(loaded.inference_model, clips, loaded.preprocessing, BATCH):
-            pass
+        deque(run_over(loaded.inference_model, clips, loaded.preprocessing, BATCH), maxlen=0)
 
     keep = partial(record, checkpoint, data, options=DatasetOptions(device=device, batch_size=BATCH))
     return {
@@ -136,26 +114,10 @@ def variants(checkpoint: Path, data: Path, device: str) -> dict[str, Variant]:
     }
 
 
-def take_turns(steps: dict[str, Variant], run: Path, rounds: int) -> dict[str, float]:
-    """Median seconds of each; each round begins with another variant."""
-    steps[NOTHING](run)  # the index of a file's frames is cached then
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for i in range(rounds):
-        print(f"round {i + 1}/{rounds}", file=sys.stderr)
-        names = list(steps)
-        for name in names[i % len(names) :] + names[: i % len(names)]:
-            began = time.perf_counter()
-            steps[name](run)
-            times[name].append(time.perf_counter() - began)
-            shutil.rmtree(run, ignore_errors=True)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def cost_of_writing(clips: int, backbone: str, vectors: bool) -> tuple[int, int]:
-    """Peak resident memory of writing so many made-up clips, and their size on disk, in bytes."""
-    words = ["--write", clips, "--backbone", backbone, *(["--vectors"] if vectors else [])]
-    peak, size = in_own_process("recording", *words)
-    return int(peak), int(size)
+def seconds_in_new_folder(way: Variant, run: Path) -> float:
+    took = seconds(partial(way, run))
+    shutil.rmtree(run, ignore_errors=True)
+    return took
 
 
 def write_synthetic(run: Path, clips: int, backbone: str, vectors: bool) -> None:
@@ -194,7 +156,3 @@ def synthetic_results(table: pd.DataFrame, channels: dict[str, int]) -> Iterator
         temporal = {name: torch.rand(B, C, generator=random) for name, C in channels.items()}
         attention = {name: torch.stack([1 - alpha, alpha], 1) for name, alpha in temporal.items()}
         yield BatchResult(samples, [], torch.randn(B, 1, K, generator=random), attention), some
-
-
-def bytes_in(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*.parquet"))

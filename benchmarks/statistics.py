@@ -8,12 +8,9 @@ Two runs are made (the same clips as RGB and Flow). The numbers of each figure a
 a process of their own, several times; the table gives the median time and the peak memory of the process.
 """
 
-import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable
-from os import cpu_count
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,33 +28,27 @@ from analysis.attention.hypotheses import compare_conditions, group_conditions, 
 from analysis.runs.run_directory import Run, find_runs
 from analysis.statistics.uncertainty import mean_effect
 from benchmarks.made_runs import make_run
-from benchmarks.measuring import in_own_process, peak_resident
+from benchmarks.measuring import in_own_process, machine, peak_resident, print_head, print_row, seconds, take_turns
 
-
-def compared_pair(both: list[Run]) -> object:
-    a, b = group_conditions(both)
-    return compare_conditions(a, b)
-
-
-NUMBERS: dict[str, tuple[str, Callable]] = {  # what is computed of (a run, both runs)
-    "nothing": ("none: Python and its packages", lambda run, both: None),
-    "layers": (
-        "Figures 5, 6, 8: mean and interval of each layer",
-        lambda run, _: alpha_layer_table(read_alpha(run)),
-    ),
+NUMBERS: dict[str, tuple[str, Callable[[list[Run]], object]]] = {  # title, what is computed of two runs or the first
+    "nothing": ("none: Python and its packages", lambda _: None),
+    "layers": ("Figures 5, 6, 8: mean and interval of each layer", lambda runs: alpha_layer_table(read_alpha(runs[0]))),
     "mean": (
         "Figure 7: mean and interval over all layers",
-        lambda run, both: mean_effect(*stack_values([alpha_clip_table(read_alpha(run))])),
+        lambda runs: mean_effect(*stack_values([alpha_clip_table(read_alpha(runs[0]))])),
     ),
     "classes": (
         "Figures 9, 10: alpha_T and accuracy of each class",
-        lambda run, _: alpha_class_table(read_alpha(run)),
+        lambda runs: alpha_class_table(read_alpha(runs[0])),
     ),
-    "map": ("heat map: each class and layer", lambda run, both: alpha_class_layer_table(read_alpha(run))),
-    "rise": ("hypothesis of Figure 5: rise with depth", lambda run, both: rise_with_depth(group_conditions([run])[0])),
+    "map": ("heat map: each class and layer", lambda runs: alpha_class_layer_table(read_alpha(runs[0]))),
+    "rise": (
+        "hypothesis of Figure 5: rise with depth",
+        lambda runs: rise_with_depth(group_conditions(runs[:1])[0]),
+    ),
     "pair": (
         "hypothesis of Figure 8: two runs, clip by clip",
-        lambda run, both: compared_pair(both),
+        lambda runs: compare_conditions(group_conditions(runs[:1])[0], group_conditions(runs[1:])[0]),
     ),
 }
 
@@ -71,29 +62,17 @@ NUMBERS: dict[str, tuple[str, Callable]] = {  # what is computed of (a run, both
 @click.option("--runs", type=click.Path(path_type=Path), hidden=True, help="Of these runs, in this process.")
 def main(clips: int, classes: int, layers: int, rounds: int, only: tuple[str, ...], runs: Path | None) -> None:
     if runs:
-        print(median_seconds(only[0], runs, rounds), peak_resident())
+        compute = partial(NUMBERS[only[0]][1], find_runs(runs)[::-1])
+        print(take_turns({only[0]: partial(seconds, compute)}, rounds)[only[0]], peak_resident())
         return
     with TemporaryDirectory() as folder:
         for i, modality in enumerate(("rgb", "flow")):
             print(f"making run {i + 1}/2", file=sys.stderr)
             make_run(Path(folder) / modality, clips, classes, layers, seed=i, modality=modality)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*.parquet")) / 2e6
-        print(
-            f"\n{clips:,} clips x {classes} classes x {layers} layers, {size:.0f} MB a run; {platform.machine()}, "
-            f"{cpu_count()} cores, DuckDB {duckdb.__version__}, median of {rounds} rounds\n"
-        )
-        print("| numbers | seconds | peak resident memory, MB |\n|---|---|---|")
+        runs_of = f"{clips:,} clips x {classes} classes x {layers} layers, {size:.0f} MB a run"
+        print(f"\n{runs_of}; {machine()}, DuckDB {duckdb.__version__}, median of {rounds} rounds\n")
+        print_head("numbers", "seconds", "peak resident memory, MB")
         for name in only or NUMBERS:
-            words = ["--only", name, "--runs", folder, "--rounds", rounds]
-            seconds, peak = in_own_process("statistics", *words)
-            print(f"| {NUMBERS[name][0]} | {float(seconds):.2f} | {int(peak) / 1e6:.0f} |")
-
-
-def median_seconds(name: str, folder: Path, rounds: int) -> float:
-    both = find_runs(folder)
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        NUMBERS[name][1](both[-1], both)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+            took, peak = in_own_process("statistics", "--only", name, "--runs", folder, "--rounds", rounds)
+            print_row(NUMBERS[name][0], f"{float(took):.2f}", f"{int(peak) / 1e6:.0f}")

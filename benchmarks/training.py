@@ -11,11 +11,9 @@ affects all; the table shows the median.
 """
 
 import os
-import platform
-import statistics
-import sys
-import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,8 +23,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.clips import CODECS, encode, scene
-from benchmarks.measuring import resident
+from benchmarks.clips import make_dataset
+from benchmarks.measuring import machine, print_head, print_row, resident, seconds, take_turns
 from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.datasets.table import read_dataset
 from sth_core.distributed import DistributedContext
@@ -57,60 +55,39 @@ MEMORY, KEPT, DISK = "memory", "clips kept", "files, read anew"
 @click.option("--device", default="auto", show_default=True)
 @click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of each recipe.")
 def main(
-    recipes: tuple[Path, ...],
-    folder: Path | None,
-    count: int,
-    batch: int,
-    turn: int,
-    rounds: int,
-    steps: int,
-    device: str,
-    changes: tuple[str, ...],
-) -> None:
+    recipes: tuple[Path, ...], folder: Path | None, count: int, batch: int, turn: int, rounds: int, steps: int,
+    device: str, changes: tuple[str, ...],
+) -> None:  # fmt: skip
     keep_freed_memory()
     where = pick_device(device)
     changes = (*changes, f"optimisation.batch_size={batch}", "start.imagenet=false")
     if folder is None:
         changes = (*changes, 'data.format="folders"', 'data.group=""', "data.held_out=[]")
     with TemporaryDirectory() as temporary:
-        data = folder or make_dataset(Path(temporary), count)
-        name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{torch.get_num_threads()} threads"
-        print(
-            f"\nbatches of {batch}, {where.type} ({platform.machine()}, {name}, {os.cpu_count()} cores), "
-            f"torch {torch.__version__}, median of {rounds} turns of {turn} steps\n"
+        # Three quarters of the clips are to train on, in two arbitrary classes.
+        data = folder or make_dataset(
+            Path(temporary), count, 120, lambda i: f"{'val' if i % 4 == 3 else 'train'}/{'ab'[i // 4 % 2]}"
         )
-        print("| recipe | network | fed from | training, clips/s | of memory | evaluation, clips/s | of memory |")
-        print("|---|---|---|---|---|---|---|")
+        print(f"\nbatches of {batch}, {machine(str(where))}, median of {rounds} turns of {turn} steps\n")
+        titles = ("training, clips/s", "of memory", "evaluation, clips/s", "of memory")
+        print_head("recipe", "network", "fed from", *titles)
         for path in recipes or DEFAULT:
             recipe = load_recipe(path, changes)
             bench = TrainingBench(recipe, read_dataset(data, recipe.data), where)
             training = take_turns({kind: bench.training(kind, turn) for kind in (MEMORY, KEPT, DISK)}, rounds)
-            testing = take_turns({kind: bench.testing(kind, turn) for kind in (MEMORY, DISK)}, rounds)
-            for kind, rate in training.items():
-                tested = f"{testing[kind]:.1f} | {testing[kind] / testing[MEMORY]:.2f}" if kind in testing else "- | -"
-                p, m = recipe.preprocessing, recipe.model
-                network = f"{m['backbone']} {m.get('conv', 'sth')}, {p.frames} x {p.crop}"
-                print(f"| {path.stem} | {network} | {kind} | {rate:.1f} | {rate / training[MEMORY]:.2f} | {tested} |")
+            testing = take_turns({kind: partial(bench.testing, kind) for kind in (MEMORY, DISK)}, rounds)
+            p, m = recipe.preprocessing, recipe.model
+            network = f"{m['backbone']} {m.get('conv', 'sth')}, {p.frames} x {p.crop}"
+            for kind in training:
+                rates = [(found[kind], found[kind] / found[MEMORY]) for found in (training, testing) if kind in found]
+                cells = [f"{rate:.1f} | {share:.2f}" for rate, share in rates]
+                print_row(path.stem, network, kind, *cells, *["- | -"] * (2 - len(cells)))
         if steps:
             print_memory(load_recipe((recipes or DEFAULT)[0], changes), data, where, steps)
 
 
-def make_dataset(folder: Path, count: int) -> Path:
-    """H.264 clips of 340 x 256, three quarters of them to train on, in two arbitrary classes."""
-    suffix, codec, options = CODECS["H.264, mp4"]
-    for i in range(count):
-        print(f"making clip {i + 1}/{count}", file=sys.stderr)
-        place = folder / ("val" if i % 4 == 3 else "train") / "ab"[i // 4 % 2]
-        place.mkdir(parents=True, exist_ok=True)
-        encode(place / f"{i}{suffix}", list(scene(120, seed=i)), codec, options)
-    return folder
-
-
 class TrainingBench:
-    """A network, its optimiser and its clips.
-
-    `training` and `testing` return functions that measure one turn, in clips/s.
-    """
+    """A network, its optimiser and its clips."""
 
     def __init__(self, recipe: Recipe, table: pd.DataFrame, device: torch.device) -> None:
         self.recipe, self.settings = recipe, recipe.optimisation
@@ -134,17 +111,20 @@ class TrainingBench:
         self.views = [views for i in range(len(val)) if (views := self.tested[i].views) is not None]
 
     def training(self, kind: str, turn: int) -> Callable[[], float]:
+        """A function that measures the clips/s of a turn of so many steps."""
         trainer = self.trainer(self.kept if kind != DISK else self.read)
         fixed = list(trainer.batches())
 
         def one_turn() -> float:
             set_train(self.state.model, self.settings.partial_bn)
             source = cycle(fixed) if kind == MEMORY else self.epochs(trainer)
-            for done, (_, batch) in enumerate(islice(source, WARM_UP + turn)):
-                if done == WARM_UP:
-                    began = self.now()
-                trainer.step(batch)
-            return turn * self.settings.batch_size / (self.now() - began)
+
+            def steps(count: int) -> None:
+                for _, batch in islice(source, count):
+                    trainer.step(batch)
+
+            steps(WARM_UP)
+            return turn * self.settings.batch_size / seconds(partial(steps, turn), self.synchronize)
 
         return one_turn
 
@@ -157,41 +137,26 @@ class TrainingBench:
             yield from trainer.batches()
             self.state.epoch += 1
 
-    def testing(self, kind: str, turn: int) -> Callable[[], float]:
+    def testing(self, kind: str) -> float:
+        """The clips/s of an evaluation of all test clips, twice."""
         model, p, size = self.state.model, self.recipe.preprocessing, self.settings.batch_size
 
         @torch.inference_mode()
-        def from_memory() -> int:
+        def evaluate_twice() -> None:
+            if kind == DISK:
+                for _ in range(2):
+                    deque(run_over(model, self.tested, p, size, os.cpu_count() or 1), maxlen=0)
+                return
             model.eval()
-            for start in range(0, len(self.views), size):
-                model.forward_with_attention(
-                    normalise(torch.cat(self.views[start : start + size]).to(self.distributed.device), p)
-                )
-            return len(self.views)
+            for start in 2 * list(range(0, len(self.views), size)):
+                clips = torch.cat(self.views[start : start + size]).to(self.distributed.device)
+                model.forward_with_attention(normalise(clips, p))
 
-        def from_disk() -> int:
-            return sum(len(b.samples) for b in run_over(model, self.tested, p, size, os.cpu_count() or 1))
+        return 2 * len(self.views) / seconds(evaluate_twice, self.synchronize)
 
-        def one_turn() -> float:
-            began = self.now()
-            return sum((from_memory if kind == MEMORY else from_disk)() for _ in range(2)) / (self.now() - began)
-
-        return one_turn
-
-    def now(self) -> float:
+    def synchronize(self) -> None:
         if self.distributed.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
-
-
-def take_turns(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """The median rate of each; the turns of a round follow each other."""
-    rates: dict[str, list[float]] = {kind: [] for kind in ways}
-    for i in range(rounds):
-        print(f"round {i + 1}/{rounds}", file=sys.stderr)
-        for kind, turn in ways.items():
-            rates[kind].append(turn())
-    return {kind: statistics.median(values) for kind, values in rates.items()}
 
 
 def print_memory(recipe: Recipe, data: Path, device: torch.device, steps: int) -> None:
@@ -201,8 +166,9 @@ def print_memory(recipe: Recipe, data: Path, device: torch.device, steps: int) -
     marks = sorted({max(1, steps * share // 10) for share in (1, 2, 4, 6, 8, 10)})
     trainer = bench.trainer(bench.read)
     set_train(bench.state.model, bench.settings.partial_bn)
-    print("\n| step | resident memory, MB |\n|---|---|")
+    print()
+    print_head("step", "resident memory, MB")
     for step, (_, batch) in enumerate(islice(bench.epochs(trainer), steps), start=1):
         trainer.step(batch)
         if step in marks:
-            print(f"| {step} | {resident() / 1e6:.0f} |")
+            print_row(step, f"{resident() / 1e6:.0f}")

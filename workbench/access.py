@@ -48,6 +48,5 @@ class Gate:
 def without_token(request: HTTPConnection) -> str:
     """The requested address without the token, so that it can be copied."""
     rest = request.url.remove_query_params("token").query
-    return quote(f"/{request.scope['path'].lstrip('/')}") + (
-        f"?{rest}" if rest else ""
-    )  # "//host" would lead to another host
+    path = quote("/" + request.scope["path"].lstrip("/"))  # "//host" would lead to another host
+    return f"{path}?{rest}" if rest else path

@@ -19,8 +19,7 @@ from sth_core.errors import UserError
 from sth_core.recipe import Start, load_recipe
 from sth_core.training import Progress, train
 
-HERE = Path(__file__).parent
-SHIPPED_NETWORKS = HERE / "networks"
+SHIPPED_NETWORKS = Path(__file__).parent / "networks"
 CLIPS, CLIP_SEED = 240, 1
 FIGURES_PAGE = "index.html"  # written last: if it exists, all figures do
 TRAINING_CLIPS, TRAINING_SEED = 1800, 0
@@ -65,9 +64,9 @@ def make_demo(folder: Path, networks: Path, show: Callable[..., None]) -> pd.Dat
     for network in NETWORKS:
         checkpoint, run = networks / f"{network.name}.safetensors", runs / network.name
         command = f"sth record {checkpoint.name} --data {clips} -o {run}"
-        show_recording = partial(show, f"recording {network.name}")
-        options = DatasetOptions(overwrite=True, command=command, progress=show_recording)  # the run of another network
-        open_or_record(checkpoint, clips, run, options)
+        report = partial(show, f"recording {network.name}")
+        # It overwrites the run of another network.
+        open_or_record(checkpoint, clips, run, DatasetOptions(overwrite=True, command=command, progress=report))
     figures = folder / "figures"
     if not (figures / FIGURES_PAGE).is_file() or newest_change(runs, "run.json") > newest_change(figures, FIGURES_PAGE):
         write_figures(find_runs(runs), figures, pictures=False)
@@ -82,21 +81,10 @@ def newest_change(folder: Path, pattern: str) -> float:
 def summarize_demo(runs: Path) -> pd.DataFrame:
     """A row per demo run: network, question, p, input, clips, accuracy, alpha_T."""
     rows = []
-    for network in NETWORKS:
-        run = open_run(runs / network.name)
-        table = predictions(run)
-        rows.append(
-            {
-                "network": network.name,
-                "question": run.meta["label"],
-                "p": run.p,
-                "input": run.modality,
-                "clips": len(table),
-                "accuracy": table["correct"].mean(),
-                "alpha_T": read_alpha(run).mean.mean(),
-            }
-        )
-    return pd.DataFrame(rows)
+    for run in (open_run(runs / network.name) for network in NETWORKS):
+        correct, alpha = predictions(run)["correct"], read_alpha(run).mean
+        rows.append((run.name, run.meta["label"], run.p, run.modality, len(correct), correct.mean(), alpha.mean()))
+    return pd.DataFrame(rows, columns=["network", "question", "p", "input", "clips", "accuracy", "alpha_T"])
 
 
 def retrain(folder: Path, show: Callable[..., None]) -> Path:
@@ -120,14 +108,9 @@ def retrain(folder: Path, show: Callable[..., None]) -> Path:
             if "--overwrite" in advice:  # an option that `sth demo` does not have
                 raise UserError(f"{found}; move the folder {out / network.name} elsewhere, and try again") from error
             raise
-        save_half(trained.checkpoint, out / f"{network.name}.safetensors")
+        c, file = load_checkpoint(trained.checkpoint), out / f"{network.name}.safetensors"
+        save_checkpoint(file, c.model, c.classes, c.preprocessing, c.annotation, c.training, half=True)
     return out
-
-
-def save_half(trained: Path, target: Path) -> None:
-    """Save a trained network with weights in 16 bits."""
-    c = load_checkpoint(trained)
-    save_checkpoint(target, c.model, c.classes, c.preprocessing, c.annotation, c.training, half=True)
 
 
 def order_accuracy(table: pd.DataFrame) -> tuple[float, float]:

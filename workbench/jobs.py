@@ -72,7 +72,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """A job as its log and its process show it now."""
+    """What a job's log and its process show now."""
 
     state: str  # running, finished, failed, cancelled; lost: it ran on another machine, or before this one's last start
     done: int
@@ -99,15 +99,11 @@ def record_job(runs: Path, name: str, checkpoint: Path, data: Path, split: str, 
     if run.exists() and not (run / "run.json").is_file():
         raise UserError(f"{run} exists already and is no run; choose another name")
     words = ["record", str(checkpoint), f"--data={data}", f"--out={run}", f"--split={split}"]
-    return start_job(runs, run, [*words, *([f"--label={label}"] if label else [])])
+    return start_job(runs, run, words + [f"--label={label}"] * bool(label))
 
 
 def start_job(runs: Path, run: Path, arguments: list[str]) -> Job:
-    """Start `sth ARGUMENTS...`, in a session of its own and at low priority.
-
-    Raises:
-        UserError: as many jobs are running already as may.
-    """
+    """Start `sth ARGUMENTS...`, in a session of its own and at low priority, unless too many jobs are running."""
     jobs_folder(runs).mkdir(parents=True, exist_ok=True)
     with FileLock(jobs_folder(runs) / ".lock"):
         if sum(job_status(job).state == "running" for job in find_jobs(runs)) >= MOST_RUNNING:
@@ -118,9 +114,8 @@ def start_job(runs: Path, run: Path, arguments: list[str]) -> Job:
         command = [sys.executable, "-m", "workbench", *arguments]
         environment = {name: value for name, value in os.environ.items() if name != TOKEN}
         with (folder / "log.txt").open("wb") as log:
-            child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
-            )
+            streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            child = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
         process = JobProcess.of(child.pid)  # if it has ended it is a zombie, which has these values too
         with suppress(psutil.Error):
             psutil.Process(child.pid).nice(PRIORITY)
@@ -132,18 +127,17 @@ def start_job(runs: Path, run: Path, arguments: list[str]) -> Job:
 
 def find_jobs(runs: Path) -> list[Job]:
     """All jobs of a folder of runs, the newest first."""
-    files = sorted(jobs_folder(runs).glob("*/job.json"), reverse=True)
-    return [read_job(file) for file in files]
+    return [read_job(file) for file in sorted(jobs_folder(runs).glob("*/job.json"), reverse=True)]
 
 
 def job_status(job: Job) -> JobStatus:
     log = read_tail(job.folder / "log.txt")
     lines = [line for line in log.splitlines() if line.strip()]
     progress = next(filter(None, map(PROGRESS.fullmatch, reversed(lines))), None)
-    done, total = (int(progress["done"]), int(progress["total"])) if progress else (0, 0)
-    seconds_left = int(progress["left"]) if progress and progress["left"] else None
+    done, total, left = progress.groups() if progress else (0, 0, None)
+    seconds_left = int(left) if left else None
     last_line = lines[-1].removeprefix("sth: ") if lines else ""
-    return JobStatus(job_state(job, lines), done, total, seconds_left, last_line, log)
+    return JobStatus(job_state(job, lines), int(done), int(total), seconds_left, last_line, log)
 
 
 def job_state(job: Job, lines: list[str]) -> str:
@@ -165,15 +159,14 @@ def cancel_job(job: Job) -> None:
     if process is None:
         return
     write_job(replace(job, cancelled=True))
-    with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-        processes = [process, *process.children(recursive=True)]
-        for one in processes:
-            with suppress(psutil.NoSuchProcess):
-                one.terminate()
-        _, alive = psutil.wait_procs(processes, SECONDS_TO_END)
+    alive = [process]
+    with suppress(psutil.NoSuchProcess):  # here and below: it has ended meanwhile
+        alive += process.children(recursive=True)
+    for end in (psutil.Process.terminate, psutil.Process.kill):
         for one in alive:
             with suppress(psutil.NoSuchProcess):
-                one.kill()
+                end(one)
+        _, alive = psutil.wait_procs(alive, SECONDS_TO_END)
 
 
 def jobs_folder(runs: Path) -> Path:
@@ -181,17 +174,14 @@ def jobs_folder(runs: Path) -> Path:
 
 
 def write_job(job: Job) -> None:
-    values = asdict(job) | {"run": str(job.run)}
-    del values["folder"]
-    write_json(job.folder / "job.json", values)
+    stored = {name: value for name, value in asdict(job).items() if name != "folder"}
+    write_json(job.folder / "job.json", stored | {"run": str(job.run)})
 
 
 def read_job(file: Path) -> Job:
     """A job.json; the process of one that was written before `created` was stored counts as ended."""
     values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    process = JobProcess(
-        **{key: values["process"][key] for key in ("pid", "created", "host") if key in values["process"]}
-    )
+    process = JobProcess(**{k: v for k, v in values["process"].items() if k in ("pid", "created", "host")})
     return Job(file.parent, **values | {"run": Path(values["run"]), "process": process})
 
 

@@ -16,6 +16,12 @@ from workbench.roots import ROOTS, RUNS
 ADDRESS = "STH_ADDRESS"  # in the environment of the server: the address to print
 SERVER = Path(__file__).with_name("server.py")
 LOCAL, ALL_ADDRESSES = ("localhost", "127.0.0.1"), ("0.0.0.0", "::")
+FLAGS = (
+    "server.headless=true", "server.fileWatcherType=none", "browser.gatherUsageStats=false",
+    "client.showErrorDetails=none", "client.toolbarMode=minimal", "server.enableXsrfProtection=true",
+    "server.enableCORS=true",  # the protection: pages of other sites cannot use this one
+    "logger.hideWelcomeMessage=true",  # it shows an address without the token
+)  # fmt: skip
 MEMORY_SETTINGS = {  # so that memory which a session has freed goes back to the system
     "MALLOC_ARENA_MAX": "2",  # not a heap for each session's thread
     "ARROW_DEFAULT_MEMORY_POOL": "system",  # not Arrow's own
@@ -38,33 +44,19 @@ def serve(runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...
     os.environ.pop(TOKEN, None)
     for name, value in MEMORY_SETTINGS.items():
         os.environ.setdefault(name, value)
-    flags = [
-        ("server.port", str(port)),
-        ("server.headless", "true"),
-        ("server.fileWatcherType", "none"),
-        ("server.enableXsrfProtection", "true"),
-        ("server.enableCORS", "true"),  # the protection: pages of other sites cannot use this one
-        ("server.maxUploadSize", str(max_upload)),
-        ("browser.gatherUsageStats", "false"),
-        ("client.showErrorDetails", "none"),
-        ("client.toolbarMode", "minimal"),
-        ("logger.hideWelcomeMessage", "true"),  # it shows an address without the token
-    ]
+    flags = [*FLAGS, f"server.port={port}", f"server.maxUploadSize={max_upload}"]
     if host in LOCAL:
-        flags.append(("server.address", "127.0.0.1"))
-        flags += [("server.allowedHosts", name) for name in LOCAL]  # not by another name that leads here
+        flags.append("server.address=127.0.0.1")
+        flags += [f"server.allowedHosts={name}" for name in LOCAL]  # not by another name that leads here
         address = f"http://localhost:{port}"
     else:
         token = os.environ[TOKEN] = secrets.token_urlsafe()
         name = socket.gethostname() if host in ALL_ADDRESSES else host
-        flags += [
-            ("server.address", host),
-            ("browser.serverAddress", name),
-        ]  # or Streamlit asks a server on the internet
+        flags += [f"server.address={host}", f"browser.serverAddress={name}"]  # or Streamlit asks one on the internet
         address = f"http://{f'[{name}]' if ':' in name else name}:{port}/?token={token}"
     os.environ[ADDRESS] = address
     click.echo("Starting the app ...")
-    command = [sys.executable, "-m", "streamlit", "run", str(SERVER), *(f"--{name}={value}" for name, value in flags)]
+    command = [sys.executable, "-m", "streamlit", "run", str(SERVER), *(f"--{flag}" for flag in flags)]
     os.chdir(SERVER.parent.parent)  # where .streamlit/config.toml lies
     sys.stdout.flush()
     os.execv(sys.executable, command)  # the server takes this process's place, and its signals
@@ -77,10 +69,7 @@ def check_address(host: str, port: int) -> None:
         try:
             one.bind((host, port))
         except OSError as error:
+            why = f"this machine cannot listen at {host}, port {port} ({error.strerror or error}); name another --host"
             if error.errno == errno.EADDRINUSE:
-                raise UserError(
-                    f"port {port} is taken, perhaps by another `sth app`; choose one with --port"
-                ) from error
-            raise UserError(
-                f"this machine cannot listen at {host}, port {port} ({error.strerror or error}); name another --host"
-            ) from error
+                why = f"port {port} is taken, perhaps by another `sth app`; choose one with --port"
+            raise UserError(why) from error

@@ -29,24 +29,25 @@ STUDY_FILES = ("networks", "runs", "index.html", "results.csv", "curves.csv")
 
 
 class RunningCell:
-    """A cell's commands, one after the other; stops when this process ends.
+    """A cell that is trained and then recorded, with so many threads; stops when this process ends."""
 
-    Args:
-        commands: the arguments of `sth`, for each command.
-        log: the file to which the commands print.
-        threads: how many threads a command may use.
-    """
-
-    def __init__(self, name: str, commands: list[list[str]], log: Path, threads: int) -> None:
-        self.name, self.log, self.threads = name, log, threads
-        self.waiting = list(commands)
+    def __init__(self, study: Study, cell: StudyCell, data: Path, out: Path, device: str, threads: int) -> None:
+        network = out / "networks" / cell.name
+        network.mkdir(parents=True, exist_ok=True)
+        self.name, self.log = cell.name, network / "log.txt"
+        self.environment = os.environ | {"OMP_NUM_THREADS": str(threads), PARENT: str(os.getpid())}
+        changes = [word for change in cell.changes for word in ("--set", change)]
+        common = ["--data", str(data), "--device", device]
+        self.waiting = [
+            ["train", str(study.recipe), *common, "-o", str(network), *changes],
+            ["record", str(network / "model.safetensors"), *common, "-o", str(out / "runs" / cell.name)],
+        ]
         self.process = self.start_next()
 
     def start_next(self) -> subprocess.Popen[bytes]:
-        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), PARENT: str(os.getpid())}
         command = [sys.executable, "-m", "workbench", *self.waiting.pop(0)]
         with self.log.open("ab") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
 
     def finished(self) -> bool:
         """Whether the last command has ended; if an earlier one has, the next is started.
@@ -67,18 +68,10 @@ class RunningCell:
 
 
 def run_study(
-    study: Study,
-    data: Path,
-    out: Path,
-    jobs: int,
-    device: str,
-    show: Callable[..., None],
-    *,
-    overwrite: bool = False,
-    command: str = "",
-    notify: Callable[[str], None] = no_report,
-) -> list[StudyCell]:
-    """Train and record all cells of the study, `jobs` at a time; returns them.
+    study: Study, data: Path, out: Path, jobs: int, device: str, show: Callable[..., None], *,
+    overwrite: bool = False, command: str = "", notify: Callable[[str], None] = no_report,
+) -> None:  # fmt: skip
+    """Train and record all cells of the study, `jobs` at a time.
 
     A folder with another study is refused, unless `overwrite` moves that aside. Cells may be added.
 
@@ -88,7 +81,7 @@ def run_study(
     """
     cells = study.cells
     facts = {"recipe": str(study.recipe), "paper": study.paper, "cells": [asdict(cell) for cell in cells]}
-    work = study_work(study, data, out)
+    work, threads = study_work(study, data, out), max(1, (os.cpu_count() or 1) // jobs)
     epochs = {cell.name: load_recipe(study.recipe, cell.changes).optimisation.epochs for cell in cells}
     with working_on(work, facts, command=command, overwrite=overwrite, notify=notify), stop_signals() as stopped:
         waiting = [cell for cell in cells if not cell_is_recorded(out, cell)]
@@ -96,7 +89,7 @@ def run_study(
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    running.append(start_cell(study, waiting.pop(0), data, out, jobs, device))
+                    running.append(RunningCell(study, waiting.pop(0), data, out, device, threads))
                 if stopped.wait(SECONDS_BETWEEN_POLLS):
                     raise KeyboardInterrupt
                 running = [cell for cell in running if not cell.finished()]
@@ -107,7 +100,6 @@ def run_study(
                 left.process.send_signal(signal.SIGTERM)
             for left in running:
                 left.process.wait()
-    return cells
 
 
 def study_work(study: Study, data: Path, out: Path) -> Work:
@@ -115,24 +107,6 @@ def study_work(study: Study, data: Path, out: Path) -> Work:
     trainings = {cell.name: list(cell.changes) for cell in study.cells}
     identity = {"data": str(data), "base": asdict(load_recipe(study.recipe)), "trainings": trainings}
     return Work(out, "study.json", "study", identity, STUDY_FILES, flatten_keys(identity))
-
-
-def start_cell(study: Study, cell: StudyCell, data: Path, out: Path, jobs: int, device: str) -> RunningCell:
-    network = out / "networks" / cell.name
-    network.mkdir(parents=True, exist_ok=True)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    return RunningCell(cell.name, cell_commands(study, cell, data, out, device), network / "log.txt", threads)
-
-
-def cell_commands(study: Study, cell: StudyCell, data: Path, out: Path, device: str) -> list[list[str]]:
-    """The arguments of `sth` that train a cell and then record it."""
-    network = out / "networks" / cell.name
-    changes = [word for change in cell.changes for word in ("--set", change)]
-    common = ["--data", str(data), "--device", device]
-    return [
-        ["train", str(study.recipe), *common, "-o", str(network), *changes],
-        ["record", str(network / "model.safetensors"), *common, "-o", str(out / "runs" / cell.name)],
-    ]
 
 
 def cell_is_recorded(out: Path, cell: StudyCell) -> bool:

@@ -29,7 +29,6 @@ from sth_core.video.timeline import opened
 from sth_core.video.transforms import Preprocessing, crop
 
 SHOWN_SIDE = 224  # pixels of the frames that the app shows
-ARRAYS = ("clip", "frames", "indices")
 REFUSAL_FILE, REFUSAL_CODE = "refusal.txt", 2  # the sentence of a child that refuses, and its exit code
 LARGEST_FILE = 2**26  # bytes that the child may write to one
 INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")  # of the environment: no token, no credentials
@@ -101,19 +100,18 @@ def load_arrays(folder: Path, p: Preprocessing) -> DecodedUpload:
         UserError: an array is missing, or has another shape or type than was asked for.
     """
     found = {}
-    for name in ARRAYS:
-        try:
-            with (folder / f"{name}.npy").open("rb") as file:
-                found[name] = np.lib.format.read_array(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"decoding the video gave no usable result ({name})") from error
     expected = {
         "clip": ((p.frames, p.crop, p.crop, CHANNELS[p.modality]), "uint8"),
         "frames": ((p.frames, SHOWN_SIDE, SHOWN_SIDE, 3), "uint8"),
         "indices": ((p.frames,), "int64"),
     }
-    for name, array in found.items():
-        if (array.shape, str(array.dtype)) != expected[name]:
+    for name, form in expected.items():
+        try:
+            with (folder / f"{name}.npy").open("rb") as file:
+                array = found[name] = np.lib.format.read_array(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"decoding the video gave no usable result ({name})") from error
+        if (array.shape, str(array.dtype)) != form:
             raise UserError(f"decoding the video gave no usable result ({name} is {array.dtype} {array.shape})")
     return DecodedUpload(**found)
 
@@ -137,24 +135,13 @@ def set_limits(limits: UploadLimits) -> None:
 
 
 def check_size(video: Path, limits: UploadLimits) -> None:
-    """Refuse a video that is too large before a frame of it is converted.
-
-    Raises:
-        UserError: it has no video, or too many pixels or frames.
-    """
+    """Refuse a video with too many pixels or frames before a frame of it is converted."""
     with opened(video) as (_, stream):
         width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > limits.pixels:
         raise UserError(f"its frames have {width} x {height} pixels; at most {limits.pixels:,} are taken")
     if (frames := count_frames(video)) > limits.frames:
         raise UserError(f"it is too long: {frames:,} frames; at most {limits.frames:,} are taken")
-
-
-def decode_limited(video: Path, p: Preprocessing, limits: UploadLimits) -> dict[str, np.ndarray]:
-    set_limits(limits)
-    check_size(video, limits)
-    clip, indices = read_clip(video, p)
-    return {"clip": crop(clip, p.crop), "frames": seen_frames(video, indices, p, SHOWN_SIDE), "indices": indices}
 
 
 def decode_to_files(folder: Path, settings: dict[str, Any]) -> int:
@@ -164,7 +151,11 @@ def decode_to_files(folder: Path, settings: dict[str, Any]) -> int:
     values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     p = Preprocessing(**values)
     try:
-        for name, array in decode_limited(video, p, limits).items():
+        set_limits(limits)
+        check_size(video, limits)
+        clip, indices = read_clip(video, p)
+        arrays = {"clip": crop(clip, p.crop), "frames": seen_frames(video, indices, p, SHOWN_SIDE), "indices": indices}
+        for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
     except UserError as error:
         sentence = f"the video cannot be used: {str(error).replace(f'{video}: ', '')}"
