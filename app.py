@@ -2,10 +2,8 @@
 
 import streamlit as st
 
-from sth_core.errors import UserError
-from workbench.components.browser_history import sync_browser_history
-from workbench.components.context import escape_markdown, redirect_old_links
-from workbench.components.plotly_preload import preload_plotly
+from workbench.components.browser import preload_plotly, sync_browser_history
+from workbench.components.context import errors_shown, redirect_old_links
 from workbench.components.tour import show_tour
 
 PAGES_WITH_CHARTS = ("Attention", "Clip", "Compare", "Figures")
@@ -31,13 +29,11 @@ def main() -> None:
     )
     redirect_old_links()
     st.html(STYLE)
-    try:
+    with errors_shown():
         show_tour()
         sync_browser_history()
         preload_plotly(now=page.title in PAGES_WITH_CHARTS)
         page.run()
-    except UserError as error:
-        st.error(escape_markdown(str(error)))
 
 
 if __name__ == "__main__":  # a process that a page starts imports this file, and must not run it

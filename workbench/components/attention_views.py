@@ -11,8 +11,8 @@ from analysis.attention.hypotheses import evaluate_hypotheses, hypothesis_verdic
 from analysis.report.plots import COLOURS, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_clips_per_class
-from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
-from workbench.components.context import cached_alpha, cached_overview, cached_result, escape_markdown
+from workbench.components.cached import cached_alpha, cached_overview, cached_result
+from workbench.components.chart import DIVERGING, LAYER_AXIS, add_layer_means, show_chart
 from workbench.components.gallery import show_gallery
 
 VERDICT_COLOURS = {"holds": "green", "does not hold": "red"}
@@ -30,17 +30,15 @@ def show_hypotheses(runs: list[Run]) -> None:
             if comparisons.empty:
                 st.caption("Testing this hypothesis needs other runs.")
                 continue
-            st.caption(
-                f"{row.comparisons} comparisons. Holds: {row.holds}, does not hold: {row.does_not_hold}, undecided: "
-                f"{row.undecided}."
-            )
+            counts = f"Holds: {row.holds}, does not hold: {row.does_not_hold}, undecided: {row.undecided}."
+            st.caption(f"{row.comparisons} comparisons. {counts}")
             with st.expander("Comparisons"):
                 st.dataframe(comparisons, hide_index=True, key=f"hypothesis_{row.Index}")
     st.caption(
         "**How to read this:** a comparison holds if its effect on α_T has the sign that the paper claims and "
         "p < 0.05, corrected for all comparisons of the hypothesis (Holm). A hypothesis is mixed if some comparisons "
-        "hold and others do not. The intervals of a network "
-        "that was trained once are over clips, and do not include the variation between trainings."
+        "hold and others do not. The intervals of a network that was trained once are over clips, and do not include "
+        "the variation between trainings."
     )
 
 
@@ -51,12 +49,9 @@ def show_class_heatmap(run: Run) -> None:
     wide = wide.loc[wide.mean(axis=1).sort_values().index]
     layers = table.drop_duplicates("layer_index").sort_values("layer_index")["layer"]
     reach = float(np.abs(wide.to_numpy() - 0.5).max())
-    figure = go.Figure(
-        go.Heatmap(
-            z=wide, x=list(layers), y=[str(label) for label in wide.index], zmin=0.5 - reach, zmax=0.5 + reach,
-            colorscale=[[0, COLOURS[0]], [0.5, "#f7f7f7"], [1, COLOURS[1]]], colorbar_title="α_T",
-            hovertemplate="%{y}<br>%{x}: %{z:.3f}<extra></extra>",
-        )
+    figure = go.Figure().add_heatmap(
+        z=wide, x=list(layers), y=[*map(str, wide.index)], zmin=0.5 - reach, zmax=0.5 + reach,
+        colorscale=DIVERGING, colorbar_title="α_T", hovertemplate="%{y}<br>%{x}: %{z:.3f}<extra></extra>",
     )  # fmt: skip
     figure = styled(figure, LAYER_AXIS, "").update_layout(height=max(380, min(1000, 24 * len(wide))))
     figure.update_yaxes(automargin=True, showticklabels=len(wide) <= 60, type="category")
@@ -75,8 +70,8 @@ def show_by_correctness(run: Run) -> None:
     for correct, name, colour in ((True, "correct", COLOURS[0]), (False, "misclassified", COLOURS[1])):
         rows = table[table["correct"] == correct]
         if len(rows):
-            add_layer_means(figure, rows, {"color": colour}, f"{name} (n = {rows['n'].max()})")
-    figure = styled(figure, LAYER_AXIS, "α_T")
+            add_layer_means(figure, rows, colour, f"{name} (n = {rows['n'].max()})")
+    styled(figure, LAYER_AXIS, "α_T")
     show_chart(figure, key="by_correctness", alt="alpha_T of correct and of misclassified clips by layer")
     st.caption(
         "Mean α_T of the correct and of the misclassified clips (bars: 95 % intervals over source videos). **How to "
@@ -91,20 +86,10 @@ def show_unusual_clips(run: Run) -> None:
     if found.empty:
         st.info("No clip stands out: all clips of a class have the same attention.")
         return
+    low, high = found["distance"].min(), found["distance"].max()
     st.caption(
-        "The clips whose α_T differs most from the mean of their class: by "
-        f"{found['distance'].iloc[-1]:.1f} to {found['distance'].iloc[0]:.1f} of the class's standard deviations (root "
-        "mean square over layers). **How to read this:** check these clips for cuts, unusual camera angles, and wrong "
-        "labels."
+        f"The clips whose α_T differs most from the mean of their class: by {low:.1f} to {high:.1f} of the class's "
+        "standard deviations (root mean square over layers). **How to read this:** check these clips for cuts, unusual "
+        "camera angles, and wrong labels."
     )
     show_gallery(run, cached_overview(run), found["row"].to_numpy(), "unusual")
-
-
-def choose_run_with_attention(runs: dict[str, Run]) -> Run | None:
-    """One of these runs, for the views that show a single one; None if none has attention."""
-    with_attention = [name for name, run in runs.items() if has_attention(run)]
-    if not with_attention:
-        return None
-    name = st.selectbox("Run", with_attention, key="of", bind="query-params")
-    st.caption(escape_markdown(runs[name].title))
-    return runs[name]

@@ -1,15 +1,14 @@
 """Grad-CAM of one clip: its options (all in the URL), the clip frame by frame, and the input frames in a row."""
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from analysis.explain.cam_video import frame_rate
 from analysis.explain.faithfulness import occlusion_drop
-from analysis.explain.gradcam import DEFINITIONS, JOINT, Cam, cam_layers, default_layer, gradcam
-from analysis.explain.overlay import NORMALISATIONS, overlay
+from analysis.explain.gradcam import JOINT, Cam, cam_layers, default_layer, gradcam
+from analysis.explain.overlay import overlay
 from analysis.explain.video_explanation import CamOptions
 from sth_core.checkpoint import Checkpoint
 from workbench.components.clip_views import ExplainedClip, show_frame_strip
@@ -17,73 +16,44 @@ from workbench.components.context import escape_markdown, linked_selectbox
 from workbench.components.scrubber import CAM_COLOUR, DROP_COLOUR, Curve, show_scrubber
 
 DEFINITION_NAMES = {"per_step": "weights per step", "per_clip": "weights per clip"}
+SCALE_NAMES = {"clip": "one for the clip", "frame": "one for each frame"}
 BRANCH_NAMES = {"joint": "joint", "spatial": "spatial: α_S O_S", "temporal": "temporal: α_T O_T"}
 NO_CLASS = ""
 
 
+def choose_named(label: str, names: dict[str, str], key: str, **more: Any) -> str:
+    """One of the keys of `names`, which the select box shows by its name; the default is not in the URL."""
+    return linked_selectbox(label, [*names], key, default_in_url=False, format_func=names.__getitem__, **more)
+
+
 def choose_cam_options(checkpoint: Checkpoint, roles: dict[str, str], clip_id: str) -> CamOptions:
     """Two rows of controls. `roles` marks some classes as "predicted" or "true"; its first class is the default."""
-    target, against, layer, branch = choose_target_and_layer(checkpoint, roles, clip_id)
+    layers = cam_layers(checkpoint.model, checkpoint.preprocessing.crop)
+    known = [name for name in dict.fromkeys([*roles, *checkpoint.classes]) if name in checkpoint.classes]
+    classes = {name: f"{name} ({roles[name]})" if name in roles else name for name in known}
     a, b, c, d = st.columns(4)
-    with a:
-        definition = linked_selectbox(
-            "Definition", [*DEFINITIONS], "definition", default_in_url=False, format_func=DEFINITION_NAMES.__getitem__,
-            help="The gradients of a channel are averaged over the pixels of each time step, or of the whole clip.",
-        )  # fmt: skip
-    with b:
-        scale = linked_selectbox(
-            "Colour scale", [*NORMALISATIONS], "scale", default_in_url=False,
-            format_func=lambda name: f"one for {'the clip' if name == 'clip' else 'each frame'}",
-        )  # fmt: skip
-    signed = c.toggle(
-        "Show negative values", key="signed", bind="query-params",
-        help="Orange raises the score of the class, blue lowers it.",
-    )  # fmt: skip
+    target = choose_named("Class", classes, "class", place=a, scope=clip_id)
+    others = {NO_CLASS: "no other class"} | {name: title for name, title in classes.items() if name != target}
+    hint = "Explain the difference between the scores of the two classes: what separates them."
+    against = choose_named("Against", others, "against", place=b, scope=clip_id, help=hint)
+    titles = {layer.name: layer.title for layer in layers}
+    layer = choose_named("Layer", titles, "layer", place=c, default=default_layer(layers))
+    branches = {name: BRANCH_NAMES[name] for one in layers if one.name == layer for name in one.branches}
+    hint = "Layers named conv are STH convolutions. Each has a spatial and a temporal branch."
+    branch = choose_named("Branch", branches, "branch", place=d, disabled=len(branches) == 1, help=hint)
+    a, b, c, d = st.columns(4)
+    hint = "The gradients of a channel are averaged over the pixels of each time step, or of the whole clip."
+    definition = choose_named("Definition", DEFINITION_NAMES, "definition", place=a, help=hint)
+    scale = choose_named("Colour scale", SCALE_NAMES, "scale", place=b)
+    hint = "Orange raises the score of the class, blue lowers it."
+    signed = c.toggle("Show negative values", key="signed", bind="query-params", help=hint)
     opacity = d.slider("Opacity", 0.0, 1.0, 0.75, key="opacity", bind="query-params")
     return CamOptions(layer, target, against or None, branch, definition, scale, signed, opacity)
 
 
-def choose_target_and_layer(
-    checkpoint: Checkpoint, roles: dict[str, str], clip_id: str
-) -> tuple[str, str, str, str]:  # fmt: skip
-    """The class, the class against which it is explained (or `NO_CLASS`), the layer and its branch."""
-    layers = {layer.name: layer for layer in cam_layers(checkpoint.model, checkpoint.preprocessing.crop)}
-    classes = [name for name in dict.fromkeys([*roles, *checkpoint.classes]) if name in checkpoint.classes]
-    titles = {name: f"{name} ({roles[name]})" if name in roles else name for name in classes}
-    titles[NO_CLASS] = "no other class"
-    a, b, c, d = st.columns(4)
-    with a:
-        target = linked_selectbox(
-            "Class", classes, "class", scope=clip_id, default_in_url=False, format_func=titles.__getitem__
-        )
-    with b:
-        against = linked_selectbox(
-            "Against", [NO_CLASS, *(name for name in classes if name != target)], "against", scope=clip_id,
-            default_in_url=False, format_func=titles.__getitem__,
-            help="Explain the difference between the scores of the two classes: what separates them.",
-        )  # fmt: skip
-    with c:
-        layer = linked_selectbox(
-            "Layer", [*layers], "layer", default=default_layer([*layers.values()]), default_in_url=False,
-            format_func=lambda name: layers[name].title,
-        )  # fmt: skip
-    branches = layers[layer].branches
-    with d:
-        branch = linked_selectbox(
-            "Branch", [*branches], "branch", default_in_url=False, format_func=BRANCH_NAMES.__getitem__,
-            disabled=len(branches) == 1,
-            help="Layers named conv are STH convolutions. Each has a spatial and a temporal branch.",
-        )  # fmt: skip
-    return target, against, layer, branch
-
-
 @st.cache_data(show_spinner="Computing Grad-CAM", max_entries=256)
-def _cached_gradcam(
-    key: tuple[object, ...], target: int, layer: str, definition: str, branch: str, against: int | None,
-    _clip: ExplainedClip,
-) -> Cam:  # fmt: skip
-    how = {"definition": definition, "branch": branch}
-    return gradcam(_clip.checkpoint.model, _clip.normalised, target, layer, against=against, **how)
+def _cached_gradcam(key: tuple[object, ...], target: int, layer: str, _clip: ExplainedClip, **how: Any) -> Cam:
+    return gradcam(_clip.checkpoint.model, _clip.normalised, target, layer, **how)
 
 
 @st.cache_data(show_spinner="Occluding one frame at a time", max_entries=256)
@@ -99,7 +69,8 @@ def show_gradcam(
     options, classes = choose_cam_options(clip.checkpoint, roles, clip_id), clip.checkpoint.classes
     assert options.target is not None  # the select box always has a class
     target, against = classes.index(options.target), classes.index(options.against) if options.against else None
-    cam = _cached_gradcam(clip.key, target, options.layer, options.definition, options.branch, against, clip)
+    how = {"definition": options.definition, "branch": options.branch, "against": against}
+    cam = _cached_gradcam(clip.key, target, options.layer, clip, **how)
     if cam.maps.max() <= 0:
         st.info(
             f"The map has no positive value: nothing at {options.layer} raises the score of "
@@ -108,7 +79,7 @@ def show_gradcam(
     if clip.path is not None:
         left, right = st.columns([3, 2])
         with left:
-            show_cam_scrubber(clip, clip.path, cam, options)
+            show_cam_scrubber(clip, cam, options)
         with right:
             show_beside()
     maps = cam.signed if options.signed else cam.maps
@@ -132,23 +103,18 @@ def cam_caption(options: CamOptions) -> str:
 
 
 @st.fragment
-def show_cam_scrubber(clip: ExplainedClip, path: Path, cam: Cam, options: CamOptions) -> None:
+def show_cam_scrubber(clip: ExplainedClip, cam: Cam, options: CamOptions) -> None:
     """The clip frame by frame. As a fragment: a step in it redraws nothing else of the page."""
     scrubber = st.container()  # above its toggle
-    show_drop = st.toggle(
-        "Occlusion of each frame", key="occlusion", bind="query-params",
-        help="How far the score of the class falls when a neighbour replaces the frame. Needs "
-        f"{len(cam.maps) + 1} forward passes.",
-    )  # fmt: skip
+    cost = f"Needs {len(cam.maps) + 1} forward passes."
+    hint = f"How far the score of the class falls when a neighbour replaces the frame. {cost}"
+    show_drop = st.toggle("Occlusion of each frame", key="occlusion", bind="query-params", help=hint)
     curves = [Curve("CAM", cam.per_frame, "share", CAM_COLOUR)]
     if show_drop:
         drop = _cached_occlusion_drop(clip.key, cam.target, clip)
         curves.append(Curve("score falls by", drop, "points", DROP_COLOUR, (5, 4)))
     with scrubber:
-        show_scrubber(
-            path, cam, clip.indices, clip.checkpoint.preprocessing, curves, frame_rate(path),
-            opacity=options.opacity, signed=options.signed, scale=options.scale,
-        )  # fmt: skip
+        show_scrubber(clip, cam, curves, options)
     lines = ":orange[━] share of the clip's CAM in the frame"
     if show_drop:
         lines += "; :blue[┅] fall of the score when the frame is occluded (lines are scaled to their maxima)"

@@ -6,9 +6,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.report.plots import error_bars, with_escaped_text
+from analysis.report.plots import COLOURS, add_line, error_bars, with_escaped_text
 
 BUTTONS: dict[str, Any] = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+DIVERGING = [[0, COLOURS[0]], [0.5, "#f7f7f7"], [1, COLOURS[1]]]  # a colour scale with a neutral middle
+WHO_HAS_ATTENTION = "Only networks with conv = 'sth' and attention have it."
 LAYER_AXIS, ALPHA_AXIS = "layer, from input to output", "α_T (α_S = 1 - α_T)"
 
 
@@ -22,10 +24,8 @@ def show_chart(figure: go.Figure, key: str, alt: str, **options: Any) -> None:
 
 
 def add_layer_means(
-    figure: go.Figure, table: pd.DataFrame, line: dict[str, Any], name: str = "", value: str = "alpha_temporal"
+    figure: go.Figure, table: pd.DataFrame, colour: str, name: str = "", value: str = "alpha_temporal", **options: Any
 ) -> None:
     """Add a line through the layers' means (column `value`) with their intervals (low, high)."""
-    figure.add_scatter(
-        x=table["layer"], y=table[value], name=name, mode="lines+markers", line=line, showlegend=bool(name),
-        error_y=error_bars(table, value), hovertemplate="%{x}: %{y:.3f}",
-    )  # fmt: skip
+    hover = {"showlegend": bool(name), "hovertemplate": "%{x}: %{y:.3f}"}
+    add_line(figure, table["layer"], table[value], name, colour, error_y=error_bars(table, value), **hover, **options)

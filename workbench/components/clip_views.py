@@ -22,12 +22,22 @@ from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
 from sth_core.video.modality import FLOW_STACK
 from sth_core.video.reorder import FROZEN, REVERSED, SHUFFLED, reorder
-from sth_core.video.transforms import crop, normalise
+from sth_core.video.transforms import Preprocessing, crop, normalise
+from workbench.components.cached import cache_data_of_files, cached_alpha, cached_result
 from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
-from workbench.components.context import cache_data_of_files, cached_alpha, cached_result
+from workbench.components.context import choose_one
 
 FRAMES_PER_ROW = 8
 NO_ATTENTION = "This network has no attention (conv = '2d', or attention = false)."
+AS_IT_IS = "as it is"
+ORDERS = (AS_IT_IS, REVERSED, SHUFFLED, FROZEN)
+ALPHAS = (AS_IT_IS, HALF, SPATIAL_ONLY, TEMPORAL_ONLY)
+SCORES = """<style>
+.score { display: grid; grid-template-columns: 1fr auto; column-gap: 0.5rem; font-size: 0.875rem; line-height: 1.5 }
+.score .name { overflow-wrap: anywhere }
+.score .value { font-variant-numeric: tabular-nums }
+.score .bar { grid-column: 1 / -1; height: 6px; border-radius: 3px; margin-bottom: 0.4rem; min-width: 2px }
+</style>"""
 
 
 @cache_data_of_files(show_spinner="Converting the video for the browser", max_entries=64)
@@ -43,23 +53,14 @@ def cached_browser_video(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class ExplainedClip:
-    """A clip, as input of the network that explains it.
-
-    Attributes:
-        checkpoint: the network.
-        frames: (T, 224, 224, 3) uint8, for display.
-        pixels: (T, H, W, C) uint8, the network's input before normalisation.
-        indices: (T,) the numbers of the input frames.
-        path: the video, or None if it is not kept.
-        key: identifies all of this, for caches.
-    """
+    """A clip, as input of the network that explains it."""
 
     checkpoint: Checkpoint
-    frames: np.ndarray
-    pixels: np.ndarray
-    indices: np.ndarray
-    path: Path | None
-    key: tuple[object, ...]
+    frames: np.ndarray  # (T, 224, 224, 3) uint8, for display
+    pixels: np.ndarray  # (T, H, W, C) uint8, the network's input before normalisation
+    indices: np.ndarray  # (T,) the numbers of the input frames
+    path: Path | None  # the video, if it is kept
+    key: tuple[object, ...]  # identifies all of this, for caches
 
     @property
     def normalised(self) -> Tensor:
@@ -69,41 +70,31 @@ class ExplainedClip:
 
 def load_explained_clip(checkpoint: Checkpoint, sha256: str, path: Path, flow: str, backward: bool) -> ExplainedClip:
     """A clip of a run. `sha256` is the checkpoint's; `flow` the folder of extracted flow of the run, or empty."""
-    frames, pixels, indices = _cached_frames(path, flow, backward, sha256, checkpoint)
+    frames, pixels, indices = _cached_frames(path, flow, backward, sha256, checkpoint.preprocessing)
     key = (str(path), flow, backward, path.stat().st_mtime_ns, sha256)
     return ExplainedClip(checkpoint, frames, pixels, indices, path, key)
 
 
 @cache_data_of_files(show_spinner="Reading frames", max_entries=64)
-def _cached_frames(
-    path: Path, flow: str, backward: bool, sha256: str, _checkpoint: Checkpoint
-) -> tuple[np.ndarray, ...]:
-    p = _checkpoint.preprocessing
-    clip, indices = read_clip(path, p, flow, backward)
-    return seen_frames(path, indices, p), crop(clip, p.crop), indices
+def _cached_frames(path: Path, flow: str, backward: bool, sha256: str, _p: Preprocessing) -> tuple[np.ndarray, ...]:
+    clip, indices = read_clip(path, _p, flow, backward)
+    return seen_frames(path, indices, _p), crop(clip, _p.crop), indices
 
 
 def show_input_frames(clip: ExplainedClip, backward: bool = False) -> None:
     st.subheader("Input frames" + (", in reverse order" if backward else ""))
     show_frame_strip(clip.frames, [f"frame {i}" for i in clip.indices], "input")
     if clip.checkpoint.preprocessing.modality == "flow":
-        st.caption(
-            f"The input of this network is optical flow, not these pixels: {FLOW_STACK} flow fields, starting at each "
-            "of these frames."
-        )
+        fields = f"{FLOW_STACK} flow fields, starting at each of these frames"
+        st.caption(f"The input of this network is optical flow, not these pixels: {fields}.")
 
 
 def show_frame_strip(images: np.ndarray, captions: list[str], alt: str) -> None:
     """Images in temporal order, eight in a row, with a caption under each."""
-    for start in range(0, len(images), FRAMES_PER_ROW):
-        row = zip(images[start : start + FRAMES_PER_ROW], captions[start : start + FRAMES_PER_ROW], strict=True)
-        for column, (image, caption) in zip(st.columns(FRAMES_PER_ROW, gap="xxsmall"), row, strict=False):
-            column.image(image, caption=caption, width="stretch", alt=f"{alt}, {caption}")
-
-
-AS_IT_IS = "as it is"
-ORDERS = (AS_IT_IS, REVERSED, SHUFFLED, FROZEN)
-ALPHAS = (AS_IT_IS, HALF, SPATIAL_ONLY, TEMPORAL_ONLY)
+    for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        if i % FRAMES_PER_ROW == 0:
+            columns = st.columns(FRAMES_PER_ROW, gap="xxsmall")
+        columns[i % FRAMES_PER_ROW].image(image, caption=caption, width="stretch", alt=f"{alt}, {caption}")
 
 
 @torch.inference_mode()
@@ -127,16 +118,16 @@ def show_what_if(clip: ExplainedClip) -> None:
     st.subheader("What if")
     left, right = st.columns(2)
     with left:
-        order = st.segmented_control("Frames", ORDERS, default=AS_IT_IS, key="order", bind="query-params")
+        order = choose_one("Frames", ORDERS, "order")
         alphas = ALPHAS if clip.checkpoint.model.attention_layers else ALPHAS[:1]
-        alpha = st.segmented_control("α in all layers", alphas, default=AS_IT_IS, key="alpha", bind="query-params")
+        alpha = choose_one("α in all layers", alphas, "alpha")
         st.caption(
             "**How to read this:** if the scores stay the same when the frames are reversed or shuffled, the network "
             "does not use the temporal order of this clip. If they stay the same when α is replaced, the network does "
             "not need its attention for this clip."
         )
     before = _cached_what_if_scores(clip.key, AS_IT_IS, AS_IT_IS, clip)
-    after = _cached_what_if_scores(clip.key, order or AS_IT_IS, alpha or AS_IT_IS, clip)
+    after = _cached_what_if_scores(clip.key, order, alpha, clip)
     with right:
         figure = what_if_figure(before, after, clip.checkpoint.classes)
         show_chart(figure, key="what_if", alt="Scores of the clip as it is, and with the changes")
@@ -151,16 +142,8 @@ def what_if_figure(before: np.ndarray, after: np.ndarray, classes: list[str]) ->
             x=scores[top], y=[classes[i] for i in top], orientation="h", name=name, marker_color=colour,
             text=[f"{scores[i]:.1%}" for i in top], textposition="auto",
         )  # fmt: skip
-    figure = styled(figure, "score (softmax)", "").update_layout(height=90 + 46 * len(top))
+    figure = styled(figure, "score (softmax)", "", height=90 + 46 * len(top))
     return figure.update_xaxes(range=[0, 1], tickformat=".0%").update_yaxes(automargin=True)
-
-
-SCORES = """<style>
-.score { display: grid; grid-template-columns: 1fr auto; column-gap: 0.5rem; font-size: 0.875rem; line-height: 1.5 }
-.score .name { overflow-wrap: anywhere }
-.score .value { font-variant-numeric: tabular-nums }
-.score .bar { grid-column: 1 / -1; height: 6px; border-radius: 3px; margin-bottom: 0.4rem; min-width: 2px }
-</style>"""
 
 
 def show_top_scores(top: pd.DataFrame, label: str = "") -> None:
@@ -191,6 +174,6 @@ def clip_alpha_figure(run: Run, row: int) -> go.Figure | None:
         (of_class, f"its class (n = {of_class['n'].max()})", COLOURS[0], {"band": (mean - sd, mean + sd)}),
         (of_clip, "this clip", COLOURS[1], {"line_width": 3}),
     ):
-        add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, **options)
-    figure.update_traces(hovertemplate="%{x}: %{y:.3f}")
+        hover = "%{x}: %{y:.3f}"
+        add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, hovertemplate=hover, **options)
     return styled(figure, LAYER_AXIS, ALPHA_AXIS, height=380, hovermode="x unified")

@@ -1,5 +1,6 @@
 """The parts of the Compare page: two runs, or more, on the clips that all of them have."""
 
+from itertools import cycle, product
 from string import ascii_uppercase
 
 import numpy as np
@@ -7,31 +8,19 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from analysis.attention import compare_runs
 from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.clip_profiles import most_confident_first
-from analysis.attention.compare_runs import (
-    SharedClips,
-    alpha_change,
-    correct_sets,
-    pairwise_differences,
-    shared_accuracy,
-    shared_alpha_by_layer,
-    shared_clips,
-)
+from analysis.attention.compare_runs import SharedClips
 from analysis.report.plots import COLOURS, DASHES, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
-from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
-from workbench.components.context import (
-    cached_alpha,
-    cached_overview,
-    cached_result,
-    escape_markdown,
-    format_clip_count,
-)
-from workbench.components.gallery import show_gallery
+from workbench.components.cached import cached_alpha, cached_overview, cached_result
+from workbench.components.chart import DIVERGING, LAYER_AXIS, add_layer_means, show_chart
+from workbench.components.context import choose_one, escape_markdown
+from workbench.components.gallery import format_clip_count, show_gallery
 
-LINE_COLOURS = COLOURS[:6]  # not black, which is invisible on a dark page
+LINE_COLOURS = COLOURS[:6]  # without the two grays
 MOST_SETS = 5
 LONGEST_NAME = 36  # characters of a run's name beside an axis
 SIGNIFICANT = 0.05
@@ -45,14 +34,14 @@ def run_letter(i: int) -> str:
 
 def show_alpha_change(a: Run, b: Run) -> None:
     """The difference of alpha_T between two runs by layer."""
-    change = cached_result("alpha_change", [a, b], lambda: alpha_change(cached_alpha(a), cached_alpha(b)))
+    change = cached_result("alpha_change", [a, b], lambda: compare_runs.alpha_change(cached_alpha(a), cached_alpha(b)))
     if change.empty:
         st.info("The two networks have no layer in common.")
         return
     figure = go.Figure()
-    add_layer_means(figure, change, {"color": COLOURS[1]}, value="change")
+    add_layer_means(figure, change, COLOURS[1], value="change")
     figure.add_hline(y=0, line={"color": "#888888", "width": 1})
-    figure = styled(figure, LAYER_AXIS, "α_T of B minus α_T of A").update_layout(height=360)
+    figure = styled(figure, LAYER_AXIS, "α_T of B minus α_T of A", height=360)
     show_chart(figure, key="alpha_change", alt="Difference of alpha_T by layer")
     st.caption(
         f"Mean difference over the {change['n'].max()} common clips (bars: 95 % intervals over "
@@ -64,9 +53,8 @@ def show_alpha_change(a: Run, b: Run) -> None:
 def show_many_runs(named: dict[str, Run]) -> None:
     """All the runs on the clips that all of them have; links to clips open them in the first run."""
     runs = list(named.values())
-    common: SharedClips = cached_result(
-        "shared_clips", runs, lambda: shared_clips({name: cached_overview(run) for name, run in named.items()})
-    )
+    overviews = {name: cached_overview(run) for name, run in named.items()}
+    common = cached_result("shared_clips", runs, lambda: compare_runs.shared_clips(overviews))
     letters = {name: run_letter(i) for i, name in enumerate(named)}
     for name in common.disjoint:
         st.info(
@@ -78,13 +66,12 @@ def show_many_runs(named: dict[str, Run]) -> None:
     st.subheader(f"All {len(common.names)} runs on the same clips")
     others = [f"{s:.0%} in {letters[n]}" for n, s in zip(common.names, common.same_labels, strict=True) if s < 1]
     if others:
-        st.warning(
-            "The runs have different labels: of the common clips, only "
-            f"{', '.join(others)} have the same label as in A."
-        )
+        which = f"of the common clips, only {', '.join(others)} have the same label as in A"
+        st.warning(f"The runs have different labels: {which}.")
     titles = {name: f"{letters[name]}: {shortened(name)}" for name in common.names}
-    show_accuracy_table(cached_result("accuracy_table", runs, lambda: shared_accuracy(common)), letters)
-    show_pairwise_differences(cached_result("differences", runs, lambda: pairwise_differences(common)), titles, common)
+    show_accuracy_table(cached_result("accuracy_table", runs, lambda: compare_runs.shared_accuracy(common)), letters)
+    differences = cached_result("differences", runs, lambda: compare_runs.pairwise_differences(common))
+    show_pairwise_differences(differences, titles, common)
     show_alpha_by_layer({name: named[name] for name in common.names}, runs, common, titles)
     show_clips_by_correct_count(common, runs[0], letters)
 
@@ -99,28 +86,22 @@ def show_accuracy_table(table: pd.DataFrame, letters: dict[str, str]) -> None:
     columns = ["letter", "run", "accuracy", "interval", "only_correct", "only_wrong", "alpha_temporal"]
     if table["alpha_temporal"].isna().all():
         columns.remove("alpha_temporal")
-    st.dataframe(
-        shown[columns], hide_index=True, key="accuracy_table",
-        column_config={
-            "letter": st.column_config.TextColumn("", width=30),
-            "accuracy": st.column_config.NumberColumn(format="%.1f %%"),
-            "interval": st.column_config.TextColumn("95 % interval", help="Wilson interval over source videos."),
-            "only_correct": st.column_config.NumberColumn(
-                "correct only here", help="Clips that all other runs misclassify."
-            ),
-            "only_wrong": st.column_config.NumberColumn(
-                "misclassified only here", help="Clips that all other runs classify correctly."
-            ),
-            "alpha_temporal": st.column_config.NumberColumn(
-                "mean α_T", format="%.3f", help="Mean over the layers and the common clips."
-            ),
-        },
-    )  # fmt: skip
+    text, number = st.column_config.TextColumn, st.column_config.NumberColumn
+    config = {
+        "letter": text("", width=30),
+        "accuracy": number(format="%.1f %%"),
+        "interval": text("95 % interval", help="Wilson interval over source videos."),
+        "only_correct": number("correct only here", help="Clips that all other runs misclassify."),
+        "only_wrong": number("misclassified only here", help="Clips that all other runs classify correctly."),
+        "alpha_temporal": number("mean α_T", format="%.3f", help="Mean over the layers and the common clips."),
+    }
+    st.dataframe(shown[columns], hide_index=True, key="accuracy_table", column_config=config)
 
 
 def show_pairwise_differences(table: pd.DataFrame, titles: dict[str, str], common: SharedClips) -> None:
-    figure, alt = pairwise_differences_figure(table, titles), pairwise_differences_text(table, titles)
-    show_chart(figure, key="differences", alt=alt)
+    pairs = (f"{titles[r.a]} minus {titles[r.b]}: {100 * r.difference:+.1f} points" for r in table.itertuples())
+    alt = f"Pairwise differences of accuracy. {'; '.join(pairs)}"
+    show_chart(pairwise_differences_figure(table, titles), key="differences", alt=alt)
     significant = int((table["p"] < SIGNIFICANT).sum())
     n, groups = len(common.rows), len(np.unique(common.groups))
     st.caption(
@@ -141,33 +122,23 @@ def pairwise_differences_figure(table: pd.DataFrame, titles: dict[str, str]) -> 
     details[i, j] = table[["only_a", "only_b", "p"]]
     details[j, i] = table[["only_b", "only_a", "p"]]
     reach = max(1.0, float(np.nanmax(np.abs(points))))
+    marks = np.where(details[..., 2] < SIGNIFICANT, " *", "")
     text = [
-        [
-            "" if np.isnan(d) else f"{round(d, 1) + 0.0:+.1f}{' *' if p < SIGNIFICANT else ''}"
-            for d, p in zip(*row, strict=True)
-        ]
-        for row in zip(points, details[..., 2], strict=True)
+        ["" if np.isnan(d) else f"{round(d, 1) + 0.0:+.1f}{mark}" for d, mark in zip(*row, strict=True)]
+        for row in zip(points, marks, strict=True)
     ]
     names = list(titles.values())
-    figure = go.Figure(
-        go.Heatmap(
-            z=points, x=[name.split(":")[0] for name in names], y=names, text=text, texttemplate="%{text}",
-            zmin=-reach, zmax=reach, colorscale=[[0, COLOURS[0]], [0.5, "#f7f7f7"], [1, COLOURS[1]]],
-            xgap=2, ygap=2, hoverongaps=False, colorbar={"title": "points", "thickness": 14}, customdata=details,
-            hovertemplate="%{y} minus %{x}: %{z:+.1f} points<br>correct only in the row's run: %{customdata[0]} clips, "
-            "only in the column's: %{customdata[1]}<br>p = %{customdata[2]:.2g}<extra></extra>",
-        )
+    figure = go.Figure().add_heatmap(
+        z=points, x=[name.split(":")[0] for name in names], y=names, text=text, texttemplate="%{text}",
+        zmin=-reach, zmax=reach, colorscale=DIVERGING, colorbar={"title": "points", "thickness": 14},
+        xgap=2, ygap=2, hoverongaps=False, customdata=details,
+        hovertemplate="%{y} minus %{x}: %{z:+.1f} points<br>correct only in the row's run: %{customdata[0]} clips, "
+        "only in the column's: %{customdata[1]}<br>p = %{customdata[2]:.2g}<extra></extra>",
     )  # fmt: skip
-    figure = styled(figure, "minus the accuracy of", "").update_layout(
-        height=90 + min(48, 24 + 96 // N) * N, margin={"t": 10, "b": 60, "r": 20}
-    )
+    figure = styled(figure, "minus the accuracy of", "")
+    figure.update_layout(height=90 + min(48, 24 + 96 // N) * N, margin={"t": 10, "b": 60, "r": 20})
     figure.update_xaxes(type="category", showgrid=False, side="bottom")
     return figure.update_yaxes(type="category", showgrid=False, autorange="reversed", automargin=True)
-
-
-def pairwise_differences_text(table: pd.DataFrame, titles: dict[str, str]) -> str:
-    pairs = (f"{titles[r.a]} minus {titles[r.b]}: {100 * r.difference:+.1f} points" for r in table.itertuples())
-    return f"Pairwise differences of accuracy. {'; '.join(pairs)}"
 
 
 def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedClips, titles: dict[str, str]) -> None:
@@ -176,11 +147,11 @@ def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedCl
     if not with_attention:
         return
     clips = cached_overview(runs[0])["clip_id"].iloc[common.rows]
-    table = cached_result(
-        "alpha_by_layer",
-        runs,
-        lambda: shared_alpha_by_layer({name: cached_alpha(run) for name, run in with_attention.items()}, clips),
-    )
+
+    def compute() -> pd.DataFrame:
+        return compare_runs.shared_alpha_by_layer({n: cached_alpha(run) for n, run in with_attention.items()}, clips)
+
+    table = cached_result("alpha_by_layer", runs, compute)
     if table.empty:
         st.info("The networks have no layer in common.")
         return
@@ -196,13 +167,12 @@ def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedCl
 
 def alpha_by_layer_figure(table: pd.DataFrame, titles: dict[str, str]) -> go.Figure:
     figure = go.Figure()
-    for i, (name, title) in enumerate(titles.items()):
+    for (name, title), (dash, colour) in zip(titles.items(), cycle(product(DASHES, LINE_COLOURS)), strict=False):
         rows = table[table["run"] == name]
         if len(rows):
-            dash = DASHES[i // len(LINE_COLOURS) % len(DASHES)]
-            add_layer_means(figure, rows, {"color": LINE_COLOURS[i % len(LINE_COLOURS)], "dash": dash}, title)
+            add_layer_means(figure, rows, colour, title, line_dash=dash)
     figure.add_hline(y=0.5, line={"color": "#888888", "width": 1})
-    return styled(figure, LAYER_AXIS, "α_T").update_layout(height=400)
+    return styled(figure, LAYER_AXIS, "α_T", height=400)
 
 
 def show_clips_by_correct_count(common: SharedClips, run: Run, letters: dict[str, str]) -> None:
@@ -210,15 +180,12 @@ def show_clips_by_correct_count(common: SharedClips, run: Run, letters: dict[str
     N = len(common.names)
     counts = np.bincount(common.correct_count, minlength=N + 1)
     # The options are in the URL: "2" remains an option when another run is added, "2 of 3" would not.
-    k = st.segmented_control(
-        f"Correct in how many of {N} runs?", range(N + 1), default=0, key="right_in", bind="query-params"
-    )
-    k = 0 if k is None else k
+    k = choose_one(f"Correct in how many of {N} runs?", range(N + 1), "right_in")
     st.caption("Clips by the number of correct runs: " + " · ".join(f"**{i}**: {n}" for i, n in enumerate(counts)))
     if not counts[k]:
         st.success(f"No clip is correct in exactly {k} of {N} runs.")
         return
-    sets = correct_sets(common, k) if 0 < k < N else []
+    sets = compare_runs.correct_sets(common, k) if 0 < k < N else []
     which = "; ".join(f"{', '.join(letters[name] for name in names)}: {count}" for names, count in sets[:MOST_SETS])
     st.caption(
         f"{format_clip_count(counts[k])} correct in exactly {k} of {N} runs"
@@ -226,6 +193,5 @@ def show_clips_by_correct_count(common: SharedClips, run: Run, letters: dict[str
         + ", most confident predictions of A first. Links open the clips in A."
     )
     table = cached_overview(run)
-    chosen = np.zeros(len(table), bool)
-    chosen[common.rows] = common.correct_count == k
+    chosen = table.index.isin(common.rows[common.correct_count == k])
     show_gallery(run, table, most_confident_first(table, chosen), f"right_in_{k}")

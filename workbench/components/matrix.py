@@ -4,14 +4,13 @@ Plotly's heat maps report no click to Streamlit, and take seconds to draw 400 cl
 """
 
 from base64 import b64encode
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from workbench.components.js_component import js_component
+from workbench.components.browser import js_component
 
 HTML = """<div class="matrix">
   <canvas tabindex="0" role="application" aria-label="Confusion matrix: arrow keys move, Enter opens a cell"></canvas>
@@ -20,33 +19,32 @@ HTML = """<div class="matrix">
   </div>
 </div>"""
 COMPONENT = js_component("matrix", HTML)
-KEY = "matrix"
 
 
-def show_confusion_matrix(
-    run: str, cells: pd.DataFrame, classes: list[str], chosen: tuple[str | None, str | None],
-    choose: Callable[[str, str], None],
-) -> None:  # fmt: skip
-    """Draw the cells of a confusion matrix (`confusion_cells`); a click calls `choose(label, prediction)`."""
+def choose_cell(label: str, prediction: str) -> None:
+    """Open a cell: the filters of the page have the keys `label` and `said`."""
+    st.session_state.update(label=label, said=prediction)
+
+
+def show_confusion_matrix(run: str, cells: pd.DataFrame, classes: list[str]) -> None:
+    """Draw the cells of a confusion matrix (`confusion_cells`); a click opens one."""
     number = {name: i for i, name in enumerate(classes)}
     cells = cells[cells["label"].isin(number) & cells["prediction"].isin(number)]
     label, prediction = (cells[column].astype(str).map(number) for column in ("label", "prediction"))
     total = cells.groupby(label)["n"].sum().reindex(range(len(classes)), fill_value=0)
-    marked = [number[name] for name in chosen if name in number]
+    names = [st.session_state.get(key) for key in ("label", "said")]
+    marked = [number[name] for name in names if name in number]
 
     def on_cell_change() -> None:
-        if cell := st.session_state[KEY].get("cell"):
-            choose(classes[cell[0]], classes[cell[1]])
+        if cell := st.session_state["matrix"].get("cell"):
+            choose_cell(classes[cell[0]], classes[cell[1]])
 
-    COMPONENT(
-        key=KEY,
-        on_cell_change=on_cell_change,
-        data={
-            "run": run, "names": classes, "label": label.tolist(), "prediction": prediction.tolist(),
-            "count": cells["n"].tolist(), "total": total.tolist(),
-            "colours": b64encode(share_colours().tobytes()).decode(), "chosen": marked if len(marked) == 2 else None,
-        },
-    )  # fmt: skip
+    data = {
+        "run": run, "names": classes, "label": label.tolist(), "prediction": prediction.tolist(),
+        "count": cells["n"].tolist(), "total": total.tolist(),
+        "colours": b64encode(share_colours().tobytes()).decode(), "chosen": marked if len(marked) == 2 else None,
+    }  # fmt: skip
+    COMPONENT(key="matrix", on_cell_change=on_cell_change, data=data)
 
 
 def share_colours() -> np.ndarray:

@@ -7,97 +7,73 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from analysis.runs.notes import (
-    LONGEST_NOTE,
-    LONGEST_TAG,
-    NOTE,
-    Conflict,
-    Note,
-    add_tag,
-    history_of,
-    note_of,
-    remove_tag,
-    save_note,
-    tag_counts,
-    tags_of,
-    why_not_kept,
-)
+from analysis.runs import notes
 from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
-from workbench.components.context import escape_markdown
+from workbench.components.context import errors_shown, escape_markdown
 
 SUGGESTIONS = 12  # the run's most frequent tags
 
 
 def choose_tags(run: Run) -> list[str]:
     """The tags chosen in the sidebar and in the URL, for `clips_with`. A run without tags shows no control."""
-    counts = tag_counts(run)
+    counts = notes.tag_counts(run)
     if not counts:
         return []
-    with st.sidebar:
-        return st.multiselect(
-            "Tags", list(counts), key="tags", bind="query-params", placeholder="any", help="Clips that have all these."
-        )
+    hint = "Clips that have all these."
+    return st.sidebar.multiselect("Tags", [*counts], key="tags", bind="query-params", placeholder="any", help=hint)
 
 
 @st.fragment
 def show_notes_panel(run: Run, clip_id: str) -> None:
     """The clip's tags and note, which a person can read and change."""
     key = f"notes {run.path} {clip_id}"
-    try:
-        refusal = why_not_kept(run)
-        if refusal:
+    with errors_shown():  # app.py does not catch an error of a fragment that runs alone
+        if refusal := notes.why_not_kept(run):
             st.info(escape_markdown(refusal))
         show_tags(run, clip_id, key, read_only=bool(refusal))
         show_note(run, clip_id, key, read_only=bool(refusal))
-    except UserError as error:  # app.py does not catch an error of a fragment that runs alone
-        st.error(escape_markdown(str(error)))
 
 
 def show_tags(run: Run, clip_id: str, key: str, read_only: bool) -> None:
-    tags = tags_of(run, clip_id)
+    tags = notes.tags_of(run, clip_id)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Tags**" if tags else "**Tags:** none yet")
         for tag in tags:
             st.button(
                 escape_markdown(tag), key=f"{key} tag {tag}", icon=":material/close:", help="Remove this tag",
-                disabled=read_only, on_click=run_action, args=(key, lambda tag=tag: remove_tag(run, clip_id, tag)),
+                disabled=read_only, on_click=run_action, args=(key, notes.remove_tag, run, clip_id, tag),
             )  # fmt: skip
     if not read_only:
         text_key, pills_key = f"{key} new tag", f"{key} suggested"
         st.text_input(
-            "Add a tag", key=text_key, placeholder="type a tag and press Enter", max_chars=LONGEST_TAG,
-            on_change=run_action, args=(key, lambda: add_entered_tag(run, clip_id, text_key)),
+            "Add a tag", key=text_key, placeholder="type a tag and press Enter", max_chars=notes.LONGEST_TAG,
+            on_change=run_action, args=(key, add_entered_tag, run, clip_id, text_key),
         )  # fmt: skip
-        suggestions = [tag for tag in tag_counts(run) if tag not in tags][:SUGGESTIONS]
-        if suggestions:
+        if suggestions := [tag for tag in notes.tag_counts(run) if tag not in tags][:SUGGESTIONS]:
             st.pills(
                 "Tags of other clips", suggestions, key=pills_key, format_func=escape_markdown,
-                on_change=run_action, args=(key, lambda: add_entered_tag(run, clip_id, pills_key)),
+                on_change=run_action, args=(key, add_entered_tag, run, clip_id, pills_key),
             )  # fmt: skip
     if problem := st.session_state.pop(f"{key} problem", ""):
         st.error(escape_markdown(problem))
 
 
 def show_note(run: Run, clip_id: str, key: str, read_only: bool) -> None:
-    saved = note_of(run, clip_id)
+    saved = notes.note_of(run, clip_id)
     text_key = f"{key} text"
-    seen: Note = st.session_state.setdefault(f"{key} seen", saved)
+    seen: notes.Note = st.session_state.setdefault(f"{key} seen", saved)
     draft = st.session_state.get(text_key, st.session_state.get(f"{key} draft", seen.text))
     if draft == seen.text:  # nothing is unsaved here: show what others have saved
         st.session_state[f"{key} seen"], draft = saved, saved.text
         st.session_state.pop(f"{key} conflict", None)
     st.session_state[text_key] = st.session_state[f"{key} draft"] = draft
-    st.text_area(
-        "Note", key=text_key, max_chars=LONGEST_NOTE, disabled=read_only, placeholder="What do you see in this clip?"
-    )
+    hint = "What do you see in this clip?"
+    st.text_area("Note", key=text_key, max_chars=notes.LONGEST_NOTE, disabled=read_only, placeholder=hint)
     if not read_only:
-        st.button(
-            "Save the note", key=f"{key} save", icon=":material/save:", on_click=run_action,
-            args=(key, lambda: save_entered_note(run, clip_id, key)),
-        )  # fmt: skip
-    conflict: Note | None = st.session_state.get(f"{key} conflict")
-    if conflict is not None:
+        args = (key, save_entered_note, run, clip_id, key)
+        st.button("Save the note", key=f"{key} save", icon=":material/save:", on_click=run_action, args=args)
+    if conflict := st.session_state.get(f"{key} conflict"):
         st.warning(
             "Somebody saved another text while you were writing. Your text is still in the box above. Merge the two, "
             "and save again. The saved text is:"
@@ -113,11 +89,11 @@ def show_note(run: Run, clip_id: str, key: str, read_only: bool) -> None:
 
 def show_history(run: Run, clip_id: str) -> None:
     """All texts that were saved, including those that lost a conflict."""
-    texts = [change for change in history_of(run, clip_id) if change.kind not in ("tag", "untag")]
+    texts = [change for change in notes.history_of(run, clip_id) if change.kind not in (notes.TAG, notes.UNTAG)]
     if len(texts) > 1:
         with st.expander(f"All {len(texts)} saved texts"):
             for change in reversed(texts):
-                aside = "" if change.kind == NOTE else ", set aside because another text was saved before"
+                aside = "" if change.kind == notes.NOTE else ", set aside because another text was saved before"
                 st.caption(format_time(change.changed) + aside)
                 st.code(change.text or "(empty)", language=None, wrap_lines=True)
 
@@ -127,26 +103,25 @@ def format_time(changed: str) -> str:
     return escape_markdown(changed[:16].replace("T", " ")) + " UTC"
 
 
-def run_action(key: str, action: Callable[[], object]) -> None:
+def run_action(key: str, action: Callable[..., object], *args: object) -> None:
     """Do what was clicked; if it fails, the panel shows why when it is next drawn."""
     try:
-        action()
+        action(*args)
     except UserError as error:
         st.session_state[f"{key} problem"] = str(error)
 
 
 def add_entered_tag(run: Run, clip_id: str, widget: str) -> None:
-    tag = st.session_state[widget]
-    if tag:
-        add_tag(run, clip_id, tag)
+    if tag := st.session_state[widget]:
+        notes.add_tag(run, clip_id, tag)
         st.session_state[widget] = None if widget.endswith("suggested") else ""
 
 
 def save_entered_note(run: Run, clip_id: str, key: str) -> None:
-    seen: Note = st.session_state[f"{key} seen"]
+    seen: notes.Note = st.session_state[f"{key} seen"]
     try:
-        saved = save_note(run, clip_id, st.session_state[f"{key} text"], seen.version)
-    except Conflict as conflict:  # the other text is shown now, so the next save may replace it
+        saved = notes.save_note(run, clip_id, st.session_state[f"{key} text"], seen.version)
+    except notes.Conflict as conflict:  # the other text is shown now, so the next save may replace it
         st.session_state[f"{key} conflict"] = st.session_state[f"{key} seen"] = conflict.current
         return
     st.session_state.pop(f"{key} conflict", None)

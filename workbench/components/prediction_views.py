@@ -1,7 +1,5 @@
 """The views of the Predictions page: confusion matrix and its cells, accuracy per class, calibration, all clips."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,19 +13,14 @@ from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import accuracy_per_class
 from analysis.statistics.calibration import calibration_bins, calibration_error
 from analysis.statistics.confusion import confused_pairs, confusion_cells
+from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.chart import LAYER_AXIS, show_chart
-from workbench.components.context import (
-    CLIP_PAGE,
-    cached_alpha,
-    cached_overview,
-    cached_result,
-    escape_markdown,
-    run_id,
-)
-from workbench.components.gallery import choose_page, clip_links, clip_query, link_column, show_gallery
-from workbench.components.matrix import show_confusion_matrix
+from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
+from workbench.components.gallery import choose_page, clip_query, show_gallery, show_linked_clips
+from workbench.components.matrix import choose_cell, show_confusion_matrix
 
 MOST_BARS = 40
+SHARE_AXIS = {"range": [0, 1.02], "tickformat": ".0%"}
 MOST_ROWS = 2000  # of a table that are sent to the browser at once
 
 
@@ -35,14 +28,9 @@ def show_confusion(run: Run) -> None:
     """The confusion matrix, and the list of its largest cells off the diagonal; both open a cell."""
     classes: list[str] = run.meta["classes"]
     cells = cached_result("confusion", [run], lambda: confusion_cells(cached_overview(run)))
-
-    def choose(label: str, prediction: str) -> None:
-        st.session_state.update(label=label, said=prediction)
-
     left, right = st.columns([3, 2])
     with left:
-        chosen = (st.session_state.get("label"), st.session_state.get("said"))
-        show_confusion_matrix(run_id(run), cells, classes, chosen, choose)
+        show_confusion_matrix(run_id(run), cells, classes)
         st.caption(
             f"n = {int(cells['n'].sum())} clips, {len(classes)} classes. Rows: label; columns: predicted class; "
             "colour: share of the label's clips. **How to read this:** cells off the diagonal are misclassified clips. "
@@ -50,10 +38,10 @@ def show_confusion(run: Run) -> None:
             "Shift by ten) and Enter."
         )
     with right:
-        show_confused_pairs(confused_pairs(cells), choose)
+        show_confused_pairs(confused_pairs(cells))
 
 
-def show_confused_pairs(pairs: pd.DataFrame, choose: Callable[[str, str], None]) -> None:
+def show_confused_pairs(pairs: pd.DataFrame) -> None:
     """The table of `confused_pairs`, with a button that opens the selected pair."""
     st.markdown("**Most confused**")
     if pairs.empty:
@@ -72,7 +60,7 @@ def show_confused_pairs(pairs: pd.DataFrame, choose: Callable[[str, str], None])
     if rows and rows[0] < len(pairs):
         label, prediction = pairs.iloc[rows[0]][["label", "prediction"]].astype(str)
         title = f"Show {escape_markdown(label)}, predicted {escape_markdown(prediction)}"
-        st.button(title, icon=":material/grid_on:", on_click=choose, args=(label, prediction))
+        st.button(title, icon=":material/grid_on:", on_click=choose_cell, args=(label, prediction))
 
 
 def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str, prediction: str) -> None:
@@ -81,14 +69,11 @@ def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str,
     if not len(rows):
         st.info("No clip is in this cell.")
         return
-    st.page_link(
-        CLIP_PAGE, label=f"Open the first of its {len(rows)} clips", icon=":material/movie:",
-        query_params=clip_query(run, clips["clip_id"].iloc[rows[0]]),
-    )  # fmt: skip
+    label_of_link, query = f"Open the first of its {len(rows)} clips", clip_query(run, clips["clip_id"].iloc[rows[0]])
+    st.page_link(CLIP_PAGE, label=label_of_link, icon=":material/movie:", query_params=query)
     if has_attention(run):
-        profile = cached_result(
-            "cell", [run], lambda: confusion_profile(cached_alpha(run), label, prediction), label, prediction
-        )
+        cell = (label, prediction)
+        profile = cached_result("cell", [run], lambda: confusion_profile(cached_alpha(run), *cell), *cell)
         figure = cell_alpha_figure(profile, label, prediction)
         show_chart(figure, key="cell_profile", alt="alpha_T by layer of this cell and of the label's other clips")
         st.caption(
@@ -103,27 +88,23 @@ def cell_alpha_figure(profile: pd.DataFrame, label: str, prediction: str) -> go.
     names = {"cell": f"{label}, predicted {prediction}", "row": f"other clips of {label}"}
     for part, colour in (("row", COLOURS[0]), ("cell", COLOURS[1])):
         rows = profile[profile["part"] == part]
-        if rows.empty:
-            continue
-        name, band = f"{names[part]} (n = {rows['n'].max()})", (rows["low"], rows["high"])
-        add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, band)
-    return styled(figure, LAYER_AXIS, "α_T").update_layout(height=340)
+        if len(rows):
+            name, band = f"{names[part]} (n = {rows['n'].max()})", (rows["low"], rows["high"])
+            add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, band)
+    return styled(figure, LAYER_AXIS, "α_T", height=340)
 
 
 def show_class_accuracy(run: Run) -> None:
     """Accuracy per class with intervals: the lowest as bars, all in a table."""
-    per_class = cached_result(
-        "class_accuracy", [run], lambda: accuracy_per_class(cached_overview(run), run.meta["classes"])
-    )
+    classes = run.meta["classes"]
+    per_class = cached_result("class_accuracy", [run], lambda: accuracy_per_class(cached_overview(run), classes))
     lowest = per_class[per_class["n"] > 0].sort_values("accuracy").head(MOST_BARS)
-    figure = horizontal_bars(lowest, "label", "accuracy", "accuracy")
-    figure.update_traces(
-        customdata=lowest[["n"]], hovertemplate="%{y}: %{x:.1%}, n = %{customdata[0]}<extra></extra>"
-    ).update_xaxes(range=[0, 1.02], tickformat=".0%")
+    hover = "%{y}: %{x:.1%}, n = %{customdata[0]}<extra></extra>"
+    figure = horizontal_bars(lowest, "label", "accuracy", "accuracy").update_xaxes(SHARE_AXIS)
+    figure.update_traces(customdata=lowest[["n"]], hovertemplate=hover)
     show_chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals")
-    which = (
-        f"The {len(lowest)} classes with the lowest accuracy" if len(lowest) < len(per_class) else "Accuracy per class"
-    )
+    some = f"The {len(lowest)} classes with the lowest accuracy"
+    which = some if len(lowest) < len(per_class) else "Accuracy per class"
     st.caption(
         f"{which} (whiskers: 95 % Wilson intervals over source videos). The filters do not apply. **How to read "
         "this:** where whiskers overlap much, the order of the classes may be chance."
@@ -135,18 +116,16 @@ def show_calibration(run: Run) -> None:
     """Accuracy by confidence."""
     bins = cached_result("calibration", [run], lambda: calibration_bins(cached_overview(run)))
     figure = go.Figure()
-    figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "dash": "dot"}, name="perfect calibration"
-    )
+    dotted = {"color": "#999999", "dash": "dot"}
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=dotted, name="perfect calibration")
     figure.add_scatter(
         x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name="this run", line_color=COLOURS[0],
         marker_size=6 + 18 * np.sqrt(bins["n"] / bins["n"].max()), customdata=bins[["n"]],
         error_y=error_bars(bins, "accuracy", "accuracy_"),
         hovertemplate="confidence %{x:.1%}: accuracy %{y:.1%}, n = %{customdata[0]}<extra></extra>",
     )  # fmt: skip
-    figure = styled(figure, "mean confidence of the bin", "accuracy").update_layout(height=460)
-    figure.update_xaxes(range=[0, 1.02], tickformat=".0%")
-    figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
+    figure = styled(figure, "mean confidence of the bin", "accuracy", height=460)
+    figure.update_xaxes(SHARE_AXIS).update_yaxes(SHARE_AXIS)
     show_chart(figure, key="calibration", alt="Accuracy by confidence")
     st.caption(
         f"Expected calibration error {calibration_error(bins):.3f}, n = {int(bins['n'].sum())} clips (whiskers: 95 % "
@@ -157,9 +136,8 @@ def show_calibration(run: Run) -> None:
 
 def show_clip_table(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], columns: list[str]) -> None:
     """These rows of the clips as a table. More than `MOST_ROWS` are sorted here and sent one page at a time."""
-    n = len(rows)
+    n, ordered, page = len(rows), rows, 1
     pages = -(-n // MOST_ROWS)
-    ordered, page = rows, 1
     if pages > 1:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             by = st.selectbox("Sort by", columns, key="sort", bind="query-params", width=220)
@@ -170,17 +148,12 @@ def show_clip_table(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], colum
     shown = clips[columns].iloc[ordered[first : first + MOST_ROWS]]
     which = f"{first + 1} to {first + len(shown)} of {n} clips" if pages > 1 else f"{n} clips"
     st.caption(f"{which}. Click a column's title to sort{' this page' * (pages > 1)}. The first column opens the clip.")
-    shown = shown.astype({"label": str, "prediction": str}).reset_index(drop=True)
-    shown.insert(0, "open", clip_links(run, shown["clip_id"]))
-    st.dataframe(
-        shown, hide_index=True, key="clips", height=640,
-        column_config={
-            "open": link_column(),
-            "prediction": "predicted",
-            "alpha_temporal": "α_T",
-            "confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
-        },
-    )  # fmt: skip
+    config = {
+        "prediction": "predicted",
+        "alpha_temporal": "α_T",
+        "confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
+    }
+    show_linked_clips(run, shown.astype({"label": str, "prediction": str}), config, key="clips", height=640)
     st.download_button(
         "CSV", lambda: clips[columns].iloc[rows].to_csv(index=False), f"{run.name}_predictions.csv", "text/csv",
         help="All clips that match the filters.",

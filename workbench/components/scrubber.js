@@ -13,22 +13,21 @@ export default function ({ data, parentElement, setStateValue }) {
 }
 
 class Scrubber {
+  frame = 0
+  timer = null // set while the clip plays
+
   constructor(root) {
+    const part = (name) => root.querySelector(`.${name}`)
     this.root = root
-    this.picture = root.querySelector(".picture")
-    this.timeline = root.querySelector(".timeline")
-    this.status = root.querySelector(".status")
-    this.frame = 0
-    const buttons = { first: -Infinity, previous: -1, next: 1, last: Infinity }
-    for (const [name, by] of Object.entries(buttons))
-      root.querySelector(`.${name}`).onclick = () => this.go(this.frame + by)
-    this.timer = null // set while the clip plays
-    root.querySelector(".play").onclick = () => this.play()
-    for (const [name, by] of Object.entries({ "previous-input": -1, "next-input": 1 }))
-      root.querySelector(`.${name}`).onclick = () => this.go(this.inputFrame(by))
-    this.slider = root.querySelector(".slider")
+    for (const name of ["slider", "picture", "timeline", "status", "play"]) this[name] = part(name)
+    const clicks = {
+      first: () => this.go(0), last: () => this.go(this.data.count - 1), play: () => this.playOrPause(),
+      previous: () => this.go(this.frame - 1), next: () => this.go(this.frame + 1),
+      "previous-input": () => this.go(this.inputFrame(-1)), "next-input": () => this.go(this.inputFrame(1)),
+    }
+    for (const [name, click] of Object.entries(clicks)) part(name).onclick = click
     this.slider.onkeydown = (event) => this.key(event)
-    const drag = (event) => this.go(this.frameAt(event.offsetX))
+    const drag = ({ offsetX }) => this.go(((offsetX - MARGIN) / this.timelineLength) * (this.data.count - 1))
     this.timeline.onpointerdown = (event) => {
       this.timeline.setPointerCapture(event.pointerId)
       this.timeline.onpointermove = drag
@@ -39,21 +38,21 @@ class Scrubber {
   }
 
   show(data) {
-    const requested = this.data?.request !== data.request || this.data?.clip !== data.clip
-    if (!this.data || this.data.images !== data.images) {
-      this.images = data.images.map((bytes) => {
-        const image = new Image()
-        image.src = `data:image/jpeg;base64,${bytes}`
-        image.decode().then(() => this.draw(), () => {})
-        return image
-      })
-    }
+    const old = this.data
     this.data = data
+    if (old?.images !== data.images) this.images = data.images.map((uri) => this.decode(uri))
+    if (old?.request !== data.request || old.clip !== data.clip) this.frame = data.frame
     this.maps = Int8Array.from(atob(data.maps), (c) => c.charCodeAt(0))
     this.colours = Uint8Array.from(atob(data.colours), (c) => c.charCodeAt(0))
-    if (requested) this.frame = data.frame
     this.slider.setAttribute("aria-valuemax", data.count - 1)
     this.draw()
+  }
+
+  decode(uri) {
+    const image = new Image()
+    image.src = uri
+    image.decode().then(() => this.draw(), () => {})
+    return image
   }
 
   key(event) {
@@ -63,7 +62,7 @@ class Scrubber {
       ArrowDown: this.frame - step, Home: 0, End: this.data.count - 1,
       PageUp: this.inputFrame(-1), PageDown: this.inputFrame(1),
     }[event.key]
-    if (event.key === " ") this.play()
+    if (event.key === " ") this.playOrPause()
     else if (target !== undefined) this.go(target)
     else return
     event.preventDefault()
@@ -85,7 +84,7 @@ class Scrubber {
     if (!this.timer || delay === 0) this.sending = setTimeout(() => this.sendState("frame", this.frame), delay)
   }
 
-  play() {
+  playOrPause() {
     if (this.timer) return this.stop()
     const step = () => {
       if (this.image?.complete) this.go((this.frame + 1) % this.data.count)
@@ -107,115 +106,85 @@ class Scrubber {
   }
 
   draw() {
-    const { data, frame, image } = this
+    const { width, height } = this.data, { image, picture } = this
     const ready = Boolean(image?.complete && image.naturalWidth)
-    this.picture.width = data.width
-    this.picture.height = data.height
-    this.picture.style.aspectRatio = `${data.width} / ${data.height}`
+    Object.assign(picture, { width, height })
+    picture.style.aspectRatio = `${width} / ${height}`
     this.root.classList.toggle("loading", !ready)
-    const pen = this.picture.getContext("2d", { willReadFrequently: true })
     if (ready) {
-      pen.drawImage(image, 0, 0, data.width, data.height)
+      const pen = picture.getContext("2d", { willReadFrequently: true })
+      pen.drawImage(image, 0, 0, width, height)
       this.drawMap(pen)
     }
     this.drawTimeline()
     this.updateStatus()
-    this.root.dataset.frame = ready ? frame : "" // for tests
+    this.root.dataset.frame = ready ? this.frame : "" // for tests
   }
 
-  // The map of this frame; between two input frames, the interpolated one.
+  // The map of this frame, in [-1, 1]; between two input frames, the interpolated one.
   currentMap() {
-    const { inputs, rows, columns } = this.data
-    const size = rows * columns
+    const { inputs, rows, columns } = this.data, size = rows * columns
     let after = inputs.findIndex((f) => f >= this.frame)
     if (after < 0) after = inputs.length - 1
     const before = inputs[after] > this.frame && after > 0 ? after - 1 : after
-    const gap = inputs[after] - inputs[before]
-    const share = gap > 0 ? (this.frame - inputs[before]) / gap : 0
-    const map = new Float32Array(size)
-    for (let i = 0; i < size; i++) {
-      const a = this.maps[before * size + i], b = this.maps[after * size + i]
-      map[i] = (a + share * (b - a)) / 127
-    }
-    return map
+    const share = (this.frame - inputs[before]) / (inputs[after] - inputs[before] || Infinity)
+    const [a, b] = [before, after].map((i) => this.maps.subarray(i * size, (i + 1) * size))
+    return Float32Array.from(a, (value, i) => (value + share * (b[i] - value)) / 127)
   }
 
   drawMap(pen) {
-    const { data, colours } = this
-    const [top, left, bottom, right] = data.box
+    const { data, colours } = this, [top, left, bottom, right] = data.box
     const height = bottom - top, width = right - left
     if (data.opacity > 0) {
       const map = this.currentMap(), pixels = pen.getImageData(left, top, width, height), p = pixels.data
-      const columns = cells(width, data.columns, 1), rows = cells(height, data.rows, data.columns)
-      for (let y = 0; y < height; y++) {
-        const [y0, y1, dy] = rows[y]
-        for (let x = 0; x < width; x++) {
-          const [x0, x1, dx] = columns[x]
+      const columns = nearestCells(width, data.columns, 1), rows = nearestCells(height, data.rows, data.columns)
+      let i = 0
+      for (const [y0, y1, dy] of rows) {
+        for (const [x0, x1, dx] of columns) {
           const up = map[y0 + x0] * (1 - dx) + map[y0 + x1] * dx
           const down = map[y1 + x0] * (1 - dx) + map[y1 + x1] * dx
           const value = up * (1 - dy) + down * dy
           const c = 3 * Math.round(127.5 * (1 + value)), a = data.opacity * Math.sqrt(Math.abs(value))
-          const i = 4 * (y * width + x)
           for (let k = 0; k < 3; k++) p[i + k] += a * (colours[c + k] - p[i + k])
+          i += 4
         }
       }
       pen.putImageData(pixels, left, top)
     }
     pen.strokeStyle = "#bebebe"
     pen.strokeRect(left + 0.5, top + 0.5, width - 1, height - 1)
-
-    // Bilinear interpolation along one axis: for each pixel the two nearest cells, as offsets into the map, and the
-    // weight of the second.
-    function cells(length, count, stride) {
-      return Array.from({ length }, (_, i) => {
-        const at = Math.max(0, Math.min(count - 1, ((i + 0.5) * count) / length - 0.5))
-        const low = Math.floor(at), high = Math.min(low + 1, count - 1)
-        return [low * stride, high * stride, at - low]
-      })
-    }
-  }
-
-  x(frame) {
-    const count = Math.max(1, this.data.count - 1)
-    return MARGIN + (frame / count) * (this.timelineWidth - 2 * MARGIN)
-  }
-
-  frameAt(x) {
-    return ((x - MARGIN) / (this.timelineWidth - 2 * MARGIN)) * (this.data.count - 1)
   }
 
   drawTimeline() {
-    const { data } = this, scale = window.devicePixelRatio || 1
-    const textColour = getComputedStyle(this.root).color
-    this.timelineWidth = this.timeline.clientWidth || 600
-    this.timeline.width = this.timelineWidth * scale
-    this.timeline.height = HEIGHT * scale
-    const pen = this.timeline.getContext("2d")
+    const { data, timeline } = this, scale = window.devicePixelRatio || 1, low = HEIGHT - 12, high = 8
+    const textColour = getComputedStyle(this.root).color, width = timeline.clientWidth || 600
+    this.timelineLength = width - 2 * MARGIN
+    const xOf = (frame) => MARGIN + (frame / Math.max(1, data.count - 1)) * this.timelineLength
+    Object.assign(timeline, { width: width * scale, height: HEIGHT * scale })
+    const pen = timeline.getContext("2d")
     pen.scale(scale, scale)
-    const low = HEIGHT - 12, high = 8
-    pen.strokeStyle = pen.fillStyle = textColour
+    pen.fillStyle = textColour
     pen.globalAlpha = 0.45
-    pen.fillRect(MARGIN, low, this.timelineWidth - 2 * MARGIN, 1)
-    for (const f of data.inputs) pen.fillRect(this.x(f) - 1, low, 2, 8)
+    pen.fillRect(MARGIN, low, this.timelineLength, 1)
+    for (const f of data.inputs) pen.fillRect(xOf(f) - 1, low, 2, 8)
     pen.globalAlpha = 1
     for (const { values, colour, dash } of data.curves) {
       const peak = Math.max(...values.map(Math.abs)) || 1
+      const points = values.map((v, i) => [xOf(data.inputs[i]), low - (Math.max(0, v) / peak) * (low - high)])
+      const line = new Path2D(), dots = new Path2D()
+      for (const [x, y] of points) {
+        line.lineTo(x, y)
+        dots.moveTo(x, y)
+        dots.arc(x, y, 3, 0, 2 * Math.PI)
+      }
       pen.strokeStyle = pen.fillStyle = colour
       pen.lineWidth = 2
       pen.setLineDash(dash)
-      pen.beginPath()
-      const points = values.map((v, i) => [this.x(data.inputs[i]), low - (Math.max(0, v) / peak) * (low - high)])
-      for (const point of points) pen.lineTo(...point)
-      pen.stroke()
-      pen.setLineDash([])
-      for (const point of points) {
-        pen.beginPath()
-        pen.arc(...point, 3, 0, 2 * Math.PI)
-        pen.fill()
-      }
+      pen.stroke(line)
+      pen.fill(dots)
     }
     pen.fillStyle = textColour
-    pen.fillRect(this.x(this.frame) - 1, 0, 2, HEIGHT)
+    pen.fillRect(xOf(this.frame) - 1, 0, 2, HEIGHT)
   }
 
   updateStatus() {
@@ -226,12 +195,20 @@ class Scrubber {
     this.status.textContent = parts.join(" · ")
     this.slider.setAttribute("aria-valuenow", frame)
     this.slider.setAttribute("aria-valuetext", parts.join(", "))
-    const play = this.root.querySelector(".play")
-    play.textContent = this.timer ? "❚❚" : "▶"
-    play.setAttribute("aria-label", this.timer ? "Pause" : "Play")
-
-    function format(value, unit) {
-      return unit === "share" ? `${(100 * value).toFixed(0)} %` : `${(Math.round(1000 * value) / 10 || 0).toFixed(1)} points`
-    }
+    this.play.textContent = this.timer ? "❚❚" : "▶"
+    this.play.setAttribute("aria-label", this.timer ? "Pause" : "Play")
   }
+}
+
+// Bilinear interpolation along one axis: for each pixel the two nearest cells, as offsets into the map, and the weight
+// of the second.
+function nearestCells(length, count, stride) {
+  return Array.from({ length }, (_, i) => {
+    const at = Math.max(0, Math.min(count - 1, ((i + 0.5) * count) / length - 0.5)), low = Math.floor(at)
+    return [low * stride, Math.min(low + 1, count - 1) * stride, at - low]
+  })
+}
+
+function format(value, unit) {
+  return unit === "share" ? `${(100 * value).toFixed(0)} %` : `${(Math.round(1000 * value) / 10 || 0).toFixed(1)} points`
 }

@@ -8,15 +8,9 @@ import streamlit as st
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.runs.run_directory import open_run
 from analysis.statistics.confusion import confused_pairs, confusion_cells
-from workbench.components.browser_history import set_cookie
-from workbench.components.context import (
-    ATTENTION_PAGE,
-    CLIP_PAGE,
-    COMPARE_PAGE,
-    OWN_PAGE,
-    PREDICTIONS_PAGE,
-    cached_overview,
-)
+from workbench.components.browser import set_cookie
+from workbench.components.cached import cached_overview
+from workbench.components.context import ATTENTION_PAGE, CLIP_PAGE, COMPARE_PAGE, OWN_PAGE, PREDICTIONS_PAGE
 from workbench.roots import runs_folder
 
 OFFERED = "sth_tour_offered"  # a cookie: this person took the tour, or declined it
@@ -28,9 +22,9 @@ class TourStop:
     """A page with a text above it; `query` gives the URL's parameters."""
 
     title: str
-    text: str
     page: str
     query: Callable[[], dict[str, str]]
+    text: str
 
 
 def cell_query() -> dict[str, str]:
@@ -48,49 +42,28 @@ def misclassified_query() -> dict[str, str]:
 
 
 STOPS = (
-    TourStop(
-        "How much does each layer weigh time?",
+    TourStop("How much does each layer weigh time?", ATTENTION_PAGE, dict,
         "Eight small networks classify the same clips by how an object *moves* (motion) or by *what* it is "
         "(appearance). Solid lines show α_T, the weight of a layer's temporal branch. Figure 7 shows which task has "
-        "the higher α_T.",
-        ATTENTION_PAGE, dict,
-    ),
-    TourStop(
-        "The paper's hypotheses, tested on these runs",
+        "the higher α_T."),
+    TourStop("The paper's hypotheses, tested on these runs", ATTENTION_PAGE, lambda: {"show": "Hypotheses"},
         "The paper's supplement makes four claims about attention. The page shows which of them hold on these runs; "
-        "open the comparisons to see why.",
-        ATTENTION_PAGE, lambda: {"show": "Hypotheses"},
-    ),
-    TourStop(
-        "Which classes are confused?",
+        "open the comparisons to see why."),
+    TourStop("Which classes are confused?", PREDICTIONS_PAGE, cell_query,
         "Squares off the diagonal are misclassified clips of the appearance network. Click a square to see its clips. "
-        "Hold the pointer on a clip to play it.",
-        PREDICTIONS_PAGE, cell_query,
-    ),
-    TourStop(
-        "What was the prediction based on?",
+        "Hold the pointer on a clip to play it."),
+    TourStop("What was the prediction based on?", CLIP_PAGE, misclassified_query,
         "This is one of these clips. Move through its frames with → and ←. Bright areas raise the score of the "
         "predicted class. To see what separates the predicted from the true class, choose the true class under "
-        "*Against*.",
-        CLIP_PAGE, misclassified_query,
-    ),
-    TourStop(
-        "Does the network use the frame order?",
+        "*Against*."),
+    TourStop("Does the network use the frame order?", CLIP_PAGE, lambda: {"run": MOTION, "order": "reversed"},
         "The motion network sees this clip with its frames reversed. Under *What if*, further down, the scores "
-        "change. You can also shuffle or freeze the frames, or replace the attention.",
-        CLIP_PAGE, lambda: {"run": MOTION, "order": "reversed"},
-    ),
-    TourStop(
-        "Two networks on the same clips",
+        "change. You can also shuffle or freeze the frames, or replace the attention."),
+    TourStop("Two networks on the same clips", COMPARE_PAGE, lambda: {"a": MOTION, "b": FLOW, "changed": "lost"},
         "RGB (A) is compared with optical flow (B). Which clips are correct only with RGB, and in which layers does "
-        "the attention differ?",
-        COMPARE_PAGE, lambda: {"a": MOTION, "b": FLOW, "changed": "lost"},
-    ),
-    TourStop(
-        "Your own videos",
-        "Upload a video to see what these networks predict for it, or record your own network on your own clips.",
-        OWN_PAGE, dict,
-    ),
+        "the attention differ?"),
+    TourStop("Your own videos", OWN_PAGE, dict,
+        "Upload a video to see what these networks predict for it, or record your own network on your own clips."),
 )  # fmt: skip
 
 

@@ -13,29 +13,11 @@ from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.video import UnreadableVideo, count_frames
+from workbench.components import clip_views
+from workbench.components.cached import cached_alpha, cached_checkpoint, cached_overview, cached_result, cached_sha256
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import show_chart
-from workbench.components.clip_views import (
-    NO_ATTENTION,
-    cached_browser_video,
-    clip_alpha_figure,
-    load_explained_clip,
-    show_input_frames,
-    show_top_scores,
-    show_what_if,
-)
-from workbench.components.context import (
-    CLIP_PAGE,
-    cached_alpha,
-    cached_checkpoint,
-    cached_overview,
-    cached_result,
-    cached_sha256,
-    choose_run,
-    escape_markdown,
-    linked_selectbox,
-    load_runs,
-)
+from workbench.components.context import CLIP_PAGE, choose_run, escape_markdown, linked_selectbox
 from workbench.components.gallery import clip_query, show_gallery
 from workbench.components.notes import show_notes_panel
 
@@ -45,11 +27,13 @@ KEYS_OF_ONE_CLIP = ("class", "against", "frame")  # URL parameters that mean not
 
 def show_clip_page() -> None:
     st.title("Clip")
-    run = choose_run(load_runs())
+    run = choose_run()
     table = cached_overview(run)
     row = int(np.flatnonzero(table["clip_id"] == choose_clip(run, table))[0])
     clip = clip_of(run, table.iloc[row])
-    show_prediction(clip)
+    verdict = ":green[correct]" if clip["correct"] else f":red[predicted: {escape_markdown(clip['prediction'])}]"
+    st.markdown(f"#### {escape_markdown(clip['label'])} · {verdict} · confidence {clip['confidence']:.1%}")
+    st.caption(escape_markdown(clip["clip_id"]))
     checkpoint = load_run_checkpoint(run) if is_readable(Path(clip["path"])) else None
     if checkpoint is not None:
         show_explanations(checkpoint, run, clip)
@@ -62,30 +46,26 @@ def show_clip_page() -> None:
 
 def choose_clip(run: Run, table: pd.DataFrame) -> str:
     """The clip in the URL, which the select box changes; by default the most confident misclassified clip."""
-    misclassified: pd.Series = cached_result(
-        "misclassified", [run], lambda: table["clip_id"].iloc[most_confident_first(table, ~table["correct"])]
-    )
-    preferred = misclassified if len(misclassified) else table["clip_id"]
+    every = table["clip_id"]
+    wrong = ~table["correct"]
+    misclassified = cached_result("misclassified", [run], lambda: every.iloc[most_confident_first(table, wrong)])
+    preferred = misclassified if len(misclassified) else every
     with st.sidebar:
-        only_wrong = st.toggle(
-            "Misclassified clips only", key="only_wrong", bind="query-params", disabled=not len(misclassified)
-        )
-        listed = misclassified if only_wrong and len(misclassified) else table["clip_id"]
-        current = st.session_state.get("clip", st.query_params.get("clip"))
+        none = not len(misclassified)
+        only_wrong = st.toggle("Misclassified clips only", key="only_wrong", bind="query-params", disabled=none)
+        listed = preferred if only_wrong else every
         if len(listed) > MOST_OPTIONS:
-            listed = pd.concat([table["clip_id"][table["clip_id"] == current], preferred.head(MOST_OPTIONS)])
+            current = st.session_state.get("clip", st.query_params.get("clip"))
+            listed = pd.concat([every[every == current], preferred.head(MOST_OPTIONS)])
             st.caption(f"The list has {MOST_OPTIONS} of {len(table)} clips. The Predictions page has all of them.")
-        clip_id = linked_selectbox(
-            "Clip", listed.drop_duplicates().tolist(), "clip", default=preferred.iloc[0], on_change=forget_clip
-        )
+        options = listed.drop_duplicates().tolist()
+        clip_id = linked_selectbox("Clip", options, "clip", default=preferred.iloc[0], on_change=forget_clip)
         if len(misclassified):
             position = np.flatnonzero(misclassified == clip_id)
             following = misclassified.iloc[(position[0] + 1) % len(misclassified) if len(position) else 0]
             kept = {key: value for key, value in st.query_params.to_dict().items() if key not in KEYS_OF_ONE_CLIP}
-            st.page_link(
-                CLIP_PAGE, label="Next misclassified", icon=":material/skip_next:",
-                query_params=kept | clip_query(run, following),
-            )  # fmt: skip
+            query = kept | clip_query(run, following)
+            st.page_link(CLIP_PAGE, label="Next misclassified", icon=":material/skip_next:", query_params=query)
     return clip_id
 
 
@@ -94,26 +74,16 @@ def forget_clip() -> None:
         st.query_params.pop(key, None)
 
 
-def show_prediction(clip: pd.Series) -> None:
-    verdict = ":green[correct]" if clip["correct"] else f":red[predicted: {escape_markdown(clip['prediction'])}]"
-    st.markdown(f"#### {escape_markdown(clip['label'])} · {verdict} · confidence {clip['confidence']:.1%}")
-    st.caption(escape_markdown(clip["clip_id"]))
-
-
 def load_run_checkpoint(run: Run) -> Checkpoint | None:
     """The run's checkpoint; without it, the page says why there is no Grad-CAM."""
-    path = Path(run.meta["checkpoint"])
-    if not path.is_file():
-        st.info(f"Grad-CAM needs the run's checkpoint, which no longer exists: {escape_markdown(str(path))}.")
-        return None
-    if cached_sha256(path) != run.meta["checkpoint_sha256"]:
-        st.info(
-            f"Grad-CAM needs the run's checkpoint, but {escape_markdown(str(path))} has been replaced by another one "
-            "since the run was recorded."
-        )
-        return None
+    path, content = Path(run.meta["checkpoint"]), run.meta["checkpoint_sha256"]
     try:
-        return cached_checkpoint(str(path), run.meta["checkpoint_sha256"])
+        if not path.is_file():
+            raise UserError(f"Grad-CAM needs the run's checkpoint, which no longer exists: {path}.")
+        if cached_sha256(path) != content:
+            replaced = f"{path} has been replaced by another one since the run was recorded"
+            raise UserError(f"Grad-CAM needs the run's checkpoint, but {replaced}.")
+        return cached_checkpoint(str(path), content)
     except UserError as error:
         st.info(escape_markdown(str(error)))
         return None
@@ -129,34 +99,30 @@ def is_readable(path: Path) -> bool:
 def show_explanations(checkpoint: Checkpoint, run: Run, clip: pd.Series) -> None:
     """Grad-CAM, input frames and what if, which need the network."""
     flow, backward = clip.get("flow"), bool(clip.get("backward", False))  # runs of earlier versions have neither
-    explained = load_explained_clip(
-        checkpoint,
-        run.meta["checkpoint_sha256"],
-        Path(clip["path"]),
-        flow if isinstance(flow, str) else "",
-        backward,
-    )
+    content, path = run.meta["checkpoint_sha256"], Path(clip["path"])
+    flow = flow if isinstance(flow, str) else ""
+    explained = clip_views.load_explained_clip(checkpoint, content, path, flow, backward)
     roles = {clip["label"]: "true"} if clip["correct"] else {clip["prediction"]: "predicted", clip["label"]: "true"}
     show_gradcam(explained, roles, str(clip["clip_id"]), partial(show_player, run, clip))
-    show_input_frames(explained, backward)
-    show_what_if(explained)
+    clip_views.show_input_frames(explained, backward)
+    clip_views.show_what_if(explained)
 
 
 def show_player(run: Run, clip: pd.Series) -> None:
     """The video in the browser's player, and the highest scores."""
     try:
-        st.video(cached_browser_video(Path(clip["path"])), loop=True, muted=True)
+        st.video(clip_views.cached_browser_video(Path(clip["path"])), loop=True, muted=True)
     except (OSError, UnreadableVideo):
         st.info("The video has been moved, deleted or damaged. The page shows what was recorded of it.")
-    show_top_scores(top_classes(list(clip["scores"]), run.meta["classes"]), clip["label"])
+    clip_views.show_top_scores(top_classes(list(clip["scores"]), run.meta["classes"]), clip["label"])
 
 
 def show_clip_attention(run: Run, table: pd.DataFrame, row: int) -> None:
     """alpha_T by layer, and the clips with the most similar attention."""
     st.subheader("Attention by layer")
-    figure = clip_alpha_figure(run, row)
+    figure = clip_views.clip_alpha_figure(run, row)
     if figure is None:
-        st.info(NO_ATTENTION)
+        st.info(clip_views.NO_ATTENTION)
         return
     show_chart(figure, key="clip_alpha", alt="alpha_T by layer of this clip and of its class")
     st.caption(

@@ -1,33 +1,17 @@
 """Compare: two runs or more on the same clips, in accuracy and in attention."""
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.clip_profiles import most_confident_first
-from analysis.attention.compare_runs import (
-    GAINED,
-    LOST,
-    OUTCOMES,
-    accuracy_change,
-    label_agreement,
-    side_by_side,
-)
+from analysis.attention.compare_runs import GAINED, LOST, OUTCOMES, accuracy_change, label_agreement, side_by_side
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
+from workbench.components.cached import cached_overview, cached_result
 from workbench.components.compare_views import PAIRED, run_letter, show_alpha_change, show_many_runs
-from workbench.components.context import (
-    cached_overview,
-    cached_result,
-    escape_markdown,
-    format_clip_count,
-    linked_selectbox,
-    load_runs,
-    run_id,
-    usable_runs,
-)
-from workbench.components.gallery import show_gallery
+from workbench.components.context import choose_one, end_page, escape_markdown, linked_selectbox, usable_runs
+from workbench.components.gallery import format_clip_count, show_gallery
 
 FEW_GROUPS = 10  # with fewer source videos a bootstrap interval is too narrow
 
@@ -35,23 +19,19 @@ FEW_GROUPS = 10  # with fewer source videos a bootstrap interval is too narrow
 def show_compare_page() -> None:
     st.title("Compare")
     st.caption("Two or more runs on the same clips: RGB and optical flow, two values of p, or two checkpoints.")
-    usable = usable_runs(load_runs())
+    usable = usable_runs()
     if len(usable) < 2:
-        st.info("A comparison needs two runs, and this folder has one. Record another network on the same clips.")
-        st.stop()
-    a, b, *more = choose_runs(usable)
+        end_page("A comparison needs two runs, and this folder has one. Record another network on the same clips.")
+    names = choose_runs(usable)
+    a, b = (usable[name] for name in names[:2])
     if a is b:
-        st.info("A and B are the same run. Choose another run for one of them.")
-        st.stop()
+        end_page("A and B are the same run. Choose another run for one of them.")
     both = cached_result("side_by_side", [a, b], lambda: side_by_side(cached_overview(a), cached_overview(b)))
     if both.empty:
-        st.info(
-            f"{escape_markdown(a.name)} and {escape_markdown(b.name)} have no clip in common. Record both on the same "
-            "dataset and split."
-        )
-        st.stop()
-    if more:
-        show_many_runs({run_id(run): run for run in (a, b, *more)})
+        both_names = f"{escape_markdown(a.name)} and {escape_markdown(b.name)}"
+        end_page(f"{both_names} have no clip in common. Record both on the same dataset and split.")
+    if len(names) > 2:
+        show_many_runs({name: usable[name] for name in names})
         st.subheader("A and B")
     show_accuracy_change(a, b, both)
     if has_attention(a) and has_attention(b):
@@ -59,19 +39,20 @@ def show_compare_page() -> None:
     show_clips_by_outcome(b, both)
 
 
-def choose_runs(usable: dict[str, Run]) -> list[Run]:
-    """A, B, and any others."""
+def choose_runs(usable: dict[str, Run]) -> list[str]:
+    """The names of A, B, and any others."""
     names = list(usable)
     with st.sidebar:
-        a = usable[linked_selectbox("A", names, "a")]
-        b = usable[linked_selectbox("B", names, "b", default=next(n for n in names if usable[n] is not a))]
-        others = [name for name in names if usable[name] is not a and usable[name] is not b]
+        a = linked_selectbox("A", names, "a")
+        b = linked_selectbox("B", names, "b", default=next(name for name in names if name != a))
+        others = [name for name in names if name not in (a, b)]
         if "more" in st.session_state:  # a run that has become A or B must leave the URL
             st.session_state["more"] = [name for name in st.session_state["more"] if name in others]
         hint = "Compared with A and B on the clips that all have."
         more = st.multiselect("More runs", others, key="more", bind="query-params", help=hint) if others else []
-        chosen = [a, b, *(usable[name] for name in more)]
-        st.caption("  \n".join(f"{run_letter(i)}: {escape_markdown(run.title)}" for i, run in enumerate(chosen)))
+        chosen = [a, b, *more]
+        titles = [escape_markdown(usable[name].title) for name in chosen]
+        st.caption("  \n".join(f"{run_letter(i)}: {title}" for i, title in enumerate(titles)))
     return chosen
 
 
@@ -81,19 +62,18 @@ def show_accuracy_change(a: Run, b: Run, both: pd.DataFrame) -> None:
     def column_of(run: Run, name: str) -> pd.Series:
         return cached_overview(run)[name].iloc[both["row_a" if run is a else "row_b"]]
 
-    same_labels = cached_result(
-        "same_labels", [a, b], lambda: label_agreement(column_of(a, "label"), column_of(b, "label"))
-    )
+    labels = (column_of(a, "label"), column_of(b, "label"))
+    same_labels = cached_result("same_labels", [a, b], lambda: label_agreement(*labels))
     if same_labels < 1:
         st.warning(f"The two runs have different labels: only {same_labels:.0%} of the common clips have the same one.")
     change = cached_result("accuracy_change", [a, b], lambda: accuracy_change(both, column_of(a, "group")))
     groups = cached_result("groups", [a, b], lambda: column_of(a, "group").nunique())
     counts = both["outcome"].value_counts()
-    columns = st.columns(4)
-    columns[0].metric("Accuracy of A", f"{both['correct_a'].mean():.1%}")
-    columns[1].metric("Accuracy of B", f"{both['correct_b'].mean():.1%}", f"{100 * change.value:+.1f} points")
-    columns[2].metric("Gained", int(counts.get(GAINED, 0)), help="Clips that A misclassifies and B does not.")
-    columns[3].metric("Lost", int(counts.get(LOST, 0)), help="Clips that B misclassifies and A does not.")
+    first, second, third, fourth = st.columns(4)
+    first.metric("Accuracy of A", f"{both['correct_a'].mean():.1%}")
+    second.metric("Accuracy of B", f"{both['correct_b'].mean():.1%}", f"{100 * change.value:+.1f} points")
+    third.metric("Gained", int(counts.get(GAINED, 0)), help="Clips that A misclassifies and B does not.")
+    fourth.metric("Lost", int(counts.get(LOST, 0)), help="Clips that B misclassifies and A does not.")
     st.caption(
         f"Accuracy of B minus accuracy of A: {100 * change.value:+.1f} points (95 % interval over "
         f"{describe_groups(len(both), groups)}: {100 * change.low:+.1f} to {100 * change.high:+.1f}), p = "
@@ -103,19 +83,15 @@ def show_accuracy_change(a: Run, b: Run, both: pd.DataFrame) -> None:
 
 
 def show_clips_by_outcome(b: Run, both: pd.DataFrame) -> None:
-    outcome = st.segmented_control("Clips", OUTCOMES, default=GAINED, key="changed", bind="query-params")
-    outcome = outcome or GAINED
+    outcome = choose_one("Clips", OUTCOMES, "changed", GAINED)
     table = cached_overview(b)
-    chosen = np.zeros(len(table), bool)
-    chosen[both["row_b"]] = both["outcome"] == outcome
-    if not chosen.any():
+    rows = most_confident_first(table, table.index.isin(both["row_b"][both["outcome"] == outcome]))
+    if not len(rows):
         st.success(f"No clip is {outcome}.")
         return
-    st.caption(
-        f"{format_clip_count(chosen.sum())}, {outcome}, most confident predictions of B first. Links open the clips "
-        "in B."
-    )
-    show_gallery(b, table, most_confident_first(table, chosen), "compared")
+    order = "most confident predictions of B first. Links open the clips in B."
+    st.caption(f"{format_clip_count(len(rows))}, {outcome}, {order}")
+    show_gallery(b, table, rows, "compared")
 
 
 show_compare_page()

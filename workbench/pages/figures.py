@@ -1,7 +1,6 @@
 """Figures: the supplement's figures for the chosen runs, with their numbers, and all of them as one download."""
 
-import io
-import zipfile
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,20 +11,15 @@ from analysis.report.figures_5_to_8 import supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.supplement import write_figures
 from analysis.runs.run_directory import Run
-from workbench.components.chart import show_chart
-from workbench.components.context import (
-    cached_attention_table,
-    cached_result,
-    escape_markdown,
-    load_runs,
-    usable_runs,
-)
+from workbench.components.cached import cached_attention_table, cached_result
+from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
+from workbench.components.context import end_page, escape_markdown, usable_runs
 
 
 def show_figures_page() -> None:
     st.title("Figures")
     st.caption("The supplement's Figures 5 to 10 for the chosen runs.")
-    runs = choose_figure_runs({name: run for name, run in usable_runs(load_runs()).items() if has_attention(run)})
+    runs = choose_figure_runs({name: run for name, run in usable_runs().items() if has_attention(run)})
     st.download_button(
         f"Download all ({len(runs)} runs) as HTML, PDF, SVG, PNG, CSV and JSON", lambda: zip_figures(runs),
         "figures.zip", "application/zip", icon=":material/download:",
@@ -37,40 +31,32 @@ def show_figures_page() -> None:
             st.subheader(item.title)
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
             st.caption(item.caption)
-            st.download_button(
-                "Numbers (CSV)", item.data.to_csv(index=False), f"{item.name}.csv", "text/csv", key=f"{item.name}_csv"
-            )
+            csv = item.data.to_csv(index=False)
+            st.download_button("Numbers (CSV)", csv, f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
     st.caption(f"Runs: {', '.join(escape_markdown(run.name) for run in runs)}")
 
 
 def choose_figure_runs(runs: dict[str, Run]) -> list[Run]:
     """The chosen runs; if there are none, the page says so, and ends."""
     if not runs:
-        st.info("No run has recorded attention. Only networks with conv = 'sth' and attention have it.")
-        st.stop()
+        end_page("No run has recorded attention. " + WHO_HAS_ATTENTION)
     with st.sidebar:
         names = st.multiselect("Runs", list(runs), default=list(runs), key="runs", bind="query-params")
         values = {key: sorted({getattr(runs[name], key) for name in names}) for key in ("p", "modality")}
         p = st.multiselect("p", values["p"], placeholder="all", key="p", bind="query-params")
         modality = st.multiselect("Input", values["modality"], placeholder="all", key="modality", bind="query-params")
-    chosen = [
-        run for run in (runs[name] for name in names)
-        if (not p or run.p in p) and (not modality or run.modality in modality)
-    ]  # fmt: skip
+    chosen = [runs[name] for name in names]
+    chosen = [run for run in chosen if (not p or run.p in p) and (not modality or run.modality in modality)]
     if not chosen:
-        st.info("No run matches these filters.")
-        st.stop()
+        end_page("No run matches these filters.")
     return chosen
 
 
 def zip_figures(runs: list[Run]) -> bytes:
     """Everything that `sth figures` writes, as a zip file; it has pictures if a Chromium is installed."""
-    content = io.BytesIO()
-    with TemporaryDirectory() as folder, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        write_figures(runs, Path(folder))
-        for file in sorted(Path(folder).iterdir()):
-            archive.write(file, file.name)
-    return content.getvalue()
+    with TemporaryDirectory() as folder:
+        write_figures(runs, Path(folder, "figures"))
+        return Path(shutil.make_archive(f"{folder}/figures", "zip", f"{folder}/figures")).read_bytes()
 
 
 show_figures_page()

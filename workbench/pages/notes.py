@@ -4,27 +4,23 @@ import streamlit as st
 
 from analysis.runs.notes import clips_with, notes_table, tag_counts, to_csv, to_fiftyone
 from analysis.runs.run_directory import Run
-from workbench.components.context import CLIP_PAGE, choose_run, escape_markdown, load_runs, run_id
-from workbench.components.gallery import clip_links, link_column
+from workbench.components.context import CLIP_PAGE, choose_run, escape_markdown, run_id
+from workbench.components.gallery import show_linked_clips
 from workbench.components.notes import choose_tags
 
 
 def show_notes_page() -> None:
     st.title("Notes")
-    run = choose_run(load_runs())
+    run = choose_run()
     table = notes_table(run)
     if table.empty:
         st.info("No clip of this run has a tag or a note yet. Open a clip to add some.")
         st.page_link(CLIP_PAGE, label="Open a clip", icon=":material/movie:", query_params={"run": run_id(run)})
         st.stop()
     tags = choose_tags(run)
-    shown = table[table["clip_id"].isin(clips_with(run, tags))].reset_index(drop=True)
-    shown.insert(0, "open", clip_links(run, shown["clip_id"]))
+    shown = table[table["clip_id"].isin(clips_with(run, tags))]
     st.caption(f"{len(shown)} of {len(table)} clips with tags or a note. The first column opens the clip.")
-    st.dataframe(
-        shown, hide_index=True, key="noted",
-        column_config={"open": link_column(), "note": st.column_config.TextColumn(width="large")},
-    )  # fmt: skip
+    show_linked_clips(run, shown, {"note": st.column_config.TextColumn(width="large")}, key="noted")
     if counts := tag_counts(run):
         st.subheader("Tags")
         st.dataframe({"tag": list(counts), "clips": list(counts.values())}, hide_index=True, key="counts", width=360)
@@ -36,9 +32,8 @@ def show_note_downloads(run: Run) -> None:
     st.subheader("Download")
     every = st.toggle("JSON with all clips of the run", help="Also clips that have neither a tag nor a note.")
     with st.container(horizontal=True):
-        st.download_button(
-            "CSV", lambda: to_csv(run), f"{run.name}_notes.csv", "text/csv", help="All clips with tags or a note."
-        )
+        hint = "All clips with tags or a note."
+        st.download_button("CSV", lambda: to_csv(run), f"{run.name}_notes.csv", "text/csv", help=hint)
         st.download_button(
             "FiftyOne JSON", lambda: to_fiftyone(run, not every), f"{run.name}_fiftyone.json", "application/json",
             help="Labels, predictions, tags and notes for fiftyone.Dataset.from_json.",

@@ -1,7 +1,5 @@
 """Your own: a network on an uploaded video, or recorded on a folder of videos by a background job."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256 as hash_of
 from pathlib import Path
 
@@ -15,21 +13,11 @@ from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.video.transforms import Preprocessing
+from workbench.components import clip_views
+from workbench.components.cached import cached_checkpoint, cached_sha256
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
-from workbench.components.clip_views import (
-    NO_ATTENTION,
-    ExplainedClip,
-    show_input_frames,
-    show_top_scores,
-    show_what_if,
-)
-from workbench.components.context import (
-    PREDICTIONS_PAGE,
-    cached_checkpoint,
-    cached_sha256,
-    escape_markdown,
-)
+from workbench.components.context import PREDICTIONS_PAGE, errors_shown, escape_markdown
 from workbench.jobs import Job, cancel_job, find_jobs, job_status, record_job
 from workbench.roots import allowed_roots, resolve_inside, runs_folder
 from workbench.uploads import DecodedUpload, UploadLimits, decode_upload
@@ -45,8 +33,7 @@ def show_own_page() -> None:
     st.title("Your own")
     st.caption("Run a network on a video of your own, or record it on a dataset of your own.")
     with errors_shown():
-        chosen = choose_network()
-        if chosen is not None:
+        if chosen := choose_network():
             path, checkpoint = chosen
             video, dataset = st.tabs(["One video", "Record a dataset"])
             with video:
@@ -56,15 +43,6 @@ def show_own_page() -> None:
     show_jobs()
 
 
-@contextmanager
-def errors_shown() -> Iterator[None]:
-    """Show a `UserError` of this part of the page in its place; the other parts stay."""
-    try:
-        yield
-    except UserError as error:
-        st.error(escape_markdown(str(error)))
-
-
 def choose_network() -> tuple[Path, Checkpoint] | None:
     """A checkpoint of one of the runs, if the file has not been replaced since, or another one by its path."""
     run_of = {
@@ -72,17 +50,15 @@ def choose_network() -> tuple[Path, Checkpoint] | None:
         for run in find_runs(runs_folder())
         if run.meta.get("checkpoint") and Path(run.meta["checkpoint"]).is_file()
     }
-    chosen = st.selectbox(
-        "Network", [*run_of, BY_PATH],
-        format_func=lambda path: f"{Path(path).name} ({run_of[path].title})" if path else "another, by its path",
-    )  # fmt: skip
+    names = {path: f"{Path(path).name} ({run.title})" for path, run in run_of.items()}
+    names[BY_PATH] = "another, by its path"
+    chosen = st.selectbox("Network", [*names], format_func=names.__getitem__)
     if chosen != BY_PATH:
         path = Path(chosen)
     else:
         roots = allowed_roots()
-        given = st.text_input(
-            "Checkpoint (.safetensors)", placeholder="/.../model.safetensors", help=describe_roots(roots)
-        )
+        hint = describe_roots(roots)
+        given = st.text_input("Checkpoint (.safetensors)", placeholder="/.../model.safetensors", help=hint)
         if not given:
             return None
         path = resolve_inside(given, roots)
@@ -90,9 +66,8 @@ def choose_network() -> tuple[Path, Checkpoint] | None:
             raise UserError(f"{path} is no .safetensors file; `sth train` and `sth import` make them")
     content = cached_sha256(path)
     if chosen != BY_PATH and content != run_of[chosen].meta["checkpoint_sha256"]:
-        raise UserError(
-            f"{path} has been replaced since the run {run_of[chosen].name} was recorded; choose it by its path"
-        )
+        run = run_of[chosen]
+        raise UserError(f"{path} has been replaced since the run {run.name} was recorded; choose it by its path")
     return path, cached_checkpoint(str(path), content)
 
 
@@ -116,36 +91,31 @@ def show_upload(path: Path, checkpoint: Checkpoint) -> None:
         content_sha256 = hash_of(content).hexdigest()
         video = cached_upload(content_sha256, checkpoint.preprocessing, megabytes, content)
         key = (content_sha256, cached_sha256(path))
-        clip = ExplainedClip(checkpoint, video.frames, video.clip, video.indices, None, key)
+        clip = clip_views.ExplainedClip(checkpoint, video.frames, video.clip, video.indices, None, key)
         predicted = show_scores(clip)
-        show_input_frames(clip)
-        show_what_if(clip)
+        clip_views.show_input_frames(clip)
+        clip_views.show_what_if(clip)
         show_gradcam(clip, {predicted: "predicted"}, content_sha256)
 
 
-@torch.inference_mode()
-def predict(clip: ExplainedClip) -> tuple[list[float], dict[str, float]]:
-    """The score of each class, and each layer's mean alpha_T over its channels."""
-    logits, alphas = clip.checkpoint.inference_model.forward_with_attention(clip.normalised[None])
-    return logits[0].softmax(0).tolist(), {name: float(alpha[0, 1].mean()) for name, alpha in alphas.items()}
-
-
-def show_scores(clip: ExplainedClip) -> str:
-    """The highest scores and alpha_T by layer; returns the predicted class."""
-    scores, alphas = predict(clip)
-    top = top_classes(scores, clip.checkpoint.classes)
+def show_scores(clip: clip_views.ExplainedClip) -> str:
+    """The highest scores and alpha_T by layer (mean over its channels); returns the predicted class."""
+    with torch.inference_mode():
+        logits, attention = clip.checkpoint.inference_model.forward_with_attention(clip.normalised[None])
+    alphas = {name: float(alpha[0, 1].mean()) for name, alpha in attention.items()}
+    top = top_classes(logits[0].softmax(0).tolist(), clip.checkpoint.classes)
     left, right = st.columns([2, 3])
     with left:
-        show_top_scores(top)
+        clip_views.show_top_scores(top)
     with right:
         st.markdown("**Attention by layer**")
         if alphas:
             figure = go.Figure(go.Scatter(x=[*alphas], y=[*alphas.values()], mode="lines+markers"))
             figure.update_traces(line_color=COLOURS[1], hovertemplate="%{x}: %{y:.3f}<extra></extra>")
-            styled(figure, LAYER_AXIS, ALPHA_AXIS).update_layout(height=300)
+            styled(figure, LAYER_AXIS, ALPHA_AXIS, height=300)
             show_chart(figure, key="own_alpha", alt="alpha_T of this video by layer")
         else:
-            st.info(NO_ATTENTION)
+            st.info(clip_views.NO_ATTENTION)
     return str(top["label"][0])
 
 

@@ -8,55 +8,40 @@ from analysis.attention.clip_profiles import most_confident_first
 from analysis.runs.notes import clips_with
 from analysis.runs.run_directory import Run, failures
 from analysis.statistics.accuracy import describe_groups, group_numbers, share_interval
-from workbench.components.context import (
-    cached_overview,
-    cached_result,
-    choose_run,
-    escape_markdown,
-    format_clip_count,
-    load_runs,
-)
-from workbench.components.gallery import show_gallery
+from workbench.components import prediction_views
+from workbench.components.cached import cached_overview, cached_result
+from workbench.components.context import choose_one, choose_run, escape_markdown
+from workbench.components.gallery import format_clip_count, show_gallery
 from workbench.components.notes import choose_tags
-from workbench.components.prediction_views import (
-    show_calibration,
-    show_cell,
-    show_class_accuracy,
-    show_clip_table,
-    show_confusion,
-)
 
 VIEWS = ("Misclassified", "Confusion", "Per class", "Calibration", "All clips")
-MEASURES = {
-    "confidence": "Confidence", "margin": "Margin", "alpha_temporal": "α_T", "needs_order": "Needs order",
-    "disagreement": "Views disagree",
+MEASURES = {  # title and help of each slider
+    "confidence": ("Confidence", None),
+    "margin": ("Margin", "The highest score minus the second highest."),
+    "alpha_temporal": ("α_T", "Mean over the layers."),
+    "needs_order": (
+        "Needs order", "Fall of the true class's score when the frames are shuffled (from `sth probe`)."
+    ),
+    "disagreement": ("Views disagree", "Share of the clip's views whose own prediction differs from the clip's."),
 }  # fmt: skip
-HELP = {
-    "margin": "The highest score minus the second highest.",
-    "alpha_temporal": "Mean over the layers.",
-    "needs_order": "Fall of the true class's score when the frames are shuffled (from `sth probe`).",
-    "disagreement": "Share of the clip's views whose own prediction differs from the clip's.",
-}
 
 
 def show_predictions_page() -> None:
     st.title("Predictions")
-    run = choose_run(load_runs())
+    run = choose_run()
     table = cached_overview(run)
     show_accuracy(run, table)
     matches = choose_matching_clips(run, table)
-    view = st.segmented_control(
-        "View", VIEWS, default=VIEWS[0], key="view", bind="query-params", label_visibility="collapsed"
-    )
+    view = choose_one("View", VIEWS, "view", label_visibility="collapsed")
     if view == "Confusion":
         show_confusion_view(run, table, matches)
     elif view == "Per class":
-        show_class_accuracy(run)
+        prediction_views.show_class_accuracy(run)
     elif view == "Calibration":
-        show_calibration(run)
+        prediction_views.show_calibration(run)
     elif view == "All clips":
-        varying = [c for c in MEASURES if c in table and table[c].min() < table[c].max()]
-        show_clip_table(run, table, np.flatnonzero(matches), ["clip_id", "label", "prediction", "correct", *varying])
+        columns = ["clip_id", "label", "prediction", "correct", *varying_measures(table)]
+        prediction_views.show_clip_table(run, table, np.flatnonzero(matches), columns)
     else:
         show_misclassified(run, table, matches)
     st.sidebar.caption(f"{matches.sum()} of {len(table)} clips match: {escape_markdown(run.name)}")
@@ -83,9 +68,7 @@ def choose_matching_clips(run: Run, table: pd.DataFrame) -> pd.Series:
     with st.sidebar:
         label = st.selectbox("Label", classes, index=None, placeholder="any", key="label", bind="query-params")
         prediction = st.selectbox("Predicted", classes, index=None, placeholder="any", key="said", bind="query-params")
-        outcome = st.segmented_control(
-            "Outcome", ["all", "correct", "misclassified"], default="all", key="outcome", bind="query-params"
-        )
+        outcome = choose_one("Outcome", ["all", "correct", "misclassified"], "outcome")
         matches = choose_ranges(table)
         search = st.text_input("Clip name contains", key="search", bind="query-params")
         if tags := choose_tags(run):
@@ -93,34 +76,36 @@ def choose_matching_clips(run: Run, table: pd.DataFrame) -> pd.Series:
     for column, value in (("label", label), ("prediction", prediction)):
         if value:
             matches &= table[column] == value
-    if outcome in ("correct", "misclassified"):
+    if outcome != "all":
         matches &= table["correct"] == (outcome == "correct")
     if search:
         matches &= table["clip_id"].str.contains(search, case=False, regex=False)
     return matches
 
 
+def varying_measures(table: pd.DataFrame) -> list[str]:
+    return [column for column in MEASURES if column in table and table[column].min() < table[column].max()]
+
+
 def choose_ranges(table: pd.DataFrame) -> pd.Series:
     """Which clips lie in the ranges of the sliders; there is one for each measure that varies."""
     matches = pd.Series(True, index=table.index)
-    for column, title in MEASURES.items():
-        values = table[column].dropna() if column in table else pd.Series(dtype=float)
-        if values.empty or values.min() == values.max():
-            continue
-        ends, step = (float(values.min()), float(values.max())), None
+    for column in varying_measures(table):
+        title, hint = MEASURES[column]
+        ends, step = (float(table[column].min()), float(table[column].max())), None
         if column == "confidence":
             ends, step = (0.0, 1.0), 0.01
-        chosen = st.slider(title, *ends, ends, step, key=column, bind="query-params", help=HELP.get(column))
+        chosen = st.slider(title, *ends, ends, step, key=column, bind="query-params", help=hint)
         if chosen != ends:
             matches &= table[column].between(*chosen)
     return matches
 
 
 def show_confusion_view(run: Run, table: pd.DataFrame, matches: pd.Series) -> None:
-    show_confusion(run)
+    prediction_views.show_confusion(run)
     label, prediction = st.session_state.get("label"), st.session_state.get("said")
     if label and prediction:
-        show_cell(run, table, most_confident_first(table, matches), label, prediction)
+        prediction_views.show_cell(run, table, most_confident_first(table, matches), label, prediction)
     elif label or prediction:
         st.caption("To see a cell, click a square, or choose both a label and a predicted class in the sidebar.")
 
@@ -130,10 +115,9 @@ def show_misclassified(run: Run, table: pd.DataFrame, matches: pd.Series) -> Non
     if len(rows):
         st.caption(f"{format_clip_count(len(rows))}, most confident first. Hold the pointer on a clip to play it.")
         show_gallery(run, table, rows)
-    elif table["correct"].all():
-        st.success("No clip is misclassified.")
     else:
-        st.success("No misclassified clip matches these filters.")
+        none_at_all = table["correct"].all()
+        st.success("No clip is misclassified." if none_at_all else "No misclassified clip matches these filters.")
 
 
 show_predictions_page()

@@ -1,0 +1,37 @@
+"""Scripts of our own that run in the browser, and what they keep there: cookies, history, and the chart library."""
+
+from pathlib import Path
+
+import streamlit as st
+from streamlit.components.v2.types import ComponentRenderer
+
+COOKIES = "_cookies"
+STREAMLIT_SCRIPTS = Path(st.__file__).parent / "static" / "static" / "js"
+
+
+def js_component(name: str, html: str = "") -> ComponentRenderer:
+    """Register the component `name`.js, with `name`.css if it exists; both lie beside this file."""
+    script, style = (Path(__file__).with_name(f"{name}.{kind}") for kind in ("js", "css"))
+    css = style.read_text() if style.exists() else None
+    return st.components.v2.component(f"sth_{name}", html=html or None, css=css, js=script.read_text())
+
+
+BROWSER_HISTORY, PLOTLY_PRELOAD = js_component("browser_history"), js_component("plotly_preload")
+
+
+def set_cookie(name: str, value: str) -> None:
+    """Store a cookie in the browser until it is closed; no other site receives it."""
+    st.session_state.setdefault(COOKIES, {})[name] = value
+
+
+def sync_browser_history() -> None:
+    """Make Back go to the previous view. Call this on every page before anything changes the URL."""
+    cookies = [f"{name}={value}; Path=/; SameSite=Strict" for name, value in st.session_state.get(COOKIES, {}).items()]
+    BROWSER_HISTORY(key="browser_history", data={"cookies": cookies})
+
+
+def preload_plotly(now: bool) -> None:
+    """Load the chart script before the first chart needs it: now, or when the browser is idle."""
+    # Streamlit's name of the file; another version may have none.
+    script = next(STREAMLIT_SCRIPTS.glob("PlotlyChart.*.js"), None)
+    PLOTLY_PRELOAD(key="plotly_preload", data={"script": script and script.name, "now": now})

@@ -1,0 +1,71 @@
+"""Tables and networks that all sessions share, without copies: nothing may change what these functions return."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import streamlit as st
+
+from analysis.attention.alpha_matrix import Alpha, has_attention, read_alpha
+from analysis.attention.clip_profiles import clip_overview
+from analysis.report.figures_5_to_8 import attention_by_layer
+from analysis.runs.run_directory import Run
+from sth_core.files import sha256
+from sth_core.memory import give_back_freed_memory
+
+if TYPE_CHECKING:
+    from sth_core.checkpoint import Checkpoint
+
+CACHED_RESULTS = 192  # of all runs together
+
+# Caches a function of files: a file that has changed is read again.
+cache_data_of_files = partial(
+    st.cache_data, hash_funcs={type(Path()): lambda path: (str(path), path.stat().st_mtime_ns if path.exists() else 0)}
+)
+cached_sha256 = cache_data_of_files(show_spinner=False, max_entries=64)(sha256)
+
+
+def cached_result(name: str, runs: list[Run], compute: Callable[[], Any], *parameters: object) -> Any:
+    """What `compute` returns, cached until a run gets another shard; `name` and `parameters` identify it."""
+    key = [(str(run.path), shard_times(run)) for run in runs]
+    return _cached_result(name, repr((key, parameters)), compute)  # Streamlit hashes one string faster than many
+
+
+def shard_times(run: Run) -> list[tuple[str, int]]:
+    """The run's shards, and when each was written."""
+    files = [file for kind in ("predictions", "attention", "probes") for file in (run.path / kind).glob("*.parquet")]
+    return [(file.name, file.stat().st_mtime_ns) for file in sorted(files)]
+
+
+@st.cache_resource(show_spinner="Computing", max_entries=CACHED_RESULTS)
+def _cached_result(name: str, key: str, _compute: Callable[[], Any]) -> Any:
+    value = _compute()
+    give_back_freed_memory()  # of the shards that were read
+    return value
+
+
+def cached_alpha(run: Run) -> Alpha:
+    """The attention of a run that has recorded some."""
+    return cached_result("alpha", [run], lambda: read_alpha(run))
+
+
+def cached_overview(run: Run) -> pd.DataFrame:
+    """A row per clip of the run (`clip_overview`)."""
+    return cached_result(
+        "overview", [run], lambda: clip_overview(run, cached_alpha(run) if has_attention(run) else None)
+    )
+
+
+def cached_attention_table(runs: list[Run]) -> pd.DataFrame:
+    """The table from which the supplement's figures are drawn."""
+    return cached_result("attention", runs, lambda: attention_by_layer(runs, cached_alpha))
+
+
+@st.cache_resource(show_spinner="Loading the network", max_entries=4)
+def cached_checkpoint(path: str, sha256: str) -> "Checkpoint":
+    """A checkpoint: attach nothing to its network."""
+    from sth_core.checkpoint import load_checkpoint  # torch takes seconds to import, and most pages do not need it
+
+    return load_checkpoint(path)
