@@ -83,6 +83,7 @@ def show_scrubber(clip: ExplainedClip, cam: Cam, curves: list[Curve], options: C
     inputs, repeats = sum_by_frame(indices, np.ones(len(indices)))  # a short clip has some frames several times
     maps = scale_maps(cam.signed if options.signed else cam.maps, options.scale)
     maps = sum_by_frame(indices, maps)[1] / repeats[:, None, None]
+    sums = [sum_by_frame(indices, curve.values)[1] for curve in curves]
     data = {
         "clip": str(path), "count": count, "rate": frame_rate(path), "start": start, "images": images,
         "height": height, "width": width, "box": list(input_box(height, width, clip.checkpoint.preprocessing)),
@@ -90,8 +91,8 @@ def show_scrubber(clip: ExplainedClip, cam: Cam, curves: list[Curve], options: C
         "rows": maps.shape[1], "columns": maps.shape[2], "opacity": options.opacity,
         "colours": b64encode(cam_colours(options.signed).tobytes()).decode(),
         "curves": [
-            asdict(curve) | {"values": (sums / repeats if curve.unit == "points" else sums).tolist()}
-            for curve in curves for _, sums in [sum_by_frame(indices, curve.values)]
+            asdict(curve) | {"values": (total / repeats if curve.unit == "points" else total).tolist()}
+            for curve, total in zip(curves, sums, strict=True)
         ],
         "request": requests, "frame": frame,
     }  # fmt: skip
