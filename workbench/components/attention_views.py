@@ -53,7 +53,7 @@ def show_class_heatmap(run: Run) -> None:
         z=wide, x=list(layers), y=[*map(str, wide.index)], zmin=0.5 - reach, zmax=0.5 + reach,
         colorscale=DIVERGING, colorbar_title="α_T", hovertemplate="%{y}<br>%{x}: %{z:.3f}<extra></extra>",
     )  # fmt: skip
-    figure = styled(figure, LAYER_AXIS, "").update_layout(height=max(380, min(1000, 24 * len(wide))))
+    figure = styled(figure, LAYER_AXIS, "", height=max(380, min(1000, 24 * len(wide))))
     figure.update_yaxes(automargin=True, showticklabels=len(wide) <= 60, type="category")
     show_chart(figure, key="class_map", alt="alpha_T by class and layer")
     st.caption(

@@ -27,5 +27,5 @@ def add_layer_means(
     figure: go.Figure, table: pd.DataFrame, colour: str, name: str = "", value: str = "alpha_temporal", **options: Any
 ) -> None:
     """Add a line through the layers' means (column `value`) with their intervals (low, high)."""
-    hover = {"showlegend": bool(name), "hovertemplate": "%{x}: %{y:.3f}"}
-    add_line(figure, table["layer"], table[value], name, colour, error_y=error_bars(table, value), **hover, **options)
+    options |= {"error_y": error_bars(table, value), "showlegend": bool(name), "hovertemplate": "%{x}: %{y:.3f}"}
+    add_line(figure, table["layer"], table[value], name, colour, **options)

@@ -135,8 +135,8 @@ def pairwise_differences_figure(table: pd.DataFrame, titles: dict[str, str]) -> 
         hovertemplate="%{y} minus %{x}: %{z:+.1f} points<br>correct only in the row's run: %{customdata[0]} clips, "
         "only in the column's: %{customdata[1]}<br>p = %{customdata[2]:.2g}<extra></extra>",
     )  # fmt: skip
-    figure = styled(figure, "minus the accuracy of", "")
-    figure.update_layout(height=90 + min(48, 24 + 96 // N) * N, margin={"t": 10, "b": 60, "r": 20})
+    height, margin = 90 + min(48, 24 + 96 // N) * N, {"t": 10, "b": 60, "r": 20}
+    figure = styled(figure, "minus the accuracy of", "", height=height, margin=margin)
     figure.update_xaxes(type="category", showgrid=False, side="bottom")
     return figure.update_yaxes(type="category", showgrid=False, autorange="reversed", automargin=True)
 
