@@ -1,7 +1,5 @@
-"""`sth data check`'s page: what was found in a dataset, with a picture of each class; its numbers beside it as CSV.
-
-OUT/index.html (self-contained), clips.csv, duplicates.csv
-"""
+"""`sth data check`'s OUT/index.html: what was found in a dataset (clips.csv, duplicates.csv), and a picture of each
+class."""
 
 from collections.abc import Iterator
 from pathlib import Path

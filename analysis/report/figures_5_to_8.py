@@ -1,8 +1,8 @@
 """The paper's Figures 5 to 8 (Section 6.1) from whatever runs are there.
 
-For each clip a layer's coefficients are averaged over its channels, then over all clips of the dataset.
-alpha_S + alpha_T = 1, so alpha_T alone is drawn in Figures 6 and 8. The paper shows means alone; here each has its 95 %
-interval: over clips, or their source videos, and over the seeds of a network that was trained several times.
+A layer's coefficients are averaged over its channels, then over all clips of the dataset. alpha_S + alpha_T = 1, so
+Figures 6 and 8 show alpha_T alone. The paper shows means alone; here each has its 95 % interval: over clips, or their
+source videos, and over the seeds of a network that was trained several times.
 """
 
 from fractions import Fraction
@@ -32,11 +32,13 @@ def attention_by_layer(runs: list[Run], read: ReadAlpha = read_alpha) -> pd.Data
     tables = []
     for c in group_conditions([run for run in runs if has_attention(run)]):
         alphas = [read(run) for run in c.runs]
-        mean = mean_effect(*stack_values([alpha_clip_table(alpha) for alpha in alphas]))
-        names, means = ", ".join(run.name for run in c.runs), {"mean_low": mean.low, "mean_high": mean.high}
-        facts = {"run": names, "dataset": c.dataset, "p": c.p, "modality": c.modality, "seeds": len(c.runs)}
         layers = combine_seeds([alpha_layer_table(alpha) for alpha in alphas])
-        tables.append(layers.assign(**facts, mean=mean.value, **means))
+        mean = mean_effect(*stack_values([alpha_clip_table(alpha) for alpha in alphas]))
+        layers = layers.assign(
+            run=", ".join(run.name for run in c.runs), dataset=c.dataset, p=c.p, modality=c.modality, seeds=len(c.runs),
+            mean=mean.value, mean_low=mean.low, mean_high=mean.high,
+        )  # fmt: skip
+        tables.append(layers)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
@@ -46,8 +48,9 @@ def combine_seeds(tables: list[pd.DataFrame]) -> pd.DataFrame:
         return tables[0]
     values, errors, sds = (np.stack([t[name] for t in tables]) for name in ("alpha_temporal", "error", "sd"))  # S L
     mean, half = values.mean(0), seed_interval(values, errors.mean(0))
-    alphas = {"alpha_spatial": 1 - mean, "alpha_temporal": mean}
-    return tables[0].assign(**alphas, low=mean - half, high=mean + half, sd=sds.mean(0), error=np.nan)
+    return tables[0].assign(
+        alpha_spatial=1 - mean, alpha_temporal=mean, low=mean - half, high=mean + half, sd=sds.mean(0), error=np.nan
+    )
 
 
 def supplement_figures(table: pd.DataFrame) -> list[SupplementFigure]:

@@ -30,16 +30,15 @@ BAR_WIDTH = 0.28  # the share of the figure's width; the frames have the rest
 
 def class_figures(runs: list[Run]) -> list[SupplementFigure]:
     """Figures 9 and 10 from the first run of each dataset, with the input and p that Figures 5 and 7 show."""
-    facts = [
-        {"run": run, "dataset": run.meta["dataset"], "modality": run.modality, "p": run.p}
-        for run in runs if has_attention(run)
-    ]  # fmt: skip
-    if not facts:
+    usable = [run for run in runs if has_attention(run)]
+    if not usable:
         return []
-    table = pd.DataFrame(facts)
-    modality, p = main_setting(table)
-    chosen = table[(table["modality"] == modality) & (table["p"] == p)].drop_duplicates("dataset")
-    ranked = [rank_classes(run) for run in chosen["run"]]
+    setting = main_setting(pd.DataFrame([(run.modality, run.p) for run in usable], columns=["modality", "p"]))
+    first: dict[str, Run] = {}
+    for run in usable:
+        if (run.modality, run.p) == setting:
+            first.setdefault(run.meta["dataset"], run)
+    ranked = [rank_classes(run) for run in first.values()]
     return [figure9(ranked), figure10(ranked)] if any(len(table) > 1 for table in ranked) else []
 
 

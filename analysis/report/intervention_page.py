@@ -1,7 +1,4 @@
-"""`sth intervene`'s page: what replacing attention changes, by layer and by class; its numbers beside it as CSV.
-
-RUN/interventions/index.html (self-contained), places.csv, classes.csv
-"""
+"""RUN/interventions/index.html: what replacing attention changes, by layer (places.csv) and by class (classes.csv)."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
-"""`sth probe`'s tables and page: what each probe costs, and whether alpha_T is high where the frame order matters.
-
-RUN/probes/index.html (self-contained), probes.csv, classes.csv, agreement.csv, turned.csv
-"""
+"""RUN/probes/index.html: what each probe costs (probes.csv, turned.csv), and whether alpha_T is high where the frame
+order matters (classes.csv, agreement.csv)."""
 
 import json
 from pathlib import Path

@@ -1,8 +1,5 @@
-"""A study as one page: accuracy over seeds, training curves, confusion matrices; its numbers beside it as CSV.
-
-OUT/index.html, OUT/results.csv (a row per run), OUT/curves.csv (a row per cell and epoch), and, where there is a
-    Chromium, each figure as PNG
-"""
+"""A study's OUT/index.html: accuracy over seeds (results.csv, a row per run), training curves (curves.csv, a row per
+cell and epoch), confusion matrices; and, where there is a Chromium, each figure as PNG."""
 
 import json
 from pathlib import Path
@@ -27,10 +24,9 @@ def write_study_page(out: Path) -> Path:
     cells = pd.DataFrame([{"run": cell["name"], "seed": cell["seed"], **cell["values"]} for cell in study["cells"]])
     question, *axes = cells.columns.drop(["run", "seed"])
     epochs = [pd.read_csv(out / "networks" / run / "metrics.csv").assign(run=run) for run in cells["run"]]
-    results, curves = (
-        cells.merge(table, on="run", suffixes=("", " of the run"))
-        for table in (run_results(find_runs(out / "runs")).drop(columns="seed"), pd.concat(epochs))
-    )
+    results, suffixes = run_results(find_runs(out / "runs")).drop(columns="seed"), ("", " of the run")
+    results = cells.merge(results, on="run", suffixes=suffixes)
+    curves = cells.merge(pd.concat(epochs), on="run", suffixes=suffixes)
     sections: list[Section] = []
     for value, runs in results.groupby(question, sort=False):
         name = slug(str(value))

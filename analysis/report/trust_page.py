@@ -1,7 +1,5 @@
-"""`sth trust`'s page: which explanation of a network passes which test, and the curves behind each verdict.
-
-OUT/index.html (self-contained), and its numbers beside it: verdicts, faithfulness, sanity, agreement, attention (CSV).
-"""
+"""`sth trust`'s OUT/index.html: which explanation of a network passes which test, and the curves behind each verdict.
+Its numbers beside it: verdicts, faithfulness, sanity, agreement, attention (CSV)."""
 
 import json
 from collections.abc import Iterator
