@@ -81,8 +81,8 @@ def test_annotations_are_legible_and_leaves_the_middle_free(size: tuple[int, int
     assert (picture[H // 2 : H * 3 // 4] == 255).all()
     assert (picture[: H // 10, : W // 4] < 130).mean() > 0.4  # white on dark, also where the video is white
     assert len(annotations.panels) == (3 if H == 120 else 4)
-    x = round(annotations.timeline.x[4])
-    assert (picture[-3:, x] == 255).all() and annotations.timeline.x[0] < x < annotations.timeline.x[8] < W
+    x = round(annotations.x[4])
+    assert (picture[-3:, x] == 255).all() and annotations.x[0] < x < annotations.x[8] < W
 
 
 def test_a_picture_too_small_for_words_has_none() -> None:

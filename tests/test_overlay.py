@@ -51,9 +51,9 @@ def test_a_heatmap_by_tables_is_that_by_computation(signed: bool) -> None:
     picture = random.integers(0, 256, (64, 80, 3), np.uint8)
     share = random.uniform(-1 if signed else 0, 1, (5, 6)).astype(np.float32)
     mine = picture.copy()
-    HeatmapTable.create(0.6, signed).draw_on(mine, share)
+    HeatmapTable(0.6, signed).draw_on(mine, share)
     off = np.abs(mine.astype(int) - draw_heatmap(picture, share, 0.6, signed))
     assert off.mean() < 1.5 and np.quantile(off, 0.99) <= 8
     untouched = picture.copy()
-    HeatmapTable.create(0.6, signed).draw_on(untouched, np.zeros((5, 6)))
+    HeatmapTable(0.6, signed).draw_on(untouched, np.zeros((5, 6)))
     assert np.abs(untouched.astype(int) - picture).max() <= 1

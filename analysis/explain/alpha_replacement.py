@@ -1,7 +1,6 @@
-"""Interventions on attention: alpha_S and alpha_T are replaced, and the predictions compared.
+"""Interventions on attention: alpha is replaced by values that do not depend on the clip, and predictions are compared.
 
-High attention does not prove that it has an effect: a later layer may undo it. So alpha is replaced at one layer, in a
-stage or everywhere, by values that do not depend on this clip. In all of them alpha_S + alpha_T stays 1. A `Tap`
+High attention does not prove that it has an effect: a later layer may undo it. alpha_S + alpha_T stays 1. A `Tap`
 replaces alpha where it is computed: no module is patched, and many threads can use the same network at once.
 """
 
@@ -35,7 +34,7 @@ class SetAlpha(Tap):
 
 
 def places(model: VideoNetwork) -> dict[str, tuple[str, ...]]:
-    """The places where alpha is replaced: each layer, each stage, everywhere; {name of the place: its layers}.
+    """{name: layers} of the places where alpha is replaced: each layer, each stage, everywhere.
 
     Raises:
         ValueError: the network has no attention.
@@ -75,42 +74,22 @@ def interventions(
 
 
 def replacement_rows(
-    clips: pd.DataFrame,
-    classes: list[str],
-    plain: Float[Tensor, "B K"],
-    logits: Float[Tensor, "B K"],
-    **what: object,
+    clips: pd.DataFrame, classes: list[str], plain: Float[Tensor, "B K"], logits: Float[Tensor, "B K"], **what: object
 ) -> pd.DataFrame:
-    """A row per clip: its prediction under the intervention, and the change of its scores.
+    """A row per clip: its prediction by `logits`, under an intervention, and by `plain`; the columns `what` are added.
 
-    Args:
-        clips: clip_id and label of each clip.
-        plain, logits: (B, K) without and with the intervention.
-        what: further columns.
-
-    Returns:
-        clip_id, the columns of `what`, label, plain_prediction, prediction, plain_correct, correct; logit_label and
-        score_label: the changes of the true class's logit (minus the mean of all logits) and softmax, nan if the label
-        is unknown to the network; score_plain: the change of the softmax of the class predicted without intervention.
+    logit_label and score_label are the changes of the true class's logit (minus the mean of all logits) and softmax,
+    nan if the network does not know the label; score_plain is that of the softmax of the class predicted by `plain`.
     """
-    numbers = torch.tensor([classes.index(label) if label in classes else -1 for label in clips["label"]])
+    numbers, names = torch.from_numpy(pd.Index(classes).get_indexer(clips["label"])), np.array(classes, object)
     before, after = plain.argmax(1), logits.argmax(1)
     centred = (logits - logits.mean(1, keepdim=True)) - (plain - plain.mean(1, keepdim=True))
     soft = logits.softmax(1) - plain.softmax(1)
-    return pd.DataFrame(
-        {
-            "clip_id": list(clips["clip_id"]),
-            **what,
-            "label": list(clips["label"]),
-            "plain_prediction": [classes[i] for i in before],
-            "prediction": [classes[i] for i in after],
-            "plain_correct": (before == numbers).numpy(),
-            "correct": (after == numbers).numpy(),
-            "logit_label": pick_column(centred, numbers),
-            "score_label": pick_column(soft, numbers),
-            "score_plain": pick_column(soft, before),
-        }
-    )
+    rows = clips[["clip_id"]].reset_index(drop=True).assign(**what, label=clips["label"].to_numpy())
+    rows = rows.assign(plain_prediction=names[before.numpy()], prediction=names[after.numpy()])
+    rows = rows.assign(plain_correct=(before == numbers).numpy(), correct=(after == numbers).numpy())
+    changes = {"logit_label": (centred, numbers), "score_label": (soft, numbers), "score_plain": (soft, before)}
+    return rows.assign(**{name: pick_column(values, column) for name, (values, column) in changes.items()})
 
 
 def pick_column(values: Float[Tensor, "B K"], column: Int64[Tensor, "B"]) -> Float[np.ndarray, "B"]:
@@ -123,8 +102,7 @@ def donor_clips(labels: list[str], seed: int = 0) -> list[int]:
     """For each clip the number of another clip, of another class if possible, drawn with `seed`."""
     order = np.random.default_rng(seed).permutation(len(labels))
     found = []
-    for i, label in enumerate(labels):
-        start = int(np.flatnonzero(order == i)[0])
-        later = [int(order[(start + step) % len(order)]) for step in range(1, len(order))]
-        found.append(next((j for j in later if labels[j] != label), later[0] if later else i))
+    for label, position in zip(labels, np.argsort(order), strict=True):
+        in_turn = np.roll(order, -position - 1).tolist()  # the clip itself last
+        found.append(next((i for i in in_turn if labels[i] != label), in_turn[0]))
     return found

@@ -1,6 +1,5 @@
 """The drawings of `sth cam`: title, score bars, alpha bars and timeline on every frame, and the contact sheet."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -53,35 +52,29 @@ def alpha_bars(e: VideoExplanation, width: float, size: int) -> Image.Image:
     return image
 
 
-@dataclass(frozen=True)
-class TimelineBand:
+def timeline_band(
+    e: VideoExplanation, width: int, size: int, frames: int
+) -> tuple[Image.Image, np.ndarray, np.ndarray]:
     """The band at the bottom: a mark for each frame that the network saw, and each frame's share of the CAM.
 
-    Attributes:
-        x, y: (frames,) where each frame's share is drawn, in pixels of the band.
+    Returns:
+        The band, and x and y (frames,): where each frame's share is drawn, in its pixels.
     """
-
-    image: Image.Image
-    x: np.ndarray
-    y: np.ndarray
-
-    @classmethod
-    def create(cls, e: VideoExplanation, width: int, size: int, frames: int) -> "TimelineBand":
-        image, draw = shaded_canvas(width, 2.6 * size)
-        seen, _, mass = e.by_frame()
-        left, edge, peak = size / 2, size / 2, max(mass.max(), 1e-9)
-        if width >= 24 * size:
-            for row, text in enumerate(("CAM per frame", f"at most {mass.max():.0%}")):
-                draw.text((edge, (0.75 + 1.1 * row) * size), text, WHITE, load_font(round(0.85 * size)), "lm")
-            left += 7 * size
-        x = np.linspace(left, width - edge, frames) if frames > 1 else np.array([(left + width - edge) / 2])
-        high, low = 0.4 * size, image.height - 0.7 * size
-        y = low - np.interp(np.arange(frames), seen, mass) / peak * (low - high)
-        draw.polygon([(x[0], low), *zip(x, y, strict=True), (x[-1], low)], (*CURVE, 190))
-        draw.line((left, low, width - edge, low), GREY)
-        for frame in seen:
-            draw.line((x[frame], low, x[frame], image.height - 0.2 * size), WHITE, max(1, size // 12))
-        return cls(image, x, y)
+    image, draw = shaded_canvas(width, 2.6 * size)
+    seen, _, mass = e.by_frame()
+    left, edge, peak = size / 2, size / 2, max(mass.max(), 1e-9)
+    if width >= 24 * size:
+        for row, text in enumerate(("CAM per frame", f"at most {mass.max():.0%}")):
+            draw.text((edge, (0.75 + 1.1 * row) * size), text, WHITE, load_font(round(0.85 * size)), "lm")
+        left += 7 * size
+    x = np.linspace(left, width - edge, frames) if frames > 1 else np.array([(left + width - edge) / 2])
+    high, low = 0.4 * size, image.height - 0.7 * size
+    y = low - np.interp(np.arange(frames), seen, mass) / peak * (low - high)
+    draw.polygon([(x[0], low), *zip(x, y, strict=True), (x[-1], low)], (*CURVE, 190))
+    draw.line((left, low, width - edge, low), GREY)
+    for frame in seen:
+        draw.line((x[frame], low, x[frame], image.height - 0.2 * size), WHITE, max(1, size // 12))
+    return image, x, y
 
 
 class FrameAnnotations:
@@ -90,32 +83,31 @@ class FrameAnnotations:
     def __init__(self, e: VideoExplanation, H: int, W: int, frames: int) -> None:
         self.size = size = max(SMALLEST_TEXT, round(min(H, W) / 34))
         self.panels: list[OverlayPanel] = []
-        self.timeline: TimelineBand | None = None
         lines = H / (LINE_HEIGHT * size)
         if lines < 8 or W / size < 10:
             return
-        self.timeline = TimelineBand.create(e, W, size, frames)
-        self.bottom = H - self.timeline.image.height
         rows = min(TOP_CLASSES, int(0.3 * lines))
         stack = [title_band(e, W, size), score_bars(e, min(0.62 * W, 13 * size), size, rows)]
         if e.alpha and lines >= 18:
             stack.append(alpha_bars(e, stack[1].width, size))
-        tops = np.cumsum([0, *(image.height for image in stack)])
-        self.panels = [OverlayPanel.from_image(image, int(top)) for image, top in zip(stack, tops, strict=False)]
-        self.panels.append(OverlayPanel.from_image(self.timeline.image, self.bottom))
+        timeline, self.x, y = timeline_band(e, W, size, frames)
+        self.bottom = H - timeline.height
+        self.y = self.bottom + y
+        tops = np.cumsum([0, *(image.height for image in stack[:-1])]).tolist()
+        self.panels = [OverlayPanel(*at) for at in zip([*stack, timeline], [*tops, self.bottom], strict=True)]
 
     def draw_on(self, picture: np.ndarray, frame: int) -> None:
         for panel in self.panels:
             panel.draw_on(picture)
-        if self.timeline:
-            x, y = round(self.timeline.x[frame]), self.bottom + round(self.timeline.y[frame])
+        if self.panels:
+            x, y = round(self.x[frame]), round(self.y[frame])
             cv2.line(picture, (x, self.bottom), (x, len(picture) - 1), WHITE, max(1, self.size // 8))
             cv2.circle(picture, (x, y), max(2, self.size // 5), WHITE, -1, cv2.LINE_AA)
 
 
 def contact_sheet(path: Path, e: VideoExplanation, p: Preprocessing, size: int = 16) -> Image.Image:
     """The frames that the network saw with their maps, eight in a row, below the title and the bars."""
-    columns, heatmap = max(4, min(PER_ROW, len(e.seen))), HeatmapTable.create(e.options.opacity, e.options.signed)
+    columns, heatmap = max(4, min(PER_ROW, len(e.seen))), HeatmapTable(e.options.opacity, e.options.signed)
     width, line = GAP + columns * (CELL + GAP), round(LINE_HEIGHT * size)
     head, row_height = 8 * line + 2 * GAP, CELL + line + GAP
     image = Image.new("RGB", (width, head + -(-len(e.seen) // columns) * row_height), DARK)

@@ -32,7 +32,7 @@ def annotated_frames(path: Path, frames: int, e: VideoExplanation, p: Preprocess
 
     A frame that the network did not see gets the interpolation of its neighbours' maps.
     """
-    heatmap, shape = HeatmapTable.create(e.options.opacity, e.options.signed), None
+    heatmap, shape = HeatmapTable(e.options.opacity, e.options.signed), None
     seen, maps, _ = e.by_frame()
     for t, frame in enumerate(islice(all_frames(path), frames)):
         H, W = frame.shape[:2]
@@ -54,7 +54,6 @@ def annotated_frames(path: Path, frames: int, e: VideoExplanation, p: Preprocess
 
 
 def frame_rate(path: Path) -> float:
-    """Frames per second."""
     if path.is_dir():
         return FOLDER_FRAME_RATE
     with opened(path) as (_, stream):
@@ -62,8 +61,8 @@ def frame_rate(path: Path) -> float:
 
 
 def cam_video(
-    checkpoint: Checkpoint, path: Path, out: Path, options: CamOptions, *, facts: dict[str, Any],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    checkpoint: Checkpoint, path: Path, out: Path, options: CamOptions, *,
+    facts: dict[str, Any], progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> VideoExplanation:  # fmt: skip
     """Explain a video and write four files.
 

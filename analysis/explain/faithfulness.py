@@ -46,12 +46,8 @@ REMOVAL_TESTS = tuple(
 
 
 def baseline_clip(clip: Float[Tensor, "T C H W"], baseline: str) -> Float[Tensor, "T C H W"]:
-    """The clip (T, C, H, W) without the information that a test removes.
-
-    Args:
-        baseline: "blur": each frame without detail; "mean": each frame's mean colour; "neighbour": each frame replaced
-            by the one before it, the first by the one after; "frozen": every frame replaced by the middle one.
-    """
+    """The clip without the information that a test removes: "blur" takes each frame's detail, "mean" leaves its mean
+    colour, "neighbour" is the frame before it (for the first: after it), "frozen" the middle frame."""
     T, _, H, W = clip.shape
     if baseline == "blur":
         return blurred(clip, BLUR_SIGMA * min(H, W))
@@ -69,10 +65,7 @@ def blurred(frames: Float[Tensor, "T C H W"], sigma: float) -> Float[Tensor, "T 
     from torchvision.transforms.v2.functional import gaussian_blur  # slow to import
 
     reach = min(round(3 * sigma), min(frames.shape[2:]) - 1)
-    for kernel_size in (
-        [2 * reach + 1, 1],
-        [1, 2 * reach + 1],
-    ):  # one axis after the other: a wide kernel is slow in 2D
+    for kernel_size in ([2 * reach + 1, 1], [1, 2 * reach + 1]):  # by axis: a wide kernel is slow in 2D
         frames = gaussian_blur(frames, kernel_size, [sigma, sigma])
     return frames
 
@@ -84,28 +77,23 @@ def random_map(frames: int, height: int, width: int, seed: int) -> Float[Tensor,
 
 def centre_prior(frames: int, height: int, width: int) -> Float[Tensor, "T h w"]:
     """A control: a map (T, h, w) that is highest in the middle of the frame and of the clip."""
-    gaussians = [
-        torch.exp(-((((torch.arange(n) + 0.5) / n - 0.5) / CENTRE_SIGMA) ** 2) / 2) for n in (frames, height, width)
-    ]
-    return gaussians[0][:, None, None] * gaussians[1][:, None] * gaussians[2]
+    at = [((torch.arange(n) + 0.5) / n - 0.5) / CENTRE_SIGMA for n in (frames, height, width)]
+    t, y, x = (torch.exp(-(axis**2) / 2) for axis in at)
+    return t[:, None, None] * y[:, None] * x
 
 
 def kept_masks(
     maps: Float[Tensor, "T h w"], way: str, size: tuple[int, int], steps: int = REMOVAL_STEPS
 ) -> tuple[Float[Tensor, "N"], Bool[Tensor, "N T H W"]]:
-    """The masks of what is kept after each share was removed, highest values of maps (T, h, w) first.
+    """Shares removed (N,), from 0 to 1, and the masks of what is then kept, highest values of the maps removed first.
 
-    Returns:
-        Shares removed (N,), from 0 to 1, and masks bool (N, T, H, W) of what is kept. In space all frames have the same
-        mask; in time a frame is kept or removed whole.
+    In space all frames have the same mask; in time a frame is kept or removed whole.
     """
     T = len(maps)
     if way == TIME:
         values, steps = maps.sum((1, 2))[:, None, None], T
-    elif way == SPACE:
-        values = upsample_maps(maps.sum(0, keepdim=True), size)
     else:
-        values = upsample_maps(maps, size)
+        values = upsample_maps(maps.sum(0, keepdim=True) if way == SPACE else maps, size)
     order = values.flatten().argsort(descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
     shares = torch.linspace(0, 1, steps + 1)
@@ -118,24 +106,21 @@ def upsample_maps(maps: Float[Tensor, "T h w"], size: tuple[int, int]) -> Float[
 
 
 @torch.inference_mode()
+def target_scores(model: VideoNetwork, clips: Float[Tensor, "N T C H W"], target: int, batch_size: int) -> np.ndarray:
+    """The softmax score of class `target` for each clip (N,)."""
+    scores = [model(some).softmax(1)[:, target] for some in clips.split(batch_size)]
+    return torch.cat(scores).cpu().double().numpy()
+
+
 def removal_curve(
-    model: VideoNetwork,
-    clip: Float[Tensor, "T C H W"],
-    target: int,
-    maps: Float[Tensor, "T h w"],
-    test: RemovalTest,
-    *,
-    batch_size: int = 16,
-    steps: int = REMOVAL_STEPS,
-) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
+    model: VideoNetwork, clip: Float[Tensor, "T C H W"], target: int, maps: Float[Tensor, "T h w"], test: RemovalTest,
+    *, batch_size: int = 16,
+) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:  # fmt: skip
     """Shares removed (deletion) or put back (insertion) (N,), and the softmax score of class `target` at each (N,)."""
-    shares, kept = kept_masks(maps.to(clip.device), test.way, (clip.shape[2], clip.shape[3]), steps)
-    if test.direction == INSERTION:
-        kept = ~kept
-    instead = baseline_clip(clip, test.baseline)
-    clips = torch.where(kept[:, :, None], clip, instead)  # N T C H W
-    scores = torch.cat([model(some).softmax(1)[:, target] for some in clips.split(batch_size)])
-    return shares.numpy(), scores.cpu().double().numpy()
+    shares, kept = kept_masks(maps.to(clip.device), test.way, (clip.shape[2], clip.shape[3]))
+    kept = ~kept if test.direction == INSERTION else kept
+    clips = torch.where(kept[:, :, None], clip, baseline_clip(clip, test.baseline))  # N T C H W
+    return shares.numpy(), target_scores(model, clips, target, batch_size)
 
 
 def area_under_curve(shares: Float[np.ndarray, "N"], scores: Float[np.ndarray, "N"]) -> float:
@@ -143,14 +128,11 @@ def area_under_curve(shares: Float[np.ndarray, "N"], scores: Float[np.ndarray, "
     return float(np.trapezoid(scores, shares))
 
 
-@torch.inference_mode()
 def occlusion_drop(
     model: VideoNetwork, clip: Float[Tensor, "T C H W"], target: int, *, batch_size: int = 16
 ) -> Float[np.ndarray, "T"]:
     """How far the score of class `target` falls when one frame is replaced by its neighbour."""
-    T = len(clip)
-    instead = baseline_clip(clip, "neighbour")
-    one = torch.eye(T, dtype=torch.bool, device=clip.device)[:, :, None, None, None]
-    clips = torch.cat([clip[None], torch.where(one, instead, clip)])
-    scores = torch.cat([model(some).softmax(1)[:, target] for some in clips.split(batch_size)]).cpu().double().numpy()
+    hidden = torch.eye(len(clip), dtype=torch.bool, device=clip.device)[:, :, None, None, None]
+    clips = torch.cat([clip[None], torch.where(hidden, baseline_clip(clip, "neighbour"), clip)])
+    scores = target_scores(model, clips, target, batch_size)
     return scores[0] - scores[1:]

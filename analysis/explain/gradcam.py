@@ -1,13 +1,12 @@
 """Grad-CAM over time (Selvaraju et al. 2017): one map per frame, of any layer or branch of an STH layer, for one class.
-One forward and one backward pass explain all layers.
 
 Two definitions of the weights are in use for video. They differ for a layer with temporal mixing above it.
 `per_step` (default; PySlowFast, MMAction2) averages a channel's gradients over the pixels of one time step, so that
 every step has its own weights. `per_clip` (Captum on a 5-D clip) averages them over all steps too, and so ignores how
 the layers above weight time.
 
-The tests compare with Captum's LayerGradCam. It is not used here, because it adds hooks to a network that many
-sessions share, explains one layer per pass, and has neither time steps nor branches.
+Captum's LayerGradCam adds hooks to a network that many sessions share, explains one layer per pass, and has neither
+time steps nor branches; the tests compare with it.
 """
 
 from dataclasses import dataclass
@@ -39,7 +38,6 @@ class CamLayer:
 
     @property
     def title(self) -> str:
-        """The layer's name, size and branches, for menus."""
         branches = ", spatial and temporal branch" if len(self.branches) > 1 else ""
         return f"{self.name} ({self.channels} x {self.height} x {self.width}, stride {self.stride}{branches})"
 
@@ -105,8 +103,7 @@ class ActivationRecorder(Tap):
 
 def cam_layers(model: VideoNetwork, side: int) -> list[CamLayer]:
     """All layers that can be explained, in forward order, for a crop of `side` pixels."""
-    recorder = ActivationRecorder()
-    config, device = model.config, next(model.parameters()).device
+    recorder, config, device = ActivationRecorder(), model.config, next(model.parameters()).device
     with torch.inference_mode():
         model(torch.zeros(1, config.frames, CHANNELS[config.modality], side, side, device=device), recorder)
     layers = []
@@ -140,8 +137,8 @@ def signed_maps(
     """Explain one class of each clip, at many layers in one forward and one backward pass.
 
     Args:
-        clips: normalised (B, T, C, H, W).
-        targets: a class of each clip, int64 (B,); with `against` (B,), the difference of their logits is explained.
+        clips: normalised.
+        targets: a class of each clip; with `against`, the difference of their logits is explained.
         layers: names as in `cam_layers`; None for all.
 
     Returns:
@@ -172,9 +169,7 @@ def check_request(model: VideoNetwork, definition: str, targets: Tensor, against
             if not 0 <= number < model.config.num_classes:
                 raise ValueError(f"class {number} is not one of 0 to {model.config.num_classes - 1}")
     if model.training:
-        raise ValueError(
-            "the network is in training mode, where dropout is random and batch norm learns; call model.eval()"
-        )
+        raise ValueError("the network is in training mode: dropout is random, batch norm learns; call model.eval()")
 
 
 def gradients_at(
@@ -191,12 +186,11 @@ def gradients_at(
             if name not in recorder.kept:
                 possible = ", ".join(layer.name for layer in cam_layers(model, clips.shape[-1]))
                 raise ValueError(f"no layer {name!r}; possible: {possible}")
-        score = logits.gather(1, targets.clone().to(logits.device)[:, None])
+        score = logits.gather(1, targets.clone().to(logits.device)[:, None]).sum()
         if against is not None:
-            score = score - logits.gather(1, against.clone().to(logits.device)[:, None])
+            score = score - logits.gather(1, against.clone().to(logits.device)[:, None]).sum()
         first = [branches[0] for branches in recorder.kept.values()]  # both branches have the gradient of their sum
-        gradients = torch.autograd.grad(score.sum(), first)
-    return recorder.kept, dict(zip(recorder.kept, gradients, strict=True))
+        return recorder.kept, dict(zip(recorder.kept, torch.autograd.grad(score, first), strict=True))
 
 
 def weighted_maps(weights: Float[Tensor, "B T C"], x: Float[Tensor, "B*T C h w"]) -> Float[Tensor, "B T h w"]:
@@ -205,19 +199,13 @@ def weighted_maps(weights: Float[Tensor, "B T C"], x: Float[Tensor, "B*T C h w"]
 
 
 def gradcam(
-    model: VideoNetwork,
-    clip: Float[Tensor, "T C H W"],
-    target: int,
-    layer: str,
-    *,
-    definition: str = "per_step",
-    branch: str = JOINT,
-    against: int | None = None,
-) -> Cam:
+    model: VideoNetwork, clip: Float[Tensor, "T C H W"], target: int, layer: str, *,
+    definition: str = "per_step", branch: str = JOINT, against: int | None = None,
+) -> Cam:  # fmt: skip
     """Explain the logit of class `target`, or its difference to the logit of class `against`, at one layer.
 
     Args:
-        clip: normalised (T, C, H, W).
+        clip: normalised.
         layer: a name, as `cam_layers` lists them.
         branch: of an STH layer also "spatial" (of alpha_S O_S) or "temporal" (of alpha_T O_T).
 

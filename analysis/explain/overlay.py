@@ -4,7 +4,6 @@ The larger a value, the more opaque its colour; where a map is zero, the frame i
 inferno colours; signed maps are orange for the class and blue against it.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,25 +25,19 @@ def seen_frames(
     path: Path, indices: np.ndarray, p: Preprocessing, side: int = 224
 ) -> UInt8[np.ndarray, "T {side} {side} 3"]:
     """The part of these frames that the network sees, at a larger size."""
-
-    def enlarged(length: int) -> int:
-        return round(side * length / p.crop)
-
-    size = enlarged(p.resize) if isinstance(p.resize, int) else (enlarged(p.resize[0]), enlarged(p.resize[1]))
-    return crop(resize(read_frames(path, [int(i) for i in indices]), size), side)
+    height, *width = (round(side * length / p.crop) for length in np.atleast_1d(p.resize))
+    return crop(resize(read_frames(path, [int(i) for i in indices]), (height, *width) if width else height), side)
 
 
 def scale_maps(maps: Float[np.ndarray, "T h w"], per: str | float = "clip") -> Float[np.ndarray, "T h w"]:
     """Divide maps (T, h, w), signed or not, by the largest absolute value of the clip, of each frame, or by a given
     one, such as a dataset's (values are then clipped to [-1, 1]). Zero maps stay zero."""
-    if per == "clip":
-        top = np.abs(maps).max(keepdims=True)
-    elif per == "frame":
-        top = np.abs(maps).max((1, 2), keepdims=True)
-    elif isinstance(per, str):
-        raise ValueError(f"unknown normalisation {per!r}; possible: {', '.join(NORMALISATIONS)}, or a largest value")
-    else:
+    if not isinstance(per, str):
         top = np.full((1, 1, 1), float(per))
+    elif per in NORMALISATIONS:
+        top = np.abs(maps).max(None if per == "clip" else (1, 2), keepdims=True)
+    else:
+        raise ValueError(f"unknown normalisation {per!r}; possible: {', '.join(NORMALISATIONS)}, or a largest value")
     return np.divide(maps, top, out=np.zeros_like(maps), where=top > 0).clip(-1, 1)
 
 
@@ -86,25 +79,17 @@ def input_box(H: int, W: int, p: Preprocessing) -> tuple[int, int, int, int]:
     return round(top * H / h), round(left * W / w), round(bottom * H / h), round(right * W / w)
 
 
-@dataclass(frozen=True)
 class HeatmapTable:
-    """`draw_heatmap` by lookup tables, several times as fast: picture * keep / 255 + add for each of 256 values.
+    """`draw_heatmap` by lookup tables (256, 1, 3), several times as fast; `signed` values are in [-1, 1], else [0, 1].
 
-    Attributes:
-        add, keep: (256, 1, 3) uint8.
-        signed: whether the values are in [-1, 1], else in [0, 1].
+    Every value is a colour to `add` and a share of the picture to `keep` (`blend_into`).
     """
 
-    add: np.ndarray
-    keep: np.ndarray
-    signed: bool
-
-    @classmethod
-    def create(cls, opacity: float, signed: bool) -> "HeatmapTable":
-        values = (np.arange(256) - 128) / 127 if signed else np.arange(256) / 255
-        black, white = (np.full((256, 1, 3), level, np.uint8) for level in (0, 255))
-        on_black, on_white = (draw_heatmap(picture, values[:, None], opacity, signed) for picture in (black, white))
-        return cls(add=on_black, keep=on_white - on_black, signed=signed)
+    def __init__(self, opacity: float, signed: bool) -> None:
+        values = (np.arange(256)[:, None] - 128) / 127 if signed else np.arange(256)[:, None] / 255
+        plain = (np.full((256, 1, 3), level, np.uint8) for level in (0, 255))
+        self.add, on_white = (draw_heatmap(picture, values, opacity, signed) for picture in plain)
+        self.keep, self.signed = on_white - self.add, signed
 
     def draw_on(self, picture: np.ndarray, values: np.ndarray) -> None:
         """Draw a map (h, w) over a picture (H, W, 3) uint8, in place."""
@@ -118,25 +103,17 @@ def blend_into(picture: np.ndarray, *, add: np.ndarray, keep: np.ndarray) -> Non
     picture[:] = cv2.add(cv2.multiply(picture, keep, scale=1 / 255), add)
 
 
-@dataclass(frozen=True)
 class OverlayPanel:
-    """A drawing that is blended into every frame at the same place (`blend_into`)."""
+    """A drawing (RGBA) that is blended into the left of every frame, from row `top` on."""
 
-    top: int
-    left: int
-    add: np.ndarray
-    keep: np.ndarray
-
-    @classmethod
-    def from_image(cls, image: Image.Image, top: int, left: int = 0) -> "OverlayPanel":
+    def __init__(self, image: Image.Image, top: int) -> None:
         pixels = np.asarray(image)
-        opacity = pixels[..., 3:].astype(np.uint16)
-        add = (pixels[..., :3] * opacity // 255).astype(np.uint8)
-        return cls(top, left, add, np.repeat(255 - pixels[..., 3:], 3, 2))
+        self.rows, self.width = slice(top, top + image.height), image.width
+        self.add = (pixels[..., :3] * pixels[..., 3:].astype(np.uint16) // 255).astype(np.uint8)
+        self.keep = np.repeat(255 - pixels[..., 3:], 3, 2)
 
     def draw_on(self, picture: np.ndarray) -> None:
-        H, W = self.add.shape[:2]
-        blend_into(picture[self.top : self.top + H, self.left : self.left + W], add=self.add, keep=self.keep)
+        blend_into(picture[self.rows, : self.width], add=self.add, keep=self.keep)
 
 
 @lru_cache
