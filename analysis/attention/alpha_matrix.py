@@ -77,12 +77,11 @@ def read_alpha(run: Run) -> Alpha:
 
 def recorded_layers(run: Run) -> pd.DataFrame:
     """The layers, as the first shard lists them: layer_index, layer, stage."""
-    tables = (table for _, table in read_shards(run, "attention", LAYER_COLUMNS, ("layer", "stage")) if len(table))
-    first = next(tables, None)
-    if first is None:
-        raise UserError(INCOMPLETE.format(run.path))
-    layers = first.to_pandas().drop_duplicates("layer_index")
-    return layers.sort_values("layer_index", ignore_index=True).astype({"layer": str, "stage": str})
+    for _, table in read_shards(run, "attention", LAYER_COLUMNS, ("layer", "stage")):
+        if len(table):
+            layers = table.to_pandas().drop_duplicates("layer_index")
+            return layers.sort_values("layer_index", ignore_index=True).astype({"layer": str, "stage": str})
+    raise UserError(INCOMPLETE.format(run.path))
 
 
 def shard_matrix(table: pa.Table, layers: NDArray[np.int64]) -> tuple[pa.Array, NDArray[np.float32]]:
@@ -94,15 +93,12 @@ def shard_matrix(table: pa.Table, layers: NDArray[np.int64]) -> tuple[pa.Array, 
 
 
 def alpha_by_layer(alpha: Alpha, chosen: pd.Series | list[int] | None = None) -> pd.DataFrame:
-    """A row per layer, over the chosen clips (a mask, or row numbers) or all clips; no row if there are none.
+    """A row per layer, over the chosen clips (a mask, or row numbers) or all; no row if there are none.
 
-    Returns:
-        layer_index, layer, stage, n, alpha_spatial, alpha_temporal, sd (equal for both, as they sum to 1; 0 for a
-        single clip).
+    sd is that of alpha_T and of alpha_S, as they sum to 1; 0 for a single clip.
     """
     values = alpha.temporal if chosen is None else alpha.temporal[chosen]
-    n = len(values)
-    if not n:
+    if not (n := len(values)):
         return alpha.layers.iloc[:0].assign(n=0, alpha_spatial=np.nan, alpha_temporal=np.nan, sd=np.nan)
     mean = values.mean(0, np.float64)
     # By column: the whole matrix in float64 would take twice its memory.
@@ -111,12 +107,8 @@ def alpha_by_layer(alpha: Alpha, chosen: pd.Series | list[int] | None = None) ->
 
 
 def layer_intervals(layers: pd.DataFrame, values: NDArray[np.floating], groups: pd.Series) -> pd.DataFrame:
-    """The layers with the mean of values (n, L) and its interval; no row if there are no clips.
-
-    Returns:
-        The columns of `layers`; n, groups (number of source videos), alpha_temporal (the mean), low and high (95 % over
-        the groups, Student's t; nan for a single group).
-    """
+    """The layers with the mean of values (n, L), as alpha_temporal, and its 95 % interval over the groups (Student's t;
+    nan for a single one); no row if there are no clips."""
     if not len(values):
         return layers.iloc[:0].assign(n=0, groups=0, alpha_temporal=np.nan, low=np.nan, high=np.nan)
     sums, counts = group_sums(values, groups)

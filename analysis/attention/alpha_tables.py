@@ -13,12 +13,7 @@ from analysis.statistics.uncertainty import MOST_GROUPS, cluster_means, group_su
 
 
 def alpha_layer_table(alpha: Alpha) -> pd.DataFrame:
-    """A row per layer.
-
-    Returns:
-        layer_index, layer, stage, n (clips), groups, alpha_spatial, alpha_temporal (they sum to 1), low,
-        high (95 %) and error of alpha_temporal, sd (over clips).
-    """
+    """A row per layer, with the 95 % interval (low, high) and standard error of alpha_T; sd is over clips."""
     result = cluster_means(*group_sums(alpha.temporal, alpha.clips["group"]))
     return alpha.layers.assign(
         n=result.n, groups=result.groups, alpha_spatial=1 - result.value, alpha_temporal=result.value,
@@ -34,25 +29,15 @@ def alpha_clip_table(alpha: Alpha, weights: NDArray[np.float64] | None = None) -
 
 
 def alpha_class_table(alpha: Alpha) -> pd.DataFrame:
-    """A row per class: label, n, accuracy, alpha_temporal (mean over layers and clips), low, high (95 %), error."""
+    """A row per class, with the mean of alpha_T over layers and clips, its 95 % interval and standard error."""
     clips = alpha_clip_table(alpha)
     resample = clips["group"].nunique() <= MOST_GROUPS
     rows = []
-    for label, of_class in clips.groupby("label", observed=True):
-        sums, counts = group_sums(of_class[["value"]].to_numpy(float), of_class["group"])
-        mean = cluster_means(sums, counts, resample=resample)
-        rows.append(
-            {
-                "label": label,
-                "n": mean.n,
-                "accuracy": float(of_class["correct"].mean()),
-                "alpha_temporal": float(mean.value[0]),
-                "low": float(mean.low[0]),
-                "high": float(mean.high[0]),
-                "error": float(mean.error[0]),
-            }
-        )
-    return pd.DataFrame(rows)
+    for label, some in clips.groupby("label", observed=True):
+        mean = cluster_means(*group_sums(some[["value"]].to_numpy(float), some["group"]), resample=resample)
+        numbers = (float(x[0]) for x in (mean.value, mean.low, mean.high, mean.error))
+        rows.append((label, mean.n, float(some["correct"].mean()), *numbers))
+    return pd.DataFrame(rows, columns=["label", "n", "accuracy", "alpha_temporal", "low", "high", "error"])
 
 
 def alpha_class_layer_table(alpha: Alpha) -> pd.DataFrame:
@@ -66,8 +51,7 @@ def alpha_class_layer_table(alpha: Alpha) -> pd.DataFrame:
 
 
 def depth_weights(layers: int) -> NDArray[np.float64]:
-    """(L,): weights with which the alphas of L layers sum to the slope of the straight line through them, in units of
-    the whole depth: the rise from the first layer to the last."""
-    depth = np.linspace(0, 1, layers)
-    centred = depth - depth.mean()
-    return centred / (centred**2).sum()
+    """(L,): weights with which the alphas of L layers sum to their rise from the first layer to the last, on the
+    straight line through them."""
+    depth = np.linspace(-0.5, 0.5, layers)
+    return depth / (depth**2).sum()

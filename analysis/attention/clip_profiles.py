@@ -1,5 +1,7 @@
 """Tables to find clips by: an overview of all clips, alpha_T of groups of clips, unusual and similar clips."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -34,31 +36,27 @@ def most_confident_first(table: pd.DataFrame, chosen: pd.Series | NDArray[np.boo
 
 
 def confusion_profile(alpha: Alpha, label: str, prediction: str) -> pd.DataFrame:
-    """alpha_T by layer of one cell of the confusion matrix, and of the other clips of its row.
-
-    Returns:
-        The columns of `layer_intervals`, and part ("cell" or "row").
-    """
+    """`alpha_profile` of one cell of the confusion matrix ("cell" in the column part), and of the other clips of its
+    row ("row")."""
     in_row, in_cell = alpha.clips["label"] == label, alpha.clips["prediction"] == prediction
-    chosen = {"row": in_row & ~in_cell, "cell": in_row & in_cell}
-    tables = [alpha_profile(alpha, np.flatnonzero(mask)).assign(part=part) for part, mask in chosen.items()]
-    return pd.concat(tables, ignore_index=True)
+    return profiles(alpha, "part", {"row": in_row & ~in_cell, "cell": in_row & in_cell})
 
 
 def correctness_profile(alpha: Alpha) -> pd.DataFrame:
-    """alpha_T by layer of the correct and of the wrong clips: the columns of `layer_intervals`, and correct."""
+    """`alpha_profile` of the correct and of the wrong clips."""
     correct = alpha.clips["correct"].to_numpy(bool)
-    chosen = {True: correct, False: ~correct}
-    tables = [alpha_profile(alpha, np.flatnonzero(mask)).assign(correct=c) for c, mask in chosen.items()]
+    return profiles(alpha, "correct", {True: correct, False: ~correct})
+
+
+def profiles(alpha: Alpha, column: str, chosen: Mapping[str | bool, pd.Series | NDArray[np.bool_]]) -> pd.DataFrame:
+    """`alpha_profile` of groups of clips (masks), by name in this column."""
+    tables = [alpha_profile(alpha, np.flatnonzero(mask)).assign(**{column: name}) for name, mask in chosen.items()]
     return pd.concat(tables, ignore_index=True)
 
 
 def unusual_clips(alpha: Alpha, count: int = 12) -> pd.DataFrame:
-    """The clips whose alphas differ most from those of their class: row (of `alpha.clips`), clip_id, distance.
-
-    The distance is the root mean square over layers of (alpha_T - class mean) / class standard deviation. Layers in
-    which the class does not vary are left out.
-    """
+    """The `distances` of the clips whose alphas differ most from those of their class: the root mean square over layers
+    of (alpha_T - class mean) / class standard deviation, without layers in which the class does not vary."""
     label = alpha.clips["label"].cat.codes.to_numpy()
     n = np.bincount(label)[label, None]
     deviation = alpha.temporal - sum_by_code(alpha.temporal, label)[label] / n
@@ -66,23 +64,18 @@ def unusual_clips(alpha: Alpha, count: int = 12) -> pd.DataFrame:
     varies = sd > SMALLEST_DEVIATION
     squares = np.divide(deviation, sd, out=np.zeros_like(deviation), where=varies) ** 2
     distance = np.sqrt(squares.sum(1) / np.maximum(varies.sum(1), 1))
-    return sort_by_distance(alpha, distance, varies.sum(1) > 0, count, ascending=False)
+    return distances(alpha, distance, varies.any(1)).nlargest(count, "distance").reset_index(drop=True)
 
 
 def similar_clips(alpha: Alpha, clip_id: str, count: int = 8) -> pd.DataFrame:
-    """The clips whose alphas are closest to this clip's: row (of `alpha.clips`), clip_id, distance (root mean square
-    over layers of the difference of alpha_T)."""
+    """The `distances` of the clips whose alphas are closest to this clip's: the root mean square over layers of the
+    difference of alpha_T."""
     others = (alpha.clips["clip_id"] != clip_id).to_numpy()
     distance = np.sqrt(((alpha.temporal - alpha.temporal[~others]) ** 2).mean(1, np.float64))
-    return sort_by_distance(alpha, distance, others, count, ascending=True)
+    return distances(alpha, distance, others).nsmallest(count, "distance").reset_index(drop=True)
 
 
-def sort_by_distance(
-    alpha: Alpha, distance: NDArray[np.float64], chosen: NDArray[np.bool_], count: int, *, ascending: bool
-) -> pd.DataFrame:
-    """The first `count` of the chosen clips by distance, then by name: row, clip_id, distance."""
-    rows = np.flatnonzero(chosen)
-    rows = rows[np.argsort(distance[rows] if ascending else -distance[rows], kind="stable")[:count]]
-    return pd.DataFrame(
-        {"row": rows, "clip_id": alpha.clips["clip_id"].iloc[rows].to_numpy(), "distance": distance[rows]}
-    )
+def distances(alpha: Alpha, distance: NDArray[np.float64], chosen: NDArray[np.bool_]) -> pd.DataFrame:
+    """The chosen clips (a mask), by name: row (of `alpha.clips`), clip_id, distance."""
+    table = pd.DataFrame({"row": np.arange(len(chosen)), "clip_id": alpha.clips["clip_id"], "distance": distance})
+    return table[chosen]

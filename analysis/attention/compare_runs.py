@@ -30,11 +30,8 @@ def find_rows(clip_ids: pd.Series, clips: pd.DataFrame) -> NDArray[np.intp]:
 
 
 def side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Two runs' overviews (`clip_overview`) on the clips that both have.
-
-    Returns:
-        row_a, row_b (the clip's row in a and in b), correct_a, correct_b, outcome (from a to b: one of `OUTCOMES`).
-    """
+    """Two runs' overviews (`clip_overview`) on the clips that both have: each clip's row in a and in b, and what
+    becomes of it from a to b (`OUTCOMES`)."""
     rows_in_b = find_rows(a["clip_id"], b)
     row_a = np.flatnonzero(rows_in_b >= 0)
     row_b = rows_in_b[row_a]
@@ -49,11 +46,8 @@ def accuracy_change(both: pd.DataFrame, groups: NDArray | pd.Series) -> Effect:
 
 
 def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:
-    """alpha_T of b minus alpha_T of a by layer, on the layers and clips that both have.
-
-    Returns:
-        The columns of `layer_intervals`, with `change` in place of alpha_temporal. Intervals are over a's groups.
-    """
+    """alpha_T of b minus alpha_T of a by layer (`layer_intervals` over a's groups, with `change` for alpha_temporal),
+    on the layers and clips that both have."""
     _, layers_a, layers_b = np.intersect1d(a.layers["layer_index"], b.layers["layer_index"], return_indices=True)
     rows_in_b = find_rows(a.clips["clip_id"], b.clips)
     both = np.flatnonzero(rows_in_b >= 0)
@@ -103,21 +97,16 @@ def shared_clips(tables: dict[str, pd.DataFrame]) -> SharedClips:
         shared &= found >= 0
         rows_in[name] = found
     rows = np.flatnonzero(shared)
-
-    def column(name: str, run: str) -> pd.Series:
-        return tables[run][name].iloc[rows_in[run][rows]]
-
-    def mean_alpha(run: str) -> float:
-        return float(column("alpha_temporal", run).mean()) if "alpha_temporal" in tables[run] else np.nan
-
+    same = [tables[name].iloc[found[rows]] for name, found in rows_in.items()]  # each run's rows of the shared clips
+    alpha = [table["alpha_temporal"].mean() if "alpha_temporal" in table else np.nan for table in same]
     return SharedClips(
         names=tuple(rows_in),
         disjoint=tuple(disjoint),
         rows=rows,
         groups=group_numbers(first)[rows],
-        correct=np.stack([column("correct", run).to_numpy(bool) for run in rows_in], 1),
-        alpha=np.array([mean_alpha(run) for run in rows_in]),
-        same_labels=np.array([label_agreement(first["label"].iloc[rows], column("label", run)) for run in rows_in]),
+        correct=np.stack([table["correct"].to_numpy(bool) for table in same], 1),
+        alpha=np.array(alpha, float),
+        same_labels=np.array([label_agreement(first["label"].iloc[rows], table["label"]) for table in same]),
     )
 
 
@@ -127,12 +116,8 @@ def label_agreement(a: pd.Series, b: pd.Series) -> float:
 
 
 def shared_accuracy(runs: SharedClips) -> pd.DataFrame:
-    """A row per run.
-
-    Returns:
-        run, n, accuracy, low, high (95 %, `share_interval`), only_correct and only_wrong (clips that this run alone
-        predicts correctly, or wrongly), alpha_temporal.
-    """
+    """A row per run; only_correct and only_wrong count the clips that this run alone predicts correctly, or wrongly.
+    Intervals are 95 % (`share_interval`)."""
     K, N = runs.correct.shape
     count = runs.correct_count[:, None]
     low, high = zip(*(share_interval(correct, runs.groups) for correct in runs.correct.T), strict=True)
@@ -147,12 +132,8 @@ def shared_accuracy(runs: SharedClips) -> pd.DataFrame:
 
 
 def pairwise_differences(runs: SharedClips) -> pd.DataFrame:
-    """A row per pair of runs.
-
-    Returns:
-        a, b, only_a and only_b (clips that only this one of the two predicts correctly), difference (accuracy of a
-        minus that of b), p (`paired_p`, corrected for all pairs by Holm).
-    """
+    """A row per pair of runs: only_a and only_b count the clips that only this one of the two predicts correctly,
+    difference is the accuracy of a minus that of b; p is `paired_p`, corrected for all pairs by Holm."""
     correct = runs.correct.astype(float)
     only = (correct.T @ (1 - correct)).astype(int)  # N N: the run of the row is correct, that of the column wrong
     i, j = np.array(list(combinations(range(len(runs.names)), 2))).T
@@ -177,11 +158,7 @@ def correct_sets(runs: SharedClips, count: int) -> list[tuple[tuple[str, ...], i
 
 
 def shared_alpha_by_layer(runs: dict[str, Alpha], clips: pd.Series) -> pd.DataFrame:
-    """Mean alpha_T over these clips, which all runs have, in the layers that all runs have.
-
-    Returns:
-        run, layer_index, layer, stage, n, groups, alpha_temporal, low, high (95 % over groups).
-    """
+    """`alpha_profile` of these clips, which all runs have, in the layers that all runs have, and run."""
     shared = set.intersection(*(set(alpha.layers["layer"]) for alpha in runs.values()))
     tables = []
     for name, alpha in runs.items():

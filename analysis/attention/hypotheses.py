@@ -7,7 +7,7 @@ Runs that differ only in their seed are one network trained several times (`unce
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise, product
 
@@ -24,9 +24,12 @@ PROPORTION = "The smaller p, the higher α_T (Figure 6)"
 DATASETS = "α_T is higher on temporal-related than on appearance-related datasets (Figure 7)"
 MODALITY = "α_T is higher for Flow than for RGB (Figure 8)"
 HYPOTHESES = (DEPTH, PROPORTION, DATASETS, MODALITY)
-# Section 4.1 sorts its six datasets so; the other words are those of our synthetic and direction datasets.
-TEMPORAL_DATASETS = ("something", "jester", "motion", "both directions")
-APPEARANCE_DATASETS = ("kinetics", "ucf", "hmdb", "appearance")
+COMPARISON = ["hypothesis", "compared", "effect", "low", "high", "p", "p_holm", "n", "seeds", "paired", "verdict"]
+VERDICTS = ("does not hold", "undecided", "holds")  # the first that any comparison has is the hypothesis's
+DATASET_KINDS = {  # as Section 4.1 sorts its six datasets; the other words are those of our own datasets
+    "temporal": ("something", "jester", "motion", "both directions"),
+    "appearance": ("kinetics", "ucf", "hmdb", "appearance"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,6 @@ class Condition:
     @property
     def name(self) -> str:
         return f"{self.dataset}, {self.network}, p = {self.p}, {self.modality}"
-
-
-@dataclass(frozen=True)
-class HypothesisComparison:
-    """A row of the table: what is compared, the effect, and the verdict on the hypothesis."""
-
-    hypothesis: str
-    compared: str
-    effect: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
-    n: int
-    seeds: int
-    paired: bool
-    verdict: str
 
 
 ReadAlpha = Callable[[Run], Alpha]
@@ -85,25 +71,27 @@ def group_conditions(runs: list[Run]) -> list[Condition]:
 
 def dataset_kind(dataset: str) -> str:
     """ "temporal", "appearance", or "" if it is unknown."""
-    name = dataset.lower()
-    if any(word in name for word in TEMPORAL_DATASETS):
-        return "temporal"
-    return "appearance" if any(word in name for word in APPEARANCE_DATASETS) else ""
+    return next((kind for kind, words in DATASET_KINDS.items() if any(w in dataset.lower() for w in words)), "")
 
 
 def evaluate_hypotheses(runs: list[Run], read: ReadAlpha = read_alpha) -> pd.DataFrame:
-    """A row per `HypothesisComparison`; none for a hypothesis that these runs cannot test."""
+    """A row per comparison: what is compared, the effect and its verdict; none for a hypothesis that these runs cannot
+    test."""
     conditions = group_conditions(runs)
-    rises = [(c.name, rise_with_depth(c, read)) for c in conditions]
-    kinds = pairs_of_kinds(conditions, lambda c: dataset_kind(c.dataset), ("temporal", "appearance"), "p", "modality")
-    modalities = pairs_of_kinds(conditions, lambda c: c.modality, ("Flow", "RGB"), "dataset", "p")
-    rows = [
-        *judge_hypothesis(DEPTH, [(name, rise, True) for name, rise in rises if rise is not None]),
-        *judge_hypothesis(PROPORTION, compare_pairs(pairs_of_proportions(conditions), read)),
-        *judge_hypothesis(DATASETS, compare_pairs(kinds, read)),
-        *judge_hypothesis(MODALITY, compare_pairs(modalities, read)),
-    ]
-    return pd.DataFrame([asdict(row) for row in rows], columns=list(HypothesisComparison.__dataclass_fields__))
+    pairs = {
+        PROPORTION: pairs_of_proportions(conditions),
+        DATASETS: pairs_of_kinds(
+            conditions, lambda c: dataset_kind(c.dataset), ("temporal", "appearance"), "p", "modality"
+        ),
+        MODALITY: pairs_of_kinds(conditions, lambda c: c.modality, ("Flow", "RGB"), "dataset", "p"),
+    }
+    rises = [(c.name, rise, True) for c in conditions if (rise := rise_with_depth(c, read))]
+    effects = {DEPTH: rises} | {
+        hypothesis: [(name, *compare_conditions(a, b, read)) for name, a, b in compared]
+        for hypothesis, compared in pairs.items()
+    }
+    rows = [row for hypothesis, found in effects.items() for row in judge_hypothesis(hypothesis, found)]
+    return pd.DataFrame(rows, columns=COMPARISON)
 
 
 def rise_with_depth(condition: Condition, read: ReadAlpha = read_alpha) -> Effect | None:
@@ -114,10 +102,6 @@ def rise_with_depth(condition: Condition, read: ReadAlpha = read_alpha) -> Effec
     if L < 2:
         return None
     return mean_effect(*stack_values([alpha_clip_table(alpha, depth_weights(L)) for alpha in alphas]))
-
-
-def compare_pairs(pairs: NamedPairs, read: ReadAlpha) -> NamedEffects:
-    return [(name, *compare_conditions(a, b, read)) for name, a, b in pairs]
 
 
 def pairs_of_proportions(conditions: list[Condition]) -> NamedPairs:
@@ -171,38 +155,24 @@ def stack_values(tables: list[pd.DataFrame]) -> tuple[np.ndarray, pd.Series]:
     return np.stack([table["value"].to_numpy(float) for table in shared]), shared[0]["group"]
 
 
-def judge_hypothesis(hypothesis: str, effects: NamedEffects) -> list[HypothesisComparison]:
+def judge_hypothesis(hypothesis: str, effects: NamedEffects) -> list[dict[str, object]]:
     """The comparisons of one hypothesis with their verdicts, the p-values corrected together."""
-    corrected = holm_correction([e.p for _, e, _ in effects])
     rows = []
-    for (name, e, paired), p_holm in zip(effects, corrected, strict=True):
-        verdict = "undecided"
-        if p_holm < SIGNIFICANCE_LEVEL:
-            verdict = "holds" if e.value > 0 else "does not hold"
-        comparison = HypothesisComparison(
-            hypothesis=hypothesis, compared=name, effect=e.value, low=e.low, high=e.high, p=e.p, p_holm=p_holm,
-            n=e.n, seeds=e.seeds, paired=paired, verdict=verdict,
-        )  # fmt: skip
-        rows.append(comparison)
+    for (name, e, paired), p_holm in zip(effects, holm_correction([e.p for _, e, _ in effects]), strict=True):
+        sign = "holds" if e.value > 0 else "does not hold"
+        verdict = sign if p_holm < SIGNIFICANCE_LEVEL else "undecided"
+        row = {"hypothesis": hypothesis, "compared": name, "effect": e.value, "p_holm": p_holm, "paired": paired}
+        rows.append(vars(e) | row | {"verdict": verdict})
     return rows
 
 
 def hypothesis_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per hypothesis, from the table of `evaluate_hypotheses`.
-
-    Returns:
-        hypothesis, verdict (over all comparisons: "holds", "does not hold", "mixed", "undecided", or "not tested"),
-        comparisons, holds, does_not_hold, undecided (how many).
-    """
+    """A row per hypothesis, from the table of `evaluate_hypotheses`: the verdict over all comparisons (also "mixed" or
+    "not tested"), and how many hold, do not hold and are undecided."""
     rows = []
     for hypothesis in HYPOTHESES:
-        counts = table.loc[table["hypothesis"] == hypothesis, "verdict"].value_counts()
-        holds, fails, undecided = (int(counts.get(v, 0)) for v in ("holds", "does not hold", "undecided"))
-        verdict = "holds" if holds else "not tested"
-        if fails:
-            verdict = "mixed" if holds else "does not hold"
-        elif undecided:
-            verdict = "undecided"
-        rows.append((hypothesis, verdict, holds + fails + undecided, holds, fails, undecided))
-    columns = ["hypothesis", "verdict", "comparisons", "holds", "does_not_hold", "undecided"]
-    return pd.DataFrame(rows, columns=columns)
+        found = list(table.loc[table["hypothesis"] == hypothesis, "verdict"])
+        fails, undecided, holds = (found.count(verdict) for verdict in VERDICTS)
+        verdict = "mixed" if holds and fails else next((v for v in VERDICTS if v in found), "not tested")
+        rows.append((hypothesis, verdict, len(found), holds, fails, undecided))
+    return pd.DataFrame(rows, columns=["hypothesis", "verdict", "comparisons", "holds", "does_not_hold", "undecided"])

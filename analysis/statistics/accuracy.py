@@ -51,24 +51,32 @@ def group_numbers(clips: pd.DataFrame) -> NDArray[np.intp]:
     return pd.factorize(clips["group"])[0] if "group" in clips else np.arange(len(clips))
 
 
-def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """Top-1, top-5 and mean class accuracy of the clips whose label is one of `classes`.
+def metrics_table(correct: dict[str, NDArray[np.bool_]], groups: NDArray[np.intp]) -> pd.DataFrame:
+    """A row per metric, from the clips (n,) that it counts as correct: its value, and `share_interval`."""
+    n, G = len(groups), len(np.unique(groups))
+    rows = [(name, mean_or_nan(found), *share_interval(found, groups), n, G) for name, found in correct.items()]
+    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "groups"])
 
-    Returns:
-        A row per metric: metric, value, low, high (95 %: `share_interval`; for the mean class accuracy a bootstrap that
-        resamples each class's source videos), n (clips), groups (source videos).
+
+def mean_or_nan(values: NDArray | list[float]) -> float:
+    """nan without values, and no warning."""
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """The `metrics_table` of top-1, top-5 and mean class accuracy of the clips whose label is one of `classes`.
+
+    The interval of the mean class accuracy is a bootstrap that resamples each class's source videos.
     """
     numbers = {label: i for i, label in enumerate(classes)}
     known = predictions[predictions["label"].isin(numbers)]
     n, groups = len(known), group_numbers(known)
-    G = len(np.unique(groups))
     labels = known["label"].map(numbers).to_numpy(dtype=int)
     scores = np.stack(list(known["scores"])) if n else np.empty((0, len(classes)))
     rank = (scores > scores[np.arange(n), labels][:, None]).sum(1)  # of the label: classes with a higher score
-    rows = []
-    for k in (1, 5):
-        correct = rank < k
-        rows.append((f"top-{k}", correct.mean() if n else math.nan, *share_interval(correct, groups), n, G))
+    table = metrics_table(
+        {"top-1": rank < 1, "top-5": rank < 5, "mean class accuracy": rank < 1}, groups
+    )  # the last: below
     rng = np.random.default_rng(0)
     values, drawn = [], []
     for label in np.unique(labels):
@@ -78,27 +86,21 @@ def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.Data
         values.append(correct.mean())
         drawn.append((weights @ sums)[:, 0] / (weights @ counts))
     low, high = np.percentile(np.mean(drawn, 0), [2.5, 97.5]) if n else (0.0, 1.0)
-    rows.append(("mean class accuracy", np.mean(values) if n else math.nan, low, high, n, G))
-    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "groups"])
+    table.loc[2, ["value", "low", "high"]] = mean_or_nan(values), low, high
+    return table
 
 
 def summarize_direction_accuracy(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of the action alone and of the direction alone, for clips played both ways (`Annotation.direction`).
-
-    Returns:
-        A row for "action" and "direction": metric, value, low, high (95 %, `share_interval`), n, groups.
-    """
+    """The `metrics_table` of the action alone and of the direction alone, for clips played both ways
+    (`Annotation.direction`)."""
     predicted, true = (predictions[column].str.rpartition(", ") for column in ("prediction", "label"))
-    rows, n, groups = [], len(predictions), group_numbers(predictions)
-    for metric, part in (("action", 0), ("direction", 2)):
-        correct = (predicted[part] == true[part]).to_numpy(bool)
-        interval = share_interval(correct, groups)
-        rows.append((metric, correct.mean() if n else math.nan, *interval, n, len(np.unique(groups))))
-    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "groups"])
+    parts = {"action": 0, "direction": 2}
+    correct = {metric: (predicted[part] == true[part]).to_numpy(bool) for metric, part in parts.items()}
+    return metrics_table(correct, group_numbers(predictions))
 
 
 def accuracy_per_class(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """A row per class: label, n, correct, accuracy, low, high (95 %, `share_interval`), most_confused_with."""
+    """A row per class, in the given order; low and high are `share_interval`."""
     correct, groups = predictions["correct"].to_numpy(bool), group_numbers(predictions)
     clips_of_label = predictions.groupby("label", observed=True).indices
     wrong = predictions[~predictions["correct"].astype(bool)].groupby(["label", "prediction"], observed=True).size()
@@ -107,23 +109,17 @@ def accuracy_per_class(predictions: pd.DataFrame, classes: list[str]) -> pd.Data
     rows = []
     for label in classes:
         clips = clips_of_label.get(label, np.empty(0, int))
-        n, hits = len(clips), int(correct[clips].sum())
-        low, high = share_interval(correct[clips], groups[clips])
-        row = {"label": label, "n": n, "correct": hits, "accuracy": hits / n if n else math.nan}
-        rows.append(row | {"low": low, "high": high, "most_confused_with": most.get(label, "")})
-    return pd.DataFrame(rows)
+        hits, interval = correct[clips], share_interval(correct[clips], groups[clips])
+        rows.append((label, len(clips), int(hits.sum()), mean_or_nan(hits), *interval, most.get(label, "")))
+    columns = ["label", "n", "correct", "accuracy", "low", "high", "most_confused_with"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def top_classes(scores: list[float], classes: list[str], k: int = 5) -> pd.DataFrame:
-    """The k classes with the highest scores: rank, label, score."""
-    best = sorted(range(len(classes)), key=lambda i: -scores[i])[:k]
-    return pd.DataFrame(
-        {
-            "rank": range(1, len(best) + 1),
-            "label": [classes[i] for i in best],
-            "score": [float(scores[i]) for i in best],
-        }
-    )
+    """The k classes with the highest scores."""
+    table = pd.DataFrame({"label": classes, "score": np.array(scores, float)})
+    best = table.sort_values("score", ascending=False, kind="stable", ignore_index=True).head(k)
+    return best.assign(rank=best.index + 1)[["rank", "label", "score"]]
 
 
 def describe_groups(n: int, groups: int) -> str:

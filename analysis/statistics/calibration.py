@@ -9,22 +9,18 @@ CONFIDENCE_BINS = 10
 
 
 def calibration_bins(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per tenth of confidence that has clips.
-
-    Returns:
-        low, high (of the bin), n, confidence (mean), accuracy, accuracy_low, accuracy_high (95 %, `share_interval`).
-    """
+    """A row per tenth of confidence, from low to high, that has clips; the accuracy's interval is `share_interval`."""
     confidence, correct, groups = table["confidence"].to_numpy(), table["correct"].to_numpy(bool), group_numbers(table)
     bin_of_clip = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     rows = []
-    for i in range(CONFIDENCE_BINS):
-        clips = np.flatnonzero(bin_of_clip == i)
-        if len(clips):
-            low, high = share_interval(correct[clips], groups[clips])
-            row = {"low": i / CONFIDENCE_BINS, "high": (i + 1) / CONFIDENCE_BINS, "n": len(clips)}
-            row |= {"confidence": confidence[clips].mean(dtype=float), "accuracy": correct[clips].mean()}
-            rows.append(row | {"accuracy_low": low, "accuracy_high": high})
-    return pd.DataFrame(rows)
+    for i in np.unique(bin_of_clip):
+        clips = bin_of_clip == i
+        edges, interval = (
+            (i / CONFIDENCE_BINS, (i + 1) / CONFIDENCE_BINS),
+            share_interval(correct[clips], groups[clips]),
+        )
+        rows.append((*edges, clips.sum(), confidence[clips].mean(dtype=float), correct[clips].mean(), *interval))
+    return pd.DataFrame(rows, columns=["low", "high", "n", "confidence", "accuracy", "accuracy_low", "accuracy_high"])
 
 
 def calibration_error(bins: pd.DataFrame) -> float:

@@ -8,13 +8,8 @@ from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import summarize_accuracy, summarize_direction_accuracy
 
 PAPER = Path(__file__).with_name("paper_results.csv")
-METRICS = {
-    "top1": "top-1",
-    "top5": "top-5",
-    "mean_class": "mean class accuracy",
-    "action": "action",
-    "direction": "direction",
-}
+METRICS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class accuracy"}  # name of a column: of a metric
+METRICS |= {name: name for name in ("action", "direction")}
 SAME_BUT_SEED = ["dataset", "network", "conv", "p", "modality", "frames", "views", "start"]  # equal in such runs
 
 
@@ -27,31 +22,22 @@ def paper_results() -> pd.DataFrame:
 
 
 def run_results(runs: list[Run]) -> pd.DataFrame:
-    """A row per usable run: run, dataset, network, conv, p, modality, frames, views, start, seed, n, and METRICS with
-    their 95 % intervals (percent; action and direction only if clips are played both ways)."""
+    """A row per usable run: what it is, and METRICS with their 95 % intervals (percent; action and direction only if
+    clips are played both ways)."""
     rows = []
     for run in runs:
         if run.problem or not run.usable:
             continue
         table = predictions(run)
-        values = summarize_accuracy(table, run.meta["classes"])
-        if run.meta.get("direction"):
+        m = {"arch": "", "conv": "", "frames": "", "start": "", "seed": None, "protocol": {}} | run.meta
+        values = summarize_accuracy(table, m["classes"])
+        if m.get("direction"):
             values = pd.concat([values, summarize_direction_accuracy(table)])
         values = values.set_index("metric")
-        protocol = run.meta.get("protocol", {})
-        row: dict[str, object] = {
-            "run": run.name,
-            "dataset": run.meta["dataset"],
-            "network": run.meta.get("arch", ""),
-            "conv": run.meta.get("conv", ""),
-            "p": run.p,
-            "modality": run.modality,
-            "frames": run.meta.get("frames", ""),
-            "views": f"{protocol.get('clips_per_video', 1)} x {protocol.get('crop', 'center')}",
-            "start": run.meta.get("start", ""),
-            "seed": run.meta.get("seed"),
-            "n": int(values["n"].iloc[0]),
-        }
+        views = f"{m['protocol'].get('clips_per_video', 1)} x {m['protocol'].get('crop', 'center')}"
+        row: dict[str, object] = {"run": run.name, "dataset": m["dataset"], "network": m["arch"], "conv": m["conv"]}
+        row |= {"p": run.p, "modality": run.modality, "frames": m["frames"], "views": views, "start": m["start"]}
+        row |= {"seed": m["seed"], "n": int(values["n"].iloc[0])}
         for name, metric in METRICS.items():
             value = 100 * values[["value", "low", "high"]].reindex([metric]).iloc[0]
             row |= {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
@@ -60,12 +46,8 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
 
 
 def summarize_seeds(results: pd.DataFrame) -> pd.DataFrame:
-    """A row per group of two or more runs of `run_results` that differ only in their seed.
-
-    Returns:
-        ALIKE, seeds (how many), n (clips of one run), and of each of METRICS its mean over the seeds
-        and its standard deviation, NAME_sd (percent).
-    """
+    """A row per group of two or more runs of `run_results` that differ only in their seed: the mean of each of METRICS
+    over the seeds and its standard deviation, NAME_sd (percent); n is the clips of one run."""
     rows = []
     for values, runs in results[results["seed"].notna()].groupby(SAME_BUT_SEED, sort=False):
         if runs["seed"].nunique() < 2:

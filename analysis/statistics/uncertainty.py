@@ -48,15 +48,11 @@ def sum_by_code(values: NDArray[np.floating], codes: NDArray[np.integer]) -> Arr
 
 
 def cluster_means(sums: Array, counts: Array, *, resample: bool | None = None, seed: int = 0) -> ClusterMeans:
-    """The means of all values with 95 % intervals, by resampling whole groups (the cluster bootstrap).
+    """The means of all values, from each group's sums (G, K) and counts (G,), with 95 % intervals.
 
-    The interval is the percentiles of 2,000 resamples; with more than 2,000 groups it is the normal interval of the
-    same standard error. With one group the error is nan.
-
-    Args:
-        sums: (G, K), of the values of each group.
-        counts: (G,), values in each group.
-        resample: whether to resample, regardless of the number of groups.
+    The interval is the percentiles of 2,000 resamples of whole groups (the cluster bootstrap); with more than 2,000
+    groups, the normal interval of the same standard error; `resample` decides without counting. With one group the
+    error is nan.
     """
     n, G = counts.sum(), len(counts)
     value, error = sums.sum(0) / n, standard_error(sums, counts)
@@ -72,10 +68,9 @@ def cluster_means(sums: Array, counts: Array, *, resample: bool | None = None, s
 def standard_error(sums: Array, counts: Array) -> Array:
     """(K,): the cluster-robust standard error of the means, sqrt(G / (G - 1) * squared residual sums) / n; nan for one
     group."""
-    value, n, G = sums.sum(0) / counts.sum(), counts.sum(), len(counts)
-    if G < 2:
-        return np.full_like(value, np.nan)
-    return np.sqrt(G / (G - 1) * ((sums - counts[:, None] * value) ** 2).sum(0)) / n
+    n, G = counts.sum(), len(counts)
+    residuals = sums - counts[:, None] * sums.sum(0) / n
+    return np.sqrt(G / (G - 1) * (residuals**2).sum(0)) / n if G > 1 else np.full(sums.shape[1], np.nan)
 
 
 def p_value(value: float, error: float, groups: int) -> float:
@@ -120,14 +115,15 @@ def mean_effect(values: Array, groups: Groups) -> Effect:
     S, N = values.shape
     sums, counts = group_sums(values.mean(0)[:, None], groups)
     over_clips = cluster_means(sums, counts)
-    value = float(over_clips.value[0])
+    value, error, low, high = (
+        float(x[0]) for x in (over_clips.value, over_clips.error, over_clips.low, over_clips.high)
+    )
     if S == 1:
-        p = p_value(value, float(over_clips.error[0]), over_clips.groups)
-        return Effect(value, float(over_clips.low[0]), float(over_clips.high[0]), p, N, 1)
-    seed_means = values.mean(1, keepdims=True)  # S 1
-    error = float(seed_error(seed_means, over_clips.error)[0])
-    half = float(seed_interval(seed_means, over_clips.error)[0])
-    return Effect(value, value - half, value + half, p_value(value, error, S), N, S)
+        return Effect(value, low, high, p_value(value, error, over_clips.groups), N, 1)
+    means = values.mean(1, keepdims=True)  # S 1
+    half = float(seed_interval(means, over_clips.error)[0])
+    p = p_value(value, float(seed_error(means, over_clips.error)[0]), S)
+    return Effect(value, value - half, value + half, p, N, S)
 
 
 def paired_effect(change: Array, groups: Groups) -> Effect:
@@ -183,10 +179,8 @@ def rank_codes(values: NDArray) -> NDArray[np.intp]:
 
 
 def weighted_rank_correlation(a: NDArray[np.intp], b: NDArray[np.intp], weight: Array) -> float:
-    """Spearman's rank correlation of values with these `rank_codes`, each counted `weight` times.
-
-    A bootstrap resample is a weight, so that nothing is sorted again.
-    """
+    """Spearman's rank correlation of values with these `rank_codes`, each counted `weight` times: as a bootstrap
+    resample is a weight, nothing is sorted again."""
     ranks = []
     for codes in (a, b):
         counts = np.bincount(codes, weight)
@@ -198,14 +192,10 @@ def weighted_rank_correlation(a: NDArray[np.intp], b: NDArray[np.intp], weight: 
 
 
 def rank_correlations(clips: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
-    """Spearman's rank correlation of two columns of `clips`, over classes (their means) and over clips.
+    """Spearman's rank correlation of two columns of `clips`, over classes (their means) and over clips: a row each.
 
-    Args:
-        clips: label, group and the two columns; clips in which one of them is nan are left out.
-
-    Returns:
-        over ("classes", "clips"), value, low, high (95 %, cluster bootstrap), n. nan with fewer than three values or if
-        one of the two is constant; low and high are nan for a single group.
+    Clips in which one of the two is nan are left out. The 95 % interval is a cluster bootstrap, nan for a single group.
+    All is nan with fewer than three values, or if one of the two is constant.
     """
     clips = clips.dropna(subset=[a, b])
     values = clips[[a, b]].to_numpy(float).T
@@ -229,8 +219,8 @@ def rank_correlations(clips: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
 
 
 def bootstrap_interval(statistic: Callable[[Array], tuple[float, ...]], groups: Groups) -> tuple[Array, Array]:
-    """The 95 % percentile interval, low (K,) and high (K,), of K statistics of weighted clips: whole groups are
-    resampled, and `statistic` gets how often each clip is drawn (N,). nan for a single group."""
+    """The 95 % interval, low (K,) and high (K,), of K statistics of weighted clips: whole groups are resampled, and
+    `statistic` gets how often each clip is drawn (N,). nan for a single group."""
     codes, names = pd.factorize(groups)
     random, G = np.random.default_rng(0), len(names)
     if G < 2:
