@@ -4,25 +4,23 @@ A first pass takes the mean alpha of every layer and channel; a second replaces 
 call is resumed with the batches that are missing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from analysis.experiments.clip_reading import normalised_clips
 from analysis.explain.alpha_replacement import donor_clips, interventions, places, replacement_rows
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
-from sth_core.datasets.clips import EvaluationClips
 from sth_core.errors import UserError
-from sth_core.prefetch import prefetch
 from sth_core.resumable import Work, working_on
 from sth_core.shards import Shards
-from sth_core.video.transforms import normalise
 
 
 def effects_in(run: Path) -> Shards:
@@ -46,18 +44,15 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
     table = table.sample(frac=1, random_state=seed).reset_index(drop=True)
     identity = {"checkpoint_sha256": run.meta["checkpoint_sha256"], "data": str(data.resolve())}
     identity |= {"split": run.meta["split"], "batch_size": options.batch_size, "seed": seed}
-    shards, total = effects_in(run.path), 2 * len(table)
-    work = Work(
-        shards.folder, "interventions.json", "set of interventions", identity, ("effects", "index.html", "*.csv")
-    )
-    facts = {"clips": len(table)}
+    shards, facts, owned = effects_in(run.path), {"clips": len(table)}, ("effects", "index.html", "*.csv")
+    work = Work(shards.folder, "interventions.json", "set of interventions", identity, owned)
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
         shards.tidy()
         finished = shards.done()
         if len(finished) == len(table):
             return
-        mean = mean_alpha(checkpoint, table, options, lambda done: options.progress(done, total))
-        done = len(table) + len(finished)
+        mean = mean_alpha(checkpoint, table, options)
+        done, total = len(table) + len(finished), 2 * len(table)
         for rows, clips in clip_batches(checkpoint, table, options, finished):
             with torch.inference_mode():
                 plain, alphas = checkpoint.inference_model.forward_with_attention(clips)
@@ -76,25 +71,18 @@ def clip_batches(
     checkpoint: Checkpoint, table: pd.DataFrame, options: DatasetOptions, without: set[str]
 ) -> Iterator[tuple[pd.DataFrame, Tensor]]:
     """Each batch's rows and its clips (B, T, C, H, W), normalised; not those whose clips are all in `without`."""
-    device, size = next(checkpoint.model.parameters()).device, options.batch_size
-    starts = range(0, len(table), size)
-    chosen = [i for i in starts if not set(table["clip_id"][i : i + size]) <= without]
-    rows = [row for i in chosen for row in range(i, min(i + size, len(table)))]
-    clips = EvaluationClips(table.iloc[rows], checkpoint.classes, checkpoint.preprocessing)
-    samples = prefetch(clips.__getitem__, range(len(clips)), options.workers, ahead=size + options.workers)
-    for i in chosen:
-        some = table.iloc[i : i + size].reset_index(drop=True)
-        read = [next(samples) for _ in range(len(some))]
-        readable = np.array([sample.views is not None for sample in read])
-        if readable.any():
-            views = torch.stack([s.views[0] for s in read if s.views is not None]).to(device)
-            yield some[readable].reset_index(drop=True), normalise(views, checkpoint.preprocessing)
+    size = options.batch_size
+    batches = [table.iloc[i : i + size] for i in range(0, len(table), size)]
+    batches = [rows for rows in batches if not set(rows["clip_id"]) <= without]
+    clips = normalised_clips(checkpoint, pd.concat(batches), options.workers, ahead=size + options.workers)
+    for rows in batches:
+        read = [clip for clip, _ in islice(clips, len(rows))]
+        if readable := [clip for clip in read if clip is not None]:
+            yield rows[[clip is not None for clip in read]], torch.stack(readable)
 
 
 @torch.inference_mode()
-def mean_alpha(
-    checkpoint: Checkpoint, table: pd.DataFrame, options: DatasetOptions, progress: Callable[[int], None]
-) -> dict[str, Tensor]:
+def mean_alpha(checkpoint: Checkpoint, table: pd.DataFrame, options: DatasetOptions) -> dict[str, Tensor]:
     """{layer: mean alpha over all clips (2, C_out)}"""
     sums: dict[str, Tensor] = {}
     count = 0
@@ -102,5 +90,5 @@ def mean_alpha(
         for layer, alpha in checkpoint.inference_model.forward_with_attention(clips)[1].items():
             sums[layer] = sums.get(layer, 0) + alpha.double().sum(0)
         count += len(rows)
-        progress(count)
+        options.progress(count, 2 * len(table))
     return {layer: (total / count).float() for layer, total in sums.items()}

@@ -66,14 +66,15 @@ def effect_over_clips(values: pd.Series, groups: NDArray) -> Effect:
     return found if len(set(groups)) > 1 else Effect(found.value, np.nan, np.nan, 1.0, found.n, 1)
 
 
-def probe_table(run: Run) -> pd.DataFrame:
-    """A row per probe, plain first.
+def interval_columns(found: Effect, name: str, prefix: str = "") -> dict[str, Any]:
+    return {name: found.value, f"{prefix}low": found.low, f"{prefix}high": found.high}
 
-    Returns:
-        probe, n (clips), accuracy, accuracy_low, accuracy_high; change (accuracy minus that of plain, on the same
-        clips), low, high, p, p_holm; score_change (of the true class's softmax), score_low, score_high; changed (the
-        share of clips whose prediction differs from plain). Repeats of a probe are averaged. Intervals are 95 % over
-        source videos.
+
+def probe_table(run: Run) -> pd.DataFrame:
+    """A row per probe, plain first: its accuracy; the change from plain on the same clips, of the accuracy and of the
+    true class's softmax; and the share of clips whose prediction has changed.
+
+    Repeats of a probe are averaged. Intervals are 95 % over source videos.
     """
     rows = known_rows(run)
     plain_prediction = rows[rows["probe"] == PLAIN].set_index("clip_id")["prediction"]
@@ -84,24 +85,18 @@ def probe_table(run: Run) -> pd.DataFrame:
     for name in PROBES:
         accuracy, change = effect_over_clips(correct[name], groups), correct[name] - correct[PLAIN]
         cost = effect_over_clips(change, groups)
+        row = {"probe": name, "n": accuracy.n} | interval_columns(accuracy, "accuracy", "accuracy_")
+        row |= interval_columns(cost, "change")
+        row["p"] = paired_p(cost.p, int((change > 0).sum()), int((change < 0).sum()))
         moved = effect_over_clips(score_difference(score[name], score[PLAIN]), groups)
-        p = paired_p(cost.p, int((change > 0).sum()), int((change < 0).sum()))
-        row = {"probe": name, "n": accuracy.n, "accuracy": accuracy.value}
-        row |= {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
-        row |= {"change": cost.value, "low": cost.low, "high": cost.high, "p": p}
-        row |= {"score_change": moved.value, "score_low": moved.low, "score_high": moved.high}
-        found.append(row | {"changed": float(changed[name].mean())})
+        found.append(row | interval_columns(moved, "score_change", "score_") | {"changed": float(changed[name].mean())})
     corrected = holm_correction([row["p"] for row in found if row["probe"] != PLAIN])
     return pd.DataFrame(found).assign(p_holm=[np.nan, *corrected])
 
 
 def order_by_clip(run: Run) -> pd.DataFrame:
-    """A row per clip.
-
-    Returns:
-        clip_id, label, group, correct (plain), drop (of the true class's softmax under shuffling, mean over repeats),
-        drop_reversed, changed (whether the prediction of the reversed clip differs).
-    """
+    """A row per clip: the drop of the true class's softmax when it is shuffled (mean over repeats) and when it is
+    reversed, and whether the prediction of the reversed clip has changed."""
     rows = known_rows(run)
     score = by_clip(rows, "score_label")
     plain, back = (rows[rows["probe"] == name].set_index("clip_id").loc[score.index] for name in (PLAIN, REVERSED))
@@ -112,18 +107,13 @@ def order_by_clip(run: Run) -> pd.DataFrame:
 
 
 def order_dependence(run: Run) -> pd.DataFrame:
-    """A row per class, largest drop first.
-
-    Returns:
-        label, n, accuracy, drop, low, high (under shuffling, 95 %), drop_reversed, reversed_low, reversed_high, changed
-        (share), alpha_temporal, alpha_low, alpha_high (nan without attention).
-    """
+    """A row per class, largest drop first: the means of `order_by_clip`, and alpha_T (nan without attention), with 95 %
+    intervals."""
     found = []
     for label, some in order_by_clip(run).groupby("label"):
         drop, back = (effect_over_clips(some[name], some["group"].to_numpy()) for name in ("drop", "drop_reversed"))
-        row = {"label": label, "n": drop.n, "accuracy": float(some["correct"].mean())}
-        row |= {"drop": drop.value, "low": drop.low, "high": drop.high}
-        row |= {"drop_reversed": back.value, "reversed_low": back.low, "reversed_high": back.high}
+        row = {"label": label, "n": drop.n, "accuracy": float(some["correct"].mean())} | interval_columns(drop, "drop")
+        row |= interval_columns(back, "drop_reversed", "reversed_")
         found.append(row | {"changed": float(some["changed"].mean())})
     table = pd.DataFrame(found).sort_values("drop", ascending=False, ignore_index=True)
     if not shards(run.path, "attention"):
@@ -133,11 +123,7 @@ def order_dependence(run: Run) -> pd.DataFrame:
 
 
 def alpha_order_agreement(run: Run) -> pd.DataFrame:
-    """Spearman's rank correlation of alpha_T and the drop under shuffling.
-
-    Returns:
-        layer ("mean" of all layers, then each from input to output), and the columns of `rank_correlations`.
-    """
+    """`rank_correlations` of alpha_T and the drop under shuffling: of "mean", over all layers, then of each layer."""
     clips = order_by_clip(run).set_index("clip_id")
     alphas = {ALL_LAYERS: pd.Series(np.nan, clips.index)}
     if shards(run.path, "attention"):
@@ -152,11 +138,8 @@ def alpha_order_agreement(run: Run) -> pd.DataFrame:
 
 
 def reversed_predictions(run: Run, top: int = 12) -> pd.DataFrame:
-    """The predictions of reversed clips that differ from those of the plain clips.
-
-    Returns:
-        label, prediction (backward), n, share (of the label's clips); the most frequent pairs first.
-    """
+    """The predictions of reversed clips that differ from those of the plain clips, the most frequent pairs of label and
+    prediction first; share is that of the label's clips."""
     rows = known_rows(run)
     forward, back = (rows[rows["probe"] == name].set_index("clip_id") for name in (PLAIN, REVERSED))
     turned = back[back["prediction"] != forward["prediction"].loc[back.index]]
@@ -168,17 +151,13 @@ def reversed_predictions(run: Run, top: int = 12) -> pd.DataFrame:
 def probe_summary_sentence(found: pd.DataFrame) -> str:
     """One sentence: do the classes with high alpha_T depend on the frame order?"""
     row = found[found["layer"] == ALL_LAYERS].set_index("over").loc["classes"]
-    if np.isnan(row["value"]):
-        why = "it has no attention" if row["n"] == 0 else f"there are only {row['n']:.0f} classes"
-        if row["n"] >= FEWEST_RANKS:
+    value, low, high, n = row[["value", "low", "high", "n"]]
+    if np.isnan(value):
+        why = "it has no attention" if n == 0 else f"there are only {n:.0f} classes"
+        if n >= FEWEST_RANKS:
             why = "α_T, or the drop under shuffling, is the same in all clips"
         return f"This network cannot show whether classes with high α_T depend on the frame order: {why}."
-    correlation = (
-        f"rank correlation {row['value']:+.2f} (95 %: {row['low']:+.2f} to {row['high']:+.2f}) over {row['n']:.0f} "
-        "classes."
-    )
-    if row["low"] > 0:
-        return f"Classes with high α_T depend more on the frame order: {correlation}"
-    if row["high"] < 0:
-        return f"Classes with high α_T depend less on the frame order: {correlation}"
-    return f"It is undecided whether classes with high α_T depend on the frame order: {correlation}"
+    finding = "It is undecided whether classes with high α_T depend on the frame order"
+    if low > 0 or high < 0:
+        finding = f"Classes with high α_T depend {'more' if low > 0 else 'less'} on the frame order"
+    return f"{finding}: rank correlation {value:+.2f} (95 %: {low:+.2f} to {high:+.2f}) over {n:.0f} classes."

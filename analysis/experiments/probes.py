@@ -121,11 +121,11 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
                     failures[clip["clip_id"]] = sample.failure
                 else:
                     scores = scores_of(checkpoint, sample.views, options.batch_size)
-                    rows += probe_rows(clip["clip_id"], clip["label"], checkpoint.classes, scores, shuffles)
+                    rows.append(probe_rows(clip["clip_id"], clip["label"], checkpoint.classes, scores, shuffles))
                 done += 1
                 options.progress(done, len(table))
             if rows:
-                shards.write({KIND: pd.DataFrame(rows)})
+                shards.write({KIND: pd.concat(rows, ignore_index=True)})
     return failures
 
 
@@ -140,23 +140,15 @@ def scores_of(checkpoint: Checkpoint, views: Tensor, batch_size: int) -> Tensor:
     return torch.cat(logits).softmax(1)
 
 
-def probe_rows(clip_id: str, label: str, classes: list[str], scores: Tensor, shuffles: int = 3) -> list[dict[str, Any]]:
+def probe_rows(clip_id: str, label: str, classes: list[str], scores: Tensor, shuffles: int = 3) -> pd.DataFrame:
     """A row for each (probe, repeat) of `shown_probes`; `scores` (V, K) are in that order, the plain clip's first."""
-    plain = int(scores[0].argmax())
-    rows = []
-    for (name, repeat), of_view in zip(shown_probes(shuffles), scores, strict=True):
-        best = int(of_view.argmax())
-        rows.append(
-            {
-                "clip_id": clip_id,
-                "probe": name,
-                "repeat": repeat,
-                "label": label,
-                "prediction": classes[best],
-                "correct": classes[best] == label,
-                "confidence": float(of_view[best]),
-                "score_label": float(of_view[classes.index(label)]) if label in classes else np.nan,
-                "score_plain": float(of_view[plain]),
-            }
-        )
-    return rows
+    shown = [(clip_id, *of_view, label) for of_view in shown_probes(shuffles)]
+    rows = pd.DataFrame(shown, columns=["clip_id", "probe", "repeat", "label"])
+    values, best = scores.double().numpy(), scores.argmax(1).numpy()
+    rows["prediction"] = np.array(classes, object)[best]
+    return rows.assign(
+        correct=rows["prediction"] == label,
+        confidence=values.max(1),
+        score_label=values[:, classes.index(label)] if label in classes else np.nan,
+        score_plain=values[:, best[0]],
+    )

@@ -10,7 +10,6 @@
 An interrupted call is resumed with the clips that are missing.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from analysis.experiments.clip_reading import normalised_clips
 from analysis.explain.alpha_replacement import donor_clips, interventions, replacement_rows
 from analysis.explain.faithfulness import (
     REMOVAL_TESTS,
@@ -29,19 +29,16 @@ from analysis.explain.faithfulness import (
     random_map,
     removal_curve,
 )
-from analysis.explain.gradcam import SPATIAL, TEMPORAL, cam_layers, default_layer, mass_shares, signed_maps
+from analysis.explain.gradcam import DEFINITIONS, SPATIAL, TEMPORAL, cam_layers, default_layer, mass_shares, signed_maps
 from analysis.explain.weight_randomization import randomized_models
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import clips_in_split
 from analysis.statistics.uncertainty import rank_correlation
 from sth_core.checkpoint import Checkpoint, load_checkpoint
-from sth_core.datasets.clips import EvaluationClips
 from sth_core.files import sha256
 from sth_core.network import VideoNetwork, pick_device
-from sth_core.prefetch import prefetch
 from sth_core.resumable import Work, working_on
 from sth_core.shards import Shards
-from sth_core.video.transforms import normalise
 
 TABLES = ("curves", "frames", "randomised", "alpha", "clips")
 PAGES = ("index.html", "verdicts.csv", "faithfulness.csv", "sanity.csv", "agreement.csv", "attention.csv")
@@ -64,10 +61,7 @@ def explanations(model: VideoNetwork, side: int) -> list[Explanation]:
     layers = cam_layers(model, side)
     chosen = default_layer(layers)
     names = [layer.name for layer in layers]
-    found = [
-        Explanation("Grad-CAM, weights per step", chosen, "per_step"),
-        Explanation("Grad-CAM, weights per clip", chosen, "per_clip"),
-    ]
+    found = [Explanation(f"Grad-CAM, weights {d.replace('_', ' ')}", chosen, d) for d in DEFINITIONS]
     hybrids = [layer.name for layer in layers[: names.index(chosen)] if len(layer.branches) > 1]
     if hybrids:
         found += [Explanation(f"Grad-CAM, {b} branch", hybrids[-1], "per_step", b) for b in (SPATIAL, TEMPORAL)]
@@ -124,14 +118,9 @@ class ClipResult:
 
 
 def trust(
-    checkpoint_path: Path,
-    data: Path,
-    out: Path,
-    options: DatasetOptions = DatasetOptions(),
-    *,
-    clips: int = 60,
-    seed: int = 0,
-) -> dict[str, str]:
+    checkpoint_path: Path, data: Path, out: Path, options: DatasetOptions = DatasetOptions(), *,
+    clips: int = 60, seed: int = 0,
+) -> dict[str, str]:  # fmt: skip
     """Test the explanations of each clip's predicted class; returns why clips could not be read.
 
     Raises:
@@ -150,14 +139,13 @@ def trust(
         shards.tidy()
         finished = shards.done()
         alphas = clip_alphas(checkpoint, table, options.workers) if checkpoint.model.config.attention else {}
-        tests = TrustTests(
-            checkpoint, wanted, list(randomized_models(checkpoint.model)), mean_of(alphas), options.batch_size
-        )
-        labels = table.set_index("clip_id")["label"]
-        names = list(alphas)
-        donors = dict(zip(names, donor_clips([str(labels[name]) for name in names], seed), strict=True))
-        clips_read = normalised_clips(checkpoint, table, options.workers, finished)
-        for done, (row, clip, failure) in enumerate(clips_read, 1 + len(finished)):
+        randomized = list(randomized_models(checkpoint.model))
+        tests = TrustTests(checkpoint, wanted, randomized, mean_of(alphas), options.batch_size)
+        names, labels = list(alphas), table.set_index("clip_id")["label"]
+        donors = dict(zip(names, donor_clips(list(labels[names]), seed), strict=True))
+        missing = table[~table["clip_id"].isin(finished)]
+        read = normalised_clips(checkpoint, missing, options.workers, ahead=2 * options.workers)
+        for done, (row, (clip, failure)) in enumerate(zip(missing.index, read, strict=True), 1 + len(finished)):
             clip_id = table["clip_id"][row]
             if clip is None:
                 failures[clip_id] = failure
@@ -179,28 +167,15 @@ def describe_trust(checkpoint: Checkpoint, data: Path, split: str, wanted: list[
     }  # fmt: skip
 
 
-def normalised_clips(
-    checkpoint: Checkpoint, table: pd.DataFrame, workers: int, without: set[str]
-) -> Iterator[tuple[int, Tensor | None, str]]:
-    """Each clip's row, the clip normalised (T, C, H, W) on the network's device or None, and why it is None."""
-    device = next(checkpoint.model.parameters()).device
-    rows = [i for i, clip_id in enumerate(table["clip_id"]) if clip_id not in without]
-    clips = EvaluationClips(table.iloc[rows], checkpoint.classes, checkpoint.preprocessing)
-    samples = prefetch(clips.__getitem__, range(len(clips)), workers, ahead=2 * workers)
-    for row, sample in zip(rows, samples, strict=True):
-        views = sample.views
-        clip = None if views is None else normalise(views[0].to(device), checkpoint.preprocessing)
-        yield row, clip, sample.failure
-
-
 @torch.inference_mode()
 def clip_alphas(checkpoint: Checkpoint, table: pd.DataFrame, workers: int) -> dict[str, dict[str, Tensor]]:
     """{clip_id: {layer: alpha (1, 2, C_out)}} of the clips that can be read."""
     found = {}
-    for row, clip, _ in normalised_clips(checkpoint, table, workers, set()):
+    read = normalised_clips(checkpoint, table, workers, ahead=2 * workers)
+    for clip_id, (clip, _) in zip(table["clip_id"], read, strict=True):
         if clip is not None:
             alphas = checkpoint.inference_model.forward_with_attention(clip[None])[1]
-            found[table["clip_id"][row]] = {layer: alpha.cpu() for layer, alpha in alphas.items()}
+            found[clip_id] = {layer: alpha.cpu() for layer, alpha in alphas.items()}
     return found
 
 
@@ -222,14 +197,10 @@ def clip_result(tests: TrustTests, clip: Tensor, row: pd.DataFrame, donor: dict[
 
 def clip_tables(tests: TrustTests, result: ClipResult) -> dict[str, pd.DataFrame]:
     """The rows of one clip, by the name of their table."""
-    clip_id = result.row["clip_id"].iloc[0]
     drop = occlusion_drop(tests.checkpoint.inference_model, result.clip, result.target, batch_size=tests.batch_size)
-    tables = {
-        "curves": curve_rows(tests, result),
-        "frames": frame_rows(result, drop),
-        "randomised": randomization_rows(tests, result),
-        "clips": [clip_row(tests, result, drop)],
-    }
+    tables = {"curves": curve_rows(tests, result), "frames": frame_rows(result, drop)}
+    tables |= {"randomised": randomization_rows(tests, result), "clips": [clip_row(tests, result, drop)]}
+    clip_id = result.row["clip_id"].iloc[0]
     found = {name: pd.DataFrame(rows).assign(clip_id=clip_id) for name, rows in tables.items()}
     return found | {"alpha": alpha_table(tests, result)}
 
@@ -258,10 +229,9 @@ def randomization_rows(tests: TrustTests, result: ClipResult) -> list[dict[str, 
     """A row per explanation and randomized part: the rank correlation of its map with the true one."""
     rows = []
     for part, network in tests.randomized:
-        for name, of_clip in maps_of(network, result.clip, result.target, tests.wanted).items():
-            true = result.maps[name].clamp(min=0).numpy()
-            agreement = rank_correlation(true, of_clip.clamp(min=0).numpy())
-            rows.append({"explanation": name, "part": part, "correlation": agreement})
+        for name, found in maps_of(network, result.clip, result.target, tests.wanted).items():
+            true, random = (maps.clamp(min=0).numpy() for maps in (result.maps[name], found))
+            rows.append({"explanation": name, "part": part, "correlation": rank_correlation(true, random)})
     return rows
 
 
@@ -279,14 +249,12 @@ def alpha_table(tests: TrustTests, result: ClipResult) -> pd.DataFrame:
 
 def clip_row(tests: TrustTests, result: ClipResult, drop: np.ndarray) -> dict[str, Any]:
     """What the network predicts of the clip, and what hiding its frames costs in all."""
-    label, prediction = result.row["label"].iloc[0], tests.checkpoint.classes[result.target]
+    row, prediction = result.row.iloc[0], tests.checkpoint.classes[result.target]
     alphas = [alpha[:, 1].mean().item() for alpha in result.alphas.values()]
     return {
-        "clip_id": result.row["clip_id"].iloc[0],
-        "label": label,
-        "group": result.row["group"].iloc[0],
+        **row[["clip_id", "label", "group"]],
         "prediction": prediction,
-        "correct": label == prediction,
+        "correct": row["label"] == prediction,
         "confidence": float(result.logits.softmax(1)[0, result.target]),
         "alpha_temporal": float(np.mean(alphas)) if alphas else np.nan,
         "drop": float(drop.clip(0).sum()),

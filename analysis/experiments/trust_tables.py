@@ -4,6 +4,7 @@ Intervals and p-values are over source videos (`uncertainty`); p-values are corr
 """
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -24,8 +25,6 @@ from sth_core.shards import Shards
 
 PASSES, FAILS, OPEN = "passes", "fails", "undecided"
 STILL_THERE = 0.5  # rank correlation with the true map from which on a randomized network's map counts as the same
-BEATS_CONTROLS, DEPENDS_ON_WEIGHTS = "beats random and centre", "depends on the weights"
-RANKS_FRAMES = "agrees with frame occlusion"
 
 
 class TrustResults:
@@ -35,6 +34,11 @@ class TrustResults:
         shards = Shards(folder, TABLES)
         self.curves, self.frames, self.randomised, self.alpha, self.clips = (shards.read(kind) for kind in TABLES)
         self.groups = self.clips.set_index("clip_id")["group"] if len(self.clips) else pd.Series(dtype=str)
+
+    @property
+    def explanations(self) -> list[str]:
+        """Those that are tested, without the controls."""
+        return [name for name in self.curves["explanation"].unique() if name not in CONTROLS]
 
     def effect(self, values: pd.Series) -> Effect:
         """The mean of one value per clip, indexed by clip_id."""
@@ -58,16 +62,14 @@ def faithfulness_table(results: TrustResults) -> pd.DataFrame:
     A smaller area is better in deletion, a larger one in insertion; value is in units of the softmax score.
     """
     rows = []
-    columns = ["way", "direction", "baseline"]
-    for test, curves in results.curves.groupby(columns, sort=False):
-        direction = test[1]
+    for (way, direction, baseline), curves in results.curves.groupby(["way", "direction", "baseline"], sort=False):
         areas = curves.pivot(index="clip_id", columns="explanation", values="area")
-        for name in [e for e in curves["explanation"].unique() if e not in CONTROLS]:
-            for control in CONTROLS:
-                better = areas[control] - areas[name] if direction == DELETION else areas[name] - areas[control]
-                row = {"explanation": name, **dict(zip(columns, test, strict=True)), "control": control}
-                row |= {"area": float(areas[name].mean()), "area_control": float(areas[control].mean())}
-                rows.append(row | effect_columns(results.effect(better)))
+        means = areas.mean()
+        for name, control in product(results.explanations, CONTROLS):
+            better = (areas[control] - areas[name]) * (1 if direction == DELETION else -1)
+            row = {"explanation": name, "way": way, "direction": direction, "baseline": baseline, "control": control}
+            row |= {"area": means[name], "area_control": means[control]}
+            rows.append(row | effect_columns(results.effect(better)))
     return with_verdicts(rows, sign_verdict)
 
 
@@ -80,10 +82,10 @@ def sign_verdict(row: dict) -> str:
 def randomization_table(results: TrustResults) -> pd.DataFrame:
     """A row per explanation and randomized stage: the mean rank correlation with the map of the trained network."""
     rows = []
-    order = list(results.randomised["part"].unique())
+    depth = {part: i for i, part in enumerate(results.randomised["part"].unique())}
     for (name, part), some in results.randomised.groupby(["explanation", "part"], sort=False):
         found = results.effect(some.set_index("clip_id")["correlation"])
-        rows.append({"explanation": name, "part": part, "depth": order.index(part)} | effect_columns(found))
+        rows.append({"explanation": name, "part": part, "depth": depth[part]} | effect_columns(found))
 
     def verdict(row: dict) -> str:
         if row["high"] < STILL_THERE:
@@ -114,12 +116,9 @@ def replacement_table(results: TrustResults) -> pd.DataFrame:
 
 
 def replacement_effects(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
-    """A row per place and kind of replaced alpha, from `replacement_rows` and the group of each clip_id.
-
-    Returns:
-        place, kind; value (the change of accuracy, paired on the same clips), low, high, p, n; logit_label, score_label
-        (mean changes) and their _low, _high; n_changed (clips whose prediction changes), p_holm, verdict.
-    """
+    """A row per place and kind of replaced alpha, from `replacement_rows` and the group of each clip_id: the change of
+    accuracy (value), paired on the same clips, the mean changes of the true class's logit and score, and n_changed, the
+    clips whose prediction changes."""
     rows = []
     for (place, kind), some in alpha.groupby(["place", "kind"], sort=False):
         some = some.set_index("clip_id")
@@ -134,12 +133,10 @@ def replacement_effects(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
     return with_verdicts(rows, lambda row: "matters" if row["p_holm"] < SIGNIFICANCE_LEVEL else OPEN)
 
 
-def class_replacement_effects(alpha: pd.DataFrame, groups: pd.Series, place: str = EVERY_LAYER) -> pd.DataFrame:
-    """`replacement_effects` of each class at one place, with label."""
-    tables = [
-        replacement_effects(some, groups).assign(label=label)
-        for label, some in alpha[alpha["place"] == place].groupby("label")
-    ]
+def class_replacement_effects(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
+    """`replacement_effects` everywhere, of each class, with label."""
+    by_class = alpha[alpha["place"] == EVERY_LAYER].groupby("label")
+    tables = [replacement_effects(some, groups).assign(label=label) for label, some in by_class]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
@@ -153,17 +150,16 @@ def attention_and_drop(results: TrustResults) -> dict[str, float]:
 def trust_verdicts(results: TrustResults) -> pd.DataFrame:
     """A row per explanation and question: explanation, question, verdict, detail (how many comparisons passed)."""
     rows = []
-    faithful, sane, agrees = faithfulness_table(results), randomization_table(results), frame_agreement_table(results)
-    for name in [e for e in results.curves["explanation"].unique() if e not in CONTROLS]:
-        for way in faithful["way"].unique():
-            some = faithful[(faithful["explanation"] == name) & (faithful["way"] == way)]
-            rows.append(
-                (name, f"{BEATS_CONTROLS}, {way}", overall_verdict(some["verdict"]), count_verdicts(some["verdict"]))
-            )
-        last = sane[(sane["explanation"] == name)].sort_values("depth").iloc[-1]
-        rows.append((name, DEPENDS_ON_WEIGHTS, last["verdict"], f"correlation {last['value']:.2f}"))
-        row = agrees[agrees["explanation"] == name].iloc[0]
-        rows.append((name, RANKS_FRAMES, row["verdict"], f"correlation {row['value']:+.2f}"))
+    faithful = faithfulness_table(results).set_index(["explanation", "way"])["verdict"].sort_index()
+    sane, agrees = randomization_table(results), frame_agreement_table(results).set_index("explanation")
+    for name in results.explanations:
+        for way in results.curves["way"].unique():
+            found = faithful.loc[name, way]
+            rows.append((name, f"beats random and centre, {way}", overall_verdict(found), count_verdicts(found)))
+        last = sane[sane["explanation"] == name].sort_values("depth").iloc[-1]
+        rows.append((name, "depends on the weights", last["verdict"], f"correlation {last['value']:.2f}"))
+        verdict, value = agrees.loc[name, ["verdict", "value"]]
+        rows.append((name, "agrees with frame occlusion", verdict, f"correlation {value:+.2f}"))
     return pd.DataFrame(rows, columns=["explanation", "question", "verdict", "detail"])
 
 
