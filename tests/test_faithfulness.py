@@ -51,7 +51,7 @@ TRUE_MAP = torch.zeros(4, 4, 4)
 TRUE_MAP[1, 2, 1] = 1.0
 
 
-@pytest.mark.parametrize("test", REMOVAL_TESTS, ids=lambda t: t.name)
+@pytest.mark.parametrize("test", REMOVAL_TESTS, ids=lambda t: f"{t.direction} in {t.way}, {t.baseline}")
 def test_the_true_map_beats_the_controls_and_its_opposite_does_not(test: RemovalTest, clip: Tensor) -> None:
     model = Watches(1, 8, 4)
 

@@ -24,17 +24,11 @@ INCOMPLETE = "{}: its attention does not cover all clips and layers; record it a
 
 @dataclass(frozen=True, eq=False)
 class Alpha:
-    """alpha_T of N clips in L layers; alpha_S is 1 - alpha_T.
+    """alpha_T of N clips in L layers; alpha_S is 1 - alpha_T."""
 
-    Attributes:
-        clips: (N rows) the table of `clips_of`, ordered by clip_id.
-        layers: (L rows) layer_index, layer, stage, from input to output.
-        temporal: (N, L), each the mean over a layer's channels (Section 6.1), in float32: sum it in float64.
-    """
-
-    clips: pd.DataFrame
-    layers: pd.DataFrame
-    temporal: NDArray[np.float32]
+    clips: pd.DataFrame  # (N rows) of `clips_of`, ordered by clip_id
+    layers: pd.DataFrame  # (L rows) layer_index, layer, stage, from input to output
+    temporal: NDArray[np.float32]  # (N, L) means over a layer's channels (Section 6.1); sum them in float64
 
     @property
     def mean(self) -> NDArray[np.float64]:

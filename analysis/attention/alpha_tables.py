@@ -35,8 +35,7 @@ def alpha_class_table(alpha: Alpha) -> pd.DataFrame:
     rows = []
     for label, some in clips.groupby("label", observed=True):
         mean = cluster_means(*group_sums(some[["value"]].to_numpy(float), some["group"]), resample=resample)
-        numbers = (float(x[0]) for x in (mean.value, mean.low, mean.high, mean.error))
-        rows.append((label, mean.n, float(some["correct"].mean()), *numbers))
+        rows.append((label, mean.n, float(some["correct"].mean()), *mean.numbers))
     return pd.DataFrame(rows, columns=["label", "n", "accuracy", "alpha_temporal", "low", "high", "error"])
 
 

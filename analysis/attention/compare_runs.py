@@ -30,8 +30,7 @@ def find_rows(clip_ids: pd.Series, clips: pd.DataFrame) -> NDArray[np.intp]:
 
 
 def side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Two runs' overviews (`clip_overview`) on the clips that both have: each clip's row in a and in b, and what
-    becomes of it from a to b (`OUTCOMES`)."""
+    """A row per clip that two runs' overviews (`clip_overview`) have: its rows there, and its outcome (`OUTCOMES`)."""
     rows_in_b = find_rows(a["clip_id"], b)
     row_a = np.flatnonzero(rows_in_b >= 0)
     row_b = rows_in_b[row_a]
@@ -46,8 +45,7 @@ def accuracy_change(both: pd.DataFrame, groups: NDArray | pd.Series) -> Effect:
 
 
 def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:
-    """alpha_T of b minus alpha_T of a by layer (`layer_intervals` over a's groups, with `change` for alpha_temporal),
-    on the layers and clips that both have."""
+    """`layer_intervals` of the change of alpha_T from a to b, as `change`, on the layers and clips that both have."""
     _, layers_a, layers_b = np.intersect1d(a.layers["layer_index"], b.layers["layer_index"], return_indices=True)
     rows_in_b = find_rows(a.clips["clip_id"], b.clips)
     both = np.flatnonzero(rows_in_b >= 0)
@@ -58,25 +56,15 @@ def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class SharedClips:
-    """N runs on the K clips that all of them have.
-
-    Attributes:
-        names: (N,) of the runs.
-        disjoint: names of the runs that are left out: they share no clip with all runs before them.
-        rows: (K,) the rows of these clips in the first run's table.
-        groups: (K,) the number of each clip's source video, as the first run knows it.
-        correct: (K, N) whether the run predicts the clip correctly.
-        alpha: (N,) mean alpha_T over layers and clips, nan for a run without attention.
-        same_labels: (N,) the share of the clips whose label is that in the first run.
-    """
+    """N runs on the K clips that all of them have."""
 
     names: tuple[str, ...]
-    disjoint: tuple[str, ...]
-    rows: NDArray[np.intp]
-    groups: NDArray[np.intp]
-    correct: NDArray[np.bool_]
-    alpha: NDArray[np.float64]
-    same_labels: NDArray[np.float64]
+    disjoint: tuple[str, ...]  # names of the runs that are left out: they share no clip with all runs before them
+    rows: NDArray[np.intp]  # (K,) of these clips in the first run's table
+    groups: NDArray[np.intp]  # (K,) the number of each clip's source video, as the first run knows it
+    correct: NDArray[np.bool_]  # (K, N) whether the run predicts the clip correctly
+    alpha: NDArray[np.float64]  # (N,) mean alpha_T over layers and clips, nan for a run without attention
+    same_labels: NDArray[np.float64]  # (N,) the share of the clips whose label is that in the first run
 
     @property
     def correct_count(self) -> NDArray[np.intp]:
@@ -87,21 +75,18 @@ class SharedClips:
 def shared_clips(tables: dict[str, pd.DataFrame]) -> SharedClips:
     """Reduce the runs' overviews (`clip_overview`), by name, to the clips that all of them have."""
     first = next(iter(tables.values()))
-    shared = np.ones(len(first), bool)
-    rows_in, disjoint = {}, []  # rows_in: for each run, the row of each clip of the first run; -1 where it is missing
+    shared, rows_in = np.ones(len(first), bool), {}
     for name, table in tables.items():
         found = find_rows(first["clip_id"], table)
-        if not (shared & (found >= 0)).any():
-            disjoint.append(name)
-            continue
-        shared &= found >= 0
-        rows_in[name] = found
+        if (shared & (found >= 0)).any():
+            shared &= found >= 0
+            rows_in[name] = found
     rows = np.flatnonzero(shared)
     same = [tables[name].iloc[found[rows]] for name, found in rows_in.items()]  # each run's rows of the shared clips
     alpha = [table["alpha_temporal"].mean() if "alpha_temporal" in table else np.nan for table in same]
     return SharedClips(
         names=tuple(rows_in),
-        disjoint=tuple(disjoint),
+        disjoint=tuple(name for name in tables if name not in rows_in),
         rows=rows,
         groups=group_numbers(first)[rows],
         correct=np.stack([table["correct"].to_numpy(bool) for table in same], 1),
@@ -121,14 +106,9 @@ def shared_accuracy(runs: SharedClips) -> pd.DataFrame:
     K, N = runs.correct.shape
     count = runs.correct_count[:, None]
     low, high = zip(*(share_interval(correct, runs.groups) for correct in runs.correct.T), strict=True)
-    return pd.DataFrame(
-        {
-            "run": runs.names, "n": K, "accuracy": runs.correct.sum(0) / K, "low": low, "high": high,
-            "only_correct": (runs.correct & (count == 1)).sum(0),
-            "only_wrong": (~runs.correct & (count == N - 1)).sum(0),
-            "alpha_temporal": runs.alpha,
-        }
-    )  # fmt: skip
+    alone = {"only_correct": runs.correct & (count == 1), "only_wrong": ~runs.correct & (count == N - 1)}
+    table = pd.DataFrame({"run": runs.names, "n": K, "accuracy": runs.correct.sum(0) / K, "low": low, "high": high})
+    return table.assign(**{name: clips.sum(0) for name, clips in alone.items()}, alpha_temporal=runs.alpha)
 
 
 def pairwise_differences(runs: SharedClips) -> pd.DataFrame:
@@ -138,13 +118,12 @@ def pairwise_differences(runs: SharedClips) -> pd.DataFrame:
     only = (correct.T @ (1 - correct)).astype(int)  # N N: the run of the row is correct, that of the column wrong
     i, j = np.array(list(combinations(range(len(runs.names)), 2))).T
     names = np.array(runs.names, object)
+    table = pd.DataFrame({"a": names[i], "b": names[j], "only_a": only[i, j], "only_b": only[j, i]})
     change = (only[i, j] - only[j, i]) / len(correct)
     sums, counts = group_sums(correct, runs.groups)
     pairs = zip(change, standard_error(sums[:, i] - sums[:, j], counts), only[i, j], only[j, i], strict=True)
     p = holm_correction([paired_p(p_value(float(d), float(e), len(counts)), int(a), int(b)) for d, e, a, b in pairs])
-    return pd.DataFrame(
-        {"a": names[i], "b": names[j], "only_a": only[i, j], "only_b": only[j, i], "difference": change, "p": p}
-    )
+    return table.assign(difference=change, p=p)
 
 
 def correct_sets(runs: SharedClips, count: int) -> list[tuple[tuple[str, ...], int]]:

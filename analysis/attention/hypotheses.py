@@ -78,19 +78,16 @@ def evaluate_hypotheses(runs: list[Run], read: ReadAlpha = read_alpha) -> pd.Dat
     """A row per comparison: what is compared, the effect and its verdict; none for a hypothesis that these runs cannot
     test."""
     conditions = group_conditions(runs)
+    kinds, modalities = ("temporal", "appearance"), ("Flow", "RGB")
     pairs = {
         PROPORTION: pairs_of_proportions(conditions),
-        DATASETS: pairs_of_kinds(
-            conditions, lambda c: dataset_kind(c.dataset), ("temporal", "appearance"), "p", "modality"
-        ),
-        MODALITY: pairs_of_kinds(conditions, lambda c: c.modality, ("Flow", "RGB"), "dataset", "p"),
+        DATASETS: pairs_of_kinds(conditions, lambda c: dataset_kind(c.dataset), kinds, "p", "modality"),
+        MODALITY: pairs_of_kinds(conditions, lambda c: c.modality, modalities, "dataset", "p"),
     }
     rises = [(c.name, rise, True) for c in conditions if (rise := rise_with_depth(c, read))]
-    effects = {DEPTH: rises} | {
-        hypothesis: [(name, *compare_conditions(a, b, read)) for name, a, b in compared]
-        for hypothesis, compared in pairs.items()
-    }
-    rows = [row for hypothesis, found in effects.items() for row in judge_hypothesis(hypothesis, found)]
+    rows = judge_hypothesis(DEPTH, rises)
+    for hypothesis, compared in pairs.items():
+        rows += judge_hypothesis(hypothesis, [(name, *compare_conditions(a, b, read)) for name, a, b in compared])
     return pd.DataFrame(rows, columns=COMPARISON)
 
 

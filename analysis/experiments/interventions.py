@@ -1,7 +1,6 @@
 """`interventions` over a dataset, written beside a run: RUN/interventions/effects/*.parquet and interventions.json.
 
-A first pass takes the mean alpha of every layer and channel; a second replaces alpha at every place. An interrupted
-call is resumed with the batches that are missing.
+An interrupted call is resumed with the batches that are missing.
 """
 
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from analysis.experiments.clip_reading import normalised_clips
-from analysis.explain.alpha_replacement import donor_clips, interventions, places, replacement_rows
+from analysis.explain.alpha_replacement import donor_clips, intervention_table, places
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run
@@ -30,8 +29,7 @@ def effects_in(run: Path) -> Shards:
 def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, seed: int = 0) -> None:
     """Replace attention in every clip that `run` recorded; `data` is the dataset's folder.
 
-    Clips are taken in an order that `seed` draws, so that the donor clip, whose alpha is borrowed, can be any of the
-    same batch.
+    Clips are taken in an order that `seed` draws, so that the donor clip can be any of the same batch.
 
     Raises:
         UserError: the run's network has no attention or is no longer there, or there are results of other work.
@@ -51,18 +49,15 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
         finished = shards.done()
         if len(finished) == len(table):
             return
-        mean = mean_alpha(checkpoint, table, options)
+        model, mean = checkpoint.inference_model, mean_alpha(checkpoint, table, options)
         done, total = len(table) + len(finished), 2 * len(table)
         for rows, clips in clip_batches(checkpoint, table, options, finished):
             with torch.inference_mode():
-                plain, alphas = checkpoint.inference_model.forward_with_attention(clips)
+                plain, alphas = model.forward_with_attention(clips)
             partners = donor_clips(list(rows["label"]), seed)
             other = {layer: alpha[partners] for layer, alpha in alphas.items()}
-            effects = [
-                replacement_rows(rows, checkpoint.classes, plain.cpu(), logits.cpu(), place=place, kind=kind)
-                for place, kind, logits in interventions(checkpoint.inference_model, clips, mean, other)
-            ]
-            shards.write({"effects": pd.concat(effects, ignore_index=True)})
+            effects = intervention_table(model, clips, rows, checkpoint.classes, plain, mean, other)
+            shards.write({"effects": effects})
             done = min(total, done + options.batch_size)
             options.progress(done, total)
 

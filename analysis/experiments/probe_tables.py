@@ -130,10 +130,7 @@ def alpha_order_agreement(run: Run) -> pd.DataFrame:
         alpha = read_alpha(run)
         columns = zip([ALL_LAYERS, *alpha.layers["layer"]], [alpha.mean, *alpha.temporal.T], strict=True)
         alphas = {layer: pd.Series(values, alpha.clips["clip_id"]) for layer, values in columns}
-    found = {
-        layer: rank_correlations(clips.assign(alpha_temporal=alpha), "alpha_temporal", "drop")
-        for layer, alpha in alphas.items()
-    }
+    found = {layer: rank_correlations(clips.assign(alpha=values), "alpha", "drop") for layer, values in alphas.items()}
     return pd.concat(found, names=["layer"]).reset_index("layer").reset_index(drop=True)
 
 

@@ -38,10 +38,7 @@ def shown_probes(shuffles: int) -> list[tuple[str, int]]:
 
 
 def probed_view(view: NDArray[np.uint8], probe: str, clip_id: str, modality: str, repeat: int = 0) -> NDArray[np.uint8]:
-    """A view (T, H, W, C) as a probe shows it; any but slow, for which the video is read again.
-
-    What is random is drawn by the clip's name.
-    """
+    """A view (T, H, W, C) as a probe shows it; not slow, which reads the video again. The clip's name is the seed."""
     if probe == PLAIN:
         return view
     return reorder(view, probe, modality, [zlib.crc32(clip_id.encode()), PROBES.index(probe), repeat])
@@ -90,10 +87,8 @@ class ProbedClips(EvaluationClips):
 
 
 def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, shuffles: int = 3) -> dict[str, str]:
-    """Show every clip that `run` recorded in all ways; `data` is the dataset's folder.
-
-    Returns:
-        Why clips could not be read, by clip_id.
+    """Show every clip that `run` recorded in all ways; `data` is the dataset's folder. Returns why clips, by clip_id,
+    could not be read.
 
     Raises:
         UserError: the run's network is no longer there, the dataset lacks clips, or there are results of other work.
@@ -103,27 +98,25 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
     identity |= {"split": run.meta["split"], "shuffles": shuffles}
     owned = ("part-*.parquet", "index.html", "*.csv")
     work = Work(run.path / KIND, "probes.json", "set of probes", identity, owned)
-    facts = {"clips": len(table)}
-    failures: dict[str, str] = {}
+    facts, failures = {"clips": len(table)}, dict[str, str]()
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
         shards = probes_in(run.path)
         shards.tidy()
         missing = table[~table["clip_id"].isin(shards.done())].reset_index(drop=True)
         clips = ProbedClips(missing, checkpoint.classes, checkpoint.preprocessing, shuffles)
         samples = prefetch(clips.__getitem__, range(len(clips)), options.workers, ahead=2 * options.workers)
-        done = len(table) - len(missing)
-        options.progress(done, len(table))
+        finished = len(table) - len(missing)
+        options.progress(finished, len(table))
         while some := list(islice(samples, CLIPS_PER_SHARD)):
             rows = []
             for sample in some:
-                clip = missing.iloc[sample.row]
+                clip_id, label = missing.loc[sample.row, ["clip_id", "label"]]
                 if sample.views is None:
-                    failures[clip["clip_id"]] = sample.failure
+                    failures[clip_id] = sample.failure
                 else:
                     scores = scores_of(checkpoint, sample.views, options.batch_size)
-                    rows.append(probe_rows(clip["clip_id"], clip["label"], checkpoint.classes, scores, shuffles))
-                done += 1
-                options.progress(done, len(table))
+                    rows.append(probe_rows(clip_id, label, checkpoint.classes, scores, shuffles))
+                options.progress(finished + sample.row + 1, len(table))
             if rows:
                 shards.write({KIND: pd.concat(rows, ignore_index=True)})
     return failures

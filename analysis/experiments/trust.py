@@ -4,13 +4,14 @@
     DIR/trust.json              what was tested
     DIR/curves/*.parquet        a row per clip, explanation and test: the curve and its area
     DIR/frames/*.parquet        a row per clip, explanation and frame: CAM mass, and the drop when the frame is hidden
-    DIR/randomised/*.parquet    a row per clip, explanation and randomized part: rank correlation with its true map
+    DIR/randomised/*.parquet    a row per clip, explanation and randomized part: rank correlation with the true map
     DIR/alpha/*.parquet         a row per clip, place and kind of replaced alpha; and clips/*.parquet, a row per clip
 
 An interrupted call is resumed with the clips that are missing.
 """
 
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from analysis.experiments.clip_reading import normalised_clips
-from analysis.explain.alpha_replacement import donor_clips, interventions, replacement_rows
+from analysis.explain.alpha_replacement import donor_clips, intervention_table
 from analysis.explain.faithfulness import (
     REMOVAL_TESTS,
     area_under_curve,
@@ -60,9 +61,9 @@ def explanations(model: VideoNetwork, side: int) -> list[Explanation]:
     """Both definitions at the default layer, and the branches of the last STH layer up to it."""
     layers = cam_layers(model, side)
     chosen = default_layer(layers)
-    names = [layer.name for layer in layers]
+    below = takewhile(lambda layer: layer.name != chosen, layers)
+    hybrids = [layer.name for layer in below if len(layer.branches) > 1]
     found = [Explanation(f"Grad-CAM, weights {d.replace('_', ' ')}", chosen, d) for d in DEFINITIONS]
-    hybrids = [layer.name for layer in layers[: names.index(chosen)] if len(layer.branches) > 1]
     if hybrids:
         found += [Explanation(f"Grad-CAM, {b} branch", hybrids[-1], "per_step", b) for b in (SPATIAL, TEMPORAL)]
     return found
@@ -70,13 +71,11 @@ def explanations(model: VideoNetwork, side: int) -> list[Explanation]:
 
 def maps_of(model: VideoNetwork, clip: Tensor, target: int, wanted: list[Explanation]) -> dict[str, Tensor]:
     """{explanation: signed map (T, h, w)} of a clip (T, C, H, W)."""
-    found: dict[str, Tensor] = {}
-    for definition in dict.fromkeys(e.definition for e in wanted):
-        some = [e for e in wanted if e.definition == definition]
-        layers = tuple(dict.fromkeys(e.layer for e in some))
-        maps = signed_maps(model, clip[None], torch.tensor([target]), layers, definition=definition)
-        found |= {e.name: maps[e.layer][e.branch][0].cpu() for e in some}
-    return {e.name: found[e.name] for e in wanted}
+    maps = {}
+    for definition in {e.definition for e in wanted}:
+        layers = tuple({e.layer for e in wanted if e.definition == definition})
+        maps[definition] = signed_maps(model, clip[None], torch.tensor([target]), layers, definition=definition)
+    return {e.name: maps[e.definition][e.layer][e.branch][0].cpu() for e in wanted}
 
 
 def choose_clips(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
@@ -99,18 +98,14 @@ class TrustTests:
 
 @dataclass(frozen=True)
 class ClipResult:
-    """A clip (T, C, H, W) and what the network makes of it; `row` is its row of the dataset's table.
+    """A clip and what the network makes of it."""
 
-    `maps` are the signed maps (T, h, w) of the class `target`, those of the controls too; `donor` is the alpha
-    (1, 2, C_out) of another clip by layer.
-    """
-
-    clip: Tensor
-    row: pd.DataFrame
+    clip: Tensor  # (T, C, H, W)
+    row: pd.DataFrame  # of the dataset's table
     logits: Tensor  # (1, K)
-    alphas: dict[str, Tensor]
-    donor: dict[str, Tensor]
-    maps: dict[str, Tensor]
+    alphas: dict[str, Tensor]  # {layer: (1, 2, C_out)}
+    donor: dict[str, Tensor]  # another clip's alphas
+    maps: dict[str, Tensor]  # {explanation or control: signed map (T, h, w) of the class `target`}
 
     @property
     def target(self) -> int:
@@ -129,16 +124,21 @@ def trust(
     checkpoint = load_checkpoint(checkpoint_path, pick_device(options.device))
     table = clips_in_split(data, checkpoint.annotation, options.split)
     table = choose_clips(table, clips, seed).reset_index(drop=True)
-    wanted = explanations(checkpoint.model, checkpoint.preprocessing.crop)
-    facts = describe_trust(checkpoint, data, options.split, wanted) | {"clips": len(table), "seed": seed}
-    facts |= {"checkpoint": str(checkpoint_path.resolve()), "checkpoint_sha256": sha256(checkpoint_path)}
+    wanted, config = explanations(checkpoint.model, checkpoint.preprocessing.crop), checkpoint.model.config
+    facts = {
+        "network": f"{config.backbone}, {config.conv}, p = {config.temporal_fraction:g}, {config.modality}",
+        "attention": config.attention, "classes": checkpoint.classes, "explanations": [vars(e) for e in wanted],
+        "data": str(data.resolve()), "dataset": data.resolve().name, "split": options.split, "seed": seed,
+        "label": checkpoint.annotation.label, "clips": len(table),
+        "checkpoint": str(checkpoint_path.resolve()), "checkpoint_sha256": sha256(checkpoint_path),
+    }  # fmt: skip
     work = Work(out, "trust.json", "test of explanations", {key: facts[key] for key in IDENTITY}, (*TABLES, *PAGES))
     failures: dict[str, str] = {}
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
         shards = Shards(out, TABLES)
         shards.tidy()
         finished = shards.done()
-        alphas = clip_alphas(checkpoint, table, options.workers) if checkpoint.model.config.attention else {}
+        alphas = clip_alphas(checkpoint, table, options.workers) if config.attention else {}
         randomized = list(randomized_models(checkpoint.model))
         tests = TrustTests(checkpoint, wanted, randomized, mean_of(alphas), options.batch_size)
         names, labels = list(alphas), table.set_index("clip_id")["label"]
@@ -154,17 +154,6 @@ def trust(
                 shards.write(clip_tables(tests, clip_result(tests, clip, table.iloc[[row]], donor, seed + row)))
             options.progress(done, len(table))
     return failures
-
-
-def describe_trust(checkpoint: Checkpoint, data: Path, split: str, wanted: list[Explanation]) -> dict[str, Any]:
-    """What trust.json says of the network, the data and the explanations."""
-    config = checkpoint.model.config
-    return {
-        "network": f"{config.backbone}, {config.conv}, p = {config.temporal_fraction:g}, {config.modality}",
-        "attention": config.attention, "classes": checkpoint.classes,
-        "data": str(data.resolve()), "dataset": data.resolve().name, "split": split,
-        "label": checkpoint.annotation.label, "explanations": [vars(e) for e in wanted],
-    }  # fmt: skip
 
 
 @torch.inference_mode()
@@ -240,11 +229,8 @@ def alpha_table(tests: TrustTests, result: ClipResult) -> pd.DataFrame:
     if not result.alphas:
         return result.row[["clip_id"]].reset_index(drop=True)
     model, classes = tests.checkpoint.inference_model, tests.checkpoint.classes
-    replaced = interventions(model, result.clip[None], tests.mean_alpha, result.donor)
-    return pd.concat(
-        replacement_rows(result.row, classes, result.logits.cpu(), logits.cpu(), place=place, kind=kind)
-        for place, kind, logits in replaced
-    )
+    clips, row, plain = result.clip[None], result.row, result.logits
+    return intervention_table(model, clips, row, classes, plain, tests.mean_alpha, result.donor)
 
 
 def clip_row(tests: TrustTests, result: ClipResult, drop: np.ndarray) -> dict[str, Any]:

@@ -39,10 +39,10 @@ def places(model: VideoNetwork) -> dict[str, tuple[str, ...]]:
     Raises:
         ValueError: the network has no attention.
     """
-    layers = model.attention_layers
+    layers, config = model.attention_layers, model.config
     if not layers:
         raise ValueError(
-            f"a network with conv = {model.config.conv!r} and attention = {model.config.attention} has no α to replace"
+            f"a network with conv = {config.conv!r} and attention = {config.attention} has no α to replace"
         )
     found: dict[str, tuple[str, ...]] = {layer.name: (layer.name,) for layer in layers}
     for stage in dict.fromkeys(layer.stage for layer in layers):
@@ -90,6 +90,17 @@ def replacement_rows(
     rows = rows.assign(plain_correct=(before == numbers).numpy(), correct=(after == numbers).numpy())
     changes = {"logit_label": (centred, numbers), "score_label": (soft, numbers), "score_plain": (soft, before)}
     return rows.assign(**{name: pick_column(values, column) for name, (values, column) in changes.items()})
+
+
+def intervention_table(
+    model: VideoNetwork, clips: Tensor, rows: pd.DataFrame, classes: list[str], plain: Tensor,
+    mean: Mapping[str, Tensor], other: Mapping[str, Tensor],
+) -> pd.DataFrame:  # fmt: skip
+    """The `replacement_rows` of every place and kind (`interventions`)."""
+    return pd.concat(
+        replacement_rows(rows, classes, plain.cpu(), logits.cpu(), place=place, kind=kind)
+        for place, kind, logits in interventions(model, clips, mean, other)
+    )
 
 
 def pick_column(values: Float[Tensor, "B K"], column: Int64[Tensor, "B"]) -> Float[np.ndarray, "B"]:

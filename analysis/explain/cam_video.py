@@ -64,16 +64,12 @@ def cam_video(
     checkpoint: Checkpoint, path: Path, out: Path, options: CamOptions, *,
     facts: dict[str, Any], progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> VideoExplanation:  # fmt: skip
-    """Explain a video and write four files.
+    """Explain a video (`explain_video`, with its errors) and write four files.
 
     OUT.mp4: H.264, with the video's frames, rate and size (odd sizes are cropped to even ones).
     OUT.png: the contact sheet.
     OUT.npy: the maps at their own size, float16 (N, h, w), divided by the largest value of their scale.
     OUT.json: the recipe, with `facts` added.
-
-    Raises:
-        UnreadableVideo: the video cannot be read.
-        UserError: the video cannot be explained with these options (`explain_video`).
     """
     e, p = explain_video(checkpoint, path, options), checkpoint.preprocessing
     frames, rate = count_frames(path), frame_rate(path)

@@ -33,10 +33,6 @@ class RemovalTest:
     direction: str
     baseline: str
 
-    @property
-    def name(self) -> str:
-        return f"{self.direction} in {self.way}, {self.baseline}"
-
 
 # Two baselines for each way, as one alone may favour a method.
 BASELINES_OF = {SPACE: ("blur", "mean"), TIME: ("neighbour", "frozen"), SPACE_TIME: ("blur", "frozen")}

@@ -44,7 +44,7 @@ class CamLayer:
 
 @dataclass(frozen=True)
 class Cam:
-    """Maps of one clip at the layer's own size: `signed` (T, h, w), zero if no gradient reaches the layer.
+    """Maps (T, h, w) of one clip at the layer's own size, zero if no gradient reaches the layer.
 
     They explain the logit of class `target`, or, with `against`, the logit of `target` minus that of `against`.
     """
@@ -77,10 +77,8 @@ def mass_shares(maps: Float[np.ndarray, "*batch T h w"]) -> Float[np.ndarray, "*
 def sum_by_frame(seen: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of frames (N,) in any order and their values (N, ...) -> the different frames in frame order (M,),
     and the sum of each one's values (M, ...)."""
-    frames, where = np.unique(seen, return_inverse=True)
-    sums = np.zeros((len(frames), *values.shape[1:]), values.dtype)
-    np.add.at(sums, where, values)
-    return frames, sums
+    frames = np.unique(seen)
+    return frames, np.stack([values[seen == frame].sum(0) for frame in frames])
 
 
 class ActivationRecorder(Tap):
@@ -142,8 +140,7 @@ def signed_maps(
         layers: names as in `cam_layers`; None for all.
 
     Returns:
-        {layer: {branch: maps (B, T, h, w)}}, signed, detached. An STH layer has three branches; the joint map is the
-        sum of the spatial and the temporal map.
+        {layer: {branch: signed maps}}. The joint map of an STH layer is the sum of its spatial and its temporal map.
 
     Raises:
         ValueError: unknown layer, class or definition, or a network in training mode.
@@ -175,10 +172,8 @@ def check_request(model: VideoNetwork, definition: str, targets: Tensor, against
 def gradients_at(
     model: VideoNetwork, clips: Tensor, targets: Tensor, layers: tuple[str, ...] | None, against: Tensor | None
 ) -> tuple[dict[str, tuple[Tensor, ...]], dict[str, Tensor]]:
-    """{layer: activations of its branches, (B*T, C, h, w) each}, and {layer: the gradient of the score (B*T, C, h, w)}.
-
-    The gradient is taken of the activations alone, so that no parameter's `.grad` changes.
-    """
+    """{layer: activations of its branches} and {layer: gradient of the score}, (B*T, C, h, w) each; no parameter's
+    `.grad` changes."""
     recorder = ActivationRecorder(layers)
     with torch.inference_mode(False), torch.enable_grad():
         logits = model(clips.detach().clone().requires_grad_(), recorder)  # frozen parameters alone would give no graph
@@ -202,11 +197,10 @@ def gradcam(
     model: VideoNetwork, clip: Float[Tensor, "T C H W"], target: int, layer: str, *,
     definition: str = "per_step", branch: str = JOINT, against: int | None = None,
 ) -> Cam:  # fmt: skip
-    """Explain the logit of class `target`, or its difference to the logit of class `against`, at one layer.
+    """Explain the logit of class `target`, or its difference to that of `against`, at one layer of `cam_layers`.
 
     Args:
         clip: normalised.
-        layer: a name, as `cam_layers` lists them.
         branch: of an STH layer also "spatial" (of alpha_S O_S) or "temporal" (of alpha_T O_T).
 
     Raises:

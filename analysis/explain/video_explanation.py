@@ -33,23 +33,14 @@ class CamOptions:
 
 @dataclass(frozen=True)
 class VideoExplanation:
-    """The Grad-CAM of one video.
+    """The Grad-CAM of one video, of N frames that the network saw."""
 
-    Attributes:
-        options: with `target` filled in.
-        seen: (N,) numbers of the frames that the network saw, in frame order; a short video's are repeated.
-        maps: (N, h, w) in [-1, 1], as they are shown.
-        mass: (N,) each frame's share of the whole CAM.
-        top: the best classes and their scores.
-        alpha: the mean alpha_T of each layer that has one.
-    """
-
-    options: CamOptions
-    seen: np.ndarray
-    maps: np.ndarray
-    mass: np.ndarray
-    top: list[tuple[str, float]]
-    alpha: dict[str, float]
+    options: CamOptions  # with `target` filled in
+    seen: np.ndarray  # (N,) their numbers, in frame order; a short video's are repeated
+    maps: np.ndarray  # (N, h, w) in [-1, 1], as they are shown
+    mass: np.ndarray  # (N,) each frame's share of the whole CAM
+    top: list[tuple[str, float]]  # the best classes and their scores
+    alpha: dict[str, float]  # {layer: mean alpha_T}
 
     @property
     def empty(self) -> bool:
@@ -86,9 +77,8 @@ def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> Vi
     with torch.inference_mode():
         outputs = [model.forward_with_attention(clip[None]) for clip in clips]
         scores = torch.stack([logits[0] for logits, _ in outputs]).mean(0).softmax(0).cpu().numpy()
-        alpha = {
-            name: float(np.mean([alphas[name][0, 1].mean().item() for _, alphas in outputs])) for name in outputs[0][1]
-        }
+        alphas = {name: torch.stack([of_clip[name][0, 1] for _, of_clip in outputs]) for name in outputs[0][1]}
+    alpha = {name: float(of_clips.double().mean()) for name, of_clips in alphas.items()}
     top = [(checkpoint.classes[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")[:TOP_CLASSES]]
     o = replace(options, target=options.target or top[0][0])
     if o.target == o.against:

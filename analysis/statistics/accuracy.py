@@ -23,13 +23,11 @@ def wilson_interval(successes: float, n: float, z: float = 1.96) -> tuple[float,
 
 
 def share_interval(correct: NDArray[np.bool_], groups: Groups) -> tuple[float, float]:
-    """The 95 % interval of the share of clips (n,) that are correct, if clips of one group (a source video) depend on
-    each other.
+    """The 95 % interval of the share of clips (n,) that are correct, if those of one group (a source video) are alike.
 
     It is Wilson's interval with the effective n (Korn and Graubard 1998): n divided by the design effect, the variance
     over groups relative to that of n independent clips, and reduced for few groups by Student's t. If all clips are
-    correct, or all wrong, the design effect is unknown and the effective n is the number of groups. If each clip is a
-    group, it is `wilson_interval`.
+    correct, or all wrong, the design effect is unknown and the effective n is the number of groups.
     """
     n = len(correct)
     sums, counts = group_sums(correct[:, None].astype(float), groups)

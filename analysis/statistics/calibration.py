@@ -14,12 +14,10 @@ def calibration_bins(table: pd.DataFrame) -> pd.DataFrame:
     bin_of_clip = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     rows = []
     for i in np.unique(bin_of_clip):
-        clips = bin_of_clip == i
-        edges, interval = (
-            (i / CONFIDENCE_BINS, (i + 1) / CONFIDENCE_BINS),
-            share_interval(correct[clips], groups[clips]),
-        )
-        rows.append((*edges, clips.sum(), confidence[clips].mean(dtype=float), correct[clips].mean(), *interval))
+        of_bin = bin_of_clip == i
+        right, interval = correct[of_bin], share_interval(correct[of_bin], groups[of_bin])
+        means = confidence[of_bin].mean(dtype=float), right.mean()
+        rows.append((i / CONFIDENCE_BINS, (i + 1) / CONFIDENCE_BINS, len(right), *means, *interval))
     return pd.DataFrame(rows, columns=["low", "high", "n", "confidence", "accuracy", "accuracy_low", "accuracy_high"])
 
 

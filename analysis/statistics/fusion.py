@@ -1,4 +1,4 @@
-"""Several runs as one: the weighted mean of their scores, clip by clip (STH_En, two streams).
+"""Several runs as one: the weighted mean of their scores, clip by clip.
 
 The paper's STH_En averages networks of 8 and of 16 frames; two-stream networks those of RGB and of flow.
 """

@@ -1,7 +1,6 @@
 """Means with standard errors, intervals and p-values over groups: clips of one source video are not independent.
 
-A mean over clips, its standard error and its bootstrap need only the sum and the count of each group (a source video,
-or a clip without a group). K means over 240,000 clips are computed from a table of groups.
+They need only the sum and the count of each group (a source video, or a clip without a group).
 """
 
 from collections.abc import Callable
@@ -34,6 +33,11 @@ class ClusterMeans:
     high: Array
     n: int
     groups: int
+
+    @property
+    def numbers(self) -> tuple[float, float, float, float]:
+        """Value, low, high and error of a single mean."""
+        return self.value.item(), self.low.item(), self.high.item(), self.error.item()
 
 
 def group_sums(values: NDArray[np.floating], groups: Groups) -> tuple[Array, Array]:
@@ -113,17 +117,13 @@ def mean_effect(values: Array, groups: Groups) -> Effect:
     their variance is added to that of the clips, and Student's t has S - 1 degrees of freedom.
     """
     S, N = values.shape
-    sums, counts = group_sums(values.mean(0)[:, None], groups)
-    over_clips = cluster_means(sums, counts)
-    value, error, low, high = (
-        float(x[0]) for x in (over_clips.value, over_clips.error, over_clips.low, over_clips.high)
-    )
+    clips = cluster_means(*group_sums(values.mean(0)[:, None], groups))
+    value, low, high, error = clips.numbers
     if S == 1:
-        return Effect(value, low, high, p_value(value, error, over_clips.groups), N, 1)
+        return Effect(value, low, high, p_value(value, error, clips.groups), N, 1)
     means = values.mean(1, keepdims=True)  # S 1
-    half = float(seed_interval(means, over_clips.error)[0])
-    p = p_value(value, float(seed_error(means, over_clips.error)[0]), S)
-    return Effect(value, value - half, value + half, p, N, S)
+    half = float(seed_interval(means, clips.error)[0])
+    return Effect(value, value - half, value + half, p_value(value, float(seed_error(means, clips.error)[0]), S), N, S)
 
 
 def paired_effect(change: Array, groups: Groups) -> Effect:
