@@ -19,12 +19,7 @@ from click.testing import CliRunner
 from analysis.explain.cam_drawing import FrameAnnotations
 from analysis.explain.cam_video import annotated_frames
 from analysis.explain.gradcam import BRANCHES, DEFINITIONS, gradcam
-from analysis.explain.overlay import (
-    NORMALISATIONS,
-    input_box,
-    overlay,
-    scale_maps,
-)
+from analysis.explain.overlay import NORMALISATIONS, input_box, overlay, scale_maps
 from analysis.explain.video_explanation import CamOptions, explain_video
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.errors import UserError
@@ -88,10 +83,8 @@ def test_the_video_keeps_its_frames_rate_and_size(checkpoint: Path, video: Path,
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["x.json", "x.mp4", "x.npy", "x.png"]
     recipe = json.loads((tmp_path / "new" / "x.json").read_text())
     name, score = next(iter(recipe["top"].items()))
-    assert (
-        f"{tmp_path / 'new' / 'x.mp4'} (sheet: .png, maps: .npy, recipe: .json): predicted {name}, {score:.0%}\n"
-        in said
-    )
+    out = tmp_path / "new" / "x.mp4"
+    assert f"{out} (sheet: .png, maps: .npy, recipe: .json): predicted {name}, {score:.0%}\n" in said
     maps = np.load(tmp_path / "new" / "x.npy")
     assert maps.dtype == np.float16 and maps.shape == (4, *recipe["map"]) and np.abs(maps).max() == 1
     share = maps.astype(float).clip(min=0).sum((1, 2))

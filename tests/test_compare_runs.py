@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,9 @@ def table(right: dict[str, bool], labels: str = "", **more: Any) -> pd.DataFrame
 
 def of_matrix(right: list[str]) -> SharedClips:
     """Runs r0, r1, ... from a string of 0 and 1 each."""
-    matrix = np.array([[mark == "1" for mark in run] for run in right]).T
-    N = len(right)
-    names = tuple(f"r{i}" for i in range(N))
-    return SharedClips(
-        names, (), np.arange(len(matrix)), np.arange(len(matrix)), matrix, np.full(N, np.nan), np.ones(N)
-    )
+    matrix, N = np.array([[mark == "1" for mark in run] for run in right]).T, len(right)
+    names, clips = tuple(f"r{i}" for i in range(N)), np.arange(len(matrix))
+    return SharedClips(names, (), clips, clips, matrix, np.full(N, np.nan), np.ones(N))
 
 
 def test_two_runs_on_the_same_clips(tmp_path: Path) -> None:
@@ -100,13 +98,10 @@ def test_differences_are_those_of_a_loop_over_the_clips() -> None:
     right = np.random.default_rng(0).random((200, 5)) < [0.2, 0.5, 0.5, 0.7, 0.9]
     found = pairwise_differences(of_matrix(["".join("01"[int(x)] for x in run) for run in right.T]))
     expected = []
-    for i in range(5):
-        for j in range(i + 1, 5):
-            only_a, only_b = 0, 0
-            for clip in right:
-                only_a += int(clip[i] and not clip[j])
-                only_b += int(clip[j] and not clip[i])
-            expected.append((f"r{i}", f"r{j}", only_a, only_b, (only_a - only_b) / 200))
+    for i, j in combinations(range(5), 2):
+        only_a = sum(bool(clip[i] and not clip[j]) for clip in right)
+        only_b = sum(bool(clip[j] and not clip[i]) for clip in right)
+        expected.append((f"r{i}", f"r{j}", only_a, only_b, (only_a - only_b) / 200))
     columns = ["a", "b", "only_a", "only_b", "difference"]
     assert list(found[columns].itertuples(index=False, name=None)) == expected
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from copy import deepcopy
 
 import numpy as np
@@ -220,11 +221,9 @@ def state_of(model: VideoNetwork) -> list[object]:
     return [sum(hooks), modes, [(p.requires_grad, p.grad) for p in model.parameters()]]
 
 
+POSSIBLE = r"layer1\.0\.conv1, layer1\.0\.conv2, layer1\.0, .*layer4\.1"
 MISTAKES = [
-    (
-        {"layer": "layer9.0"},
-        r"no layer 'layer9\.0'; possible: layer1\.0\.conv1, layer1\.0\.conv2, layer1\.0, .*layer4\.1",
-    ),
+    ({"layer": "layer9.0"}, rf"no layer 'layer9\.0'; possible: {POSSIBLE}"),
     ({"target": 12}, "class 12 is not one of 0 to 11"),
     ({"target": -1}, "class -1 is not one of 0 to 11"),
     ({"branch": "temporal"}, r"layer2\.0 has no branch 'temporal'; possible: joint"),
@@ -241,22 +240,15 @@ def test_explaining_leaves_no_trace(change: dict, message: str, clip: Tensor) ->
     before, weights, pixels = state_of(model), deepcopy(model.state_dict()), clip.clone()
     with torch.inference_mode():
         logits = model(clip[None])
-    arguments = {"target": 1, "layer": "layer2.0", "definition": "per_step"} | change
-    if message:
-        with pytest.raises(ValueError, match=message):
-            gradcam(model, clip, **arguments)
-    else:
-        gradcam(model, clip, **arguments)
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        gradcam(model, clip, **({"target": 1, "layer": "layer2.0", "definition": "per_step"} | change))
     after = state_of(model)
-    assert after[:2] == before[:2]
-    assert before[0] == 0
+    assert after[:2] == before[:2] and before[0] == 0
     for (required, gradient), (required_before, gradient_before) in zip(after[2], before[2], strict=True):
-        assert required == required_before
-        assert gradient is gradient_before
+        assert required == required_before and gradient is gradient_before
     assert model.fc.bias.grad.tolist() == [1.0] * 12
     assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
-    assert torch.equal(clip, pixels)
-    assert not clip.requires_grad
+    assert torch.equal(clip, pixels) and not clip.requires_grad
     with torch.inference_mode():
         assert torch.equal(model(clip[None]), logits)
 

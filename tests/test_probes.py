@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -41,8 +40,8 @@ from sth_core.errors import UserError
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import Preprocessing
 from tests.datasets_on_disk import flow_folder, frame_folder
+from tests.test_cli import ends_well, mistake, sth
 from tests.tiny import CLASSES, FLOW, RGB, save_tiny, write_run
-from workbench.cli import main
 
 # Probes a run, a clip at a time.
 PROBES_SLOWLY = """
@@ -106,8 +105,8 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def words(networks: Path, name: str, data: Path, run: Path) -> list[str]:
-    return ["probe", str(networks / f"{name}.safetensors"), "--data", str(data), "-o", str(run), "--shuffles", "2"]
+def words(networks: Path, name: str, data: Path, run: Path) -> tuple[object, ...]:
+    return "probe", networks / f"{name}.safetensors", "--data", data, "-o", run, "--shuffles", 2
 
 
 @pytest.fixture(scope="module")
@@ -115,13 +114,10 @@ def runs(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathF
     """What `sth probe` makes of a network with and without time."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("sth", "flat"):
-        result = CliRunner().invoke(main, words(networks, name, scenes_folder, folder / name))
-        assert result.exit_code == 0, result.output
-        run = open_run(folder / name)
-        assert "page: " in result.output and "sub-sampled" in result.output
-        assert probe_summary_sentence(pd.read_csv(run.path / "probes" / "agreement.csv")) in " ".join(
-            result.output.split()
-        )
+        said = ends_well(*words(networks, name, scenes_folder, folder / name))
+        assert "page: " in said and "sub-sampled" in said
+        agreement = pd.read_csv(folder / name / "probes" / "agreement.csv")
+        assert probe_summary_sentence(agreement) in " ".join(said.split())
     return folder
 
 
@@ -172,10 +168,10 @@ def test_tables_and_page(runs: Path) -> None:
     for name in ("probes", "classes", "agreement", "turned"):
         assert (run.path / "probes" / f"{name}.csv").is_file()
     flat = open_run(runs / "flat")
-    assert order_dependence(flat)["alpha_temporal"].isna().all() and "it has no attention" in probe_summary_sentence(
-        alpha_order_agreement(flat)
-    )
-    assert (order_dependence(flat)[["drop", "drop_reversed"]] == 0).all(axis=None)  # rounding is no need
+    classes = order_dependence(flat)
+    assert (classes[["drop", "drop_reversed"]] == 0).all(axis=None)  # rounding is no need
+    assert classes["alpha_temporal"].isna().all()
+    assert "it has no attention" in probe_summary_sentence(alpha_order_agreement(flat))
 
 
 def test_killed_it_goes_on_and_ends_as_one_call_would(runs: Path, scenes_folder: Path, tmp_path: Path) -> None:
@@ -213,15 +209,14 @@ def test_a_finished_run_is_probed_as_it_is(relabelled: Path, networks: Path, tmp
     network, run = networks / "sth.safetensors", tmp_path / "run"
     record(network, relabelled, run, annotation=Annotation(label="said"), vectors=True)
     described = (run / "run.json").read_bytes()
-    line = [*words(networks, "sth", relabelled, run), "--label", "said"]
-    result = CliRunner().invoke(main, line)
+    line = words(networks, "sth", relabelled, run)
+    result = sth(*line, "--label", "said")
     assert result.exit_code == 0, result.output
     assert "not read: torn.mp4: " in result.output and "5 clips, 1 of them unreadable; page: " in result.output
     assert (run / "run.json").read_bytes() == described
     rows = probes_in(run).read("probes")
     assert len(rows) == 4 * 9 and set(rows["label"]) == {CLASSES[0]} and rows["score_label"].notna().all()
-    refused = CliRunner().invoke(main, line[:-2])
-    assert refused.exit_code == 2 and "label is 'said', now 'motion'" in refused.output
+    assert "label is 'said', now 'motion'" in mistake(*line)
 
 
 @pytest.mark.parametrize(("key", "value"), [("split", "train"), ("data", "/elsewhere"), ("protocol", {"crop": "ten"})])
@@ -236,8 +231,7 @@ def test_a_run_of_something_else_is_refused(
 
 
 def test_another_network_and_other_settings_are_refused(runs: Path, networks: Path, scenes_folder: Path) -> None:
-    result = CliRunner().invoke(main, words(networks, "flat", scenes_folder, runs / "sth"))
-    assert result.exit_code == 2 and "checkpoint_sha256" in result.output
+    assert "checkpoint_sha256" in mistake(*words(networks, "flat", scenes_folder, runs / "sth"))
     with pytest.raises(UserError, match="holds another set of probes \\(shuffles is 2, now 5"):
         probe(open_run(runs / "sth"), scenes_folder, shuffles=5)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
 from analysis.experiments.interventions import effects_in
 from analysis.experiments.trust import TABLES, choose_clips, trust
@@ -26,8 +25,8 @@ from analysis.runs.run_directory import open_run
 from analysis.statistics.uncertainty import mcnemar
 from benchmarks.planted import PLACE, shares_inside
 from sth_core.shards import Shards
+from tests.test_cli import ends_well, mistake, sth
 from tests.tiny import save_tiny
-from workbench.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +52,8 @@ def out(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFa
     with pytest.raises(Cut):
         trust(networks / "sth.safetensors", scenes_folder, folder, DatasetOptions(progress=cut), clips=3)
     assert len(TrustResults(folder).clips) == 2
-    words = ["trust", str(networks / "sth.safetensors"), "--data", str(scenes_folder), "-o", str(folder)]
-    result = CliRunner().invoke(main, [*words, "--clips", "3"])
-    assert result.exit_code == 0, result.output
-    assert "3 clips; page:" in result.output and "Grad-CAM, temporal branch" in result.output
+    said = ends_well("trust", networks / "sth.safetensors", "--data", scenes_folder, "-o", folder, "--clips", 3)
+    assert "3 clips; page:" in said and "Grad-CAM, temporal branch" in said
     return folder
 
 
@@ -86,51 +83,43 @@ def test_going_on_ends_as_one_call_would(out: Path, networks: Path, scenes_folde
 def test_a_network_without_attention_has_no_branches_and_no_alpha(
     networks: Path, scenes_folder: Path, tmp_path: Path
 ) -> None:
-    words = ["trust", str(networks / "flat.safetensors"), "--data", str(scenes_folder), "-o", str(tmp_path / "flat")]
-    result = CliRunner().invoke(main, [*words, "--clips", "2"])
-    assert result.exit_code == 0, result.output
-    assert "branch" not in result.output and not (tmp_path / "flat" / "attention.csv").exists()
-    words = ["intervene", words[1], "--data", str(scenes_folder), "-o", str(tmp_path / "run")]
-    result = CliRunner().invoke(main, words)
-    assert result.exit_code == 2 and "has no α to replace" in result.output
+    words = (networks / "flat.safetensors", "--data", scenes_folder, "-o")
+    assert "branch" not in ends_well("trust", *words, tmp_path / "flat", "--clips", 2)
+    assert not (tmp_path / "flat" / "attention.csv").exists()
+    assert "has no α to replace" in mistake("intervene", *words, tmp_path / "run")
 
 
 def test_results_of_something_else_are_refused(out: Path, networks: Path, scenes_folder: Path) -> None:
-    words = ["trust", str(networks / "flat.safetensors"), "--data", str(scenes_folder), "-o", str(out)]
-    result = CliRunner().invoke(main, [*words, "--clips", "3"])
-    assert result.exit_code == 2 and "holds another test of explanations (checkpoint_sha256" in result.output
+    said = mistake("trust", networks / "flat.safetensors", "--data", scenes_folder, "-o", out, "--clips", 3)
+    assert "holds another test of explanations (checkpoint_sha256" in said
 
 
 def test_no_clips_and_no_readable_clip_are_sentences(networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
-    network = str(networks / "sth.safetensors")
-    result = CliRunner().invoke(main, ["trust", network, "--data", str(scenes_folder), "--split", "test"])
-    assert result.exit_code == 2 and "no clips in the split 'test'" in result.output
+    network = networks / "sth.safetensors"
+    assert "no clips in the split 'test'" in mistake("trust", network, "--data", scenes_folder, "--split", "test")
     (tmp_path / "val" / "opening").mkdir(parents=True)
     (tmp_path / "val" / "opening" / "a.mp4").write_bytes(b"no video")
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("path,motion,split\nval/opening/a.mp4,opening,val\n", encoding="utf-8")
-    result = CliRunner().invoke(main, ["trust", network, "--data", str(tmp_path), "-o", str(tmp_path / "out")])
+    result = sth("trust", network, "--data", tmp_path, "-o", tmp_path / "out")
     assert result.exit_code == 2 and "none of the 1 clips could be read" in result.output
     assert "not read: val/opening/a.mp4" in result.output
 
 
 def test_interventions_over_a_run(networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
-    words = ["intervene", str(networks / "sth.safetensors"), "--data", str(scenes_folder), "-o", str(tmp_path / "run")]
-    result = CliRunner().invoke(main, words)
-    assert result.exit_code == 0, result.output
+    words = ("intervene", networks / "sth.safetensors", "--data", scenes_folder, "-o", tmp_path / "run")
+    said = ends_well(*words)
     run = open_run(tmp_path / "run")
     folder = effects_in(run.path).folder
     places, classes = intervention_tables(run)
-    assert (
-        summarize_interventions(places) in result.output and "by class" in (folder / "index.html").read_text().lower()
-    )
+    assert summarize_interventions(places) in said and "by class" in (folder / "index.html").read_text().lower()
     assert set(places["n"]) == {24} and set(classes["n"]) == {2}
     assert set(classes["kind"]) == set(REPLACEMENTS)
     effects = effects_in(run.path).read("effects")
     assert len(effects) == 24 * (16 + 4 + 1) * len(REPLACEMENTS)
     before = sorted((folder / "effects").iterdir())
     before[1].unlink()  # as if it had been killed there
-    assert CliRunner().invoke(main, words).exit_code == 0
+    ends_well(*words)
     again = effects_in(run.path).read("effects")
     order = ["clip_id", "place", "kind"]
     one, other = (t.sort_values(order, ignore_index=True) for t in (effects, again))
@@ -198,9 +187,8 @@ def test_shares_inside_by_hand() -> None:
 
 def test_grad_cam_finds_what_was_planted() -> None:
     """The demo's network: by weights per step, the CAM lies on the object while it is visible, beyond both controls."""
-    result = CliRunner().invoke(main, ["benchmark", "planted", "--clips", "24"])
-    assert result.exit_code == 0, result.output
-    rows = [line.split(" | ") for line in result.stdout.splitlines() if line.startswith("| Grad-CAM, weights per step")]
+    said = ends_well("benchmark", "planted", "--clips", 24)
+    rows = [line.split(" | ") for line in said.splitlines() if line.startswith("| Grad-CAM, weights per step")]
     assert [row[1] for row in rows] == ["on the object", "while it is visible", "both"]
     for row in rows:
         for control in row[3:]:

@@ -98,7 +98,8 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
     identity |= {"split": run.meta["split"], "shuffles": shuffles}
     owned = ("part-*.parquet", "index.html", "*.csv")
     work = Work(run.path / KIND, "probes.json", "set of probes", identity, owned)
-    facts, failures = {"clips": len(table)}, dict[str, str]()
+    failures: dict[str, str] = {}
+    facts = {"clips": len(table)}
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
         shards = probes_in(run.path)
         shards.tidy()

@@ -140,7 +140,9 @@ def trust(
         finished = shards.done()
         alphas = clip_alphas(checkpoint, table, options.workers) if config.attention else {}
         randomized = list(randomized_models(checkpoint.model))
-        tests = TrustTests(checkpoint, wanted, randomized, mean_of(alphas), options.batch_size)
+        layers = next(iter(alphas.values()), {})
+        mean = {layer: torch.cat([of_clip[layer] for of_clip in alphas.values()]).mean(0) for layer in layers}
+        tests = TrustTests(checkpoint, wanted, randomized, mean, options.batch_size)
         names, labels = list(alphas), table.set_index("clip_id")["label"]
         donors = dict(zip(names, donor_clips(list(labels[names]), seed), strict=True))
         missing = table[~table["clip_id"].isin(finished)]
@@ -166,12 +168,6 @@ def clip_alphas(checkpoint: Checkpoint, table: pd.DataFrame, workers: int) -> di
             alphas = checkpoint.inference_model.forward_with_attention(clip[None])[1]
             found[clip_id] = {layer: alpha.cpu() for layer, alpha in alphas.items()}
     return found
-
-
-def mean_of(alphas: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
-    """{layer: mean alpha over the clips (2, C_out)}"""
-    layers = next(iter(alphas.values()), {})
-    return {layer: torch.cat([of_clip[layer] for of_clip in alphas.values()]).mean(0) for layer in layers}
 
 
 def clip_result(tests: TrustTests, clip: Tensor, row: pd.DataFrame, donor: dict[str, Tensor], seed: int) -> ClipResult:

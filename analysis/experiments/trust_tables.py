@@ -108,17 +108,12 @@ def frame_agreement_table(results: TrustResults) -> pd.DataFrame:
     return with_verdicts(rows, sign_verdict)
 
 
-def replacement_table(results: TrustResults) -> pd.DataFrame:
-    """A row per place and kind of replaced alpha (`replacement_effects`); empty without attention."""
-    if "place" not in results.alpha:
-        return pd.DataFrame()
-    return replacement_effects(results.alpha, results.groups)
-
-
 def replacement_effects(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
     """A row per place and kind of replaced alpha, from `replacement_rows` and the group of each clip_id: the change of
     accuracy (value), paired on the same clips, the mean changes of the true class's logit and score, and n_changed, the
-    clips whose prediction changes."""
+    clips whose prediction changes. Empty without attention."""
+    if "place" not in alpha:
+        return pd.DataFrame()
     rows = []
     for (place, kind), some in alpha.groupby(["place", "kind"], sort=False):
         some = some.set_index("clip_id")

@@ -47,7 +47,7 @@ def combine_seeds(tables: list[pd.DataFrame]) -> pd.DataFrame:
     if len(tables) == 1:
         return tables[0]
     values, errors, sds = (np.stack([t[name] for t in tables]) for name in ("alpha_temporal", "error", "sd"))  # S L
-    mean, half = values.mean(0), seed_interval(values, errors.mean(0))
+    mean, (_, half) = values.mean(0), seed_interval(values, errors.mean(0))
     return tables[0].assign(
         alpha_spatial=1 - mean, alpha_temporal=mean, low=mean - half, high=mean + half, sd=sds.mean(0), error=np.nan
     )

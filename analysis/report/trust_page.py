@@ -39,7 +39,7 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
         "faithfulness": trust_tables.faithfulness_table(results),
         "sanity": trust_tables.randomization_table(results),
         "agreement": trust_tables.frame_agreement_table(results),
-        "attention": trust_tables.replacement_table(results),  # empty without attention
+        "attention": trust_tables.replacement_effects(results.alpha, results.groups),  # empty without attention
     }
     tables = {name: table for name, table in tables.items() if len(table)}
     sections = [Section(table=verdict_table(tables["verdicts"]), data=tables)]

@@ -48,12 +48,7 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
 def summarize_seeds(results: pd.DataFrame) -> pd.DataFrame:
     """A row per group of two or more runs of `run_results` that differ only in their seed: the mean of each of METRICS
     over the seeds and its standard deviation, NAME_sd (percent); n is the clips of one run."""
-    rows = []
-    for values, runs in results[results["seed"].notna()].groupby(SAME_BUT_SEED, sort=False):
-        if runs["seed"].nunique() < 2:
-            continue
-        row = dict(zip(SAME_BUT_SEED, values, strict=True)) | {"seeds": len(runs), "n": int(runs["n"].min())}
-        for name in METRICS:
-            row |= {name: runs[name].mean(), f"{name}_sd": runs[name].std()}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    groups = results.dropna(subset="seed").groupby(SAME_BUT_SEED, sort=False)
+    numbers = {f"{name}{end}": (name, how) for name in METRICS for end, how in (("", "mean"), ("_sd", "std"))}
+    table = groups.agg(different=("seed", "nunique"), seeds=("seed", "size"), n=("n", "min"), **numbers)
+    return table[table["different"] > 1].drop(columns="different").reset_index()

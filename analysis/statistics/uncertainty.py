@@ -113,17 +113,16 @@ class Effect:
 def mean_effect(values: Array, groups: Groups) -> Effect:
     """The mean of `values` (S, N): N clips in groups, S trainings of the same network.
 
-    With one training the interval is over clips: it holds for this network. With several it is over trainings too:
-    their variance is added to that of the clips, and Student's t has S - 1 degrees of freedom.
+    With one training the interval is over clips. With several it is over trainings too: their variance is added to that
+    of the clips, and Student's t has S - 1 degrees of freedom.
     """
     S, N = values.shape
     clips = cluster_means(*group_sums(values.mean(0)[:, None], groups))
     value, low, high, error = clips.numbers
     if S == 1:
         return Effect(value, low, high, p_value(value, error, clips.groups), N, 1)
-    means = values.mean(1, keepdims=True)  # S 1
-    half = float(seed_interval(means, clips.error)[0])
-    return Effect(value, value - half, value + half, p_value(value, float(seed_error(means, clips.error)[0]), S), N, S)
+    error, half = (x.item() for x in seed_interval(values.mean(1, keepdims=True), clips.error))
+    return Effect(value, value - half, value + half, p_value(value, error, S), N, S)
 
 
 def paired_effect(change: Array, groups: Groups) -> Effect:
@@ -137,14 +136,11 @@ def paired_p(p: float, gained: int, lost: int) -> float:
     return max(p, mcnemar(gained, lost))
 
 
-def seed_error(values: Array, error: Array) -> Array:
-    """(K,): the standard error of means (S, K) over S trainings, with the errors over clips (K,) added."""
-    return np.sqrt(np.nan_to_num(error) ** 2 + values.var(0, ddof=1) / len(values))
-
-
-def seed_interval(values: Array, error: Array) -> Array:
-    """(K,): half the 95 % interval that belongs to `seed_error`."""
-    return special.stdtrit(len(values) - 1, 0.5 + CONFIDENCE_LEVEL / 2) * seed_error(values, error)
+def seed_interval(values: Array, error: Array) -> tuple[Array, Array]:
+    """The standard errors (K,) of means (S, K) over S trainings, with the errors over clips (K,) added; and half the
+    95 % intervals (K,)."""
+    total = np.sqrt(np.nan_to_num(error) ** 2 + values.var(0, ddof=1) / len(values))
+    return total, special.stdtrit(len(values) - 1, 0.5 + CONFIDENCE_LEVEL / 2) * total
 
 
 def unpaired_effect(a: Array, groups_a: Groups, b: Array, groups_b: Groups) -> Effect:
