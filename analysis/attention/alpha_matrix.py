@@ -17,8 +17,6 @@ from analysis.statistics.uncertainty import group_sums, standard_error
 from sth_core.errors import UserError
 from sth_core.shards import shards
 
-LAYER_COLUMNS = ("layer_index", "layer", "stage")
-ALPHA_COLUMNS = ("clip_id", "layer_index", "alpha_temporal")
 INCOMPLETE = "{}: its attention does not cover all clips and layers; record it again"
 
 
@@ -49,9 +47,8 @@ def read_alpha(run: Run) -> Alpha:
     """
     clips = clips_of(run)
     recorded = set(clips["shard"].cat.categories)  # a shard's attention is written before its predictions
-    names, matrices = [], []
-    layers = recorded_layers(run)
-    for shard, table in read_shards(run, "attention", ALPHA_COLUMNS, ("clip_id",)):
+    names, matrices, layers = [], [], recorded_layers(run)
+    for shard, table in read_shards(run, "attention", ("clip_id", "layer_index", "alpha_temporal"), ("clip_id",)):
         if shard not in recorded or not len(table):
             continue
         if not np.isin(table["layer_index"], layers["layer_index"]).all():
@@ -70,8 +67,8 @@ def read_alpha(run: Run) -> Alpha:
 
 
 def recorded_layers(run: Run) -> pd.DataFrame:
-    """The layers, as the first shard lists them: layer_index, layer, stage."""
-    for _, table in read_shards(run, "attention", LAYER_COLUMNS, ("layer", "stage")):
+    """The layers, as the first shard lists them."""
+    for _, table in read_shards(run, "attention", ("layer_index", "layer", "stage"), ("layer", "stage")):
         if len(table):
             layers = table.to_pandas().drop_duplicates("layer_index")
             return layers.sort_values("layer_index", ignore_index=True).astype({"layer": str, "stage": str})

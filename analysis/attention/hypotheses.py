@@ -145,11 +145,9 @@ def compare_conditions(a: Condition, b: Condition, read: ReadAlpha = read_alpha)
 
 def stack_values(tables: list[pd.DataFrame]) -> tuple[np.ndarray, pd.Series]:
     """The values (S, N) of the clips that all S tables have, and their groups (N,)."""
-    shared = tables  # each ordered by clip
-    if not all(table["clip_id"].equals(tables[0]["clip_id"]) for table in tables):
-        common = sorted(set.intersection(*(set(table["clip_id"]) for table in tables)))
-        shared = [table.set_index("clip_id").loc[common] for table in tables]
-    return np.stack([table["value"].to_numpy(float) for table in shared]), shared[0]["group"]
+    by_clip = [table.set_index("clip_id") for table in tables]
+    values = pd.concat([table["value"] for table in by_clip], axis=1, join="inner")
+    return values.to_numpy(float).T, by_clip[0]["group"].loc[values.index]
 
 
 def judge_hypothesis(hypothesis: str, effects: NamedEffects) -> list[dict[str, object]]:

@@ -34,19 +34,14 @@ def probes_in(run: Path) -> Shards:
 
 
 def known_rows(run: Run) -> pd.DataFrame:
-    """The rows of all clips whose label the network knows, with their group.
-
-    Raises:
-        UserError: there are none.
-    """
+    """The rows of all clips whose label the network knows, with their group; a UserError if there are none."""
     rows = probes_in(run.path).read(KIND)
     if rows.empty:
         raise UserError(f"{run.path} holds no probes; make them with `sth probe`")
     rows = rows[rows["score_label"].notna()]
     if rows.empty:
-        raise UserError(
-            f"the network knows the label of no clip in {run.path}; probes need labels that it was trained on"
-        )
+        known = "probes need labels that it was trained on"
+        raise UserError(f"the network knows the label of no clip in {run.path}; {known}")
     return rows.merge(predictions(run)[["clip_id", "group"]], on="clip_id")
 
 

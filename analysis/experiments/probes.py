@@ -45,11 +45,7 @@ def probed_view(view: NDArray[np.uint8], probe: str, clip_id: str, modality: str
 
 
 def slow_view(source: dict[str, Any], p: Preprocessing) -> NDArray[np.uint8]:
-    """T frames of the middle half of a video (T, crop, crop, C): what happens there at half the speed.
-
-    Raises:
-        UnreadableVideo: it cannot be read.
-    """
+    """T frames of the middle half of a video (T, crop, crop, C): what happens there at half the speed."""
     path = Path(source["path"])
     count = count_fields(path, p, source["flow"])
     positions = positions_in(count, p)

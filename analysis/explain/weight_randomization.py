@@ -10,8 +10,6 @@ import torch
 
 from sth_core.network import VideoNetwork
 
-CLASSIFIER = "fc"
-
 
 def randomized_models(model: VideoNetwork, seed: int = 0) -> Iterator[tuple[str, VideoNetwork]]:
     """Copies of the network with random weights: first in the classifier alone, then in one more stage each, top down.
@@ -24,7 +22,7 @@ def randomized_models(model: VideoNetwork, seed: int = 0) -> Iterator[tuple[str,
     stages: dict[str, list[torch.nn.Parameter]] = {}
     for name, weight in randomized.backbone.named_parameters():
         stages.setdefault(str(randomized.backbone.stage_of(name)), []).append(weight)
-    stages[CLASSIFIER] = list(randomized.fc.parameters())
+    stages["fc"] = list(randomized.fc.parameters())
     for stage, weights in reversed(stages.items()):
         for weight in weights:
             order = torch.randperm(weight.numel(), generator=generator)

@@ -7,7 +7,6 @@ import pandas as pd
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import summarize_accuracy, summarize_direction_accuracy
 
-PAPER = Path(__file__).with_name("paper_results.csv")
 METRICS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class accuracy"}  # name of a column: of a metric
 METRICS |= {name: name for name in ("action", "direction")}
 SAME_BUT_SEED = ["dataset", "network", "conv", "p", "modality", "frames", "views", "start"]  # equal in such runs
@@ -18,7 +17,9 @@ def paper_results() -> pd.DataFrame:
 
     Values are as printed; a cell that is illegible in the paper is empty. "8x6" means 8 frames in 6 views.
     """
-    return pd.read_csv(PAPER, dtype={"frames": str, "pretrain": str}, keep_default_na=True)
+    return pd.read_csv(
+        Path(__file__).with_name("paper_results.csv"), dtype={"frames": str, "pretrain": str}, keep_default_na=True
+    )
 
 
 def run_results(runs: list[Run]) -> pd.DataFrame:
