@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from analysis.experiments import interventions, trust
 from analysis.experiments.trust import ClipResult
+from analysis.explain import alpha_replacement
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.run_directory import find_runs, open_run
 from sth_core.errors import UserError
@@ -86,7 +87,7 @@ def test_so_it_is_of_what_takes_minutes(
     work: str, places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the functions that the commands call, with one replacement of attention, and no test of explanations."""
-    monkeypatch.setattr(interventions, "interventions", lambda model, clips, *_: [("all", "none", model(clips))])
+    monkeypatch.setattr(alpha_replacement, "interventions", lambda model, clips, *_: [("all", "none", model(clips))])
     monkeypatch.setattr(trust, "clip_tables", lambda _, result: dict.fromkeys(trust.TABLES, result.row[["clip_id"]]))
     monkeypatch.setattr(trust, "clip_result", lambda tests, clip, row, *_: ClipResult(clip, row, clip, {}, {}, {}))
     monkeypatch.setattr(trust, "randomized_models", lambda model: [])

@@ -17,9 +17,8 @@ def paper_results() -> pd.DataFrame:
 
     Values are as printed; a cell that is illegible in the paper is empty. "8x6" means 8 frames in 6 views.
     """
-    return pd.read_csv(
-        Path(__file__).with_name("paper_results.csv"), dtype={"frames": str, "pretrain": str}, keep_default_na=True
-    )
+    path = Path(__file__).with_name("paper_results.csv")
+    return pd.read_csv(path, dtype={"frames": str, "pretrain": str})
 
 
 def run_results(runs: list[Run]) -> pd.DataFrame:
