@@ -65,7 +65,7 @@ def test_from_plot_to_frame_by_keyboard(run: Path, page: Page):
         expect(page.get_by_role("heading", name="Figure 5: attention by layer")).to_be_visible()
         go("Predictions", "Predictions")
         settle(page)
-        page.get_by_role("radio", name="Misclassified").focus()
+        page.get_by_role("radio", name="Misclassified", exact=True).focus()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
         matrix = page.locator(".matrix[data-drawn]")

@@ -40,7 +40,7 @@ REFUSED: dict[str, tuple[Callable[[bytes], bytes], Preprocessing, UploadLimits]]
     "its frames have 128 x 96 pixels; at most 12,000 are taken": (whole, RGB, UploadLimits(pixels=12_000)),
     "needs more than 20 MB of memory": (whole, HARD, UploadLimits(memory=20 * 2**20)),
     "takes more than 1 s of computing": (whole, HARD, UploadLimits(cpu_seconds=1)),
-    "was not decoded within 0.2 s": (whole, RGB, UploadLimits(seconds=0.2)),
+    "was not decoded within 0.2 s": (whole, HARD, UploadLimits(seconds=0.2)),
 }  # fmt: skip
 
 
