@@ -15,12 +15,8 @@ SMALLEST_DEVIATION = 1e-9  # of alpha_T: a smaller standard deviation is roundin
 
 
 def clip_overview(run: Run, alpha: Alpha | None = None) -> pd.DataFrame:
-    """A row per clip, ordered by clip_id.
-
-    Returns:
-        The columns of `clips_of`; alpha_temporal (mean over layers) if `alpha` is given; needs_order (the drop of the
-        true class's score when the frames are shuffled) if the run has probes.
-    """
+    """`clips_of` with alpha_temporal (mean over layers) if `alpha` is given, and needs_order (the drop of the true
+    class's score when the frames are shuffled) if the run has probes."""
     table = clips_of(run) if alpha is None else alpha.clips.assign(alpha_temporal=alpha.mean)
     if shards(run.path, "probes"):
         drop = """SELECT clip_id, any_value(score_label) FILTER (probe = 'plain')

@@ -103,16 +103,14 @@ def rise_with_depth(condition: Condition, read: ReadAlpha = read_alpha) -> Effec
 
 def pairs_of_proportions(conditions: list[Condition]) -> NamedPairs:
     """Each p with the next larger p, of the same dataset, network and modality."""
-    groups: dict[tuple[str, ...], list[Condition]] = {}
+    groups: dict[str, list[Condition]] = {}
     for c in conditions:
-        groups.setdefault((c.dataset, c.network, c.modality), []).append(c)
+        groups.setdefault(f"{c.dataset}, {c.network}, {c.modality}", []).append(c)
     pairs: NamedPairs = []
-    for group in groups.values():
-        ordered = sorted(group, key=lambda c: Fraction(c.p))
-        for smaller, larger in pairwise(ordered):
+    for name, group in groups.items():
+        for smaller, larger in pairwise(sorted(group, key=lambda c: Fraction(c.p))):
             if smaller.p != larger.p:
-                name = f"{smaller.dataset}, {smaller.network}, {smaller.modality}: p = {smaller.p} less {larger.p}"
-                pairs.append((name, smaller, larger))
+                pairs.append((f"{name}: p = {smaller.p} less {larger.p}", smaller, larger))
     return pairs
 
 

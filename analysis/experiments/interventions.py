@@ -54,10 +54,9 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
         for rows, clips in clip_batches(checkpoint, table, options, finished):
             with torch.inference_mode():
                 plain, alphas = model.forward_with_attention(clips)
-            partners = donor_clips(list(rows["label"]), seed)
-            other = {layer: alpha[partners] for layer, alpha in alphas.items()}
-            effects = intervention_table(model, clips, rows, checkpoint.classes, plain, mean, other)
-            shards.write({"effects": effects})
+            donors = donor_clips(list(rows["label"]), seed)
+            other = {layer: alpha[donors] for layer, alpha in alphas.items()}
+            shards.write({"effects": intervention_table(model, clips, rows, checkpoint.classes, plain, mean, other)})
             done = min(total, done + options.batch_size)
             options.progress(done, total)
 

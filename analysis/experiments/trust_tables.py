@@ -100,11 +100,9 @@ def frame_agreement_table(results: TrustResults) -> pd.DataFrame:
     frame is hidden, mean over clips."""
     rows = []
     for name, some in results.frames.groupby("explanation", sort=False):
-        ranks = {
-            clip: rank_correlation(of_clip["mass"].to_numpy(), of_clip["drop"].to_numpy())
-            for clip, of_clip in some.groupby("clip_id")
-        }
-        rows.append({"explanation": name} | effect_columns(results.effect(pd.Series(ranks))))
+        by_clip = some.groupby("clip_id")[["mass", "drop"]]
+        ranks = by_clip.apply(lambda clip: rank_correlation(clip["mass"].to_numpy(), clip["drop"].to_numpy()))
+        rows.append({"explanation": name} | effect_columns(results.effect(ranks)))
     return with_verdicts(rows, sign_verdict)
 
 

@@ -34,11 +34,8 @@ class SetAlpha(Tap):
 
 
 def places(model: VideoNetwork) -> dict[str, tuple[str, ...]]:
-    """{name: layers} of the places where alpha is replaced: each layer, each stage, everywhere.
-
-    Raises:
-        ValueError: the network has no attention.
-    """
+    """{name: layers} of the places where alpha is replaced: each layer, each stage, everywhere; a ValueError if the
+    network has no attention."""
     layers, config = model.attention_layers, model.config
     if not layers:
         raise ValueError(

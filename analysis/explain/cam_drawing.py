@@ -55,11 +55,8 @@ def alpha_bars(e: VideoExplanation, width: float, size: int) -> Image.Image:
 def timeline_band(
     e: VideoExplanation, width: int, size: int, frames: int
 ) -> tuple[Image.Image, np.ndarray, np.ndarray]:
-    """The band at the bottom: a mark for each frame that the network saw, and each frame's share of the CAM.
-
-    Returns:
-        The band, and x and y (frames,): where each frame's share is drawn, in its pixels.
-    """
+    """The band at the bottom, with a mark for each frame that the network saw; and x and y (frames,) in it, where it
+    shows each frame's share of the CAM."""
     image, draw = shaded_canvas(width, 2.6 * size)
     seen, _, mass = e.by_frame()
     left, edge, peak = size / 2, size / 2, max(mass.max(), 1e-9)

@@ -1,9 +1,9 @@
 """The faithfulness of an explanation of a clip, by deletion and insertion (Petsiuk et al. 2018).
 
 Deletion replaces what the map ranks highest first: the score of the explained class should fall early. Insertion starts
-from a clip that is all replaced and puts back what ranks highest first: the score should rise early. In video this is
-done in three ways: for places (the same in all frames), for frames, and for places in frames. The replacement is a clip
-too (`baseline_clip`), because a black hole in a frame is unlike any video.
+from a clip that is all replaced and puts back what ranks highest first: the score should rise early. This is done for
+places (the same in all frames), for frames, and for places in frames. The replacement is a clip too (`baseline_clip`),
+because a black hole in a frame is unlike any video.
 
 A map should beat two controls that know nothing of the clip: a random map, and a Gaussian in the middle.
 """

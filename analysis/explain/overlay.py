@@ -4,6 +4,7 @@ The larger a value, the more opaque its colour; where a map is zero, the frame i
 inferno colours; signed maps are orange for the class and blue against it.
 """
 
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -119,10 +120,8 @@ class OverlayPanel:
 @lru_cache
 def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     for name in FONT_FILES:
-        try:
+        with suppress(OSError):
             return ImageFont.truetype(name, size)
-        except OSError:
-            continue
     return ImageFont.load_default(size)
 
 
