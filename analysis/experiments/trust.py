@@ -224,9 +224,8 @@ def alpha_table(tests: TrustTests, result: ClipResult) -> pd.DataFrame:
     """A row per place and kind of replaced alpha; without attention a row that has only the clip's name."""
     if not result.alphas:
         return result.row[["clip_id"]].reset_index(drop=True)
-    model, classes = tests.checkpoint.inference_model, tests.checkpoint.classes
-    clips, row, plain = result.clip[None], result.row, result.logits
-    return intervention_table(model, clips, row, classes, plain, tests.mean_alpha, result.donor)
+    model, classes, clips = tests.checkpoint.inference_model, tests.checkpoint.classes, result.clip[None]
+    return intervention_table(model, clips, result.row, classes, result.logits, tests.mean_alpha, result.donor)
 
 
 def clip_row(tests: TrustTests, result: ClipResult, drop: np.ndarray) -> dict[str, Any]:

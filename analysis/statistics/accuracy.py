@@ -72,11 +72,8 @@ def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.Data
     labels = known["label"].map(numbers).to_numpy(dtype=int)
     scores = np.stack(list(known["scores"])) if n else np.empty((0, len(classes)))
     rank = (scores > scores[np.arange(n), labels][:, None]).sum(1)  # of the label: classes with a higher score
-    table = metrics_table(
-        {"top-1": rank < 1, "top-5": rank < 5, "mean class accuracy": rank < 1}, groups
-    )  # the last: below
-    rng = np.random.default_rng(0)
-    values, drawn = [], []
+    table = metrics_table({"top-1": rank < 1, "top-5": rank < 5}, groups)
+    rng, values, drawn = np.random.default_rng(0), [], []
     for label in np.unique(labels):
         correct = (rank == 0)[labels == label]
         sums, counts = group_sums(correct[:, None].astype(float), groups[labels == label])
@@ -84,8 +81,8 @@ def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.Data
         values.append(correct.mean())
         drawn.append((weights @ sums)[:, 0] / (weights @ counts))
     low, high = np.percentile(np.mean(drawn, 0), [2.5, 97.5]) if n else (0.0, 1.0)
-    table.loc[2, ["value", "low", "high"]] = mean_or_nan(values), low, high
-    return table
+    mean_class = {"metric": "mean class accuracy", "value": mean_or_nan(values), "low": low, "high": high}
+    return pd.concat([table, table[:1].assign(**mean_class)], ignore_index=True)
 
 
 def summarize_direction_accuracy(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -109,8 +106,7 @@ def accuracy_per_class(predictions: pd.DataFrame, classes: list[str]) -> pd.Data
         clips = clips_of_label.get(label, np.empty(0, int))
         hits, interval = correct[clips], share_interval(correct[clips], groups[clips])
         rows.append((label, len(clips), int(hits.sum()), mean_or_nan(hits), *interval, most.get(label, "")))
-    columns = ["label", "n", "correct", "accuracy", "low", "high", "most_confused_with"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["label", "n", "correct", "accuracy", "low", "high", "most_confused_with"])
 
 
 def top_classes(scores: list[float], classes: list[str], k: int = 5) -> pd.DataFrame:
