@@ -1,7 +1,7 @@
 """Frame networks: 2D backbones whose 3 x 3 convolutions are made by the caller (Table 1).
 
-Every block takes (B*T, C, H, W) and a `Tap`. Names follow torchvision's models, so that their
-weights fit by name. The first convolution, which reads pixels, is never replaced.
+Every block takes (B*T, C, H, W) and a `Tap`. Names follow torchvision's, so that its weights fit by name. The first
+convolution, which reads pixels, is never replaced.
 """
 
 from collections.abc import Callable
@@ -34,8 +34,7 @@ def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions (ResNet-18 and -34); both are made by `make`.
 
-    Table 1 shows bottleneck blocks only; both convolutions of a basic block are replaced by
-    "replacing the 1 x 3 x 3 convolution" (Section 4.2).
+    Table 1 shows bottleneck blocks only; both are replaced by "replacing the 1 x 3 x 3 convolution" (Section 4.2).
     """
 
     expansion = 1
@@ -83,12 +82,7 @@ class ResNet(nn.Module):
     """ResNet (He et al. 2016) up to its pooled features; `width` is the first stage's (64 there)."""
 
     def __init__(
-        self,
-        block: type[BasicBlock] | type[Bottleneck],
-        depths: tuple[int, int, int, int],
-        in_channels: int,
-        width: int,
-        make: Maker,
+        self, block: type[BasicBlock | Bottleneck], depths: tuple[int, ...], in_channels: int, width: int, make: Maker
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)  # 1 x 7 x 7 in Table 1
@@ -106,8 +100,7 @@ class ResNet(nn.Module):
         self.num_features = channels
         initialise_plain_convolutions(self)
 
-    @staticmethod
-    def stage_of(name: str) -> str:
+    def stage_of(self, name: str) -> str:
         """The stage that the module `name` belongs to."""
         return name.split(".")[0]
 
@@ -128,6 +121,11 @@ class ConvNorm(nn.ModuleList):
         return norm(conv(x, *tap))
 
 
+def conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> ConvNorm:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
+    return ConvNorm([conv, nn.BatchNorm2d(out_channels)])
+
+
 class InvertedResidual(nn.Module):
     """1 x 1 (expand), depthwise 3 x 3 (made by `make`), 1 x 1 (project); residual where shapes allow."""
 
@@ -140,14 +138,11 @@ class InvertedResidual(nn.Module):
         self.entry = make.entry() if self.residual else nn.Identity()
         self.expands = expansion > 1
         middle = make.conv(hidden, hidden, stride=stride, name=f"{name}.conv.{int(self.expands)}.0", groups=hidden)
-        layers: list[nn.Module] = [
-            ConvNorm([middle, nn.BatchNorm2d(hidden)]),
-            nn.Conv2d(hidden, out_channels, 1, bias=False),
-            nn.BatchNorm2d(out_channels),
-        ]
-        if self.expands:
-            layers.insert(0, ConvNorm([nn.Conv2d(in_channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden)]))
-        self.conv = nn.ModuleList(layers)
+        layers = [conv_norm(in_channels, hidden, 1)] if self.expands else []
+        layers.append(ConvNorm([middle, nn.BatchNorm2d(hidden)]))
+        self.conv = nn.ModuleList(
+            [*layers, nn.Conv2d(hidden, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)]
+        )
 
     def forward(self, x: Tensor, tap: Tap) -> Tensor:
         y = self.entry(x)
@@ -167,20 +162,17 @@ class MobileNetV2(nn.Module):
     def __init__(self, in_channels: int, width: int, make: Maker) -> None:
         super().__init__()
         channels = make_divisible(32 * width / 64)
-        stem = ConvNorm([nn.Conv2d(in_channels, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)])
-        layers: list[nn.Module] = [stem]
+        layers: list[nn.Module] = [conv_norm(in_channels, channels, 3, stride=2)]
         self.stages = [0]
         for stage, (expansion, out, depth, first_stride) in enumerate(self.STAGES, 1):
             out_channels = make_divisible(out * width / 64)
-            for i in range(depth):
-                stride = first_stride if i == 0 else 1
+            for stride in (first_stride, *[1] * (depth - 1)):
                 name = f"features.{len(layers)}"
                 layers.append(InvertedResidual(channels, out_channels, stride, expansion, make, name))
-                self.stages.append(stage)
                 channels = out_channels
+            self.stages += [stage] * depth
         self.num_features = make_divisible(1280 * max(1.0, width / 64))
-        head = nn.Conv2d(channels, self.num_features, 1, bias=False)
-        layers.append(ConvNorm([head, nn.BatchNorm2d(self.num_features)]))
+        layers.append(conv_norm(channels, self.num_features, 1))
         self.stages.append(len(self.STAGES) + 1)
         self.features = nn.ModuleList(layers)
         initialise_plain_convolutions(self)
@@ -226,9 +218,8 @@ class VGG16(nn.Module):
             self.stages += [stage] * (3 * depth + 1)
         self.features = nn.ModuleList(layers)
         self.num_features = 4096 * width // 64
-        self.classifier = nn.ModuleDict(
-            {"0": nn.Linear(channels * 49, self.num_features), "3": nn.Linear(self.num_features, self.num_features)}
-        )
+        hidden = self.num_features
+        self.classifier = nn.ModuleDict({"0": nn.Linear(channels * 49, hidden), "3": nn.Linear(hidden, hidden)})
         initialise_plain_convolutions(self)
 
     def stage_of(self, name: str) -> str:

@@ -1,11 +1,13 @@
 """The convolutions that the paper compares STH with; all keep the contract `VideoConv`."""
 
+from typing import Unpack
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sth_core.convolution import UNOBSERVED, ConvInput, ConvOutput, Tap, spatial_conv, temporal_conv
+from sth_core.convolution import UNOBSERVED, ClipConv, ClipConvOptions, ConvInput, ConvOutput, Tap, temporal_conv
 
 
 class SpatialConv(nn.Conv2d):
@@ -27,16 +29,16 @@ class SpatialConv(nn.Conv2d):
 class TemporalShift(nn.Module):
     """TSM (Lin et al. 2019): delays an eighth of the channels by one frame and advances another eighth by one.
 
-    It has no weights. It begins a residual branch, so that the identity keeps the channels that
-    were shifted out ("residual shift"); in VGG, which has no residuals, it precedes each convolution.
+    It begins a residual branch, so that the identity keeps the channels that were shifted out ("residual shift");
+    in VGG, which has no residuals, it precedes each convolution.
     """
 
-    def __init__(self, frames: int, fraction: int = 8) -> None:
+    def __init__(self, frames: int) -> None:
         super().__init__()
-        self.frames, self.fraction = frames, fraction
+        self.frames = frames
 
     def forward(self, x: Float[Tensor, "BT C H W"]) -> Float[Tensor, "BT C H W"]:
-        fold = x.shape[1] // self.fraction
+        fold = x.shape[1] // 8
         clips = x.unflatten(0, (-1, self.frames))  # B T C H W
         shifted = torch.zeros_like(clips)
         shifted[:, :-1, :fold] = clips[:, 1:, :fold]  # from the next frame
@@ -45,50 +47,31 @@ class TemporalShift(nn.Module):
         return shifted.flatten(0, 1)
 
 
-class SeparableConv(nn.Module):
+class SeparableConv(ClipConv):
     """(2+1)D: 1 x 3 x 3 and 3 x 1 x 1 convolutions, one after the other or side by side (Table 7).
 
-    The temporal one maps C_out to C_out if sequential, and C_in to C_out, added, if parallel; in a
-    bottleneck both have the same parameters. The paper mentions no batch norm or ReLU between the two
-    (R(2+1)D has them), and its parameter count does not decide it. There is none here, so that only the
-    kernels differ from STH.
+    The temporal one maps C_out to C_out if sequential, and C_in to C_out, added, if parallel; in a bottleneck both
+    have the same parameters. The paper mentions no batch norm or ReLU between the two (R(2+1)D has them), and its
+    parameter count does not decide it. There is none here, so that only the kernels differ from STH.
     """
 
-    bias: Tensor | None
-
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        parallel: bool,
-        stride: int = 1,
-        dilation: int = 1,
-        groups: int = 1,
-        frames: int = 8,
+        self, in_channels: int, out_channels: int, *, parallel: bool, **options: Unpack[ClipConvOptions]
     ) -> None:
-        super().__init__()
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.stride, self.dilation, self.groups = stride, dilation, groups
-        self.frames, self.parallel = frames, parallel
+        super().__init__(in_channels, out_channels, **options)
+        groups, self.parallel = self.groups, parallel
         read = in_channels if parallel else out_channels
         self.weight_spatial = nn.Parameter(torch.empty(out_channels, in_channels // groups, 3, 3))
         self.weight_temporal = nn.Parameter(torch.empty(out_channels, read // groups, 3))
-        self.register_parameter("bias", None)  # until a batch norm is folded in
         nn.init.kaiming_normal_(self.weight_spatial, mode="fan_out", nonlinearity="relu")
         if parallel:
             nn.init.kaiming_normal_(self.weight_temporal, mode="fan_out", nonlinearity="relu")
-        else:
-            self.keep_time()
-
-    @torch.no_grad()
-    def keep_time(self) -> None:
-        """Let the sequential temporal kernels pass each frame on as it is: the network starts as the 2D one."""
-        nn.init.dirac_(self.weight_temporal, self.groups)
+        else:  # temporal kernels pass each frame on as it is: the network starts as the 2D one
+            nn.init.dirac_(self.weight_temporal, groups)
 
     def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:
         d, g = self.dilation, self.groups
-        spatial = spatial_conv(x, self.weight_spatial, stride=self.stride, dilation=d, groups=g)
+        spatial = F.conv2d(x, self.weight_spatial, None, self.stride, d, d, g)
         read, stride = (x, self.stride) if self.parallel else (spatial, 1)
         temporal = temporal_conv(
             read, self.weight_temporal, frames=self.frames, stride=stride, dilation=d, groups=g, bias=self.bias
@@ -100,26 +83,12 @@ class SeparableConv(nn.Module):
         self.weight_spatial.copy_(weight)
 
 
-class InflatedConv(nn.Module):
+class InflatedConv(ClipConv):
     """A 3 x 3 x 3 convolution, as I3D inflates a 3 x 3 one (Carreira and Zisserman 2017)."""
 
-    bias: Tensor | None
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        groups: int = 1,
-        frames: int = 8,
-    ) -> None:
-        super().__init__()
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.stride, self.dilation, self.groups, self.frames = stride, dilation, groups, frames
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, 3, 3, 3))
-        self.register_parameter("bias", None)  # until a batch norm is folded in
+    def __init__(self, in_channels: int, out_channels: int, **options: Unpack[ClipConvOptions]) -> None:
+        super().__init__(in_channels, out_channels, **options)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // self.groups, 3, 3, 3))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:

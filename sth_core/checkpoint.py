@@ -27,8 +27,8 @@ FORMAT = "sth-workbench-1"
 class Checkpoint:
     """A network (in eval mode) with what it was trained on and how.
 
-    `model` has the weights of the file and computes the branches, which Grad-CAM reads. `inference_model` is its
-    faster form for everything else that leaves the weights as they are.
+    `model` computes the branches, which Grad-CAM reads; `inference_model` is its faster form for everything else that
+    leaves the weights as they are.
     """
 
     model: VideoNetwork

@@ -30,7 +30,7 @@ class LayerCost:
 def layer_costs(config: ModelConfig, side: int = 224) -> list[LayerCost]:
     """Each module that has parameters, in the order of the forward pass, for one clip of side x side pixels.
 
-    Computed on a network without storage (torch's meta device): no memory, and a moment at any size.
+    Computed on torch's meta device: no memory, and a moment at any size.
     """
     with torch.device("meta"):
         model = VideoNetwork(config).eval()
@@ -39,21 +39,14 @@ def layer_costs(config: ModelConfig, side: int = 224) -> list[LayerCost]:
     names = {module: name for name, module in model.named_modules()}
 
     def measure(module: nn.Module, _: object, output: Tensor) -> None:
+        name, kind = names[module].removeprefix("backbone."), type(module).__name__
         own = list(module.parameters(recurse=False))
-        positions = output.numel() // output.shape[1]
-        weights = sum(w.numel() for w in own if w.ndim > 1)
-        costs.append(
-            LayerCost(
-                names[module].removeprefix("backbone."),
-                type(module).__name__,
-                tuple(output.shape[1:]),
-                sum(w.numel() for w in own),
-                weights * positions,
-            )
-        )
+        parameters = sum(w.numel() for w in own)
+        multiply_adds = sum(w.numel() for w in own if w.ndim > 1) * (output.numel() // output.shape[1])
+        costs.append(LayerCost(name, kind, tuple(output.shape[1:]), parameters, multiply_adds))
 
     for module in model.modules():  # hooks on a network that only this function uses
-        if any(True for _ in module.parameters(recurse=False)):
+        if list(module.parameters(recurse=False)):
             module.register_forward_hook(measure)
     with torch.no_grad():
         model(clip)
@@ -88,21 +81,27 @@ class PaperRow:
     why: str = ""
 
 
-def _resnet50(conv: str = "sth", p: float = 1 / 4, **changes: Any) -> ModelConfig:
-    is_sth = conv.startswith("sth")
-    settings = {"attention": False, "temporal_fraction": p if is_sth else 0.0} | changes
-    return ModelConfig("resnet50", 174, conv=conv, **settings)
+def _resnet50(conv: str = "sth", p: float = 1 / 4, attention: bool = False, **changes: Any) -> ModelConfig:
+    return ModelConfig("resnet50", 174, conv=conv, temporal_fraction=p, attention=attention, **changes)
 
 
 ABOVE = (
-    "the paper is {flops} G and {parameters} M above its own formula (Section 3.2), although its p = 1/4 row "
-    "follows it to the digit"
+    "the paper is {} G and {} M above its own formula (Section 3.2), although its p = 1/4 row follows it to the digit"
 )
+I3D = (
+    "the paper cites another network: I3D inflates part of the layers and pools time, its 35.3 M is that of Non-local "
+    "I3D in Table 2; ours turns every 3 x 3 into 3 x 3 x 3 and keeps all frames"
+)
+TSM = "a ResNet-50 with 174 classes has 23.9 M, and the shift has no weights; 24.3 M is cited from TSM"
+STH_8 = "Tables 7 and 8 print 30.5 for the same network; attention's own means and products would add 0.05"
+STH_16 = "twice the row above is 61.0; attention's own means and products would add 0.1"
+ECO = "not built: BNInception and a 3D ResNet-18, no ResNet-50"
+ABM = "not built: another module in another network"
 PAPER_ROWS = (
-    PaperRow("6", "p = 0", "33.3", "24.4", _resnet50("2d"), ABOVE.format(flops="0.3", parameters="0.5")),
-    PaperRow("6", "p = 1/8", "32.2", "23.1", _resnet50(p=1 / 8), ABOVE.format(flops="0.5", parameters="0.2")),
+    PaperRow("6", "p = 0", "33.3", "24.4", _resnet50("2d"), ABOVE.format("0.3", "0.5")),
+    PaperRow("6", "p = 1/8", "32.2", "23.1", _resnet50(p=1 / 8), ABOVE.format("0.5", "0.2")),
     PaperRow("6", "p = 1/4", "30.5", "22.0", _resnet50()),
-    PaperRow("6", "p = 1/2", "28.5", "20.3", _resnet50(p=1 / 2), ABOVE.format(flops="0.5", parameters="0.2")),
+    PaperRow("6", "p = 1/2", "28.5", "20.3", _resnet50(p=1 / 2), ABOVE.format("0.5", "0.2")),
     PaperRow("7", "(2+1)D sequential", "37.9", "27.6", _resnet50("2plus1d_sequential")),
     PaperRow("7", "(2+1)D parallel", "37.9", "27.6", _resnet50("2plus1d_parallel")),
     PaperRow("7", "STH merge", "30.5", "22.0", _resnet50("sth_merge")),
@@ -110,64 +109,38 @@ PAPER_ROWS = (
     PaperRow("7", "STH hybrid + attention", "30.5", "23.2", _resnet50(attention=True)),
     PaperRow("8", "Fixed", "30.5", "23.2", _resnet50(attention=True)),
     PaperRow("8", "Dilated", "30.5", "23.2", _resnet50(attention=True, dilations=(1, 2, 3))),
-    PaperRow(
-        "9", "I3D, 64 frames", "306", "35.3", _resnet50("3d", frames=64),
-        "the paper cites another network: I3D inflates part of the layers and pools time, its 35.3 M is that "
-        "of Non-local I3D in Table 2; ours turns every 3 x 3 into 3 x 3 x 3 and keeps all frames",
-    ),
-    PaperRow("9", "ECO, 16 frames", "64", "47.5", None, "not built: BNInception and a 3D ResNet-18, no ResNet-50"),
-    PaperRow(
-        "9", "TSM, 8 frames", "33", "24.3", _resnet50("tsm"),
-        "a ResNet-50 with 174 classes has 23.9 M, and the shift has no weights; 24.3 M is cited from TSM",
-    ),
-    PaperRow(
-        "9", "TSM, 16 frames", "65", "24.3", _resnet50("tsm", frames=16),
-        "a ResNet-50 with 174 classes has 23.9 M, and the shift has no weights; 24.3 M is cited from TSM",
-    ),
-    PaperRow("9", "ABM-C-in, 8 x 3 frames", "53.0", "-", None, "not built: another module in another network"),
-    PaperRow("9", "ABM-A-in, 16 x 3 frames", "106.0", "-", None, "not built: another module in another network"),
-    PaperRow(
-        "9", "STH, 8 frames", "30.6", "23.2", _resnet50(attention=True),
-        "Tables 7 and 8 print 30.5 for the same network; attention's own means and products would add 0.05",
-    ),
-    PaperRow(
-        "9", "STH, 16 frames", "61.3", "23.2", _resnet50(attention=True, frames=16),
-        "twice the row above is 61.0; attention's own means and products would add 0.1",
-    ),
-)  # fmt: skip
+    PaperRow("9", "I3D, 64 frames", "306", "35.3", _resnet50("3d", frames=64), I3D),
+    PaperRow("9", "ECO, 16 frames", "64", "47.5", None, ECO),
+    PaperRow("9", "TSM, 8 frames", "33", "24.3", _resnet50("tsm"), TSM),
+    PaperRow("9", "TSM, 16 frames", "65", "24.3", _resnet50("tsm", frames=16), TSM),
+    PaperRow("9", "ABM-C-in, 8 x 3 frames", "53.0", "-", None, ABM),
+    PaperRow("9", "ABM-A-in, 16 x 3 frames", "106.0", "-", None, ABM),
+    PaperRow("9", "STH, 8 frames", "30.6", "23.2", _resnet50(attention=True), STH_8),
+    PaperRow("9", "STH, 16 frames", "61.3", "23.2", _resnet50(attention=True, frames=16), STH_16),
+)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A row of the paper and our numbers; `remark` says that they agree, or why they differ."""
-
-    row: PaperRow
-    gflops: float | None
-    parameters: float | None
-    remark: str
-
-
-def compare_with_paper() -> list[Comparison]:
-    """Tables 6 to 9: the paper's numbers and those of our networks."""
+def compare_with_paper() -> list[dict[str, str]]:
+    """Tables 6 to 9: for each row of the paper its numbers, ours, and a remark: that they agree, or why they differ."""
     return [_compare(row) for row in PAPER_ROWS]
 
 
-def _compare(row: PaperRow) -> Comparison:
-    if row.network is None:
-        return Comparison(row, None, None, row.why)
-    costs = layer_costs(row.network)
-    gflops, parameters = total(costs)
-    counted = gflops + pointwise(costs, row.network.frames)
-    remarks = []
-    if row.gflops == _rounded(gflops, row.gflops):
-        pass
-    elif row.gflops == _rounded(counted, row.gflops):
-        remarks.append("as printed, once batch norm and ReLU are counted")
-    else:
-        remarks.append(row.why)
-    if row.parameters != _rounded(parameters, row.parameters) and row.why not in remarks:
-        remarks.append(row.why)
-    return Comparison(row, gflops, parameters, "; ".join(remarks) or "as printed")
+def _compare(row: PaperRow) -> dict[str, str]:
+    gflops, parameters, remark = "-", "-", row.why
+    if row.network is not None:
+        costs = layer_costs(row.network)
+        flops, weights = total(costs)
+        remarks = []
+        if row.gflops != _rounded(flops, row.gflops):
+            counted = row.gflops == _rounded(flops + pointwise(costs, row.network.frames), row.gflops)
+            remarks.append("as printed, once batch norm and ReLU are counted" if counted else row.why)
+        if row.parameters != _rounded(weights, row.parameters) and row.why not in remarks:
+            remarks.append(row.why)
+        gflops, parameters, remark = f"{flops:.2f}", f"{weights:.2f}", "; ".join(remarks) or "as printed"
+    return {
+        "table": row.table, "network": row.label, "paper_gflops": row.gflops, "gflops": gflops,
+        "paper_parameters_m": row.parameters, "parameters_m": parameters, "remark": remark,
+    }  # fmt: skip
 
 
 def _rounded(value: float, printed: str) -> str:

@@ -1,13 +1,13 @@
-"""What all convolutions of a network share: their contract, the tap that observes them, and two operations.
+"""What all convolutions of a network share: their contract, the tap that observes them, and the temporal operation.
 
 Shapes: B clips, T frames, C channels, H x W pixels; BT is B*T, with the frames of a clip adjacent.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypedDict, runtime_checkable
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 ConvInput = Float[Tensor, "BT C_in H W"]
 ConvOutput = Float[Tensor, "BT C_out H_out W_out"]
@@ -16,9 +16,8 @@ ConvOutput = Float[Tensor, "BT C_out H_out W_out"]
 class Tap:
     """An observer of one forward pass; each method returns its input unless a subclass overrides it.
 
-    A tap is an argument of the call, not a hook on the model, so that one model can serve many
-    observers at once. The network continues with the value that a method returns: a recorder
-    returns its input, an intervention returns another tensor.
+    It is an argument of the call, not a hook on the model, so that one model can serve many observers at once.
+    The network continues with the value that a method returns: an intervention returns another tensor.
     """
 
     def attention(self, layer: str, alpha: Float[Tensor, "B 2 C_out"]) -> Float[Tensor, "B 2 C_out"]:
@@ -58,21 +57,45 @@ class VideoConv(Protocol):
         """Start from the weight (C_out, C_in / groups, 3, 3) of a 2D convolution (Section 4.2)."""
 
 
-def spatial_conv(
-    x: ConvInput,
-    weight: Float[Tensor, "C_out C_in_per_group 3 3"],
-    *,
-    stride: int = 1,
-    dilation: int = 1,
-    groups: int = 1,
-) -> ConvOutput:
-    """Convolve each frame with 3 x 3 kernels; H_out = ceil(H / stride)."""
-    return F.conv2d(x, weight, None, stride, dilation, dilation, groups)
+class ClipConvOptions(TypedDict, total=False):
+    """The keywords of `ClipConv`."""
+
+    stride: int
+    dilation: int
+    groups: int
+    frames: int
+
+
+class ClipConv(nn.Module):
+    """A convolution over the frames of a clip: `HybridConv` and the (2+1)D and 3D baselines.
+
+    Args:
+        stride: of space alone.
+        dilation: of space and time, the rate d of Table 8.
+        frames: T, the number of adjacent frames of one clip.
+    """
+
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        frames: int = 8,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.stride, self.dilation, self.frames = stride, dilation, frames
+        self.register_parameter("bias", None)  # until a batch norm is folded into a baseline
 
 
 def temporal_conv(
     x: ConvInput,
-    weight: Float[Tensor, "C_out C_in_per_group K"],
+    weight: Float[Tensor, "C_out C_group K"],
     *,
     frames: int,
     stride: int = 1,
@@ -80,10 +103,10 @@ def temporal_conv(
     groups: int = 1,
     bias: Float[Tensor, "C_out"] | None = None,
 ) -> ConvOutput:
-    """Convolve each pixel over time; the weight reads the first groups * C_in_per_group channels of x.
+    """Convolve each pixel over time; the weight reads the first groups * C_group channels of x.
 
-    The pixels of a frame are laid out in one row, so that time becomes the vertical axis of a
-    plain 2D convolution with a K x 1 kernel: on CPU 2 to 5 times as fast as conv3d.
+    The pixels of a frame are laid out in one row, so that time is the vertical axis of a plain 2D convolution with
+    a K x 1 kernel: on CPU 2 to 5 times as fast as conv3d.
     """
     x = x[:, : groups * weight.shape[1]]
     if stride > 1:

@@ -33,11 +33,7 @@ class BatchResult:
 
 @torch.inference_mode()
 def run_over(
-    model: VideoNetwork,
-    clips: EvaluationClips,
-    preprocessing: Preprocessing,
-    batch_size: int = 8,
-    workers: int = 2,
+    model: VideoNetwork, clips: EvaluationClips, preprocessing: Preprocessing, batch_size: int = 8, workers: int = 2
 ) -> Iterator[BatchResult]:
     """Run the network in eval mode over all clips, in order, while the next batch is read.
 
@@ -50,14 +46,14 @@ def run_over(
     while batch := list(islice(samples, batch_size)):
         readable = [s for s in batch if s.views is not None]
         failed = [s for s in batch if s.views is None]
-        logits: list[Tensor] = [torch.empty(0, views, K)]
+        logits = [torch.empty(0, views, K)]
         alphas: list[dict[str, Tensor]] = []
-        for some in in_batches([s.views for s in readable if s.views is not None], batch_size):
+        for some in in_batches([s.views for s in batch if s.views is not None], batch_size):
             pixels = normalise(torch.cat(some).to(device), preprocessing)
             of_views, attention = model.forward_with_attention(pixels)
             logits += [clips.unmirror_logits(of_one.cpu())[None] for of_one in of_views.split(views)]
             alphas.append({name: a.unflatten(0, (-1, views)).mean(1).cpu() for name, a in attention.items()})
-        together = {name: torch.cat([a[name] for a in alphas]) for name in (alphas[0] if alphas else {})}
+        together = {name: torch.cat([a[name] for a in alphas]) for name in next(iter(alphas), {})}
         yield BatchResult(readable, failed, torch.cat(logits), together)
 
 

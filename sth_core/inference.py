@@ -1,19 +1,20 @@
 """Networks for inference: the same numbers in fewer steps.
 
-`for_inference` folds each batch norm into the convolution before it, in every network, and
-computes an STH-Conv, where that is faster, without the multiplications by the zeros of its padded kernels.
+`for_inference` folds each batch norm into the convolution before it, and computes an STH-Conv, where that is faster,
+without the multiplications by the zeros of its padded kernels.
 """
 
 import copy
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sth_core.baselines import InflatedConv, SeparableConv
-from sth_core.convolution import UNOBSERVED, ConvInput, ConvOutput, Tap, spatial_conv, temporal_conv
+from sth_core.convolution import UNOBSERVED, ConvInput, ConvOutput, Tap, temporal_conv
 from sth_core.network import VideoNetwork, channels_last
 from sth_core.sth_conv import HybridConv, STHConv, clip_means, per_frame
 
@@ -29,8 +30,7 @@ def for_inference(model: VideoNetwork) -> VideoNetwork:
     fast = copy.deepcopy(model).eval().requires_grad_(False)
     fast.computes_branches = False
     for parent in list(fast.modules()):
-        children = list(parent.named_children())
-        for (name, conv), (norm_name, norm) in pairwise(children):
+        for (name, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
             if isinstance(norm, nn.BatchNorm2d):  # it belongs to the module before it, in all backbones
                 setattr(parent, name, fold_batch_norm(conv, norm))
                 setattr(parent, norm_name, nn.Identity())
@@ -87,10 +87,8 @@ class FusedHybridConv(nn.Module):
 
     def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:
         spatial = self.spatial_terms(x)
-        temporal = temporal_conv(
-            x, self.weight_temporal, frames=self.frames, stride=self.stride, dilation=self.dilation,
-            groups=self.temporal_groups,
-        )  # fmt: skip
+        s, d, g = self.stride, self.dilation, self.temporal_groups
+        temporal = temporal_conv(x, self.weight_temporal, frames=self.frames, stride=s, dilation=d, groups=g)
         if self.integration is None:
             alpha_s = alpha_t = self.scale[:, None, None]
         else:
@@ -114,17 +112,16 @@ class PaddedKernel(nn.Module):
         self.register_buffer("weight", conv.padded_spatial_weight())
 
     def forward(self, x: ConvInput) -> list[ConvOutput]:
-        return [spatial_conv(x, self.weight, stride=self.stride, dilation=self.dilation, groups=self.groups)]
+        return [F.conv2d(x, self.weight, None, self.stride, self.dilation, self.dilation, self.groups)]
 
 
 class GroupedKernels(nn.Module):
     """O_S in log2(n) terms, without the weights that are zero in the padded kernel.
 
-    With n = 2^k kernel types, type g reads every block of input channels but block g for its
-    spatial part. Write g and b in binary: b differs from g first in some bit j, counted from the
-    top. The pairs with the same j are a grouped convolution in 2^j groups in which each group
-    reads its neighbour; the flip in `forward` moves each result to its own type. So k grouped convolutions,
-    with 1/2, 1/4, ... 1/n of the multiplications of the padded kernel, replace it with 1 - 1/n of them.
+    With n = 2^k kernel types, the spatial part of type g reads every block b of input channels but block g. Write g
+    and b in binary: they differ first in some bit j, counted from the top. The pairs with the same j are a grouped
+    convolution in 2^j groups in which each group reads its neighbour; the flip moves each result to its own type.
+    So k convolutions, with 1/2, 1/4, ... 1/n of the padded kernel's multiplications, need 1 - 1/n of them.
     """
 
     NARROWEST = 32  # channels of a block; a grouped convolution of narrower ones is no faster on a CPU
@@ -146,9 +143,9 @@ class GroupedKernels(nn.Module):
         return power_of_two and conv.block >= cls.NARROWEST and conv.weight_spatial.device.type == "cpu"
 
     def forward(self, x: ConvInput) -> list[ConvOutput]:
-        return [self.of_level(x, j, groups) for j, groups in enumerate(self.levels, start=1)]
+        return [self.of_level(x, groups) for groups in self.levels]
 
-    def of_level(self, x: Tensor, bit: int, groups: int) -> Tensor:
+    def of_level(self, x: Tensor, groups: int) -> Tensor:
         weight = self.get_buffer(f"weight_{groups}")
-        y = spatial_conv(x, weight, stride=self.stride, dilation=self.dilation, groups=groups)
+        y = F.conv2d(x, weight, None, self.stride, self.dilation, self.dilation, groups)
         return y.unflatten(1, (groups // 2, 2, -1)).flip(2).flatten(1, 3)

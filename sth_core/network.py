@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sth_core.backbones import BACKBONES
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
-from sth_core.convolution import UNOBSERVED, Tap
+from sth_core.convolution import UNOBSERVED, ClipConvOptions, Tap
 from sth_core.errors import UserError, did_you_mean
 from sth_core.sth_conv import AttentiveIntegration, DepthwiseSTHConv, STHConv, temporal_types
 from sth_core.video.modality import CHANNELS
@@ -22,22 +22,20 @@ CONVS = ("sth", "sth_merge", "2d", "tsm", "2plus1d_sequential", "2plus1d_paralle
 class ModelConfig:
     """All that defines a network but its weights; valid once it is built.
 
-    A new option of the convolutions needs three edits: a field with a default here, so that older checkpoints
-    still open; the argument in `ConvMaker.conv`; the keyword of the convolution itself. An option of the whole network
-    needs the field and its use in `VideoNetwork`.
+    A new option of the convolutions needs a field with a default here, so that older checkpoints still open, and
+    the keyword in `ConvMaker.conv` and in the convolution itself.
 
     Attributes:
-        backbone: "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2" or "vgg16".
+        backbone: one of `BACKBONES`.
         num_classes: K, the length of a row of logits.
         frames: T, the frames of one clip.
         conv: "sth" (hybrid, Fig. 3 a), "sth_merge" (Fig. 3 b), or a baseline of the paper: "2d"
             (TSN, p = 0), "tsm", "2plus1d_sequential", "2plus1d_parallel", "3d" (I3D's inflation).
-        temporal_fraction: p = 1/n of Eq. 2; 0 unless conv is "sth" or "sth_merge".
-        attention: the attentive integration of Eq. 3; False unless conv is "sth" or "sth_merge".
+        temporal_fraction, attention: p = 1/n of Eq. 2, and whether alpha of Eq. 3 is learnt; 0 and False unless conv
+            is "sth" or "sth_merge".
         dilations: dilation rates, alternating over the layers (Table 8).
         modality: "rgb" (3 channels) or "flow" (stacks of 5 fields, 10 channels).
-        width: channels of the first stage; 64 is the paper's, smaller is for laptops. All channels
-            of a backbone are scaled by width/64.
+        width: channels of the first stage; all are scaled by width/64. 64 is the paper's, smaller is for laptops.
         dropout: before the classifier (the paper does not say; 0.5 is TSM's).
 
     Raises:
@@ -60,9 +58,8 @@ class ModelConfig:
             if (given := getattr(self, field)) not in possible:
                 refuse_unknown(field, given, possible)
         if not self.dilations or any(not isinstance(d, int) or d < 1 for d in self.dilations):
-            raise ValueError(
-                f"dilations must be whole numbers of at least 1, at least one of them, got {self.dilations!r}"
-            )
+            given = repr(self.dilations)
+            raise ValueError(f"dilations must be whole numbers of at least 1, at least one of them, got {given}")
         for field in ("num_classes", "frames", "width"):
             if (number := getattr(self, field)) < 1:
                 raise ValueError(f"{field} must be at least 1, got {number}")
@@ -111,7 +108,7 @@ class VideoNetwork(nn.Module):
     @property
     def attention_layers(self) -> list[Layer]:
         """The layers that have alpha_S and alpha_T, in forward order; empty without attention."""
-        convs = [m for m in self.modules() if isinstance(getattr(m, "integration", None), AttentiveIntegration)]
+        convs = (m for m in self.modules() if isinstance(getattr(m, "integration", None), AttentiveIntegration))
         names = [str(conv.name) for conv in convs]
         return [Layer(i, name, self.backbone.stage_of(name)) for i, name in enumerate(names)]
 
@@ -154,25 +151,22 @@ class ConvMaker:
         return TemporalShift(self.config.frames) if self.config.conv == "tsm" else nn.Identity()
 
     def conv(self, in_channels: int, out_channels: int, *, stride: int, name: str, groups: int = 1) -> nn.Module:
-        c = self.config
+        C_in, C_out, c = in_channels, out_channels, self.config
         dilation = c.dilations[self.made % len(c.dilations)]
         self.made += 1
         if c.conv in ("2d", "tsm"):
-            return SpatialConv(in_channels, out_channels, stride=stride, dilation=dilation, groups=groups)
-        if c.conv == "3d":
-            return InflatedConv(
-                in_channels, out_channels, stride=stride, dilation=dilation, groups=groups, frames=c.frames
+            return SpatialConv(C_in, C_out, stride=stride, dilation=dilation, groups=groups)
+        options: ClipConvOptions = {"stride": stride, "dilation": dilation, "frames": c.frames}
+        if c.conv in ("sth", "sth_merge"):
+            hybrid = DepthwiseSTHConv if groups == in_channels > 1 else STHConv
+            p, variant = c.temporal_fraction, "merge" if c.conv == "sth_merge" else "hybrid"
+            return hybrid(
+                C_in, C_out, temporal_fraction=p, variant=variant, attention=c.attention, name=name, **options
             )
-        if c.conv in ("2plus1d_sequential", "2plus1d_parallel"):
-            return SeparableConv(
-                in_channels, out_channels, parallel=c.conv == "2plus1d_parallel", stride=stride, dilation=dilation,
-                groups=groups, frames=c.frames,
-            )  # fmt: skip
-        hybrid = DepthwiseSTHConv if groups == in_channels > 1 else STHConv
-        return hybrid(
-            in_channels, out_channels, stride=stride, dilation=dilation, temporal_fraction=c.temporal_fraction,
-            variant="merge" if c.conv == "sth_merge" else "hybrid", attention=c.attention, frames=c.frames, name=name,
-        )  # fmt: skip
+        options["groups"] = groups
+        if c.conv == "3d":
+            return InflatedConv(C_in, C_out, **options)
+        return SeparableConv(C_in, C_out, parallel=c.conv == "2plus1d_parallel", **options)
 
 
 def create_model(backbone: str, num_classes: int, **options: Any) -> VideoNetwork:

@@ -41,10 +41,7 @@ class Optimisation:
     evaluate_every: int = 0
 
     def validate(self) -> None:
-        """
-        Raises:
-            UserError: a value is out of range, or none of the possible ones.
-        """
+        """Raise UserError for a value that is out of range, or none of the possible ones."""
         for key in ("epochs", "batch_size", "accumulate"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} must be at least 1, got {getattr(self, key)}")
@@ -71,9 +68,8 @@ def optimiser_of(model: nn.Module, settings: Optimisation) -> torch.optim.Optimi
     decayed = [w for w in model.parameters() if w.ndim > 1]
     others = [w for w in model.parameters() if w.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(
-        groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.momentum > 0
-    )
+    m = settings.momentum
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=m, nesterov=m > 0)
 
 
 def set_train(model: nn.Module, partial_bn: bool) -> None:

@@ -1,7 +1,7 @@
 """Initial weights: ImageNet's from torchvision, .pth files of TSN and TSM, another checkpoint.
 
-The first two are of 2D networks. Spatial kernels take their values; temporal kernels and the attention keep
-their random weights (Section 4.2).
+The first two are of 2D networks: spatial kernels take their values, temporal kernels and the attention stay random
+(Section 4.2).
 """
 
 import re
@@ -21,8 +21,8 @@ from sth_core.convolution import VideoConv
 from sth_core.errors import UserError
 from sth_core.network import VideoNetwork
 
-WRAPPERS = ("module.", "base_model.")  # DataParallel's, and the TSN/TSM repositories'
-CLASSIFIERS = ("new_fc.", "fc.", "classifier.1.", "classifier.6.")
+WRAPPERS = re.compile(r"^(module\.)?(base_model\.)?")  # DataParallel's, and the TSN/TSM repositories'
+CLASSIFIER = re.compile(r"^(new_fc|classifier\.[16])\.")
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,11 @@ class Loaded:
 def load_imagenet(model: VideoNetwork) -> Loaded:
     """Load torchvision's IMAGENET1K_V1 weights, from which TSN and TSM start.
 
-    They are downloaded once into torch's hub cache (TORCH_HOME). With flow as input the first
-    convolution's RGB weights are averaged and repeated (TSN's cross-modality initialisation).
+    They are downloaded once into torch's hub cache (TORCH_HOME).
 
     Raises:
         UserError: a network of another width, or the weights cannot be downloaded.
     """
-    backbone = model.config.backbone
     if model.config.width != 64:
         raise UserError(
             f"ImageNet weights are for width 64, this network has width {model.config.width}; "
@@ -50,11 +48,10 @@ def load_imagenet(model: VideoNetwork) -> Loaded:
         )
     import torchvision  # here, as it is slow to import
 
-    name = "vgg16_bn" if backbone == "vgg16" else backbone
+    name = {"vgg16": "vgg16_bn"}.get(model.config.backbone, model.config.backbone)
     try:
-        weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].get_state_dict(
-            progress=False, check_hash=True, weights_only=True
-        )
+        entry = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+        weights = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # no internet, a full disk, or a damaged file in the cache
         raise UserError(
             f"cannot get the ImageNet weights of {name}: {error or type(error).__name__}; on a machine without "
@@ -67,8 +64,7 @@ def load_imagenet(model: VideoNetwork) -> Loaded:
 def start_from(model: VideoNetwork, classes: list[str], path: str | PathLike[str]) -> Loaded:
     """Load the weights of a checkpoint of the same backbone and width; convolution and p must be the same, or 2D.
 
-    It may have no attention, or the other modality. The classifier's weights are taken
-    only when both networks have the same classes.
+    It may have no attention, or the other modality. The classifier's weights are taken for the same classes only.
 
     Raises:
         UserError: the checkpoint cannot be used, or differs; the message names the difference.
@@ -84,11 +80,9 @@ def start_from(model: VideoNetwork, classes: list[str], path: str | PathLike[str
     else:
         same += ["conv", "temporal_fraction"] if "sth" in theirs.conv else ["conv"]
     for key in same:
-        if getattr(theirs, key) != getattr(ours, key):
-            their, our = (
-                f"p = {Fraction(v)}" if key == "temporal_fraction" else f"{key} {v}"
-                for v in (getattr(theirs, key), getattr(ours, key))
-            )
+        values = [getattr(config, key) for config in (theirs, ours)]
+        if values[0] != values[1]:
+            their, our = (f"p = {Fraction(v)}" if key == "temporal_fraction" else f"{key} {v}" for v in values)
             raise UserError(f"{path} has {their}, this network has {our}; start from one that has the same")
     if flat:
         return load_2d_weights(model, weights, str(path))
@@ -135,22 +129,15 @@ def _load_plain(path: Path) -> Any:
 
 
 def plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {plain_name(name): weight for name, weight in weights.items()}
+    """Weights by torchvision's names: 'module.base_model.layer1.0.conv1.net.weight' -> 'layer1.0.conv1.weight'."""
+    plain = {WRAPPERS.sub("", name): weight for name, weight in weights.items()}
+    # TSM wraps the convolution that it shifts in a module `net`.
+    return {CLASSIFIER.sub("fc.", name).replace(".net.", "."): weight for name, weight in plain.items()}
 
 
 def without_classifier(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All weights but those of the last layer, whose classes differ."""
     return {name: weight for name, weight in weights.items() if not name.startswith("fc.")}
-
-
-def plain_name(name: str) -> str:
-    """'module.base_model.layer1.0.conv1.net.weight' -> 'layer1.0.conv1.weight'."""
-    for wrapper in WRAPPERS:
-        name = name.removeprefix(wrapper)
-    for classifier in CLASSIFIERS:
-        if name.startswith(classifier):
-            return f"fc.{name.removeprefix(classifier)}"
-    return name.replace(".net.", ".")  # TSM wraps the convolution that it shifts
 
 
 @torch.no_grad()
@@ -166,32 +153,31 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
             missing, unexpected or differently shaped tensor, and the network is not changed.
     """
     weights = without_conv_biases(dict(weights))
-    replaced = {n: m for n, m in model.backbone.named_modules() if isinstance(m, VideoConv)}
+    convs = {n: m for n, m in model.backbone.named_modules() if isinstance(m, VideoConv)}
     mine = {name.removeprefix("backbone."): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
-    plain = {name: tensor for name, tensor in mine.items() if not _inside(name, replaced)}
-    expected = {name: tuple(tensor.shape) for name, tensor in plain.items()}
-    expected |= {f"{name}.weight": _shape_2d(conv) for name, conv in replaced.items()}
+    inside = tuple(f"{name}." for name in convs)
+    expected = {name: tuple(tensor.shape) for name, tensor in mine.items() if not name.startswith(inside)}
+    expected |= {f"{name}.weight": (c.out_channels, c.in_channels // c.groups, 3, 3) for name, c in convs.items()}
     if not any(name.startswith("fc.") for name in weights):
         del expected["fc.weight"], expected["fc.bias"]
-
     first = next(name for name in expected if name.endswith("weight"))
     if first in weights and weights[first].ndim == 4:
         weights[first] = of_channels(weights[first], expected[first][1])
     if problems := misfits(expected, weights):
-        raise UserError(
-            f"{origin} does not fit a {model.config.backbone} for {model.config.num_classes} classes: {problems}"
-        )
+        c = model.config
+        raise UserError(f"{origin} does not fit a {c.backbone} for {c.num_classes} classes: {problems}")
     for name in expected:
-        if name in plain:
-            plain[name].copy_(weights[name])
+        if conv := convs.get(name.removesuffix(".weight")):
+            conv.load_2d(weights[name])
         else:
-            replaced[name.removesuffix(".weight")].load_2d(weights[name])
-    spatial = {f"{name}.{part}" for name in replaced for part in ("weight", "weight_spatial")}
-    return Loaded(sorted(expected), sorted(name for name in mine if name not in expected and name not in spatial))
+            mine[name].copy_(weights[name])
+    spatial = {f"{name}.{part}" for name in convs for part in ("weight", "weight_spatial")}
+    return Loaded(sorted(expected), sorted(mine.keys() - expected.keys() - spatial))
 
 
 def of_channels(weight: Tensor, channels: int) -> Tensor:
-    """A first convolution's RGB weight (C_out, 3, k, k) for another input: TSN's cross-modality initialisation."""
+    """A first convolution's RGB weight (C_out, 3, k, k), averaged and repeated for another input (TSN's
+    cross-modality initialisation)."""
     if weight.shape[1] != 3 or channels == 3:
         return weight
     return weight.mean(1, keepdim=True).expand(-1, channels, -1, -1)
@@ -205,12 +191,3 @@ def without_conv_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             if bias is not None and bias.shape == weights[name].shape:
                 weights[name] = weights[name] - bias
     return weights
-
-
-def _inside(name: str, modules: Mapping[str, object]) -> bool:
-    return any(name.startswith(f"{module}.") for module in modules)
-
-
-def _shape_2d(conv: VideoConv) -> tuple[int, ...]:
-    """The shape of the 2D weight that `conv.load_2d` takes."""
-    return (conv.out_channels, conv.in_channels // conv.groups, 3, 3)

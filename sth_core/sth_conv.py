@@ -10,12 +10,14 @@
 Shapes: B clips, T frames, C channels, H x W pixels; BT is B*T, with the frames of a clip adjacent.
 """
 
+from typing import Unpack
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sth_core.convolution import UNOBSERVED, ConvInput, ConvOutput, Tap, spatial_conv, temporal_conv
+from sth_core.convolution import UNOBSERVED, ClipConv, ClipConvOptions, ConvInput, ConvOutput, Tap, temporal_conv
 
 
 def temporal_types(temporal_fraction: float, *channels: int) -> int:
@@ -52,19 +54,17 @@ def per_frame(alpha: Float[Tensor, "B 2 C"], frames: int) -> tuple[Tensor, Tenso
 class AttentiveIntegration(nn.Module):
     """Figure 4: alpha_S and alpha_T of Eq. 3, from the global means of O_S and O_T.
 
-    The means over T, H, W of both parts, concatenated (2 C_out) -> C_out/4 -> ReLU -> 2 C_out, then a
-    softmax between the two parts, channel by channel.
+    Both means, concatenated (2 C_out) -> C_out/4 -> ReLU -> 2 C_out, then a softmax between the two parts, channel
+    by channel.
 
-    Inferred: Figure 4 is a picture without text. Tables 6 and 7 fix its size: in ResNet-50 with
-    174 classes attention adds 1.2 M parameters (22.0 -> 23.2); this form adds C_out^2 weights a
-    layer, 1.27 M in all with its biases. Other readings have the same size: a sigmoid gate for each
-    part; a squeeze of the sum O_S + O_T to C_out/3. The softmax makes the two coefficients
-    comparable, as Figures 5 to 8 compare them.
+    Inferred: Figure 4 is a picture without text. Tables 6 and 7 fix its size: in ResNet-50 with 174 classes
+    attention adds 1.2 M parameters (22.0 -> 23.2); this form adds C_out^2 weights a layer, 1.27 M in all with its
+    biases. Other readings have the same size: a sigmoid gate for each part; a squeeze of O_S + O_T to C_out/3. The
+    softmax makes the two coefficients comparable, as Figures 5 to 8 compare them.
 
-    Initialisation (the paper gives none): hidden units come in pairs of opposite weights without bias,
-    so that one unit of each pair is active for every clip. With independent units half would be inactive for
-    all clips, as the means differ little between clips; in a narrow layer all units could be inactive, and
-    alpha would be the same for every clip.
+    Initialisation (the paper gives none): hidden units come in pairs of opposite weights without bias, so that one
+    of each pair is active for every clip. Of independent units half, in a narrow layer all, could be inactive for
+    every clip, as the means differ little between clips; then alpha would be the same for every clip.
 
     Args:
         channels: C_out, the channels of O_S and of O_T.
@@ -92,26 +92,22 @@ class AttentiveIntegration(nn.Module):
         return alpha if self.group_of is None else alpha[..., self.group_of]
 
 
-class HybridConv(nn.Module):
+class HybridConv(ClipConv):
     """Eq. 2 and Eq. 3 over kernels of which a share p is temporal; `STHConv` and `DepthwiseSTHConv` define the kernels.
 
-    Args:
-        in_channels, out_channels: C_in and C_out.
-        stride: of both parts. In a temporal kernel it reads the pixel under the centre of the spatial
-            kernel; the paper does not say.
-        dilation: of both parts, the rate d of Table 8.
+    With a stride a temporal kernel reads the pixel under the centre of the spatial kernel (the paper does not say).
+
+    Args, beside those of `ClipConv`:
         temporal_fraction: p = 1/n; n must divide the channels.
         variant: "hybrid" (Fig. 3 a) or "merge" (Fig. 3 b).
         attention: weigh O_S and O_T as in Eq. 3; else add them.
-        frames: T, the number of adjacent frames of one clip.
         name: the layer's name for a `Tap`.
 
     Raises:
         ValueError: p is not 1/n, n does not divide the channels, or an unknown variant.
     """
 
-    groups: int  # of the spatial convolution
-    temporal_groups: int
+    temporal_groups: int  # `groups` are those of the spatial convolution
     weight_spatial: nn.Parameter
     weight_temporal: nn.Parameter
     integration: AttentiveIntegration | None
@@ -121,20 +117,18 @@ class HybridConv(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        stride: int = 1,
-        dilation: int = 1,
         temporal_fraction: float = 1 / 4,
         variant: str = "hybrid",
         attention: bool = False,
-        frames: int = 8,
         name: str = "",
+        **options: Unpack[ClipConvOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, out_channels, **options)
+        if self.groups != 1:
+            raise ValueError(f"{type(self).__name__} takes no groups, got {self.groups}")
         if variant not in ("hybrid", "merge"):
             raise ValueError(f"variant must be 'hybrid' or 'merge' (Fig. 3), got {variant!r}")
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.stride, self.dilation, self.frames, self.name = stride, dilation, frames, name
-        self.variant = variant
+        self.variant, self.name = variant, name
         self.make_kernels(temporal_fraction, attention)
 
     def make_kernels(self, temporal_fraction: float, attention: bool) -> None:
@@ -151,14 +145,10 @@ class HybridConv(nn.Module):
 
     def parts(self, x: ConvInput) -> tuple[ConvOutput, ConvOutput]:
         """Eq. 2: O_S and O_T."""
-        spatial = spatial_conv(
-            x, self.padded_spatial_weight(), stride=self.stride, dilation=self.dilation, groups=self.groups
-        )
-        temporal = temporal_conv(
-            x, self.padded_temporal_weight(), frames=self.frames, stride=self.stride, dilation=self.dilation,
-            groups=self.temporal_groups,
-        )  # fmt: skip
-        return spatial, temporal
+        s, d, g = self.stride, self.dilation, self.temporal_groups
+        spatial = F.conv2d(x, self.padded_spatial_weight(), None, s, d, d, self.groups)
+        weight = self.padded_temporal_weight()
+        return spatial, temporal_conv(x, weight, frames=self.frames, stride=s, dilation=d, groups=g)
 
     def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:
         """Eq. 3: alpha_S O_S + alpha_T O_T; without attention Eq. 2: O_S + O_T.
@@ -180,10 +170,8 @@ class HybridConv(nn.Module):
         return spatial + temporal
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.in_channels}, {self.out_channels}, {self.variant}, stride={self.stride}, "
-            f"dilation={self.dilation}, frames={self.frames}"
-        )
+        sizes = f"stride={self.stride}, dilation={self.dilation}, frames={self.frames}"
+        return f"{self.in_channels}, {self.out_channels}, {self.variant}, {sizes}"
 
 
 class STHConv(HybridConv):
@@ -202,8 +190,6 @@ class STHConv(HybridConv):
     Weights are stored without the entries that are always zero, so that parameters count as in the paper.
     """
 
-    groups = 1
-
     def make_kernels(self, temporal_fraction: float, attention: bool) -> None:
         C_in, C_out = self.in_channels, self.out_channels
         n = temporal_types(temporal_fraction, C_in, *([C_out] if self.variant == "hybrid" else []))
@@ -212,19 +198,15 @@ class STHConv(HybridConv):
         self.weight_spatial = nn.Parameter(torch.empty(C_out, C_in - self.block, 3, 3))
         self.weight_temporal = nn.Parameter(torch.empty(C_out, self.block, 3))
         self.integration = AttentiveIntegration(C_out) if attention else None
-        # He initialisation with the fan of the whole hybrid kernel, so that O_S + O_T has the
-        # variance that a 2D layer would have.
+        # He initialisation with the fan of the whole hybrid kernel: O_S + O_T has the variance of a 2D layer.
         fan_out = C_out * (9 * (C_in - self.block) + 3 * self.block) / C_in
         for weight in (self.weight_spatial, self.weight_temporal):
             nn.init.normal_(weight, std=(2 / fan_out) ** 0.5)
 
     def padded_spatial_weight(self) -> Tensor:
         hole = self.weight_spatial.new_zeros(self.out_channels // self.types, self.block, 3, 3)
-        types = [
-            torch.cat([w[:, : g * self.block], hole, w[:, g * self.block :]], 1)
-            for g, w in enumerate(self.weight_spatial.chunk(self.types))
-        ]
-        return torch.cat(types)
+        types = enumerate(self.weight_spatial.chunk(self.types))
+        return torch.cat([torch.cat([w[:, : g * self.block], hole, w[:, g * self.block :]], 1) for g, w in types])
 
     def padded_temporal_weight(self) -> Tensor:
         """W^(T) itself: output group g reads channel block g, hence one grouped convolution; merge reads block 0."""
@@ -232,13 +214,11 @@ class STHConv(HybridConv):
 
     @torch.no_grad()
     def load_2d(self, weight: Tensor) -> None:
-        """Take a 2D convolution's weight (C_out, C_in, 3, 3): a spatial kernel gets the values of its
-        input channel, the temporal kernels stay as they are (Section 4.2)."""
-        types = [
-            torch.cat([w[:, : g * self.block], w[:, (g + 1) * self.block :]], 1)
-            for g, w in enumerate(weight.chunk(self.types))
-        ]
-        self.weight_spatial.copy_(torch.cat(types))
+        """Take a 2D weight (C_out, C_in, 3, 3): a spatial kernel gets the values of its input channel (Section 4.2)."""
+        for g, (ours, w) in enumerate(
+            zip(self.weight_spatial.chunk(self.types), weight.chunk(self.types), strict=True)
+        ):
+            ours.copy_(torch.cat([w[:, : g * self.block], w[:, (g + 1) * self.block :]], 1))
 
     def dense_kernel(self) -> Float[Tensor, "C_out C_in 3 3 3"]:
         """The kernel with which F.conv3d gives O_S + O_T (Eq. 2)."""
@@ -255,24 +235,22 @@ class STHConv(HybridConv):
 class DepthwiseSTHConv(HybridConv):
     """The hybrid of a depthwise convolution (MobileNetV2), where each output channel has one input channel.
 
-    The paper names MobileNet without details. Here a share p of the channels is temporal and the
-    others are spatial: every n-th channel, from the first on ("hybrid", interleaved), or the first
-    p C ("merge"). So O_S is zero in temporal channels and O_T in spatial ones.
+    The paper names MobileNet without details. Here a share p of the channels is temporal, the others are spatial:
+    every n-th channel, from the first on ("hybrid", interleaved), or the first p C ("merge"). So O_S is zero in
+    temporal channels and O_T in spatial ones.
 
-    With a single part in each channel, alpha_S and alpha_T of one channel would have nothing to
-    balance. They are shared by a group of n channels, one temporal and its n - 1 spatial
-    neighbours: alpha_T weighs the one, alpha_S the others, and they sum to one.
+    With a single part in each channel, alpha_S and alpha_T of one channel would have nothing to balance. They are
+    shared by a group of n channels: alpha_T weighs its temporal channel, alpha_S its n - 1 spatial ones.
     """
 
     temporal_channels: Tensor
     spatial_channels: Tensor
 
     def make_kernels(self, temporal_fraction: float, attention: bool) -> None:
-        channels = self.groups = self.temporal_groups = self.in_channels
-        if self.out_channels != channels:
-            raise ValueError(
-                f"a depthwise convolution has as many outputs as inputs, got {channels} and {self.out_channels}"
-            )
+        channels, out = self.in_channels, self.out_channels
+        self.groups = self.temporal_groups = channels
+        if out != channels:
+            raise ValueError(f"a depthwise convolution has as many outputs as inputs, got {channels} and {out}")
         n = temporal_types(temporal_fraction, channels)
         groups = channels // n
         group = torch.arange(groups)
@@ -303,8 +281,7 @@ class DepthwiseSTHConv(HybridConv):
         """Take a depthwise weight (C, 1, 3, 3): spatial channels get theirs, temporal ones stay random.
 
         A temporal kernel gets the norm, and the sign of the sum, of the spatial kernel that it replaces (the paper
-        does not say). The next layer was trained on that kernel alone, not on a sum over many as elsewhere:
-        a channel of opposite sign would have to be unlearned.
+        does not say): the next layer was trained on that kernel alone, not on a sum over many as elsewhere.
         """
         self.weight_spatial.copy_(weight[self.spatial_channels])
         replaced, ours = weight[self.temporal_channels].flatten(1), self.weight_temporal.flatten(1)

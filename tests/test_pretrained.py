@@ -231,7 +231,7 @@ def test_a_sequential_convolution_starts_as_the_2d_one(stride: int, dilation: in
 
 def test_the_shift_takes_an_eighth_from_the_next_frame_and_an_eighth_from_the_one_before() -> None:
     clips = torch.tensor([[10 * t + c for c in range(8)] for t in range(1, 7)])  # two clips of three frames
-    shifted = TemporalShift(frames=3, fraction=8)(clips[..., None, None].expand(6, 8, 2, 2))
+    shifted = TemporalShift(frames=3)(clips[..., None, None].expand(6, 8, 2, 2))
     assert shifted[:, :, 1, 0].tolist() == [
         [20, 0, 12, 13, 14, 15, 16, 17],
         [30, 11, 22, 23, 24, 25, 26, 27],

@@ -16,7 +16,7 @@ from analysis.explain.gradcam import gradcam, mass_shares, signed_maps, weighted
 from analysis.explain.overlay import draw_heatmap, overlay, scale_maps
 from sth_core import STHConv, Tap, VideoNetwork, create_model, for_inference
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
-from sth_core.convolution import spatial_conv, temporal_conv
+from sth_core.convolution import temporal_conv
 from sth_core.inference import FusedHybridConv, scale_and_shift
 from sth_core.sth_conv import AttentiveIntegration, DepthwiseSTHConv, HybridConv, clip_means, per_frame
 from sth_core.video import transforms
@@ -38,7 +38,6 @@ CASES: list[tuple[Callable[..., object], tuple[object, ...], dict[str, object], 
     (Tap.attention, (Tap(), "layer", ALPHA), {}, (2, ALPHA[:, :1])),
     (Tap.branches, (Tap(), "layer", X, X), {}, (3, X[:, :4])),
     (Tap.features, (Tap(), "layer", X), {}, (2, X[0])),
-    (spatial_conv, (X, torch.zeros(4, 8, 3, 3)), {"stride": 2}, (1, torch.zeros(4, 8, 3))),
     (temporal_conv, (X, torch.zeros(4, 8, 3)), {"frames": 2}, (1, torch.zeros(4, 8, 3, 1))),
     (clip_means, (X, 2), {}, (0, X.flatten(2))),
     (per_frame, (ALPHA, 2), {}, (0, ALPHA[:, 0])),

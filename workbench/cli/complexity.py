@@ -47,12 +47,7 @@ def print_paper_tables() -> "pd.DataFrame":
 
     from sth_core.complexity import compare_with_paper
 
-    rows = []
-    for c in compare_with_paper():
-        gflops, parameters = ("-" if value is None else f"{value:.2f}" for value in (c.gflops, c.parameters))
-        rows.append((c.row.table, c.row.label, c.row.gflops, gflops, c.row.parameters, parameters, c.remark))
-    columns = ["table", "network", "paper_gflops", "gflops", "paper_parameters_m", "parameters_m", "remark"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(compare_with_paper())
     notes = list(dict.fromkeys(table["remark"]))
     for number, some in table.groupby("table"):
         shown = Table(title=f"Table {number}: {TITLES[str(number)]}", title_justify="left")
