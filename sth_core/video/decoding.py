@@ -1,16 +1,15 @@
 """Exact frames: every frame returned equals that frame of a full sequential decode.
 
-A frame is identified by its presentation time, never by an estimate of its position: decoding begins
-at the keyframe before it, skips frames that no other frame refers to, and ends when a frame with exactly that time
-comes out. Where times cannot be trusted (`timeline`), the file is decoded from its beginning to the last
-requested frame. Only requested frames are converted to RGB.
+A frame is identified by its presentation time, never by an estimate of its position: decoding begins at the keyframe
+before it, skips frames that no other frame refers to, and ends when a frame with exactly that time comes out. Where
+times cannot be trusted (`timeline`), the file is decoded from its beginning. Only requested frames become RGB.
 
-This uses PyAV alone. decord 3.4 is not used: its random access is wrong in AVI with B-frames, in
-HEVC, and after an edit list, and where it is right it is slower than this (docs/data.md).
+decord 3.4 is not used: its random access is wrong in AVI with B-frames, in HEVC, and after an edit list, and where it
+is right it is slower than PyAV (docs/data.md).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from os import PathLike
@@ -21,32 +20,28 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from sth_core.video.images import count_images, read_images
+from sth_core.video.images import frame_names, read_images
 from sth_core.video.timeline import Timeline, UnreadableVideo, decode_in_order, opened, timeline
 
 VIDEO_SUFFIXES = {".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg"}
-# Codecs in which a non-reference frame can be skipped. In HEVC a frame that is none at its own
-# temporal level may be a reference at a higher one.
+# Codecs whose non-reference frames can be skipped; in HEVC such a frame may be a reference at a higher temporal level.
 SKIPPABLE = ("h264", "mpeg4")
 
 
 def count_frames(path: str | PathLike[str]) -> int:
-    """The number of frames that can be decoded; the header may state more.
-
-    `path` is a video file, or a folder of extracted frames.
+    """The number of frames of a video file or folder of frames that can be decoded; the header may state more.
 
     Raises:
         UnreadableVideo: there is no such file, or no frame of it can be decoded.
     """
     path = _existing(path)
-    return count_images(path) if path.is_dir() else timeline(path).frames
+    return len(frame_names(path)) if path.is_dir() else timeline(path).frames
 
 
 def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray:
-    """The frames at `indices`, in that order, as uint8 RGB (len(indices), H, W, 3).
+    """The frames of a video file or folder of frames at `indices`, in that order: uint8 RGB (len(indices), H, W, 3).
 
-    `path` is a video file, or a folder of extracted frames. A video with a rotation in its metadata is
-    returned upright, as players show it.
+    A video with a rotation in its metadata is returned upright, as players show it.
 
     Raises:
         UnreadableVideo: there is no such file, or a requested frame cannot be decoded.
@@ -60,16 +55,19 @@ def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray
         raise UnreadableVideo(f"{path}: has frames 0 to {count - 1}, asked for {list(indices)}")
     if path.is_dir():
         return read_images(path, indices)
-    wanted = sorted({int(i) for i in indices})
-    pictures = Pictures(path, wanted)
-    line = timeline(path)
-    if line.times is None:
-        fill_in_order(path, pictures)
-    else:
-        fill_by_time(path, line, pictures)
-    if pictures.missing:
-        raise UnreadableVideo(f"{path}: frames {sorted(pictures.missing)} cannot be decoded")
-    return pictures.at(indices)
+    place = {index: i for i, index in enumerate(sorted({int(i) for i in indices}))}
+    converter = VideoReformatter()  # keeps swscale's tables from frame to frame
+    pixels, first = np.empty(0, np.uint8), None
+    for index, frame in decode_wanted(path, set(place)):
+        picture = to_rgb(converter, frame)
+        if first is None:
+            first, pixels = frame, np.empty((len(place), *picture.shape), np.uint8)
+        if picture.shape != pixels.shape[1:]:
+            raise UnreadableVideo(f"{path}: its frames change their size, at frame {index}")
+        pixels[place[index]] = picture
+    assert first is not None
+    pixels, rows = upright(pixels, first), [place[int(i)] for i in indices]
+    return pixels if rows == list(range(len(pixels))) else pixels[rows]
 
 
 def all_frames(path: str | PathLike[str]) -> Iterator[np.ndarray]:
@@ -80,7 +78,7 @@ def all_frames(path: str | PathLike[str]) -> Iterator[np.ndarray]:
     """
     path = _existing(path)
     if path.is_dir():
-        for i in range(count_images(path)):
+        for i in range(len(frame_names(path))):
             yield read_images(path, [i])[0]
         return
     converter = VideoReformatter()
@@ -100,38 +98,32 @@ def upright(pictures: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(pictures, round(frame.rotation) // 90, (-3, -2)))
 
 
-class Pictures:
-    """The requested frames of a file, converted to RGB as they are decoded."""
+def decode_wanted(path: Path, missing: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frames at the indices `missing`, which is emptied, as they are decoded.
 
-    def __init__(self, path: Path, wanted: Iterable[int]) -> None:
-        self.path, self.missing = path, set(wanted)
-        self.place = {index: i for i, index in enumerate(sorted(self.missing))}
-        self.converter = VideoReformatter()  # keeps swscale's tables from frame to frame
-        self.pixels: np.ndarray | None = None
-        self.first: av.VideoFrame | None = None
-
-    def add(self, index: int, frame: av.VideoFrame) -> None:
-        if index not in self.missing:
-            return
-        picture = to_rgb(self.converter, frame)
-        if self.pixels is None:
-            self.pixels, self.first = np.empty((len(self.place), *picture.shape), np.uint8), frame
-        if picture.shape != self.pixels.shape[1:]:
-            raise UnreadableVideo(f"{self.path}: its frames change their size, at frame {index}")
-        self.pixels[self.place[index]] = picture
-        self.missing.remove(index)
-
-    def at(self, indices: Sequence[int]) -> np.ndarray:
-        assert self.pixels is not None and self.first is not None
-        pixels = upright(self.pixels, self.first)
-        rows = [self.place[int(i)] for i in indices]
-        return pixels if rows == list(range(len(pixels))) else pixels[rows]
+    Raises:
+        UnreadableVideo: one of them cannot be decoded.
+    """
+    line, index_at = timeline(path), None
+    if line.times is not None:
+        index_at = {int(line.times[i]): i for i in sorted(missing)}
+        for index, frame in decode_by_time(path, line, index_at):
+            missing.remove(index)
+            yield index, frame
+    if missing:  # no times, damage, or a keyframe at which decoding cannot begin
+        for position, frame in enumerate(decode_in_order(path)):
+            index = position if index_at is None else index_at.get(frame.pts)  # type: ignore[arg-type]
+            if index in missing:
+                missing.remove(index)
+                yield index, frame
+            if not missing:
+                return
+        raise UnreadableVideo(f"{path}: frames {sorted(missing)} cannot be decoded")
 
 
-def fill_by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
-    """Decode from the keyframe before each frame, and what fails there from the beginning of the file."""
-    assert line.times is not None and line.keyframes is not None
-    index_at = {int(line.times[i]): i for i in sorted(pictures.missing)}
+def decode_by_time(path: Path, line: Timeline, index_at: dict[int, int]) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode the frames at the times of `index_at`, rising, from the keyframe before each, until a damage."""
+    assert line.keyframes is not None
     keyframes = line.keyframes.tolist()
     with suppress(UnreadableVideo), opened(path) as (container, stream):
         # By default the decoder conceals damage with pixels of frames that it decoded before.
@@ -149,23 +141,10 @@ def fill_by_time(path: Path, line: Timeline, pictures: Pictures) -> None:
                     # In an mp4 without a list of its keyframes every frame is flagged as one.
                     valid = valid or (frame.pts == keyframe and (frame.key_frame or frame.pict_type == PictureType.I))
                     if valid and frame.pts in times:
-                        pictures.add(index_at[frame.pts], frame)
                         times.remove(frame.pts)
+                        yield index_at[frame.pts], frame
                 if not times:
                     break
-    if pictures.missing:  # damage, or a keyframe at which decoding cannot begin
-        fill_in_order(path, pictures, index_at)
-
-
-def fill_in_order(path: Path, pictures: Pictures, index_at: dict[int, int] | None = None) -> None:
-    """Decode from the beginning; `index_at` {time: index} identifies frames where an earlier one may be missing."""
-    for position, frame in enumerate(decode_in_order(path)):
-        if index_at is None:
-            pictures.add(position, frame)
-        elif frame.pts in index_at:
-            pictures.add(index_at[frame.pts], frame)
-        if not pictures.missing:
-            return
 
 
 def _existing(path: str | PathLike[str]) -> Path:

@@ -1,8 +1,7 @@
 """A clip before the crop: resized frames, or stacks of resized flow fields.
 
-A clip is uint8 (T, H, W, C): C = 3 for RGB; for flow C = 10, five consecutive fields (x, y, x, y,
-...). Field i is the motion from frame i to frame i + 1. Extracted fields are read; without them fields are computed
-from the resized frames.
+A clip is uint8 (T, H, W, C): C = 3 for RGB; for flow C = 10, five consecutive fields (x, y, x, y, ...). Field i is
+the motion from frame i to i + 1: extracted before, else computed from the resized frames.
 """
 
 from collections.abc import Sequence
@@ -20,9 +19,7 @@ from sth_core.video.transforms import Preprocessing, play_backward, resize
 def count_fields(path: Path, p: Preprocessing, flow: str = "") -> int:
     """The number of frames, or of flow fields, of a video; a single frame has one field, without motion.
 
-    Args:
-        path: the video or folder of frames.
-        flow: its folder of extracted flow, if any.
+    `path` is the video or folder of frames, `flow` its folder of extracted flow, if any.
 
     Raises:
         UnreadableVideo: it cannot be read.

@@ -28,9 +28,7 @@ X_PREFIX = re.compile(r"(.*)x_", re.IGNORECASE)
 def flow_field(before: np.ndarray, after: np.ndarray, bound: float, algorithm: str = "dis") -> np.ndarray:
     """Dense optical flow between two frames (H, W, 3), as uint8 (H, W, 2); 128 is no motion.
 
-    "dis" (Kroeger et al. 2016) computes at full resolution; DIS by default stops at a quarter of it, where
-    the outlines of small frames are lost. It takes one step of variational refinement instead of five: half
-    the time, and the same outlines. "tvl1" (Zach et al. 2007) is TSN's, tens of times slower on a CPU.
+    "dis" is DIS (Kroeger et al. 2016); "tvl1" (Zach et al. 2007) is TSN's, tens of times slower on a CPU.
     """
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
     if algorithm == "tvl1":
@@ -41,7 +39,11 @@ def flow_field(before: np.ndarray, after: np.ndarray, bound: float, algorithm: s
 
 
 def dis() -> cv2.DISOpticalFlow:
-    """One DIS per thread, which reuses its buffers from field to field."""
+    """One DIS per thread, which reuses its buffers from field to field.
+
+    It computes at full resolution, as the default, a quarter of it, loses the outlines of small frames. One step of
+    variational refinement instead of five takes half the time and gives the same outlines.
+    """
     if not hasattr(THREAD_LOCAL, "dis"):
         THREAD_LOCAL.dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         THREAD_LOCAL.dis.setFinestScale(0)
@@ -107,8 +109,7 @@ def flow_images(folder: Path) -> FlowImages:
 class Extraction:
     """How flow was extracted: the contents of flow.json beside the clips' folders.
 
-    `bound` is the largest displacement and `side` the short side of the frames, both in pixels of the frames
-    between which flow was computed.
+    `bound` is the largest displacement and `side` the short side, in pixels of the frames that flow was computed from.
     """
 
     algorithm: str = "dis"

@@ -20,9 +20,7 @@ def is_flow(prefix: str) -> bool:
 
 
 def images_of(folder: Path) -> dict[str, list[str]]:
-    """The numbered images of a folder: {prefix before the number: names in the order of the numbers}.
-
-    Numbers may begin at 0 or 1 and have any number of digits.
+    """The numbered images of a folder: {prefix before the number: names in the order of the numbers, from any on}.
 
     Raises:
         UnreadableVideo: the folder cannot be read, or two images have the same number.
@@ -61,17 +59,10 @@ def frame_names(folder: Path) -> list[str]:
     return next(iter(kinds.values()))
 
 
-def count_images(folder: Path) -> int:
-    """The number of frames in a folder."""
-    return len(frame_names(folder))
-
-
 def read_images(folder: Path, indices: Sequence[int]) -> np.ndarray:
     """The frames at `indices`, counted from 0: uint8 RGB (len(indices), H, W, 3)."""
     names = frame_names(folder)
-    read: dict[int, np.ndarray] = {}
-    for i in dict.fromkeys(map(int, indices)):
-        read[i] = read_image(folder / names[i], cv2.IMREAD_COLOR_RGB)
+    read = {int(i): read_image(folder / names[i], cv2.IMREAD_COLOR_RGB) for i in dict.fromkeys(indices)}
     shapes = {picture.shape for picture in read.values()}
     if len(shapes) > 1:
         raise UnreadableVideo(f"{folder}: its frames differ in size: {', '.join(map(str, sorted(shapes)))}")
@@ -89,8 +80,8 @@ def read_image(path: Path, flags: int) -> np.ndarray:
         image = cv2.imdecode(content, flags | cv2.IMREAD_IGNORE_ORIENTATION) if len(content) else None
     except OSError as error:
         raise UnreadableVideo(f"{path}: {error.strerror}") from error
-    except cv2.error as error:
-        raise UnreadableVideo(f"{path}: not an image that can be decoded") from error
+    except cv2.error:
+        image = None
     if image is None:
         raise UnreadableVideo(f"{path}: not an image that can be decoded")
     return image

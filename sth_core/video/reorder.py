@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from sth_core.video.transforms import play_backward
 
-REVERSED, SHUFFLED, FROZEN, DROPPED, SUBSAMPLED, FAST = (
-    "reversed", "shuffled", "frozen", "dropped", "sub-sampled", "fast",
-)  # fmt: skip
+REVERSED, SHUFFLED, FROZEN = "reversed", "shuffled", "frozen"
+DROPPED, SUBSAMPLED, FAST = "dropped", "sub-sampled", "fast"
 NO_MOTION = 128  # of 8-bit flow
 
 
@@ -32,8 +31,7 @@ def frame_order(how: str, frames: int, random: np.random.Generator) -> NDArray[n
     """Which of T frames is shown at each place, int64 (T,).
 
     Frozen is the middle frame; sub-sampled each second frame, twice; fast each second frame, the last one repeated.
-    A quarter of the frames is dropped, at least one: the last one before it that is not takes its place, or at the
-    beginning the first that is not.
+    A quarter of the frames is dropped, at least one; each is replaced by the last kept one before it, or the first.
     """
     t = np.arange(frames)
     if how == SHUFFLED:

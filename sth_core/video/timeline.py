@@ -1,10 +1,9 @@
 """The frames of a video file, and whether one of them can be decoded without those before it.
 
-A container's header can be wrong: HMDB-51's AVI files announce frames that do not decode, and give packets
-invented times, so that a seek lands on other frames. Packet times are trusted in mp4 and webm, where they are
-presentation times, with codecs that put one frame into each packet. Every other file is decoded once from
-beginning to end, and the result is cached (`DecodedIndex`): whether the frames come out with the times of the packets,
-so that a seek can skip some of them.
+A container's header can be wrong: HMDB-51's AVI files announce frames that do not decode, and give packets invented
+times, so that a seek lands on other frames. Packet times are trusted in mp4 and webm, where they are those of showing,
+with codecs that put one frame into each packet. Every other file is decoded once from beginning to end, to know whether
+its frames have the times of its packets, so that a seek can skip some of them.
 """
 
 import os
@@ -40,8 +39,8 @@ class UnreadableVideo(UserError):
 class Timeline:
     """The frames that a full sequential decode of a file gives.
 
-    `times` (frames,) are the presentation times, rising, in the stream's time base, and `keyframes` the times
-    at which decoding can begin. Both are None if the file must be decoded from its beginning.
+    `times` (frames,) are the presentation times, rising, in the stream's time base; at `keyframes` decoding can begin.
+    Both are None if the file must be decoded from its beginning.
     """
 
     frames: int
@@ -96,11 +95,7 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
         )
     if certain and not packets.problem and len(packets.times):
         return Timeline(len(packets.times), packets.times, packets.keyframes)
-    key = (os.fsencode(path.resolve()), size, mtime_ns)
-    known = get_cached(key)
-    if known is None:
-        known = decode_everything(path, packets)
-        put_cached(key, known)
+    known = decoded_index(path, size, mtime_ns, packets)
     if known.times_match:
         # In an AVI file with B-frames, and where seeking is approximate, packets get other times after a seek.
         seek = trusted or (kind == "avi" and not known.b_frames)
@@ -166,7 +161,7 @@ def decode_in_order(path: Path) -> Iterator[av.VideoFrame]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """The file and its video stream, decoded by one thread: clips are read in parallel, not the frames of one.
+    """The file and its video stream, decoded by one thread (clips are read in parallel).
 
     Raises:
         UnreadableVideo: it cannot be opened, has no video, or its decoding fails in the block.
@@ -177,9 +172,8 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
     try:
         # Absolute, as FFmpeg reads "a:b.mp4" as the file b.mp4 of a protocol named a.
         # Old AVI files carry metadata in unknown encodings, which must not stop the decoding.
-        with av.open(
-            str(path.absolute()), metadata_errors="ignore", options={"format_whitelist": CONTAINERS}
-        ) as container:
+        options = {"format_whitelist": CONTAINERS}
+        with av.open(str(path.absolute()), metadata_errors="ignore", options=options) as container:
             videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
             if not videos:
                 raise UnreadableVideo(f"{path}: has no video stream")
@@ -200,36 +194,27 @@ def describe_error(error: av.FFmpegError) -> str:
     return error.strerror or str(error)
 
 
-# The cache of all processes: (path, size, modification time) -> DecodedIndex. Where it cannot be read or written, or
-# there is no home folder (RuntimeError), each process decodes the files again.
+def decoded_index(path: Path, size: int, mtime_ns: int, packets: Packets) -> DecodedIndex:
+    """The index of a file, from a cache that all processes share.
 
-
-def get_cached(key: tuple[bytes, int, int]) -> DecodedIndex | None:
-    try:
-        with closing(_cache()) as cache:
-            row = cache.execute(
-                "SELECT frames, in_step, b_frames FROM learnt WHERE path = ? AND size = ? AND changed = ?", key
-            ).fetchone()
-    except (sqlite3.Error, OSError, RuntimeError):
-        return None
-    return DecodedIndex(row[0], row[1] == 1, row[2] == 1) if row else None
-
-
-def put_cached(key: tuple[bytes, int, int], index: DecodedIndex) -> None:
-    try:
-        with closing(_cache()) as cache, cache:
-            cache.execute("INSERT OR REPLACE INTO learnt VALUES (?, ?, ?, ?, ?, ?)", (*key, *index))
-    except (sqlite3.Error, OSError, RuntimeError):
-        pass
+    Where the cache cannot be read or written, or there is no home folder (RuntimeError), the file is decoded again.
+    """
+    key = (os.fsencode(path.resolve()), size, mtime_ns)
+    unusable = (sqlite3.Error, OSError, RuntimeError)
+    with suppress(*unusable), closing(_cache()) as cache:
+        query = "SELECT frames, in_step, b_frames FROM learnt WHERE path = ? AND size = ? AND changed = ?"
+        if row := cache.execute(query, key).fetchone():
+            return DecodedIndex(row[0], row[1] == 1, row[2] == 1)
+    index = decode_everything(path, packets)
+    with suppress(*unusable), closing(_cache()) as cache, cache:
+        cache.execute("INSERT OR REPLACE INTO learnt VALUES (?, ?, ?, ?, ?, ?)", (*key, *index))
+    return index
 
 
 def _cache() -> sqlite3.Connection:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "sth-workbench"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sth-workbench"
     folder.mkdir(parents=True, exist_ok=True)
     cache = sqlite3.connect(folder / "videos.sqlite", timeout=10)
-    cache.execute(
-        "CREATE TABLE IF NOT EXISTS learnt "
-        "(path TEXT PRIMARY KEY, size INT, changed INT, frames INT, in_step INT, b_frames INT)"
-    )
+    columns = "path TEXT PRIMARY KEY, size INT, changed INT, frames INT, in_step INT, b_frames INT"
+    cache.execute(f"CREATE TABLE IF NOT EXISTS learnt ({columns})")
     return cache

@@ -1,7 +1,6 @@
 """From frames or optical flow to the network's input: resize, crop, flip, normalise (Section 4.2).
 
-A clip before the crop is uint8 (T, H, W, C): C = 3 for RGB; for flow C = 10, five consecutive
-fields (x, y, x, y, ...), each clipped to +-bound pixels and stored in 8 bits as TSN does.
+A clip before the crop (`fields`) is uint8 (T, H, W, C); flow is clipped to +-bound pixels and stored in 8 bits (TSN).
 """
 
 from dataclasses import dataclass
@@ -25,10 +24,9 @@ cv2.setNumThreads(1)  # clips are read in parallel, not the pixels of one
 class Preprocessing:
     """From a video to the network's input, as in training; a checkpoint carries it.
 
-    `resize` is the short side in pixels (the aspect ratio is kept), or height and width (256, 340 in
-    the paper; the aspect ratio is not kept). `crop` is the side of the network's square input in pixels,
-    `mean` and `std` are per channel over [0, 1], `flow_bound` is the largest displacement, in
-    pixels of the resized frame per frame; larger ones are clipped.
+    `resize` is the short side in pixels (the aspect ratio is kept), or height and width (256, 340 in the paper).
+    `crop` is the side of the network's square input in pixels, `mean` and `std` are per channel over [0, 1], and
+    `flow_bound` is the largest displacement, in pixels of the resized frame per frame; larger ones are clipped.
     """
 
     modality: str = "rgb"
@@ -40,10 +38,7 @@ class Preprocessing:
     flow_bound: float = 20.0
 
     def validate(self) -> None:
-        """
-        Raises:
-            UserError: a size that is none, or a crop that does not fit into the resized frame.
-        """
+        """Raise UserError for a size that is none, or a crop that does not fit into the resized frame."""
         if not isinstance(self.resize, int) and [type(side) for side in self.resize] != [int, int]:
             raise UserError(f"resize must be a short side or [height, width], got {self.resize}")
         for name, value in (("frames", self.frames), ("resize", self.short_side), ("crop", self.crop)):
@@ -82,7 +77,7 @@ def crop(
 ) -> UInt8[np.ndarray, "*T {side} {side} C"]:
     """The central square; with `rng` a square at a random place."""
     H, W = clip.shape[-3:-1]
-    y, x = ((H - side) // 2, (W - side) // 2)
+    y, x = (H - side) // 2, (W - side) // 2
     if rng is not None:
         y, x = int(rng.integers(H - side + 1)), int(rng.integers(W - side + 1))
     return clip[..., y : y + side, x : x + side, :]
@@ -102,27 +97,23 @@ def scaled_crop(
 
 
 def crops(clip: Clip, side: int, count: int, modality: str) -> UInt8[np.ndarray, "{count} T {side} {side} C"]:
-    """Crops for evaluation.
-
-    1 is the centre; 3 are the two ends and the centre of the long side, at half height or width; 10 are
-    the centre and the four corners, and the same mirrored (TSN).
+    """Crops for evaluation: 1 is the centre; 3 are the ends and the centre of the long side, at half height or width;
+    10 are the centre and the four corners, and the same mirrored (TSN).
 
     Raises:
         ValueError: `count` is not 1, 3 or 10.
     """
     H, W = clip.shape[1:3]
     bottom, right = H - side, W - side
-    centre = (bottom // 2, right // 2)
-    if count == 1:
-        places = [centre]
-    elif count == 3:
-        ends = [(bottom // 2, 0), (bottom // 2, right)] if W >= H else [(0, right // 2), (bottom, right // 2)]
-        places = [ends[0], centre, ends[1]]
-    elif count == 10:
-        places = [(0, 0), (0, right), (bottom, 0), (bottom, right), centre]
-    else:
+    y, x = centre = (bottom // 2, right // 2)
+    places = {
+        1: [centre],
+        3: [(y, 0), centre, (y, right)] if W >= H else [(0, x), centre, (bottom, x)],
+        10: [(0, 0), (0, right), (bottom, 0), (bottom, right), centre],
+    }
+    if count not in places:
         raise ValueError(f"crops must be 1, 3 or 10, got {count}")
-    views = [clip[:, y : y + side, x : x + side] for y, x in places]
+    views = [clip[:, y : y + side, x : x + side] for y, x in places[count]]
     if count == 10:
         views += [mirror(view, modality) for view in views]
     return np.stack(views)
@@ -137,8 +128,7 @@ def mirror(clip: Clip, modality: str) -> Clip:
 
 
 def play_backward(clip: Clip, modality: str) -> Clip:
-    """The clip in reverse order; flow is negated too, as in the reversed video (there each vector starts at the
-    other end)."""
+    """The clip in reverse order; flow is negated too, as in the reversed video."""
     if modality == "rgb":
         return clip[::-1]
     T, H, W, C = clip.shape
@@ -147,10 +137,8 @@ def play_backward(clip: Clip, modality: str) -> Clip:
 
 
 def negative(flow: UInt8[np.ndarray, "*any"]) -> UInt8[np.ndarray, "*any"]:
-    """8-bit flow (1 to 255, 128 is no motion) with the opposite sign: 256 - v, which is -v in 8 bits.
-
-    A zero, which other tools write for the largest motion to the left, counts as 1.
-    """
+    """8-bit flow (1 to 255, 128 is no motion) with the opposite sign: 256 - v, which is -v in 8 bits; 0, which other
+    tools write, counts as 1."""
     return np.negative(np.maximum(flow, 1))
 
 
