@@ -86,10 +86,7 @@ def sort_metadata(content: bytes) -> bytes:
 
 def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu") -> Checkpoint:
     """Build the network of a checkpoint file and give it its weights.
-
-    Raises:
-        UserError: no such file, not a checkpoint of this project, or weights that do not fit.
-    """
+    Raises UserError: no such file, not a checkpoint of this project, or weights that do not fit."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no such checkpoint: {path}")

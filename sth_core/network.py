@@ -38,8 +38,7 @@ class ModelConfig:
         width: channels of the first stage; all are scaled by width/64. 64 is the paper's, smaller is for laptops.
         dropout: before the classifier (the paper does not say; 0.5 is TSM's).
 
-    Raises:
-        ValueError: a field has no such value; the message names the possible ones.
+    Raises ValueError: a field has no such value; the message names the possible ones.
     """
 
     backbone: str
@@ -114,11 +113,8 @@ class VideoNetwork(nn.Module):
 
     def forward(self, clips: Float[Tensor, "B T C H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "B K"]:
         """Logits of the K classes.
-
-        Raises:
-            ValueError: the shape of the clips is not the one that the network was built for, or the tap asks
-                a network `for_inference` for branches.
-        """
+        Raises ValueError: the shape of the clips is not the one that the network was built for, or the tap asks a
+        network `for_inference` for branches."""
         T, C = self.config.frames, CHANNELS[self.config.modality]
         if clips.ndim != 5 or clips.shape[1:3] != (T, C):
             raise ValueError(
@@ -171,10 +167,7 @@ class ConvMaker:
 
 def create_model(backbone: str, num_classes: int, **options: Any) -> VideoNetwork:
     """Build a video network with random weights; `options` are the other fields of `ModelConfig`, by name.
-
-    Raises:
-        ValueError: there is no such option or value; the message names the possible ones.
-    """
+    Raises ValueError: there is no such option or value; the message names the possible ones."""
     possible = [field.name for field in fields(ModelConfig)][2:]
     for option in options:
         if option not in possible:
@@ -202,11 +195,7 @@ def channels_last(model: VideoNetwork) -> VideoNetwork:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """ "auto" takes a GPU when there is one.
-
-    Raises:
-        UserError: there is no such device here.
-    """
+    """The device of that name; "auto" takes a GPU when there is one. Raises UserError: there is no such device here."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -36,10 +36,8 @@ class Loaded:
 def load_imagenet(model: VideoNetwork) -> Loaded:
     """Load torchvision's IMAGENET1K_V1 weights, from which TSN and TSM start.
 
-    They are downloaded once into torch's hub cache (TORCH_HOME).
-
-    Raises:
-        UserError: a network of another width, or the weights cannot be downloaded.
+    They are downloaded once into torch's hub cache (TORCH_HOME). Raises UserError: a network of another width, or the
+    weights cannot be downloaded.
     """
     if model.config.width != 64:
         raise UserError(
@@ -65,9 +63,7 @@ def start_from(model: VideoNetwork, classes: list[str], path: str | PathLike[str
     """Load the weights of a checkpoint of the same backbone and width; convolution and p must be the same, or 2D.
 
     It may have no attention, or the other modality. The classifier's weights are taken for the same classes only.
-
-    Raises:
-        UserError: the checkpoint cannot be used, or differs; the message names the difference.
+    Raises UserError: the checkpoint cannot be used, or differs; the message names the difference.
     """
     source = load_checkpoint(path)
     theirs, ours = source.model.config, model.config
@@ -97,10 +93,7 @@ def start_from(model: VideoNetwork, classes: list[str], path: str | PathLike[str
 
 def read_pth(path: str | PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a TSN/TSM-style .pth file, by torchvision's names.
-
-    Raises:
-        UserError: no such file, or one that holds more than tensors and plain values.
-    """
+    Raises UserError: no such file, or one that holds more than tensors and plain values."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no such file: {path}")
@@ -148,9 +141,8 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
         weights: by torchvision's names; "fc.weight" and "fc.bias" are the classifier's, if given.
         origin: the name of the source in the error message.
 
-    Raises:
-        UserError: the weights are of another backbone or another number of classes; the message names every
-            missing, unexpected or differently shaped tensor, and the network is not changed.
+    Raises UserError: the weights are of another backbone or another number of classes; the message names every
+    missing, unexpected or differently shaped tensor, and the network is not changed.
     """
     weights = without_conv_biases(dict(weights))
     convs = {n: m for n, m in model.backbone.named_modules() if isinstance(m, VideoConv)}

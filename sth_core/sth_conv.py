@@ -22,10 +22,7 @@ from sth_core.convolution import UNOBSERVED, ClipConv, ClipConvOptions, ConvInpu
 
 def temporal_types(temporal_fraction: float, *channels: int) -> int:
     """The number n = 1/p of hybrid kernel types (Fig. 2 shows n = 4).
-
-    Raises:
-        ValueError: p is not one over a whole number, or n does not divide one of `channels`.
-    """
+    Raises ValueError: p is not one over a whole number, or n does not divide one of `channels`."""
     types = round(1 / temporal_fraction) if 0 < temporal_fraction <= 1 else 0
     if types < 1 or abs(types * temporal_fraction - 1) > 1e-6:
         raise ValueError(
@@ -103,8 +100,7 @@ class HybridConv(ClipConv):
         attention: weigh O_S and O_T as in Eq. 3; else add them.
         name: the layer's name for a `Tap`.
 
-    Raises:
-        ValueError: p is not 1/n, n does not divide the channels, or an unknown variant.
+    Raises ValueError: p is not 1/n, n does not divide the channels, or an unknown variant.
     """
 
     temporal_groups: int  # `groups` are those of the spatial convolution
@@ -152,10 +148,7 @@ class HybridConv(ClipConv):
 
     def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:
         """Eq. 3: alpha_S O_S + alpha_T O_T; without attention Eq. 2: O_S + O_T.
-
-        Raises:
-            ValueError: the number of frames is not a multiple of T.
-        """
+        Raises ValueError: the number of frames is not a multiple of T."""
         if x.shape[0] % self.frames:
             raise ValueError(
                 f"{type(self).__name__} was built for clips of {self.frames} frames, got {x.shape[0]} frames in all, "

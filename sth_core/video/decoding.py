@@ -30,10 +30,7 @@ SKIPPABLE = ("h264", "mpeg4")
 
 def count_frames(path: str | PathLike[str]) -> int:
     """The number of frames of a video file or folder of frames that can be decoded; the header may state more.
-
-    Raises:
-        UnreadableVideo: there is no such file, or no frame of it can be decoded.
-    """
+    Raises UnreadableVideo: there is no such file, or no frame of it can be decoded."""
     path = _existing(path)
     return len(frame_names(path)) if path.is_dir() else timeline(path).frames
 
@@ -41,11 +38,8 @@ def count_frames(path: str | PathLike[str]) -> int:
 def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray:
     """The frames of a video file or folder of frames at `indices`, in that order: uint8 RGB (len(indices), H, W, 3).
 
-    A video with a rotation in its metadata is returned upright, as players show it.
-
-    Raises:
-        UnreadableVideo: there is no such file, or a requested frame cannot be decoded.
-        ValueError: no indices.
+    A video with a rotation in its metadata is returned upright, as players show it. Raises UnreadableVideo: there is
+    no such file, or a requested frame cannot be decoded. Raises ValueError: no indices.
     """
     path = _existing(path)
     if not len(indices):
@@ -72,10 +66,7 @@ def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray
 
 def all_frames(path: str | PathLike[str]) -> Iterator[np.ndarray]:
     """Every frame of a video or folder of frames, first to last, one at a time: uint8 RGB (H, W, 3).
-
-    Raises:
-        UnreadableVideo: there is no such file; or, after the frames before it, where the decoding fails.
-    """
+    Raises UnreadableVideo: there is no such file; or, after the frames before it, where the decoding fails."""
     path = _existing(path)
     if path.is_dir():
         for i in range(len(frame_names(path))):
@@ -100,10 +91,7 @@ def upright(pictures: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
 
 def decode_wanted(path: Path, missing: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
     """The frames at the indices `missing`, which is emptied, as they are decoded.
-
-    Raises:
-        UnreadableVideo: one of them cannot be decoded.
-    """
+    Raises UnreadableVideo: one of them cannot be decoded."""
     line, index_at = timeline(path), None
     if line.times is not None:
         index_at = {int(line.times[i]): i for i in sorted(missing)}
@@ -112,7 +100,7 @@ def decode_wanted(path: Path, missing: set[int]) -> Iterator[tuple[int, av.Video
             yield index, frame
     if missing:  # no times, damage, or a keyframe at which decoding cannot begin
         for position, frame in enumerate(decode_in_order(path)):
-            index = position if index_at is None else index_at.get(frame.pts)  # type: ignore[arg-type]
+            index = position if index_at is None else index_at.get(frame.pts, -1)  # type: ignore[arg-type]
             if index in missing:
                 missing.remove(index)
                 yield index, frame

@@ -50,10 +50,8 @@ def plays_in_browsers(path: Path) -> bool:
 def transcode(path: Path, target: Path) -> None:
     """Write a video or folder of frames as H.264, frame for frame, cropped to an even size.
 
-    A folder has no frame rate: it plays at 12 frames a second, the rate of the Something sets and Jester.
-
-    Raises:
-        UnreadableVideo: no frame of it can be decoded.
+    A folder has no frame rate: it plays at 12 frames a second, the rate of the Something sets and Jester. Raises
+    UnreadableVideo: no frame of it can be decoded.
     """
     rate = 12.0
     if not path.is_dir():

@@ -19,10 +19,8 @@ from sth_core.video.transforms import Preprocessing, play_backward, resize
 def count_fields(path: Path, p: Preprocessing, flow: str = "") -> int:
     """The number of frames, or of flow fields, of a video; a single frame has one field, without motion.
 
-    `path` is the video or folder of frames, `flow` its folder of extracted flow, if any.
-
-    Raises:
-        UnreadableVideo: it cannot be read.
+    `path` is the video or folder of frames, `flow` its folder of extracted flow, if any. Raises UnreadableVideo: it
+    cannot be read.
     """
     if p.modality == "rgb":
         return count_frames(path)
@@ -31,10 +29,7 @@ def count_fields(path: Path, p: Preprocessing, flow: str = "") -> int:
 
 def read_fields(path: Path, indices: Sequence[int], p: Preprocessing, flow: str = "") -> np.ndarray:
     """Resized frames (N, h, w, 3), or flow fields (N, h, w, 2), at `indices`.
-
-    Raises:
-        UnreadableVideo: one of them cannot be read.
-    """
+    Raises UnreadableVideo: one of them cannot be read."""
     if p.modality == "rgb":
         return resize(read_frames(path, indices), p.resize)
     if flow:
@@ -81,10 +76,8 @@ def read_clips(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The evaluation clips of a video: uint8 (clips, T, h, w, C) before the crop, frame indices (clips, T).
 
-    With `backward` the frames of each clip, and their indices, are in reverse order.
-
-    Raises:
-        UnreadableVideo: it cannot be read.
+    With `backward` the frames of each clip, and their indices, are in reverse order. Raises UnreadableVideo: it
+    cannot be read.
     """
     count = count_fields(path, p, flow)
     starts = evaluation_positions(positions_in(count, p), p.frames, clips)

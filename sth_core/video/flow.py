@@ -86,9 +86,7 @@ class FlowImages:
 def flow_images(folder: Path) -> FlowImages:
     """The flow images of a folder: flow_x_00001.jpg and flow_y_00001.jpg (TSN), x_00001.jpg and y_00001.jpg (MMAction),
     000001-x_00001.jpg and so on, or one RGB image for both (TSM).
-
-    Raises:
-        UnreadableVideo: there are none of these, or not as many for x as for y.
+    Raises UnreadableVideo: there are none of these, or not as many for x as for y.
     """
     if not folder.is_dir():
         raise UnreadableVideo(f"{folder}: no such folder of optical flow")
@@ -119,10 +117,7 @@ class Extraction:
 
 def extraction_of(folder: Path) -> Extraction | None:
     """The flow.json of the nearest folder above a clip's folder of flow; None if there is none.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    Raises UserError: it is damaged."""
     file = next((above / "flow.json" for above in folder.parents if (above / "flow.json").is_file()), None)
     return read_extraction(file) if file else None
 

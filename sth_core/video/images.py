@@ -21,10 +21,7 @@ def is_flow(prefix: str) -> bool:
 
 def images_of(folder: Path) -> dict[str, list[str]]:
     """The numbered images of a folder: {prefix before the number: names in the order of the numbers, from any on}.
-
-    Raises:
-        UnreadableVideo: the folder cannot be read, or two images have the same number.
-    """
+    Raises UnreadableVideo: the folder cannot be read, or two images have the same number."""
     try:
         return _images(folder, folder.stat().st_mtime_ns)
     except OSError as error:
@@ -46,10 +43,7 @@ def _images(folder: Path, mtime_ns: int) -> dict[str, list[str]]:
 
 def frame_names(folder: Path) -> list[str]:
     """The names of the video's frames: all images but optical flow.
-
-    Raises:
-        UnreadableVideo: there are none, or two kinds of them.
-    """
+    Raises UnreadableVideo: there are none, or two kinds of them."""
     kinds = {prefix: names for prefix, names in images_of(folder).items() if not is_flow(prefix)}
     if not kinds:
         raise UnreadableVideo(f"{folder}: is a directory, and holds no frames (00001.jpg, img_00001.jpg, ...)")
@@ -71,10 +65,7 @@ def read_images(folder: Path, indices: Sequence[int]) -> np.ndarray:
 
 def read_image(path: Path, flags: int) -> np.ndarray:
     """The pixels of one image as they are stored, without EXIF rotation; `flags` are OpenCV's IMREAD flags.
-
-    Raises:
-        UnreadableVideo: it cannot be decoded.
-    """
+    Raises UnreadableVideo: it cannot be decoded."""
     try:
         content = np.fromfile(path, np.uint8)
         image = cv2.imdecode(content, flags | cv2.IMREAD_IGNORE_ORIENTATION) if len(content) else None

@@ -15,10 +15,7 @@ NO_MOTION = 128  # of 8-bit flow
 def reorder(clip: NDArray[np.uint8], how: str, modality: str, seed: int | Sequence[int] = 0) -> NDArray[np.uint8]:
     """The clip (T, H, W, C) with its frames in another order; `seed` draws what is random.
 
-    Reversed flow is negated, too; frozen flow is without motion.
-
-    Raises:
-        ValueError: there is no order of that name.
+    Reversed flow is negated, too; frozen flow is without motion. Raises ValueError: there is no order of that name.
     """
     if how == REVERSED:
         return play_backward(clip, modality)

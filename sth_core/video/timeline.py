@@ -69,10 +69,7 @@ class DecodedIndex(NamedTuple):
 
 def timeline(path: Path) -> Timeline:
     """The timeline of a file; cached as long as its size and modification time stay the same.
-
-    Raises:
-        UnreadableVideo: no frame of it can be decoded.
-    """
+    Raises UnreadableVideo: no frame of it can be decoded."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -133,10 +130,7 @@ def read_packets(container: av.container.InputContainer, stream: av.VideoStream)
 
 def decode_everything(path: Path, packets: Packets) -> DecodedIndex:
     """Decode all frames, and compare their times with those of the packets.
-
-    Raises:
-        UnreadableVideo: no frame can be decoded.
-    """
+    Raises UnreadableVideo: no frame can be decoded."""
     times = packets.times.tolist()
     frames, times_match, b_frames = 0, not packets.problem, False
     try:
@@ -162,10 +156,7 @@ def decode_in_order(path: Path) -> Iterator[av.VideoFrame]:
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The file and its video stream, decoded by one thread (clips are read in parallel).
-
-    Raises:
-        UnreadableVideo: it cannot be opened, has no video, or its decoding fails in the block.
-    """
+    Raises UnreadableVideo: it cannot be opened, has no video, or its decoding fails in the block."""
     with suppress(OSError):  # av.open below raises for such a file
         if path.stat().st_size == 0:
             raise UnreadableVideo(f"{path}: not a video that can be decoded (empty)")

@@ -99,9 +99,7 @@ def scaled_crop(
 def crops(clip: Clip, side: int, count: int, modality: str) -> UInt8[np.ndarray, "{count} T {side} {side} C"]:
     """Crops for evaluation: 1 is the centre; 3 are the ends and the centre of the long side, at half height or width;
     10 are the centre and the four corners, and the same mirrored (TSN).
-
-    Raises:
-        ValueError: `count` is not 1, 3 or 10.
+    Raises ValueError: `count` is not 1, 3 or 10.
     """
     H, W = clip.shape[1:3]
     bottom, right = H - side, W - side
