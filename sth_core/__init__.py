@@ -10,16 +10,6 @@ if TYPE_CHECKING:
     from sth_core.network import VideoNetwork, create_model
     from sth_core.sth_conv import STHConv
 
-__all__ = [
-    "Checkpoint",
-    "STHConv",
-    "Tap",
-    "VideoNetwork",
-    "create_model",
-    "for_inference",
-    "load_checkpoint",
-    "save_checkpoint",
-]
 WHERE = {
     "checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "convolution": ("Tap",),

@@ -189,10 +189,9 @@ class MobileNetV2(nn.Module):
 
 
 class VGG16(nn.Module):
-    """VGG-16 with batch norm (Simonyan and Zisserman 2015) up to the second hidden layer of its classifier.
+    """VGG-16 (Simonyan and Zisserman 2015) up to the second hidden layer of its classifier.
 
-    The paper names VGG without details. Batch norm is needed: alpha_S + alpha_T = 1 halves the output of a
-    layer, which would vanish over thirteen layers.
+    The paper names VGG without details. Batch norm is needed: alpha_S + alpha_T = 1 halves the output of a layer.
     """
 
     STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
@@ -223,9 +222,7 @@ class VGG16(nn.Module):
         initialise_plain_convolutions(self)
 
     def stage_of(self, name: str) -> str:
-        if name.startswith("classifier"):
-            return "classifier"
-        return f"stage{self.stages[int(name.split('.')[1])]}"
+        return "classifier" if name.startswith("classifier") else f"stage{self.stages[int(name.split('.')[1])]}"
 
     def forward(self, x: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
         """(B*T, C, H, W) -> features (B*T, num_features)."""

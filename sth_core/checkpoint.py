@@ -56,14 +56,9 @@ def save_checkpoint(
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
-    metadata = {
-        "format": FORMAT,
-        "config": json.dumps(asdict(model.config)),
-        "classes": json.dumps(classes),
-        "preprocessing": json.dumps(asdict(preprocessing)),
-        "annotation": json.dumps(asdict(annotation)),
-        "training": json.dumps(training or {}),
-    }
+    parts: dict[str, Any] = {"config": model.config, "preprocessing": preprocessing, "annotation": annotation}
+    described = {name: asdict(part) for name, part in parts.items()} | {"classes": classes, "training": training or {}}
+    metadata = {"format": FORMAT} | {name: json.dumps(value) for name, value in described.items()}
     try:
         with temporary_beside(Path(path)) as temporary:
             temporary.write_bytes(sort_metadata(save(weights, metadata)))
@@ -72,10 +67,8 @@ def save_checkpoint(
 
 
 def sort_metadata(content: bytes) -> bytes:
-    """A safetensors file with sorted metadata, which safetensors writes in another order in every process.
-
-    A run directory identifies its network by the file's checksum: the same training must give the same bytes.
-    """
+    """A safetensors file with sorted metadata, as safetensors writes it in another order in every process: the same
+    training must give the same checksum, by which a run directory identifies its network."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))

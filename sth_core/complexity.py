@@ -68,10 +68,7 @@ def pointwise(costs: list[LayerCost], frames: int) -> float:
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row of the paper: its table, the printed numbers, and our network (None if it is not built).
-
-    `why` explains a difference between a printed number and ours.
-    """
+    """A row of the paper: the printed numbers, our network (None if it is not built), and `why` its numbers differ."""
 
     table: str
     label: str

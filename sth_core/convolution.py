@@ -41,10 +41,9 @@ UNOBSERVED = Tap()
 
 @runtime_checkable
 class VideoConv(Protocol):
-    """The contract of every 3 x 3 convolution of a backbone, in `sth_conv` and in `baselines`.
+    """The contract of every 3 x 3 convolution of a backbone, in `sth_conv` and in `baselines`; it has no bias.
 
-    Built as Conv(in_channels, out_channels, *, stride=1, dilation=1, ...), every option by keyword.
-    Called as conv(x, tap): x (B*T, C_in, H, W) -> (B*T, C_out, ceil(H / stride), ceil(W / stride)). It has no bias.
+    Called as conv(x, tap): x (B*T, C_in, H, W) -> (B*T, C_out, ceil(H / stride), ceil(W / stride)).
     """
 
     in_channels: int

@@ -35,10 +35,7 @@ class BatchResult:
 def run_over(
     model: VideoNetwork, clips: EvaluationClips, preprocessing: Preprocessing, batch_size: int = 8, workers: int = 2
 ) -> Iterator[BatchResult]:
-    """Run the network in eval mode over all clips, in order, while the next batch is read.
-
-    `model` is best `Checkpoint.inference_model`, or `for_inference` of a network.
-    """
+    """Run the network, best `for_inference`, in eval mode over all clips, in order, while the next batch is read."""
     device = next(model.parameters()).device
     model.eval()
     samples = prefetch(clips.__getitem__, range(len(clips)), workers, ahead=batch_size + workers)

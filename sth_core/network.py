@@ -72,7 +72,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that has attention: its place in the network's order, its name and its stage."""
+    """A layer that has attention; `index` is its place in the network's order."""
 
     index: int
     name: str

@@ -124,10 +124,12 @@ class HybridConv(ClipConv):
             raise ValueError(f"{type(self).__name__} takes no groups, got {self.groups}")
         if variant not in ("hybrid", "merge"):
             raise ValueError(f"variant must be 'hybrid' or 'merge' (Fig. 3), got {variant!r}")
+        n = temporal_types(temporal_fraction, in_channels, *([out_channels] if variant == "hybrid" else []))
         self.variant, self.name = variant, name
-        self.make_kernels(temporal_fraction, attention)
+        self.block = in_channels // n  # p C_in: the temporal input channels of a type
+        self.make_kernels(n, attention)
 
-    def make_kernels(self, temporal_fraction: float, attention: bool) -> None:
+    def make_kernels(self, n: int, attention: bool) -> None:
         """Set the groups, the weights and the integration."""
         raise NotImplementedError
 
@@ -164,7 +166,7 @@ class HybridConv(ClipConv):
 
     def extra_repr(self) -> str:
         sizes = f"stride={self.stride}, dilation={self.dilation}, frames={self.frames}"
-        return f"{self.in_channels}, {self.out_channels}, {self.variant}, {sizes}"
+        return f"{self.in_channels}, {self.out_channels}, {self.variant}, {sizes}, p={self.block}/{self.in_channels}"
 
 
 class STHConv(HybridConv):
@@ -183,11 +185,9 @@ class STHConv(HybridConv):
     Weights are stored without the entries that are always zero, so that parameters count as in the paper.
     """
 
-    def make_kernels(self, temporal_fraction: float, attention: bool) -> None:
+    def make_kernels(self, n: int, attention: bool) -> None:
         C_in, C_out = self.in_channels, self.out_channels
-        n = temporal_types(temporal_fraction, C_in, *([C_out] if self.variant == "hybrid" else []))
         self.types = self.temporal_groups = n if self.variant == "hybrid" else 1  # kernel types in use
-        self.block = C_in // n  # p C_in: the temporal input channels of a type
         self.weight_spatial = nn.Parameter(torch.empty(C_out, C_in - self.block, 3, 3))
         self.weight_temporal = nn.Parameter(torch.empty(C_out, self.block, 3))
         self.integration = AttentiveIntegration(C_out) if attention else None
@@ -221,9 +221,6 @@ class STHConv(HybridConv):
             dense[rows, g * self.block : (g + 1) * self.block, :, 1, 1] = self.weight_temporal[rows]
         return dense
 
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, p={self.block}/{self.in_channels}"
-
 
 class DepthwiseSTHConv(HybridConv):
     """The hybrid of a depthwise convolution (MobileNetV2), where each output channel has one input channel.
@@ -239,13 +236,12 @@ class DepthwiseSTHConv(HybridConv):
     temporal_channels: Tensor
     spatial_channels: Tensor
 
-    def make_kernels(self, temporal_fraction: float, attention: bool) -> None:
+    def make_kernels(self, n: int, attention: bool) -> None:
         channels, out = self.in_channels, self.out_channels
         self.groups = self.temporal_groups = channels
         if out != channels:
             raise ValueError(f"a depthwise convolution has as many outputs as inputs, got {channels} and {out}")
-        n = temporal_types(temporal_fraction, channels)
-        groups = channels // n
+        groups = self.block
         group = torch.arange(groups)
         if self.variant == "hybrid":
             group_of = group.repeat_interleave(n)
@@ -288,6 +284,3 @@ class DepthwiseSTHConv(HybridConv):
         dense[self.spatial_channels, :, 1] = self.weight_spatial
         dense[self.temporal_channels, :, :, 1, 1] = self.weight_temporal
         return dense
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, p={len(self.temporal_channels)}/{self.in_channels}"

@@ -41,10 +41,8 @@ def read_fields(path: Path, indices: Sequence[int], p: Preprocessing, flow: str 
 
 
 def read_extracted(folder: Path, indices: Sequence[int], p: Preprocessing) -> np.ndarray:
-    """Extracted flow in the units of `p`: pixels of the resized frame, up to its bound.
-
-    Flow without a flow.json is assumed to have TSN's bound, 20 pixels of the resized frame.
-    """
+    """Extracted flow in the units of `p`, pixels of the resized frame up to its bound; without a flow.json its bound is
+    TSN's, 20 pixels of the resized frame."""
     stored = flow_images(folder).read(indices)
     fields = resize(stored, p.resize)
     enlargement = np.divide(fields.shape[2:0:-1], stored.shape[2:0:-1])  # in x and y, of the vectors too
