@@ -53,7 +53,7 @@ def print_paper_tables() -> "pd.DataFrame":
         shown = Table(title=f"Table {number}: {TITLES[str(number)]}", title_justify="left")
         for column in ("network", "GFLOPs: paper", "ours", "parameters (M): paper", "ours", "note"):
             shown.add_column(column, justify="left" if column == "network" else "right")
-        for row in some[columns[1:]].itertuples(index=False):
+        for row in some.drop(columns="table").itertuples(index=False):
             shown.add_row(*row[:-1], str(notes.index(row.remark) + 1))
         console.print(shown)
     for i, note in enumerate(notes, 1):
