@@ -4,7 +4,6 @@ import json
 import struct
 import sys
 from dataclasses import replace
-from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def pictures(count: int, height: int, width: int) -> list[np.ndarray]:
     return frames
 
 
-def properties(path: Path) -> tuple[int, Fraction, int, int, str, str]:
+def properties(path: Path) -> tuple[object, ...]:
     """Frames that decode, rate, width, height, codec, pixel format."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]

@@ -105,7 +105,7 @@ def test_a_mirrored_training_clip_of_swiping_left_swipes_right(tmp_path: Path) -
     row = {"clip_id": "clip", "path": str(path), "label": "Swiping Right", "flow": "", "problem": "", "backward": False}
     clips = TrainClips(pd.DataFrame([row]), ["Swiping Left", "Swiping Right"], FLOW, Augment(flip=True))
     clips.load()
-    seen = {}
+    seen: dict[str, list[Any]] = {}
     for seed in range(20):
         clip, label = clips.sample(0, np.random.default_rng(seed))
         seen.setdefault(clips.classes[label], []).append(middle(clip)[0])

@@ -179,7 +179,7 @@ def test_the_features_of_each_block_can_be_recorded() -> None:
             shapes[layer] = tuple(x.shape)
             return x
 
-    model, shapes = tiny(), {}
+    model, shapes = tiny(), dict[str, tuple[int, ...]]()
     logits = model(some_clips(), Shapes())
     assert list(shapes) == [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
     assert (shapes["layer1.1"], shapes["layer4.0"]) == ((8, 8, 8, 8), (8, 64, 1, 1))

@@ -43,9 +43,8 @@ def video(demo: Path) -> Path:
 def test_the_arrow_keys_show_exact_frames(tab: Page, address: str, video: Path):
     count = count_frames(video)
     frames = read_frames(video, list(range(count))).astype(float)
-    top, left, bottom, right = input_box(
-        *frames.shape[1:3], load_checkpoint("workbench/networks/motion-rgb-p4.safetensors").preprocessing
-    )
+    p = load_checkpoint("workbench/networks/motion-rgb-p4.safetensors").preprocessing
+    top, left, bottom, right = input_box(frames.shape[1], frames.shape[2], p)
     frames[:, [top, bottom - 1], left:right] = frames[:, top:bottom, [left, right - 1]] = 190  # the box is drawn
     tab.goto(f"{address}/{LINK}&frame=10&opacity=0")
 
@@ -83,7 +82,7 @@ def test_the_browser_draws_the_same_map_as_python(tab: Page, address: str, video
         maps = scale_maps(cam.signed if signed else cam.maps, "clip")
         at = int(np.abs(maps).sum((1, 2)).argmax())
         frame = read_frames(video, [int(seen[at])])[0]
-        top, left, bottom, right = input_box(*frame.shape[:2], p)
+        top, left, bottom, right = input_box(frame.shape[0], frame.shape[1], p)
         wanted = frame.copy()
         wanted[top:bottom, left:right] = draw_heatmap(wanted[top:bottom, left:right], maps[at], 0.9, signed)
         tab.goto(f"{address}/{LINK}&frame={seen[at]}&opacity=0.9{options}")

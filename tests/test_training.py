@@ -107,7 +107,13 @@ def test_training_interrupted_after_an_epoch_ends_with_the_same_weights(table: p
 def test_an_unreadable_clip_is_left_out_and_named(table: pd.DataFrame, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
-    row = {"clip_id": "train/broken.mp4", "path": str(broken), "label": "opening", "split": "train", "group": "x"}
+    row: dict[str, Any] = {
+        "clip_id": "train/broken.mp4",
+        "path": str(broken),
+        "label": "opening",
+        "split": "train",
+        "group": "x",
+    }
     row |= {"flow": "", "problem": "", "backward": False}
     few = pd.concat([table.groupby("split").head(8), pd.DataFrame([row])], ignore_index=True)
     result = train(tiny(), few, tmp_path / "run", "cpu")

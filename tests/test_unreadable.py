@@ -325,7 +325,8 @@ NAMES = [
 def test_a_video_is_read_whatever_its_name(
     name: str, kind: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = encode(tmp_path / ("clip.mp4" if kind is H264 else "clip.avi"), *kind, 8)
+    file = "clip.mp4" if kind is H264 else "clip.avi"
+    source = encode(tmp_path / file, *(*kind, 8))
     whole = decode_everything(source)
     folder = tmp_path / "folder"
     folder.mkdir()
