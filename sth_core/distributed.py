@@ -59,11 +59,10 @@ def distributed_context(device: str = "auto") -> Iterator[DistributedContext]:
 
     On GPUs each process takes the one of its local rank (NCCL); on CPUs the processes communicate by gloo.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1 or dist.is_initialized():
-        yield DistributedContext(0, 1, pick_device(device))
-        return
     chosen = pick_device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield DistributedContext(0, 1, chosen)
+        return
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)

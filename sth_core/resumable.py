@@ -68,8 +68,8 @@ def flatten_keys(value: Json) -> Json:
     """{"a": {"b": 1}} -> {"a.b": 1}, with values as JSON gives them back."""
     flat: Json = {}
     for key, of_key in json.loads(json.dumps(value)).items():
-        nested = flatten_keys(of_key) if isinstance(of_key, dict) and of_key else None
-        flat |= {f"{key}.{name}": leaf for name, leaf in nested.items()} if nested else {key: of_key}
+        nested = flatten_keys(of_key) if isinstance(of_key, dict) else {}
+        flat |= {f"{key}.{name}": leaf for name, leaf in nested.items()} or {key: of_key}
     return flat
 
 

@@ -138,10 +138,9 @@ def resume_state(
 def stop_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM and Ctrl-C set, instead of ending the process in the middle of a step."""
     stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped  # only the main thread receives signals
-        return
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    is_main = threading.current_thread() is threading.main_thread()  # which alone receives signals
+    numbers = (signal.SIGTERM, signal.SIGINT) if is_main else ()
+    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in numbers}
     try:
         yield stopped
     finally:

@@ -171,8 +171,7 @@ class TrainClips:
         return float(np.mean(sizes)) * len(videos) if sizes else 0.0
 
     def count(self, row: int) -> int:
-        source = self.sources[row]
-        return count_fields(Path(source["path"]), self.preprocessing, source["flow"])
+        return count_fields(Path(self.sources[row]["path"]), self.preprocessing, self.sources[row]["flow"])
 
     def read(self, row: int, indices: Sequence[int] | None) -> np.ndarray:
         """Resized frames or fields (N, h, w, c) of a clip; all of them for None."""

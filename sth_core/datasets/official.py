@@ -141,10 +141,8 @@ def hmdb51(folder: Path, fold: int) -> list[Entry] | None:
         label = file.name.removesuffix(f"_test_split{fold}.txt")
         for source, line in text_lines(file):
             name, _, use = line.rpartition(" ")
-            clip_id = f"{label}/{name}"
-            if use == "0":
-                continue
             problem = "" if use in ("1", "2") else f"{source}: must end with 0, 1 or 2, is {line!r}"
             split, group = "train" if use == "1" else "val", name.split(f"_{label}_")[0]
-            entries.append(Entry(clip_id, Path(name).stem, label, split, source, group, problem))
+            if use != "0":
+                entries.append(Entry(f"{label}/{name}", Path(name).stem, label, split, source, group, problem))
     return entries

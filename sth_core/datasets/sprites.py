@@ -46,13 +46,6 @@ def inside(distance: np.ndarray) -> np.ndarray:
     return np.clip(0.5 - distance * SPRITE / 2, 0, 1)
 
 
-def star() -> list[tuple[float, float]]:
-    """The corners of a star, one ray of which is long."""
-    radii = np.where(np.arange(10) % 2, 0.36, 0.78)
-    radii[0] = 1.0
-    return [(q * np.sin(a), -q * np.cos(a)) for q, a in zip(radii, np.arange(10) * np.pi / 5, strict=True)]
-
-
 def heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     u, v = x * 1.15, -y * 1.15 + 0.1
     return np.clip(0.5 - ((u**2 + v**2 - 0.7) ** 3 - u**2 * v**3) * 40, 0, 1)
@@ -66,6 +59,7 @@ def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 ARROW = [(0.98, 0), (0.2, 0.75), (0.2, 0.3), (-0.9, 0.3), (-0.9, -0.3), (0.2, -0.3), (0.2, -0.75)]
 LETTER_L = [(-0.6, -0.9), (-0.1, -0.9), (-0.1, 0.4), (0.7, 0.4), (0.7, 0.9), (-0.6, 0.9)]
+STAR_RADII, STAR_ANGLES = [1.0, 0.36, *[0.78, 0.36] * 4], np.arange(10) * np.pi / 5  # one ray is long
 # {shape: its coverage, 0 to 1, at x and y from the centre}
 SHAPES: dict[str, Drawing] = {
     "disc": lambda x, y: inside(np.hypot(x, y) - 0.95),
@@ -78,7 +72,7 @@ SHAPES: dict[str, Drawing] = {
     "triangle": lambda *_: polygon([(0, -0.98), (0.8, 0.7), (-0.8, 0.7)]),
     "arrow": lambda *_: polygon(ARROW),
     "letter L": lambda *_: polygon(LETTER_L),
-    "star": lambda *_: polygon(star()),
+    "star": lambda *_: polygon([(q * np.sin(a), -q * np.cos(a)) for q, a in zip(STAR_RADII, STAR_ANGLES, strict=True)]),
 }
 # {texture: a pattern between 0 and 1 at x and y in units of the object's radius}
 TEXTURES: dict[str, Drawing] = {
