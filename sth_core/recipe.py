@@ -60,10 +60,7 @@ POSSIBLE = {float: (int, float), tuple: (list, tuple), UnionType: (int, list, tu
 
 def load_recipe(path: Path | str, changes: Iterable[str] = ()) -> Recipe:
     """Read a recipe: a file, or a shipped one by its name. `changes` are "section.key=value" and replace its values.
-
-    Raises:
-        UserError: no such recipe, not TOML, an unknown section or key, a value of another type or out of range.
-    """
+    Raises UserError: no such recipe, not TOML, an unknown section or key, a value of another type or out of range."""
     return recipe_from(_changed(read_toml(path, "recipe")[1], changes), str(path))
 
 
@@ -76,10 +73,7 @@ def load_annotation(path: Path | str | None, changes: Iterable[str] = ()) -> Ann
 
 def read_toml(path: Path | str, kind: str, folder: Path = Path()) -> tuple[Path, dict[str, Any]]:
     """The file and content of a "recipe" or "study": the file `path` in `folder`, else the shipped one of that name.
-
-    Raises:
-        UserError: no such file or name, or not TOML.
-    """
+    Raises UserError: no such file or name, or not TOML."""
     files = sorted(SHIPPED_RECIPES.glob("*.toml"))
     shipped = {file.stem: file for file in files if file.stem.startswith("study_") == (kind == "study")}
     file = folder / path

@@ -88,10 +88,7 @@ def working_on(
     The file holds `facts`, the identity and the provenance; `finished` is set, and what the block added is written,
     when the block ends without an exception. Equal work that was begun earlier is resumed. `overwrite` moves whatever
     is there to FOLDER/.replaced-N first, and tells `notify`; `resume` accepts other values of `work.adjustable`.
-
-    Raises:
-        UserError: the folder holds other work, its file is damaged, or another process works there.
-    """
+    Raises UserError: the folder holds other work, its file is damaged, or another process works there."""
     work.folder.mkdir(parents=True, exist_ok=True)
     with locked(work.folder):
         if overwrite and (replaced := move_aside(work)):
@@ -137,10 +134,7 @@ def move_aside(work: Work) -> Path | None:
 
 def read_earlier(work: Work, resume: bool = False) -> Json:
     """What the work's file says, if it was begun earlier; else nothing.
-
-    Raises:
-        UserError: the folder holds other work, or it cannot be known what it holds.
-    """
+    Raises UserError: the folder holds other work, or it cannot be known what it holds."""
     file = work.folder / work.file
     ways = f"choose another folder, or give --overwrite, which moves it to {work.folder / '.replaced-N'}"
     if not file.is_file():

@@ -55,10 +55,7 @@ def slug(name: str) -> str:
 
 def load_study(path: Path | str) -> Study:
     """Read a study: a file, or a shipped one by its name. Its recipe lies beside it, or is a shipped one.
-
-    Raises:
-        UserError: no such study, not TOML, an unknown key, or a combination that makes no recipe.
-    """
+    Raises UserError: no such study, not TOML, an unknown key, or a combination that makes no recipe."""
     file, content = read_toml(path, "study")
     if not set(KEYS) <= set(content) <= {*KEYS, "paper"}:
         raise UserError(f"{path}: a study has the keys {', '.join(KEYS)}, this one {', '.join(content) or 'none'}")

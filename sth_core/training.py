@@ -82,10 +82,8 @@ def train(
     Clips are kept decoded if all fit into `memory` bytes (by default a quarter of the machine's), else read
     again in each epoch. Under torchrun every process calls this with the same arguments.
 
-    Raises:
-        UserError: a split without readable clips, another training in `out`, or a loss that is not finite.
-        KeyboardInterrupt: stopped by SIGTERM or Ctrl-C, the state saved.
-    """
+    Raises UserError: a split without readable clips, another training in `out`, or a loss that is not finite.
+    Raises KeyboardInterrupt: stopped by SIGTERM or Ctrl-C, the state saved."""
     train_rows, val_rows = (table[table["split"] == split] for split in ("train", "val"))
     if train_rows.empty or val_rows.empty:
         counts = table["split"].value_counts().to_dict()

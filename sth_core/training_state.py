@@ -106,10 +106,7 @@ def resume_state(
     state: TrainingState, work: Work, earlier: Json, device: torch.device, notify: Callable[[str], None]
 ) -> None:
     """Continue from what the folder holds.
-
-    Raises:
-        UserError: the state is missing, is damaged, or has as many epochs as are wanted.
-    """
+    Raises UserError: the state is missing, is damaged, or has as many epochs as are wanted."""
     if not earlier:
         return
     state.adjustments = earlier.get("adjustments", [])

@@ -147,10 +147,8 @@ def images_access(folder: Path) -> str:
 def video_access(path: Path, frames: int) -> tuple[float, str]:
     """A video's seconds and `ClipCheck.access`.
 
-    Raises:
-        UnreadableVideo: it lacks frames that its header announces. AVI headers often count one or two too many; in
-            webm a frame may be shown for long. An mp4 that is cut off cannot be decoded at all.
-    """
+    Raises UnreadableVideo: it lacks frames that its header announces. AVI headers often count one or two too many; in
+    webm a frame may be shown for long. An mp4 that is cut off cannot be decoded at all."""
     line, lost = timeline(path), 0.0
     with opened(path) as (container, stream):
         rate = float(stream.average_rate or 0)

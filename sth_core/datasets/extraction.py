@@ -35,9 +35,8 @@ def extract_flow(
     """Write <out>/<clip>/flow_x_00001.jpg and flow_y_00001.jpg of each clip, and flow.json.
 
     A clip's folder appears when it is whole; those that are there are not extracted again. Returns the reason for
-    each clip_id that could not be extracted; raises UserError if `out` holds flow that was extracted in another way,
-    or by others.
-    """
+    each clip_id that could not be extracted.
+    Raises UserError: `out` holds flow that was extracted in another way, or by others."""
     of_others = overwrite or not (out / "flow.json").is_file()
     owned = ("failures.parquet", *(flow_folders(out) if of_others else ()))
     work = Work(out, "flow.json", "extraction", asdict(how), owned)

@@ -37,9 +37,8 @@ def tsn_lists(folder: Path, fold: int) -> list[Entry] | None:
 
     The files are train*.txt and val*.txt, or *_train_*.txt and *_val_*.txt; with "split_N" in their names, those
     of `fold`; never those for flow. Class names are in category.txt (or classes.txt, label_map*.txt; in UCF-101's
-    classInd.txt after their number), one a line; without such a file a class is called by its number. Raises
-    UserError if there are only lists for other folds.
-    """
+    classInd.txt after their number), one a line; without such a file a class is called by its number.
+    Raises UserError: there are only lists for other folds."""
     lists = {split: file for split in SPLITS if (file := _list_file(folder, split, fold))}
     if "train" not in lists:
         return None

@@ -68,10 +68,7 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
     Columns: clip_id (unique, sorted), path (absolute), label, split, group, flow (a folder of extracted flow, or
     empty), problem (why the clip cannot be used, with file and line; empty if it can), backward (whether it is to be
     played backward).
-
-    Raises:
-        UserError: no such folder, no clips in it, an unknown format, or annotation files that cannot be read.
-    """
+    Raises UserError: no such folder, no clips in it, an unknown format, or annotation files that cannot be read."""
     if not folder.is_dir():
         raise UserError(f"no such dataset folder: {folder}")
     annotation.validate()
