@@ -143,9 +143,8 @@ class GroupedKernels(nn.Module):
         return power_of_two and conv.block >= cls.NARROWEST and conv.weight_spatial.device.type == "cpu"
 
     def forward(self, x: ConvInput) -> list[ConvOutput]:
-        return [self.of_level(x, groups) for groups in self.levels]
-
-    def of_level(self, x: Tensor, groups: int) -> Tensor:
-        weight = self.get_buffer(f"weight_{groups}")
-        y = F.conv2d(x, weight, None, self.stride, self.dilation, self.dilation, groups)
-        return y.unflatten(1, (groups // 2, 2, -1)).flip(2).flatten(1, 3)
+        s, d, terms = self.stride, self.dilation, []
+        for groups in self.levels:
+            y = F.conv2d(x, self.get_buffer(f"weight_{groups}"), None, s, d, d, groups)
+            terms.append(y.unflatten(1, (groups // 2, 2, -1)).flip(2).flatten(1, 3))
+        return terms
