@@ -30,20 +30,13 @@ from workbench.cli import main
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("network") / "model.safetensors")
-
-
-@pytest.fixture(scope="module")
 def table(scenes_folder: Path) -> pd.DataFrame:
     table = read_dataset(scenes_folder, Annotation(label="motion"))
     return table[table["split"] == "val"].head(3).reset_index(drop=True)
 
 
 @pytest.mark.parametrize("protocol", [Protocol(), Protocol(2, 1), Protocol(10, 1), Protocol(1, 3), Protocol(2, 10)])
-def test_the_score_of_a_video_is_the_mean_over_the_logits_of_its_views(
-    protocol: Protocol, checkpoint: Path, table: pd.DataFrame
-) -> None:
+def test_the_score_of_a_video_is_the_mean_over_the_logits_of_its_views(protocol, checkpoint, table):
     loaded = load_checkpoint(checkpoint)
     clips = EvaluationClips(table, loaded.classes, RGB, protocol)
     results = list(run_over(loaded.inference_model, clips, RGB, batch_size=7))
@@ -92,9 +85,7 @@ def test_no_more_views_at_once_than_asked_for_but_a_whole_video() -> None:
     assert [len(group) for group in in_batches([torch.zeros(1, 2), torch.zeros(1, 3)], 8)] == [1, 1]
 
 
-def test_evaluate_keeps_the_scores_of_each_view_and_prints_intervals(
-    checkpoint: Path, scenes_folder: Path, tmp_path: Path
-) -> None:
+def test_evaluate_keeps_the_scores_of_each_view_and_prints_intervals(checkpoint, scenes_folder, tmp_path):
     arguments = ["evaluate", str(checkpoint), "--data", str(scenes_folder), "-o", str(tmp_path / "run")]
     result = CliRunner().invoke(main, [*arguments, "--clips", "2", "--crops", "3"])
     assert result.exit_code == 0, result.output
@@ -117,9 +108,7 @@ def some_predictions(n: int = 60, classes: int = 7) -> tuple[pd.DataFrame, np.nd
     return table, scores, labels
 
 
-def test_a_run_that_was_evaluated_is_not_taken_for_one_that_was_recorded(
-    checkpoint: Path, scenes_folder: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_was_evaluated_is_not_taken_for_one_that_was_recorded(checkpoint, scenes_folder, tmp_path):
     words = [str(checkpoint), "--data", str(scenes_folder), "-o", str(tmp_path / "run")]
     assert CliRunner().invoke(main, ["evaluate", *words]).exit_code == 0
     assert open_run(tmp_path / "run").meta["attention"] is False

@@ -83,9 +83,7 @@ def test_other_work_is_refused_or_moves_the_earlier_aside(work: str, places: dic
 
 
 @pytest.mark.parametrize("work", ["intervene", "trust"])
-def test_so_it_is_of_what_takes_minutes(
-    work: str, places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_so_it_is_of_what_takes_minutes(work, places, tmp_path, monkeypatch):
     """By the functions that the commands call, with one replacement of attention, and no test of explanations."""
     monkeypatch.setattr(alpha_replacement, "interventions", lambda model, clips, *_: [("all", "none", model(clips))])
     monkeypatch.setattr(trust, "clip_tables", lambda _, result: dict.fromkeys(trust.TABLES, result.row[["clip_id"]]))

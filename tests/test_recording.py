@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.nn.functional as F
 
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
@@ -21,12 +22,7 @@ from sth_core.files import sha256
 from sth_core.sth_conv import STHConv
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise
-from tests.tiny import CLASSES, FLOW, RGB, save_tiny
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("network") / "tiny.safetensors")
+from tests.tiny import CLASSES, FLOW, RGB, attention_of, copy_clips, save_tiny
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +36,7 @@ def run(checkpoint: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPath
 @pytest.fixture
 def few(scenes_folder: Path, tmp_path: Path) -> Path:
     """A dataset of four val clips, to be written in."""
-    folder = tmp_path / "few"
-    shutil.copytree(scenes_folder / "val", folder / "val", ignore=lambda _, names: sorted(names)[4:])
-    table = pd.read_csv(scenes_folder / "manifest.csv")
-    table[table["path"].isin([f"val/{file.name}" for file in (folder / "val").iterdir()])].to_csv(
-        folder / "manifest.csv", index=False
-    )
-    return folder
-
-
-def attention_of(run: Path) -> pd.DataFrame:
-    tables = [pd.read_parquet(file) for file in sorted((run / "attention").iterdir())]
-    return pd.concat(tables).sort_values(["clip_id", "layer_index"], ignore_index=True)
+    return copy_clips(scenes_folder, tmp_path / "few", 4)
 
 
 def batch_of(table: pd.DataFrame, preprocessing=RGB) -> torch.Tensor:
@@ -60,12 +45,7 @@ def batch_of(table: pd.DataFrame, preprocessing=RGB) -> torch.Tensor:
 
 
 def test_a_run_directory_has_the_columns_that_others_read(run: Path) -> None:
-    assert sorted(path.name for path in run.glob("[!.]*")) == [
-        "attention",
-        "failures.parquet",
-        "predictions",
-        "run.json",
-    ]
+    assert {path.name for path in run.glob("[!.]*")} == {"attention", "failures.parquet", "predictions", "run.json"}
     columns = "clip_id path label prediction correct confidence margin disagreement scores view_scores frame_indices"
     columns += " flow backward group"
     for file in (run / "predictions").iterdir():
@@ -89,9 +69,7 @@ def test_run_json_says_what_was_run_on_what(run: Path, checkpoint: Path, scenes_
     assert meta["started"] <= meta["finished"]
 
 
-def test_scores_are_bit_for_bit_those_of_the_network_for_inference(
-    run: Path, checkpoint: Path, scenes_folder: Path
-) -> None:
+def test_scores_are_bit_for_bit_those_of_the_network_for_inference(run, checkpoint, scenes_folder):
     recorded = predictions(open_run(run))
     manifest = pd.read_csv(scenes_folder / "manifest.csv").query("split == 'val'").sort_values("path")
     assert list(recorded["clip_id"]) == list(manifest["path"])
@@ -155,9 +133,7 @@ def test_alpha_is_figure_4_of_the_layer_s_input(run: Path, checkpoint: Path) -> 
         first = out // 4 * 4
         temporal_only[out, first : first + 4] = dense[out, first : first + 4]
         spatial_only[out, first : first + 4] = 0
-    parts = [
-        torch.nn.functional.conv3d(x, kernel, padding=1).mean((2, 3, 4)) for kernel in (spatial_only, temporal_only)
-    ]
+    parts = [F.conv3d(x, kernel, padding=1).mean((2, 3, 4)) for kernel in (spatial_only, temporal_only)]
     weights = {name: w.detach() for name, w in conv.integration.named_parameters()}
     hidden = (torch.cat(parts, 1) @ weights["squeeze.weight"].T + weights["squeeze.bias"]).clamp(min=0)
     spatial, temporal = (hidden @ weights["expand.weight"].T + weights["expand.bias"]).chunk(2, 1)
@@ -205,9 +181,8 @@ def test_unreadable_clips_are_rows_and_the_rest_is_recorded(checkpoint: Path, fe
     (few / "val" / names[0]).write_bytes(b"not a video" * 1000)
     (few / "val" / names[1]).unlink()
     (few / "val" / names[2]).write_bytes(b"")
-    done = record(
-        checkpoint, few, tmp_path / "run", DatasetOptions(batch_size=2)
-    )  # the first batch has no readable clip
+    options = DatasetOptions(batch_size=2)  # the first batch has no readable clip
+    done = record(checkpoint, few, tmp_path / "run", options)
     assert (done.clips, done.failures) == (4, 3)
     table = failures(open_run(tmp_path / "run"))
     assert list(table["clip_id"]) == [f"val/{name}" for name in names[:3]]
@@ -217,9 +192,7 @@ def test_unreadable_clips_are_rows_and_the_rest_is_recorded(checkpoint: Path, fe
     assert list(predictions(open_run(tmp_path / "run"))["clip_id"]) == [f"val/{names[3]}"]
 
 
-def test_clips_that_can_be_read_again_are_recorded_by_the_next_call(
-    checkpoint: Path, few: Path, tmp_path: Path
-) -> None:
+def test_clips_that_can_be_read_again_are_recorded_by_the_next_call(checkpoint, few, tmp_path):
     broken = min((few / "val").iterdir())
     whole = broken.read_bytes()
     broken.write_bytes(b"")
@@ -250,7 +223,7 @@ def test_a_split_without_clips_says_which_there_are(checkpoint: Path, few: Path,
 def test_labels_that_the_network_does_not_know(checkpoint: Path, few: Path, tmp_path: Path) -> None:
     """They are recorded as wrong, and the accuracy is over the others."""
     files = sorted((few / "val").iterdir())
-    known = predictions_of(checkpoint, few, tmp_path)["prediction"].iloc[0]
+    known = predictions(open_run(record(checkpoint, few, tmp_path / "first").run))["prediction"].iloc[0]
     for file, label in zip(files, (known, known, "juggling", "juggling"), strict=True):
         (tmp_path / "folders" / "val" / label).mkdir(parents=True, exist_ok=True)
         shutil.copy(file, tmp_path / "folders" / "val" / label)
@@ -263,14 +236,8 @@ def test_labels_that_the_network_does_not_know(checkpoint: Path, few: Path, tmp_
     assert done.accuracy == table.loc[table["label"] == known, "correct"].mean() >= 0.5
 
 
-def predictions_of(checkpoint: Path, data: Path, folder: Path) -> pd.DataFrame:
-    record(checkpoint, data, folder / "first")
-    return predictions(open_run(folder / "first"))
-
-
 def test_a_2d_network_has_predictions_only(few: Path, tmp_path: Path) -> None:
-    record(save_tiny(tmp_path / "2d.safetensors", conv="2d"), few, tmp_path / "run")
-    run = open_run(tmp_path / "run")
+    run = open_run(record(save_tiny(tmp_path / "2d.safetensors", conv="2d"), few, tmp_path / "run").run)
     assert len(predictions(run)) == 4
     assert list((tmp_path / "run" / "attention").iterdir()) == []
     assert (run.meta["attention"], run.meta["temporal_fraction"], run.p) == (False, 0.0, "0")
@@ -278,8 +245,7 @@ def test_a_2d_network_has_predictions_only(few: Path, tmp_path: Path) -> None:
 
 def test_clips_of_flow(few: Path, tmp_path: Path) -> None:
     checkpoint = save_tiny(tmp_path / "flow.safetensors", modality="flow")
-    record(checkpoint, few, tmp_path / "run")
-    run = open_run(tmp_path / "run")
+    run = open_run(record(checkpoint, few, tmp_path / "run").run)
     table = predictions(run)
     with torch.inference_mode():
         scores = load_checkpoint(checkpoint).inference_model(batch_of(table, FLOW)).softmax(1).numpy()

@@ -44,6 +44,12 @@ def work(folder: Path, changes: dict[str, Any] | None = None, **more: Any) -> Wo
     return Work(folder, "work.json", "test", IDENTITY | (changes or {}), OWNED, **more)
 
 
+def begin(some: Work, **options: Any) -> None:
+    """Begin and finish work that does nothing."""
+    with working_on(some, **options):
+        pass
+
+
 def contents(folder: Path) -> dict[Path, bytes]:
     """All files but the lock."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
@@ -102,8 +108,8 @@ def test_other_work_is_refused_with_every_difference_or_moves_it_aside(name: str
     changes, defaults, sentence = OTHER[name]
     before = contents(folder)
     other = work(folder, changes, defaults=defaults)
-    with pytest.raises(UserError, match="holds another test") as refused, working_on(other):
-        pass
+    with pytest.raises(UserError, match="holds another test") as refused:
+        begin(other)
     assert sentence in str(refused.value) and "choose another folder, or give --overwrite" in str(refused.value)
     assert "--resume" not in str(refused.value) and contents(folder) == before
     told: list[str] = []
@@ -121,35 +127,32 @@ def test_overwriting_the_same_work_starts_anew_each_time(folder: Path) -> None:
         with working_on(work(folder), overwrite=True):
             assert (folder / f".replaced-{number}" / "work.json").is_file()
     told: list[str] = []
-    with working_on(work(folder / "new"), overwrite=True, notify=told.append):
-        pass
+    begin(work(folder / "new"), overwrite=True, notify=told.append)
     assert told == [] and not (folder / "new" / ".replaced-1").exists()
 
 
 @pytest.mark.parametrize(
     ("changes", "accepted"), [({"rate": 0.2}, True), ({"rate": 0.2, "data": "/e"}, False), ({"data": "/e"}, False)]
 )
-def test_resuming_accepts_other_values_of_what_is_adjustable(
-    changes: dict[str, Any], accepted: bool, folder: Path
-) -> None:
+def test_resuming_accepts_other_values_of_what_is_adjustable(changes, accepted, folder):
     other = work(folder, changes, adjustable=frozenset({"rate"}))
-    with pytest.raises(UserError) as refused, working_on(other):
-        pass
+    with pytest.raises(UserError) as refused:
+        begin(other)
     assert ("give --resume" in str(refused.value)) == accepted
     if accepted:
         started = json.loads((folder / "work.json").read_text())["started"]
         with working_on(other, resume=True) as meta:
             assert (meta["rate"], meta["started"]) == (0.2, started)
     else:
-        with pytest.raises(UserError, match="data is '/d', now '/e'"), working_on(other, resume=True):
-            pass
+        with pytest.raises(UserError, match="data is '/d', now '/e'"):
+            begin(other, resume=True)
 
 
 @pytest.mark.parametrize("text", ["", '{"data": "/d', "[1, 2]", "null", "\x00\x01"])
 def test_a_damaged_file_is_refused_or_moved_aside(text: str, folder: Path) -> None:
     (folder / "work.json").write_text(text)
-    with pytest.raises(UserError, match=r"work\.json is damaged \(.*choose another folder"), working_on(work(folder)):
-        pass
+    with pytest.raises(UserError, match=r"work\.json is damaged \(.*choose another folder"):
+        begin(work(folder))
     assert (folder / "work.json").read_text() == text
     with working_on(work(folder), overwrite=True):
         assert (folder / ".replaced-1" / "work.json").read_text() == text
@@ -157,12 +160,11 @@ def test_a_damaged_file_is_refused_or_moved_aside(text: str, folder: Path) -> No
 
 def test_results_of_unknown_work_are_refused(folder: Path) -> None:
     (folder / "work.json").unlink()
-    with pytest.raises(UserError, match=r"holds sums\.csv, table but no work\.json"), working_on(work(folder)):
-        pass
+    with pytest.raises(UserError, match=r"holds sums\.csv, table but no work\.json"):
+        begin(work(folder))
     (folder / "sums.csv").unlink()
     (folder / "table" / "rows").unlink()
-    with working_on(work(folder)):  # an empty folder holds nothing
-        pass
+    begin(work(folder))  # an empty folder holds nothing
 
 
 def test_unfinished_work_says_so_and_keeps_its_beginning(tmp_path: Path) -> None:
@@ -179,9 +181,8 @@ def test_one_process_works_in_a_folder_and_its_death_ends_that(tmp_path: Path) -
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout and other.stdout.readline() == "working\n"
         for overwrite in (False, True):
-            refused = pytest.raises(UserError, match=r"another process works in .*; wait until it has finished")
-            with refused, working_on(work(tmp_path), overwrite=overwrite):
-                pass
+            with pytest.raises(UserError, match=r"another process works in .*; wait until it has finished"):
+                begin(work(tmp_path), overwrite=overwrite)
         os.kill(other.pid, signal.SIGKILL)
     table = Shards(tmp_path, ("first", "table"))
     assert len(list((tmp_path / "table").iterdir())) == 2 and len(shards(tmp_path, "first")) == 2
@@ -189,18 +190,16 @@ def test_one_process_works_in_a_folder_and_its_death_ends_that(tmp_path: Path) -
         table.tidy()
         assert table.done() == {"a"} and table.next_number() == 1
         assert [len(list((tmp_path / kind).iterdir())) for kind in table.kinds] == [1, 1]
-        with pytest.raises(UserError, match="another process works"), working_on(work(tmp_path)):
-            pass  # not in the same process either
-    with working_on(work(tmp_path)):
-        pass
+        with pytest.raises(UserError, match="another process works"):
+            begin(work(tmp_path))  # not in the same process either
+    begin(work(tmp_path))
 
 
 def test_what_another_process_works_in_is_not_moved(folder: Path) -> None:
     before = contents(folder)
     with working_on(Work(folder / "table", "inner.json", "inner test", {}, ())):
-        refused = pytest.raises(UserError, match=r"another process works in .*table")
-        with refused, working_on(work(folder), overwrite=True):
-            pass
+        with pytest.raises(UserError, match=r"another process works in .*table"):
+            begin(work(folder), overwrite=True)
         assert contents(folder).items() >= before.items()
 
 

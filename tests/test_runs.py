@@ -14,14 +14,7 @@ import pytest
 from fsspec.registry import _registry as LOADED
 
 from analysis.attention.alpha_matrix import read_alpha
-from analysis.runs.run_directory import (
-    clip_of,
-    clips_of,
-    failures,
-    find_runs,
-    open_run,
-    predictions,
-)
+from analysis.runs.run_directory import clip_of, clips_of, failures, find_runs, open_run, predictions
 from sth_core.errors import UserError
 from sth_core.shards import shards
 from tests.tiny import write_run

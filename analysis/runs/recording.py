@@ -91,11 +91,10 @@ def record(
                 done += (len(batch.samples) + len(batch.failed)) * processes.world
                 options.progress(min(done, len(table)), len(table))
             writer.flush()
-            failures = [row for of_one in processes.gather(writer.failures) for row in of_one]
+            unread = [row for of_one in processes.gather(writer.failures) for row in of_one]
+            failures = pd.DataFrame(unread, columns=FAILURE_COLUMNS).sort_values("clip_id")
             if processes.is_main:
-                write_table(
-                    run / "failures.parquet", pd.DataFrame(failures, columns=FAILURE_COLUMNS).sort_values("clip_id")
-                )
+                write_table(run / "failures.parquet", failures)
         processes.wait_for_all()
     return RecordingSummary(run, len(table), len(failures), recorded_accuracy(run, checkpoint.classes))
 
