@@ -8,6 +8,14 @@ class UserError(Exception):
     """A mistake that its maker can mend: the message says what was wrong, what was given, what to do."""
 
 
+class OtherWork(UserError):
+    """A folder holds other work, or what cannot be told; `found` says so without the ways out of it."""
+
+    def __init__(self, found: str, ways: str) -> None:
+        super().__init__(f"{found}; {ways}")
+        self.found = found
+
+
 def did_you_mean(given: str, possible: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest possible one in brackets, or nothing."""
     near = get_close_matches(given, list(possible), 1)

@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sth_core.errors import UserError
+from sth_core.errors import OtherWork, UserError
 from sth_core.files import sync, write_json
 
 LOCK = ".lock"
@@ -140,18 +140,18 @@ def read_earlier(work: Work, resume: bool = False) -> Json:
     if not file.is_file():
         if found := work.existing():
             names = [str(path.relative_to(work.folder)) for path in found[:3]] + ["..."] * (len(found) > 3)
-            raise UserError(f"{work.folder} holds {', '.join(names)} but no {work.file} that describes it; {ways}")
+            raise OtherWork(f"{work.folder} holds {', '.join(names)} but no {work.file} that describes it", ways)
         return {}
     try:
         earlier = json.loads(file.read_text(encoding="utf-8"))
         differences = work.differences(earlier)
     except (ValueError, AttributeError) as error:
-        raise UserError(f"{file} is damaged ({error}); {ways}") from error
+        raise OtherWork(f"{file} is damaged ({error})", ways) from error
     adjusted = differences.keys() <= work.adjustable
     if differences and not (resume and adjusted):
         listed = "; ".join(f"{key} is {shorten(old)}, now {shorten(new)}" for key, (old, new) in differences.items())
         offered = "give --resume to continue it with the new value, " if adjusted else ""
-        raise UserError(f"{work.folder} holds another {work.noun} ({listed}); {offered}{ways}")
+        raise OtherWork(f"{work.folder} holds another {work.noun} ({listed})", offered + ways)
     return earlier
 
 

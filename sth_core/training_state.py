@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sth_core.errors import UserError
+from sth_core.errors import OtherWork, UserError
 from sth_core.files import cannot_write, sync, temporary_beside
 from sth_core.network import VideoNetwork
 from sth_core.recipe import SECTIONS, Recipe
@@ -79,7 +79,7 @@ class TrainingState:
         except Exception as error:  # a damaged file ends the unpickler in any of a dozen ways
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             ways = "delete it to train from the first epoch again, or give --overwrite"
-            raise UserError(f"{file} is damaged ({reason}); {ways}") from error
+            raise OtherWork(f"{file} is damaged ({reason})", ways) from error
         self.model.load_state_dict(saved["model"])
         now, before = self.optimiser.state_dict()["param_groups"], saved["optimiser"]["param_groups"]
         groups = [group | {"lr": earlier["lr"]} for group, earlier in zip(now, before, strict=True)]
@@ -114,7 +114,7 @@ def resume_state(
         state.load(work.folder / STATE, device)
     elif (work.folder / NETWORK).is_file():
         missing = f"a network, but no {STATE} to resume it from"
-        raise UserError(f"{work.folder} holds {missing}; choose another folder, or give --overwrite")
+        raise OtherWork(f"{work.folder} holds {missing}", "choose another folder, or give --overwrite")
     else:
         return
     changes = {key: list(values) for key, values in work.differences(earlier).items()}

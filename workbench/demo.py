@@ -15,7 +15,7 @@ from analysis.runs.run_directory import find_runs, open_run, predictions
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.synthetic import MOTION_PAIRS, synthesize
 from sth_core.datasets.table import read_dataset
-from sth_core.errors import UserError
+from sth_core.errors import OtherWork, UserError
 from sth_core.recipe import Start, load_recipe
 from sth_core.training import Progress, train
 
@@ -103,11 +103,8 @@ def retrain(folder: Path, show: Callable[..., None]) -> Path:
             recipe = replace(recipe, start=Start(str(out / Path(recipe.start.checkpoint).name)))
         try:
             trained = train(recipe, read_dataset(data, recipe.data), out / network.name, progress=report)
-        except UserError as error:
-            found, _, advice = str(error).rpartition("; ")
-            if "--overwrite" in advice:  # an option that `sth demo` does not have
-                raise UserError(f"{found}; move the folder {out / network.name} elsewhere, and try again") from error
-            raise
+        except OtherWork as error:  # whose advice is an option that `sth demo` does not have
+            raise UserError(f"{error.found}; move the folder {out / network.name} elsewhere, and try again") from error
         c, file = load_checkpoint(trained.checkpoint), out / f"{network.name}.safetensors"
         save_checkpoint(file, c.model, c.classes, c.preprocessing, c.annotation, c.training, half=True)
     return out
