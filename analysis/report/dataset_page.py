@@ -19,7 +19,6 @@ LISTED = 200  # rows of a table, so many at most
 THUMBNAILS = 96  # one for each class, so many at most
 BY_SPLIT: Any = {"color": "split", "color_discrete_map": dict(zip(SPLITS, COLOURS, strict=False))}
 STACKED: Any = {"barmode": "stack", "height": 320}
-NOT_WRITTEN = ["frame_hash", "motion_mask", "changed"]  # what the check compares clips by
 
 
 def dataset_findings(checked: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[bool, str]]:
@@ -57,10 +56,12 @@ def write_dataset_page(checked: pd.DataFrame, pairs: pd.DataFrame, name: str, ou
         "The same clip in two splits": pairs.query("split_a != split_b"),
         "The same clip twice in one split": pairs.query("split_a == split_b"),
     }
+    clips = checked.drop(columns=["frame_hash", "motion_mask", "changed"])  # by which the check compares clips
+    lengths = px.histogram(usable, x="frames", nbins=60, **BY_SPLIT)
     sections = [
-        Section(findings=findings, data={"clips": checked.drop(columns=NOT_WRITTEN), "duplicates": pairs}),
+        Section(findings=findings, data={"clips": clips, "duplicates": pairs}),
         Section("Clips of each class", figure=plot_classes_by_split(labelled)),
-        Section("Length of the clips", figure=plot_lengths_by_split(usable)),
+        Section("Length of the clips", figure=styled(lengths, "frames", "clips", **STACKED)),
         Section("A clip of each class", pictures=list(class_thumbnails(labelled))),
     ]
     for title, table in lists.items():
@@ -76,10 +77,6 @@ def plot_classes_by_split(clips: pd.DataFrame) -> go.Figure:
     order = {"label": clips["label"].value_counts().index}
     bars = px.bar(counts, x="label", y="clips", category_orders=order, **BY_SPLIT)
     return styled(bars, "", "clips", **STACKED).update_xaxes(type="category")  # or else classes 0, 1, ... were numbers
-
-
-def plot_lengths_by_split(clips: pd.DataFrame) -> go.Figure:
-    return styled(px.histogram(clips, x="frames", nbins=60, **BY_SPLIT), "frames", "clips", **STACKED)
 
 
 def class_thumbnails(clips: pd.DataFrame) -> Iterator[Picture]:

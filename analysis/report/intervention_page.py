@@ -36,15 +36,17 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
     meta = json.loads((out / "interventions.json").read_text(encoding="utf-8"))
     heading, n = "Does attention matter?", places["n"].max()
     how = "Change of accuracy in points, paired on the same clips; *: p < 0.05 after Holm's correction. n ="
-    by_place, by_class = plot_replacement_effects(places, "place"), plot_replacement_effects(classes, "label")
-    of_classes = f"{how} {describe_clips_per_class(classes['n'])}."
     sections = [
         Section(lead=summarize_interventions(places)),
         Section(
-            "By layer, stage and everywhere", figure=by_place, caption=f"{how} {n} clips.", data={"places": places}
+            "By layer, stage and everywhere", figure=plot_replacement_effects(places, "place"),
+            caption=f"{how} {n} clips.", data={"places": places},
         ),
-        Section("By class, everywhere", figure=by_class, caption=of_classes, data={"classes": classes}),
-    ]
+        Section(
+            "By class, everywhere", figure=plot_replacement_effects(classes, "label"),
+            caption=f"{how} {describe_clips_per_class(classes['n'])}.", data={"classes": classes},
+        ),
+    ]  # fmt: skip
     page = write_page(
         out / "index.html", heading, sections, title=f"{heading} {run.title}", about=f"{run.title}, {n} clips.",
         command=meta["command"],

@@ -7,7 +7,6 @@ import base64
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,8 +14,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-
-from sth_core.files import temporary_beside
 
 # Okabe & Ito's colours, told apart with any colour vision; two grays for their black and yellow, of which one cannot be
 # seen in the app's dark theme and the other not on paper.
@@ -95,12 +92,6 @@ def _escaped(value: Any) -> Any:
 def on_paper(figure: go.Figure) -> go.Figure:
     """The figure for a file: `with_escaped_text`, and on white. The app draws it in its own colours."""
     return with_escaped_text(figure).update_layout(template="plotly_white")
-
-
-def write_figure(path: Path, figure: go.Figure) -> None:
-    """Write an HTML page of this figure alone, with plotly.min.js beside it."""
-    with temporary_beside(path) as temporary:
-        figure.write_html(temporary, include_plotlyjs="directory", div_id=path.stem)
 
 
 def jpeg_uri(image: NDArray[np.uint8], quality: int = 85) -> str:

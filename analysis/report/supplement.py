@@ -20,9 +20,9 @@ from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figure
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.image_export import PICTURES, write_pictures
 from analysis.report.page import Finding, PageTable, Section, TableCell, write_page
-from analysis.report.plots import SupplementFigure, on_paper, write_figure
+from analysis.report.plots import SupplementFigure, on_paper
 from analysis.runs.run_directory import Run
-from sth_core.files import write_json
+from sth_core.files import temporary_beside, write_json
 
 HYPOTHESES_CAPTION = (
     "A comparison holds if its effect has the sign that the paper reports and its p-value, after Holm's correction for "
@@ -54,7 +54,8 @@ def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> WrittenS
     comparisons = evaluate_hypotheses([run for run in runs if has_attention(run)])
     figures = {item.name: with_caption(item) for item in items}
     for item in items:
-        write_figure(out / f"{item.name}.html", figures[item.name])
+        with temporary_beside(out / f"{item.name}.html") as page:  # it shares plotly.min.js with the others
+            figures[item.name].write_html(page, include_plotlyjs="directory", div_id=item.name)
         write_json(out / f"{item.name}.json", figure_provenance(item, runs))
     missing = write_pictures(figures, out) if pictures else ""
     kinds = ["json", *(PICTURES if pictures and not missing else ())]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 from plotly.subplots import make_subplots
 
-from analysis.report.plots import COLOURS, add_line, on_paper, write_figure
+from analysis.report.page import Section, write_page
+from analysis.report.plots import COLOURS, add_line
 
 
 def write_training_curves(metrics: Path) -> Path:
@@ -17,6 +18,4 @@ def write_training_curves(metrics: Path) -> Path:
         place = 1 if column == "loss" else 2
         add_line(figure, known["epoch"], known[column], name, COLOURS[colour], row=1, col=place)
     figure.update_layout(height=440).update_xaxes(title="epoch").update_yaxes(range=[0, 1], col=2)
-    page = metrics.with_name("curves.html")
-    write_figure(page, on_paper(figure))
-    return page
+    return write_page(metrics.with_name("curves.html"), "Training curves", [Section(figure=figure)])
