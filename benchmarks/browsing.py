@@ -10,8 +10,6 @@ Then --sessions sessions open their own run and class at the same time, and are 
 The memory is the server's peak.
 """
 
-import os
-import platform
 import statistics
 import sys
 import time
@@ -22,12 +20,15 @@ from tempfile import TemporaryDirectory
 
 import click
 import psutil
-from playwright.sync_api import Browser, BrowserContext, Locator, Page
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize
 
 from benchmarks.browser import answered, chromium, serving, settle, watch
 from benchmarks.made_runs import make_run
+from benchmarks.measuring import machine, peak_resident, print_head, print_row
 
+VIEWPORT: ViewportSize = {"width": 1440, "height": 900}
 PATIENCE = 120_000  # milliseconds
+CORRECT = "Correct+and+misclassified"
 LOCAL = ("look for a label",)  # interactions that the browser answers without the server
 
 
@@ -56,11 +57,8 @@ def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
     """{name: (address, a text that it shows when it is there)}"""
     return {
         "Attention, Figures 5 to 8": (f"?runs={run}", "How to read this"),
-        "Attention, by class": (f"?runs={run}&show=By+class&of={run}", "clips a class"),
-        "Attention, correct and misclassified": (
-            f"?runs={run}&show=Correct+and+misclassified&of={run}",
-            "of the correct and of the misclassified",
-        ),
+        "Attention, by class": (f"?runs={run}&of={run}&show=By+class", "clips a class"),
+        "Attention, correct and misclassified": (f"?runs={run}&of={run}&show={CORRECT}", "of the correct and of the"),
         "Predictions, misclassified": (f"predictions?run={run}", "most confident first"),
         "Predictions, confusion": (f"predictions?run={run}&view=Confusion", "Click a square"),
         "Predictions, per class": (f"predictions?run={run}&view=Per+class", "Wilson"),
@@ -70,23 +68,27 @@ def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def interactions(page: Page, classes: int) -> dict[str, tuple[Callable[[int], object], Callable[[int], str]]]:
+def label_of(i: int, classes: int) -> str:
+    return f"class {i % classes:03d}"
+
+
+def interactions(page: Page, classes: int) -> dict[str, tuple[Callable[[int], object], str]]:
     """On the predictions page: {name: (what is done the i-th time, a text that is then there)}"""
 
     def view(name: str) -> Callable[[int], object]:
-        return lambda i: (
-            page.get_by_role("radio", name=name, exact=True)
-            .or_(page.get_by_role("button", name=name, exact=True))
-            .first.click()
+        radio, button = (
+            page.get_by_role("radio", name=name, exact=True),
+            page.get_by_role("button", name=name, exact=True),
         )
+        return lambda i: radio.or_(button).first.click()
 
     def option(i: int) -> Locator:
-        return page.get_by_role("option", name=f"class {i % classes:03d}", exact=True)
+        return page.get_by_role("option", name=label_of(i, classes), exact=True)
 
     def find_label(i: int) -> None:
         box = page.get_by_role("combobox", name="Label")
         box.click()
-        box.fill(f"class {i % classes:03d}")
+        box.fill(label_of(i, classes))
         option(i).wait_for(timeout=PATIENCE)
 
     def search(i: int) -> None:
@@ -98,22 +100,16 @@ def interactions(page: Page, classes: int) -> dict[str, tuple[Callable[[int], ob
         return lambda i: page.get_by_role("link", name=name, exact=True).click()
 
     return {
-        "open all clips": (view("All clips"), lambda i: "opens the clip"),
-        "look for a label": (find_label, lambda i: "clips match"),
-        "choose it": (lambda i: option(i).click(), lambda i: "clips match"),
-        "search a name": (search, lambda i: "clips match"),
-        "open the confusion matrix": (view("Confusion"), lambda i: "Click a square"),
-        "back to the misclassified": (view("Misclassified"), lambda i: "clips match"),
-        "by link to Clip": (go("Clip"), lambda i: "Attention by layer"),
-        "by link to Compare": (go("Compare"), lambda i: "B minus"),
-        "by link to Predictions": (go("Predictions"), lambda i: "clips match"),
+        "open all clips": (view("All clips"), "opens the clip"),
+        "look for a label": (find_label, "clips match"),
+        "choose it": (lambda i: option(i).click(), "clips match"),
+        "search a name": (search, "clips match"),
+        "open the confusion matrix": (view("Confusion"), "Click a square"),
+        "back to the misclassified": (view("Misclassified"), "clips match"),
+        "by link to Clip": (go("Clip"), "Attention by layer"),
+        "by link to Compare": (go("Compare"), "B minus"),
+        "by link to Predictions": (go("Predictions"), "clips match"),
     }
-
-
-def peak_of(pid: int) -> float:
-    """The most memory that a process has held, in MiB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def server_of(pid: int) -> int:
@@ -124,17 +120,21 @@ def server_of(pid: int) -> int:
 
 def at_once(browser: Browser, address: str, names: list[str], sessions: int, classes: int) -> int:
     """Open so many sessions at once, each on its own run and label; returns how many show another's."""
-    opened = [browser.new_context(viewport={"width": 1440, "height": 900}).new_page() for _ in range(sessions)]
-    wanted = [(names[i % len(names)], f"class {i % classes:03d}") for i in range(sessions)]
-    for page, (run, label) in zip(opened, wanted, strict=True):
+    opened = []
+    for i in range(sessions):
+        page, run, label = (
+            browser.new_context(viewport=VIEWPORT).new_page(),
+            names[i % len(names)],
+            label_of(i, classes),
+        )
         page.goto(f"{address}/predictions?run={run}&label={label}&view=All+clips", wait_until="commit")
+        opened.append((page, run, label))
     wrong = 0
-    for page, (run, label) in zip(opened, wanted, strict=True):
+    for page, run, label in opened:
         ready(page, "clips match")
-        shown = page.get_by_test_id("stSidebar").inner_text()
         values = page.get_by_role("combobox").evaluate_all("boxes => boxes.map(b => b.value || b.innerText)")
-        if run not in f"{shown} {values}" or label not in f"{shown} {values}":
-            wrong += 1
+        shown = f"{page.get_by_test_id('stSidebar').inner_text()} {values}"
+        wrong += run not in shown or label not in shown
         page.context.close()
     return wrong
 
@@ -156,38 +156,32 @@ def main(clips: int, classes: int, layers: int, runs: int, sessions: int, rounds
         with serving(Path(folder)) as (address, pid):
             started = time.perf_counter() - began
             with chromium() as browser:
-                print(
-                    f"\n{runs} runs of {clips:,} clips x {classes} classes x {layers} layers; {platform.machine()}, "
-                    f"{os.cpu_count()} cores for server and browser together\n"
-                )
-                context = browser.new_context(viewport={"width": 1440, "height": 900})  # caches the app's own files
-                first_page = print_pages(context, address, names)
-                print(
-                    f"\nA new server answers after {started:.2f} s; a new browser's first page takes {first_page:.2f} s"
-                )
+                size = f"{runs} runs of {clips:,} clips x {classes} classes x {layers} layers"
+                print(f"\n{size}; {machine()} for server and browser together\n")
+                context = browser.new_context(viewport=VIEWPORT)  # caches the app's own files
+                first = print_pages(context, address, names)
+                print(f"\nA new server answers after {started:.2f} s; a new browser's first page takes {first:.2f} s")
                 print_interactions(context, f"{address}/predictions?run={names[0]}", classes, rounds)
                 context.close()
                 wrong = at_once(browser, address, names, sessions, classes)
-            print(
-                f"\n{sessions} sessions at once: {wrong} of them show another's state; "
-                f"server at most {peak_of(server_of(pid)):.0f} MiB"
-            )
+            peak = peak_resident(server_of(pid)) / 2**20
+            print(f"\n{sessions} sessions at once: {wrong} show another's state; server at most {peak:.0f} MiB")
 
 
 def print_pages(context: BrowserContext, address: str, names: list[str]) -> float:
     """A row for each page, opened twice; returns the seconds of the browser's first page."""
     first = context.new_page()
-    seconds = timed(lambda: first.goto(f"{address}/own"), first, "Your own")
+    of_first = timed(lambda: first.goto(f"{address}/own"), first, "Your own")
     first.close()
-    print("| page | first time, s | again, s |\n|---|---|---|")
+    print_head("page", "first time, s", "again, s")
     for name, (query, text) in pages(names[0], names[1], "val%2Fclass%20001%2F000001.mp4").items():
         times = []
         for _ in range(2):
             page = context.new_page()
             times.append(timed(partial(page.goto, f"{address}/{query}"), page, text))
             page.close()
-        print(f"| {name} | {times[0]:.2f} | {times[1]:.2f} |", flush=True)
-    return seconds
+        print_row(name, *(f"{took:.2f}" for took in times))
+    return of_first
 
 
 def print_interactions(context: BrowserContext, address: str, classes: int, rounds: int) -> None:
@@ -195,14 +189,14 @@ def print_interactions(context: BrowserContext, address: str, classes: int, roun
     page = context.new_page()
     page.goto(address)
     ready(page, "most confident first")
-    print(f"\n{rounds} times each\n\n| interaction | median, ms | 95th percentile, ms |\n|---|---|---|")
-    times_of: dict[str, list[float]] = {}
+    print(f"\n{rounds} times each\n")
+    print_head("interaction", "median, ms", "95th percentile, ms")
     acts = interactions(page, classes)
+    times_of: dict[str, list[float]] = {name: [] for name in acts}
     for i in range(rounds + 1):  # in the order in which a person would do them
         for name, (act, text) in acts.items():
             clock = timed if name in LOCAL else timed_answer
-            seconds = clock(partial(act, i), page, text(i))
-            times_of.setdefault(name, []).append(seconds)
+            times_of[name].append(clock(partial(act, i), page, text))
     for name, (_, *times) in times_of.items():
         worst = statistics.quantiles(times, n=20, method="inclusive")[-1] if len(times) > 1 else times[0]
-        print(f"| {name} | {1000 * statistics.median(times):.0f} | {1000 * worst:.0f} |", flush=True)
+        print_row(name, f"{1000 * statistics.median(times):.0f}", f"{1000 * worst:.0f}")

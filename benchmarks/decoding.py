@@ -12,10 +12,8 @@ same JPEG read by PIL.
 """
 
 import os
-import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -26,6 +24,7 @@ from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
+from unittest.mock import patch
 
 import av
 import click
@@ -35,6 +34,7 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from benchmarks.clips import jpeg, make_clips
+from benchmarks.measuring import machine, print_head, print_row, seconds
 from sth_core.errors import UserError
 from sth_core.video import count_frames, images, read_frames, timeline
 from sth_core.video.decoding import VIDEO_SUFFIXES
@@ -63,8 +63,7 @@ def main(folder: Path | None, count: int, length: int, frames: int, rounds: int)
         }
         videos, absent = video_readers()
         packages = [f"{name} {version(name)}" for name in ("av", "decord2", "torchcodec") if name not in absent]
-        machine = f"{os.cpu_count()} CPU cores ({platform.machine()}), {', '.join(packages)}"
-        print(f"\n{frames} frames of a clip; {machine}, median of {rounds} rounds\n")
+        print(f"\n{frames} frames of a clip; {machine()}, {', '.join(packages)}, median of {rounds} rounds\n")
         for kind, paths in files.items():
             lengths = [count_frames(path) for path in paths]
             sizes = sorted({"{1} x {0}".format(*read_frames(path, [0]).shape[1:3]) for path in paths})
@@ -72,24 +71,25 @@ def main(folder: Path | None, count: int, length: int, frames: int, rounds: int)
         for name in absent:
             print(f"- {name} is left out: not installed, or without FFmpeg's libraries (pip install {name})")
 
-        print("\n| files | reader | clips/s | sth is x times as fast | correct frames |\n|---|---|---|---|---|")
+        print()
+        print_head("files", "reader", "clips/s", "sth is x times as fast", "correct frames")
         for kind, clips in kinds.items():
             readers = FOLDER_READERS if files[kind][0].is_dir() else videos
             truth = {path: (pil if path.is_dir() else pyav)(path, indices) for path, indices in clips.items()}
             correct = {name: correct_frames(reader, clips, truth) for name, reader in readers.items()}
             able = {name: reader for name, reader in readers.items() if correct[name] is not None}
-            seconds = take_turns(able, clips, rounds, kind, scratch)
+            took = readers_take_turns(able, clips, rounds, kind, scratch)
             for name in readers:
-                cells = "- | - | stops with an error"
+                cells = ["-", "-", "stops with an error"]
                 if name in able:
-                    speed = f"{len(clips) / seconds[name]:.1f} | {seconds[name] / seconds['sth']:.2f}"
-                    cells = f"{speed} | {correct[name]}/{frames * len(clips)}"
-                print(f"| {kind} | {name} | {cells} |")
+                    cells = [f"{len(clips) / took[name]:.1f}", f"{took[name] / took['sth']:.2f}"]
+                    cells.append(f"{correct[name]}/{frames * len(clips)}")
+                print_row(kind, name, *cells)
 
         print("\nWorkers that call read_frames, clips/s:\n")
-        print("| files | 1 thread | 2 threads | x | 1 process | 2 processes | x |\n|---|---|---|---|---|---|---|")
+        print_head("files", "1 thread", "2 threads", "x", "1 process", "2 processes", "x")
         for kind, (t1, t2, p1, p2) in workers_take_turns(kinds, rounds).items():
-            print(f"| {kind} | {t1:.1f} | {t2:.1f} | {t2 / t1:.2f} | {p1:.1f} | {p2:.1f} | {p2 / p1:.2f} |")
+            print_row(kind, f"{t1:.1f} | {t2:.1f} | {t2 / t1:.2f} | {p1:.1f} | {p2:.1f} | {p2 / p1:.2f}")
 
 
 def by_suffix(folder: Path) -> dict[str, list[Path]]:
@@ -107,15 +107,10 @@ def by_suffix(folder: Path) -> dict[str, list[Path]]:
 @contextmanager
 def empty_cache(folder: Path) -> Iterator[None]:
     """No video's index is cached; new ones are cached in this folder."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(folder)
     timeline._timeline.cache_clear()
     images._images.cache_clear()
-    try:
+    with patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder)}):
         yield
-    finally:
-        del os.environ["XDG_CACHE_HOME"]
-        os.environ |= {"XDG_CACHE_HOME": before} if before is not None else {}
 
 
 def pyav(path: Path, indices: list[int], to_the_end: bool = True, convert_all: bool = False) -> np.ndarray:
@@ -162,15 +157,15 @@ def video_readers() -> tuple[dict[str, Reader], list[str]]:
         "PyAV, full decode": partial(pyav, convert_all=True),
         "PyAV, full decode, only these converted": pyav,
     }
-    optional: dict[str, dict[str, Reader]] = {
-        "decord2": {"decord": decord},
-        "torchcodec": {f"torchcodec, {mode}": partial(torchcodec, seek_mode=mode) for mode in ("exact", "approximate")},
-    }
+    modes: dict[str, Reader] = {f"torchcodec, {m}": partial(torchcodec, seek_mode=m) for m in ("exact", "approximate")}
     absent = []
-    for package, module in {"decord2": "decord", "torchcodec": "torchcodec.decoders"}.items():
+    for package, module, its in (
+        ("decord2", "decord", {"decord": decord}),
+        ("torchcodec", "torchcodec.decoders", modes),
+    ):
         try:
             import_module(module)
-            readers |= optional[package]
+            readers |= its
         except (ImportError, RuntimeError, OSError):
             absent.append(package)
     return readers, absent
@@ -201,7 +196,9 @@ def torch_in_one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def take_turns(readers: dict[str, Reader], clips: Clips, rounds: int, kind: str, scratch: Path) -> dict[str, float]:
+def readers_take_turns(
+    readers: dict[str, Reader], clips: Clips, rounds: int, kind: str, scratch: Path
+) -> dict[str, float]:
     """Median seconds in which each reader reads all clips."""
     times: dict[str, list[float]] = {name: [] for name in readers}
     for i in range(rounds):
@@ -212,9 +209,7 @@ def take_turns(readers: dict[str, Reader], clips: Clips, rounds: int, kind: str,
             count_frames(path)  # its index is in the cache again, also after a "first time"
             for name, reader in readers.items():
                 with empty_cache(Path(mkdtemp(dir=scratch))) if name == FIRST else nullcontext():
-                    began = time.perf_counter()
-                    reader(path, indices)
-                    times[name][-1] += time.perf_counter() - began
+                    times[name][-1] += seconds(partial(reader, path, indices))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -230,15 +225,12 @@ def workers_take_turns(kinds: dict[str, Clips], rounds: int) -> dict[str, list[f
         for i in range(-1, rounds):  # one to start them
             print(f"workers: round {i + 1}/{rounds}", file=sys.stderr)
             for kind, clips in kinds.items():
-                jobs = list(clips.items()) * REPEATS
-                for pool, seconds in zip(pools, times[kind], strict=True):
-                    began = time.perf_counter()
-                    list(pool.map(read_only, *zip(*jobs, strict=True)))
-                    seconds += [time.perf_counter() - began] if i >= 0 else []
-    return {
-        kind: [REPEATS * len(kinds[kind]) / statistics.median(seconds) for seconds in by_pool]
-        for kind, by_pool in times.items()
-    }
+                jobs = zip(*(list(clips.items()) * REPEATS), strict=True)
+                paths, indices = map(list, jobs)
+                for pool, found in zip(pools, times[kind], strict=True):
+                    found.append(seconds(lambda: list(pool.map(read_only, paths, indices))))  # noqa: B023
+    rates = {kind: REPEATS * len(clips) / np.array(times[kind])[:, 1:] for kind, clips in kinds.items()}
+    return {kind: np.median(of_kind, 1).tolist() for kind, of_kind in rates.items()}
 
 
 def cache_indices(paths: list[Path], all_ready: Barrier) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sth_core.files import temporary_beside, write_json
+from sth_core.files import write_json
 
 CLIPS_PER_SHARD = 4000
 FRAMES = 8
@@ -26,11 +26,10 @@ def make_run(
     for shard, start in enumerate(range(0, clips, CLIPS_PER_SHARD)):
         random = np.random.default_rng([seed, start])
         numbers = np.arange(start, min(start + CLIPS_PER_SHARD, clips))
-        tables = {"predictions": predictions_table(numbers, names, random)}
-        tables["attention"] = attention_table(numbers, names, layer_names, random)
-        for kind, table in tables.items():
-            with temporary_beside(run / kind / f"part-{shard:05d}.parquet") as temporary:
-                pq.write_table(table, temporary)
+        tables = (predictions_table(numbers, names, random), attention_table(numbers, names, layer_names, random))
+        for kind, table in zip(("predictions", "attention"), tables, strict=True):
+            (run / kind).mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, run / kind / f"part-{shard:05d}.parquet")
     pd.DataFrame(columns=["clip_id", "path", "reason"]).to_parquet(run / "failures.parquet")
     write_json(
         run / "run.json",

@@ -9,11 +9,9 @@ trained to classify. Of the clips that it classifies correctly, the table gives 
 object, in the frames that show it, and in both, and how much more that is than for a random map and a centre prior.
 """
 
-import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os import cpu_count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +22,7 @@ import torch
 from analysis.experiments.trust import explanations, maps_of
 from analysis.explain.faithfulness import centre_prior, random_map, upsample_maps
 from analysis.statistics.uncertainty import mean_effect
+from benchmarks.measuring import machine, print_head, print_row
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.sprites import APPEARANCES, draw_background, draw_object
 from sth_core.datasets.synthetic import FPS, HEIGHT, WIDTH, Pose, paint
@@ -32,6 +31,7 @@ from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise, resize
 
 NETWORK = Path(__file__).parent.parent / "workbench" / "networks" / "appearance-rgb-p4.safetensors"
+Shares = list[float]
 FRAMES = 2 * FPS
 PLACE, MOMENT, BOTH = MEASURES = ("on the object", "while it is visible", "both")
 
@@ -81,14 +81,11 @@ def shares_inside(maps: torch.Tensor, masks: np.ndarray) -> dict[str, float]:
     return {name: float((spread * m).sum() / total) for name, m in zip(MEASURES, (place, moment, where), strict=True)}
 
 
-def measure(
-    checkpoint: Checkpoint, folder: Path, clips: int, seed: int
-) -> tuple[dict[str, dict[str, list[float]]], int]:
-    """{explanation: {measure: share of each clip}} of the clips that are classified correctly, and their number."""
-    p = checkpoint.preprocessing
+def measure(checkpoint: Checkpoint, folder: Path, clips: int, seed: int) -> tuple[dict[tuple[str, str], Shares], int]:
+    """{(explanation, measure): share of each clip} of the clips that are classified correctly, and their number."""
+    p, correct = checkpoint.preprocessing, 0
     wanted = explanations(checkpoint.model, p.crop)
-    found: dict[str, dict[str, list[float]]] = {}
-    correct = 0
+    found: dict[tuple[str, str], Shares] = {}
     for number in range(clips):
         planted = plant(number, seed)
         random = np.random.default_rng([seed, number, 1])
@@ -109,7 +106,7 @@ def measure(
         maps |= {"random map": random_map(T, h, w, number), "centre prior": centre_prior(T, h, w)}
         for name, of_clip in maps.items():
             for what, share in shares_inside(of_clip, masks).items():
-                found.setdefault(name, {}).setdefault(what, []).append(share)
+                found.setdefault((name, what), []).append(share)
         print(f"clip {number + 1}/{clips}", file=sys.stderr)
     return found, correct
 
@@ -122,17 +119,11 @@ def main(network: Path, clips: int, seed: int) -> None:
     checkpoint = load_checkpoint(network)
     with TemporaryDirectory() as folder:
         found, correct = measure(checkpoint, Path(folder), clips, seed)
-    print(
-        f"\n{network.stem}: {correct} of {clips} clips classified correctly; {platform.machine()}, {cpu_count()} "
-        f"cores, torch {torch.__version__}; shares of the CAM in %, (95 % over clips)\n"
-    )
-    print("| map | measure | share, % | minus a random map's | minus the centre prior's |\n|---|---|---|---|---|")
-    for name, measures in found.items():
-        for what, values in measures.items():
-            cells = [f"{100 * np.mean(values):.1f}"]
-            for control in ("random map", "centre prior"):
-                e = mean_effect(np.array([values]) - np.array([found[control][what]]), np.arange(len(values)))
-                cells.append(
-                    "" if name == control else f"{100 * e.value:+.1f} ({100 * e.low:+.1f} to {100 * e.high:+.1f})"
-                )
-            print(f"| {name} | {what} | {' | '.join(cells)} |")
+    print(f"\n{network.stem}: {correct} of {clips} clips classified correctly; {machine('cpu')}; (95 % over clips)\n")
+    print_head("map", "measure", "share of the CAM, %", "minus a random map's", "minus the centre prior's")
+    for (name, what), values in found.items():
+        cells = [f"{100 * np.mean(values):.1f}"]
+        for control in ("random map", "centre prior"):
+            e = mean_effect(100 * (np.array([values]) - np.array([found[control, what]])), np.arange(len(values)))
+            cells.append("" if name == control else f"{e.value:+.1f} ({e.low:+.1f} to {e.high:+.1f})")
+        print_row(name, what, *cells)
