@@ -165,7 +165,7 @@ def main(clips: int, classes: int, layers: int, runs: int, sessions: int, rounds
                 context.close()
                 wrong = at_once(browser, address, names, sessions, classes)
             peak = peak_resident(server_of(pid)) / 2**20
-            print(f"\n{sessions} sessions at once: {wrong} show another's state; server at most {peak:.0f} MiB")
+            print(f"\n{sessions} sessions at once: {wrong} of them show another's state; server at most {peak:.0f} MiB")
 
 
 def print_pages(context: BrowserContext, address: str, names: list[str]) -> float:
