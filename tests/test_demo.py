@@ -124,7 +124,11 @@ def test_what_does_not_fit_is_recorded_anew(made: tuple[Path, pd.DataFrame], net
     (runs / torn / "run.json").write_text("[")
     shutil.rmtree(runs / missing)
     before = times(folder)
-    demo.make_demo(folder, newer, quiet)
+    told: list[str] = []
+    demo.make_demo(folder, newer, quiet, told.append)
+    assert [runs / name / ".replaced-1" for name in (older, torn, moved)] == [
+        Path(sentence.removeprefix("the earlier recording was moved to ")) for sentence in told
+    ]
     for name in (older, cut_off, torn, missing, moved):
         run = open_run(runs / name)
         assert run.problem == ""

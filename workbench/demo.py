@@ -17,6 +17,7 @@ from sth_core.datasets.synthetic import MOTION_PAIRS, synthesize
 from sth_core.datasets.table import read_dataset
 from sth_core.errors import OtherWork, UserError
 from sth_core.recipe import Start, load_recipe
+from sth_core.resumable import no_report
 from sth_core.training import Progress, train
 
 SHIPPED_NETWORKS = Path(__file__).parent / "networks"
@@ -53,10 +54,13 @@ NETWORKS = (
 BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion", ("model.conv=2d", "optimisation.epochs=3"))
 
 
-def make_demo(folder: Path, networks: Path, show: Callable[..., None]) -> pd.DataFrame:
+def make_demo(
+    folder: Path, networks: Path, show: Callable[..., None], notify: Callable[[str], None] = no_report
+) -> pd.DataFrame:
     """Make what is missing of `folder`/synthetic, /runs and /figures; returns the table of `summarize_demo`.
 
-    Progress is shown by show(what, done, total, detail="").
+    Progress is shown by show(what, done, total, detail=""); `notify` gets a sentence if the run of another network was
+    moved aside.
     """
     clips = folder / "synthetic"
     synthesize(clips, CLIPS, CLIP_SEED, "val", progress=partial(show, "making clips"))
@@ -65,8 +69,8 @@ def make_demo(folder: Path, networks: Path, show: Callable[..., None]) -> pd.Dat
         checkpoint, run = networks / f"{network.name}.safetensors", runs / network.name
         command = f"sth record {checkpoint.name} --data {clips} -o {run}"
         report = partial(show, f"recording {network.name}")
-        # It overwrites the run of another network.
-        open_or_record(checkpoint, clips, run, DatasetOptions(overwrite=True, command=command, progress=report))
+        options = DatasetOptions(overwrite=True, command=command, progress=report, notify=notify)
+        open_or_record(checkpoint, clips, run, options)
     figures = folder / "figures"
     if not (figures / FIGURES_PAGE).is_file() or newest_change(runs, "run.json") > newest_change(figures, FIGURES_PAGE):
         write_figures(find_runs(runs), figures, pictures=False)
@@ -87,7 +91,7 @@ def summarize_demo(runs: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["network", "question", "p", "input", "clips", "accuracy", "alpha_T"])
 
 
-def retrain(folder: Path, show: Callable[..., None]) -> Path:
+def retrain(folder: Path, show: Callable[..., None], notify: Callable[[str], None] = no_report) -> Path:
     """Train the demo's networks and the 2D baseline again; returns the folder of the new checkpoints."""
     data, out = folder / "training", folder / "networks"
     for clips, seed, split in ((CLIPS, CLIP_SEED, "val"), (TRAINING_CLIPS, TRAINING_SEED, "train")):
@@ -102,7 +106,7 @@ def retrain(folder: Path, show: Callable[..., None]) -> Path:
         if recipe.start.checkpoint:  # start from the new network, not from the shipped one
             recipe = replace(recipe, start=Start(str(out / Path(recipe.start.checkpoint).name)))
         try:
-            trained = train(recipe, read_dataset(data, recipe.data), out / network.name, progress=report)
+            trained = train(recipe, read_dataset(data, recipe.data), out / network.name, progress=report, notify=notify)
         except OtherWork as error:  # whose advice is an option that `sth demo` does not have
             raise UserError(f"{error.found}; move the folder {out / network.name} elsewhere, and try again") from error
         c, file = load_checkpoint(trained.checkpoint), out / f"{network.name}.safetensors"

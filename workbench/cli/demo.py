@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from workbench.cli.options import PATH, port_option
-from workbench.cli.terminal import print_table, progress_bars
+from workbench.cli.terminal import notify, print_table, progress_bars
 
 
 @click.command("demo")
@@ -19,8 +19,8 @@ def demo_command(out: Path, no_app: bool, retrain: bool, port: int) -> None:
     from workbench.serve import serve
 
     with progress_bars() as show:
-        networks = demo.retrain(out, show) if retrain else demo.SHIPPED_NETWORKS
-        table = demo.make_demo(out, networks, show)
+        networks = demo.retrain(out, show, notify) if retrain else demo.SHIPPED_NETWORKS
+        table = demo.make_demo(out, networks, show, notify)
     print_table(table.columns, table.itertuples(index=False))
     click.echo(f"runs: {out / 'runs'}   figures: {out / 'figures'}   clips: {out / 'synthetic'}")
     if not no_app:
