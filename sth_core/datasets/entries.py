@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ class Entry:
     """One clip of an annotation file.
 
     `name` is the path of its video below the dataset's folder or, with `anywhere`, the end of one, with or without
-    suffix. `source` is the file and line, for messages; `problem` is why the clip cannot be used, if so.
+    suffix. `source` is the file and line, for messages; `problem` is why the clip cannot be used, if so. `segment` is
+    the part of the video that is the clip: "" for the whole video, "2.5-7 s" in seconds, "75-210 frames" in frames
+    counted from 0 without the last; either end may be missing ("75- frames").
     """
 
     clip_id: str
@@ -28,6 +30,27 @@ class Entry:
     group: str = ""
     problem: str = ""
     anywhere: bool = True
+    segment: str = ""
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What a reader found: the clips, the files that it read, and sentences for the user on what it assumed.
+
+    `split_from` and `groups_from` say where the splits and the groups come from ("train.csv, val.csv", "the column
+    sequence"); empty: there are none.
+    """
+
+    entries: list[Entry]
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+    split_from: str = ""
+    groups_from: str = ""
+
+
+def file_names(files: Iterable[Path]) -> str:
+    """The names of files, for a sentence."""
+    return ", ".join(file.name for file in files)
 
 
 def read_text(path: Path) -> str:

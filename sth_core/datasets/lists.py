@@ -4,7 +4,7 @@ import re
 from itertools import chain
 from pathlib import Path
 
-from sth_core.datasets.entries import SPLITS, Entry, csv_header, csv_rows, text_lines
+from sth_core.datasets.entries import SPLITS, Annotations, Entry, csv_header, csv_rows, file_names, text_lines
 from sth_core.datasets.media import Media
 from sth_core.datasets.official import find_file
 from sth_core.errors import UserError
@@ -13,7 +13,7 @@ LINE = re.compile(r"(?P<name>\S.*?)(?:\s+(?P<frames>\d+))?\s+(?P<label>\d+)")
 CLASS_LISTS = ("category", "categories", "classes", "labels", "label_map*", "*label_map", "classInd")
 
 
-def manifest(folder: Path, label: str, split: str, group: str) -> list[Entry] | None:
+def manifest(folder: Path, label: str, split: str, group: str) -> Annotations | None:
     """manifest.csv, whose column `path` is relative to the folder; raises UserError if it lacks a column."""
     file = folder / "manifest.csv"
     if not file.is_file():
@@ -29,10 +29,15 @@ def manifest(folder: Path, label: str, split: str, group: str) -> list[Entry] | 
             problem = f"{source}: no label"
         of_group = row[group] if group else name
         entries.append(Entry(name, name, row[label] if label else "", of_split, source, of_group, problem))
-    return entries
+    return Annotations(
+        entries,
+        (file,),
+        split_from=f"the column {split}" if split in columns else "",
+        groups_from=f"the column {group}" if group else "",
+    )
 
 
-def tsn_lists(folder: Path, fold: int) -> list[Entry] | None:
+def tsn_lists(folder: Path, fold: int) -> Annotations | None:
     """Lists of TSN, TSM and MMAction: lines of "path frames label" or "path label", labels from 0.
 
     The files are train*.txt and val*.txt, or *_train_*.txt and *_val_*.txt; with "split_N" in their names, those
@@ -59,7 +64,8 @@ def tsn_lists(folder: Path, fold: int) -> list[Entry] | None:
                 problem = f"{source}: the label {number} is not in {class_list} (0 to {len(names) - 1})"
             label, name = names[number] if number < len(names) else str(number), match["name"].replace("\\", "/")
             entries.append(Entry(name, name, label, split, source, problem=problem))
-    return entries
+    files = (*lists.values(), *([class_list] if class_list else []))
+    return Annotations(entries, files, split_from=file_names(lists.values()))
 
 
 def _list_file(folder: Path, split: str, fold: int) -> Path | None:
@@ -79,7 +85,7 @@ def _is_list(file: Path) -> bool:
     return first is None or LINE.fullmatch(first) is not None  # reading it reports an empty list
 
 
-def class_folders(folder: Path, media: Media) -> list[Entry]:
+def class_folders(folder: Path, media: Media) -> Annotations:
     """<class>/clip or <split>/<class>/clip, a clip being a video or a folder of frames."""
     entries: list[Entry] = []
     for path in sorted(chain(*media.by_name.values())):
@@ -87,4 +93,5 @@ def class_folders(folder: Path, media: Media) -> list[Entry]:
         split = parts[0] if len(parts) == 3 and parts[0] in SPLITS else ""
         if len(parts) in (2, 3):
             entries.append(Entry("/".join(parts), "/".join(parts), parts[-2], split, str(path), anywhere=False))
-    return entries
+    splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
+    return Annotations(entries, split_from=f"the folders {', '.join(splits)}" if splits else "")

@@ -6,10 +6,10 @@ report.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sth_core.datasets.entries import Entry, csv_header, csv_rows, known_label, read_json, text_lines
+from sth_core.datasets.entries import Annotations, Entry, csv_header, csv_rows, file_names, known_label, read_json, text_lines
 from sth_core.errors import UserError
 
 
@@ -26,24 +26,25 @@ def part_files(folder: Path, prefix: str, suffix: str) -> Iterator[tuple[str, Pa
             yield split, file
 
 
-def id_label_lists(folder: Path, prefix: str) -> list[Entry] | None:
+def id_label_lists(folder: Path, prefix: str) -> Annotations | None:
     """Something-Something V1 and Jester: lines of "id;label", and a folder of frames for each id."""
     if not find_file(folder, f"{prefix}-train.csv"):
         return None
     entries: list[Entry] = []
     list_of_labels = find_file(folder, f"{prefix}-labels.csv")
     labels = {label for _, label in text_lines(list_of_labels)} if list_of_labels else set()
-    for split, file in part_files(folder, f"{prefix}-", ".csv"):
+    files = dict(part_files(folder, f"{prefix}-", ".csv"))
+    for split, file in files.items():
         for source, line in text_lines(file):
             number, separator, label = line.partition(";")
             problem = known_label(label, labels, source, list_of_labels or file)
             if not separator:
                 problem = f"{source}: must be id;label, is {line!r}"
             entries.append(Entry(number, number, label, split, source, problem="" if split == "test" else problem))
-    return entries
+    return _of_parts(entries, files.values(), list_of_labels)
 
 
-def something_v2(folder: Path) -> list[Entry] | None:
+def something_v2(folder: Path) -> Annotations | None:
     """Something-Something V2: JSON with templates and placeholders, a webm file for each id.
 
     The class is the template without its brackets, as in labels.json.
@@ -55,7 +56,8 @@ def something_v2(folder: Path) -> list[Entry] | None:
     entries: list[Entry] = []
     list_of_labels = find_file(folder, f"{prefix}labels.json")
     labels = set(read_json(list_of_labels)) if list_of_labels else set()
-    for split, file in part_files(folder, prefix, ".json"):
+    files = dict(part_files(folder, prefix, ".json"))
+    for split, file in files.items():
         rows = read_json(file)
         if not isinstance(rows, list):
             raise UserError(f"{file}: must be a list of clips, is a {type(rows).__name__}")
@@ -68,10 +70,15 @@ def something_v2(folder: Path) -> list[Entry] | None:
             name, label = str(row["id"]), re.sub(r"[][]", "", str(row.get("template", "")))
             problem = known_label(label, labels, source, list_of_labels or file) if label else f"{source}: no template"
             entries.append(Entry(name, name, label, split, source, problem="" if split == "test" else problem))
-    return entries
+    return _of_parts(entries, files.values(), list_of_labels)
 
 
-def kinetics(folder: Path) -> list[Entry] | None:
+def _of_parts(entries: list[Entry], lists: Iterable[Path], class_list: Path | None) -> Annotations:
+    files = (*lists, *([class_list] if class_list else []))
+    return Annotations(entries, files, split_from=file_names(lists))
+
+
+def kinetics(folder: Path) -> Annotations | None:
     """Kinetics: CSV files with youtube_id, time_start, time_end; <label>/<id>_<start>_<end>.mp4."""
     headers = {file: csv_header(file) for file in sorted({*folder.glob("*.csv"), *folder.glob("*/*.csv")})}
     files = [file for file, columns in headers.items() if "youtube_id" in columns]
@@ -98,10 +105,10 @@ def kinetics(folder: Path) -> list[Entry] | None:
                 name = row["youtube_id"]
                 problem = f"{source}: time_start and time_end must be numbers"
             entries.append(Entry(name, name, label, split, source, row["youtube_id"], problem))
-    return entries
+    return Annotations(entries, tuple(files), split_from=file_names(files), groups_from="the column youtube_id")
 
 
-def ucf101(folder: Path, fold: int) -> list[Entry] | None:
+def ucf101(folder: Path, fold: int) -> Annotations | None:
     """UCF-101: trainlist0N.txt, testlist0N.txt and classInd.txt, whose numbers begin at 1."""
     class_list = find_file(folder, "classInd.txt")
     if not class_list or not any(class_list.parent.glob("trainlist*.txt")):
@@ -113,10 +120,12 @@ def ucf101(folder: Path, fold: int) -> list[Entry] | None:
             raise UserError(f"{source}: must be a number and a class, is {line!r}")
         numbers[label.strip()] = number
     entries: list[Entry] = []
+    files: list[Path] = []
     for part, split in (("train", "train"), ("test", "val")):
         file = class_list.with_name(f"{part}list{fold:02d}.txt")
         if not file.is_file():
             raise UserError(f"no such file: {file}; UCF-101 has the splits 1, 2 and 3 (fold = {fold})")
+        files.append(file)
         for source, line in text_lines(file):
             name, _, number = line.partition(" ")
             label = Path(name).parts[0]
@@ -125,10 +134,11 @@ def ucf101(folder: Path, fold: int) -> list[Entry] | None:
                 problem = f"{source}: {label} is class {numbers[label]} in {class_list}, here {number}"
             group = re.sub(r"_c\d+$", "", Path(name).stem)
             entries.append(Entry(name, Path(name).stem, label, split, source, group, problem))
-    return entries
+    groups = "the g number of UCF-101's names"
+    return Annotations(entries, (*files, class_list), split_from=file_names(files), groups_from=groups)
 
 
-def hmdb51(folder: Path, fold: int) -> list[Entry] | None:
+def hmdb51(folder: Path, fold: int) -> Annotations | None:
     """HMDB-51: <class>_test_splitN.txt with 1 for training, 2 for testing, 0 for neither."""
     first = find_file(folder, "*_test_split1.txt")
     if not first:
@@ -145,4 +155,5 @@ def hmdb51(folder: Path, fold: int) -> list[Entry] | None:
             split, group = "train" if use == "1" else "val", name.split(f"_{label}_")[0]
             if use != "0":
                 entries.append(Entry(f"{label}/{name}", Path(name).stem, label, split, source, group, problem))
-    return entries
+    lists, groups = f"the {len(files)} files *_test_split{fold}.txt", "the start of HMDB-51's names, before the class"
+    return Annotations(entries, tuple(files), split_from=lists, groups_from=groups)

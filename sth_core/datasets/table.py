@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from sth_core.datasets import lists, official
-from sth_core.datasets.entries import SPLITS, Entry
+from sth_core.datasets.entries import SPLITS, Annotations, Entry
 from sth_core.datasets.media import FLOW_FOLDER, Flow, Media
 from sth_core.errors import UserError
 
@@ -44,7 +44,7 @@ class Annotation:
             raise UserError(f"unknown dataset format {self.format!r}; possible: {', '.join(FORMATS)}")
 
 
-def readers(annotation: Annotation) -> dict[str, Callable[[Path], list[Entry] | None]]:
+def readers(annotation: Annotation) -> dict[str, Callable[[Path], Annotations | None]]:
     """A reader for each format, in the order in which they are tried."""
     a = annotation
     return {
@@ -72,21 +72,21 @@ def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.Data
     if not folder.is_dir():
         raise UserError(f"no such dataset folder: {folder}")
     annotation.validate()
-    entries, wanted = None, annotation.format
+    found, wanted = None, annotation.format
     for name, read in readers(annotation).items():
-        if entries is None and wanted in ("", name):
-            entries = read(folder)
+        if found is None and wanted in ("", name):
+            found = read(folder)
     media = Media(folder.resolve(), folder.resolve() / annotation.flow if annotation.flow else None)
-    if entries is None and wanted not in ("", "folders"):
+    if found is None and wanted not in ("", "folders"):
         raise UserError(f"{folder} holds no annotation files of the format {wanted!r}")
-    if entries is None:
-        entries = lists.class_folders(folder.resolve(), media)
-    if not entries:
+    if found is None:
+        found = lists.class_folders(folder.resolve(), media)
+    if not found.entries:
         raise UserError(
             f"no clips in {folder}: it needs a manifest.csv (path,label,split) or a folder of videos or of frames "
             f"for each class, or the annotation files of a dataset ({', '.join(FORMATS[1:-1])})"
         )
-    clips = pd.DataFrame([_row(entry, media) for entry in unique_entries(entries)], columns=CLIP_COLUMNS)
+    clips = pd.DataFrame([_row(entry, media) for entry in unique_entries(found.entries)], columns=CLIP_COLUMNS)
     if clips["problem"].ne("").all():
         first = clips["problem"].iloc[0]
         raise UserError(f"none of the {len(clips)} clips of {folder} can be used; the first: {first}")
