@@ -9,7 +9,16 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sth_core.datasets.entries import Annotations, Entry, csv_header, csv_rows, file_names, known_label, read_json, text_lines
+from sth_core.datasets.entries import (
+    Annotations,
+    Entry,
+    csv_header,
+    csv_rows,
+    file_names,
+    known_label,
+    read_json,
+    text_lines,
+)
 from sth_core.errors import UserError
 
 
