@@ -440,7 +440,14 @@ def test_x_in_red_and_y_in_green_of_one_image(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda d: (d / "flow_y_00009.jpg").unlink(), ": 9 images of flow in x and 8 in y"),
+        (
+            lambda d: (d / "flow_y_00009.jpg").unlink(),
+            ": 9 images of flow in x and 8 in y; flow_x_00009.jpg has no partner",
+        ),
+        (
+            lambda d: [(d / name).unlink() for name in ("flow_x_00004.jpg", "flow_y_00003.jpg")],
+            ": 8 images of flow in x and 8 in y; flow_x_00003.jpg has no partner",
+        ),
         (lambda d: [file.unlink() for file in d.glob("flow_y_*")], ": 9 images of flow in x and 0 in y"),
         (lambda d: [file.unlink() for file in d.iterdir()], ": no optical flow in it (flow_x_00001.jpg, "),
         (lambda d: shutil.rmtree(d), ": no such folder of optical flow"),
@@ -454,7 +461,7 @@ def test_x_in_red_and_y_in_green_of_one_image(name: str, tmp_path: Path) -> None
             ": its images differ in size",
         ),
     ],
-    ids=["fewer y", "no y", "empty", "gone", "damaged", "x and y", "two sizes"],
+    ids=["fewer y", "gaps", "no y", "empty", "gone", "damaged", "x and y", "two sizes"],
 )
 def test_damaged_flow_is_refused_by_name(damage, words: str, tmp_path: Path) -> None:
     folder = flow_folder(tmp_path / "clip")
@@ -472,7 +479,8 @@ def test_a_training_clip_whose_flow_is_damaged_is_named(tmp_path: Path) -> None:
     clips.load()
     assert clips.rows == [0, 1]
     assert clips.failures == {
-        "jpg/v_Biking_g01_c01": f"{folder / 'jpg' / 'v_Biking_g01_c01'}: 8 images of flow in x and 9 in y"
+        "jpg/v_Biking_g01_c01": f"{folder / 'jpg' / 'v_Biking_g01_c01'}: 8 images of flow in x and 9 in y; "
+        "flow_y_00002.jpg has no partner"
     }
 
 

@@ -1,11 +1,9 @@
 """Datasets of your own: a CSV manifest, the list files of TSN and TSM, or a folder for each class."""
 
 import re
-from itertools import chain
 from pathlib import Path
 
 from sth_core.datasets.entries import SPLITS, Annotations, Entry, csv_header, csv_rows, file_names, text_lines
-from sth_core.datasets.media import Media
 from sth_core.datasets.official import find_file
 from sth_core.errors import UserError
 
@@ -83,15 +81,3 @@ def _is_list(file: Path) -> bool:
     with file.open(encoding="utf-8-sig", errors="replace") as lines:
         first = next((line.strip() for line in lines if line.strip()), None)
     return first is None or LINE.fullmatch(first) is not None  # reading it reports an empty list
-
-
-def class_folders(folder: Path, media: Media) -> Annotations:
-    """<class>/clip or <split>/<class>/clip, a clip being a video or a folder of frames."""
-    entries: list[Entry] = []
-    for path in sorted(chain(*media.by_name.values())):
-        parts = path.relative_to(folder).parts
-        split = parts[0] if len(parts) == 3 and parts[0] in SPLITS else ""
-        if len(parts) in (2, 3):
-            entries.append(Entry("/".join(parts), "/".join(parts), parts[-2], split, str(path), anywhere=False))
-    splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
-    return Annotations(entries, split_from=f"the folders {', '.join(splits)}" if splits else "")

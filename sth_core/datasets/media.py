@@ -1,20 +1,64 @@
 """The videos, folders of frames and folders of flow below a dataset's folder, found by name."""
 
 import os
-from collections import defaultdict
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sth_core.video.decoding import VIDEO_SUFFIXES
-from sth_core.video.images import NUMBERED, is_flow
+from sth_core.video.images import IMAGE_SUFFIXES, NUMBERED, is_flow
 
 FLOW_FOLDER = "flow"
+MOST_NAMED = 3  # paths of one kind in a sentence
+
+
+@dataclass
+class LeftOut:
+    """What lies below a folder and is no clip: {why, in the singular: paths}, and files that are no media."""
+
+    paths: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    other_files: list[Path] = field(default_factory=list)
+
+    def sentences(self, folder: Path, used: Iterable[Path] = ()) -> list[str]:
+        """One for each reason, with the number of files and the names of the first; `used` files are not other ones."""
+        found = [f"{counted(len(p), why)} ({first_names(p, folder)})" for why, p in sorted(self.paths.items())]
+        others = set(self.other_files) - set(used)
+        if suffixes := Counter(path.suffix.lower() or "without a suffix" for path in others):
+            listed = ", ".join(f"{number} {suffix}" for suffix, number in suffixes.most_common(MOST_NAMED))
+            more = ", ..." if len(suffixes) > MOST_NAMED else ""
+            found.append(f"{counted(len(others), 'file of another kind')} ({listed}{more})")
+        return found
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 video beside folders", "2 videos beside folders": the plural ends the first word with an s."""
+    first, *rest = noun.split(" ")
+    plural = f"{first}es" if first == "class" else f"{first}s"
+    return " ".join((f"{number:,}", first if number == 1 else plural, *rest))
+
+
+def first_names(paths: list[Path], folder: Path) -> str:
+    names = [printable(str(path.relative_to(folder))) for path in sorted(paths)[:MOST_NAMED]]
+    return ", ".join(names + ["..."] * (len(paths) > MOST_NAMED))
+
+
+def printable(name: str) -> str:
+    """A file name as text; bytes that are not UTF-8 as \\xff."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def normalised_name(name: str) -> str:
+    """The same for names that look the same: macOS stores an é as two characters (NFD), a list has it as one (NFC)."""
+    return unicodedata.normalize("NFC", name)
 
 
 class Media:
     """All videos and folders of frames below a folder, which is listed once.
 
-    A folder of numbered images is a clip, and is not searched further. Names that begin with a dot are ignored.
+    A folder of numbered images without clips below it is a clip. Names that begin with a dot are ignored. All else
+    that is no clip is in `left_out`.
     """
 
     def __init__(self, folder: Path, flow: Path | None = None) -> None:
@@ -22,12 +66,17 @@ class Media:
         self.folder = folder
         self.by_name: dict[str, list[Path]] = defaultdict(list)
         self.with_flow: set[Path] = set()  # folders of frames and of their flow
-        for path, kind in sorted(walk(folder)):
+        self.left_out = LeftOut()
+        for path, kind in sorted(walk(folder, self.left_out)):
             extracted = kind == "frames" and flow and flow != folder and path.is_relative_to(flow)
             if kind != "flow" and not extracted:
-                self.by_name[path.stem if kind == "video" else path.name].append(path)
+                self.by_name[normalised_name(path.stem if kind == "video" else path.name)].append(path)
             if kind == "both":
                 self.with_flow.add(path)
+
+    @property
+    def clips(self) -> list[Path]:
+        return sorted(path for paths in self.by_name.values() for path in paths)
 
     def at(self, name: str) -> Path | None:
         """The video or folder of frames at a path below the folder."""
@@ -41,11 +90,16 @@ class Media:
         """
         if found := self.at(name):
             return found
-        wanted = Path(name).parts[:-1]
-        named = {*self.by_name.get(Path(name).name, ()), *self.by_name.get(Path(flow_name(name)).name, ())}
-        matching = [path for path in sorted(named) if path.parts[-1 - len(wanted) : -1] == wanted]
-        likely = {*hints, *(hint.replace(" ", "_") for hint in hints)}
-        return max(matching, key=lambda path: len(likely & set(path.parts)), default=None)
+        wanted = [normalised_name(part) for part in Path(name).parts]
+        ends = {normalised_name(Path(flow_name(name)).name), *wanted[-1:]}
+        named = {path for end in ends for path in self.by_name.get(end, ())}
+        matching = [path for path in sorted(named) if normalised_parts(path)[-len(wanted) : -1] == wanted[:-1]]
+        likely = {normalised_name(hint.replace(" ", by)) for hint in hints for by in (" ", "_")}
+        return max(matching, key=lambda path: len(likely & set(normalised_parts(path))), default=None)
+
+
+def normalised_parts(path: Path) -> list[str]:
+    return [normalised_name(part) for part in path.parts]
 
 
 def flow_name(clip_id: str) -> str:
@@ -79,22 +133,57 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def walk(folder: Path, top: bool = True) -> Iterator[tuple[Path, str]]:
+def walk(folder: Path, left_out: LeftOut | None = None) -> list[tuple[Path, str]]:
     """Each video and each folder of numbered images, with its kind: "video", "frames", "flow" or "both".
 
-    Images beside videos, or in the top folder, are no clip.
+    Images beside videos, beside folders with clips, or in the top folder, are no clip. What is none is added to
+    `left_out`.
     """
-    with os.scandir(folder) as entries:
-        children = [entry for entry in entries if not entry.name.startswith(".")]
-    kind = "" if top else _kind(entry.name for entry in children)
-    if kind and not any(entry.name.lower().endswith(tuple(VIDEO_SUFFIXES)) for entry in children):
-        yield folder, kind
-        return
+    return _walk(folder, LeftOut() if left_out is None else left_out, ())
+
+
+def _walk(folder: Path, left_out: LeftOut, above: tuple[tuple[int, int], ...]) -> list[tuple[Path, str]]:
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            children = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        if not above:
+            raise
+        left_out.paths[f"folder that cannot be read, {error.strerror}"].append(folder)
+        return []
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        left_out.paths["link to a folder above it"].append(folder)
+        return []
+    found: list[tuple[Path, str]] = []
+    videos, images = [], []
     for entry in children:
-        if entry.is_dir():
-            yield from walk(folder / entry.name, top=False)
-        elif is_video(Path(entry.name)):
-            yield folder / entry.name, "video"
+        path = folder / entry.name
+        if entry.name != printable(entry.name):
+            left_out.paths["name that is not UTF-8"].append(path)
+        elif is_folder(entry):
+            found += _walk(path, left_out, (*above, here))
+        elif is_video(path):
+            videos.append(path)
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            images.append(path)
+        else:
+            left_out.other_files.append(path)
+    kind = _kind(path.name for path in images)
+    if kind and above and not videos and all(of_sub == "flow" for _, of_sub in found):
+        found.append((folder, kind))
+        images = [path for path in images if not NUMBERED.fullmatch(path.name)]
+    if images:
+        left_out.paths["picture beside clips" if above else "picture in the folder itself"] += images
+    return found + [(path, "video") for path in videos]
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def kind_of(folder: Path) -> str:
@@ -103,7 +192,7 @@ def kind_of(folder: Path) -> str:
         return _kind(entry.name for entry in entries)
 
 
-def _kind(names: Iterator[str]) -> str:
+def _kind(names: Iterable[str]) -> str:
     matches = filter(None, map(NUMBERED.fullmatch, names))
     kinds = {"flow" if is_flow(match["prefix"]) else "frames" for match in matches}
     return "both" if len(kinds) == 2 else "".join(kinds)

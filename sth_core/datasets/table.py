@@ -1,6 +1,5 @@
 """A dataset on disk, read as one table of clips."""
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,11 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from sth_core.datasets import lists, official
-from sth_core.datasets.entries import SPLITS, Annotations, Entry
+from sth_core.datasets.entries import Annotations, Entry, file_names
+from sth_core.datasets.folders import class_folders
+from sth_core.datasets.found import Found
 from sth_core.datasets.media import FLOW_FOLDER, Flow, Media
+from sth_core.datasets.splits import assign_splits, pattern_groups
 from sth_core.errors import UserError
 
-CLIP_COLUMNS = ["clip_id", "path", "label", "split", "group", "flow", "problem", "backward"]
+CLIP_COLUMNS = ["clip_id", "path", "label", "split", "group", "flow", "problem", "backward", "segment"]
 FORWARD, BACKWARD = "forward", "backward"
 
 
@@ -21,9 +23,10 @@ FORWARD, BACKWARD = "forward", "backward"
 class Annotation:
     """How to read a dataset.
 
-    `label`, `split` and `group` are columns of manifest.csv; empty: it has no such column. Clips of one group (the
-    same actors, the same source video) are never in two splits: without a split, the groups in `held_out` are the
-    split "val", or, without those, a fifth of all groups, chosen by checksum. `format` is one of FORMATS, by default
+    `label`, `split` and `group` are columns of manifest.csv; empty: it has no such column. `group_pattern` is a regular
+    expression that finds a clip's group in its path instead. Clips of one group (the same actors, the same source
+    video) are never in two splits: without a split, the groups in `held_out` are the split "val", or, without those, a
+    fifth of all groups, chosen by checksum. `format` is one of FORMATS, by default
     the first that fits. `fold` is the number of the official split (UCF-101, HMDB-51 and lists have three). `flow`
     is the folder of extracted flow, by default "flow" in the dataset's folder. With `direction` the table has each
     clip twice, played forward and backward, with labels such as "hug, backward", which no single frame can tell.
@@ -32,6 +35,7 @@ class Annotation:
     label: str = "label"
     split: str = "split"
     group: str = ""
+    group_pattern: str = ""
     held_out: tuple[str, ...] = ()
     format: str = ""
     fold: int = 1
@@ -62,39 +66,79 @@ def readers(annotation: Annotation) -> dict[str, Callable[[Path], Annotations | 
 FORMATS = (*readers(Annotation()), "folders")
 
 
+@dataclass(frozen=True)
+class Dataset:
+    """A table of clips (`read_dataset`), and what was found in the folder that it was read from."""
+
+    clips: pd.DataFrame
+    found: Found
+
+
 def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.DataFrame:
+    """The clips of `open_dataset`."""
+    return open_dataset(folder, annotation).clips
+
+
+def open_dataset(folder: Path, annotation: Annotation = Annotation()) -> Dataset:
     """All clips of a dataset, from its annotation files or, without any, a class for each folder of videos.
 
-    Columns: clip_id (unique, sorted), path (absolute), label, split, group, flow (a folder of extracted flow, or
-    empty), problem (why the clip cannot be used, with file and line; empty if it can), backward (whether it is to be
-    played backward).
+    Columns: clip_id (unique, sorted), path (absolute), label (empty if it is not known), split, group, flow (a folder
+    of extracted flow, or empty), problem (why the clip cannot be used, with file and line; empty if it can), backward
+    (whether it is to be played backward), segment (the part of the video that is the clip, `Entry.segment`).
     Raises UserError: no such folder, no clips in it, an unknown format, or annotation files that cannot be read."""
     if not folder.is_dir():
         raise UserError(f"no such dataset folder: {folder}")
     annotation.validate()
-    found, wanted = None, annotation.format
-    for name, read in readers(annotation).items():
-        if found is None and wanted in ("", name):
-            found = read(folder)
     media = Media(folder.resolve(), folder.resolve() / annotation.flow if annotation.flow else None)
-    if found is None and wanted not in ("", "folders"):
-        raise UserError(f"{folder} holds no annotation files of the format {wanted!r}")
-    if found is None:
-        found = lists.class_folders(folder.resolve(), media)
-    if not found.entries:
+    read = read_annotations(folder, annotation, media)
+    if not read.entries:
         raise UserError(
             f"no clips in {folder}: it needs a manifest.csv (path,label,split) or a folder of videos or of frames "
             f"for each class, or the annotation files of a dataset ({', '.join(FORMATS[1:-1])})"
         )
-    clips = pd.DataFrame([_row(entry, media) for entry in unique_entries(found.entries)], columns=CLIP_COLUMNS)
+    clips = pd.DataFrame([_row(entry, media) for entry in unique_entries(read.entries)], columns=CLIP_COLUMNS)
     if clips["problem"].ne("").all():
         first = clips["problem"].iloc[0]
         raise UserError(f"none of the {len(clips)} clips of {folder} can be used; the first: {first}")
-    clips["split"] = _splits(clips, folder, annotation.held_out)
+    group_source, notes = read.groups_from, read.notes
+    if annotation.group_pattern:
+        clips["group"], more = pattern_groups(clips["clip_id"], annotation.group_pattern)
+        group_source, notes = f"the pattern {annotation.group_pattern}", (*notes, *more)
+    try:
+        splits = assign_splits(clips, annotation.held_out, read.split_from, bool(group_source))
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from error
+    clips["split"] = splits.of_clips
     clips["flow"] = _flow(clips, media, Flow(folder.resolve() / (annotation.flow or FLOW_FOLDER)))
+    found = Found(
+        name=folder.resolve().name,
+        clips=len(clips),
+        unusable=int(clips["problem"].ne("").sum()),
+        unlabelled=int(clips["label"].eq("").sum()),
+        classes=clips.loc[clips["label"].ne(""), "label"].nunique(),
+        splits=clips["split"].value_counts().to_dict(),
+        groups=clips["group"].nunique(),
+        read_from=file_names(read.files) or "its folders",
+        split_source=splits.source,
+        split_invented=splits.invented,
+        group_source=group_source,
+        left_out=tuple(media.left_out.sentences(media.folder, read.files)),
+        notes=(*notes, *splits.notes),
+    )
     if annotation.direction:
         clips = with_backward(clips)
-    return clips.sort_values("clip_id", ignore_index=True)
+    return Dataset(clips.sort_values("clip_id", ignore_index=True), found)
+
+
+def read_annotations(folder: Path, annotation: Annotation, media: Media) -> Annotations:
+    """The clips that the folder's annotation files list or, without any, those of its folders."""
+    wanted = annotation.format
+    for name, read in readers(annotation).items():
+        if wanted in ("", name) and (found := read(folder)) is not None:
+            return found
+    if wanted not in ("", "folders"):
+        raise UserError(f"{folder} holds no annotation files of the format {wanted!r}")
+    return class_folders(media)
 
 
 def with_backward(clips: pd.DataFrame) -> pd.DataFrame:
@@ -125,7 +169,17 @@ def _row(entry: Entry, media: Media) -> tuple[str | bool, ...]:
         path = found or path
         if not found:
             problem = f"{entry.source}: no video or folder of frames {entry.name!r} in {media.folder}"
-    return entry.clip_id, str(path), entry.label, entry.split, entry.group or entry.clip_id, "", problem, False
+    return (
+        entry.clip_id,
+        str(path),
+        entry.label,
+        entry.split,
+        entry.group or entry.clip_id,
+        "",
+        problem,
+        False,
+        entry.segment,
+    )
 
 
 def _flow(clips: pd.DataFrame, media: Media, flow: Flow) -> pd.Series:
@@ -134,16 +188,3 @@ def _flow(clips: pd.DataFrame, media: Media, flow: Flow) -> pd.Series:
     found[found.duplicated(keep=False) | found.eq(clips["path"])] = ""
     beside = clips["path"].where(clips["path"].isin([str(path) for path in media.with_flow]), "")
     return found.where(found.ne(""), beside)
-
-
-def _splits(clips: pd.DataFrame, folder: Path, held_out: tuple[str, ...]) -> pd.Series:
-    if clips["split"].eq("").all():
-        fifth = clips["group"].map(lambda group: zlib.crc32(group.encode()) % 5 == 0)
-        return (clips["group"].isin(held_out) if held_out else fifth).map({True: "val", False: "train"})
-    without = clips.loc[clips["split"].eq("") & clips["problem"].eq(""), "clip_id"]
-    if len(without):
-        raise UserError(
-            f"{folder}: {len(without)} of {len(clips)} clips have no split, among them {without.iloc[0]}; "
-            f"give all of them one ({', '.join(SPLITS)}), or none"
-        )
-    return clips["split"]

@@ -23,7 +23,10 @@ from av.video.reformatter import VideoReformatter
 from sth_core.video.images import frame_names, read_images
 from sth_core.video.timeline import Timeline, UnreadableVideo, decode_in_order, opened, timeline
 
-VIDEO_SUFFIXES = {".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg"}
+VIDEO_SUFFIXES = {
+    ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".divx", ".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".flv",
+    ".wmv", ".asf", ".3gp", ".3g2", ".ogv", ".gif",
+}  # fmt: skip
 # Codecs whose non-reference frames can be skipped; in HEVC such a frame may be a reference at a higher temporal level.
 SKIPPABLE = ("h264", "mpeg4")
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from sth_core.errors import UserError
-from sth_core.video.images import images_of, read_image
+from sth_core.video.images import NUMBERED, images_of, read_image
 from sth_core.video.timeline import UnreadableVideo
 
 ALGORITHMS = ("dis", "tvl1")
@@ -86,7 +86,7 @@ class FlowImages:
 def flow_images(folder: Path) -> FlowImages:
     """The flow images of a folder: flow_x_00001.jpg and flow_y_00001.jpg (TSN), x_00001.jpg and y_00001.jpg (MMAction),
     000001-x_00001.jpg and so on, or one RGB image for both (TSM).
-    Raises UnreadableVideo: there are none of these, or not as many for x as for y.
+    Raises UnreadableVideo: there are none of these, or an image of x or y lacks the other of the same number.
     """
     if not folder.is_dir():
         raise UnreadableVideo(f"{folder}: no such folder of optical flow")
@@ -94,8 +94,12 @@ def flow_images(folder: Path) -> FlowImages:
     for prefix, x in kinds.items():
         if match := X_PREFIX.fullmatch(prefix):
             y = next((names for other, names in kinds.items() if other.lower() == f"{match[1]}y_".lower()), [])
-            if len(x) != len(y):
-                raise UnreadableVideo(f"{folder}: {len(x)} images of flow in x and {len(y)} in y")
+            numbers = [{NUMBERED.fullmatch(name)["number"].lstrip("0"): name for name in names} for names in (x, y)]
+            if alone := [of.get(number) for of in numbers for number in numbers[0].keys() ^ numbers[1].keys()]:
+                name = min(filter(None, alone))
+                raise UnreadableVideo(
+                    f"{folder}: {len(x)} images of flow in x and {len(y)} in y; {name} has no partner"
+                )
             return FlowImages(folder, x, y)
     both = [names for prefix, names in kinds.items() if prefix.lower() == "flow_" or len(kinds) == 1]
     if not both:

@@ -10,7 +10,8 @@ import numpy as np
 
 from sth_core.video.timeline import UnreadableVideo
 
-NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)\.(?:jpe?g|png)", re.IGNORECASE)
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)\.(?:jpe?g|png|webp|bmp|tiff?)", re.IGNORECASE)
 FLOW = re.compile(r"(.*[-_])?[xy]_|flow_", re.IGNORECASE)
 
 

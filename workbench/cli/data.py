@@ -1,5 +1,6 @@
 """`sth data`: make, check and prepare datasets."""
 
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +11,7 @@ import click
 from rich.table import Table
 
 from sth_core.errors import UserError
-from workbench.cli.options import PATH, command_line, overwrite_option
+from workbench.cli.options import PATH, command_line, group_pattern_option, overwrite_option
 from workbench.cli.terminal import console, notify, progress_bars
 
 if TYPE_CHECKING:
@@ -32,7 +33,21 @@ def data_command() -> None:
 
 def annotated_folder(command: Callable[..., None]) -> Callable[..., None]:
     """The argument FOLDER, and options that say how it is annotated and by how many processes it is read."""
-    return click.argument("folder", type=PATH)(recipe_option(key_option(workers_option(command))))
+    options = (recipe_option, key_option, group_pattern_option, workers_option)
+    for option in reversed(options):
+        command = option(command)
+    return click.argument("folder", type=PATH)(command)
+
+
+def annotated_clips(folder: Path, recipe: Path | None, changes: tuple[str, ...], group_pattern: str) -> "pd.DataFrame":
+    """The table of clips of a folder, after a line of what was found in it."""
+    from sth_core.datasets.table import open_dataset
+    from sth_core.recipe import load_annotation
+
+    changes += (f"group_pattern={json.dumps(group_pattern)}",) * bool(group_pattern)
+    dataset = open_dataset(folder, load_annotation(recipe, changes))
+    notify(dataset.found.sentence)
+    return dataset.clips
 
 
 @data_command.command("synthesize")
@@ -54,7 +69,12 @@ def data_synthesize_command(folder: Path, clips: int, seed: int, split: str, wor
 @annotated_folder
 @click.option("-o", "--out", type=PATH, help="Where the report goes; by default <FOLDER's name>-check, here.")
 def data_check_command(
-    folder: Path, out: Path | None, recipe: Path | None, changes: tuple[str, ...], workers: int | None
+    folder: Path,
+    out: Path | None,
+    recipe: Path | None,
+    changes: tuple[str, ...],
+    group_pattern: str,
+    workers: int | None,
 ) -> None:
     """Decode every clip of a dataset, before a day of training.
 
@@ -63,12 +83,10 @@ def data_check_command(
     """
     from analysis.report.dataset_page import dataset_findings, write_dataset_page
     from sth_core.datasets.check import check_dataset, find_duplicates
-    from sth_core.datasets.table import read_dataset
-    from sth_core.recipe import load_annotation
 
     name = folder.resolve().name
     out = out or Path(f"{name}-check")
-    table = read_dataset(folder, load_annotation(recipe, changes))
+    table = annotated_clips(folder, recipe, changes, group_pattern)
     with progress_bars() as show:
         checked = check_dataset(table, out, workers, partial(show, "checking clips"))
     pairs = find_duplicates(checked)
@@ -111,7 +129,7 @@ def split_table(checked: "pd.DataFrame") -> Table:
 @overwrite_option
 def data_flow_command(
     folder: Path, out: Path | None, algorithm: str, bound: float, side: int, recipe: Path | None,
-    changes: tuple[str, ...], workers: int | None, overwrite: bool,
+    changes: tuple[str, ...], group_pattern: str, workers: int | None, overwrite: bool,
 ) -> None:  # fmt: skip
     """Extract a dataset's optical flow, once, as JPEG images in TSN's layout.
 
@@ -120,15 +138,13 @@ def data_flow_command(
     """
     from sth_core.datasets.extraction import extract_flow
     from sth_core.datasets.media import FLOW_FOLDER
-    from sth_core.datasets.table import read_dataset
-    from sth_core.recipe import load_annotation
     from sth_core.shards import write_failures
     from sth_core.video.flow import Extraction
 
     if bound <= 0:
         raise UserError(f"--bound must be above 0 pixels a frame, got {bound}")
     out = out or folder / FLOW_FOLDER
-    table = read_dataset(folder, load_annotation(recipe, changes))
+    table = annotated_clips(folder, recipe, changes, group_pattern)
     with progress_bars() as show:
         failures = extract_flow(
             table, out, Extraction(algorithm, bound, side), workers, command=command_line(), overwrite=overwrite,

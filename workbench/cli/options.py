@@ -28,6 +28,9 @@ changes_option = click.option(
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Move results of other work in the folder to .replaced-N there, and start anew."
 )
+group_pattern_option = click.option(
+    "--group-pattern", default="", metavar="REGEX", help="Finds a clip's group (its source video) in its path."
+)
 port_option = click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
 
 
@@ -45,6 +48,7 @@ class DatasetArguments:
     out: Path
     options: DatasetOptions
     label: str | None = None  # a column of the manifest; None: the one that the network was trained on
+    group_pattern: str = ""
 
     def reporting(self, show: Show, what: str) -> DatasetOptions:
         """The options, with progress shown as that of `what`."""
@@ -52,10 +56,11 @@ class DatasetArguments:
 
     @property
     def annotation(self) -> "Annotation | None":
-        """The checkpoint's annotation with the label that was asked for; None if none was."""
+        """The checkpoint's annotation with the label and groups that were asked for; None if none were."""
         from sth_core.checkpoint import load_checkpoint
 
-        return replace(load_checkpoint(self.checkpoint).annotation, label=self.label) if self.label else None
+        wanted = {key: value for key in ("label", "group_pattern") if (value := getattr(self, key))}
+        return replace(load_checkpoint(self.checkpoint).annotation, **wanted) if wanted else None
 
 
 def dataset_options(
@@ -79,14 +84,16 @@ def dataset_options(
     ]
     if labelled:
         options.append(click.option("--label", help="The manifest's column of labels; by default the one trained on."))
+        options.append(group_pattern_option)
 
     def decorate(command: Command) -> Command:
         @wraps(command)
-        def run(checkpoint: Path, data: Path, out: Path | None, label: str | None = None, **values: Any) -> None:
+        def run(checkpoint: Path, data: Path, out: Path | None, **values: Any) -> None:
             shared = {name: values.pop(name) for name in ("split", "device", "batch_size", "workers", "overwrite")}
             options = DatasetOptions(**shared, command=command_line(), notify=notify)
             out = out or Path(f"{checkpoint.stem}{out_suffix}")
-            command(dataset=DatasetArguments(checkpoint, data, out, options, label), **values)
+            asked = {name: values.pop(name) for name in ("label", "group_pattern") if name in values}
+            command(dataset=DatasetArguments(checkpoint, data, out, options, **asked), **values)
 
         for option in reversed(options):
             run = option(run)

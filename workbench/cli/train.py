@@ -1,10 +1,19 @@
 """`sth train`: a network by a recipe."""
 
+import json
 from pathlib import Path
 
 import click
 
-from workbench.cli.options import PATH, changes_option, command_line, data_option, device_option, overwrite_option
+from workbench.cli.options import (
+    PATH,
+    changes_option,
+    command_line,
+    data_option,
+    device_option,
+    group_pattern_option,
+    overwrite_option,
+)
 from workbench.cli.terminal import is_main_process, notify, print_unread, progress_bars
 
 
@@ -13,13 +22,14 @@ from workbench.cli.terminal import is_main_process, notify, print_unread, progre
 @data_option
 @click.option("-o", "--out", type=PATH, required=True, help="Where the network and its metrics go.")
 @changes_option
+@group_pattern_option
 @device_option
 @click.option("--save-every", default=300.0, show_default=True, help="Seconds between saves of the training's state.")
 @click.option("--memory", type=float, help="GB for decoded clips; by default a quarter of the machine's.")
 @click.option("--resume", is_flag=True, help="Continue the training in OUT with other epochs, learning_rate, ...")
 @overwrite_option
 def train_command(
-    recipe: Path, data: Path, out: Path, changes: tuple[str, ...], device: str, save_every: float,
+    recipe: Path, data: Path, out: Path, changes: tuple[str, ...], group_pattern: str, device: str, save_every: float,
     memory: float | None, resume: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     """Train a network by a RECIPE: a TOML file, or the name of a shipped one (ut_interaction, ...).
@@ -29,14 +39,15 @@ def train_command(
     moves it aside. On several GPUs or machines: torchrun ... -m workbench train ...
     """
     from analysis.report.training_curves import write_training_curves
-    from sth_core.datasets.table import read_dataset
+    from sth_core.datasets.table import open_dataset
     from sth_core.memory import keep_freed_memory
     from sth_core.recipe import load_recipe
     from sth_core.training import Progress, train
 
     keep_freed_memory()
-    loaded = load_recipe(recipe, changes)
-    table = read_dataset(data, loaded.data)
+    loaded = load_recipe(recipe, (*changes, *[f"data.group_pattern={json.dumps(group_pattern)}"] * bool(group_pattern)))
+    dataset = open_dataset(data, loaded.data)
+    notify(dataset.found.sentence)
     with progress_bars() as show:
 
         def report(p: Progress) -> None:
@@ -44,7 +55,7 @@ def train_command(
             show("reading clips" if p.stage == "reading" else "training", p.done, p.total, detail if p.epoch else "")
 
         trained = train(
-            loaded, table, out, device, report, save_every=save_every, resume=resume, overwrite=overwrite,
+            loaded, dataset.clips, out, device, report, save_every=save_every, resume=resume, overwrite=overwrite,
             memory=memory * 1e9 if memory is not None else None, command=command_line(), notify=notify,
         )  # fmt: skip
     if not is_main_process():
