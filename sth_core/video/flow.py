@@ -94,17 +94,21 @@ def flow_images(folder: Path) -> FlowImages:
     for prefix, x in kinds.items():
         if match := X_PREFIX.fullmatch(prefix):
             y = next((names for other, names in kinds.items() if other.lower() == f"{match[1]}y_".lower()), [])
-            numbers = [{NUMBERED.fullmatch(name)["number"].lstrip("0"): name for name in names} for names in (x, y)]
-            if alone := [of.get(number) for of in numbers for number in numbers[0].keys() ^ numbers[1].keys()]:
-                name = min(filter(None, alone))
-                raise UnreadableVideo(
-                    f"{folder}: {len(x)} images of flow in x and {len(y)} in y; {name} has no partner"
-                )
+            if alone := unpaired(x, y):
+                counts = f"{len(x)} images of flow in x and {len(y)} in y"
+                raise UnreadableVideo(f"{folder}: {counts}; {alone} has no partner")
             return FlowImages(folder, x, y)
     both = [names for prefix, names in kinds.items() if prefix.lower() == "flow_" or len(kinds) == 1]
     if not both:
         raise UnreadableVideo(f"{folder}: no optical flow in it (flow_x_00001.jpg, x_00001.jpg, flow_00001.jpg, ...)")
     return FlowImages(folder, both[0], [])
+
+
+def unpaired(x: list[str], y: list[str]) -> str:
+    """The first of the images of flow in x and in y that has no partner of its number; empty if all have."""
+    by_number = [{int(NUMBERED.fullmatch(name)["number"]): name for name in names} for names in (x, y)]  # type: ignore[index]
+    alone = by_number[0].keys() ^ by_number[1].keys()
+    return next((names[min(alone)] for names in by_number if alone and min(alone) in names), "")
 
 
 @dataclass(frozen=True)
