@@ -1,13 +1,8 @@
-"""One clip of an annotation file, and readers of such files that know the line of each clip."""
+"""What readers of annotation files return: clips, each with its file and line, and what was assumed of them."""
 
-import csv
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from sth_core.errors import UserError
 
 SPLITS = ("train", "val", "test")
 
@@ -51,63 +46,6 @@ class Annotations:
 def file_names(files: Iterable[Path]) -> str:
     """The names of files, for a sentence."""
     return ", ".join(file.name for file in files)
-
-
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, with or without a byte order mark; raises UserError with the line in another encoding."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
-
-
-def text_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(file and line, text) of each line that is not blank; raises UserError if there is none."""
-    text = read_text(path)
-    if not text.strip():
-        raise UserError(f"{path} is empty")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            yield f"{path}, line {number}", line.strip()
-
-
-def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """(file and line, row) of a CSV file with a header line; raises UserError where fields are too many or few."""
-    reader = csv.DictReader(read_text(path).splitlines(keepends=True), strict=True)
-    try:
-        if not reader.fieldnames:
-            raise UserError(f"{path}: not a CSV file with a header line (it is empty)")
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row:
-                raise UserError(f"{where}: has more fields than the header line ({', '.join(reader.fieldnames)})")
-            if missing := [name for name, value in row.items() if value is None]:
-                raise UserError(f"{where}: has no field for {', '.join(missing)}")
-            yield where, row
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num + 1}: not a CSV file with a header line ({error})") from error
-
-
-def csv_header(path: Path) -> list[str]:
-    """The column names of a CSV file; none if it is no such file."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            return next(csv.reader(file), [])
-    except (OSError, csv.Error):
-        return []
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; raises UserError with the line that is not JSON."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
 
 
 def known_label(label: str, labels: set[str], source: str, where: Path) -> str:

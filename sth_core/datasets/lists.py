@@ -3,17 +3,18 @@
 import re
 from pathlib import Path
 
-from sth_core.datasets.entries import SPLITS, Annotations, Entry, csv_header, csv_rows, file_names, text_lines
-from sth_core.datasets.official import find_file
+from sth_core.datasets.dataset_folder import DatasetFolder
+from sth_core.datasets.entries import SPLITS, Annotations, Entry, file_names
+from sth_core.datasets.text_files import csv_header, csv_rows, text_lines
 from sth_core.errors import UserError
 
 LINE = re.compile(r"(?P<name>\S.*?)(?:\s+(?P<frames>\d+))?\s+(?P<label>\d+)")
 CLASS_LISTS = ("category", "categories", "classes", "labels", "label_map*", "*label_map", "classInd")
 
 
-def manifest(folder: Path, label: str, split: str, group: str) -> Annotations | None:
+def manifest(folder: DatasetFolder, label: str, split: str, group: str) -> Annotations | None:
     """manifest.csv, whose column `path` is relative to the folder; raises UserError if it lacks a column."""
-    file = folder / "manifest.csv"
+    file = folder.path / "manifest.csv"
     if not file.is_file():
         return None
     rows, columns = list(csv_rows(file)), csv_header(file)
@@ -35,7 +36,7 @@ def manifest(folder: Path, label: str, split: str, group: str) -> Annotations | 
     )
 
 
-def tsn_lists(folder: Path, fold: int) -> Annotations | None:
+def tsn_lists(folder: DatasetFolder, fold: int) -> Annotations | None:
     """Lists of TSN, TSM and MMAction: lines of "path frames label" or "path label", labels from 0.
 
     The files are train*.txt and val*.txt, or *_train_*.txt and *_val_*.txt; with "split_N" in their names, those
@@ -45,7 +46,7 @@ def tsn_lists(folder: Path, fold: int) -> Annotations | None:
     lists = {split: file for split in SPLITS if (file := _list_file(folder, split, fold))}
     if "train" not in lists:
         return None
-    class_list = find_file(folder, *(f"{name}.txt" for name in CLASS_LISTS))
+    class_list = folder.find(*(f"{name}.txt" for name in CLASS_LISTS))
     names = [line for _, line in text_lines(class_list)] if class_list else []
     if class_list and class_list.name == "classInd.txt":
         names = [line.partition(" ")[2] for line in names]
@@ -66,8 +67,8 @@ def tsn_lists(folder: Path, fold: int) -> Annotations | None:
     return Annotations(entries, files, split_from=file_names(lists.values()))
 
 
-def _list_file(folder: Path, split: str, fold: int) -> Path | None:
-    files = sorted({*folder.glob("*.txt"), *folder.glob("*/*.txt")})
+def _list_file(folder: DatasetFolder, split: str, fold: int) -> Path | None:
+    files = folder.files(".txt")
     of_split = re.compile(rf"(^|_){split}(_|\d|list|$)")
     found = [file for file in files if of_split.search(file.stem.lower()) and _is_list(file)]
     of_fold = [file for file in found if re.search(rf"split_?0?{fold}(\D|$)", file.stem)]

@@ -9,38 +9,25 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sth_core.datasets.entries import (
-    Annotations,
-    Entry,
-    csv_header,
-    csv_rows,
-    file_names,
-    known_label,
-    read_json,
-    text_lines,
-)
+from sth_core.datasets.dataset_folder import DatasetFolder
+from sth_core.datasets.entries import Annotations, Entry, file_names, known_label
+from sth_core.datasets.text_files import csv_header, csv_rows, read_json, text_lines
 from sth_core.errors import UserError
 
 
-def find_file(folder: Path, *patterns: str) -> Path | None:
-    """The first file of these names in the folder or in a folder directly below it."""
-    found = (sorted(folder.glob(below)) for pattern in patterns for below in (pattern, f"*/{pattern}"))
-    return next((files[0] for files in found if files), None)
-
-
-def part_files(folder: Path, prefix: str, suffix: str) -> Iterator[tuple[str, Path]]:
+def part_files(folder: DatasetFolder, prefix: str, suffix: str) -> Iterator[tuple[str, Path]]:
     """(split, file) of the lists for training, validation and testing that are there."""
     for part, split in (("train", "train"), ("validation", "val"), ("test", "test")):
-        if file := find_file(folder, f"{prefix}{part}{suffix}"):
+        if file := folder.find(f"{prefix}{part}{suffix}"):
             yield split, file
 
 
-def id_label_lists(folder: Path, prefix: str) -> Annotations | None:
+def id_label_lists(folder: DatasetFolder, prefix: str) -> Annotations | None:
     """Something-Something V1 and Jester: lines of "id;label", and a folder of frames for each id."""
-    if not find_file(folder, f"{prefix}-train.csv"):
+    if not folder.find(f"{prefix}-train.csv"):
         return None
     entries: list[Entry] = []
-    list_of_labels = find_file(folder, f"{prefix}-labels.csv")
+    list_of_labels = folder.find(f"{prefix}-labels.csv")
     labels = {label for _, label in text_lines(list_of_labels)} if list_of_labels else set()
     files = dict(part_files(folder, f"{prefix}-", ".csv"))
     for split, file in files.items():
@@ -53,17 +40,17 @@ def id_label_lists(folder: Path, prefix: str) -> Annotations | None:
     return _of_parts(entries, files.values(), list_of_labels)
 
 
-def something_v2(folder: Path) -> Annotations | None:
+def something_v2(folder: DatasetFolder) -> Annotations | None:
     """Something-Something V2: JSON with templates and placeholders, a webm file for each id.
 
     The class is the template without its brackets, as in labels.json.
     """
-    train = find_file(folder, "something-something-v2-train.json", "train.json")
+    train = folder.find("something-something-v2-train.json", "train.json")
     if not train:
         return None
     prefix = train.name.removesuffix("train.json")
     entries: list[Entry] = []
-    list_of_labels = find_file(folder, f"{prefix}labels.json")
+    list_of_labels = folder.find(f"{prefix}labels.json")
     labels = set(read_json(list_of_labels)) if list_of_labels else set()
     files = dict(part_files(folder, prefix, ".json"))
     for split, file in files.items():
@@ -87,9 +74,9 @@ def _of_parts(entries: list[Entry], lists: Iterable[Path], class_list: Path | No
     return Annotations(entries, files, split_from=file_names(lists))
 
 
-def kinetics(folder: Path) -> Annotations | None:
+def kinetics(folder: DatasetFolder) -> Annotations | None:
     """Kinetics: CSV files with youtube_id, time_start, time_end; <label>/<id>_<start>_<end>.mp4."""
-    headers = {file: csv_header(file) for file in sorted({*folder.glob("*.csv"), *folder.glob("*/*.csv")})}
+    headers = {file: csv_header(file) for file in folder.files(".csv")}
     files = [file for file, columns in headers.items() if "youtube_id" in columns]
     if not files:
         return None
@@ -117,9 +104,9 @@ def kinetics(folder: Path) -> Annotations | None:
     return Annotations(entries, tuple(files), split_from=file_names(files), groups_from="the column youtube_id")
 
 
-def ucf101(folder: Path, fold: int) -> Annotations | None:
+def ucf101(folder: DatasetFolder, fold: int) -> Annotations | None:
     """UCF-101: trainlist0N.txt, testlist0N.txt and classInd.txt, whose numbers begin at 1."""
-    class_list = find_file(folder, "classInd.txt")
+    class_list = folder.find("classInd.txt")
     if not class_list or not any(class_list.parent.glob("trainlist*.txt")):
         return None
     numbers: dict[str, str] = {}
@@ -147,9 +134,9 @@ def ucf101(folder: Path, fold: int) -> Annotations | None:
     return Annotations(entries, (*files, class_list), split_from=file_names(files), groups_from=groups)
 
 
-def hmdb51(folder: Path, fold: int) -> Annotations | None:
+def hmdb51(folder: DatasetFolder, fold: int) -> Annotations | None:
     """HMDB-51: <class>_test_splitN.txt with 1 for training, 2 for testing, 0 for neither."""
-    first = find_file(folder, "*_test_split1.txt")
+    first = folder.find("*_test_split1.txt")
     if not first:
         return None
     entries: list[Entry] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sth_core.datasets import lists, official
+from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.entries import Annotations, Entry, file_names
 from sth_core.datasets.folders import class_folders
 from sth_core.datasets.found import Found
@@ -48,7 +49,7 @@ class Annotation:
             raise UserError(f"unknown dataset format {self.format!r}; possible: {', '.join(FORMATS)}")
 
 
-def readers(annotation: Annotation) -> dict[str, Callable[[Path], Annotations | None]]:
+def readers(annotation: Annotation) -> dict[str, Callable[[DatasetFolder], Annotations | None]]:
     """A reader for each format, in the order in which they are tried."""
     a = annotation
     return {
@@ -122,7 +123,7 @@ def open_dataset(folder: Path, annotation: Annotation = Annotation()) -> Dataset
         split_source=splits.source,
         split_invented=splits.invented,
         group_source=group_source,
-        left_out=tuple(media.left_out.sentences(media.folder, read.files)),
+        left_out=tuple(media.left_out.sentences(media.folder, [file.resolve() for file in read.files])),
         notes=(*notes, *splits.notes),
     )
     if annotation.direction:
@@ -132,9 +133,9 @@ def open_dataset(folder: Path, annotation: Annotation = Annotation()) -> Dataset
 
 def read_annotations(folder: Path, annotation: Annotation, media: Media) -> Annotations:
     """The clips that the folder's annotation files list or, without any, those of its folders."""
-    wanted = annotation.format
+    wanted, source = annotation.format, DatasetFolder(folder, media)
     for name, read in readers(annotation).items():
-        if wanted in ("", name) and (found := read(folder)) is not None:
+        if wanted in ("", name) and (found := read(source)) is not None:
             return found
     if wanted not in ("", "folders"):
         raise UserError(f"{folder} holds no annotation files of the format {wanted!r}")

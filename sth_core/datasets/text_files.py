@@ -1,0 +1,89 @@
+"""The text of annotation files, with the file and the line of each piece."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sth_core.errors import UserError
+
+BLANK = " \t"  # not str.strip()'s characters: NEL, form feed, ... may be part of a name
+LINE_END = re.compile(r"\r\n|\r|\n")  # not str.splitlines()'s, for the same reason
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+SEPARATORS = (",", ";", "\t")
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, with or without a byte order mark; raises UserError with the line in another encoding."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    if content.startswith(UTF_16):
+        raise UserError(f"{path}: UTF-16, not UTF-8; save the file as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
+
+
+def text_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(file and line, text) of each line that is not blank; raises UserError if there is none."""
+    text = read_text(path)
+    if not text.strip():
+        raise UserError(f"{path} is empty")
+    for number, line in enumerate(LINE_END.split(text), start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line.strip(BLANK)
+
+
+def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """(file and line, row) of a CSV file with a header line, without blanks around its fields.
+
+    Fields are separated by commas or, if the header line has none, by semicolons or tabs. Raises UserError where
+    fields are too many or few."""
+    text = read_text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
+    rows = ([field.strip(BLANK) for field in fields] for fields in reader)
+    line = 0  # the last one of the row before
+    try:
+        names = next(filter(any, rows), [])
+        if not names:
+            raise UserError(f"{path}: not a CSV file with a header line (it is empty)")
+        line = reader.line_num
+        for fields in filter(any, rows):
+            line, where = reader.line_num, f"{path}, line {reader.line_num}"
+            if len(fields) > len(names):
+                raise UserError(f"{where}: has more fields than the header line ({', '.join(names)})")
+            if missing := names[len(fields) :]:
+                raise UserError(f"{where}: has no field for {', '.join(missing)}")
+            yield where, dict(zip(names, fields, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {line + 1}: not a CSV file with a header line ({error})") from error
+
+
+def csv_header(path: Path) -> list[str]:
+    """The column names of a CSV file; none if it is no such file."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            first = file.readline()
+            return [name.strip(BLANK) for name in next(csv.reader([first], delimiter=_separator(first)), [])]
+    except (OSError, csv.Error):
+        return []
+
+
+def _separator(text: str) -> str:
+    header = LINE_END.split(text.lstrip("\r\n"), maxsplit=1)[0]
+    return next((separator for separator in SEPARATORS if separator in header), ",")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises UserError with the line that is not JSON."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
