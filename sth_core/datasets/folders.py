@@ -34,7 +34,7 @@ def class_folders(media: Media) -> Annotations:
         )
     taken = layouts[chosen] if chosen else [*layouts.get("split/clip", ()), *layouts.get("clip", ())]
     for path in clips.keys() - set(taken):
-        media.left_out.paths[f"clip that does not lie in {chosen.upper().replace('/CLIP', '')}"].append(path)
+        media.left_out.paths[f"clip outside of {chosen.upper().replace('/CLIP', '')}"].append(path)
     entries = [entry_of(path, clips[path], chosen, media.folder) for path in taken]
     splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
     return Annotations(entries, split_from=f"the folders {', '.join(splits)}" if splits else "")

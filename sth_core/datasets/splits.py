@@ -45,9 +45,11 @@ def pattern_groups(names: pd.Series, pattern: str) -> tuple[pd.Series, tuple[str
     if not found.any():
         raise UserError(f"the group pattern {pattern!r} finds nothing in any clip's path, such as {names.iloc[0]!r}")
     groups = matches.map(lambda match: match[min(1, expression.groups)] if match else None)
-    without = int((~found).sum())
-    note = f"the group pattern finds nothing in {without} of {len(names)} paths, such as {names[~found].iloc[0]!r}"
-    return groups.where(groups.notna(), names), (f"{note}: each is a group of its own",) if without else ()
+    groups, without = groups.where(groups.notna(), names), list(names[~found])
+    if not without:
+        return groups, ()
+    what = f"the group pattern finds nothing in {len(without)} of {len(names)} paths, such as {without[0]!r}"
+    return groups, (f"{what}: each is a group of its own",)
 
 
 def assign_splits(clips: pd.DataFrame, held_out: tuple[str, ...], source: str, groups_known: bool) -> Splits:
