@@ -21,8 +21,8 @@ from workbench.cli import main
 ENCODERS = {
     ".avi": "mpeg4", ".divx": "mpeg4", ".mp4": "libx264", ".m4v": "libx264", ".mov": "mjpeg", ".webm": "libvpx-vp9",
     ".mkv": "libx264", ".flv": "flv", ".wmv": "wmv2", ".asf": "wmv2", ".gif": "gif", ".3gp": "libx264",
-    ".3g2": "libx264", ".ts": "libx264", ".mts": "libx264", ".m2ts": "mpeg2video", ".ogv": "libvpx", ".vob": "mpeg2video",
-    ".mpg": "mpeg1video", ".mpeg": "mpeg2video",
+    ".3g2": "libx264", ".ts": "libx264", ".mts": "libx264", ".m2ts": "mpeg2video", ".ogv": "libvpx",
+    ".vob": "mpeg2video", ".mpg": "mpeg1video", ".mpeg": "mpeg2video",
 }  # fmt: skip
 FORMATS = {".divx": "avi", ".mts": "mpegts", ".vob": "vob", ".ogv": "ogg", ".m4v": "mp4", ".mpeg": "mpeg"}
 
@@ -127,7 +127,7 @@ def test_names_match_in_either_unicode_form(tmp_path: Path) -> None:
     [
         (["a.mp4", "b.mp4"], {"a.mp4": ("", ""), "b.mp4": ("", "")}, ()),
         (["val/a.mp4"], {"val/a.mp4": ("", "val")}, ()),
-        (["UCF-101/run/a.avi", "UCF-101/hug/b.avi"], {"UCF-101/run/a.avi": ("run", ""), "UCF-101/hug/b.avi": ("hug", "")}, ()),
+        (["UCF/run/a.avi", "UCF/hug/b.avi"], {"UCF/run/a.avi": ("run", ""), "UCF/hug/b.avi": ("hug", "")}, ()),
         (["data/training/run/a.avi", "data/Validation/run/b.avi"], {
             "data/training/run/a.avi": ("run", "train"), "data/Validation/run/b.avi": ("run", "val"),
         }, ()),
