@@ -13,13 +13,9 @@ def class_folders(media: Media) -> Annotations:
 
     A folder around all of it does not count. A clip that lies at another depth than the classes' is left out, which
     `media.left_out` then says. Raises UserError: folders in folders, of which either could be the classes."""
-    clips = {path: path.relative_to(media.folder).parts for path in media.clips}
-    while len({parts[0] for parts in clips.values() if len(parts) > 2}) == 1 and all(
-        len(p) > 2 for p in clips.values()
-    ):
-        if split_of(next(iter(clips.values()))[0]):
-            break
-        clips = {path: parts[1:] for path, parts in clips.items()}
+    names = {path: path.relative_to(media.folder).parts for path in media.clips}
+    around = folders_around(list(names.values()))
+    clips = {path: parts[around:] for path, parts in names.items()}
     layouts: dict[str, list[Path]] = {}
     for path, parts in clips.items():
         layouts.setdefault(layout(parts), []).append(path)
@@ -27,17 +23,26 @@ def class_folders(media: Media) -> Annotations:
     layouts["class/clip"] = layouts.get("class/clip", []) + of_classes  # a class may be called "test"
     chosen = next((name for name in ("split/class/clip", "class/clip") if layouts.get(name)), "")
     if not chosen and layouts.get("deeper"):
-        first = layouts["deeper"][0].relative_to(media.folder)
+        first = names[layouts["deeper"][0]]
         raise UserError(
-            f"{media.folder}: {first.parts[0]!r} or {first.parts[-2]!r} could be the class of {first}; arrange the "
+            f"{media.folder}: {first[around]!r} or {first[-2]!r} could be the class of {'/'.join(first)}; arrange the "
             f"clips as CLASS/clip or train/CLASS/clip, or list them in a manifest.csv (path,label,split)"
         )
     taken = layouts[chosen] if chosen else [*layouts.get("split/clip", ()), *layouts.get("clip", ())]
     for path in clips.keys() - set(taken):
         media.left_out.paths[f"clip outside of {chosen.upper().replace('/CLIP', '')}"].append(path)
-    entries = [entry_of(path, clips[path], chosen, media.folder) for path in taken]
+    entries = [entry_of(path, "/".join(names[path]), clips[path], chosen) for path in taken]
     splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
     return Annotations(entries, split_from=f"the folders {', '.join(splits)}" if splits else "")
+
+
+def folders_around(clips: list[tuple[str, ...]]) -> int:
+    """How many folders, one in the other, are around all clips, and are neither a split nor a class."""
+    shallowest = min((len(parts) for parts in clips), default=0)
+    for depth in range(shallowest - 2):
+        if len({parts[depth] for parts in clips}) > 1 or split_of(clips[0][depth]):
+            return depth
+    return max(0, shallowest - 2)
 
 
 def layout(parts: tuple[str, ...]) -> str:
@@ -48,8 +53,7 @@ def layout(parts: tuple[str, ...]) -> str:
     return "class/clip" if len(parts) == 2 else "deeper"
 
 
-def entry_of(path: Path, parts: tuple[str, ...], chosen: str, folder: Path) -> Entry:
-    name = path.relative_to(folder).as_posix()
+def entry_of(path: Path, name: str, parts: tuple[str, ...], chosen: str) -> Entry:
     split = split_of(parts[0]) if chosen != "class/clip" and len(parts) > 1 else ""
     return Entry(name, name, parts[-2] if chosen else "", split, str(path), anywhere=False)
 

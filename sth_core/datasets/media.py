@@ -120,6 +120,8 @@ class Flow:
 
     def find(self, clip_id: str) -> str:
         """The folder of a clip's flow; empty if there is none."""
+        if not self.by_name:
+            return ""
         direct = self.folder / flow_name(clip_id)
         found = self.by_name.get(direct.name, [])
         if direct in found:
