@@ -73,6 +73,7 @@ def predictions_table(numbers: np.ndarray, names: list[str], random: np.random.G
             "frame_indices": lists(np.tile(np.arange(FRAMES), (count, 1))),
             "flow": [""] * count,
             "backward": [False] * count,
+            "segment": [""] * count,
             "group": [ids[i - (i % 20 == 19)] for i in range(count)],
         }
     )

@@ -26,6 +26,7 @@ from benchmarks.measuring import machine, print_head, print_row
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.sprites import APPEARANCES, draw_background, draw_object
 from sth_core.datasets.synthetic import FPS, HEIGHT, WIDTH, Pose, paint
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.encoding import write_video
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise, resize
@@ -92,7 +93,7 @@ def measure(checkpoint: Checkpoint, folder: Path, clips: int, seed: int) -> tupl
         place, thing = draw_background(HEIGHT, WIDTH, random), draw_object(planted.appearance, random)
         path = folder / f"{number}.mp4"
         write_video(path, planted.frames(place, thing), FPS)
-        pixels, indices = read_clip(path, p)
+        pixels, indices = read_clip(ClipSource(path), p)
         clip = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, p.crop))), p)
         target = checkpoint.classes.index(planted.appearance)
         with torch.inference_mode():

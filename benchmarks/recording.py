@@ -143,7 +143,7 @@ def table_of(clips: int) -> pd.DataFrame:
     labels = [CLASSES[i % len(CLASSES)] for i in range(clips)]
     paths = [f"/data/{name}" for name in names]
     known = {"clip_id": names, "path": paths, "label": labels, "split": "val", "group": names}
-    return pd.DataFrame(known | {"flow": "", "problem": "", "backward": False})
+    return pd.DataFrame(known | {"flow": "", "problem": "", "backward": False, "segment": ""})
 
 
 def synthetic_results(table: pd.DataFrame, channels: dict[str, int]) -> Iterator[tuple[BatchResult, pd.DataFrame]]:

@@ -15,6 +15,7 @@ from analysis.explain.alpha_replacement import HALF
 from analysis.runs.run_directory import clip_of, clips_of, open_run
 from analysis.statistics.confusion import confused_pairs, confusion_cells
 from sth_core import load_checkpoint
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop
 from workbench.components.clip_views import AS_IT_IS, what_if_scores
@@ -197,7 +198,7 @@ def test_what_if_changes_the_scores_of_a_network_that_uses_order(demo, monkeypat
     run = open_run(demo / "runs" / "motion-rgb-p4")
     clip = clip_of(run, clips_of(run).iloc[0])
     checkpoint = load_checkpoint(run.meta["checkpoint"])
-    pixels, _ = read_clip(Path(clip["path"]), checkpoint.preprocessing)
+    pixels, _ = read_clip(ClipSource(Path(clip["path"])), checkpoint.preprocessing)
     pixels = crop(pixels, checkpoint.preprocessing.crop)
     plain, reverse, half = (
         what_if_scores(checkpoint, pixels, *to)

@@ -23,6 +23,7 @@ from analysis.explain.video_explanation import CamOptions, explain_video
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.errors import UserError
 from sth_core.files import sha256
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.decoding import read_frames
 from sth_core.video.encoding import write_video
 from sth_core.video.fields import read_clip
@@ -115,7 +116,7 @@ def test_the_sheet_shows_each_frame_that_was_seen(checkpoint: Path, video: Path,
 
 def test_the_maps_are_grad_cam_s_on_one_scale_or_on_one_each(checkpoint: Path, video: Path) -> None:
     loaded = load_checkpoint(checkpoint)
-    pixels, seen = read_clip(video, RGB)
+    pixels, seen = read_clip(ClipSource(video), RGB)
     clip = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, 32))), RGB)
     how = CamOptions("layer2.0.conv1", "opening", "closing", "temporal", "per_clip", "clip", signed=True)
     opening, closing = (CLASSES.index(name) for name in ("opening", "closing"))

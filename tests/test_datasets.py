@@ -32,17 +32,8 @@ def records(table: pd.DataFrame, *columns: str) -> list[tuple[str, ...]]:
 def test_a_manifest_with_splits_is_taken_at_its_word(tmp_path: Path) -> None:
     manifest(tmp_path, "path,label,split\nb/2.avi,kick,val\na/1.mp4,hug,train\n")
     table = read_dataset(tmp_path, Annotation())
-    assert list(table.columns) == [
-        "clip_id",
-        "path",
-        "label",
-        "split",
-        "group",
-        "flow",
-        "problem",
-        "backward",
-        "segment",
-    ]
+    columns = "clip_id path label split group flow problem backward segment"
+    assert list(table.columns) == columns.split()
     assert records(table, "clip_id", "label", "split") == [("a/1.mp4", "hug", "train"), ("b/2.avi", "kick", "val")]
     assert list(table["path"]) == [str(tmp_path / "a/1.mp4"), str(tmp_path / "b/2.avi")]
 

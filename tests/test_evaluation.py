@@ -22,6 +22,7 @@ from sth_core.datasets.table import CLIP_COLUMNS, Annotation, read_dataset
 from sth_core.errors import UserError
 from sth_core.evaluation import in_batches, run_over
 from sth_core.shards import shards
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clips
 from sth_core.video.sampling import Protocol
 from sth_core.video.transforms import crops, normalise
@@ -46,7 +47,7 @@ def test_the_score_of_a_video_is_the_mean_over_the_logits_of_its_views(protocol,
     order = mirror_order(loaded.classes)
     for row, path in enumerate(table["path"]):  # one view at a time, by hand
         expected = []
-        for clip in read_clips(Path(path), RGB, clips=protocol.clips)[0]:
+        for clip in read_clips(ClipSource(Path(path)), RGB, clips=protocol.clips)[0]:
             side = 36 if protocol.crops == 3 else 32
             for number, view in enumerate(crops(clip, side, protocol.crops, "rgb")):
                 with torch.no_grad():

@@ -25,6 +25,7 @@ from sth_core.datasets.extraction import extract_clip, extract_flow
 from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.errors import UserError
 from sth_core.video import UnreadableVideo, read_frames
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import count_fields, read_clip, read_extracted, read_fields
 from sth_core.video.flow import Extraction, flow_field, flow_images, read_extraction
 from sth_core.video.transforms import Preprocessing, mirror
@@ -91,8 +92,8 @@ def test_the_mirrored_clip_of_a_video_is_the_clip_of_its_mirrored_frames(tmp_pat
     flipped.mkdir()
     for number, frame in enumerate(read_frames(path, range(FRAMES)), start=1):
         cv2.imwrite(str(flipped / f"{number:05d}.png"), frame[:, ::-1, ::-1])
-    clip, starts = read_clip(path, FLOW)
-    other, same_starts = read_clip(flipped, FLOW)
+    clip, starts = read_clip(ClipSource(path), FLOW)
+    other, same_starts = read_clip(ClipSource(flipped), FLOW)
     assert starts.tolist() == same_starts.tolist() == [1, 3]  # nine fields: five places for stacks of five
     assert middle(clip) == pytest.approx([141, 128] * 5, abs=1)
     assert middle(other) == pytest.approx([115, 128] * 5, abs=1)
@@ -103,6 +104,7 @@ def test_the_mirrored_clip_of_a_video_is_the_clip_of_its_mirrored_frames(tmp_pat
 def test_a_mirrored_training_clip_of_swiping_left_swipes_right(tmp_path: Path) -> None:
     path = frame_folder(tmp_path / "clip")  # it moves to the right
     row = {"clip_id": "clip", "path": str(path), "label": "Swiping Right", "flow": "", "problem": "", "backward": False}
+    row |= {"segment": ""}
     clips = TrainClips(pd.DataFrame([row]), ["Swiping Left", "Swiping Right"], FLOW, Augment(flip=True))
     clips.load()
     seen: dict[str, list[Any]] = {}
@@ -155,7 +157,7 @@ def test_a_single_frame_does_not_move(tmp_path: Path) -> None:
     assert extract_clip(path, tmp_path / "flow", SMALL) == ""
     assert set(contents(tmp_path / "flow")) == image_names(1)
     assert (flow_images(tmp_path / "flow").read([0]) == 128).all()
-    clip, starts = read_clip(path, FLOW, str(tmp_path / "flow"))
+    clip, starts = read_clip(ClipSource(path, str(tmp_path / "flow")), FLOW)
     assert starts.tolist() == [0, 0]
     assert (clip == 128).all()
 
@@ -365,9 +367,9 @@ def test_flow_beside_the_frames_is_found_unless_other_flow_was_extracted(tmp_pat
     assert found(folder) == {clip: clip for clip in clips}
     own = flow_folder(folder / "flow" / clips[0], values=(100, 100))
     assert found(folder) == {clip: "flow/" + clip if clip == clips[0] else clip for clip in clips}
-    clip, _ = read_clip(folder / clips[0], FLOW, str(own))
+    clip, _ = read_clip(ClipSource(folder / clips[0], str(own)), FLOW)
     assert (clip == 100).all()
-    clip, _ = read_clip(folder / clips[1], FLOW, str(folder / clips[1]))
+    clip, _ = read_clip(ClipSource(folder / clips[1], str(folder / clips[1])), FLOW)
     assert (clip == [138, 120] * 5).all()
     assert read_frames(folder / clips[1], range(FRAMES)).shape == (FRAMES, HEIGHT, WIDTH, 3)
 
@@ -423,7 +425,7 @@ def test_pairs_of_images_whatever_they_are_called(x: str, y: str, tmp_path: Path
     fields = images.read([11, 0, 11])
     assert fields.shape == (3, HEIGHT, WIDTH, 2)
     assert (fields == [138, 120]).all()
-    assert count_fields(tmp_path / "no video", FLOW, str(folder)) == 12
+    assert count_fields(ClipSource(tmp_path / "no video", str(folder)), FLOW) == 12
 
 
 @pytest.mark.parametrize("name", ["flow_{:05d}.jpg", "{:06d}.jpg", "{:d}.png"])
@@ -523,8 +525,8 @@ def test_extracted_flow_is_that_which_would_be_computed(resize: int | tuple[int,
     extract_clip(path, tmp_path / "flow" / "clip", SMALL)
     (tmp_path / "flow" / "flow.json").write_text(json.dumps({"algorithm": "dis", "bound": 20.0, "side": 48}))
     p = Preprocessing("flow", frames=2, resize=resize, crop=16, flow_bound=8.0)
-    extracted = read_fields(path, range(FRAMES - 1), p, str(tmp_path / "flow" / "clip"))
-    computed = read_fields(path, range(FRAMES - 1), p)
+    extracted = read_fields(ClipSource(path, str(tmp_path / "flow" / "clip")), range(FRAMES - 1), p)
+    computed = read_fields(ClipSource(path), range(FRAMES - 1), p)
     assert extracted.shape == computed.shape
     inner = (slice(None), slice(6, -6), slice(8, -8))
     width = computed.shape[2]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -37,6 +38,7 @@ from analysis.runs.recording import open_or_record, record
 from analysis.runs.run_directory import open_run, predictions
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import Preprocessing
 from tests.datasets_on_disk import flow_folder, frame_folder
@@ -76,11 +78,11 @@ def test_slow_is_the_middle_half(tmp_path: Path) -> None:
     """Images whose grey is 10 times their number, 16 of them: frames 4 to 11 are the middle half."""
     for i in range(16):
         cv2.imwrite(str(tmp_path / f"{i + 1:05d}.png"), np.full((40, 40, 3), 10 * i, np.uint8))
-    source = {"path": str(tmp_path), "flow": "", "backward": False}
+    source = ClipSource(tmp_path)
     p = Preprocessing("rgb", frames=8, resize=36, crop=32)
     assert (slow_view(source, p)[:, 0, 0, 0] // 10).tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
-    assert (slow_view(source | {"backward": True}, p)[:, 0, 0, 0] // 10).tolist() == [11, 10, 9, 8, 7, 6, 5, 4]
-    plain, _ = read_clip(tmp_path, p)
+    assert (slow_view(replace(source, backward=True), p)[:, 0, 0, 0] // 10).tolist() == [11, 10, 9, 8, 7, 6, 5, 4]
+    plain, _ = read_clip(source, p)
     assert (plain[:, 0, 0, 0] // 10).tolist() == [1, 3, 5, 7, 9, 11, 13, 15]
 
 
@@ -91,6 +93,7 @@ def test_short_clips_of_every_kind(tmp_path: Path, p: Preprocessing, extracted: 
     frame_folder(tmp_path / "clip", frames=length)
     flow = str(flow_folder(tmp_path / "flow", fields=max(1, length - 1))) if extracted else ""
     row = {"clip_id": "a", "path": str(tmp_path / "clip"), "label": "", "flow": flow, "problem": "", "backward": True}
+    row |= {"segment": ""}
     p = Preprocessing(**(vars(p) | {"frames": frames}))
     clips = ProbedClips(pd.DataFrame([row]), CLASSES, p)
     views = clips[0].views

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sth_core.video import UnreadableVideo, count_frames, read_frames
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import Preprocessing
 
@@ -63,7 +64,7 @@ def test_frames_of_interactions_equal_a_full_decode(real_data: Path) -> None:
 @pytest.mark.parametrize("modality", ["rgb", "flow"])
 def test_a_clip_of_a_real_video_reaches_the_network(modality: str, real_data: Path) -> None:
     for path in real_clips(real_data):
-        clip, indices = read_clip(path, Preprocessing(modality, resize=64, crop=56))
+        clip, indices = read_clip(ClipSource(path), Preprocessing(modality, resize=64, crop=56))
         assert min(clip.shape[1:3]) == 64 and clip.shape[3] == {"rgb": 3, "flow": 10}[modality]
         assert (np.diff(indices) > 0).all()
         assert clip.max() > clip.min(), f"{path.name} looks empty"

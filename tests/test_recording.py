@@ -20,6 +20,7 @@ from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.files import sha256
 from sth_core.sth_conv import STHConv
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise
 from tests.tiny import CLASSES, FLOW, RGB, attention_of, copy_clips, save_tiny
@@ -40,14 +41,14 @@ def few(scenes_folder: Path, tmp_path: Path) -> Path:
 
 
 def batch_of(table: pd.DataFrame, preprocessing=RGB) -> torch.Tensor:
-    clips = [crop(read_clip(Path(path), preprocessing)[0], preprocessing.crop) for path in table["path"]]
+    clips = [crop(read_clip(ClipSource(Path(path)), preprocessing)[0], preprocessing.crop) for path in table["path"]]
     return normalise(torch.from_numpy(np.stack(clips)), preprocessing)
 
 
 def test_a_run_directory_has_the_columns_that_others_read(run: Path) -> None:
     assert {path.name for path in run.glob("[!.]*")} == {"attention", "failures.parquet", "predictions", "run.json"}
     columns = "clip_id path label prediction correct confidence margin disagreement scores view_scores frame_indices"
-    columns += " flow backward group"
+    columns += " flow backward segment group"
     for file in (run / "predictions").iterdir():
         assert list(pd.read_parquet(file).columns) == columns.split()
     columns = "clip_id layer_index layer stage alpha_spatial alpha_temporal"
@@ -91,7 +92,7 @@ def test_scores_are_bit_for_bit_those_of_the_network_for_inference(run, checkpoi
     assert list(recorded["correct"]) == list(recorded["label"] == recorded["prediction"])
     assert recorded["prediction"].nunique() > 1  # else the tests above would see little
     indices = recorded["frame_indices"].iloc[0]
-    assert np.array_equal(indices, read_clip(Path(recorded["path"].iloc[0]), RGB)[1])
+    assert np.array_equal(indices, read_clip(ClipSource(Path(recorded["path"].iloc[0])), RGB)[1])
 
 
 def test_alpha_is_the_mean_over_channels_of_the_network_s_own(run: Path, checkpoint: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sth_core.datasets.mirroring import mirror_label, mirror_labels, mirror_order
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import fields_of, positions_in, read_clips
 from sth_core.video.sampling import evaluation_positions, segment_indices
 from sth_core.video.transforms import Preprocessing, crop, crops, mirror, resize, scaled_crop
@@ -123,18 +124,18 @@ def test_clips_of_videos_shorter_than_the_network_s(kind: str, frames: int, clip
     path = video(tmp_path / "clip.mp4", frames) if kind == "mp4" else frame_folder(tmp_path / "clip", frames=frames)
     fields = max(1, frames - 1)
     flow = str(flow_folder(tmp_path / "flow", fields=fields)) if kind == "extracted" else ""
-    views, starts = read_clips(path, RGB, clips=clips)
+    views, starts = read_clips(ClipSource(path), RGB, clips)
     assert views.shape == (clips, 8, 48, 64, 3)
     assert starts.tolist() == evaluation_positions(frames, 8, clips).tolist()
-    views, starts = read_clips(path, FLOW, flow, clips)
+    views, starts = read_clips(ClipSource(path, flow), FLOW, clips)
     assert views.shape == (clips, 8, 48, 64, 10)
     assert starts.tolist() == evaluation_positions(max(1, fields - 4), 8, clips).tolist()
 
 
 def test_the_frames_of_a_clip_are_those_at_its_positions(tmp_path: Path) -> None:
     folder = frame_folder(tmp_path / "clip")
-    every = read_clips(folder, Preprocessing(frames=FRAMES, resize=48), clips=1)[0][0]
-    views, starts = read_clips(folder, RGB, clips=10)
+    every = read_clips(ClipSource(folder), Preprocessing(frames=FRAMES, resize=48))[0][0]
+    views, starts = read_clips(ClipSource(folder), RGB, clips=10)
     assert np.array_equal(views, every[starts])
     assert len({frame.tobytes() for frame in every}) == FRAMES
 

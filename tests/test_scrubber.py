@@ -19,6 +19,7 @@ from analysis.runs.run_directory import open_run
 from benchmarks.browser import settle
 from sth_core import load_checkpoint
 from sth_core.video import count_frames, read_frames
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise
 
@@ -73,7 +74,7 @@ def test_the_arrow_keys_show_exact_frames(tab: Page, address: str, video: Path):
 def test_the_browser_draws_the_same_map_as_python(tab: Page, address: str, video: Path, demo: Path):
     checkpoint = load_checkpoint(open_run(demo / "runs" / RUN).meta["checkpoint"])
     p = checkpoint.preprocessing
-    pixels, seen = read_clip(video, p)
+    pixels, seen = read_clip(ClipSource(video), p)
     clip = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, p.crop))), p)
     target = int(checkpoint.model(clip[None]).argmax())
     layer = default_layer(cam_layers(checkpoint.model, p.crop))
@@ -116,7 +117,7 @@ def test_a_link_opens_the_same_frame_layer_and_class_in_another_browser(page: Pa
 
 def test_occluding_a_frame_lowers_the_score(tab: Page, address: str, video: Path, demo: Path):
     checkpoint = load_checkpoint(open_run(demo / "runs" / RUN).meta["checkpoint"])
-    pixels, seen = read_clip(video, checkpoint.preprocessing)
+    pixels, seen = read_clip(ClipSource(video), checkpoint.preprocessing)
     clip = np.ascontiguousarray(crop(pixels, checkpoint.preprocessing.crop))
     clip = normalise(torch.from_numpy(clip), checkpoint.preprocessing)
     drop = occlusion_drop(checkpoint.model, clip, int(checkpoint.model(clip[None]).argmax()))

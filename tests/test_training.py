@@ -114,7 +114,7 @@ def test_an_unreadable_clip_is_left_out_and_named(table: pd.DataFrame, tmp_path:
         "split": "train",
         "group": "x",
     }
-    row |= {"flow": "", "problem": "", "backward": False}
+    row |= {"flow": "", "problem": "", "backward": False, "segment": ""}
     few = pd.concat([table.groupby("split").head(8), pd.DataFrame([row])], ignore_index=True)
     result = train(tiny(), few, tmp_path / "run", "cpu")
     reason = f"{broken}: not a video that can be decoded (Invalid data found when processing input)"
@@ -200,8 +200,9 @@ def test_further_labels_that_mirroring_exchanges() -> None:
 def seen_under(augment: Augment, classes: list[str]) -> set[tuple[str, int, int]]:
     """(label, whether it plays backward, whether it is mirrored) of 40 samples of a clip of "left"."""
     p = Preprocessing(frames=2, resize=2, crop=2)
+    row = {"clip_id": "x", "path": "x", "label": "left", "flow": "", "problem": "", "backward": False, "segment": ""}
     clips = TrainClips(
-        pd.DataFrame([{"clip_id": "x", "path": "x", "label": "left", "flow": "", "problem": "", "backward": False}]),
+        pd.DataFrame([row]),
         classes,
         p,
         augment,

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sth_core.video import read_frames
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.encoding import SMALL, write_video
 from sth_core.video.fields import read_clip
 from sth_core.video.flow import flow_field
@@ -134,7 +135,7 @@ def test_flow_beyond_the_bound_is_clipped_to_it() -> None:
 def test_an_rgb_clip_has_the_middle_frame_of_each_segment(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     write_video(path, sliding(16, 2), 24)
-    clip, indices = read_clip(path, Preprocessing(frames=4, resize=96, crop=96))
+    clip, indices = read_clip(ClipSource(path), Preprocessing(frames=4, resize=96, crop=96))
     assert indices.tolist() == [2, 6, 10, 14]
     assert np.array_equal(clip, read_frames(path, [2, 6, 10, 14]))
 
@@ -142,7 +143,7 @@ def test_an_rgb_clip_has_the_middle_frame_of_each_segment(tmp_path: Path) -> Non
 def test_a_flow_clip_has_five_fields_a_frame_that_see_the_motion(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     write_video(path, sliding(25, 3), 24, SMALL | {"crf": "8"})
-    clip, indices = read_clip(path, FLOW)
+    clip, indices = read_clip(ClipSource(path), FLOW)
     assert indices.tolist() == [2, 7, 12, 17]  # 20 places where five fields fit
     assert clip.shape == (4, 64, 85, 10)
     for fields in clip.reshape(4, 64, 85, 5, 2).transpose(0, 3, 1, 2, 4).reshape(-1, 64, 85, 2):
@@ -154,7 +155,7 @@ def test_a_flow_clip_has_five_fields_a_frame_that_see_the_motion(tmp_path: Path)
 def test_a_video_of_one_frame_is_a_clip(name: str, p: Preprocessing, channels: int, tmp_path: Path) -> None:
     path = tmp_path / name
     write_video(path, sliding(1, 1), 24)  # H.264 in mp4, whatever its name: what counts is the reader
-    clip, indices = read_clip(path, p)
+    clip, indices = read_clip(ClipSource(path), p)
     assert clip.shape == (p.frames, 64, 85, channels)
     assert indices.tolist() == [0] * p.frames
     assert (clip == clip[0]).all()
@@ -165,7 +166,7 @@ def test_a_video_of_one_frame_is_a_clip(name: str, p: Preprocessing, channels: i
 def test_a_short_video_repeats_its_last_flow_fields(tmp_path: Path) -> None:
     path = tmp_path / "short.mp4"
     write_video(path, sliding(3, 3), 24, SMALL | {"crf": "8"})
-    clip, indices = read_clip(path, FLOW)
+    clip, indices = read_clip(ClipSource(path), FLOW)
     assert indices.tolist() == [0, 0, 0, 0]
     assert np.array_equal(clip[..., 2:4], clip[..., 8:10])  # fields 1 and 4: there are fields 0 and 1 only
     assert motion(clip[0, ..., 8:10], 8.0) == pytest.approx([2, 0], abs=0.3)

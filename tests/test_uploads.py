@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sth_core.errors import UserError
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import Preprocessing, crop
 from tests.tiny import FLOW, RGB, write_moving_video
@@ -65,7 +66,7 @@ def test_what_cannot_or_must_not_be_decoded_is_a_sentence(sentence, decodings):
 
 def test_an_upload_is_what_the_network_would_see_of_the_file(video):
     seen = decode_upload(video.read_bytes(), RGB)
-    clip, indices = read_clip(video, RGB)
+    clip, indices = read_clip(ClipSource(video), RGB)
     assert np.array_equal(seen.clip, crop(clip, RGB.crop)) and np.array_equal(seen.indices, indices)
     assert seen.frames.shape == (4, 224, 224, 3)
 

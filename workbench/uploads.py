@@ -22,6 +22,7 @@ import numpy as np
 
 from analysis.explain.overlay import seen_frames
 from sth_core.errors import UserError
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.decoding import count_frames
 from sth_core.video.fields import read_clip
 from sth_core.video.modality import CHANNELS
@@ -153,7 +154,7 @@ def decode_to_files(folder: Path, settings: dict[str, Any]) -> int:
     try:
         set_limits(limits)
         check_size(video, limits)
-        clip, indices = read_clip(video, p)
+        clip, indices = read_clip(ClipSource(video), p)
         arrays = {"clip": crop(clip, p.crop), "frames": seen_frames(video, indices, p, SHOWN_SIDE), "indices": indices}
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)

@@ -7,7 +7,6 @@ An interrupted call is resumed with the clips that are missing.
 import zlib
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.prefetch import prefetch
 from sth_core.resumable import Work, working_on
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_fields, stack_fields
 from sth_core.video.reorder import SHUFFLED, reorder
 from sth_core.video.sampling import segment_indices
@@ -44,17 +44,16 @@ def probed_view(view: NDArray[np.uint8], probe: str, clip_id: str, modality: str
     return reorder(view, probe, modality, [zlib.crc32(clip_id.encode()), PROBES.index(probe), repeat])
 
 
-def slow_view(source: dict[str, Any], p: Preprocessing) -> NDArray[np.uint8]:
-    """T frames of the middle half of a video (T, crop, crop, C): what happens there at half the speed."""
-    path = Path(source["path"])
-    count = count_fields(path, p, source["flow"])
+def slow_view(source: ClipSource, p: Preprocessing) -> NDArray[np.uint8]:
+    """T frames of the middle half of a clip (T, crop, crop, C): what happens there at half the speed."""
+    count = count_fields(source, p)
     positions = positions_in(count, p)
     half = (positions + 1) // 2
     wanted = fields_of(segment_indices(half, p.frames) + (positions - half) // 2, count, p)
     unique, where = np.unique(wanted, return_inverse=True)
-    fields = read_fields(path, unique.tolist(), p, source["flow"])
+    fields = read_fields(source, unique.tolist(), p)
     view = crop(stack_fields(fields[where.reshape(wanted.shape)]), p.crop)
-    return play_backward(view, p.modality) if source["backward"] else view
+    return play_backward(view, p.modality) if source.backward else view
 
 
 class ProbedClips(EvaluationClips):
@@ -72,7 +71,7 @@ class ProbedClips(EvaluationClips):
             return sample
         plain = sample.views[0].numpy()
         try:
-            slow = slow_view(source, p)
+            slow = slow_view(ClipSource.from_row(source), p)
         except UnreadableVideo as error:
             return Sample(row, None, sample.label, sample.frame_indices, str(error))
         views = [

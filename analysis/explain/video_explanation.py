@@ -10,6 +10,7 @@ from analysis.explain.gradcam import DEFINITIONS, JOINT, gradcam, mass_shares, s
 from analysis.explain.overlay import NORMALISATIONS, scale_maps
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clips
 from sth_core.video.transforms import crop, normalise
 
@@ -71,7 +72,7 @@ def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> Vi
         UserError: the predicted class is also `options.against`, or the gradients are not finite.
     """
     p, model = checkpoint.preprocessing, checkpoint.model
-    pixels, seen = read_clips(path, p, clips=options.clips)
+    pixels, seen = read_clips(ClipSource(path), p, options.clips)
     device = next(model.parameters()).device
     clips = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, p.crop))).to(device), p)
     with torch.inference_mode():

@@ -76,7 +76,7 @@ def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str])
         "view_scores": [list(views) for views in of_views.numpy()],
         "frame_indices": [sample.frame_indices for sample in batch.samples],
     }
-    return clips.assign(**results)[["clip_id", "path", "label", *results, "flow", "backward", "group"]]
+    return clips.assign(**results)[["clip_id", "path", "label", *results, "flow", "backward", "segment", "group"]]
 
 
 def attention_rows(batch: BatchResult, clip_ids: pd.Series, layers: list[Layer], vectors: bool) -> pd.DataFrame:

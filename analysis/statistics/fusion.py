@@ -81,7 +81,9 @@ def validate_fusion(runs: list[Run], weights: list[float]) -> None:
 
 def fused_predictions(tables: list[pd.DataFrame], share: NDArray[np.float64], classes: list[str]) -> pd.DataFrame:
     """The predictions of the weighted mean; `tables` are the runs' predictions of the same clips, in one order."""
-    first = pd.DataFrame({"flow": "", "backward": False}, tables[0].index).assign(**tables[0])  # new in later versions
+    first = pd.DataFrame({"flow": "", "backward": False, "segment": ""}, tables[0].index).assign(
+        **tables[0]
+    )  # new in later versions
     of_runs = np.stack([np.stack(list(table["scores"])) for table in tables])  # runs x clips x classes
     scores = np.tensordot(share, of_runs, 1)
     best = scores.argmax(1)
@@ -96,7 +98,7 @@ def fused_predictions(tables: list[pd.DataFrame], share: NDArray[np.float64], cl
         "view_scores": [list(of_clip) for of_clip in of_runs.swapaxes(0, 1)],
         "frame_indices": first["frame_indices"],
     }
-    columns = ["clip_id", "path", "label", *results, "flow", "backward", "group"]
+    columns = ["clip_id", "path", "label", *results, "flow", "backward", "segment", "group"]
     return first.assign(**results).reset_index()[columns]
 
 

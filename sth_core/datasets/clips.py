@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from os import cpu_count
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,12 +17,13 @@ from torch.utils.data import Dataset
 from sth_core.datasets.mirroring import mirror_labels, mirror_order
 from sth_core.errors import UserError
 from sth_core.resumable import no_report
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_clips, read_fields, stack_fields
 from sth_core.video.sampling import Protocol, segment_indices
 from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing, crops, mirror, play_backward, scaled_crop
 
-SOURCE = ["clip_id", "path", "label", "flow", "problem", "backward"]  # the columns needed to read a clip
+SOURCE = ["clip_id", "path", "label", "flow", "problem", "backward", "segment"]  # the columns needed to read a clip
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Augment:
 
 @dataclass(frozen=True)
 class Sample:
-    """One video: its views, uint8 (V, T, H, W, C), the views of the first clip first, or why it could not be read.
+    """One clip: its views, uint8 (V, T, H, W, C), the views of the first clip first, or why it could not be read.
 
-    `frame_indices` (T,) are those of the first clip.
+    `frame_indices` (T,) are the numbers, in the whole video, of the frames in the first of its clips.
     """
 
     row: int
@@ -95,8 +95,7 @@ class EvaluationClips(Dataset[Sample]):
         try:
             if source["problem"]:
                 raise UnreadableVideo(source["problem"])
-            path, flow, backward = Path(source["path"]), source["flow"], source["backward"]
-            clips, indices = read_clips(path, p, flow, self.protocol.clips, backward)
+            clips, indices = read_clips(ClipSource.from_row(source), p, self.protocol.clips)
         except UnreadableVideo as error:
             return Sample(row, None, label, np.empty(0, np.int64), str(error))
         side = p.short_side if self.protocol.crops == 3 else p.crop
@@ -144,40 +143,39 @@ class TrainClips:
             except UnreadableVideo as error:
                 return str(error)
 
-        of_one_video = self.videos()
+        alike = self.same_frames()
         with ThreadPoolExecutor(cpu_count()) as pool:
-            first = [rows[0] for rows in of_one_video]
-            for done, (rows, result) in enumerate(zip(of_one_video, pool.map(read, first), strict=True), start=1):
+            first = [rows[0] for rows in alike]
+            for done, (rows, result) in enumerate(zip(alike, pool.map(read, first), strict=True), start=1):
                 if isinstance(result, str):
                     self.failures |= {self.sources[row]["clip_id"]: result for row in rows}
                 else:
                     self.kept |= dict.fromkeys(rows, result)
-                progress(done, len(of_one_video))
+                progress(done, len(alike))
         self.rows = sorted(self.kept)
 
-    def videos(self) -> list[list[int]]:
-        """The rows of each video; a video that is played forward and backward has two."""
-        groups = self.table.iloc[self.rows].groupby(["path", "flow"], sort=False).groups
+    def same_frames(self) -> list[list[int]]:
+        """The rows of clips with the same frames: a clip that is played forward and backward has two."""
+        groups = self.table.iloc[self.rows].groupby(["path", "flow", "segment"], sort=False).groups
         return [rows.tolist() for rows in groups.values()]
 
     def expected_bytes(self) -> float:
         """The size of all clips, decoded and resized, estimated from 16 of them."""
-        videos = [rows[0] for rows in self.videos()]
+        different = [rows[0] for rows in self.same_frames()]
         sizes = []
-        for row in videos[:: max(1, len(videos) // 16)]:
+        for row in different[:: max(1, len(different) // 16)]:
             with suppress(UnreadableVideo):
                 count = self.count(row)
                 sizes.append(count * self.read(row, [count // 2]).nbytes)
-        return float(np.mean(sizes)) * len(videos) if sizes else 0.0
+        return float(np.mean(sizes)) * len(different) if sizes else 0.0
 
     def count(self, row: int) -> int:
-        return count_fields(Path(self.sources[row]["path"]), self.preprocessing, self.sources[row]["flow"])
+        return count_fields(ClipSource.from_row(self.sources[row]), self.preprocessing)
 
     def read(self, row: int, indices: Sequence[int] | None) -> np.ndarray:
         """Resized frames or fields (N, h, w, c) of a clip; all of them for None."""
-        source = self.sources[row]
         indices = range(self.count(row)) if indices is None else indices
-        return read_fields(Path(source["path"]), indices, self.preprocessing, source["flow"])
+        return read_fields(ClipSource.from_row(self.sources[row]), indices, self.preprocessing)
 
     def sample(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, int] | None:
         """A random clip (T, H, W, C) uint8 of this row, augmented, and its class number; None if it cannot be read."""

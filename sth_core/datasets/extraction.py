@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from sth_core.datasets.media import flow_name, walk
+from sth_core.datasets.media import flow_name, video_names, walk
 from sth_core.prefetch import in_processes
 from sth_core.resumable import Work, no_report, working_on
 from sth_core.video.decoding import all_frames
@@ -27,30 +27,33 @@ def extract_flow(
     how: Extraction,
     workers: int | None = None,
     *,
+    folder: Path | None = None,
     command: str = "",
     overwrite: bool = False,
     progress: Callable[[int, int], None] = no_report,
     notify: Callable[[str], None] = no_report,
 ) -> dict[str, str]:
-    """Write <out>/<clip>/flow_x_00001.jpg and flow_y_00001.jpg of each clip, and flow.json.
+    """Write <out>/<video>/flow_x_00001.jpg and flow_y_00001.jpg of each clip's video, and flow.json.
 
-    A clip's folder appears when it is whole; those that are there are not extracted again. Returns the reason for
-    each clip_id that could not be extracted.
+    `folder` is the dataset's, by default that above `out`. A video of several clips is extracted once. Its folder
+    appears when it is whole; those that are there are not extracted again. Returns the reason for each clip_id whose
+    video could not be extracted.
     Raises UserError: `out` holds flow that was extracted in another way, or by others."""
     of_others = overwrite or not (out / "flow.json").is_file()
     owned = ("failures.parquet", *(flow_folders(out) if of_others else ()))
     work = Work(out, "flow.json", "extraction", asdict(how), owned)
     with working_on(work, command=command, overwrite=overwrite, notify=notify):
         read_extraction.cache_clear()
-        targets, failures = flow_targets(clips, out)
-        paths = dict(zip(clips["clip_id"], clips["path"], strict=True))
-        waiting = {id_: (Path(paths[id_]), target, how) for id_, target in targets.items() if not target.is_dir()}
-        before = len(clips) - len(waiting)
-        progress(before, len(clips))
-        for done, (clip_id, reason) in enumerate(in_processes(extract_clip, waiting, workers), start=before + 1):
+        targets, failures = flow_targets(clips, folder or out.parent, out)
+        ids = clips.groupby("path")["clip_id"].agg(list)
+        waiting = {path: (Path(path), target, how) for path, target in targets.items() if not target.is_dir()}
+        videos = clips["path"].nunique()
+        progress(videos - len(waiting), videos)
+        found = in_processes(extract_clip, waiting, workers)
+        for done, (path, reason) in enumerate(found, start=videos - len(waiting) + 1):
             if reason:
-                failures[clip_id] = reason
-            progress(done, len(clips))
+                failures |= dict.fromkeys(ids[path], reason)
+            progress(done, videos)
     return failures
 
 
@@ -59,16 +62,18 @@ def flow_folders(out: Path) -> list[str]:
     return [escape(str(path.relative_to(out))) for path, kind in walk(out) if kind == "flow"] if out.is_dir() else []
 
 
-def flow_targets(clips: pd.DataFrame, out: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """The folder of each clip's flow, and why clips have none."""
+def flow_targets(clips: pd.DataFrame, folder: Path, out: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """The folder of each video's flow, by its path, and why clips, by clip_id, have none."""
     failures = {row.clip_id: row.problem for row in clips.itertuples() if row.problem}
+    usable = clips[clips["problem"] == ""]
+    usable = usable.assign(video=video_names(usable, folder))
     targets = {}
-    usable = clips.loc[clips["problem"] == "", "clip_id"]
-    for name, ids in usable.groupby(usable.map(flow_name)):
-        if len(ids) == 1:
-            targets[ids.iloc[0]] = out / name
+    for name, rows in usable.groupby(usable["video"].map(flow_name)):
+        if len(paths := rows["path"].unique()) == 1:
+            targets[paths[0]] = out / name
         else:
-            failures |= dict.fromkeys(ids, f"{' and '.join(ids)} would have their flow in one folder, {out / name}")
+            several = " and ".join(rows["video"].unique())
+            failures |= dict.fromkeys(rows["clip_id"], f"{several} would have their flow in one folder, {out / name}")
     return targets, failures
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from sth_core.video.decoding import VIDEO_SUFFIXES
 from sth_core.video.images import IMAGE_SUFFIXES, NUMBERED, is_flow
 
@@ -102,13 +104,24 @@ def normalised_parts(path: Path) -> list[str]:
     return [normalised_name(part) for part in path.parts]
 
 
-def flow_name(clip_id: str) -> str:
-    """The path of a clip's flow below the folder of flow."""
-    return str(Path(clip_id).with_suffix("")) if is_video(Path(clip_id)) else clip_id
+def flow_name(name: str) -> str:
+    """The path of a video's flow below the folder of flow."""
+    return str(Path(name).with_suffix("")) if is_video(Path(name)) else name
+
+
+def video_names(clips: pd.DataFrame, folder: Path) -> pd.Series:
+    """The name of each clip's video, by which its flow is filed: all parts of a video, in both directions, have one.
+
+    It is that of the clip that is the whole video or, of parts alone, the video's path below the dataset's folder.
+    """
+    whole = clips[clips["segment"].eq("") & clips["problem"].eq("") & ~clips["backward"]].drop_duplicates("path")
+    names = dict(zip(whole["path"], whole["clip_id"], strict=True))
+    below = str(folder.resolve()) + os.sep
+    return clips["path"].map(lambda path: names.get(path) or Path(path.removeprefix(below)).as_posix())
 
 
 class Flow:
-    """Folders of extracted flow, found by the clip's path or, if another program extracted it, by its name."""
+    """Folders of extracted flow, found by the video's path or, if another program extracted it, by its name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -118,11 +131,11 @@ class Flow:
             if kind != "video":
                 self.by_name[path.name].append(path)
 
-    def find(self, clip_id: str) -> str:
-        """The folder of a clip's flow; empty if there is none."""
+    def find(self, name: str) -> str:
+        """The folder of a video's flow; empty if there is none."""
         if not self.by_name:
             return ""
-        direct = self.folder / flow_name(clip_id)
+        direct = self.folder / flow_name(name)
         found = self.by_name.get(direct.name, [])
         if direct in found:
             return str(direct)

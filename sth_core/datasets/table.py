@@ -12,7 +12,7 @@ from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.entries import Annotations, Entry, file_names
 from sth_core.datasets.folders import class_folders
 from sth_core.datasets.found import Found
-from sth_core.datasets.media import FLOW_FOLDER, Flow, Media
+from sth_core.datasets.media import FLOW_FOLDER, Flow, Media, video_names
 from sth_core.datasets.splits import assign_splits, pattern_groups
 from sth_core.errors import UserError
 
@@ -85,7 +85,8 @@ def open_dataset(folder: Path, annotation: Annotation = Annotation()) -> Dataset
 
     Columns: clip_id (unique, sorted), path (absolute), label (empty if it is not known), split, group, flow (a folder
     of extracted flow, or empty), problem (why the clip cannot be used, with file and line; empty if it can), backward
-    (whether it is to be played backward), segment (the part of the video that is the clip, `Entry.segment`).
+    (whether it is to be played backward), segment (the part of the video that is the clip, as `Segment` writes it;
+    empty: all of it).
     Raises UserError: no such folder, no clips in it, an unknown format, or annotation files that cannot be read."""
     if not folder.is_dir():
         raise UserError(f"no such dataset folder: {folder}")
@@ -184,8 +185,9 @@ def _row(entry: Entry, media: Media) -> tuple[str | bool, ...]:
 
 
 def _flow(clips: pd.DataFrame, media: Media, flow: Flow) -> pd.Series:
-    """Each clip's folder of flow: one that belongs to no other clip, else its own with flow beside the frames."""
-    found = clips["clip_id"].map(flow.find)
-    found[found.duplicated(keep=False) | found.eq(clips["path"])] = ""
+    """The folder of flow of each clip's video: one of no other video, else its own with flow beside the frames."""
+    found = video_names(clips, media.folder).map(flow.find)
+    of_several = clips["path"].groupby(found).transform("nunique").gt(1)
+    found[of_several | found.eq(clips["path"])] = ""
     beside = clips["path"].where(clips["path"].isin([str(path) for path in media.with_flow]), "")
     return found.where(found.ne(""), beside)

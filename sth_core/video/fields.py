@@ -9,35 +9,50 @@ from pathlib import Path
 
 import numpy as np
 
-from sth_core.video.decoding import count_frames, read_frames
+from sth_core.video.clip_source import ClipSource
+from sth_core.video.decoding import read_frames
 from sth_core.video.flow import TSN_BOUND, extraction_of, flow_field, flow_images, to_8_bits
 from sth_core.video.modality import FLOW_STACK
 from sth_core.video.sampling import evaluation_positions
+from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing, play_backward, resize
 
 
-def count_fields(path: Path, p: Preprocessing, flow: str = "") -> int:
-    """The number of frames, or of flow fields, of a video; a single frame has one field, without motion.
-
-    `path` is the video or folder of frames, `flow` its folder of extracted flow, if any. Raises UnreadableVideo: it
-    cannot be read.
-    """
-    if p.modality == "rgb":
-        return count_frames(path)
-    return len(flow_images(Path(flow))) if flow else max(1, count_frames(path) - 1)
+def count_fields(source: ClipSource, p: Preprocessing) -> int:
+    """The number of frames, or of flow fields, of a clip; a single frame has one field, without motion.
+    Raises UnreadableVideo: it cannot be read."""
+    return len(fields_in(source, p))
 
 
-def read_fields(path: Path, indices: Sequence[int], p: Preprocessing, flow: str = "") -> np.ndarray:
-    """Resized frames (N, h, w, 3), or flow fields (N, h, w, 2), at `indices`.
+def fields_in(source: ClipSource, p: Preprocessing) -> range:
+    """The frames, or flow fields, of a clip by their numbers in the whole video.
+    Raises UnreadableVideo: it cannot be read."""
+    if p.modality == "flow" and source.flow and source.segment.whole:
+        return range(len(flow_images(Path(source.flow))))
+    frames = source.frames()
+    if p.modality == "rgb" or len(frames) == 1:
+        return frames
+    fields = frames[:-1]
+    if source.flow and fields.stop > (extracted := len(flow_images(Path(source.flow)))):
+        if fields.start >= extracted:
+            raise UnreadableVideo(f"{source.flow}: has {extracted} fields of flow, the clip begins at {fields.start}")
+        fields = range(fields.start, extracted)  # other programs leave out the last ones
+    return fields
+
+
+def read_fields(source: ClipSource, indices: Sequence[int], p: Preprocessing) -> np.ndarray:
+    """Resized frames (N, h, w, 3), or flow fields (N, h, w, 2), at `indices`, counted from the clip's beginning.
     Raises UnreadableVideo: one of them cannot be read."""
+    fields = fields_in(source, p)
+    wanted = [fields[i] for i in indices]
     if p.modality == "rgb":
-        return resize(read_frames(path, indices), p.resize)
-    if flow:
-        return read_extracted(Path(flow), indices, p)
-    last = count_frames(path) - 1
-    needed = sorted({min(i + step, last) for i in indices for step in (0, 1)})
-    frames = dict(zip(needed, resize(read_frames(path, needed), p.resize), strict=True))
-    return np.stack([flow_field(frames[min(i, last)], frames[min(i + 1, last)], p.flow_bound) for i in indices])
+        return resize(read_frames(source.path, wanted), p.resize)
+    if source.flow and (source.segment.whole or len(source.frames()) > 1):
+        return read_extracted(Path(source.flow), wanted, p)
+    last = source.frames()[-1]
+    needed = sorted({min(i + step, last) for i in wanted for step in (0, 1)})
+    frames = dict(zip(needed, resize(read_frames(source.path, needed), p.resize), strict=True))
+    return np.stack([flow_field(frames[min(i, last)], frames[min(i + 1, last)], p.flow_bound) for i in wanted])
 
 
 def read_extracted(folder: Path, indices: Sequence[int], p: Preprocessing) -> np.ndarray:
@@ -69,26 +84,25 @@ def stack_fields(fields: np.ndarray) -> np.ndarray:
     return np.moveaxis(fields, -4, -2).reshape(*outer, h, w, N * c)
 
 
-def read_clips(
-    path: Path, p: Preprocessing, flow: str = "", clips: int = 1, backward: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """The evaluation clips of a video: uint8 (clips, T, h, w, C) before the crop, frame indices (clips, T).
+def read_clips(source: ClipSource, p: Preprocessing, clips: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """The evaluation clips of a clip: uint8 (clips, T, h, w, C) before the crop; and their frames' numbers in the whole
+    video (clips, T).
 
-    With `backward` the frames of each clip, and their indices, are in reverse order. Raises UnreadableVideo: it
-    cannot be read.
+    Played backward, the frames of each, and their numbers, are in reverse order. Raises UnreadableVideo: it cannot be
+    read.
     """
-    count = count_fields(path, p, flow)
-    starts = evaluation_positions(positions_in(count, p), p.frames, clips)
-    wanted = fields_of(starts, count, p)
+    fields = fields_in(source, p)
+    starts = evaluation_positions(positions_in(len(fields), p), p.frames, clips)
+    wanted = fields_of(starts, len(fields), p)
     unique, where = np.unique(wanted, return_inverse=True)
-    fields = read_fields(path, unique.tolist(), p, flow)
-    stacked = stack_fields(fields[where.reshape(wanted.shape)])
-    if backward:
-        return np.stack([play_backward(clip, p.modality) for clip in stacked]), starts[:, ::-1]
-    return stacked, starts
+    stacked = stack_fields(read_fields(source, unique.tolist(), p)[where.reshape(wanted.shape)])
+    numbers = starts + fields.start
+    if source.backward:
+        return np.stack([play_backward(clip, p.modality) for clip in stacked]), numbers[:, ::-1]
+    return stacked, numbers
 
 
-def read_clip(path: Path, p: Preprocessing, flow: str = "", backward: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """The middle clip of a video: uint8 (T, h, w, C) before the crop, frame indices (T,)."""
-    clips, starts = read_clips(path, p, flow, backward=backward)
-    return clips[0], starts[0]
+def read_clip(source: ClipSource, p: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
+    """The middle one of the evaluation clips: uint8 (T, h, w, C) before the crop, its frames' numbers (T,)."""
+    clips, numbers = read_clips(source, p)
+    return clips[0], numbers[0]

@@ -147,8 +147,8 @@ def data_flow_command(
     table = annotated_clips(folder, recipe, changes, group_pattern)
     with progress_bars() as show:
         failures = extract_flow(
-            table, out, Extraction(algorithm, bound, side), workers, command=command_line(), overwrite=overwrite,
-            progress=partial(show, "extracting flow"), notify=notify,
+            table, out, Extraction(algorithm, bound, side), workers, folder=folder, command=command_line(),
+            overwrite=overwrite, progress=partial(show, "extracting flow"), notify=notify,
         )  # fmt: skip
     write_failures(out, failures)
     for clip_id, reason in list(failures.items())[:MOST_NAMED]:

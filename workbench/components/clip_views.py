@@ -18,6 +18,7 @@ from analysis.explain.overlay import seen_frames
 from analysis.report.plots import COLOURS, add_line, styled
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
 from sth_core.video.modality import FLOW_STACK
@@ -68,17 +69,18 @@ class ExplainedClip:
         return normalise(torch.from_numpy(np.ascontiguousarray(self.pixels)), self.checkpoint.preprocessing)
 
 
-def load_explained_clip(checkpoint: Checkpoint, sha256: str, path: Path, flow: str, backward: bool) -> ExplainedClip:
-    """A clip of a run. `sha256` is the checkpoint's; `flow` the folder of extracted flow of the run, or empty."""
-    frames, pixels, indices = _cached_frames(path, flow, backward, sha256, checkpoint.preprocessing)
-    key = (str(path), flow, backward, path.stat().st_mtime_ns, sha256)
+def load_explained_clip(checkpoint: Checkpoint, sha256: str, source: ClipSource) -> ExplainedClip:
+    """A clip of a run; `sha256` is the checkpoint's."""
+    path = source.path
+    key = (str(path), source.flow, source.backward, str(source.segment), path.stat().st_mtime_ns, sha256)
+    frames, pixels, indices = _cached_frames(key, source, checkpoint.preprocessing)
     return ExplainedClip(checkpoint, frames, pixels, indices, path, key)
 
 
-@cache_data_of_files(show_spinner="Reading frames", max_entries=64)
-def _cached_frames(path: Path, flow: str, backward: bool, sha256: str, _p: Preprocessing) -> tuple[np.ndarray, ...]:
-    clip, indices = read_clip(path, _p, flow, backward)
-    return seen_frames(path, indices, _p), crop(clip, _p.crop), indices
+@st.cache_data(show_spinner="Reading frames", max_entries=64)
+def _cached_frames(key: tuple[object, ...], _source: ClipSource, _p: Preprocessing) -> tuple[np.ndarray, ...]:
+    clip, indices = read_clip(_source, _p)
+    return seen_frames(_source.path, indices, _p), crop(clip, _p.crop), indices
 
 
 def show_input_frames(clip: ExplainedClip, backward: bool = False) -> None:

@@ -1,5 +1,6 @@
 """Clip: the video, Grad-CAM over time, the input frames, the scores, and the attention of one clip."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from analysis.runs.run_directory import Run, clip_of
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
-from sth_core.video import UnreadableVideo, count_frames
+from sth_core.video import UnreadableVideo
+from sth_core.video.clip_source import ClipSource
 from workbench.components import clip_views
 from workbench.components.cached import cached_alpha, cached_checkpoint, cached_overview, cached_result, cached_sha256
 from workbench.components.cam_views import show_gradcam
@@ -34,7 +36,7 @@ def show_clip_page() -> None:
     verdict = ":green[correct]" if clip["correct"] else f":red[predicted: {escape_markdown(clip['prediction'])}]"
     st.markdown(f"#### {escape_markdown(clip['label'])} · {verdict} · confidence {clip['confidence']:.1%}")
     st.caption(escape_markdown(clip["clip_id"]))
-    checkpoint = load_run_checkpoint(run) if is_readable(Path(clip["path"])) else None
+    checkpoint = load_run_checkpoint(run) if is_readable(clip) else None
     if checkpoint is not None:
         show_explanations(checkpoint, run, clip)
     else:
@@ -89,31 +91,34 @@ def load_run_checkpoint(run: Run) -> Checkpoint | None:
         return None
 
 
-def is_readable(path: Path) -> bool:
+def is_readable(clip: pd.Series) -> bool:
     try:
-        return count_frames(path) > 0
+        return len(ClipSource.from_row(clip).frames()) > 0
     except UnreadableVideo:
         return False
 
 
 def show_explanations(checkpoint: Checkpoint, run: Run, clip: pd.Series) -> None:
     """Grad-CAM, input frames and what if, which need the network."""
-    flow, backward = clip.get("flow"), bool(clip.get("backward", False))  # runs of earlier versions have neither
-    content, path = run.meta["checkpoint_sha256"], Path(clip["path"])
-    flow = flow if isinstance(flow, str) else ""
-    explained = clip_views.load_explained_clip(checkpoint, content, path, flow, backward)
+    source = ClipSource.from_row(clip)
+    explained = clip_views.load_explained_clip(checkpoint, run.meta["checkpoint_sha256"], source)
     roles = {clip["label"]: "true"} if clip["correct"] else {clip["prediction"]: "predicted", clip["label"]: "true"}
     show_gradcam(explained, roles, str(clip["clip_id"]), partial(show_player, run, clip))
-    clip_views.show_input_frames(explained, backward)
+    clip_views.show_input_frames(explained, source.backward)
     clip_views.show_what_if(explained)
 
 
 def show_player(run: Run, clip: pd.Series) -> None:
     """The video in the browser's player, and the highest scores."""
+    source = ClipSource.from_row(clip)
     try:
-        st.video(clip_views.cached_browser_video(Path(clip["path"])), loop=True, muted=True)
+        start, end = source.segment.seconds_in(source.path)
+        video = clip_views.cached_browser_video(source.path)
+        st.video(video, start_time=int(start), end_time=None if end is None else math.ceil(end), loop=True, muted=True)
     except (OSError, UnreadableVideo):
         st.info("The video has been moved, deleted or damaged. The page shows what was recorded of it.")
+    if not source.segment.whole:
+        st.caption(f"The clip is {source.segment} of this video; the player shows it in whole seconds.")
     clip_views.show_top_scores(top_classes(list(clip["scores"]), run.meta["classes"]), clip["label"])
 
 
