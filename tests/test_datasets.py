@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sth_core.datasets.table import Annotation, read_dataset
+from sth_core.datasets.table import Annotation, open_dataset, read_dataset
 from sth_core.errors import UserError
 
 
@@ -115,15 +115,25 @@ def test_other_files_are_not_clips(tmp_path: Path) -> None:
     assert list(read_dataset(tmp_path, Annotation())["clip_id"]) == ["hug/1.mp4"]
 
 
-@pytest.mark.parametrize("column", ["path", "label"])
-def test_a_manifest_without_a_column_says_which_it_has(column: str, tmp_path: Path) -> None:
-    other = {"path": "label", "label": "path"}[column]
+@pytest.mark.parametrize(("column", "label"), [("path", "label"), ("action", "action")])
+def test_a_manifest_without_a_column_says_which_it_has(column: str, label: str, tmp_path: Path) -> None:
+    other = {"path": "label", "action": "path"}[column]
     manifest(tmp_path, f"{other},split,notes\nx,train,y\n")
     with pytest.raises(UserError) as refused:
-        read_dataset(tmp_path, Annotation())
+        read_dataset(tmp_path, Annotation(label=label))
     assert str(refused.value) == (
         f"{tmp_path / 'manifest.csv'}: has no column {column!r}; its columns: {other}, split, notes"
     )
+
+
+def test_a_manifest_of_paths_alone_lists_clips_without_labels(tmp_path: Path) -> None:
+    put(tmp_path, "1.mp4", "2.mp4")
+    manifest(tmp_path, "path\n1.mp4\n2.mp4\n")
+    dataset = open_dataset(tmp_path)
+    assert list(dataset.clips["label"]) == ["", ""]
+    assert dataset.clips["problem"].eq("").all()
+    assert "2 clips, no labels, read from manifest.csv" in dataset.found.sentence
+    assert "manifest.csv has no column 'label', so its clips have no labels" in dataset.found.sentence
 
 
 def test_a_group_that_is_no_column_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,14 @@ from pathlib import Path
 SPLITS = ("train", "val", "test")
 
 
+class NoSuchColumn(UserError):
+    """An annotation file lacks a column that was asked for by its name."""
+
+    def __init__(self, file: Path, column: str, columns: Iterable[str]) -> None:
+        super().__init__(f"{file}: has no column {column!r}; its columns: {', '.join(columns)}")
+        self.column = column
+
+
 @dataclass(frozen=True)
 class Entry:
     """One clip of an annotation file.

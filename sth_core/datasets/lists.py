@@ -8,6 +8,7 @@ from sth_core.datasets.entries import SPLITS, Annotations, Entry, file_names
 from sth_core.datasets.text_files import csv_header, csv_rows, text_lines
 from sth_core.errors import UserError
 
+DEFAULT_LABEL = "label"  # the column of labels, where no other is asked for
 LINE = re.compile(r"(?P<name>\S.*?)(?:\s+(?P<frames>\d+))?\s+(?P<label>\d+)")
 CLASS_LISTS = ("category", "categories", "classes", "labels", "label_map*", "*label_map", "classInd")
 
@@ -31,6 +32,7 @@ def manifest(folder: DatasetFolder, label: str, split: str, group: str) -> Annot
     return Annotations(
         entries,
         (file,),
+        notes,
         split_from=f"the column {split}" if split in columns else "",
         groups_from=f"the column {group}" if group else "",
     )

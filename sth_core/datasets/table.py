@@ -33,7 +33,7 @@ class Annotation:
     clip twice, played forward and backward, with labels such as "hug, backward", which no single frame can tell.
     """
 
-    label: str = "label"
+    label: str = lists.DEFAULT_LABEL
     split: str = "split"
     group: str = ""
     group_pattern: str = ""
