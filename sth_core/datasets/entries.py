@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sth_core.errors import UserError
+
 SPLITS = ("train", "val", "test")
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from sth_core.datasets.dataset_folder import DatasetFolder
-from sth_core.datasets.entries import SPLITS, Annotations, Entry, file_names
+from sth_core.datasets.entries import SPLITS, Annotations, Entry, NoSuchColumn, file_names
 from sth_core.datasets.text_files import csv_header, csv_rows, text_lines
 from sth_core.errors import UserError
 
@@ -14,13 +14,18 @@ CLASS_LISTS = ("category", "categories", "classes", "labels", "label_map*", "*la
 
 
 def manifest(folder: DatasetFolder, label: str, split: str, group: str) -> Annotations | None:
-    """manifest.csv, whose column `path` is relative to the folder; raises UserError if it lacks a column."""
+    """manifest.csv, whose column `path` is relative to the folder; without a column "label" its clips have no labels.
+
+    Raises UserError: it has no path, or lacks a column of another name."""
     file = folder.path / "manifest.csv"
     if not file.is_file():
         return None
     rows, columns = list(csv_rows(file)), csv_header(file)
+    notes: tuple[str, ...] = ()
+    if label == DEFAULT_LABEL and label not in columns:
+        label, notes = "", (f"{file.name} has no column {label!r}, so its clips have no labels",)
     if missing := [column for column in ("path", label, group) if column and column not in columns]:
-        raise UserError(f"{file}: has no column {missing[0]!r}; its columns: {', '.join(columns)}")
+        raise NoSuchColumn(file, missing[0], columns)
     entries: list[Entry] = []
     for source, row in rows:
         name, of_split = row["path"].replace("\\", "/"), row.get(split, "")
