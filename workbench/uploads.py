@@ -23,10 +23,11 @@ import numpy as np
 from analysis.explain.overlay import seen_frames
 from sth_core.errors import UserError
 from sth_core.video.clip_source import ClipSource
+from sth_core.video.container import opened
 from sth_core.video.decoding import count_frames
+from sth_core.video.display import display_width, pixel_shape
 from sth_core.video.fields import read_clip
 from sth_core.video.modality import CHANNELS
-from sth_core.video.timeline import opened
 from sth_core.video.transforms import Preprocessing, crop
 
 SHOWN_SIDE = 224  # pixels of the frames that the app shows
@@ -138,7 +139,8 @@ def set_limits(limits: UploadLimits) -> None:
 def check_size(video: Path, limits: UploadLimits) -> None:
     """Refuse a video with too many pixels or frames before a frame of it is converted."""
     with opened(video) as (_, stream):
-        width, height = stream.codec_context.width, stream.codec_context.height
+        width = display_width(stream.codec_context.width, pixel_shape(video, stream))
+        height = stream.codec_context.height
     if width * height > limits.pixels:
         raise UserError(f"its frames have {width} x {height} pixels; at most {limits.pixels:,} are taken")
     if (frames := count_frames(video)) > limits.frames:

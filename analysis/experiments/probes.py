@@ -23,10 +23,10 @@ from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.prefetch import prefetch
 from sth_core.resumable import Work, working_on
 from sth_core.video.clip_source import ClipSource
+from sth_core.video.container import UnreadableVideo
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_fields, stack_fields
 from sth_core.video.reorder import SHUFFLED, reorder
 from sth_core.video.sampling import segment_indices
-from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing, crop, normalise, play_backward
 
 CLIPS_PER_SHARD = 16

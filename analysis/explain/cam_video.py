@@ -19,9 +19,9 @@ from analysis.explain.video_explanation import CamOptions, VideoExplanation, exp
 from sth_core.checkpoint import Checkpoint
 from sth_core.files import temporary_beside, write_json
 from sth_core.prefetch import prefetch
+from sth_core.video.container import UnreadableVideo, opened
 from sth_core.video.decoding import all_frames, count_frames
 from sth_core.video.encoding import FAST_PRESET, write_video
-from sth_core.video.timeline import UnreadableVideo, opened
 from sth_core.video.transforms import Preprocessing
 
 FOLDER_FRAME_RATE = 12.0  # of the Something datasets and Jester; a folder of frames does not store it

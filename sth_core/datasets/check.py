@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,10 +15,12 @@ import pandas as pd
 
 from sth_core.prefetch import in_processes
 from sth_core.resumable import no_report
+from sth_core.video.completeness import announced_frames
+from sth_core.video.container import UnreadableVideo, opened
 from sth_core.video.decoding import all_frames, count_frames, read_frames
 from sth_core.video.images import NUMBERED, frame_names
 from sth_core.video.sampling import segment_indices
-from sth_core.video.timeline import UnreadableVideo, opened, read_packets, timeline
+from sth_core.video.timeline import read_packets, timeline
 
 HASHED_FRAMES = 8  # of a clip
 FINE, COARSE = 16, 8  # cells a side of the hash that decides whether two clips are one, and of that for candidates
@@ -27,7 +28,6 @@ MAX_DIFFERING = 0.1  # share of bits in which two encodings of one clip may diff
 MOTION_THRESHOLD = 10  # grey levels between a cell and its median over the frames
 NOISE_CELLS = 8  # moving cells of 8 frames that compression alone may cause
 MAX_CANDIDATES = 64  # clips that share a coarse hash, beyond which it distinguishes nothing
-DURATION = re.compile(r"(\d+):(\d+):([\d.]+)")
 RENAMED = {"looks": "frame_hash", "moves": "motion_mask"}  # keys of checked.jsonl in earlier versions
 
 
@@ -147,20 +147,12 @@ def images_access(folder: Path) -> str:
 def video_access(path: Path, frames: int) -> tuple[float, str]:
     """A video's seconds and `ClipCheck.access`.
 
-    Raises UnreadableVideo: it lacks frames that its header announces. AVI headers often count one or two too many; in
-    webm a frame may be shown for long. An mp4 that is cut off cannot be decoded at all."""
-    line, lost = timeline(path), 0.0
+    Raises UnreadableVideo: it lacks frames that its header announces."""
+    line = timeline(path)
+    if (announced := announced_frames(path, frames, line.times)) > frames:
+        raise UnreadableVideo(f"{path}: {frames} of {announced} frames are in it; it was cut off, or is damaged")
     with opened(path) as (container, stream):
         rate = float(stream.average_rate or 0)
-        if container.format.name == "avi":
-            lost = stream.frames - frames
-        elif line.times is not None and (end := DURATION.fullmatch(stream.metadata.get("DURATION", ""))):
-            h, m, s = map(float, end.groups())
-            last = float(line.times[-1] * (stream.time_base or 0))
-            lost = (3600 * h + 60 * m + s - last) * rate - 1
-        if lost > max(3, frames / 10):
-            announced = frames + round(lost)
-            raise UnreadableVideo(f"{path}: {frames} of {announced} frames are in it; it was cut off, or is damaged")
         access = "by time"
         if line.times is None or line.keyframes is None:
             access = f"in order ({line.reason})"

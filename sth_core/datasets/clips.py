@@ -18,9 +18,9 @@ from sth_core.datasets.mirroring import mirror_labels, mirror_order
 from sth_core.errors import UserError
 from sth_core.resumable import no_report
 from sth_core.video.clip_source import ClipSource
+from sth_core.video.container import UnreadableVideo
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_clips, read_fields, stack_fields
 from sth_core.video.sampling import Protocol, segment_indices
-from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing, crops, mirror, play_backward, scaled_crop
 
 SOURCE = ["clip_id", "path", "label", "flow", "problem", "backward", "segment"]  # the columns needed to read a clip

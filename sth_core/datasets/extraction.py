@@ -13,9 +13,9 @@ import pandas as pd
 from sth_core.datasets.media import flow_name, video_names, walk
 from sth_core.prefetch import in_processes
 from sth_core.resumable import Work, no_report, working_on
+from sth_core.video.container import UnreadableVideo
 from sth_core.video.decoding import all_frames
 from sth_core.video.flow import Extraction, flow_field, read_extraction
-from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import resize
 
 JPEG_QUALITY = 95

@@ -15,13 +15,13 @@ from itertools import groupby
 from os import PathLike
 from pathlib import Path
 
-import av
 import numpy as np
 from av.video.frame import PictureType
-from av.video.reformatter import VideoReformatter
 
+from sth_core.video.container import UnreadableVideo, decode_packets, opened
+from sth_core.video.display import Screen
 from sth_core.video.images import frame_names, read_images
-from sth_core.video.timeline import Timeline, UnreadableVideo, decode_in_order, opened, timeline
+from sth_core.video.timeline import Timeline, timeline
 
 VIDEO_SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".divx", ".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".flv",
@@ -41,8 +41,9 @@ def count_frames(path: str | PathLike[str]) -> int:
 def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray:
     """The frames of a video file or folder of frames at `indices`, in that order: uint8 RGB (len(indices), H, W, 3).
 
-    A video with a rotation in its metadata is returned upright, as players show it. Raises UnreadableVideo: there is
-    no such file, or a requested frame cannot be decoded. Raises ValueError: no indices.
+    A video is returned as players show it: turned and mirrored by its display matrix, its pixels made square (resized
+    in width by its sample aspect ratio). Raises UnreadableVideo: there is no such file, a requested frame cannot be
+    decoded, or frames differ in size. Raises ValueError: no indices.
     """
     path = _existing(path)
     if not len(indices):
@@ -53,17 +54,13 @@ def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray
     if path.is_dir():
         return read_images(path, indices)
     place = {index: i for i, index in enumerate(sorted({int(i) for i in indices}))}
-    converter = VideoReformatter()  # keeps swscale's tables from frame to frame
-    pixels, first = np.empty(0, np.uint8), None
-    for index, frame in decode_wanted(path, set(place)):
-        picture = to_rgb(converter, frame)
-        if first is None:
-            first, pixels = frame, np.empty((len(place), *picture.shape), np.uint8)
-        if picture.shape != pixels.shape[1:]:
-            raise UnreadableVideo(f"{path}: its frames change their size, at frame {index}")
+    pixels = np.empty(0, np.uint8)
+    for index, picture in decode_wanted(path, set(place)):
+        if not pixels.size:
+            pixels = np.empty((len(place), *picture.shape), np.uint8)
+        check_shape(path, picture, pixels.shape[1:], index)
         pixels[place[index]] = picture
-    assert first is not None
-    pixels, rows = upright(pixels, first), [place[int(i)] for i in indices]
+    rows = [place[int(i)] for i in indices]
     return pixels if rows == list(range(len(pixels))) else pixels[rows]
 
 
@@ -75,51 +72,53 @@ def all_frames(path: str | PathLike[str]) -> Iterator[np.ndarray]:
         for i in range(len(frame_names(path))):
             yield read_images(path, [i])[0]
         return
-    converter = VideoReformatter()
-    for frame in decode_in_order(path):
-        yield upright(to_rgb(converter, frame), frame)
+    shape = None
+    with opened(path) as (container, stream):
+        screen = Screen(path, stream)
+        for index, frame in enumerate(decode_packets(container, stream, {})):
+            picture = np.array(screen.show(frame), order="C")
+            shape = shape or picture.shape
+            check_shape(path, picture, shape, index)
+            yield picture
 
 
-def to_rgb(converter: VideoReformatter, frame: av.VideoFrame) -> np.ndarray:
-    """uint8 (H, W, 3): a view of memory that is valid as long as the frame."""
-    plane = converter.reformat(frame, format="rgb24", threads=1).planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
+def check_shape(path: Path, picture: np.ndarray, shape: tuple[int, ...], index: int) -> None:
+    if picture.shape != shape:
+        raise UnreadableVideo(f"{path}: its frames change their size, at frame {index}")
 
 
-def upright(pictures: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """A copy of (..., H, W, 3), rotated by the angle in the file's metadata."""
-    return np.ascontiguousarray(np.rot90(pictures, round(frame.rotation) // 90, (-3, -2)))
-
-
-def decode_wanted(path: Path, missing: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-    """The frames at the indices `missing`, which is emptied, as they are decoded.
+def decode_wanted(path: Path, missing: set[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """The pictures of the frames `missing`, which is emptied, as they are decoded; valid until the next one.
     Raises UnreadableVideo: one of them cannot be decoded."""
     line, index_at = timeline(path), None
     if line.times is not None:
         index_at = {int(line.times[i]): i for i in sorted(missing)}
-        for index, frame in decode_by_time(path, line, index_at):
+        for index, picture in decode_by_time(path, line, index_at):
             missing.remove(index)
-            yield index, frame
-    if missing:  # no times, damage, or a keyframe at which decoding cannot begin
-        for position, frame in enumerate(decode_in_order(path)):
+            yield index, picture
+    if not missing:  # else there are no times, there is damage, or decoding cannot begin at a keyframe
+        return
+    with opened(path) as (container, stream):
+        screen = Screen(path, stream)
+        for position, frame in enumerate(decode_packets(container, stream, {})):
             index = position if index_at is None else index_at.get(frame.pts, -1)  # type: ignore[arg-type]
             if index in missing:
                 missing.remove(index)
-                yield index, frame
+                yield index, screen.show(frame)
             if not missing:
                 return
-        raise UnreadableVideo(f"{path}: frames {sorted(missing)} cannot be decoded")
+    raise UnreadableVideo(f"{path}: frames {sorted(missing)} cannot be decoded")
 
 
-def decode_by_time(path: Path, line: Timeline, index_at: dict[int, int]) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode the frames at the times of `index_at`, rising, from the keyframe before each, until a damage."""
+def decode_by_time(path: Path, line: Timeline, index_at: dict[int, int]) -> Iterator[tuple[int, np.ndarray]]:
+    """The pictures of the frames at the times of `index_at`, rising, decoded from the keyframe before each, until a
+    damage."""
     assert line.keyframes is not None
     keyframes = line.keyframes.tolist()
     with suppress(UnreadableVideo), opened(path) as (container, stream):
         # By default the decoder conceals damage with pixels of frames that it decoded before.
         stream.codec_context.options = {"err_detect": "explode"}
-        skippable = stream.codec_context.name in SKIPPABLE
+        skippable, screen = stream.codec_context.name in SKIPPABLE, Screen(path, stream)
         for keyframe, group in groupby(index_at, key=lambda time: keyframes[bisect_right(keyframes, time) - 1]):
             times, valid = set(group), keyframe == keyframes[0]
             if not valid:
@@ -133,7 +132,7 @@ def decode_by_time(path: Path, line: Timeline, index_at: dict[int, int]) -> Iter
                     valid = valid or (frame.pts == keyframe and (frame.key_frame or frame.pict_type == PictureType.I))
                     if valid and frame.pts in times:
                         times.remove(frame.pts)
-                        yield index_at[frame.pts], frame
+                        yield index_at[frame.pts], screen.show(frame)
                 if not times:
                     break
 

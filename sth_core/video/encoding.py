@@ -9,8 +9,9 @@ import av
 import numpy as np
 
 from sth_core.files import temporary_beside
+from sth_core.video.container import UnreadableVideo, decode_packets, opened
 from sth_core.video.decoding import all_frames
-from sth_core.video.timeline import opened
+from sth_core.video.display import Orientation, orientation_of
 
 SMALL = MappingProxyType({"crf": "20", "preset": "veryfast"})
 # For videos that a user waits for: faster, with larger files for the same quality.
@@ -37,18 +38,23 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, options: M
 
 
 def plays_in_browsers(path: Path) -> bool:
-    """Whether the file is H.264 in mp4 or VP8, VP9 or AV1 in webm."""
+    """Whether browsers show the file as `read_frames` does: H.264 in mp4 or VP8, VP9 or AV1 in webm, with one video
+    stream that is not to be turned or mirrored."""
+    playable = {".mp4": {"h264"}, ".m4v": {"h264"}, ".webm": {"vp8", "vp9", "av1"}}
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
-            codec = container.streams.video[0].codec_context.name if container.streams.video else ""
-    except av.FFmpegError:
+        with opened(path) as (container, stream):
+            codec = stream.codec_context.codec.canonical_name
+            known = codec in playable.get(path.suffix.lower(), set()) and len(container.streams.video) == 1
+            if not known or (codec == "h264" and stream.codec_context.pix_fmt not in ("yuv420p", "yuvj420p")):
+                return False
+            first = next(decode_packets(container, stream, {}), None)
+            return first is not None and orientation_of(path, first) == Orientation()
+    except UnreadableVideo:
         return False
-    playable = {".mp4": {"h264"}, ".m4v": {"h264"}, ".webm": {"vp8", "vp9", "av1", "libdav1d"}}
-    return codec in playable.get(path.suffix.lower(), set())
 
 
 def transcode(path: Path, target: Path) -> None:
-    """Write a video or folder of frames as H.264, frame for frame, cropped to an even size.
+    """Write a video or folder of frames as H.264, frame for frame, as `all_frames` gives them, cropped to an even size.
 
     A folder has no frame rate: it plays at 12 frames a second, the rate of the Something sets and Jester. Raises
     UnreadableVideo: no frame of it can be decoded.

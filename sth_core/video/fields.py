@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from sth_core.video.clip_source import ClipSource
+from sth_core.video.container import UnreadableVideo
 from sth_core.video.decoding import read_frames
 from sth_core.video.flow import TSN_BOUND, extraction_of, flow_field, flow_images, to_8_bits
 from sth_core.video.modality import FLOW_STACK
 from sth_core.video.sampling import evaluation_positions
-from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing, play_backward, resize
 
 

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from sth_core.errors import UserError
+from sth_core.video.container import UnreadableVideo
 from sth_core.video.images import NUMBERED, images_of, read_image
-from sth_core.video.timeline import UnreadableVideo
 
 ALGORITHMS = ("dis", "tvl1")
 TSN_BOUND = 20.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sth_core.video.timeline import UnreadableVideo
+from sth_core.video.container import UnreadableVideo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)\.(?:jpe?g|png|webp|bmp|tiff?)", re.IGNORECASE)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from sth_core.errors import UserError
+from sth_core.video.container import UnreadableVideo, opened
 from sth_core.video.decoding import count_frames
-from sth_core.video.timeline import UnreadableVideo, opened, timeline
+from sth_core.video.timeline import timeline
 
 SECONDS, FRAMES = "s", "frames"
 NUMBER = r"\d+(?:\.\d*)?|\.\d+"

@@ -8,8 +8,7 @@ its frames have the times of its packets, so that a seek can skip some of them.
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,22 +16,15 @@ from typing import NamedTuple
 
 import av
 import numpy as np
-from av.stream import Disposition
 from av.video.frame import PictureType
 
-from sth_core.errors import UserError
+from sth_core.video.container import UnreadableVideo, decode_packets, opened
 
 # mp4 and mov, webm and mkv. Not mpegts (its seeking is a guess by bytes), not avi.
 TIMES_ARE_TRUE = ("mov", "matroska")
 # Each packet of these is a frame that is shown. In VP8 it may be a hidden reference frame, in MPEG-4 no frame.
 ONE_FRAME_A_PACKET = ("h264", "hevc", "vp9", "av1")
 MPEG4_FRAME = b"\x00\x00\x01\xb6"  # start code of a frame of MPEG-4 Part 2
-# Without this list FFmpeg reads an image as a video of one frame, and follows a playlist to other files.
-CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,dv"
-
-
-class UnreadableVideo(UserError):
-    """A file without readable frames; the message names the file and the reason."""
 
 
 @dataclass(frozen=True)
@@ -132,57 +124,22 @@ def decode_everything(path: Path, packets: Packets) -> DecodedIndex:
     """Decode all frames, and compare their times with those of the packets.
     Raises UnreadableVideo: no frame can be decoded."""
     times = packets.times.tolist()
-    frames, times_match, b_frames = 0, not packets.problem, False
+    frames, times_match, b_frames, damaged = 0, not packets.problem, False, dict[int | None, str]()
     try:
-        for frame in decode_in_order(path):
-            times_match = times_match and frames < len(times) and frame.pts == times[frames]
-            b_frames = b_frames or PictureType(frame.pict_type) not in (PictureType.I, PictureType.P)
-            frames += 1
+        with opened(path) as (container, stream):
+            for frame in decode_packets(container, stream, damaged):
+                times_match = times_match and frames < len(times) and frame.pts == times[frames]
+                b_frames = b_frames or PictureType(frame.pict_type) not in (PictureType.I, PictureType.P)
+                frames += 1
     except UnreadableVideo:
         if frames == 0:
             raise
         times_match = False
+    if frames == 0 and damaged:
+        raise UnreadableVideo(f"{path}: not a video that can be decoded ({next(iter(damaged.values()))})")
     if frames == 0:
         raise UnreadableVideo(f"{path}: no frame can be decoded")
     return DecodedIndex(frames, times_match and frames == len(times), b_frames)
-
-
-def decode_in_order(path: Path) -> Iterator[av.VideoFrame]:
-    """Every frame, first to last; raises UnreadableVideo where the decoding fails."""
-    with opened(path) as (container, stream):
-        yield from container.decode(stream)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """The file and its video stream, decoded by one thread (clips are read in parallel).
-    Raises UnreadableVideo: it cannot be opened, has no video, or its decoding fails in the block."""
-    with suppress(OSError):  # av.open below raises for such a file
-        if path.stat().st_size == 0:
-            raise UnreadableVideo(f"{path}: not a video that can be decoded (empty)")
-    try:
-        # Absolute, as FFmpeg reads "a:b.mp4" as the file b.mp4 of a protocol named a.
-        # Old AVI files carry metadata in unknown encodings, which must not stop the decoding.
-        options = {"format_whitelist": CONTAINERS}
-        with av.open(str(path.absolute()), metadata_errors="ignore", options=options) as container:
-            videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-            if not videos:
-                raise UnreadableVideo(f"{path}: has no video stream")
-            stream = videos[0]
-            if stream.codec_context is None:
-                raise UnreadableVideo(f"{path}: FFmpeg has no decoder for its video")
-            stream.codec_context.thread_count = 1
-            yield container, stream
-    except av.FFmpegError as error:
-        raise UnreadableVideo(f"{path}: not a video that can be decoded ({describe_error(error)})") from error
-
-
-def describe_error(error: av.FFmpegError) -> str:
-    if isinstance(error, av.EOFError):
-        return "it ends too early"
-    if isinstance(error, av.ArgumentError):  # not among CONTAINERS
-        return "of a format that holds no video"
-    return error.strerror or str(error)
 
 
 def decoded_index(path: Path, size: int, mtime_ns: int, packets: Packets) -> DecodedIndex:

@@ -1,0 +1,86 @@
+"""Opening a video file: its container, and the stream that is its video."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import av
+from av.stream import Disposition
+
+from sth_core.errors import UserError
+
+# Without this list FFmpeg reads an image as a video of one frame, and follows a playlist to other files.
+CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,dv"
+# Old AVI files carry metadata in unknown encodings, which must not stop the decoding. PyAV 19 always allows for them.
+ANY_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
+class UnreadableVideo(UserError):
+    """A file without readable frames; the message names the file and the reason."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """The file and its video stream (`main_stream`), decoded by one thread (clips are read in parallel).
+    Raises UnreadableVideo: it cannot be opened, has no video, or its decoding fails in the block."""
+    with suppress(OSError):  # av.open below raises for such a file
+        if path.stat().st_size == 0:
+            raise UnreadableVideo(f"{path}: not a video that can be decoded (empty)")
+    try:
+        # Absolute, as FFmpeg reads "a:b.mp4" as the file b.mp4 of a protocol named a.
+        options = {"format_whitelist": CONTAINERS}
+        with av.open(str(path.absolute()), options=options, **ANY_METADATA) as container:
+            stream = main_stream(container)
+            if stream is None:
+                raise UnreadableVideo(f"{path}: has no video stream")
+            if stream.codec_context is None:
+                raise UnreadableVideo(f"{path}: FFmpeg has no decoder for its video")
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except av.FFmpegError as error:
+        raise UnreadableVideo(f"{path}: not a video that can be decoded ({describe_error(error)})") from error
+
+
+def main_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The video stream that the file marks as its default, else the largest; never a cover picture."""
+
+    def rank(stream: av.VideoStream) -> tuple[bool, int]:
+        context = stream.codec_context
+        return bool(stream.disposition & Disposition.default), context.width * context.height if context else 0
+
+    videos = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    return max(videos, key=rank, default=None)
+
+
+def describe_error(error: av.FFmpegError) -> str:
+    if isinstance(error, av.EOFError):
+        return "it ends too early"
+    if isinstance(error, av.ArgumentError):  # not among CONTAINERS
+        return "of a format that holds no video"
+    return error.strerror or str(error)
+
+
+def decode_packets(
+    container: av.container.InputContainer, stream: av.VideoStream, damaged: dict[int | None, str]
+) -> Iterator[av.VideoFrame]:
+    """Every frame that can be decoded, first to last, as ffmpeg does it: a packet that cannot be decoded is left out
+    (`damaged` gets its time and the error), and so is an empty one, which would end the decoding."""
+    failure = None
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield from decode_packet(packet, damaged)
+    except av.FFmpegError as error:  # the file cannot be read further; the decoder still holds frames
+        failure = error
+    yield from stream.decode(None)
+    if failure:
+        raise failure
+
+
+def decode_packet(packet: av.Packet, damaged: dict[int | None, str]) -> list[av.VideoFrame]:
+    try:
+        return packet.decode()
+    except av.FFmpegError as error:
+        damaged[packet.pts] = describe_error(error)
+        return []
