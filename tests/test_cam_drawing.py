@@ -11,12 +11,14 @@ import pytest
 from analysis.explain.cam_drawing import FrameAnnotations, title_band
 from analysis.explain.cam_video import annotated_frames
 from analysis.explain.gradcam import mass_shares
-from analysis.explain.overlay import draw_heatmap, fit_text, input_box
+from analysis.explain.overlay import draw_heatmap, fit_text, input_box, map_reach
 from analysis.explain.video_explanation import CamOptions, VideoExplanation
 from sth_core.errors import UserError
 from sth_core.video.encoding import write_video
+from sth_core.video.modality import FLOW_STACK
+from sth_core.video.sampling import evaluation_positions
 from sth_core.video.transforms import crop, resize
-from tests.tiny import RGB
+from tests.tiny import FLOW, RGB
 
 
 def planted(maps: np.ndarray, seen: list[int], **how: Any) -> VideoExplanation:
@@ -67,6 +69,25 @@ def test_between_two_frames_lies_what_is_between_their_maps(tmp_path: Path) -> N
     for t, value in enumerate([0.2] * 4 + [0.4, 0.6, 0.8] + [1.0] * 5):
         expected = draw_heatmap(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), value), 0.9)[0, 0]
         np.testing.assert_allclose(found[t].astype(int), expected, atol=3)
+
+
+def test_far_outside_of_a_dense_clip_lies_no_map(tmp_path: Path) -> None:
+    """Frames 4 and 6 were seen; 2 and 8 are as far from them as they are from each other."""
+    write_video(tmp_path / "x.mp4", [np.zeros((32, 32, 3), np.uint8)] * 12, 25)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FrameAnnotations, "draw_on", lambda *_: None)
+        shown = annotated_frames(tmp_path / "x.mp4", 12, planted(np.ones((2, 2, 2)), [4, 6]), RGB)
+        painted = [t for t, picture in enumerate(shown) if picture[16, 16].max() > 50]
+    assert painted == [2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("clips", [1, 2, 10])
+def test_the_maps_of_segments_reach_to_both_ends(clips: int) -> None:
+    for p in (RGB, FLOW):
+        for frames in range(1, 200):
+            positions = frames if p is RGB else max(1, frames - FLOW_STACK)
+            seen = np.unique(evaluation_positions(positions, 8, clips))
+            assert seen[0] - map_reach(seen, p) <= 0 and seen[-1] + map_reach(seen, p) >= frames - 1
 
 
 @pytest.mark.parametrize("size", [(120, 160), (240, 320), (720, 1280), (1280, 720), (1080, 1920)])

@@ -1,16 +1,30 @@
 """Which frames and which squares of a video are looked at, by the formulas of TSN and TSM; and what a mirror does."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from analysis.runs.recording import sampling_of
+from sth_core import load_checkpoint, save_checkpoint
+from sth_core.datasets.clips import Augment, TrainClips
 from sth_core.datasets.mirroring import mirror_label, mirror_labels, mirror_order
+from sth_core.errors import UserError
 from sth_core.video.clip_source import ClipSource
-from sth_core.video.fields import fields_of, positions_in, read_clips
-from sth_core.video.sampling import evaluation_positions, segment_indices
+from sth_core.video.fields import fields_of, positions_in, read_clips, stack_fields
+from sth_core.video.sampling import (
+    Protocol,
+    evaluation_positions,
+    segment_indices,
+    slow_positions,
+    training_positions,
+)
 from sth_core.video.transforms import Preprocessing, crop, crops, mirror, resize, scaled_crop
 from tests.datasets_on_disk import FRAMES, flow_folder, frame_folder, video
+from tests.tiny import CLASSES, tiny_network
 
 FLOW_STACK = 5
 RGB = Preprocessing(frames=8, resize=48, crop=32)
@@ -42,6 +56,117 @@ def test_one_clip_is_the_centre_of_each_segment_and_the_second_its_beginning_as_
             tsm_centre(frames, segments, new_length),
             tsm_beginning(frames, segments, new_length),
         ]
+
+
+def tsm_dense(frames: int, segments: int, start: int) -> list[int]:
+    """A clip of TSM with --dense_sample, counted from 0 (ops/dataset.py of mit-han-lab/temporal-shift-module)."""
+    t_stride = 64 // segments
+    return [(idx * t_stride + start) % frames for idx in range(segments)]
+
+
+@pytest.mark.parametrize("segments", [4, 8, 16, 32])
+def test_ten_dense_clips_are_those_of_tsm(segments: int) -> None:
+    rng = np.random.default_rng(0)
+    for frames in range(1, 301):
+        sample_pos = max(1, 1 + frames - 64)  # from here on `_get_test_indices`
+        start_list = np.linspace(0, sample_pos - 1, num=10, dtype=int).tolist()
+        clips = evaluation_positions(frames, segments, 10, stride=64 // segments)
+        assert clips.tolist() == [tsm_dense(frames, segments, start) for start in start_list]
+        (middle,) = evaluation_positions(frames, segments, 1, stride=64 // segments).tolist()
+        assert middle == tsm_dense(frames, segments, (sample_pos - 1) // 2)
+        drawn = training_positions(frames, segments, rng, stride=64 // segments).tolist()
+        assert drawn[0] < sample_pos and drawn == tsm_dense(frames, segments, drawn[0])
+
+
+def slowfast_starts(frames: int, span: int, clips: int) -> list[int]:
+    """`get_start_end_idx` of SlowFast's slowfast/datasets/decoder.py, whose last clip ends with the video; whole."""
+    return [math.floor(max(frames - span, 0) * clip / (clips - 1)) for clip in range(clips)]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 8])
+def test_dense_clips_start_where_slowfasts_do(stride: int) -> None:
+    for frames in range(1, 301):
+        for clips in (2, 3, 10):
+            starts = evaluation_positions(frames, 8, clips, stride)[:, 0]
+            assert starts.tolist() == slowfast_starts(frames, 8 * stride, clips)
+
+
+@pytest.mark.parametrize(
+    ("frames", "clips", "expected"),
+    [
+        (20, 1, [[4, 7, 10, 13]]),  # 4 x 3 = 12 frames start at 0 to 8: 4 is the middle
+        (20, 3, [[0, 3, 6, 9], [4, 7, 10, 13], [8, 11, 14, 17]]),
+        (12, 2, [[0, 3, 6, 9]] * 2),
+        (5, 1, [[0, 3, 1, 4]]),  # it begins again after its end
+        (1, 1, [[0, 0, 0, 0]]),
+    ],
+)
+def test_dense_clips_by_hand(frames: int, clips: int, expected: list[list[int]]) -> None:
+    assert evaluation_positions(frames, 4, clips, stride=3).tolist() == expected
+
+
+def test_random_dense_clips_start_everywhere() -> None:
+    rng = np.random.default_rng(0)
+    drawn = np.stack([training_positions(20, 4, rng, stride=3) for _ in range(300)])
+    assert set(drawn[:, 0]) == set(range(9))
+    assert (np.diff(drawn) == 3).all()
+
+
+@pytest.mark.parametrize(
+    ("positions", "stride", "expected"),
+    [
+        (16, 0, [5, 7, 9, 11]),  # the middle half of 16, its four segments' middles
+        (48, 4, [20, 22, 24, 26]),  # the clip is 16, 20, 24, 28 of 16 to 31: 20 to 27 is its middle half
+        (16, 1, [7, 7, 8, 8]),  # 6, 7, 8, 9 at half the speed
+        (9, 3, [3, 4, 6, 7]),  # of 0, 3, 6, 0
+    ],
+)
+def test_slow_clips_are_the_middle_half_at_half_the_speed(positions: int, stride: int, expected: list[int]) -> None:
+    assert slow_positions(positions, 4, stride).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["rgb", "flow", "extracted"])
+def test_dense_clips_of_a_video(kind: str, tmp_path: Path) -> None:
+    """Ten frames; for training too, whose clips are kept in memory or read."""
+    path = frame_folder(tmp_path / "clip")
+    p = replace(RGB if kind == "rgb" else FLOW, frames=3, stride=2)
+    flow = str(flow_folder(tmp_path / "flow")) if kind == "extracted" else ""
+    places = FRAMES if kind == "rgb" else FRAMES - 1 - FLOW_STACK + 1
+    every = read_clips(ClipSource(path, flow), replace(p, frames=places, stride=1))[0][0]
+    views, starts = read_clips(ClipSource(path, flow), p, clips=2)
+    assert starts.tolist() == evaluation_positions(places, 3, 2, 2).tolist()
+    assert np.array_equal(views, every[starts])
+    row = {"clip_id": "a", "path": str(path), "label": "a", "flow": flow, "problem": "", "backward": False}
+    kept, read = (TrainClips(pd.DataFrame([row | {"segment": ""}]), ["a"], p, Augment()) for _ in range(2))
+    kept.load()
+    for seed in range(5):
+        clips = [stack_fields(t.random_fields(0, np.random.default_rng(seed))) for t in (kept, read)]
+        positions = training_positions(places, 3, np.random.default_rng(seed), 2)
+        assert np.array_equal(clips[0], every[positions]) and np.array_equal(clips[1], every[positions])
+
+
+def test_a_checkpoint_keeps_its_stride_and_an_earlier_one_has_segments(tmp_path: Path) -> None:
+    path = tmp_path / "dense.safetensors"
+    save_checkpoint(path, tiny_network(), CLASSES, Preprocessing(stride=4))
+    assert load_checkpoint(path).preprocessing.stride == 4
+    content = path.read_bytes().replace(b', \\"stride\\": 4', b" " * 15)
+    path.write_bytes(content)
+    assert load_checkpoint(path).preprocessing.stride == 0
+    with pytest.raises(UserError, match="stride must be 1 or more for dense sampling, 0 for segments, got -1"):
+        Preprocessing(stride=-1).validate()
+
+
+@pytest.mark.parametrize(
+    ("stride", "clips", "text"),
+    [
+        (0, 1, "segment middles"),
+        (0, 10, "evenly in each segment"),
+        (8, 1, "dense, stride 8, the middle clip"),
+        (8, 10, "dense, stride 8, evenly spaced clips"),
+    ],
+)
+def test_a_run_says_how_its_clips_were_sampled(stride: int, clips: int, text: str) -> None:
+    assert sampling_of(Preprocessing(stride=stride), Protocol(clips)) == text
 
 
 def test_with_other_numbers_of_segments_a_position_on_the_edge_of_two_frames_may_be_that_before() -> None:

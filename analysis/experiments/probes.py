@@ -26,7 +26,7 @@ from sth_core.video.clip_source import ClipSource
 from sth_core.video.container import UnreadableVideo
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_fields, stack_fields
 from sth_core.video.reorder import SHUFFLED, reorder
-from sth_core.video.sampling import segment_indices
+from sth_core.video.sampling import slow_positions
 from sth_core.video.transforms import Preprocessing, crop, normalise, play_backward
 
 CLIPS_PER_SHARD = 16
@@ -45,11 +45,9 @@ def probed_view(view: NDArray[np.uint8], probe: str, clip_id: str, modality: str
 
 
 def slow_view(source: ClipSource, p: Preprocessing) -> NDArray[np.uint8]:
-    """T frames of the middle half of a clip (T, crop, crop, C): what happens there at half the speed."""
+    """T frames of the middle half of a clip (T, crop, crop, C), half as far apart: half the speed."""
     count = count_fields(source, p)
-    positions = positions_in(count, p)
-    half = (positions + 1) // 2
-    wanted = fields_of(segment_indices(half, p.frames) + (positions - half) // 2, count, p)
+    wanted = fields_of(slow_positions(positions_in(count, p), p.frames, p.stride), count, p)
     unique, where = np.unique(wanted, return_inverse=True)
     fields = read_fields(source, unique.tolist(), p)
     view = crop(stack_fields(fields[where.reshape(wanted.shape)]), p.crop)

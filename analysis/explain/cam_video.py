@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from analysis.explain.cam_drawing import GREY, FrameAnnotations, contact_sheet
-from analysis.explain.overlay import HeatmapTable, input_box
+from analysis.explain.overlay import HeatmapTable, input_box, map_reach
 from analysis.explain.video_explanation import CamOptions, VideoExplanation, explain_video
 from sth_core.checkpoint import Checkpoint
 from sth_core.files import temporary_beside, write_json
@@ -30,10 +30,11 @@ FOLDER_FRAME_RATE = 12.0  # of the Something datasets and Jester; a folder of fr
 def annotated_frames(path: Path, frames: int, e: VideoExplanation, p: Preprocessing) -> Iterator[np.ndarray]:
     """Every frame of the video with its map and annotations, cropped to an even size: uint8 (H, W, 3).
 
-    A frame that the network did not see gets the interpolation of its neighbours' maps.
+    A frame between two that the network saw gets the interpolation of their maps; one far outside of the clip has none.
     """
     heatmap, shape = HeatmapTable(e.options.opacity, e.options.signed), None
     seen, maps, _ = e.by_frame()
+    reach = map_reach(seen, p)
     for t, frame in enumerate(islice(all_frames(path), frames)):
         H, W = frame.shape[:2]
         picture = np.require(frame[: H - H % 2, : W - W % 2], requirements=["C", "W"])
@@ -43,7 +44,7 @@ def annotated_frames(path: Path, frames: int, e: VideoExplanation, p: Preprocess
             thin = max(1, round(min(H, W) / 540))
         elif frame.shape != shape:
             raise UnreadableVideo(f"{path}: its frames change their size, at frame {t}")
-        if not e.empty:
+        if not e.empty and seen[0] - reach <= t <= seen[-1] + reach:
             position = np.interp(t, seen, np.arange(len(seen)))
             before, after = int(position), min(int(position) + 1, len(seen) - 1)
             values = maps[before] + (position - before) * (maps[after] - maps[before])

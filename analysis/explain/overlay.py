@@ -14,12 +14,19 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from sth_core.video.decoding import read_frames
+from sth_core.video.modality import FLOW_STACK
 from sth_core.video.transforms import Preprocessing, crop, resize
 
 NORMALISATIONS = ("clip", "frame")
 FOR, AGAINST = (213, 94, 0), (0, 114, 178)  # of the Okabe-Ito palette, which colour-blind readers can tell apart
 FONT_FILES = ("DejaVuSans.ttf", "Arial.ttf", "arial.ttf")  # they have more letters than the font in Pillow
 SHADE = (0, 0, 0, 150)
+
+
+def map_reach(seen: np.ndarray, p: Preprocessing) -> int:
+    """How many frames before the first and after the last one seen (N,), rising, a map is shown: the largest distance
+    between two of them, and a stack of flow. A clip of segments is covered to its ends."""
+    return int(np.diff(seen, append=seen[-1]).max()) + (FLOW_STACK if p.modality == "flow" else 0)
 
 
 def seen_frames(

@@ -32,6 +32,7 @@ from sth_core.network import pick_device
 from sth_core.resumable import read_earlier, working_on
 from sth_core.shards import Shards, shards, write_table
 from sth_core.video.sampling import Protocol
+from sth_core.video.transforms import Preprocessing
 
 NETWORK = ("width", "frames", "conv", "temporal_fraction", "attention", "modality")  # what is kept of its config
 CLIPS_AT_ONCE = 1024  # that are listed to be read: a list of many is much larger than their table
@@ -142,13 +143,20 @@ def describe(
         "protocol": {
             "clips_per_video": protocol.clips,
             "crop": {1: "center", 3: "three, of the whole height", 10: "ten"}[protocol.crops],
-            "sampling": "segment middles" if protocol.clips == 1 else "evenly in each segment",
+            "sampling": sampling_of(checkpoint.preprocessing, protocol),
         },
         "classes": checkpoint.classes,
         "layers": [{"index": a.index, "layer": a.name, "stage": a.stage} for a in checkpoint.model.attention_layers],
         "checkpoint": str(path.resolve()),
         "checkpoint_sha256": sha256(path),
     }
+
+
+def sampling_of(p: Preprocessing, protocol: Protocol) -> str:
+    """How the frames of the protocol's clips are chosen, in a few words."""
+    if p.stride:
+        return f"dense, stride {p.stride}, {'the middle clip' if protocol.clips == 1 else 'evenly spaced clips'}"
+    return "segment middles" if protocol.clips == 1 else "evenly in each segment"
 
 
 def initial_weights(training: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from sth_core.resumable import no_report
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.container import UnreadableVideo
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_clips, read_fields, stack_fields
-from sth_core.video.sampling import Protocol, segment_indices
+from sth_core.video.sampling import Protocol, training_positions
 from sth_core.video.transforms import Preprocessing, crops, mirror, play_backward, scaled_crop
 
 SOURCE = ["clip_id", "path", "label", "flow", "problem", "backward", "segment"]  # the columns needed to read a clip
@@ -198,7 +198,7 @@ class TrainClips:
         """The frames or fields of a random clip, kept or read."""
         p, kept = self.preprocessing, self.kept.get(row)
         count = self.count(row) if kept is None else len(kept)
-        wanted = fields_of(segment_indices(positions_in(count, p), p.frames, rng), count, p)
+        wanted = fields_of(training_positions(positions_in(count, p), p.frames, rng, p.stride), count, p)
         if kept is not None:
             return kept[wanted]
         unique, where = np.unique(wanted, return_inverse=True)

@@ -92,7 +92,7 @@ def read_clips(source: ClipSource, p: Preprocessing, clips: int = 1) -> tuple[np
     read.
     """
     fields = fields_in(source, p)
-    starts = evaluation_positions(positions_in(len(fields), p), p.frames, clips)
+    starts = evaluation_positions(positions_in(len(fields), p), p.frames, clips, p.stride)
     wanted = fields_of(starts, len(fields), p)
     unique, where = np.unique(wanted, return_inverse=True)
     stacked = stack_fields(read_fields(source, unique.tolist(), p)[where.reshape(wanted.shape)])

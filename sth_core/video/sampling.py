@@ -1,4 +1,5 @@
-"""The frames of a video that form a clip (Section 4.2: TSN's segments)."""
+"""The frames of a video that form a clip: one of each of T equal segments of the whole video (Section 4.2: TSN), or T
+frames a fixed stride apart, from some frame on (dense sampling: I3D, TSM, SlowFast)."""
 
 from dataclasses import dataclass
 
@@ -29,14 +30,47 @@ def segment_indices(positions: int, segments: int, rng: np.random.Generator | No
     return _positions(positions, segments, offset)
 
 
-def evaluation_positions(positions: int, segments: int, clips: int) -> np.ndarray:
-    """Positions of the evaluation clips of one video, as int64 (clips, segments).
+def training_positions(positions: int, frames: int, rng: np.random.Generator, stride: int = 0) -> np.ndarray:
+    """Positions of a random training clip, int64 (frames,): one of each segment, or with a `stride` dense ones."""
+    if not stride:
+        return segment_indices(positions, frames, rng)
+    return dense_positions(positions, frames, stride, rng.integers(dense_starts(positions, frames, stride), size=1))[0]
 
-    One clip takes the middle of each segment; two the middles and the beginnings, as TSM; more evenly spaced positions.
-    The paper gives the number of clips, not their positions.
+
+def evaluation_positions(positions: int, frames: int, clips: int, stride: int = 0) -> np.ndarray:
+    """Positions of the evaluation clips of one video, as int64 (clips, frames).
+
+    Of segments, one clip takes the middles; two the middles and the beginnings, as TSM; more evenly spaced positions.
+    The paper gives the number of clips, not their positions. With a `stride` one clip starts in the middle of the
+    possible starts; more start evenly spaced from the first to the last of them, as TSM's and SlowFast's ten.
     """
+    if stride:
+        last = dense_starts(positions, frames, stride) - 1
+        starts = np.linspace(0, last, clips, dtype=np.int64) if clips > 1 else np.array([last // 2])
+        return dense_positions(positions, frames, stride, starts)
     offsets = {1: [0.5], 2: [0.5, 0.0]}.get(clips) or (np.arange(clips) + 0.5) / clips
-    return np.stack([_positions(positions, segments, np.full(segments, offset)) for offset in offsets])
+    return np.stack([_positions(positions, frames, np.full(frames, offset)) for offset in offsets])
+
+
+def slow_positions(positions: int, frames: int, stride: int = 0) -> np.ndarray:
+    """Positions, int64 (frames,), of the middle half of the one evaluation clip, which plays at half the speed: of
+    segments, the middle half of the video; dense, from a quarter of the clip on, half a stride apart."""
+    if not stride:
+        half = (positions + 1) // 2
+        return segment_indices(half, frames) + (positions - half) // 2
+    start = evaluation_positions(positions, frames, 1, stride)[0, 0] + frames * stride // 4
+    return (start + np.arange(frames) * stride // 2) % positions
+
+
+def dense_starts(positions: int, frames: int, stride: int) -> int:
+    """At how many positions a dense clip of frames x stride can start; a shorter video has one, its first."""
+    return max(1, 1 + positions - frames * stride)
+
+
+def dense_positions(positions: int, frames: int, stride: int, starts: np.ndarray) -> np.ndarray:
+    """Positions (len(starts), frames), `stride` apart. As in TSM, a video that is shorter than frames x stride begins
+    again after its end; SlowFast would repeat the last frame."""
+    return (starts[:, None] + np.arange(frames) * stride) % positions
 
 
 def _positions(positions: int, segments: int, offset: np.ndarray) -> np.ndarray:

@@ -26,7 +26,9 @@ class Preprocessing:
 
     `resize` is the short side in pixels (the aspect ratio is kept), or height and width (256, 340 in the paper).
     `crop` is the side of the network's square input in pixels, `mean` and `std` are per channel over [0, 1], and
-    `flow_bound` is the largest displacement, in pixels of the resized frame per frame; larger ones are clipped.
+    `flow_bound` is the largest displacement, in pixels of the resized frame per frame; larger ones are clipped. With a
+    `stride` sampling is dense: the frames of a clip are that many frames apart, whatever the length of the video;
+    without one they are of as many equal segments of the video (TSN).
     """
 
     modality: str = "rgb"
@@ -36,6 +38,7 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     flow_bound: float = 20.0
+    stride: int = 0
 
     def validate(self) -> None:
         """Raise UserError for a size that is none, or a crop that does not fit into the resized frame."""
@@ -44,6 +47,8 @@ class Preprocessing:
         for name, value in (("frames", self.frames), ("resize", self.short_side), ("crop", self.crop)):
             if value < 1:
                 raise UserError(f"{name} must be at least 1, got {value}")
+        if self.stride < 0:
+            raise UserError(f"stride must be 1 or more for dense sampling, 0 for segments, got {self.stride}")
         if self.crop > self.short_side:
             raise UserError(f"crop ({self.crop}) must not be larger than resize ({self.short_side})")
 

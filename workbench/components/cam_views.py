@@ -119,7 +119,7 @@ def show_cam_scrubber(clip: ExplainedClip, cam: Cam, options: CamOptions) -> Non
     if show_drop:
         lines += "; :blue[┅] fall of the score when the frame is occluded (lines are scaled to their maxima)"
     st.caption(
-        f"{lines}; ticks: the {len(set(clip.indices.tolist()))} input frames. Other maps are interpolated.  \n"
+        f"{lines}; ticks: the {len(set(clip.indices.tolist()))} input frames. Maps between them are interpolated.  \n"
         "**How to read this:** → and ← move by one frame, with Shift by ten; Page Up and Page Down move between input "
         "frames; Space plays."
         + (" If a frame has a high CAM but no fall, the network does not need it." if show_drop else "")

@@ -121,9 +121,10 @@ class Scrubber {
     this.root.dataset.frame = ready ? this.frame : "" // for tests
   }
 
-  // The map of this frame, in [-1, 1]; between two input frames, the interpolated one.
+  // The map of this frame, in [-1, 1]; between two input frames, the interpolated one; far from all of them, none.
   currentMap() {
-    const { inputs, rows, columns } = this.data, size = rows * columns
+    const { inputs, reach, rows, columns } = this.data, size = rows * columns
+    if (this.frame < inputs[0] - reach || this.frame > inputs.at(-1) + reach) return new Float32Array(size)
     let after = inputs.findIndex((f) => f >= this.frame)
     if (after < 0) after = inputs.length - 1
     const before = inputs[after] > this.frame && after > 0 ? after - 1 : after

@@ -14,7 +14,7 @@ import streamlit as st
 
 from analysis.explain.cam_video import frame_rate
 from analysis.explain.gradcam import Cam, sum_by_frame
-from analysis.explain.overlay import AGAINST, FOR, input_box, scale_maps
+from analysis.explain.overlay import AGAINST, FOR, input_box, map_reach, scale_maps
 from analysis.explain.video_explanation import CamOptions
 from analysis.report.plots import COLOURS, jpeg_uri
 from sth_core.video import count_frames, read_frames
@@ -87,7 +87,8 @@ def show_scrubber(clip: ExplainedClip, cam: Cam, curves: list[Curve], options: C
     data = {
         "clip": str(path), "count": count, "rate": frame_rate(path), "start": start, "images": images,
         "height": height, "width": width, "box": list(input_box(height, width, clip.checkpoint.preprocessing)),
-        "inputs": inputs.tolist(), "maps": b64encode(np.rint(127 * maps).astype(np.int8).tobytes()).decode(),
+        "inputs": inputs.tolist(), "reach": map_reach(inputs, clip.checkpoint.preprocessing),
+        "maps": b64encode(np.rint(127 * maps).astype(np.int8).tobytes()).decode(),
         "rows": maps.shape[1], "columns": maps.shape[2], "opacity": options.opacity,
         "colours": b64encode(cam_colours(options.signed).tobytes()).decode(),
         "curves": [
