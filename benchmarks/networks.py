@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from analysis.attention.alpha_matrix import read_alpha
+from analysis.runs.correctness import is_correct
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
 from analysis.runs.run_directory import Run, open_run, predictions
@@ -63,7 +64,7 @@ def main(out: Path, baseline: Path) -> None:
 def cells(network: DemoNetwork, file: Path, run: Run) -> tuple[object, ...]:
     """A row of the table."""
     table = predictions(run)
-    correct = table["correct"].to_numpy(bool)
+    correct = is_correct(table)
     low, high = share_interval(correct, group_numbers(table))
     pair = order = alpha = "-"
     if run.meta["label"] == "motion":

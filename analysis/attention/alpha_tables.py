@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import Alpha, alpha_by_layer
+from analysis.runs.correctness import counted_clips, is_correct
+from analysis.statistics.accuracy import mean_or_nan
 from analysis.statistics.uncertainty import MOST_GROUPS, cluster_means, group_sums, sum_by_code
 
 
@@ -29,13 +31,14 @@ def alpha_clip_table(alpha: Alpha, weights: NDArray[np.float64] | None = None) -
 
 
 def alpha_class_table(alpha: Alpha) -> pd.DataFrame:
-    """A row per class, with the mean of alpha_T over layers and clips, its 95 % interval and standard error."""
+    """A row per class, with the mean of alpha_T over layers and clips, its 95 % interval and standard error;
+    accuracy is nan for labels that the network does not know."""
     clips = alpha_clip_table(alpha)
     resample = clips["group"].nunique() <= MOST_GROUPS
     rows = []
     for label, some in clips.groupby("label", observed=True):
         mean = cluster_means(*group_sums(some[["value"]].to_numpy(float), some["group"]), resample=resample)
-        rows.append((label, mean.n, float(some["correct"].mean()), *mean.numbers))
+        rows.append((label, mean.n, mean_or_nan(is_correct(counted_clips(some))), *mean.numbers))
     return pd.DataFrame(rows, columns=["label", "n", "accuracy", "alpha_temporal", "low", "high", "error"])
 
 

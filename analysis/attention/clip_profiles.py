@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import Alpha, alpha_profile
+from analysis.runs.correctness import is_correct, is_misclassified
 from analysis.runs.run_directory import Run, clips_of, query
 from analysis.statistics.uncertainty import sum_by_code
 from sth_core.shards import shards
@@ -40,8 +41,7 @@ def confusion_profile(alpha: Alpha, label: str, prediction: str) -> pd.DataFrame
 
 def correctness_profile(alpha: Alpha) -> pd.DataFrame:
     """`alpha_profile` of the correct and of the wrong clips."""
-    correct = alpha.clips["correct"].to_numpy(bool)
-    return profiles(alpha, "correct", {True: correct, False: ~correct})
+    return profiles(alpha, "correct", {True: is_correct(alpha.clips), False: is_misclassified(alpha.clips)})
 
 
 def profiles(alpha: Alpha, column: str, chosen: Mapping[str | bool, pd.Series | NDArray[np.bool_]]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import Alpha, alpha_profile, layer_intervals
+from analysis.runs.correctness import is_correct
 from analysis.statistics.accuracy import group_numbers, share_interval
 from analysis.statistics.uncertainty import (
     Effect,
@@ -30,17 +31,21 @@ def find_rows(clip_ids: pd.Series, clips: pd.DataFrame) -> NDArray[np.intp]:
 
 
 def side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """A row per clip that two runs' overviews (`clip_overview`) have: its rows there, and its outcome (`OUTCOMES`)."""
+    """A row per clip that two runs' overviews (`clip_overview`) have: its rows there, and its outcome (`OUTCOMES`),
+    which is missing where one of the networks does not know the label."""
     rows_in_b = find_rows(a["clip_id"], b)
     row_a = np.flatnonzero(rows_in_b >= 0)
     row_b = rows_in_b[row_a]
-    was, now = a["correct"].to_numpy(bool)[row_a], b["correct"].to_numpy(bool)[row_b]
-    outcome = pd.Categorical.from_codes(np.select([was & ~now, ~was & now, was & now], [0, 1, 2], 3), OUTCOMES)
+    was, now = is_correct(a)[row_a], is_correct(b)[row_b]
+    counted = a["correct"].notna().to_numpy()[row_a] & b["correct"].notna().to_numpy()[row_b]
+    codes = np.select([~counted, was & ~now, ~was & now, was & now], [-1, 0, 1, 2], 3)
+    outcome = pd.Categorical.from_codes(codes, OUTCOMES)
     return pd.DataFrame({"row_a": row_a, "row_b": row_b, "correct_a": was, "correct_b": now, "outcome": outcome})
 
 
 def accuracy_change(both: pd.DataFrame, groups: NDArray | pd.Series) -> Effect:
-    """Accuracy of b minus accuracy of a, from `side_by_side`'s table and the group of each of its clips."""
+    """Accuracy of b minus accuracy of a, from the rows of `side_by_side` that have an outcome, and the groups
+    of their clips."""
     return paired_effect(both["correct_b"].to_numpy(float) - both["correct_a"].to_numpy(float), groups)
 
 
@@ -56,7 +61,7 @@ def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class SharedClips:
-    """N runs on the K clips that all of them have."""
+    """N runs on the K clips that all of them have, and whose labels all of the networks know."""
 
     names: tuple[str, ...]
     disjoint: tuple[str, ...]  # names of the runs that are left out: they share no clip with all runs before them
@@ -65,6 +70,8 @@ class SharedClips:
     correct: NDArray[np.bool_]  # (K, N) whether the run predicts the clip correctly
     alpha: NDArray[np.float64]  # (N,) mean alpha_T over layers and clips, nan for a run without attention
     same_labels: NDArray[np.float64]  # (N,) the share of the clips whose label is that in the first run
+    uncounted: tuple[str, ...] = ()  # names of the runs that are left out: their network knows none of the labels
+    all_rows: NDArray[np.intp] | None = None  # of all common clips, also those that do not count, if there are any
 
     @property
     def correct_count(self) -> NDArray[np.intp]:
@@ -73,7 +80,12 @@ class SharedClips:
 
 
 def shared_clips(tables: dict[str, pd.DataFrame]) -> SharedClips:
-    """Reduce the runs' overviews (`clip_overview`), by name, to the clips that all of them have."""
+    """Reduce the runs' overviews (`clip_overview`), by name, to the clips that all of them have.
+
+    Where some networks know labels, those that know none are left out."""
+    knowing = {name: table for name, table in tables.items() if table["correct"].notna().any()}
+    uncounted = tuple(name for name in tables if name not in knowing) if knowing else ()
+    tables = knowing or tables
     first = next(iter(tables.values()))
     shared, rows_in = np.ones(len(first), bool), {}
     for name, table in tables.items():
@@ -84,14 +96,17 @@ def shared_clips(tables: dict[str, pd.DataFrame]) -> SharedClips:
     rows = np.flatnonzero(shared)
     same = [tables[name].iloc[found[rows]] for name, found in rows_in.items()]  # each run's rows of the shared clips
     alpha = [table["alpha_temporal"].mean() if "alpha_temporal" in table else np.nan for table in same]
+    counted = np.logical_and.reduce([table["correct"].notna().to_numpy() for table in same])
     return SharedClips(
         names=tuple(rows_in),
         disjoint=tuple(name for name in tables if name not in rows_in),
-        rows=rows,
-        groups=group_numbers(first)[rows],
-        correct=np.stack([table["correct"].to_numpy(bool) for table in same], 1),
+        rows=rows[counted],
+        groups=group_numbers(first)[rows[counted]],
+        correct=np.stack([is_correct(table)[counted] for table in same], 1),
         alpha=np.array(alpha, float),
         same_labels=np.array([label_agreement(first["label"].iloc[rows], table["label"]) for table in same]),
+        uncounted=uncounted,
+        all_rows=rows,
     )
 
 

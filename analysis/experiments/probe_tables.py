@@ -23,6 +23,7 @@ from sth_core.shards import Shards, shards
 from sth_core.video.reorder import DROPPED, FAST, FROZEN, REVERSED, SHUFFLED, SUBSAMPLED
 
 KIND = "probes"
+NEEDS_LABELS = "probes need labels that it was trained on"
 PLAIN, SLOW = "plain", "slow"
 PROBES = (PLAIN, REVERSED, SHUFFLED, FROZEN, DROPPED, SUBSAMPLED, SLOW, FAST)
 ALL_LAYERS = "mean"  # over the layers
@@ -40,8 +41,7 @@ def known_rows(run: Run) -> pd.DataFrame:
         raise UserError(f"{run.path} holds no probes; make them with `sth probe`")
     rows = rows[rows["score_label"].notna()]
     if rows.empty:
-        known = "probes need labels that it was trained on"
-        raise UserError(f"the network knows the label of no clip in {run.path}; {known}")
+        raise UserError(f"the network knows the label of no clip in {run.path}; {NEEDS_LABELS}")
     return rows.merge(predictions(run)[["clip_id", "group"]], on="clip_id")
 
 

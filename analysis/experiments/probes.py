@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.experiments.probe_tables import KIND, PLAIN, PROBES, SLOW, probes_in
+from analysis.experiments.probe_tables import KIND, NEEDS_LABELS, PLAIN, PROBES, SLOW, probes_in
+from analysis.runs.correctness import correctness, counted_clips
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
-from analysis.runs.run_directory import Run
+from analysis.runs.run_directory import Run, predictions
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.clips import EvaluationClips, Sample
+from sth_core.errors import UserError
 from sth_core.prefetch import prefetch
 from sth_core.resumable import Work, working_on
 from sth_core.video.clip_source import ClipSource
@@ -84,8 +86,11 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
     could not be read.
 
     Raises:
-        UserError: the run's network is no longer there, the dataset lacks clips, or there are results of other work.
+        UserError: the network knows the label of no clip or is no longer there, the dataset lacks clips, or there are
+            results of other work.
     """
+    if counted_clips(predictions(run)).empty:
+        raise UserError(f"the network knows the label of no clip in {run.path}; {NEEDS_LABELS}")
     checkpoint, table = checkpoint_and_clips(run, data, options.device)
     identity = {"checkpoint_sha256": run.meta["checkpoint_sha256"], "data": str(data.resolve())}
     identity |= {"split": run.meta["split"], "shuffles": shuffles}
@@ -134,7 +139,7 @@ def probe_rows(clip_id: str, label: str, classes: list[str], scores: Tensor, shu
     values, best = scores.double().numpy(), scores.argmax(1).numpy()
     rows["prediction"] = np.array(classes, object)[best]
     return rows.assign(
-        correct=rows["prediction"] == label,
+        correct=correctness(rows["prediction"], rows["label"], classes),
         confidence=values.max(1),
         score_label=values[:, classes.index(label)] if label in classes else np.nan,
         score_plain=values[:, best[0]],

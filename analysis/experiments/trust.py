@@ -32,6 +32,7 @@ from analysis.explain.faithfulness import (
 )
 from analysis.explain.gradcam import DEFINITIONS, SPATIAL, TEMPORAL, cam_layers, default_layer, mass_shares, signed_maps
 from analysis.explain.weight_randomization import randomized_models
+from analysis.runs.correctness import correctness
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import clips_in_split
 from analysis.statistics.uncertainty import rank_correlation
@@ -187,6 +188,8 @@ def clip_tables(tests: TrustTests, result: ClipResult) -> dict[str, pd.DataFrame
     tables |= {"randomised": randomization_rows(tests, result), "clips": [clip_row(tests, result, drop)]}
     clip_id = result.row["clip_id"].iloc[0]
     found = {name: pd.DataFrame(rows).assign(clip_id=clip_id) for name, rows in tables.items()}
+    clips = found["clips"]
+    found["clips"] = clips.assign(correct=correctness(clips["prediction"], clips["label"], tests.checkpoint.classes))
     return found | {"alpha": alpha_table(tests, result)}
 
 
@@ -235,7 +238,6 @@ def clip_row(tests: TrustTests, result: ClipResult, drop: np.ndarray) -> dict[st
     return {
         **row[["clip_id", "label", "group"]],
         "prediction": prediction,
-        "correct": row["label"] == prediction,
         "confidence": float(result.logits.softmax(1)[0, result.target]),
         "alpha_temporal": float(np.mean(alphas)) if alphas else np.nan,
         "drop": float(drop.clip(0).sum()),

@@ -3,6 +3,7 @@
 Intervals and p-values are over source videos (`uncertainty`); p-values are corrected over each table (Holm).
 """
 
+import math
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -23,6 +24,7 @@ from analysis.statistics.uncertainty import (
 )
 from sth_core.shards import Shards
 
+NO_EFFECT = Effect(math.nan, math.nan, math.nan, 1.0, 0, 1)  # of no clips
 PASSES, FAILS, OPEN = "passes", "fails", "undecided"
 STILL_THERE = 0.5  # rank correlation with the true map from which on a randomized network's map counts as the same
 
@@ -108,27 +110,30 @@ def frame_agreement_table(results: TrustResults) -> pd.DataFrame:
 
 def replacement_effects(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
     """A row per place and kind of replaced alpha, from `replacement_rows` and the group of each clip_id: the change of
-    accuracy (value), paired on the same clips, the mean changes of the true class's logit and score, and n_changed, the
-    clips whose prediction changes. Empty without attention."""
+    accuracy (value), paired on the same clips, the mean changes of the true class's logit and score (n clips whose
+    label the network knows; nan without any), and n_changed of all clips, those whose prediction changes. Empty without
+    attention."""
     if "place" not in alpha:
         return pd.DataFrame()
     rows = []
     for (place, kind), some in alpha.groupby(["place", "kind"], sort=False):
         some = some.set_index("clip_id")
-        g = groups.loc[some.index].to_numpy()
-        change = some["correct"].astype(float) - some["plain_correct"].astype(float)
-        row = {"place": place, "kind": kind} | effect_columns(paired_effect(change.to_numpy(), g))
+        known = some[some["score_label"].notna()]
+        g = groups.loc[known.index].to_numpy()
+        change = known["correct"].astype(float) - known["plain_correct"].astype(float)
+        found = paired_effect(change.to_numpy(), g) if len(known) else NO_EFFECT
+        row = {"place": place, "kind": kind} | effect_columns(found)
         for name in ("logit_label", "score_label"):
-            known = some[name].notna().to_numpy()
-            found = mean_effect(some[name].to_numpy(float)[None, known], g[known])
+            found = mean_effect(known[name].to_numpy(float)[None], g) if len(known) else NO_EFFECT
             row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-        rows.append(row | {"n_changed": int((some["prediction"] != some["plain_prediction"]).sum())})
+        changed = int((some["prediction"] != some["plain_prediction"]).sum())
+        rows.append(row | {"n_changed": changed, "clips": len(some)})
     return with_verdicts(rows, lambda row: "matters" if row["p_holm"] < SIGNIFICANCE_LEVEL else OPEN)
 
 
 def class_replacement_effects(alpha: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
-    """`replacement_effects` everywhere, of each class, with label."""
-    by_class = alpha[alpha["place"] == EVERY_LAYER].groupby("label")
+    """`replacement_effects` everywhere, of each class that the network knows, with label."""
+    by_class = alpha[(alpha["place"] == EVERY_LAYER) & alpha["score_label"].notna()].groupby("label")
     tables = [replacement_effects(some, groups).assign(label=label) for label, some in by_class]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

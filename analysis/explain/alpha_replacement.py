@@ -76,7 +76,8 @@ def replacement_rows(
     """A row per clip: its prediction by `logits`, under an intervention, and by `plain`; the columns `what` are added.
 
     logit_label and score_label are the changes of the true class's logit (minus the mean of all logits) and softmax,
-    nan if the network does not know the label; score_plain is that of the softmax of the class predicted by `plain`.
+    nan if the network does not know the label, where plain_correct and correct are missing too; score_plain is that of
+    the softmax of the class predicted by `plain`.
     """
     numbers, names = torch.from_numpy(pd.Index(classes).get_indexer(clips["label"])), np.array(classes, object)
     before, after = plain.argmax(1), logits.argmax(1)
@@ -84,7 +85,10 @@ def replacement_rows(
     soft = logits.softmax(1) - plain.softmax(1)
     rows = clips[["clip_id"]].reset_index(drop=True).assign(**what, label=clips["label"].to_numpy())
     rows = rows.assign(plain_prediction=names[before.numpy()], prediction=names[after.numpy()])
-    rows = rows.assign(plain_correct=(before == numbers).numpy(), correct=(after == numbers).numpy())
+    unknown = (numbers < 0).numpy()
+    outcomes = {"plain_correct": (before == numbers).numpy(), "correct": (after == numbers).numpy()}
+    rows = rows.assign(**{name: pd.array(found, "boolean") for name, found in outcomes.items()})
+    rows.loc[unknown, list(outcomes)] = pd.NA
     changes = {"logit_label": (centred, numbers), "score_label": (soft, numbers), "score_plain": (soft, before)}
     return rows.assign(**{name: pick_column(values, column) for name, (values, column) in changes.items()})
 

@@ -4,6 +4,7 @@ The paper picks classes by hand, those of Figure 9 from Kinetics-400 and those o
 Here both figures rank the classes of each dataset by alpha_T, among those that the network predicts well.
 """
 
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from analysis.attention.alpha_tables import alpha_class_table
 from analysis.experiments.probe_tables import KIND, order_dependence
 from analysis.report.figures_5_to_8 import main_setting
 from analysis.report.plots import COLOURS, SupplementFigure, error_bars, jpeg_uri
+from analysis.runs.caveats import accuracy_caveats
+from analysis.runs.correctness import is_correct
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.shards import shards
@@ -39,7 +42,10 @@ def class_figures(runs: list[Run]) -> list[SupplementFigure]:
         if (run.modality, run.p) == setting:
             first.setdefault(run.meta["dataset"], run)
     ranked = [rank_classes(run) for run in first.values()]
-    return [figure9(ranked), figure10(ranked)] if any(len(table) > 1 for table in ranked) else []
+    if not any(len(table) > 1 for table in ranked):
+        return []
+    caveats = "".join(f" {run.name}: {sentence}" for run in first.values() for sentence in accuracy_caveats(run.meta))
+    return [replace(item, caption=item.caption + caveats) for item in (figure9(ranked), figure10(ranked))]
 
 
 def figure9(ranked: list[pd.DataFrame]) -> SupplementFigure:
@@ -84,7 +90,8 @@ def rank_classes(run: Run) -> pd.DataFrame:
         table = table.merge(order_dependence(run)[["label", "drop"]].rename(columns={"drop": "order"}), on="label")
         rank = table["alpha_temporal"].rank() + table["order"].rank()
     table = table.loc[rank.sort_values(kind="stable").index]
-    clips = predictions(run).query("correct").sort_values(["confidence", "clip_id"], ascending=[False, True])
+    clips = predictions(run)
+    clips = clips[is_correct(clips)].sort_values(["confidence", "clip_id"], ascending=[False, True])
     clips = clips.drop_duplicates("label").rename(columns={"clip_id": "clip"})
     return table.merge(clips.filter(["label", "clip", "path", "frame_indices"]), on="label")
 

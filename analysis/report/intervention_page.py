@@ -11,6 +11,7 @@ from analysis.experiments.trust_tables import class_replacement_effects, replace
 from analysis.explain.alpha_replacement import ANOTHER_CLIP, DATASET_MEAN, EVERY_LAYER
 from analysis.report.page import Section, write_page
 from analysis.report.plots import styled
+from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.errors import UserError
@@ -34,7 +35,7 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
     places, classes = intervention_tables(run)
     out = effects_in(run.path).folder
     meta = json.loads((out / "interventions.json").read_text(encoding="utf-8"))
-    heading, n = "Does attention matter?", places["n"].max()
+    heading, n, clips = "Does attention matter?", places["n"].max(), places["clips"].max()
     how = "Change of accuracy in points, paired on the same clips; *: p < 0.05 after Holm's correction. n ="
     sections = [
         Section(lead=summarize_interventions(places)),
@@ -42,13 +43,16 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
             "By layer, stage and everywhere", figure=plot_replacement_effects(places, "place"),
             caption=f"{how} {n} clips.", data={"places": places},
         ),
-        Section(
-            "By class, everywhere", figure=plot_replacement_effects(classes, "label"),
-            caption=f"{how} {describe_clips_per_class(classes['n'])}.", data={"classes": classes},
-        ),
     ]  # fmt: skip
+    if len(classes):
+        by_class, caption = (
+            plot_replacement_effects(classes, "label"),
+            f"{how} {describe_clips_per_class(classes['n'])}.",
+        )
+        sections.append(Section("By class, everywhere", figure=by_class, caption=caption, data={"classes": classes}))
+    about = " ".join([f"{run.title}, {clips} clips.", *accuracy_caveats(run.meta, predictions(run)["label"])])
     page = write_page(
-        out / "index.html", heading, sections, title=f"{heading} {run.title}", about=f"{run.title}, {n} clips.",
+        out / "index.html", heading, sections, title=f"{heading} {run.title}", about=about,
         command=meta["command"],
     )  # fmt: skip
     return page, places
@@ -59,7 +63,9 @@ def plot_replacement_effects(table: pd.DataFrame, rows: str) -> go.Figure:
     kind of replacement; a star where it is significant."""
     points = 100 * table["value"]
     stars = table["verdict"].map({"matters": " *"}).fillna("")
-    text = points.map(lambda change: f"{change:+.0f}" if abs(change) >= 0.5 else "0") + stars
+    text = (
+        points.map(lambda change: f"{change:+.0f}" if abs(change) >= 0.5 else "0" if change == change else "-") + stars
+    )
     heatmap = go.Heatmap(
         x=table["kind"], y=table[rows], z=points, text=text, texttemplate="%{text}", zmid=0, zmin=-100, zmax=100,
         colorscale=[[0, "#0072B2"], [0.5, "#ffffff"], [1, "#D55E00"]], colorbar_title="points",
@@ -72,6 +78,12 @@ def plot_replacement_effects(table: pd.DataFrame, rows: str) -> go.Figure:
 def summarize_interventions(places: pd.DataFrame) -> str:
     """In words: does the accuracy depend on alpha, and does it depend on alpha of the single clip?"""
     everywhere = places[places["place"] == EVERY_LAYER].set_index("kind")
+    if not everywhere["n"].max():
+        kinds = "; ".join(f"{row.Index}: {row.n_changed} of {row.clips} clips" for row in everywhere.itertuples())
+        return (
+            "No accuracy: the network knows the label of none of the clips. Predictions that change when α is replaced "
+            f"everywhere by {kinds}."
+        )
     points = 100 * everywhere[["value", "low", "high"]]
     changes = "; ".join(
         f"{kind}: {v:+.1f} points ({low:+.1f} to {high:+.1f})" for kind, v, low, high in points.itertuples()

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from analysis.experiments import probe_tables
 from analysis.report.page import PageTable, Section, with_intervals, write_page
 from analysis.report.plots import COLOURS, error_bars, horizontal_bars, styled
-from analysis.runs.run_directory import Run
+from analysis.runs.caveats import accuracy_caveats
+from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
 
 HEADING = "Does it use the frame order?"
@@ -27,9 +28,10 @@ def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
         "turned": probe_tables.reversed_predictions(run),
     }
     clips = tables["probes"]["n"].max()
+    about = " ".join([f"{run.title}, {clips} clips.", *accuracy_caveats(run.meta, predictions(run)["label"])])
     page = write_page(
         out / "index.html", HEADING, probe_sections(tables, clips, meta["shuffles"]),
-        title=f"{HEADING} {run.title}", about=f"{run.title}, {clips} clips.", command=meta["command"],
+        title=f"{HEADING} {run.title}", about=about, command=meta["command"],
     )  # fmt: skip
     return page, tables
 

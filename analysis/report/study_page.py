@@ -13,6 +13,7 @@ from plotly.subplots import make_subplots
 from analysis.report.image_export import write_pictures
 from analysis.report.page import PageTable, Section, write_page
 from analysis.report.plots import COLOURS, add_line, on_paper
+from analysis.runs.correctness import counted_clips
 from analysis.runs.run_directory import find_runs, open_run, predictions
 from analysis.statistics.results import METRICS, run_results
 from sth_core.study import slug
@@ -82,7 +83,7 @@ def plot_study_curves(curves: pd.DataFrame, axes: list[str]) -> go.Figure:
 def plot_confusion(out: Path, results: pd.DataFrame, axes: list[str]) -> go.Figure:
     """Label against prediction, the clips of all seeds together."""
     tables = {
-        name: pd.concat([predictions(open_run(out / "runs" / run)) for run in rows["run"]])
+        name: counted_clips(pd.concat([predictions(open_run(out / "runs" / run)) for run in rows["run"]]))
         for name, rows in by_combination(results, axes).items()
     }
     classes = sorted(set().union(*(table["label"] for table in tables.values())))

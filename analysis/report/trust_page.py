@@ -19,6 +19,8 @@ from analysis.explain.overlay import overlay, seen_frames
 from analysis.report.intervention_page import plot_replacement_effects
 from analysis.report.page import PageTable, Picture, Section, TableCell, write_page
 from analysis.report.plots import COLOURS, add_line, horizontal_bars, styled
+from analysis.runs.caveats import accuracy_caveats
+from analysis.runs.correctness import counted_clips, with_correctness
 from sth_core.checkpoint import load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import read_dataset
@@ -47,11 +49,12 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
         name, maps = example
         pictures = [Picture(title, np.concatenate(list(frames), 1)) for title, frames in maps.items()]
         sections.append(Section(f"One clip: {name}", pictures=pictures))
+    correct = counted_clips(with_correctness(results.clips, meta["classes"]))["correct"]
+    accuracy = f"accuracy {correct.mean():.0%}" if len(correct) else "no accuracy"
     about = (
-        f"{meta['network']} on {len(results.clips)} clips of {meta['dataset']} ({meta['split']}; accuracy "
-        f"{results.clips['correct'].mean():.0%}). Each explanation is of the predicted class. "
-        f"Checkpoint {meta['checkpoint_sha256'][:12]}."
-    )
+        f"{meta['network']} on {len(results.clips)} clips of {meta['dataset']} ({meta['split']}; {accuracy}). Each "
+        f"explanation is of the predicted class. Checkpoint {meta['checkpoint_sha256'][:12]}. "
+    ) + " ".join(accuracy_caveats(meta, results.clips["label"]))
     sections += evidence_sections(results, tables)
     title, command = f"{HEADING} {meta['network']}", meta["command"]
     return write_page(out / "index.html", HEADING, sections, title=title, about=about, command=command)

@@ -257,7 +257,7 @@ def to_fiftyone(run: Run, annotated_only: bool = True) -> str:
                 "filepath": clip.path,
                 "tags": row.tags if row else [],
                 "clip_id": clip.clip_id,
-                "ground_truth": {"_cls": "Classification", "label": clip.label},
+                "ground_truth": {"_cls": "Classification", "label": clip.label} if clip.label else None,
                 "prediction": prediction,
                 "note": row.note or None if row else None,
             }

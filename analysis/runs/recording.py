@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.runs.correctness import counted_clips, with_correctness
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.rows import ShardWriter
 from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, open_run, predictions, run_work
@@ -169,9 +170,10 @@ def initial_weights(training: dict[str, Any]) -> str:
 
 def recorded_accuracy(run: Path, classes: list[str]) -> float:
     """The share of correct predictions among the clips of a known label; NaN if there are none."""
-    tables = (pd.read_parquet(file, columns=["label", "correct"]) for file in shards(run, "predictions"))
-    correct = [table.loc[table["label"].isin(classes), "correct"] for table in tables]
-    return float(pd.concat(correct).mean()) if correct else math.nan
+    tables = [pd.read_parquet(file, columns=["label", "correct"]) for file in shards(run, "predictions")]
+    counted = [counted_clips(with_correctness(table, classes))["correct"] for table in tables]
+    correct = pd.concat(counted) if counted else pd.Series(dtype=bool)
+    return float(correct.mean()) if len(correct) else math.nan
 
 
 def open_or_record(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from analysis.runs.correctness import correctness
 from sth_core.evaluation import BatchResult
 from sth_core.network import Layer
 from sth_core.shards import Shards
@@ -61,14 +62,16 @@ class ShardWriter:
 
 
 def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """A row of predictions per readable clip; `table` has the clip of each sample in the sample's row."""
+    """A row of predictions per readable clip; `table` has the clip of each sample in the sample's row. `correct` is
+    missing where the network does not know the label."""
     clips = table.iloc[[sample.row for sample in batch.samples]]
     scores, of_views = batch.logits.softmax(1), batch.view_logits.softmax(2)  # (B, K), (B, V, K)
     best = scores.argmax(1)
+    prediction = pd.Series([classes[i] for i in best], clips.index, dtype=object)
     top = scores.topk(min(2, len(classes))).values.double()
     results = {
-        "prediction": [classes[i] for i in best],
-        "correct": best.numpy() == [sample.label for sample in batch.samples],
+        "prediction": prediction,
+        "correct": correctness(prediction, clips["label"], classes),
         "confidence": top[:, 0].numpy(),
         "margin": (top[:, 0] - top[:, 1:].sum(1)).numpy(),
         "disagreement": (of_views.argmax(2) != best[:, None]).double().mean(1).numpy(),

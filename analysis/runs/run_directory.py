@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
+from analysis.runs.correctness import with_correctness
 from sth_core.errors import UserError
 from sth_core.resumable import Work
 from sth_core.shards import shards
@@ -154,11 +155,13 @@ def run_work(folder: Path, facts: dict[str, Any], keys: tuple[str, ...] = RECORD
 
 
 def predictions(run: Run) -> pd.DataFrame:
-    """A row per clip, ordered by clip_id: see docs/run-directory.md.
+    """A row per clip, ordered by clip_id: see docs/run-directory.md. `correct` is missing where it is unknown
+    (`with_correctness`).
 
     In a run that was recorded before there was a column `group`, each clip is a group of its own.
     """
     table = query(run, "predictions", "SELECT * FROM {files} ORDER BY clip_id")
+    table = with_correctness(table, run.meta["classes"])
     return table if "group" in table else table.assign(group=table["clip_id"])
 
 
@@ -175,9 +178,9 @@ def clips_of(run: Run) -> pd.DataFrame:
     """A row per clip, ordered by clip_id, without the scores, which are most of a run.
 
     Returns:
-        `CLIP_COLUMNS` and `OPTIONAL_COLUMNS` (NaN in a run that has not recorded it), frame (the middle one that the
-        network saw, where the run knows it), group (its source video; in runs of earlier versions the clip itself),
-        shard (the name of its Parquet file). label, prediction and shard are categories.
+        `CLIP_COLUMNS` (`correct` as in `predictions`) and `OPTIONAL_COLUMNS` (NaN in a run that has not recorded it),
+        frame (the middle one that the network saw, where the run knows it), group (its source video; in runs of earlier
+        versions the clip itself), shard (the name of its Parquet file). label, prediction and shard are categories.
 
     Raises:
         UserError: there are none, or they cannot be read.
@@ -192,7 +195,7 @@ def clips_of(run: Run) -> pd.DataFrame:
         frames = table["frame_indices"].combine_chunks()
         middle = pc.add(frames.offsets[:-1], pc.divide(frames.value_lengths(), 2))
         table = table.drop_columns("frame_indices").append_column("frame", frames.values.take(middle))
-    clips = table.to_pandas()
+    clips = with_correctness(table.to_pandas(), run.meta["classes"])
     for name in ("label", "prediction"):
         clips[name] = clips[name].cat.reorder_categories(sorted(clips[name].cat.categories))
     unknown = {name: np.nan for name in OPTIONAL_COLUMNS if name not in clips}
@@ -227,7 +230,8 @@ def read_shards(
 def clip_of(run: Run, clip: pd.Series) -> pd.Series:
     """All columns of the prediction of one of `clips_of`'s clips."""
     sql = "SELECT * FROM {files} WHERE clip_id = ?"
-    return query(run, "predictions", sql, [clip["clip_id"]], clip["shard"]).iloc[0]
+    found = query(run, "predictions", sql, [clip["clip_id"]], clip["shard"])
+    return with_correctness(found, run.meta["classes"]).iloc[0]
 
 
 def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, shard: str | None = None) -> pd.DataFrame:

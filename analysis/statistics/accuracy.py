@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from analysis.runs.correctness import counted_clips, is_correct
 from analysis.statistics.uncertainty import CONFIDENCE_LEVEL, Groups, group_sums, standard_error
 
 CLASS_RESAMPLES = 1000
@@ -87,7 +88,8 @@ def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.Data
 
 def summarize_direction_accuracy(predictions: pd.DataFrame) -> pd.DataFrame:
     """The `metrics_table` of the action alone and of the direction alone, for clips played both ways
-    (`Annotation.direction`)."""
+    (`Annotation.direction`) and whose label the network knows."""
+    predictions = counted_clips(predictions)
     predicted, true = (predictions[column].str.rpartition(", ") for column in ("prediction", "label"))
     parts = {"action": 0, "direction": 2}
     correct = {metric: (predicted[part] == true[part]).to_numpy(bool) for metric, part in parts.items()}
@@ -95,10 +97,11 @@ def summarize_direction_accuracy(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_per_class(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """A row per class, in the given order; low and high are `share_interval`."""
-    correct, groups = predictions["correct"].to_numpy(bool), group_numbers(predictions)
+    """A row per class, in the given order, of the clips that count; low and high are `share_interval`."""
+    predictions = counted_clips(predictions)
+    correct, groups = is_correct(predictions), group_numbers(predictions)
     clips_of_label = predictions.groupby("label", observed=True).indices
-    wrong = predictions[~predictions["correct"].astype(bool)].groupby(["label", "prediction"], observed=True).size()
+    wrong = predictions[~correct].groupby(["label", "prediction"], observed=True).size()
     confused = wrong.sort_values(ascending=False, kind="stable").reset_index().drop_duplicates("label")
     most = dict(zip(confused["label"], confused["prediction"], strict=True))
     rows = []

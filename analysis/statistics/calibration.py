@@ -1,16 +1,21 @@
 """Whether a network's confidence equals its accuracy: the bins of a reliability diagram, and their error."""
 
+import math
+
 import numpy as np
 import pandas as pd
 
+from analysis.runs.correctness import counted_clips, is_correct
 from analysis.statistics.accuracy import group_numbers, share_interval
 
 CONFIDENCE_BINS = 10
 
 
 def calibration_bins(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per tenth of confidence, from low to high, that has clips; the accuracy's interval is `share_interval`."""
-    confidence, correct, groups = table["confidence"].to_numpy(), table["correct"].to_numpy(bool), group_numbers(table)
+    """A row per tenth of confidence, from low to high, that has clips that count; the accuracy's interval is
+    `share_interval`."""
+    table = counted_clips(table)
+    confidence, correct, groups = table["confidence"].to_numpy(), is_correct(table), group_numbers(table)
     bin_of_clip = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     rows = []
     for i in np.unique(bin_of_clip):
@@ -22,5 +27,8 @@ def calibration_bins(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def calibration_error(bins: pd.DataFrame) -> float:
-    """The expected calibration error (Guo et al. 2017): the mean over clips of |accuracy - confidence| of their bin."""
+    """The expected calibration error (Guo et al. 2017): the mean over clips of |accuracy - confidence| of their bin;
+    nan without clips."""
+    if bins.empty:
+        return math.nan
     return float((bins["n"] * (bins["accuracy"] - bins["confidence"]).abs()).sum() / bins["n"].sum())

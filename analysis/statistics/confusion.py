@@ -2,9 +2,13 @@
 
 import pandas as pd
 
+from analysis.runs.correctness import counted_clips
+
 
 def confusion_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The cells that are not empty: label, prediction, n, share (of the clips with this label)."""
+    """The cells that are not empty, of the clips that count for accuracy: label, prediction, n, share (of the clips
+    with this label)."""
+    table = counted_clips(table)
     cells = table.groupby(["label", "prediction"], observed=True).size().rename("n").reset_index()
     clips_per_label = table.groupby("label", observed=True).size()
     return cells.assign(share=cells["n"] / cells["label"].map(clips_per_label).astype(float))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.runs.correctness import correctness
 from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, failures, predictions, run_work
 from sth_core.errors import UserError
 from sth_core.resumable import no_report, working_on
@@ -87,10 +88,10 @@ def fused_predictions(tables: list[pd.DataFrame], share: NDArray[np.float64], cl
     of_runs = np.stack([np.stack(list(table["scores"])) for table in tables])  # runs x clips x classes
     scores = np.tensordot(share, of_runs, 1)
     best = scores.argmax(1)
-    prediction = np.array(classes)[best]
+    prediction = pd.Series(np.array(classes, object)[best], first.index)
     results = {
         "prediction": prediction,
-        "correct": prediction == first["label"],
+        "correct": correctness(prediction, first["label"], classes),
         "confidence": scores.max(1),
         "margin": scores.max(1) - (np.sort(scores, 1)[:, -2] if len(classes) > 1 else 0),
         "disagreement": (of_runs.argmax(2) != best).mean(0),

@@ -12,8 +12,9 @@ from analysis.report.plots import COLOURS, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_clips_per_class
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
+from workbench.components.caveats import show_caveats, show_no_accuracy
 from workbench.components.chart import DIVERGING, LAYER_AXIS, add_layer_means, show_chart
-from workbench.components.gallery import show_gallery
+from workbench.components.gallery import NO_LABEL, show_gallery
 
 VERDICT_COLOURS = {"holds": "green", "does not hold": "red"}
 
@@ -46,7 +47,7 @@ def show_class_heatmap(run: Run) -> None:
     """alpha_T by class and layer."""
     table = cached_result("class_layers", [run], lambda: alpha_class_layer_table(cached_alpha(run)))
     wide = table.pivot(index="label", columns="layer_index", values="alpha_temporal")
-    wide = wide.loc[wide.mean(axis=1).sort_values().index]
+    wide = wide.loc[wide.mean(axis=1).sort_values().index].rename({"": NO_LABEL})
     layers = table.drop_duplicates("layer_index").sort_values("layer_index")["layer"]
     reach = float(np.abs(wide.to_numpy() - 0.5).max())
     figure = go.Figure().add_heatmap(
@@ -65,6 +66,8 @@ def show_class_heatmap(run: Run) -> None:
 
 def show_by_correctness(run: Run) -> None:
     """alpha_T by layer of the correct and of the misclassified clips."""
+    if show_no_accuracy(run):
+        return
     table = cached_result("by_correctness", [run], lambda: correctness_profile(cached_alpha(run)))
     figure = go.Figure()
     for correct, name, colour in ((True, "correct", COLOURS[0]), (False, "misclassified", COLOURS[1])):
@@ -78,6 +81,7 @@ def show_by_correctness(run: Run) -> None:
         "read this:** a difference may come from the classes, because hard classes have more misclassified clips. To "
         "compare clips of one class, open a cell of the confusion matrix (Predictions, Confusion)."
     )
+    show_caveats({"": run})
 
 
 def show_unusual_clips(run: Run) -> None:

@@ -61,6 +61,9 @@ def show_many_runs(named: dict[str, Run]) -> None:
             f"{escape_markdown(name)} ({letters[name]}) is left out, because it has no clip in common with the other "
             "runs. Record all runs on the same dataset and split."
         )
+    for name in common.uncounted:
+        why = "because its network knows the label of none of its clips"
+        st.info(f"{escape_markdown(name)} ({letters[name]}) is left out, {why}.")
     if len(common.names) < 3:
         return
     st.subheader(f"All {len(common.names)} runs on the same clips")
@@ -69,11 +72,17 @@ def show_many_runs(named: dict[str, Run]) -> None:
         which = f"of the common clips, only {', '.join(others)} have the same label as in A"
         st.warning(f"The runs have different labels: {which}.")
     titles = {name: f"{letters[name]}: {shortened(name)}" for name in common.names}
-    show_accuracy_table(cached_result("accuracy_table", runs, lambda: compare_runs.shared_accuracy(common)), letters)
-    differences = cached_result("differences", runs, lambda: compare_runs.pairwise_differences(common))
-    show_pairwise_differences(differences, titles, common)
+    first = named[common.names[0]]
+    if len(common.rows):
+        accuracies = cached_result("accuracy_table", runs, lambda: compare_runs.shared_accuracy(common))
+        show_accuracy_table(accuracies, letters)
+        differences = cached_result("differences", runs, lambda: compare_runs.pairwise_differences(common))
+        show_pairwise_differences(differences, titles, common)
+    else:
+        st.info("No accuracy: no common clip has a label that all of the networks know.")
     show_alpha_by_layer({name: named[name] for name in common.names}, runs, common, titles)
-    show_clips_by_correct_count(common, runs[0], letters)
+    if len(common.rows):
+        show_clips_by_correct_count(common, first, letters)
 
 
 def shortened(name: str) -> str:
@@ -146,7 +155,7 @@ def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedCl
     with_attention = {name: run for name, run in named.items() if has_attention(run)}
     if not with_attention:
         return
-    clips = cached_overview(runs[0])["clip_id"].iloc[common.rows]
+    clips = cached_overview(named[common.names[0]])["clip_id"].iloc[common.all_rows]
 
     def compute() -> pd.DataFrame:
         return compare_runs.shared_alpha_by_layer({n: cached_alpha(run) for n, run in with_attention.items()}, clips)
@@ -190,7 +199,8 @@ def show_clips_by_correct_count(common: SharedClips, run: Run, letters: dict[str
     st.caption(
         f"{format_clip_count(counts[k])} correct in exactly {k} of {N} runs"
         + (f" ({which}{'; …' if len(sets) > MOST_SETS else ''})" if which else "")
-        + ", most confident predictions of A first. Links open the clips in A."
+        + f", most confident predictions of {letters[common.names[0]]} first. Links open the clips in "
+        f"{letters[common.names[0]]}."
     )
     table = cached_overview(run)
     chosen = table.index.isin(common.rows[common.correct_count == k])

@@ -19,6 +19,7 @@ from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
 
 COLUMNS = 4
 CLIPS_PER_PAGE = 12
+NO_LABEL = "no label"
 FRAMES, SHORT_SIDE = 8, 150  # of a thumbnail; pixels
 STYLE = """<style>
 .thumbnail { width: 100%; background-size: FRAMES00% 100%; background-position: 42.9% 0; border-radius: 6px }
@@ -88,7 +89,8 @@ def show_gallery(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], key: str
             columns = st.columns(COLUMNS)
         with columns[i % COLUMNS], st.container(border=True):
             show_thumbnail(Path(clip.path), f"frames of {clip.clip_id}")
-            predicted = "" if clip.correct else f"  \npredicted: {escape_markdown(clip.prediction)}"
-            st.markdown(f"**{escape_markdown(clip.label)}**{predicted} ({clip.confidence:.0%})")
+            right = pd.notna(clip.correct) and clip.correct
+            predicted = "" if right else f"  \npredicted: {escape_markdown(clip.prediction)}"
+            st.markdown(f"**{escape_markdown(clip.label or NO_LABEL)}**{predicted} ({clip.confidence:.0%})")
             query = clip_query(run, clip.clip_id)
             st.page_link(CLIP_PAGE, label="Inspect", icon=":material/search:", query_params=query)

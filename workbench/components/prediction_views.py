@@ -14,6 +14,7 @@ from analysis.statistics.accuracy import accuracy_per_class
 from analysis.statistics.calibration import calibration_bins, calibration_error
 from analysis.statistics.confusion import confused_pairs, confusion_cells
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
+from workbench.components.caveats import show_no_accuracy
 from workbench.components.chart import LAYER_AXIS, show_chart
 from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
 from workbench.components.gallery import choose_page, clip_query, show_gallery, show_linked_clips
@@ -96,6 +97,8 @@ def cell_alpha_figure(profile: pd.DataFrame, label: str, prediction: str) -> go.
 
 def show_class_accuracy(run: Run) -> None:
     """Accuracy per class with intervals: the lowest as bars, all in a table."""
+    if show_no_accuracy(run):
+        return
     classes = run.meta["classes"]
     per_class = cached_result("class_accuracy", [run], lambda: accuracy_per_class(cached_overview(run), classes))
     lowest = per_class[per_class["n"] > 0].sort_values("accuracy").head(MOST_BARS)
@@ -114,6 +117,8 @@ def show_class_accuracy(run: Run) -> None:
 
 def show_calibration(run: Run) -> None:
     """Accuracy by confidence."""
+    if show_no_accuracy(run):
+        return
     bins = cached_result("calibration", [run], lambda: calibration_bins(cached_overview(run)))
     figure = go.Figure()
     dotted = {"color": "#999999", "dash": "dot"}

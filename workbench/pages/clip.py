@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.attention.clip_profiles import most_confident_first, similar_clips
+from analysis.runs.correctness import is_misclassified
 from analysis.runs.run_directory import Run, clip_of
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
@@ -20,7 +21,7 @@ from workbench.components.cached import cached_alpha, cached_checkpoint, cached_
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import show_chart
 from workbench.components.context import CLIP_PAGE, choose_run, escape_markdown, linked_selectbox
-from workbench.components.gallery import clip_query, show_gallery
+from workbench.components.gallery import NO_LABEL, clip_query, show_gallery
 from workbench.components.notes import show_notes_panel
 
 MOST_OPTIONS = 2000  # the browser receives all options of a select box
@@ -33,8 +34,12 @@ def show_clip_page() -> None:
     table = cached_overview(run)
     row = int(np.flatnonzero(table["clip_id"] == choose_clip(run, table))[0])
     clip = clip_of(run, table.iloc[row])
-    verdict = ":green[correct]" if clip["correct"] else f":red[predicted: {escape_markdown(clip['prediction'])}]"
-    st.markdown(f"#### {escape_markdown(clip['label'])} · {verdict} · confidence {clip['confidence']:.1%}")
+    predicted = f"predicted: {escape_markdown(clip['prediction'])}"
+    verdict = ":green[correct]" if is_right(clip) else f":red[{predicted}]" if is_known(clip) else predicted
+    label = escape_markdown(clip["label"] or NO_LABEL)
+    st.markdown(f"#### {label} · {verdict} · confidence {clip['confidence']:.1%}")
+    if clip["label"] and not is_known(clip):
+        st.caption("The network does not know this label, so the prediction is neither correct nor wrong.")
     st.caption(escape_markdown(clip["clip_id"]))
     checkpoint = load_run_checkpoint(run) if is_readable(clip) else None
     if checkpoint is not None:
@@ -46,10 +51,19 @@ def show_clip_page() -> None:
     show_clip_attention(run, table, row)
 
 
+def is_known(clip: pd.Series) -> bool:
+    """Whether the network knows the clip's label."""
+    return bool(pd.notna(clip["correct"]))
+
+
+def is_right(clip: pd.Series) -> bool:
+    return is_known(clip) and bool(clip["correct"])
+
+
 def choose_clip(run: Run, table: pd.DataFrame) -> str:
     """The clip in the URL, which the select box changes; by default the most confident misclassified clip."""
     every = table["clip_id"]
-    wrong = ~table["correct"]
+    wrong = is_misclassified(table)
     misclassified = cached_result("misclassified", [run], lambda: every.iloc[most_confident_first(table, wrong)])
     preferred = misclassified if len(misclassified) else every
     with st.sidebar:
@@ -102,7 +116,7 @@ def show_explanations(checkpoint: Checkpoint, run: Run, clip: pd.Series) -> None
     """Grad-CAM, input frames and what if, which need the network."""
     source = ClipSource.from_row(clip)
     explained = clip_views.load_explained_clip(checkpoint, run.meta["checkpoint_sha256"], source)
-    roles = {clip["label"]: "true"} if clip["correct"] else {clip["prediction"]: "predicted", clip["label"]: "true"}
+    roles = {clip["label"]: "true"} if is_right(clip) else {clip["prediction"]: "predicted", clip["label"]: "true"}
     show_gradcam(explained, roles, str(clip["clip_id"]), partial(show_player, run, clip))
     clip_views.show_input_frames(explained, source.backward)
     clip_views.show_what_if(explained)

@@ -9,6 +9,7 @@ from analysis.attention.compare_runs import GAINED, LOST, OUTCOMES, accuracy_cha
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
 from workbench.components.cached import cached_overview, cached_result
+from workbench.components.caveats import show_caveats
 from workbench.components.compare_views import PAIRED, run_letter, show_alpha_change, show_many_runs
 from workbench.components.context import choose_one, end_page, escape_markdown, linked_selectbox, usable_runs
 from workbench.components.gallery import format_clip_count, show_gallery
@@ -33,10 +34,16 @@ def show_compare_page() -> None:
     if len(names) > 2:
         show_many_runs({name: usable[name] for name in names})
         st.subheader("A and B")
-    show_accuracy_change(a, b, both)
+    counted = both[both["outcome"].notna()]
+    if len(counted):
+        show_accuracy_change(a, b, counted)
+    else:
+        st.info("No accuracy: no common clip has a label that both networks know.")
+    show_caveats({run_letter(i): usable[name] for i, name in enumerate(names)})
     if has_attention(a) and has_attention(b):
         show_alpha_change(a, b)
-    show_clips_by_outcome(b, both)
+    if len(counted):
+        show_clips_by_outcome(b, counted)
 
 
 def choose_runs(usable: dict[str, Run]) -> list[str]:

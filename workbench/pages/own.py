@@ -8,7 +8,8 @@ import streamlit as st
 import torch
 
 from analysis.report.plots import COLOURS, styled
-from analysis.runs.run_directory import find_runs
+from analysis.runs.caveats import accuracy_caveats
+from analysis.runs.run_directory import find_runs, open_run
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
@@ -160,6 +161,8 @@ def show_job(job: Job) -> None:
         button.button("Cancel", key=f"cancel {job.folder.name}", on_click=cancel_job, args=(job,))
     elif status.state == "finished":
         text.caption(escape_markdown(status.last_line))
+        for sentence in accuracy_caveats(open_run(job.run).meta):
+            text.caption(escape_markdown(sentence))
         if (job.run / "run.json").is_file():
             button.page_link(PREDICTIONS_PAGE, label="Open the run", query_params={"run": job.run.name})
     elif status.state == "failed":

@@ -5,11 +5,13 @@ import pandas as pd
 import streamlit as st
 
 from analysis.attention.clip_profiles import most_confident_first
+from analysis.runs.correctness import counted_clips, is_correct, is_misclassified
 from analysis.runs.notes import clips_with
 from analysis.runs.run_directory import Run, failures
 from analysis.statistics.accuracy import describe_groups, group_numbers, share_interval
 from workbench.components import prediction_views
 from workbench.components.cached import cached_overview, cached_result
+from workbench.components.caveats import show_caveats, show_no_accuracy
 from workbench.components.context import choose_one, choose_run, escape_markdown
 from workbench.components.gallery import format_clip_count, show_gallery
 from workbench.components.notes import choose_tags
@@ -48,18 +50,27 @@ def show_predictions_page() -> None:
 
 
 def show_accuracy(run: Run, table: pd.DataFrame) -> None:
-    correct, n = int(table["correct"].sum()), len(table)
-    groups = cached_result("groups", [run], lambda: group_numbers(table))
-    low, high = cached_result("accuracy", [run], lambda: share_interval(table["correct"].to_numpy(bool), groups))
+    n, wrong, groups, low, high = cached_result("accuracy", [run], lambda: counted_accuracy(table))
     unreadable = failures(run)
     left, middle, right = st.columns(3)
-    left.metric("Accuracy", f"{correct / n:.1%}", help="Share of the clips whose highest score is that of their label.")
-    left.caption(f"95 % interval {low:.1%} to {high:.1%}, over {describe_groups(n, groups.max() + 1)}")
-    middle.metric("Misclassified", n - correct)
+    hint = "Share of the clips whose highest score is that of their label."
+    left.metric("Accuracy", f"{1 - wrong / n:.1%}" if n else "-", help=hint)
+    if n:
+        left.caption(f"95 % interval {low:.1%} to {high:.1%}, over {describe_groups(n, groups)}")
+    middle.metric("Misclassified", wrong if n else "-")
     right.metric("Unreadable", len(unreadable))
+    show_caveats({"": run})
     if len(unreadable):
         with st.expander(f"{format_clip_count(len(unreadable))} could not be read"):
             st.dataframe(unreadable, hide_index=True)
+
+
+def counted_accuracy(table: pd.DataFrame) -> tuple[int, int, int, float, float]:
+    """Of the clips that count: how many, how many misclassified ones, source videos, and the accuracy's interval."""
+    counted = counted_clips(table)
+    groups = group_numbers(counted)
+    interval = share_interval(is_correct(counted), groups)
+    return len(counted), int(is_misclassified(counted).sum()), len(np.unique(groups)), *interval
 
 
 def choose_matching_clips(run: Run, table: pd.DataFrame) -> pd.Series:
@@ -77,7 +88,7 @@ def choose_matching_clips(run: Run, table: pd.DataFrame) -> pd.Series:
         if value:
             matches &= table[column] == value
     if outcome != "all":
-        matches &= table["correct"] == (outcome == "correct")
+        matches &= is_correct(table) if outcome == "correct" else is_misclassified(table)
     if search:
         matches &= table["clip_id"].str.contains(search, case=False, regex=False)
     return matches
@@ -102,6 +113,8 @@ def choose_ranges(table: pd.DataFrame) -> pd.Series:
 
 
 def show_confusion_view(run: Run, table: pd.DataFrame, matches: pd.Series) -> None:
+    if show_no_accuracy(run):
+        return
     prediction_views.show_confusion(run)
     label, prediction = st.session_state.get("label"), st.session_state.get("said")
     if label and prediction:
@@ -111,12 +124,14 @@ def show_confusion_view(run: Run, table: pd.DataFrame, matches: pd.Series) -> No
 
 
 def show_misclassified(run: Run, table: pd.DataFrame, matches: pd.Series) -> None:
-    rows = most_confident_first(table, matches & ~table["correct"])
+    if show_no_accuracy(run):
+        return
+    rows = most_confident_first(table, matches & is_misclassified(table))
     if len(rows):
         st.caption(f"{format_clip_count(len(rows))}, most confident first. Hold the pointer on a clip to play it.")
         show_gallery(run, table, rows)
     else:
-        none_at_all = table["correct"].all()
+        none_at_all = not is_misclassified(table).any()
         st.success("No clip is misclassified." if none_at_all else "No misclassified clip matches these filters.")
 
 

@@ -1,0 +1,41 @@
+"""What must be said wherever a run's accuracy is shown: invented splits, and clips that the network was trained on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis.runs.correctness import uncounted_sentence
+from sth_core.datasets.splits import ALL, BY_CHECKSUM, NO_GROUPS
+
+INVENTED = "invented "  # how `Found.how_split` begins if the dataset names no splits
+LEAK = f"{NO_GROUPS}: clips of one source video may also be in training"
+
+
+def split_caveat(meta: Mapping[str, Any]) -> str:
+    """How held-out clips were chosen if the dataset named no splits; empty if it did, or if it is not known.
+
+    `meta` has split_from and groups_from, as run.json, training.json and a checkpoint's training facts do."""
+    how, groups = str(meta.get("split_from") or ""), meta.get("groups_from")
+    if not how.startswith(INVENTED) or meta.get("split") == ALL:
+        return ""
+    chosen = "by checksum" if BY_CHECKSUM in how else how.removeprefix(INVENTED)
+    return f"Held-out clips were chosen {chosen}; {f'groups from {groups}' if groups else LEAK}."
+
+
+def trained_caveat(meta: Mapping[str, Any]) -> str:
+    """How many of a run's clips its network was trained on; empty if none were, or if it is not known."""
+    trained = meta.get("trained_clips")
+    return f"The network was trained on {trained:,} of these {meta['clips']:,} clips." if trained else ""
+
+
+def uncounted_caveat(labels: pd.Series, classes: list[str]) -> str:
+    """Which clips with these labels do not count for accuracy; empty if all do."""
+    sentence = uncounted_sentence(labels, classes)
+    return sentence and f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def accuracy_caveats(meta: Mapping[str, Any], labels: pd.Series | None = None) -> list[str]:
+    """The sentences of a run; with the `labels` of its clips also on those that do not count."""
+    uncounted = "" if labels is None else uncounted_caveat(labels, meta["classes"])
+    return [sentence for sentence in (trained_caveat(meta), split_caveat(meta), uncounted) if sentence]

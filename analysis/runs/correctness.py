@@ -1,0 +1,62 @@
+"""Which recorded clips count for accuracy: those whose label is one of the network's classes.
+
+The column `correct` of a run's tables has a third value, missing, for all other clips: clips without a label, and those
+with a label that the network was not trained on. Every accuracy, and every list of correct or misclassified clips, goes
+through these functions.
+"""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+MOST_LABELS = 5  # that a sentence names
+
+
+def with_correctness(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """The table with `correct` missing where the label is none of `classes`; earlier versions recorded False there."""
+    return table.assign(correct=table["correct"].astype("boolean").where(table["label"].isin(classes)))
+
+
+def correctness(prediction: pd.Series, label: pd.Series, classes: list[str]) -> pd.Series:
+    """Whether each prediction is the label; missing where the label is none of `classes`."""
+    return prediction.eq(label).astype("boolean").where(label.isin(classes))
+
+
+def counted_clips(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that count for accuracy."""
+    return table[table["correct"].notna()]
+
+
+def is_correct(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """(N,): False also for clips that do not count."""
+    return table["correct"].astype("boolean").fillna(False).to_numpy(bool)
+
+
+def is_misclassified(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """(N,): False also for clips that do not count."""
+    return (~table["correct"].astype("boolean")).fillna(False).to_numpy(bool)
+
+
+def uncounted_sentence(labels: pd.Series, classes: list[str]) -> str:
+    """Why some or all clips with these labels do not count for accuracy; empty if all count."""
+    known, empty = labels.isin(classes).to_numpy(bool), labels.eq("").to_numpy(bool)
+    n, unlabelled = len(labels), int(empty.sum())
+    unknown = sorted(set(labels[~known & ~empty]))
+    if known.all():
+        return ""
+    if not known.any() and not unknown:
+        return f"no accuracy: none of the {n:,} clips has a label"
+    if not known.any():
+        theirs, its = first_labels(unknown), first_labels(classes)
+        without = f"; {unlabelled:,} have none" if unlabelled else ""
+        none = f"none of the {n:,} clips has a label that the network knows"
+        return f"no accuracy: {none} (theirs: {theirs}; its: {its}{without})"
+    parts = [f"{unlabelled:,} without a label"] * bool(unlabelled)
+    if unknown:
+        others = n - int(known.sum()) - unlabelled
+        parts.append(f"{others:,} with labels that the network does not know ({first_labels(unknown)})")
+    return f"not counted: {' and '.join(parts)}, of {n:,} clips"
+
+
+def first_labels(labels: list[str]) -> str:
+    return ", ".join(labels[:MOST_LABELS]) + (", ..." if len(labels) > MOST_LABELS else "")
