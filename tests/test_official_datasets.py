@@ -617,8 +617,8 @@ def test_a_split_that_does_not_exist_is_refused(
 
 def test_a_format_that_nobody_knows_is_refused_with_those_that_are(disk: dict[str, Path]) -> None:
     assert refused(disk["jester"], Annotation(format="jestre")) == (
-        "unknown dataset format 'jestre'; possible: manifest, something_v1, something_v2, jester, kinetics, ucf101, "
-        "hmdb51, lists, folders"
+        "unknown dataset format 'jestre'; possible: manifest, hugging_face, something_v1, something_v2, jester, "
+        "kinetics, ucf101, hmdb51, lists, folders"
     )
 
 

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from sth_core.datasets import lists, official
+from sth_core.datasets import official
 from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.entries import Annotations, Entry, file_names
 from sth_core.datasets.folders import class_folders
 from sth_core.datasets.found import Found
+from sth_core.datasets.lists import clip_lists
+from sth_core.datasets.manifests import hugging_face, manifest
 from sth_core.datasets.media import FLOW_FOLDER, Flow, Media, video_names
 from sth_core.datasets.splits import assign_splits, pattern_groups
+from sth_core.datasets.tables import DEFAULT_LABEL, AskedColumns
+from sth_core.datasets.unread import refuse_unread, with_unread
 from sth_core.errors import UserError
 
 CLIP_COLUMNS = ["clip_id", "path", "label", "split", "group", "flow", "problem", "backward", "segment"]
@@ -33,7 +37,7 @@ class Annotation:
     clip twice, played forward and backward, with labels such as "hug, backward", which no single frame can tell.
     """
 
-    label: str = lists.DEFAULT_LABEL
+    label: str = DEFAULT_LABEL
     split: str = "split"
     group: str = ""
     group_pattern: str = ""
@@ -43,6 +47,10 @@ class Annotation:
     flow: str = ""
     direction: bool = False
 
+    @property
+    def columns(self) -> AskedColumns:
+        return AskedColumns(self.label, self.split, self.group)
+
     def validate(self) -> None:
         """Raises UserError for an unknown format."""
         if self.format not in ("", *FORMATS):
@@ -51,16 +59,17 @@ class Annotation:
 
 def readers(annotation: Annotation) -> dict[str, Callable[[DatasetFolder], Annotations | None]]:
     """A reader for each format, in the order in which they are tried."""
-    a = annotation
+    a, columns = annotation, annotation.columns
     return {
-        "manifest": partial(lists.manifest, label=a.label, split=a.split, group=a.group),
+        "manifest": partial(manifest, columns=columns),
+        "hugging_face": partial(hugging_face, columns=columns),
         "something_v1": partial(official.id_label_lists, prefix="something-something-v1"),
         "something_v2": official.something_v2,
         "jester": partial(official.id_label_lists, prefix="jester-v1"),
         "kinetics": official.kinetics,
         "ucf101": partial(official.ucf101, fold=a.fold),
         "hmdb51": partial(official.hmdb51, fold=a.fold),
-        "lists": partial(lists.tsn_lists, fold=a.fold),
+        "lists": partial(clip_lists, fold=a.fold, columns=columns),
     }
 
 
@@ -137,10 +146,12 @@ def read_annotations(folder: Path, annotation: Annotation, media: Media) -> Anno
     wanted, source = annotation.format, DatasetFolder(folder, media)
     for name, read in readers(annotation).items():
         if wanted in ("", name) and (found := read(source)) is not None:
-            return found
+            return with_unread(found, source)
     if wanted not in ("", "folders"):
         raise UserError(f"{folder} holds no annotation files of the format {wanted!r}")
-    return class_folders(media)
+    unused = refuse_unread(source) if not wanted else ()
+    found = class_folders(media)
+    return replace(found, notes=(*found.notes, *unused))
 
 
 def with_backward(clips: pd.DataFrame) -> pd.DataFrame:
