@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +79,11 @@ class Media:
     @property
     def clips(self) -> list[Path]:
         return sorted(path for paths in self.by_name.values() for path in paths)
+
+    def leave_out(self, why: str, clips: Collection[Path]) -> None:
+        """Note that these are not among the dataset's clips; `why` is in the singular."""
+        if clips:
+            self.left_out.paths[why] += clips
 
     def at(self, name: str) -> Path | None:
         """The video or folder of frames at a path below the folder."""

@@ -119,6 +119,8 @@ def open_dataset(folder: Path, annotation: Annotation = Annotation()) -> Dataset
         splits = assign_splits(clips, annotation.held_out, read.split_from, bool(group_source))
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
+    if read.files:
+        media.leave_out("clip not in the annotation files", set(media.clips) - set(map(Path, clips["path"])))
     clips["split"] = splits.of_clips
     clips["flow"] = _flow(clips, media, Flow(folder.resolve() / (annotation.flow or FLOW_FOLDER)))
     found = Found(
