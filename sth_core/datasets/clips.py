@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from os import cpu_count
 
@@ -15,7 +16,6 @@ from torch.utils.data import Dataset
 
 from sth_core.datasets.mirroring import mirror_labels, mirror_order
 from sth_core.errors import UserError
-from sth_core.prefetch import prefetch
 from sth_core.resumable import no_report
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.container import UnreadableVideo
@@ -134,8 +134,6 @@ class TrainClips:
 
         A clip that cannot be read is left out and named in `failures`, now or when it is sampled.
         """
-        alike = self.same_frames()
-        progress(0, len(alike))
         if self.expected_bytes() > (psutil.virtual_memory().total / 4 if memory is None else memory):
             return
 
@@ -145,9 +143,10 @@ class TrainClips:
             except UnreadableVideo as error:
                 return str(error)
 
-        first, workers = [rows[0] for rows in alike], cpu_count() or 1
-        with closing(prefetch(read, first, workers, ahead=workers)) as results:
-            for done, (rows, result) in enumerate(zip(alike, results, strict=True), start=1):
+        alike = self.same_frames()
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            first = [rows[0] for rows in alike]
+            for done, (rows, result) in enumerate(zip(alike, pool.map(read, first), strict=True), start=1):
                 if isinstance(result, str):
                     self.failures |= {self.sources[row]["clip_id"]: result for row in rows}
                 else:

@@ -18,7 +18,6 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from sth_core.stopping import raise_if_stopping
 from sth_core.video.container import UnreadableVideo, decode_packets, opened
 
 # mp4 and mov, webm and mkv. Not mpegts (its seeking is a guess by bytes), not avi.
@@ -99,7 +98,6 @@ def read_packets(container: av.container.InputContainer, stream: av.VideoStream)
     times, keyframes, problem = [], [], ""
     mpeg4 = stream.codec_context.name == "mpeg4"
     for packet in container.demux(stream):
-        raise_if_stopping()
         if packet.size == 0:
             continue  # the demuxer's end marker
         if packet.pts is None:
