@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sth_core.network import VideoNetwork, create_model
 from sth_core.video.transforms import Preprocessing
 
 FORMAT = "sth-workbench-1"
+MOST_NAMED = 4  # tensors that do not fit, all named in the message
 
 
 @dataclass(frozen=True)
@@ -109,15 +111,20 @@ def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu
 
 
 def misfits(expected: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]) -> str:
-    """Every tensor that is missing, unexpected or of another shape, as one sentence; empty if all fit."""
-    problems = [f"missing {name}" for name in expected if name not in weights]
-    problems += [f"unexpected {name}" for name in weights if name not in expected]
-    problems += [
-        f"{name} is {tuple(weights[name].shape)} where the network has {shape}"
-        for name, shape in expected.items()
-        if name in weights and tuple(weights[name].shape) != shape
+    """The tensors that are missing, unexpected or of another shape, as one sentence; empty if all fit. Of many, the
+    first of each kind are named, and how many there are."""
+    kinds = [
+        [f"missing {name}" for name in expected if name not in weights],
+        [f"unexpected {name}" for name in weights if name not in expected],
+        [
+            f"{name} is {tuple(weights[name].shape)} where the network has {shape}"
+            for name, shape in expected.items()
+            if name in weights and tuple(weights[name].shape) != shape
+        ],
     ]
-    return "; ".join(problems)
+    if sum(map(len, kinds)) > MOST_NAMED:
+        kinds = [[f"{some[0]}, and {len(some) - 1} more"] if len(some) > 1 else some for some in kinds]
+    return "; ".join(chain(*kinds))
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

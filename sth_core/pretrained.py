@@ -9,20 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
-from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from sth_core.backbones import BACKBONES
 from sth_core.checkpoint import load_checkpoint, misfits
 from sth_core.convolution import VideoConv
 from sth_core.errors import UserError
-from sth_core.network import VideoNetwork
+from sth_core.network import VideoNetwork, create_model
+from sth_core.weight_files import plain_names
 
-WRAPPERS = re.compile(r"^(module\.)?(base_model\.)?")  # DataParallel's, and the TSN/TSM repositories'
-CLASSIFIER = re.compile(r"^(new_fc|classifier\.[16])\.")
+COUNT = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -91,43 +89,6 @@ def start_from(model: VideoNetwork, classes: list[str], path: str | PathLike[str
     return Loaded(taken, [name for name in mine if name not in taken])
 
 
-def read_pth(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a TSN/TSM-style .pth file, by torchvision's names.
-    Raises UserError: no such file, or one that holds more than tensors and plain values."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no such file: {path}")
-    content = _load_plain(path)
-    if isinstance(content, Mapping):
-        content = content.get("state_dict", content.get("model", content))
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise UserError(f"{path} holds no weights; its keys are: {', '.join(map(str, list(content)[:8]))}")
-    return plain_names(tensors)
-
-
-def _load_plain(path: Path) -> Any:
-    """torch.load without pickled objects; any other file is a UserError."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises any of a dozen exceptions
-        if isinstance(error, UnpicklingError) and ("GLOBAL" in str(error) or "class" in str(error)):
-            raise UserError(
-                f"{path} holds Python objects, which can run any code when they are loaded; it is not loaded. Save its "
-                f"tensors alone where it was made: torch.save({{'state_dict': model.state_dict()}}, 'weights.pth')"
-            ) from error
-        raise UserError(f"{path} is not a PyTorch file, or is damaged ({type(error).__name__})") from error
-
-
-def plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights by torchvision's names: 'module.base_model.layer1.0.conv1.net.weight' -> 'layer1.0.conv1.weight'."""
-    plain = {WRAPPERS.sub("", name): weight for name, weight in weights.items()}
-    # TSM wraps the convolution that it shifts in a module `net`.
-    return {CLASSIFIER.sub("fc.", name).replace(".net.", "."): weight for name, weight in plain.items()}
-
-
 def without_classifier(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All weights but those of the last layer, whose classes differ."""
     return {name: weight for name, weight in weights.items() if not name.startswith("fc.")}
@@ -141,8 +102,10 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
         weights: by torchvision's names; "fc.weight" and "fc.bias" are the classifier's, if given.
         origin: the name of the source in the error message.
 
-    Raises UserError: the weights are of another backbone or another number of classes; the message names every
-    missing, unexpected or differently shaped tensor, and the network is not changed.
+    Batch norms whose counts of batches are missing (`num_batches_tracked`, of PyTorch before 0.4.1) keep theirs.
+
+    Raises UserError: the weights are of another backbone or another number of classes; the message names what is
+    missing, unexpected or of another shape, and the backbone that they fit. The network is not changed.
     """
     weights = without_conv_biases(dict(weights))
     convs = {n: m for n, m in model.backbone.named_modules() if isinstance(m, VideoConv)}
@@ -152,19 +115,50 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
     expected |= {f"{name}.weight": (c.out_channels, c.in_channels // c.groups, 3, 3) for name, c in convs.items()}
     if not any(name.startswith("fc.") for name in weights):
         del expected["fc.weight"], expected["fc.bias"]
+    uncounted = {name for name in expected if name.endswith(COUNT) and name not in weights}
+    for name in uncounted:
+        del expected[name]
     first = next(name for name in expected if name.endswith("weight"))
     if first in weights and weights[first].ndim == 4:
         weights[first] = of_channels(weights[first], expected[first][1])
     if problems := misfits(expected, weights):
         c = model.config
-        raise UserError(f"{origin} does not fit a {c.backbone} for {c.num_classes} classes: {problems}")
+        hint = nearest_backbone(weights, c.backbone, c.width)
+        raise UserError(f"{origin} does not fit a {c.backbone} for {c.num_classes} classes: {problems}{hint}")
     for name in expected:
         if conv := convs.get(name.removesuffix(".weight")):
             conv.load_2d(weights[name])
         else:
             mine[name].copy_(weights[name])
     spatial = {f"{name}.{part}" for name in convs for part in ("weight", "weight_spatial")}
-    return Loaded(sorted(expected), sorted(mine.keys() - expected.keys() - spatial))
+    return Loaded(sorted(expected), sorted(mine.keys() - expected.keys() - spatial - uncounted))
+
+
+def nearest_backbone(weights: Mapping[str, Tensor], backbone: str, width: int) -> str:
+    """The end of a sentence that names the backbone which the weights fit best, if it is another one or has another
+    width; the classifier does not count."""
+    given = {name: tuple(weight.shape) for name, weight in without_classifier(weights).items() if COUNT not in name}
+    fits = {name: (fitting(shapes, given), len(shapes)) for name, shapes in backbone_shapes().items()}
+    best = max(fits, key=lambda name: fits[name][0] / (fits[name][1] + len(given) - fits[name][0]))
+    same, of = fits[best]
+    if 2 * same < max(of, len(given)):
+        return f"; it looks like none of the backbones here ({', '.join(fits)})"
+    changes = [f"model.backbone={best}"] * (best != backbone) + ["model.width=64"] * (width != 64)
+    return f"; it looks like a {best} ({same} of {of} tensors fit), set {' and '.join(changes)}" if changes else ""
+
+
+def backbone_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
+    """The names and shapes of the tensors of each 2D backbone, of full width."""
+    with torch.device("meta"):
+        networks = {name: create_model(name, 1, conv="2d").backbone.state_dict() for name in BACKBONES}
+    return {
+        name: {key: tuple(tensor.shape) for key, tensor in tensors.items() if COUNT not in key}
+        for name, tensors in networks.items()
+    }
+
+
+def fitting(shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(given.get(name) == shape for name, shape in shapes.items())
 
 
 def of_channels(weight: Tensor, channels: int) -> Tensor:

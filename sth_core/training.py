@@ -28,12 +28,13 @@ from sth_core.errors import UserError
 from sth_core.files import write_csv
 from sth_core.network import VideoNetwork, channels_last
 from sth_core.optimisation import optimiser_of, set_train
-from sth_core.pretrained import load_2d_weights, load_imagenet, read_pth, start_from, without_classifier
+from sth_core.pretrained import load_2d_weights, load_imagenet, start_from, without_classifier
 from sth_core.recipe import Recipe, Start, build_model
 from sth_core.resumable import Json, no_report, read_earlier, working_on
 from sth_core.shards import write_failures
 from sth_core.trainer import Trainer
 from sth_core.training_state import BEST, NETWORK, STATE, TrainingState, resume_state, stop_signals, training_work
+from sth_core.weight_files import read_pth
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def train(
         raise UserError(f"training needs clips in the splits 'train' and 'val'; this dataset has {counts}")
     classes = sorted(set(train_rows.loc[train_rows["problem"] == "", "label"]))
     with distributed_context(device) as distributed, stop_signals() as stopped:
-        state = first_state(recipe, classes, distributed.device)
+        state = first_state(recipe, classes, distributed.device, notify)
         work = training_work(out, recipe, state.model, classes, pd.concat([train_rows, val_rows]))
         earlier = {} if overwrite else read_earlier(work, resume)
         if earlier.get("finished") and not work.differences(earlier) and (out / NETWORK).is_file():
@@ -115,23 +116,27 @@ def train(
         return trained
 
 
-def first_state(recipe: Recipe, classes: list[str], device: torch.device) -> TrainingState:
+def first_state(
+    recipe: Recipe, classes: list[str], device: torch.device, notify: Callable[[str], None] = no_report
+) -> TrainingState:
     """The network before its first step."""
     settings = recipe.optimisation
     torch.manual_seed(settings.seed)
     model = build_model(recipe, len(classes))
-    load_start_weights(model, classes, recipe.start)
+    load_start_weights(model, classes, recipe.start, notify)
     channels_last(model.to(device))
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     return TrainingState(model, optimiser_of(model, settings), scaler)
 
 
-def load_start_weights(model: VideoNetwork, classes: list[str], start: Start) -> None:
+def load_start_weights(
+    model: VideoNetwork, classes: list[str], start: Start, notify: Callable[[str], None] = no_report
+) -> None:
     """Give the network the weights that the recipe's [start] names."""
     if start.imagenet:
         load_imagenet(model)
     elif start.file.suffix in (".pth", ".pt", ".tar"):
-        load_2d_weights(model, without_classifier(read_pth(start.file)), str(start.file))
+        load_2d_weights(model, without_classifier(read_pth(start.file, notify=notify)), str(start.file))
     elif start.checkpoint:
         start_from(model, classes, start.file)
 

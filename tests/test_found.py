@@ -112,6 +112,14 @@ def test_names_that_are_not_utf8_and_links_that_lead_back_lose_only_themselves(t
     )
 
 
+def test_a_video_that_no_list_names_is_counted(tmp_path: Path) -> None:
+    manifest(tmp_path, "path,label,split\na/1.mp4,hug,train\n")
+    put(tmp_path, "a/2.mp4", "b/3.webm")
+    dataset = open_dataset(tmp_path)
+    assert list(dataset.clips["clip_id"]) == ["a/1.mp4"]
+    assert dataset.found.left_out == ("2 clips not in the annotation files (a/2.mp4, b/3.webm)",)
+
+
 def test_names_match_in_either_unicode_form(tmp_path: Path) -> None:
     """macOS stores an é as two characters; a manifest has it as one."""
     stored, listed = (unicodedata.normalize(form, "drücken/café 1.mp4") for form in ("NFD", "NFC"))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from sth_core.prefetch import in_processes
 from sth_core.resumable import no_report
 from sth_core.video.completeness import announced_frames
 from sth_core.video.container import UnreadableVideo, opened
-from sth_core.video.decoding import all_frames, count_frames, read_frames
+from sth_core.video.decoding import count_frames, decode_wanted, doubtful_frames, numbered_frames, read_frames
 from sth_core.video.images import NUMBERED, frame_names
 from sth_core.video.sampling import segment_indices
 from sth_core.video.timeline import read_packets, timeline
@@ -27,6 +28,7 @@ FINE, COARSE = 16, 8  # cells a side of the hash that decides whether two clips 
 MAX_DIFFERING = 0.1  # share of bits in which two encodings of one clip may differ
 MOTION_THRESHOLD = 10  # grey levels between a cell and its median over the frames
 NOISE_CELLS = 8  # moving cells of 8 frames that compression alone may cause
+NAMED_FRAMES = 5  # at most, of those that are damaged
 MAX_CANDIDATES = 64  # clips that share a coarse hash, beyond which it distinguishes nothing
 RENAMED = {"looks": "frame_hash", "moves": "motion_mask"}  # keys of checked.jsonl in earlier versions
 
@@ -36,8 +38,8 @@ class ClipCheck:
     """What was found in one clip.
 
     `access` is "by time", or "in order" and why: then reading a frame takes as long as reading all before it.
-    `exact` says whether frames read one by one equal those of the full decode. `frame_hash` are the difference
-    hashes of 8 frames, `motion_mask` the cells that change between them, both in hex.
+    `exact` says whether frames read alone, and those around keyframes, equal those of the full decode. `frame_hash`
+    are the difference hashes of 8 frames, `motion_mask` the cells that change between them, both in hex.
     """
 
     clip_id: str
@@ -115,20 +117,18 @@ def check_clip(clip: ClipCheck) -> ClipCheck:
     try:
         count = count_frames(path)
         hashed = segment_indices(count, HASHED_FRAMES).tolist()
-        kept, decoded = {}, 0
-        for decoded, frame in enumerate(all_frames(path), start=1):
-            if decoded - 1 in hashed:
-                kept[decoded - 1] = frame
-        clip = replace(clip, frames=decoded)
-        if decoded != count:
-            raise UnreadableVideo(f"{path}: {decoded} of {count} frames can be decoded")
+        whole = decode_clip(path, hashed)
+        clip = replace(clip, frames=len(whole.checksums))
         seconds, access = (math.nan, images_access(path)) if path.is_dir() else video_access(path, count)
-        at, shown = sorted(kept), [kept[i] for i in hashed]
+        if damaged := sorted({*range(count)} - {*whole.checksums} | whole.damaged):
+            numbers = ", ".join(map(str, damaged[:NAMED_FRAMES])) + ", ..." * (len(damaged) > NAMED_FRAMES)
+            raise UnreadableVideo(f"{path}: {clip.frames} of {count} frames can be decoded; damaged: {numbers}")
+        shown = [whole.kept[i] for i in hashed]
         return replace(
             clip,
             width=shown[0].shape[1],
             height=shown[0].shape[0],
-            exact=all(np.array_equal(read_frames(path, [i])[0], kept[i]) for i in (at[0], at[len(at) // 2], at[-1])),
+            exact=is_exact(path, whole),
             frame_hash="".join(difference_hash(frame, FINE) + difference_hash(frame, COARSE) for frame in shown),
             motion_mask=motion_mask(shown),
             seconds=seconds,
@@ -136,6 +136,38 @@ def check_clip(clip: ClipCheck) -> ClipCheck:
         )
     except UnreadableVideo as error:
         return replace(clip, problem=str(error))
+
+
+@dataclass(frozen=True)
+class DecodedClip:
+    """A full decode: the frames at some numbers, the checksum of each that can be decoded, and those filled in."""
+
+    kept: dict[int, np.ndarray]
+    checksums: dict[int, int]
+    damaged: set[int]
+
+
+def decode_clip(path: Path, keep: list[int]) -> DecodedClip:
+    whole = DecodedClip({}, {}, set())
+    for number, frame, damaged in numbered_frames(path):
+        whole.checksums[number] = crc32(frame.data)
+        if damaged:
+            whole.damaged.add(number)
+        if number in keep:
+            whole.kept[number] = frame
+    return whole
+
+
+def is_exact(path: Path, whole: DecodedClip) -> bool:
+    """Whether three frames that are read alone equal those of the full decode, and those around keyframes too."""
+    at = sorted(whole.kept)
+    alone = (at[0], at[len(at) // 2], at[-1])
+    if not all(np.array_equal(read_frames(path, [i])[0], whole.kept[i]) for i in alone):
+        return False
+    if path.is_dir() or not (doubtful := doubtful_frames(path)):
+        return True
+    found = decode_wanted(path, set(doubtful))
+    return all(crc32(np.ascontiguousarray(frame).data) == whole.checksums[i] for i, frame in found)
 
 
 def images_access(folder: Path) -> str:

@@ -29,8 +29,7 @@ def class_folders(media: Media) -> Annotations:
             f"clips as CLASS/clip or train/CLASS/clip, or list them in a manifest.csv (path,label,split)"
         )
     taken = layouts[chosen] if chosen else [*layouts.get("split/clip", ()), *layouts.get("clip", ())]
-    for path in clips.keys() - set(taken):
-        media.left_out.paths[f"clip outside of {chosen.upper().replace('/CLIP', '')}"].append(path)
+    media.leave_out(f"clip outside of {chosen.upper().replace('/CLIP', '')}", clips.keys() - set(taken))
     entries = [entry_of(path, "/".join(names[path]), clips[path], chosen) for path in taken]
     splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
     return Annotations(entries, split_from=f"the folders {', '.join(splits)}" if splits else "")

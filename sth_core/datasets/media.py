@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,29 +80,29 @@ class Media:
     def clips(self) -> list[Path]:
         return sorted(path for paths in self.by_name.values() for path in paths)
 
+    def leave_out(self, why: str, clips: Collection[Path]) -> None:
+        """Note that these are not among the dataset's clips; `why` is in the singular."""
+        if clips:
+            self.left_out.paths[why] += clips
+
     def at(self, name: str) -> Path | None:
         """The video or folder of frames at a path below the folder."""
         path = self.folder / name
         return path if path.is_file() or (path.is_dir() and kind_of(path)) else None
 
     def find(self, name: str, *hints: str) -> Path | None:
-        """The video or folder of frames whose path ends with `name`, whatever its suffix: the first of `find_all`."""
-        return next(iter(self.find_all(name, *hints)), None)
+        """The video or folder of frames whose path ends with `name`, whatever its suffix.
 
-    def find_all(self, name: str, *hints: str) -> list[Path]:
-        """The videos and folders of frames whose path ends with `name`, whatever their suffix, or is `name`.
-
-        Of several, those with most of `hints` (a label, a split) among their folders.
+        Of several, the one with most of `hints` (a label, a split) among its folders.
         """
         if found := self.at(name):
-            return [found]
+            return found
         wanted = [normalised_name(part) for part in Path(name).parts]
         ends = {normalised_name(Path(flow_name(name)).name), *wanted[-1:]}
         named = {path for end in ends for path in self.by_name.get(end, ())}
         matching = [path for path in sorted(named) if normalised_parts(path)[-len(wanted) : -1] == wanted[:-1]]
         likely = {normalised_name(hint.replace(" ", by)) for hint in hints for by in (" ", "_")}
-        fit = {path: len(likely & set(normalised_parts(path))) for path in matching}
-        return [path for path in matching if fit[path] == max(fit.values())]
+        return max(matching, key=lambda path: len(likely & set(normalised_parts(path))), default=None)
 
 
 def normalised_parts(path: Path) -> list[str]:

@@ -9,11 +9,12 @@ is right it is slower than PyAV (docs/data.md).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from av.video.frame import PictureType
@@ -21,7 +22,7 @@ from av.video.frame import PictureType
 from sth_core.video.container import UnreadableVideo, decode_packets, opened
 from sth_core.video.display import Screen
 from sth_core.video.images import frame_names, read_images
-from sth_core.video.timeline import Timeline, timeline
+from sth_core.video.timeline import Timeline, checksum, timeline
 
 VIDEO_SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".divx", ".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".flv",
@@ -29,10 +30,12 @@ VIDEO_SUFFIXES = {
 }  # fmt: skip
 # Codecs whose non-reference frames can be skipped; in HEVC such a frame may be a reference at a higher temporal level.
 SKIPPABLE = ("h264", "mpeg4")
+DOUBTFUL = 64
 
 
 def count_frames(path: str | PathLike[str]) -> int:
-    """The number of frames of a video file or folder of frames that can be decoded; the header may state more.
+    """The number of frames of a full sequential decode of a video file or folder of frames; the header may state more.
+    A damaged frame between others counts, as it has a number; `read_frames` refuses it by its number.
     Raises UnreadableVideo: there is no such file, or no frame of it can be decoded."""
     path = _existing(path)
     return len(frame_names(path)) if path.is_dir() else timeline(path).frames
@@ -66,20 +69,58 @@ def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray
 
 def all_frames(path: str | PathLike[str]) -> Iterator[np.ndarray]:
     """Every frame of a video or folder of frames, first to last, one at a time: uint8 RGB (H, W, 3).
-    Raises UnreadableVideo: there is no such file; or, after the frames before it, where the decoding fails."""
-    path = _existing(path)
+    Raises UnreadableVideo: there is no such file; or, after the frames before it, where one cannot be decoded."""
+    path, following = _existing(path), 0
+    for frame in numbered_frames(path):
+        if frame.number != following:
+            raise _undecodable(path, range(following, frame.number))
+        yield frame.pixels
+        following += 1
+    if following < (count := count_frames(path)):
+        raise _undecodable(path, range(following, count))
+
+
+class NumberedFrame(NamedTuple):
+    """A frame of a full decode: uint8 RGB (H, W, 3). The decoder filled a damaged one in from others."""
+
+    number: int
+    pixels: np.ndarray
+    damaged: bool
+
+
+def numbered_frames(path: str | PathLike[str]) -> Iterator[NumberedFrame]:
+    """Every frame that can be decoded, first to last, with its number.
+    Raises UnreadableVideo: there is no such file; or, after the frames before it, where the size changes."""
+    path, shape = _existing(path), None
     if path.is_dir():
         for i in range(len(frame_names(path))):
-            yield read_images(path, [i])[0]
+            yield NumberedFrame(i, read_images(path, [i])[0], False)
         return
-    shape = None
+    times = timeline(path).times
+    number_at = None if times is None else {time: i for i, time in enumerate(times.tolist())}
     with opened(path) as (container, stream):
         screen = Screen(path, stream)
-        for index, frame in enumerate(decode_packets(container, stream, {})):
-            picture = np.array(screen.show(frame), order="C")
-            shape = shape or picture.shape
-            check_shape(path, picture, shape, index)
-            yield picture
+        for position, frame in enumerate(decode_packets(container, stream, {})):
+            number = position if number_at is None else number_at.get(frame.pts, -1)  # type: ignore[arg-type]
+            if number >= 0:
+                picture = np.array(screen.show(frame), order="C")
+                shape = shape or picture.shape
+                check_shape(path, picture, shape, number)
+                yield NumberedFrame(number, picture, frame.is_corrupt)
+
+
+def doubtful_frames(path: Path) -> list[int]:
+    """The frames of a video, at most DOUBTFUL, whose pixels depend on where decoding begins, if any do: those around
+    its keyframes, and others at random."""
+    line = timeline(path)
+    if line.times is None or line.keyframes is None:
+        return []
+    keyframes = np.searchsorted(line.times, line.keyframes)
+    rng = np.random.default_rng(line.frames)
+    around = rng.permutation(keyframes)[: DOUBTFUL // 4, None] + np.arange(-1, 2)
+    anywhere = rng.integers(0, line.frames, DOUBTFUL // 4)
+    inside = {int(i) for i in (*around.flat, *anywhere) if 0 <= i < line.frames}
+    return sorted(inside.difference(line.damaged))
 
 
 def check_shape(path: Path, picture: np.ndarray, shape: tuple[int, ...], index: int) -> None:
@@ -91,6 +132,8 @@ def decode_wanted(path: Path, missing: set[int]) -> Iterator[tuple[int, np.ndarr
     """The pictures of the frames `missing`, which is emptied, as they are decoded; valid until the next one.
     Raises UnreadableVideo: one of them cannot be decoded."""
     line, index_at = timeline(path), None
+    if damaged := missing.intersection(line.damaged):
+        raise _undecodable(path, damaged)
     if line.times is not None:
         index_at = {int(line.times[i]): i for i in sorted(missing)}
         for index, picture in decode_by_time(path, line, index_at):
@@ -107,7 +150,7 @@ def decode_wanted(path: Path, missing: set[int]) -> Iterator[tuple[int, np.ndarr
                 yield index, screen.show(frame)
             if not missing:
                 return
-    raise UnreadableVideo(f"{path}: frames {sorted(missing)} cannot be decoded")
+    raise _undecodable(path, missing)
 
 
 def decode_by_time(path: Path, line: Timeline, index_at: dict[int, int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -131,10 +174,17 @@ def decode_by_time(path: Path, line: Timeline, index_at: dict[int, int]) -> Iter
                     # In an mp4 without a list of its keyframes every frame is flagged as one.
                     valid = valid or (frame.pts == keyframe and (frame.key_frame or frame.pict_type == PictureType.I))
                     if valid and frame.pts in times:
+                        index = index_at[frame.pts]
+                        if line.checksums is not None and checksum(frame) != line.checksums[index]:
+                            return  # decoding from this keyframe gives other pixels
                         times.remove(frame.pts)
-                        yield index_at[frame.pts], screen.show(frame)
+                        yield index, screen.show(frame)
                 if not times:
                     break
+
+
+def _undecodable(path: Path, numbers: Iterable[int]) -> UnreadableVideo:
+    return UnreadableVideo(f"{path}: frames {sorted(numbers)} cannot be decoded")
 
 
 def _existing(path: str | PathLike[str]) -> Path:

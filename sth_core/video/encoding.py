@@ -10,7 +10,7 @@ import numpy as np
 
 from sth_core.files import temporary_beside
 from sth_core.video.container import UnreadableVideo, decode_packets, opened
-from sth_core.video.decoding import all_frames
+from sth_core.video.decoding import numbered_frames
 from sth_core.video.display import Orientation, orientation_of
 
 SMALL = MappingProxyType({"crf": "20", "preset": "veryfast"})
@@ -54,10 +54,11 @@ def plays_in_browsers(path: Path) -> bool:
 
 
 def transcode(path: Path, target: Path) -> None:
-    """Write a video or folder of frames as H.264, frame for frame, as `all_frames` gives them, cropped to an even size.
+    """Write a video or folder of frames as H.264, frame for frame, as players show it, cropped to an even size.
 
-    A folder has no frame rate: it plays at 12 frames a second, the rate of the Something sets and Jester. Raises
-    UnreadableVideo: no frame of it can be decoded.
+    A damaged frame is shown as the one before it, so that the others keep their numbers. A folder has no frame rate: it
+    plays at 12 frames a second, the rate of the Something sets and Jester. Raises UnreadableVideo: no frame of it can
+    be decoded, or frames differ in size.
     """
     rate = 12.0
     if not path.is_dir():
@@ -65,8 +66,12 @@ def transcode(path: Path, target: Path) -> None:
             rate = float(stream.average_rate or 25)
 
     def frames() -> Iterable[np.ndarray]:
-        for pixels in all_frames(path):
+        written, previous = 0, None
+        for number, pixels, _ in numbered_frames(path):
             H, W = pixels.shape[:2]
-            yield np.ascontiguousarray(pixels[: H - H % 2, : W - W % 2])
+            picture = np.ascontiguousarray(pixels[: H - H % 2, : W - W % 2])
+            yield from [picture if previous is None else previous] * (number - written)
+            yield picture
+            previous, written = picture, number + 1
 
     write_video(target, frames(), rate)

@@ -6,6 +6,7 @@ import click
 
 from sth_core.errors import UserError
 from workbench.cli.options import PATH, changes_option
+from workbench.cli.terminal import notify
 
 
 @click.command("import")
@@ -13,15 +14,19 @@ from workbench.cli.options import PATH, changes_option
 @click.argument("recipe", type=PATH)
 @click.option("--classes", type=PATH, required=True, help="A text file, one class a line, in the network's order.")
 @click.option("-o", "--out", type=PATH, required=True, help="The checkpoint to write (.safetensors).")
+@click.option("--ema", is_flag=True, help="Take the weights' exponential moving average, where the file has both.")
 @changes_option
-def import_weights_command(weights: Path, recipe: Path, classes: Path, out: Path, changes: tuple[str, ...]) -> None:
-    """Make a checkpoint of a TSN or TSM style WEIGHTS file (.pth); RECIPE describes its network.
+def import_weights_command(
+    weights: Path, recipe: Path, classes: Path, out: Path, ema: bool, changes: tuple[str, ...]
+) -> None:
+    """Make a checkpoint of the WEIGHTS file (.pth) of a 2D, TSN or TSM network; RECIPE describes the network.
 
     The file must hold tensors and plain values only: nothing that needs pickle is loaded.
     """
     from sth_core.checkpoint import save_checkpoint
-    from sth_core.pretrained import load_2d_weights, read_pth
+    from sth_core.pretrained import load_2d_weights
     from sth_core.recipe import build_model, load_recipe
+    from sth_core.weight_files import read_pth
 
     loaded = load_recipe(recipe, changes)
     try:
@@ -31,6 +36,6 @@ def import_weights_command(weights: Path, recipe: Path, classes: Path, out: Path
     if len(set(names)) != len(names) or not names:
         raise UserError(f"{classes} must name each class once, one a line; it has {len(names)} lines")
     model = build_model(loaded, len(names), str(recipe))
-    done = load_2d_weights(model, read_pth(weights), str(weights))
+    done = load_2d_weights(model, read_pth(weights, averaged=ema, notify=notify), str(weights))
     save_checkpoint(out, model, names, loaded.preprocessing, loaded.data, {"imported": weights.name})
     click.echo(f"{len(done.taken)} tensors taken, {len(done.kept)} left at random; network: {out}")
