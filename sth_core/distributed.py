@@ -1,6 +1,7 @@
 """One process or several: torch.distributed, started by torchrun."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from sth_core.network import pick_device
+from sth_core.stopping import REQUEST, Interrupted, stop_requested
 
 TIMEOUT = timedelta(minutes=30)  # one process may wait for another to evaluate or to read all its clips
 
@@ -40,6 +42,11 @@ class DistributedContext:
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(sums)
         return sums.tolist()
+
+    def stop_together(self) -> None:
+        """Raises Interrupted in all processes if one of them was asked to stop."""
+        if self.world > 1 and any(self.total(stop_requested())):
+            raise Interrupted(REQUEST.number or signal.SIGTERM)
 
     def gather(self, value: Any) -> list[Any]:
         """The value of each process, in all of them."""

@@ -12,6 +12,7 @@ from sth_core.distributed import SINGLE_PROCESS, DistributedContext
 from sth_core.inference import for_inference
 from sth_core.network import VideoNetwork
 from sth_core.prefetch import prefetch
+from sth_core.stopping import stop_requested
 from sth_core.video.transforms import Preprocessing, normalise
 
 
@@ -82,7 +83,8 @@ def accuracy(
     preprocessing: Preprocessing,
     distributed: DistributedContext = SINGLE_PROCESS,
 ) -> Accuracy:
-    """Top-1 accuracy over all clips, of which each process takes its share; `model` stays in its mode."""
+    """Top-1 accuracy over all clips, of which each process takes its share; `model` stays in its mode.
+    Raises Interrupted: this process, or another one, was asked to stop."""
     correct = total = 0
     failures: dict[str, str] = {}
     mine = clips.shard(distributed.rank, distributed.world)
@@ -91,6 +93,9 @@ def accuracy(
         correct += int((batch.logits.argmax(1) == labels).sum()) if len(labels) else 0
         total += len(labels)
         failures |= {mine.rows[s.row]["clip_id"]: s.failure for s in batch.failed}
+        if distributed.world > 1 and stop_requested():
+            break
+    distributed.stop_together()
     all_correct, all_clips = distributed.total(correct, total)
     together = {clip: reason for found in distributed.gather(failures) for clip, reason in found.items()}
     return Accuracy(all_correct / max(1, all_clips), int(all_clips), together)

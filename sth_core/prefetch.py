@@ -7,6 +7,15 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, 
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
+from sth_core.stopping import (
+    interruptible_call,
+    prepare_pool_process,
+    raise_if_stopping,
+    stop_pools,
+    stop_requested,
+    without_ctrl_c,
+)
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -17,13 +26,19 @@ def prefetch(
     """`function` of each item, in order, computed by `workers` threads, at most `ahead` results before they are used.
 
     Threads, as decoding, resizing and optical flow release Python's lock. Closing the iterator cancels what has not
-    begun and waits for what has; an exception is raised where its result would have come.
+    begun and waits for what has; an exception is raised where its result would have come. Raises Interrupted: the
+    process was asked to stop.
     """
+
+    def compute(item: Item) -> Result:
+        raise_if_stopping()
+        return function(item)
+
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
+                waiting.append(pool.submit(compute, item))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:
@@ -38,13 +53,17 @@ def in_processes(
 ) -> Generator[tuple[Item, Result], None, None]:
     """(key, `function` of its arguments) as they are computed by `workers` processes, by default one for each core.
 
-    Closing the iterator, and an exception, cancel what has not begun and wait for what has. The processes are
-    spawned, not forked: the caller may have threads, and Windows and macOS must spawn.
+    Closing the iterator, and an exception, cancel what has not begun and wait for what has, unless this process was
+    asked to stop: then the calls are interrupted. The processes are spawned, not forked: the caller may have threads,
+    and Windows and macOS must spawn.
     """
-    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
-        futures = {pool.submit(function, *of_key): key for key, of_key in arguments.items()}
+    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn"), prepare_pool_process) as pool:
         try:
+            with without_ctrl_c():
+                futures = {pool.submit(interruptible_call, function, *of_key): key for key, of_key in arguments.items()}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
+            if stop_requested():
+                stop_pools()
             pool.shutdown(cancel_futures=True)

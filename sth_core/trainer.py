@@ -7,10 +7,11 @@ step ends with the same weights as training without an interruption.
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from os import cpu_count
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.distributed import DistributedContext
-from sth_core.evaluation import accuracy
+from sth_core.evaluation import Accuracy, accuracy
 from sth_core.optimisation import PRECISIONS, Optimisation, hash_seed, learning_rate
 from sth_core.prefetch import prefetch
+from sth_core.stopping import uninterrupted
 from sth_core.training_state import EpochSums, TrainingState
 from sth_core.video.modality import CHANNELS
 from sth_core.video.transforms import normalise
@@ -51,6 +53,8 @@ class Trainer:
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             device = self.distributed.device
             model = DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+        else:
+            hear_signals_in_backward(self.state.model)
         self.runner = model
 
     @property
@@ -78,22 +82,28 @@ class Trainer:
                 yield rows, [sample for sample in islice(samples, len(rows)) if sample is not None]
 
     def step(self, batch: Batch) -> float:
-        """One step of all processes on their shares of a batch: its mean loss, which is added to the epoch's sums."""
+        """One step of all processes on their shares of a batch: its mean loss, which is added to the epoch's sums.
+
+        An interrupted step changes nothing."""
         state, settings, distributed = self.state, self.settings, self.distributed
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(settings, state.epoch + state.step / self.steps)
         (total,) = distributed.total(len(batch))
         state.optimiser.zero_grad(set_to_none=True)
         if total == 0:  # no process could read a clip
+            state.step += 1
             return math.nan
-        loss_sum, correct = self.backward(batch, total)
-        state.scaler.unscale_(state.optimiser)
-        nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradient)
-        state.scaler.step(state.optimiser)
-        state.scaler.update()
-        loss_sum, correct = distributed.total(loss_sum, correct)
-        sums = state.sums
-        state.sums = EpochSums(sums.loss + loss_sum, sums.correct + correct, sums.clips + total)
+        with unchanged_if_interrupted(state.model):
+            loss_sum, correct = self.backward(batch, total)
+        with uninterrupted():
+            state.scaler.unscale_(state.optimiser)
+            nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradient)
+            state.scaler.step(state.optimiser)
+            state.scaler.update()
+            loss_sum, correct = distributed.total(loss_sum, correct)
+            sums = state.sums
+            state.sums = EpochSums(sums.loss + loss_sum, sums.correct + correct, sums.clips + total)
+            state.step += 1
         return loss_sum / total
 
     def backward(self, batch: Batch, total: float) -> tuple[float, float]:
@@ -130,15 +140,41 @@ class Trainer:
             losses = F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing, reduction="sum")
         return losses, (logits.argmax(1) == labels).sum().item()
 
-    def end_epoch(self) -> None:
-        """Add the epoch's row to the metrics, with the accuracy on the held-out clips when it is due."""
+    def epoch_metrics(self) -> tuple[dict[str, Any], Accuracy | None]:
+        """The epoch's row of the metrics, and the accuracy on the held-out clips when it is due."""
         state, settings = self.state, self.settings
         row = {"epoch": state.epoch + 1, "loss": state.sums.mean_loss, "accuracy": state.sums.accuracy}
         row |= {"learning_rate": state.optimiser.param_groups[0]["lr"], "val_accuracy": math.nan, "val_clips": 0}
         every = settings.evaluate_every or settings.epochs
-        if row["epoch"] == settings.epochs or row["epoch"] % every == 0:
-            found = accuracy(state.model, self.val_clips, self.val_clips.preprocessing, self.distributed)
-            row["val_accuracy"], row["val_clips"], state.val_failures = found.share, found.clips, found.failures
-            state.best = max(state.best, found.share)
+        if row["epoch"] != settings.epochs and row["epoch"] % every:
+            return row, None
+        found = accuracy(state.model, self.val_clips, self.val_clips.preprocessing, self.distributed)
+        return row | {"val_accuracy": found.share, "val_clips": found.clips}, found
+
+    def end_epoch(self, row: dict[str, Any], found: Accuracy | None) -> None:
+        """Add `epoch_metrics` to the state, and go on to the next epoch."""
+        state = self.state
+        if found:
+            state.val_failures, state.best = found.failures, max(state.best, found.share)
         state.metrics.append(row)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, EpochSums()
+
+
+@contextmanager
+def unchanged_if_interrupted(model: nn.Module) -> Iterator[None]:
+    """A forward and backward pass: batch norm's statistics, which it changes, are put back if it does not end."""
+    buffers = list(model.buffers())
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    except KeyboardInterrupt:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+        raise
+
+
+def hear_signals_in_backward(model: nn.Module) -> None:
+    """Python runs a signal's handler between two of its instructions, and the backward pass has none of its own."""
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(lambda _: None)

@@ -10,10 +10,9 @@ OUT/state.pt                from which the same call continues
 """
 
 import math
-import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,9 @@ from sth_core.pretrained import load_2d_weights, load_imagenet, start_from, with
 from sth_core.recipe import Recipe, Start, build_model
 from sth_core.resumable import Json, no_report, read_earlier, working_on
 from sth_core.shards import write_failures
+from sth_core.stopping import hear_signals, uninterrupted
 from sth_core.trainer import Trainer
-from sth_core.training_state import BEST, NETWORK, STATE, TrainingState, resume_state, stop_signals, training_work
+from sth_core.training_state import BEST, NETWORK, STATE, TrainingState, resume_state, training_work
 from sth_core.weight_files import read_pth
 
 
@@ -84,13 +84,13 @@ def train(
     again in each epoch. Under torchrun every process calls this with the same arguments.
 
     Raises UserError: a split without readable clips, another training in `out`, or a loss that is not finite.
-    Raises KeyboardInterrupt: stopped by SIGTERM or Ctrl-C, the state saved."""
+    Raises Interrupted: stopped by SIGTERM or Ctrl-C, the state saved."""
     train_rows, val_rows = (table[table["split"] == split] for split in ("train", "val"))
     if train_rows.empty or val_rows.empty:
         counts = table["split"].value_counts().to_dict()
         raise UserError(f"training needs clips in the splits 'train' and 'val'; this dataset has {counts}")
     classes = sorted(set(train_rows.loc[train_rows["problem"] == "", "label"]))
-    with distributed_context(device) as distributed, stop_signals() as stopped:
+    with distributed_context(device) as distributed, hear_signals():
         state = first_state(recipe, classes, distributed.device, notify)
         work = training_work(out, recipe, state.model, classes, pd.concat([train_rows, val_rows]))
         earlier = {} if overwrite else read_earlier(work, resume)
@@ -104,7 +104,7 @@ def train(
         refuse_without_clips(clips, len(clips.rows))
         val_clips = EvaluationClips(val_rows, classes, recipe.preprocessing)
         trainer = Trainer(recipe.optimisation, state, clips, val_clips, distributed)
-        run = TrainingRun(recipe, trainer, out, progress, save_every, stopped)
+        run = TrainingRun(recipe, trainer, out, progress, save_every)
         distributed.wait_for_all()  # all have read what is in the folder before one writes there
         folder: AbstractContextManager[Json] = nullcontext({})
         if distributed.is_main:
@@ -148,19 +148,18 @@ def refuse_without_clips(clips: TrainClips, count: float) -> None:
 
 @dataclass
 class TrainingRun:
-    """A training that reports its progress, writes into `out`, and can be stopped after any step."""
+    """A training that reports its progress, writes into `out`, and can be stopped at any time."""
 
     recipe: Recipe
     trainer: Trainer
     out: Path
     progress: Callable[[Progress], None]
     save_every: float
-    stopped: threading.Event
     saved_at: float = field(default_factory=time.monotonic)
 
     def to_the_end(self) -> Trained:
         trainer, state, is_main = self.trainer, self.trainer.state, self.trainer.distributed.is_main
-        with self.tensorboard() if is_main else nullcontext() as board:
+        with self.tensorboard() if is_main else nullcontext() as board, self.saved_if_stopped():
             while state.epoch < trainer.settings.epochs:
                 self.epoch(board)
         all_failures = {k: v for found in trainer.distributed.gather(trainer.clips.failures) for k, v in found.items()}
@@ -182,10 +181,9 @@ class TrainingRun:
             if not math.isfinite(state.sums.loss):
                 names = ", ".join(trainer.clips.table["clip_id"][rows])
                 raise UserError(
-                    f"the loss is {state.sums.loss} in epoch {state.epoch + 1}, step {state.step + 1} (clips {names}); "
+                    f"the loss is {state.sums.loss} in epoch {state.epoch + 1}, step {state.step} (clips {names}); "
                     f"try a smaller learning_rate (now {settings.learning_rate}) or clip_gradient"
                 )
-            state.step += 1
             rate = (state.step - first) * settings.batch_size / (time.perf_counter() - began)
             done, total = state.epoch * trainer.steps + state.step, settings.epochs * trainer.steps
             mean_loss, accuracy = state.sums.mean_loss, state.sums.accuracy
@@ -194,14 +192,21 @@ class TrainingRun:
                 lr = state.optimiser.param_groups[0]["lr"]
                 for name, value in (("loss", loss), ("learning_rate", lr), ("clips_per_second", rate)):
                     board.add_scalar(f"step/{name}", value, done)
-            self.save_or_stop()
+            self.save_when_due()
         refuse_without_clips(trainer.clips, state.sums.clips)
-        trainer.end_epoch()
+        metrics = trainer.epoch_metrics()
+        with uninterrupted():
+            trainer.end_epoch(*metrics)
+            self.write_epoch(board)
+
+    def write_epoch(self, board: Any) -> None:
+        """Write what an epoch adds to the folder; `board` is None in all processes but the first."""
+        state = self.trainer.state
         if board:
             last = state.metrics[-1]
             for name in ("loss", "accuracy", "val_accuracy"):
                 if not math.isnan(last[name]):
-                    board.add_scalar(f"epoch/{name}", last[name], state.epoch * trainer.steps)
+                    board.add_scalar(f"epoch/{name}", last[name], state.epoch * self.trainer.steps)
             write_csv(self.out / "metrics.csv", pd.DataFrame(state.metrics, dtype=object).fillna("nan"))
             if last["val_accuracy"] == state.best:
                 self.save_network(BEST)
@@ -214,15 +219,25 @@ class TrainingRun:
         state = self.trainer.state
         return SummaryWriter(self.out / "tensorboard", purge_step=state.epoch * self.trainer.steps + state.step + 1)
 
-    def save_or_stop(self) -> None:
-        """Save the state when it is due or a process is told to stop; all processes then stop together."""
-        (told,) = self.trainer.distributed.total(self.stopped.is_set())
-        stopping = told > 0
-        if self.trainer.distributed.is_main and (stopping or time.monotonic() - self.saved_at > self.save_every):
+    @contextmanager
+    def saved_if_stopped(self) -> Iterator[None]:
+        """Save the state if the block is interrupted. Several processes stop together, after a step or an epoch."""
+        together = self.trainer.distributed.world > 1
+        try:
+            with uninterrupted() if together else nullcontext():
+                yield
+        except KeyboardInterrupt:
+            if self.trainer.distributed.is_main:
+                with uninterrupted():
+                    self.trainer.state.save(self.out / STATE)
+            raise
+
+    def save_when_due(self) -> None:
+        """Save the state from time to time. Of several processes all stop here if one is asked to."""
+        if self.trainer.distributed.is_main and time.monotonic() - self.saved_at > self.save_every:
             self.trainer.state.save(self.out / STATE)
             self.saved_at = time.monotonic()
-        if stopping:
-            raise KeyboardInterrupt
+        self.trainer.distributed.stop_together()
 
     def save_network(self, name: str) -> None:
         """Write the network as it is now, with the data and settings that it was trained with."""

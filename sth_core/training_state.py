@@ -1,10 +1,7 @@
 """What a training's folder says of it: which training it is, and the state from which it resumes."""
 
 import hashlib
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -129,17 +126,3 @@ def resume_state(
     listed = ", ".join(f"{key} {now} (before: {old})" for key, (old, now) in changes.items())
     notify(f"resumed after {state.epoch} epochs and {state.step} steps with {listed}")
     state.adjustments = [*state.adjustments, {"epoch": state.epoch, "step": state.step, "changes": changes}]
-
-
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set, instead of ending the process in the middle of a step."""
-    stopped = threading.Event()
-    is_main = threading.current_thread() is threading.main_thread()  # which alone receives signals
-    numbers = (signal.SIGTERM, signal.SIGINT) if is_main else ()
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in numbers}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

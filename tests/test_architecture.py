@@ -95,13 +95,16 @@ def test_only_the_workbench_imports_streamlit() -> None:
 @pytest.mark.parametrize(
     ("package", "others"),
     [
-        ("sth_core.video", ("sth_core.errors", "sth_core.files")),
+        ("sth_core.video", ("sth_core.errors", "sth_core.files", "sth_core.stopping")),
         (
             "sth_core.datasets",
-            ("sth_core.errors", "sth_core.files", "sth_core.prefetch", "sth_core.resumable", "sth_core.video"),
+            (
+                "sth_core.errors", "sth_core.files", "sth_core.prefetch", "sth_core.resumable", "sth_core.stopping",
+                "sth_core.video",
+            ),
         ),
     ],
-)
+)  # fmt: skip
 def test_video_and_datasets_import_no_network(package: str, others: tuple[str, ...]) -> None:
     wrong = [
         f"{module} imports {name}"

@@ -34,6 +34,7 @@ from analysis.experiments.probe_tables import (
     reversed_predictions,
 )
 from analysis.experiments.probes import ProbedClips, probe, probe_rows, probed_view, shown_probes, slow_view
+from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import open_or_record, record
 from analysis.runs.run_directory import open_run, predictions
 from sth_core.datasets.table import Annotation
@@ -43,7 +44,7 @@ from sth_core.video.fields import read_clip
 from sth_core.video.transforms import Preprocessing
 from tests.datasets_on_disk import flow_folder, frame_folder
 from tests.test_cli import ends_well, mistake, sth
-from tests.tiny import CLASSES, FLOW, RGB, save_tiny, write_run
+from tests.tiny import CLASSES, FLOW, RGB, copy_clips, save_tiny, write_run
 
 # Probes a run, a clip at a time.
 PROBES_SLOWLY = """
@@ -296,3 +297,20 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     assert found[found["over"] == "classes"]["value"].isna().all() and "only 2 classes" in probe_summary_sentence(found)
     turned = reversed_predictions(run)
     assert turned.to_dict("list") == {"label": ["a", "b"], "prediction": ["b"] * 2, "n": [2] * 2, "share": [1.0] * 2}
+
+
+def test_ctrl_c_keeps_what_was_probed(checkpoint: Path, scenes_folder: Path, tmp_path: Path) -> None:
+    data = copy_clips(scenes_folder, tmp_path / "data", 3)
+    record(checkpoint, data, tmp_path / "run")
+    run, whole = open_run(tmp_path / "run"), []
+
+    def ctrl_c(done: int, total: int) -> None:
+        whole.append(done)
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        probe(run, data, DatasetOptions(progress=ctrl_c), shuffles=1)
+    assert len(probes_in(run.path).done()) == 2
+    probe(run, data, DatasetOptions(progress=lambda done, _: whole.append(done)), shuffles=1)
+    assert whole == [0, 1, 2, 2, 3]

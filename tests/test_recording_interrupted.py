@@ -184,19 +184,19 @@ def test_a_raised_exception(batches, record_dozen, whole, tmp_path, clips_per_sh
     def cut(done: int, total: int) -> None:
         seen.append(done)
         assert total == 12
-        if len(seen) == batches:
+        if len(seen) == batches + 1:
             raise Cut
 
     with pytest.raises(Cut):
         record_dozen(tmp_path / "run", progress=cut)
-    assert seen == [BATCH * (i + 1) for i in range(batches)]
+    assert seen == [BATCH * i for i in range(batches + 1)]
     run = open_run(tmp_path / "run")
     stand = BATCH * batches // PART * PART
     assert (len(predictions(run)) if run.usable else 0) == stand
     assert f"{stand} of 12 clips so far" in run.problem
     again: list[int] = []
     record_dozen(tmp_path / "run", progress=lambda done, _: again.append(done))
-    assert again == list(range(stand + BATCH, 13, BATCH))
+    assert again == ([] if stand == 12 else list(range(stand, 13, BATCH)))
     assert_equal_runs(tmp_path / "run", whole)
 
 
@@ -308,7 +308,7 @@ def test_two_recordings_into_one_run_at_once_are_refused(record_dozen, whole, tm
         record_dozen(tmp_path / f"other{done}")  # elsewhere it may
 
     record_dozen(tmp_path / "run", 6, again)
-    assert refused == [6, 12]
+    assert refused == [0, 6, 12]
     assert_equal_runs(tmp_path / "run", whole)
     record_dozen(tmp_path / "run")
 
@@ -325,7 +325,7 @@ def test_clips_are_listed_some_at_a_time(record_dozen, whole, tmp_path, monkeypa
     monkeypatch.setattr(recording, "EvaluationClips", Counted)
     monkeypatch.setattr(recording, "CLIPS_AT_ONCE", 5)
     record_dozen(tmp_path / "run", progress=lambda done, _: seen.append(done))
-    assert listed == [4, 4, 4] and seen == [2, 4, 6, 8, 10, 12]
+    assert listed == [4, 4, 4] and seen == [0, 2, 4, 6, 8, 10, 12]
     assert_equal_runs(tmp_path / "run", whole)
 
 

@@ -74,7 +74,7 @@ def test_training_writes_a_network_and_its_metrics(table: pd.DataFrame, tmp_path
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(0 < float(row["loss"]) < 10 for row in rows)
-    assert [(p.done, p.total) for p in shown if p.stage == "reading"] == [(i, 24) for i in range(1, 25)]
+    assert [(p.done, p.total) for p in shown if p.stage == "reading"] == [(i, 24) for i in range(25)]
     assert [(p.done, p.total, p.epoch) for p in shown if p.stage == "training"] == [
         (i, 6, 1 + (i > 3)) for i in range(1, 7)
     ]

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +20,8 @@ from pathlib import Path
 from sth_core.errors import UserError
 from sth_core.recipe import load_recipe
 from sth_core.resumable import Work, flatten_keys, no_report, working_on
+from sth_core.stopping import hear_signals
 from sth_core.study import Study, StudyCell
-from sth_core.training_state import stop_signals
 from workbench.parent import PARENT
 
 SECONDS_BETWEEN_POLLS = 1.0
@@ -83,23 +84,30 @@ def run_study(
     facts = {"recipe": str(study.recipe), "paper": study.paper, "cells": [asdict(cell) for cell in cells]}
     work, threads = study_work(study, data, out), max(1, (os.cpu_count() or 1) // jobs)
     epochs = {cell.name: load_recipe(study.recipe, cell.changes).optimisation.epochs for cell in cells}
-    with working_on(work, facts, command=command, overwrite=overwrite, notify=notify), stop_signals() as stopped:
+    with working_on(work, facts, command=command, overwrite=overwrite, notify=notify), hear_signals():
         waiting = [cell for cell in cells if not cell_is_recorded(out, cell)]
         running: list[RunningCell] = []
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
                     running.append(RunningCell(study, waiting.pop(0), data, out, device, threads))
-                if stopped.wait(SECONDS_BETWEEN_POLLS):
-                    raise KeyboardInterrupt
+                time.sleep(SECONDS_BETWEEN_POLLS)
                 running = [cell for cell in running if not cell.finished()]
                 done = sum(min(epochs_done(out, cell), epochs[cell.name]) for cell in cells)
                 show("training", done, sum(epochs.values()), "epochs; now " + ", ".join(c.name for c in running))
         finally:
-            for left in running:  # they save their state
-                left.process.send_signal(signal.SIGTERM)
-            for left in running:
-                left.process.wait()
+            end_cells(running, notify)
+
+
+def end_cells(running: list[RunningCell], notify: Callable[[str], None]) -> None:
+    """Ask the cells to stop, and wait until they have saved their state."""
+    if running:
+        networks = "1 network to save its" if len(running) == 1 else f"{len(running)} networks to save their"
+        notify(f"stopping: waiting for {networks} state")
+    for cell in running:
+        cell.process.send_signal(signal.SIGTERM)
+    for cell in running:
+        cell.process.wait()
 
 
 def study_work(study: Study, data: Path, out: Path) -> Work:

@@ -5,7 +5,9 @@ An interrupted call is resumed with the clips that are missing.
 """
 
 import zlib
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.errors import UserError
 from sth_core.prefetch import prefetch
 from sth_core.resumable import Work, working_on
+from sth_core.shards import Shards
+from sth_core.stopping import uninterrupted
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.container import UnreadableVideo
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_fields, stack_fields
@@ -102,23 +106,53 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
         shards = probes_in(run.path)
         shards.tidy()
         missing = table[~table["clip_id"].isin(shards.done())].reset_index(drop=True)
+        writer = ProbeWriter(shards, checkpoint, shuffles, options.batch_size)
         clips = ProbedClips(missing, checkpoint.classes, checkpoint.preprocessing, shuffles)
         samples = prefetch(clips.__getitem__, range(len(clips)), options.workers, ahead=2 * options.workers)
         finished = len(table) - len(missing)
         options.progress(finished, len(table))
-        while some := list(islice(samples, CLIPS_PER_SHARD)):
-            rows = []
-            for sample in some:
+        with writer.written_at_end():
+            for done, sample in enumerate(samples, finished + 1):
                 clip_id, label = missing.loc[sample.row, ["clip_id", "label"]]
                 if sample.views is None:
                     failures[clip_id] = sample.failure
                 else:
-                    scores = scores_of(checkpoint, sample.views, options.batch_size)
-                    rows.append(probe_rows(clip_id, label, checkpoint.classes, scores, shuffles))
-                options.progress(finished + sample.row + 1, len(table))
-            if rows:
-                shards.write({KIND: pd.concat(rows, ignore_index=True)})
+                    writer.add(clip_id, label, sample.views)
+                options.progress(done, len(table))
     return failures
+
+
+@dataclass(frozen=True)
+class ProbeWriter:
+    """Collects the rows of clips, and writes them in shards."""
+
+    shards: Shards
+    checkpoint: Checkpoint
+    shuffles: int
+    batch_size: int
+    held: list[pd.DataFrame] = field(default_factory=list)
+
+    def add(self, clip_id: str, label: str, views: Tensor) -> None:
+        scores = scores_of(self.checkpoint, views, self.batch_size)
+        self.held.append(probe_rows(clip_id, label, self.checkpoint.classes, scores, self.shuffles))
+        if len(self.held) >= CLIPS_PER_SHARD:
+            self.flush()
+
+    @uninterrupted()
+    def flush(self) -> None:
+        if self.held:
+            self.shards.write({KIND: pd.concat(self.held, ignore_index=True)})
+            self.held.clear()
+
+    @contextmanager
+    def written_at_end(self) -> Iterator[None]:
+        """Write what is held when the block ends, also when Ctrl-C or SIGTERM ends it."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.flush()
+            raise
+        self.flush()
 
 
 @torch.inference_mode()

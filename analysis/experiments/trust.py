@@ -139,6 +139,7 @@ def trust(
         shards = Shards(out, TABLES)
         shards.tidy()
         finished = shards.done()
+        options.progress(len(finished), len(table))
         alphas = clip_alphas(checkpoint, table, options.workers) if config.attention else {}
         randomized = list(randomized_models(checkpoint.model))
         layers = next(iter(alphas.values()), {})

@@ -20,7 +20,7 @@ import pandas as pd
 
 from analysis.runs.correctness import counted_clips, with_correctness
 from analysis.runs.dataset_options import DatasetOptions
-from analysis.runs.rows import ShardWriter
+from analysis.runs.rows import ShardWriter, written_if_stopped
 from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, open_run, predictions, run_work
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
@@ -68,6 +68,7 @@ def record(
 
     Raises:
         UserError: unusable checkpoint or data, an empty split, another recording or another process in `run`.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the clips so far are written.
     """
     with distributed_context(options.device) as processes:
         checkpoint = load_checkpoint(checkpoint_path, processes.device)
@@ -88,10 +89,13 @@ def record(
             writer = ShardWriter(written, number, processes.world, checkpoint.classes, layers, vectors)
             processes.wait_for_all()  # all know what is there before one writes more
             done, mine = len(table) - len(missing), missing[processes.rank :: processes.world]
-            for batch, clips in batch_results(checkpoint, mine, protocol, options):
-                writer.add(batch, clips)
-                done += (len(batch.samples) + len(batch.failed)) * processes.world
-                options.progress(min(done, len(table)), len(table))
+            if len(missing):
+                options.progress(done, len(table))
+            with written_if_stopped(writer):
+                for batch, clips in batch_results(checkpoint, mine, protocol, options):
+                    writer.add(batch, clips)
+                    done += (len(batch.samples) + len(batch.failed)) * processes.world
+                    options.progress(min(done, len(table)), len(table))
             writer.flush()
             unread = [row for of_one in processes.gather(writer.failures) for row in of_one]
             failures = pd.DataFrame(unread, columns=FAILURE_COLUMNS).sort_values("clip_id")

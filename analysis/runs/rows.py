@@ -1,6 +1,8 @@
 """What a recording keeps of each clip, and the shards that it is written in."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +13,7 @@ from analysis.runs.correctness import correctness
 from sth_core.evaluation import BatchResult
 from sth_core.network import Layer
 from sth_core.shards import Shards
+from sth_core.stopping import uninterrupted
 
 CLIPS_PER_SHARD = 64  # at least
 SECONDS_PER_SHARD = 10.0  # ... and of recording: a fast recording does not make a thousand small files
@@ -36,6 +39,7 @@ class ShardWriter:
     clips: int = 0
     held: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
 
+    @uninterrupted()
     def add(self, batch: BatchResult, table: pd.DataFrame) -> None:
         """`table` has the clip of each sample in the sample's row."""
         for sample in batch.failed:
@@ -52,6 +56,7 @@ class ShardWriter:
         if self.clips >= (CLIPS_PER_SHARD if old else MOST_PER_SHARD):
             self.flush()
 
+    @uninterrupted()
     def flush(self) -> None:
         """Write what is held, if anything is."""
         if self.held:
@@ -59,6 +64,16 @@ class ShardWriter:
             self.shards.write(tables, self.number)
             self.number += self.step
         self.clips, self.held, self.began = 0, {}, time.monotonic()
+
+
+@contextmanager
+def written_if_stopped(writer: ShardWriter) -> Iterator[None]:
+    """Write what is held if Ctrl-C or SIGTERM ends the block; clips that take seconds each are not read twice."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        writer.flush()
+        raise
 
 
 def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:

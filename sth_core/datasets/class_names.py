@@ -90,7 +90,7 @@ def read_class_names(file: Path, folder: DatasetFolder) -> ClassNames | None:
 
 def _names_clip(line: str, folder: DatasetFolder) -> bool:
     fields = {line, *(line.split(separator)[0] for separator in (*SEPARATORS, " "))}
-    return any(is_video(Path(field)) or folder.media.find(field) for field in fields if field.strip())
+    return any(is_video(Path(field)) or folder.clip(field) for field in fields if field.strip())
 
 
 def normalised_label(label: str) -> str:

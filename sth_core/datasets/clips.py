@@ -2,8 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from os import cpu_count
 
@@ -16,6 +15,7 @@ from torch.utils.data import Dataset
 
 from sth_core.datasets.mirroring import mirror_labels, mirror_order
 from sth_core.errors import UserError
+from sth_core.prefetch import prefetch
 from sth_core.resumable import no_report
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.container import UnreadableVideo
@@ -134,6 +134,8 @@ class TrainClips:
 
         A clip that cannot be read is left out and named in `failures`, now or when it is sampled.
         """
+        alike = self.same_frames()
+        progress(0, len(alike))
         if self.expected_bytes() > (psutil.virtual_memory().total / 4 if memory is None else memory):
             return
 
@@ -143,10 +145,9 @@ class TrainClips:
             except UnreadableVideo as error:
                 return str(error)
 
-        alike = self.same_frames()
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            first = [rows[0] for rows in alike]
-            for done, (rows, result) in enumerate(zip(alike, pool.map(read, first), strict=True), start=1):
+        first, workers = [rows[0] for rows in alike], cpu_count() or 1
+        with closing(prefetch(read, first, workers, ahead=workers)) as results:
+            for done, (rows, result) in enumerate(zip(alike, results, strict=True), start=1):
                 if isinstance(result, str):
                     self.failures |= {self.sources[row]["clip_id"]: result for row in rows}
                 else:

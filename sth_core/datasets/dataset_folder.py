@@ -56,30 +56,28 @@ class DatasetFolder:
             return None
 
     def placed(self, entries: list[Entry], file: Path) -> tuple[list[Entry], tuple[str, ...]]:
-        """(the entries of a file with paths below this folder, notes): paths may be relative to the file's own folder.
+        """(the entries of a file with paths below this folder, notes), as `places` finds them."""
+        names, notes = self.places({entry.name: entry.source for entry in entries}, file)
+        return [_renamed(entry, names.get(entry.name, entry.name)) for entry in entries], notes
 
-        Absolute paths that lie elsewhere stay as they are; of those that are not there, what lies below this folder is
-        taken. Raises UserError: a path fits both this folder and the file's."""
+    def places(self, names_in_file: dict[str, str], file: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+        """({path as a file has it: path below this folder}, notes), of paths each with its file and line.
+
+        A path may be relative to the file's own folder, or absolute. Where none is there, folders that all begin with
+        are left out if then one is. Raises UserError: a path fits both this folder and the file's."""
         own = file.parent.relative_to(self.path).as_posix()
-        names = {entry.name: self._place(entry.name, own, entry.source) for entry in entries}
-        moved = [
-            replace(entry, name=names[entry.name], clip_id=entry.clip_id.replace(entry.name, names[entry.name], 1))
-            for entry in entries
-        ]
-        notes = []
-        if any(name != new and new == posixpath.normpath(f"{own}/{name}") for name, new in names.items()):
-            notes.append(f"paths in {file.name} are relative to its folder, {own}")
-        absent = next((name for name, new in names.items() if ABSOLUTE.match(name) and not ABSOLUTE.match(new)), "")
-        if absent and not absent.startswith((str(self.media.folder), str(self.path.absolute()))):
-            prefix = absent.removesuffix(names[absent])
-            notes.append(f"paths in {file.name} begin with {prefix}, which is not there, and are read without it")
-        return moved, tuple(notes)
+        names = {name: self._place(name, own, source) for name, source in names_in_file.items() if name}
+        notes = [f"paths in {file.name} are relative to its folder, {own}"] if _moved(names) else []
+        if prefix := self._absent_prefix(list(names.values())):
+            names = {name: new.removeprefix(prefix) for name, new in names.items()}
+            notes = [f"paths in {file.name} begin with {prefix}, which is not there, and are read without it"]
+        return names, tuple(notes)
 
     def _place(self, name: str, own: str, source: str) -> str:
-        if not name:
-            return name
         if ABSOLUTE.match(name):
-            return self._place_absolute(name)
+            roots = [folder.as_posix() for folder in (self.media.folder, self.path.absolute())]
+            root = next((root for root in roots if PurePosixPath(name).is_relative_to(root)), "")
+            return PurePosixPath(name).relative_to(root).as_posix() if root else name
         here, there = posixpath.normpath(name), posixpath.normpath(f"{own}/{name}")
         if there == here or normalised_name(there) not in self.clips:
             return here
@@ -87,12 +85,24 @@ class DatasetFolder:
             raise UserError(f"{source}: {name!r} is both {here} and {there} in {self.path}; write the whole path")
         return there
 
-    def _place_absolute(self, name: str) -> str:
-        for folder in (self.media.folder, self.path.absolute()):
-            if PurePosixPath(name).is_relative_to(folder.as_posix()):
-                return PurePosixPath(name).relative_to(folder.as_posix()).as_posix()
-        if self.media.at(name):
-            return name
-        parts = [part for part in PurePosixPath(name).parts if part != "/"]
-        ends = ("/".join(parts[start:]) for start in range(len(parts)))
-        return next((end for end in ends if self.clip(end)), name)
+    def _absent_prefix(self, names: list[str]) -> str:
+        """The folders that all names begin with, as few as are to be left out so that one is there; often none."""
+        if not names or any(self.clip(name) for name in names):
+            return ""
+        common = posixpath.commonpath([posixpath.dirname(name) for name in names]) if _alike(names) else ""
+        parts = common.split("/")
+        prefixes = ["/".join(parts[:taken]) + "/" for taken in range(1, len(parts) + 1)] if common else []
+        return next((p for p in prefixes if any(self.clip(name.removeprefix(p)) for name in names)), "")
+
+
+def _moved(names: dict[str, str]) -> bool:
+    return any(new != posixpath.normpath(name) and not ABSOLUTE.match(name) for name, new in names.items())
+
+
+def _alike(names: list[str]) -> bool:
+    return len({name.startswith("/") for name in names}) == 1
+
+
+def _renamed(entry: Entry, name: str) -> Entry:
+    group = name if entry.group == entry.name else entry.group
+    return replace(entry, name=name, clip_id=entry.clip_id.replace(entry.name, name, 1), group=group)

@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.entries import SPLITS
 from sth_core.datasets.media import normalised_name
-from sth_core.datasets.splits import SPLIT_NAMES
+from sth_core.datasets.splits import WORDS_OF_SPLITS
+from sth_core.datasets.tables import TABLE_SUFFIXES, has_path_column, read_table
 from sth_core.datasets.text_files import SEPARATORS, read_text
 from sth_core.errors import UserError
 
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst", ".list")
-WORDS_OF_SPLITS = SPLIT_NAMES | {"dev": "val"}
 SPLIT_WORD = re.compile(
     rf"(?<![a-z])({'|'.join(sorted(WORDS_OF_SPLITS, key=len, reverse=True))})(?:list|set|split|data)?(?![a-z])"
 )
@@ -40,7 +40,7 @@ def split_lists(folder: DatasetFolder, fold: int) -> dict[str, Path]:
     Of files for several folds ("split_2", "list02"), those of `fold`; never those for flow. Raises UserError: there
     are only lists for other folds, or several for one split."""
     files: dict[str, list[Path]] = {split: [] for split in SPLITS}
-    for file in folder.files(*LIST_SUFFIXES):
+    for file in folder.files(*LIST_SUFFIXES, *TABLE_SUFFIXES):
         if (split := split_in(file.stem)) and not _other(file, folder):
             files[split].append(file)
     chosen = {split: _of_fold(of_split, fold) for split, of_split in files.items()}
@@ -63,7 +63,8 @@ def names_clips(file: Path, folder: DatasetFolder) -> bool:
         return False
     separators = (*SEPARATORS, " ")
     fields = {text for line in lines for text in (line, *(part for by in separators for part in line.split(by)))}
-    return any(folder.clip(field) for field in (text.strip(' \t\r"') for text in fields) if _like_a_path(field))
+    paths = [field for field in (text.strip(' \t\r"').replace("\\", "/") for text in fields) if _like_a_path(field)]
+    return any(folder.clip(path) or folder.clip(PurePosixPath(path).name) for path in paths)
 
 
 def _like_a_path(text: str) -> bool:
@@ -73,12 +74,18 @@ def _like_a_path(text: str) -> bool:
 def beside_its_clip(file: Path, folder: DatasetFolder) -> bool:
     """Whether a file is called as a clip in the same folder: notes or subtitles of this clip."""
     here = folder.media.folder / file.parent.relative_to(folder.path)
-    return any(clip.parent == here for clip in folder.media.by_name.get(normalised_name(file.stem), ()))
+    stems = {normalised_name(file.stem), normalised_name(Path(file.stem).stem)}  # 1.txt, 1.mp4.txt
+    return any(clip.parent == here for stem in stems for clip in folder.media.by_name.get(stem, ()))
 
 
 def _other(file: Path, folder: DatasetFolder) -> bool:
     """Whether a file is no list, or one that has a reader of its own."""
-    return bool(words_of(file) & HARMLESS or OFFICIAL.match(file.name)) or beside_its_clip(file, folder)
+    if words_of(file) & HARMLESS or OFFICIAL.match(file.name) or beside_its_clip(file, folder):
+        return True
+    try:
+        return file.suffix.lower() not in LIST_SUFFIXES and not has_path_column(read_table(file).columns)
+    except UserError:
+        return True
 
 
 def _of_fold(files: list[Path], fold: int) -> list[Path]:

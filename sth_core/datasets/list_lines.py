@@ -52,24 +52,30 @@ def not_used(file: Path, source: str, text: str, wanted: str) -> str:
     return f"{file} is not used: {where} is {text!r}; wanted: {wanted}"
 
 
-def without_comments(lines: Sequence[tuple[str, str]], folder: DatasetFolder) -> list[tuple[str, str]]:
-    """The lines but those that begin with # and name no clip with it."""
-    return [(source, text) for source, text in lines if not (text.startswith("#") and _is_comment(text, folder))]
+def read_list(file: Path, folder: DatasetFolder) -> tuple[list[tuple[str, str]], list[str]]:
+    """((file and line, text) of each line that is no comment, notes); raises UserError if there is none.
+
+    A comment begins with #, and no clip does so."""
+    lines = list(text_lines(file))
+    comments = {source: text for source, text in lines if text.startswith("#") and _is_comment(text, folder)}
+    lines = [(source, text) for source, text in lines if source not in comments]
+    if not lines:
+        raise UserError(f"{file} is empty")
+    clips = [text for text in comments.values() if folder.clip(_name_in(text).lstrip("# "))]
+    return lines, [f"{file.name} has clips in comments, which are not read: {clips[0]!r}"] if clips else []
 
 
 def _is_comment(text: str, folder: DatasetFolder) -> bool:
+    name = _name_in(text)
+    if folder.clip(name):
+        return False
+    return text.startswith(("# ", "##")) or name == text or folder.clip(name.lstrip("#")) is not None
+
+
+def _name_in(text: str) -> str:
+    """A line without the numbers at its end."""
     match = SPACED.fullmatch(text)
-    name = match["name"] if match else text
-    if text.startswith(("# ", "##")) or not match:
-        return folder.clip(name) is None
-    return folder.clip(name) is None and folder.clip(name.lstrip("#")) is not None
-
-
-def read_list(file: Path, folder: DatasetFolder) -> list[tuple[str, str]]:
-    """(file and line, text) of each line that is no comment; raises UserError if there is none."""
-    if not (lines := without_comments(list(text_lines(file)), folder)):
-        raise UserError(f"{file} is empty")
-    return lines
+    return match["name"] if match else text
 
 
 def _numbered(line: tuple[str, str], separator: str) -> ListLine:
@@ -125,14 +131,16 @@ def _without_numbers(file: Path, lines: Sequence[tuple[str, str]], folder: Datas
 
 
 def _are_clips(lines: Sequence[ListLine], folder: DatasetFolder) -> bool:
-    return any(folder.clip(line.name) for line in lines) or all(is_video(Path(line.name)) for line in lines)
+    if any(folder.clip(line.name) for line in lines):
+        return True
+    return all(is_video(Path(line.name)) and not re.search(r"[\s,;]", line.name) for line in lines)
 
 
 def _named(line: tuple[str, str], separator: str) -> ListLine:
     source, text = line
     if separator == " ":
         match = VIDEO_FIRST.fullmatch(text)
-        fields = [match["name"], match["label"]] if match else text.split()
+        fields = [match["name"], match["label"]] if match else re.split(r"[ \t]+", text)
     else:
         fields = separated(text, separator)
     return ListLine(source, text, path_text(fields[0]), label=fields[1] if len(fields) == 2 else "")

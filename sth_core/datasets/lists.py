@@ -10,9 +10,16 @@ from sth_core.datasets.class_names import ClassNames, find_class_names, normalis
 from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.entries import Annotations, Entry, known_label
 from sth_core.datasets.folders import split_of
-from sth_core.datasets.list_files import split_lists, unsplit_list
+from sth_core.datasets.list_files import LIST_SUFFIXES, split_lists, unsplit_list
 from sth_core.datasets.list_lines import WANTED, ListLine, list_lines, not_used, read_list
-from sth_core.datasets.tables import LABEL_COLUMNS, PATH_COLUMNS, AskedColumns, read_table, table_entries
+from sth_core.datasets.tables import (
+    LABEL_COLUMNS,
+    PATH_COLUMNS,
+    AskedColumns,
+    has_path_column,
+    read_table,
+    table_entries,
+)
 from sth_core.datasets.text_files import csv_header
 from sth_core.errors import UserError
 from sth_core.video.decoding import count_frames
@@ -39,15 +46,14 @@ def clip_lists(folder: DatasetFolder, columns: AskedColumns, fold: int) -> Annot
         return None
     classes = find_class_names(folder, next(iter(files.values())).parent)
     read = [
-        (table_list if _is_table(file) else plain_list)(file, folder, of_split, classes, columns)
+        table_list(file, folder, of_split, columns)
+        if _is_table(file)
+        else plain_list(file, folder, of_split, classes, columns)
         for of_split, file in files.items()
     ]
-    entries: list[Entry] = []
-    notes = [note for annotations in read for note in annotations.notes]
-    for annotations in read:
-        placed, more = folder.placed(annotations.entries, annotations.files[0])
-        entries += placed
-        notes += more
+    read, notes = _without_repeats(read)
+    entries = [entry for annotations in read for entry in annotations.entries]
+    notes += [note for annotations in read for note in annotations.notes]
     if columns.label:
         entries, more = label_from_folders(entries, folder)
         notes += more
@@ -66,10 +72,14 @@ def plain_list(
     file: Path, folder: DatasetFolder, of_split: str, classes: ClassNames | None, columns: AskedColumns
 ) -> Annotations:
     """The clips of a list without header line; its labels are numbers or names as written, or empty."""
-    lines = _without_header(file, read_list(file, folder))
-    parsed = list_lines(file, lines, folder)
+    lines, notes = read_list(file, folder)
+    parsed = list_lines(file, _without_header(file, lines), folder)
+    names, placing = folder.places({line.name: line.source for line in parsed}, file)
+    parsed = [replace(line, name=names.get(line.name, line.name)) for line in parsed]
     has_numbers, has_labels = (any(getattr(line, what) for line in parsed) for what in ("numbers", "label"))
-    notes = [f"{file.name} has no columns, so {column!r} is none" for column in (columns.group,) if column]
+    notes += placing
+    if columns.group:
+        notes.append(f"{file.name} has no columns, so {columns.group!r} is none")
     if has_numbers:
         entries, more = numbered_entries(parsed, of_split, folder, classes)
         notes += more
@@ -81,6 +91,27 @@ def plain_list(
         entries = [replace(entry, label="") for entry in entries]
     groups = "the video of each part" if any(entry.segment for entry in entries) else ""
     return Annotations(entries, (file,), tuple(notes), file.name if of_split else "", groups)
+
+
+def table_list(file: Path, folder: DatasetFolder, of_split: str, columns: AskedColumns) -> Annotations:
+    """The clips of a list with named columns; its labels are numbers or names as written, or empty."""
+    read = table_entries(read_table(file), columns, of_split)
+    entries, notes = folder.placed(read.entries, file)
+    return replace(read, entries=entries, notes=(*read.notes, *notes))
+
+
+def _without_repeats(read: list[Annotations]) -> tuple[list[Annotations], list[str]]:
+    """(lists, notes) but those with the clips of an earlier one, as VideoMAE's test.csv, which is its val.csv."""
+    kept: list[Annotations] = []
+    notes = []
+    for annotations in read:
+        clips = {(entry.clip_id, entry.label) for entry in annotations.entries}
+        same = next((a for a in kept if clips == {(entry.clip_id, entry.label) for entry in a.entries}), None)
+        if same and kept.index(same) > 0:
+            notes.append(f"{annotations.files[0].name} is not read: its clips are those of {same.files[0].name}")
+        else:
+            kept.append(annotations)
+    return kept, notes
 
 
 def numbered_entries(
@@ -173,8 +204,8 @@ def _refused(line: ListLine, what: str) -> str:
 
 
 def _is_table(file: Path) -> bool:
-    """Whether a file begins with a header line that names a column of paths, between separators."""
-    return file.suffix.lower() != ".parquet" and bool({name.lower() for name in csv_header(file)} & set(PATH_COLUMNS))
+    """Whether a file has named columns: by its suffix, or by a header line with a column of paths."""
+    return file.suffix.lower() not in LIST_SUFFIXES or has_path_column(csv_header(file))
 
 
 def _without_header(file: Path, lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -185,13 +216,6 @@ def _without_header(file: Path, lines: list[tuple[str, str]]) -> list[tuple[str,
     if words[-1] not in LABEL_COLUMNS or words[1:-1] not in ([], *([name] for name in COUNTS)):
         raise UserError(not_used(file, *lines[0], WANTED))
     return lines[1:]
-
-
-def table_list(
-    file: Path, folder: DatasetFolder, of_split: str, classes: ClassNames | None, columns: AskedColumns
-) -> Annotations:
-    """The clips of a list with a header line; its labels are numbers or names as written, or empty."""
-    return table_entries(read_table(file), columns, of_split)
 
 
 def label_from_folders(entries: list[Entry], folder: DatasetFolder) -> tuple[list[Entry], tuple[str, ...]]:

@@ -10,6 +10,7 @@ from sth_core.datasets.entries import SPLITS, Annotations, Entry
 from sth_core.datasets.folders import split_of
 from sth_core.datasets.lists import with_class_names
 from sth_core.datasets.tables import TABLE_SUFFIXES, AskedColumns, read_table, table_entries
+from sth_core.datasets.text_files import csv_header
 from sth_core.errors import UserError
 
 
@@ -35,7 +36,8 @@ def hugging_face(folder: DatasetFolder, columns: AskedColumns) -> Annotations | 
     Splits are a column, or folders called train, validation and test. Numbers stand for the names in a class list, as
     in lists of clips. Source: Hugging Face, "Create a video dataset" (VideoFolder). Raises UserError: a file lacks a
     column, or there are two in a folder."""
-    tables = [table for file in _tables(folder, "metadata") if "file_name" in (table := read_table(file)).columns]
+    tables = [read_table(file) for file in _tables(folder, "metadata") if _has_file_names(file)]
+    tables = [table for table in tables if "file_name" in table.columns]
     if not tables:
         return None
     files = [table.file for table in tables]
@@ -58,6 +60,12 @@ def hugging_face(folder: DatasetFolder, columns: AskedColumns) -> Annotations | 
         split_from=of_split[0] if of_split else f"the folders {', '.join(found)}" if found else "",
         groups_from=read[0].groups_from,
     )
+
+
+def _has_file_names(file: Path) -> bool:
+    """Whether it is worth reading: JSON that is no list of lines is something else."""
+    suffix = file.suffix.lower()
+    return suffix != ".json" and (suffix not in (".csv", ".tsv") or "file_name" in csv_header(file))
 
 
 def _tables(folder: DatasetFolder, stem: str) -> list[Path]:

@@ -91,18 +91,23 @@ class Media:
         return path if path.is_file() or (path.is_dir() and kind_of(path)) else None
 
     def find(self, name: str, *hints: str) -> Path | None:
-        """The video or folder of frames whose path ends with `name`, whatever its suffix.
+        """The video or folder of frames whose path ends with `name`, whatever its suffix: the first of `find_all`."""
+        return next(iter(self.find_all(name, *hints)), None)
 
-        Of several, the one with most of `hints` (a label, a split) among its folders.
+    def find_all(self, name: str, *hints: str) -> list[Path]:
+        """The videos and folders of frames whose path ends with `name`, whatever their suffix, or is `name`.
+
+        Of several, those with most of `hints` (a label, a split) among their folders.
         """
         if found := self.at(name):
-            return found
+            return [found]
         wanted = [normalised_name(part) for part in Path(name).parts]
         ends = {normalised_name(Path(flow_name(name)).name), *wanted[-1:]}
         named = {path for end in ends for path in self.by_name.get(end, ())}
         matching = [path for path in sorted(named) if normalised_parts(path)[-len(wanted) : -1] == wanted[:-1]]
         likely = {normalised_name(hint.replace(" ", by)) for hint in hints for by in (" ", "_")}
-        return max(matching, key=lambda path: len(likely & set(normalised_parts(path))), default=None)
+        fit = {path: len(likely & set(normalised_parts(path))) for path in matching}
+        return [path for path in matching if fit[path] == max(fit.values())]
 
 
 def normalised_parts(path: Path) -> list[str]:

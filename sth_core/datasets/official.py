@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from sth_core.datasets.class_names import normalised_label
 from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.entries import Annotations, Entry, file_names, known_label
 from sth_core.datasets.text_files import csv_header, csv_rows, read_json, text_lines
@@ -28,11 +29,12 @@ def id_label_lists(folder: DatasetFolder, prefix: str) -> Annotations | None:
         return None
     entries: list[Entry] = []
     list_of_labels = folder.find(f"{prefix}-labels.csv")
-    labels = {label for _, label in text_lines(list_of_labels)} if list_of_labels else set()
+    labels = {normalised_label(label) for _, label in text_lines(list_of_labels)} if list_of_labels else set()
     files = dict(part_files(folder, f"{prefix}-", ".csv"))
     for split, file in files.items():
         for source, line in text_lines(file):
             number, separator, label = line.partition(";")
+            label = normalised_label(label)
             problem = known_label(label, labels, source, list_of_labels or file)
             if not separator:
                 problem = f"{source}: must be id;label, is {line!r}"
@@ -46,12 +48,12 @@ def something_v2(folder: DatasetFolder) -> Annotations | None:
     The class is the template without its brackets, as in labels.json.
     """
     train = folder.find("something-something-v2-train.json", "train.json")
-    if not train:
+    if not train or (train.name == "train.json" and not _has_templates(read_json(train))):
         return None
     prefix = train.name.removesuffix("train.json")
     entries: list[Entry] = []
     list_of_labels = folder.find(f"{prefix}labels.json")
-    labels = set(read_json(list_of_labels)) if list_of_labels else set()
+    labels = set(map(normalised_label, read_json(list_of_labels))) if list_of_labels else set()
     files = dict(part_files(folder, prefix, ".json"))
     for split, file in files.items():
         rows = read_json(file)
@@ -63,10 +65,14 @@ def something_v2(folder: DatasetFolder) -> Annotations | None:
                 clip_id, problem = f"clip {number} of {file.name}", f"{source}: no id"
                 entries.append(Entry(clip_id, "", "", split, source, problem=problem))
                 continue
-            name, label = str(row["id"]), re.sub(r"[][]", "", str(row.get("template", "")))
+            name, label = str(row["id"]), normalised_label(re.sub(r"[][]", "", str(row.get("template", ""))))
             problem = known_label(label, labels, source, list_of_labels or file) if label else f"{source}: no template"
             entries.append(Entry(name, name, label, split, source, problem="" if split == "test" else problem))
     return _of_parts(entries, files.values(), list_of_labels)
+
+
+def _has_templates(rows: object) -> bool:
+    return isinstance(rows, list) and any(isinstance(row, dict) and {"id", "template"} <= row.keys() for row in rows)
 
 
 def _of_parts(entries: list[Entry], lists: Iterable[Path], class_list: Path | None) -> Annotations:
@@ -90,7 +96,7 @@ def kinetics(folder: DatasetFolder) -> Annotations | None:
             raise UserError(f"{file}: has no column {missing[0]!r}; its columns: {', '.join(headers[file])}")
         of_file = next((split for name, split in names.items() if re.search(rf"(^|[^a-z]){name}", file.stem)), "")
         for source, row in csv_rows(file):
-            split, label = names.get(row.get("split", ""), of_file), row.get("label", "")
+            split, label = names.get(row.get("split", ""), of_file), normalised_label(row.get("label", ""))
             problem = "" if split else f"{source}: the split {row.get('split', '')!r} is none of {', '.join(names)}"
             if not label and split != "test":
                 problem = f"{source}: no label"
@@ -114,7 +120,10 @@ def ucf101(folder: DatasetFolder, fold: int) -> Annotations | None:
         number, _, label = line.partition(" ")
         if not number.isdigit() or not label:
             raise UserError(f"{source}: must be a number and a class, is {line!r}")
-        numbers[label.strip()] = number
+        label = normalised_label(label.strip())
+        if label in numbers or number in numbers.values():
+            raise UserError(f"{source}: {line!r} has a number or a class that is listed before")
+        numbers[label] = number
     entries: list[Entry] = []
     files: list[Path] = []
     for part, split in (("train", "train"), ("test", "val")):
@@ -124,7 +133,7 @@ def ucf101(folder: DatasetFolder, fold: int) -> Annotations | None:
         files.append(file)
         for source, line in text_lines(file):
             name, _, number = line.partition(" ")
-            label = Path(name).parts[0]
+            label = normalised_label(Path(name).parts[0])
             problem = known_label(label, set(numbers), source, class_list)
             if not problem and number and number != numbers[label]:
                 problem = f"{source}: {label} is class {numbers[label]} in {class_list}, here {number}"
@@ -144,7 +153,7 @@ def hmdb51(folder: DatasetFolder, fold: int) -> Annotations | None:
     if not files:
         raise UserError(f"no file *_test_split{fold}.txt in {first.parent}; HMDB-51 has the splits 1, 2 and 3")
     for file in files:
-        label = file.name.removesuffix(f"_test_split{fold}.txt")
+        label = normalised_label(file.name.removesuffix(f"_test_split{fold}.txt"))
         for source, line in text_lines(file):
             name, _, use = line.rpartition(" ")
             problem = "" if use in ("1", "2") else f"{source}: must end with 0, 1 or 2, is {line!r}"

@@ -14,6 +14,7 @@ SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validate": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+WORDS_OF_SPLITS = SPLIT_NAMES | {"dev": "val"}  # in files; a folder "dev" may well be a class
 BY_CHECKSUM = "by checksum"
 NO_GROUPS = "no groups known"
 

@@ -14,7 +14,7 @@ from sth_core.datasets.folders import class_folders
 from sth_core.datasets.found import Found
 from sth_core.datasets.lists import clip_lists
 from sth_core.datasets.manifests import hugging_face, manifest
-from sth_core.datasets.media import FLOW_FOLDER, Flow, Media, video_names
+from sth_core.datasets.media import FLOW_FOLDER, Flow, Media, is_video, video_names
 from sth_core.datasets.splits import assign_splits, pattern_groups
 from sth_core.datasets.tables import DEFAULT_LABEL, AskedColumns
 from sth_core.datasets.unread import refuse_unread, with_unread
@@ -180,10 +180,14 @@ def unique_entries(entries: list[Entry]) -> list[Entry]:
 def _row(entry: Entry, media: Media) -> tuple[str | bool, ...]:
     problem, path = entry.problem, media.folder / entry.name
     if not problem:
-        found = media.find(entry.name, entry.label, entry.split) if entry.anywhere else media.at(entry.name)
-        path = found or path
-        if not found:
+        found = media.find_all(entry.name, entry.label, entry.split) if entry.anywhere else [media.at(entry.name)]
+        path = next(filter(None, found), path)
+        videos = [other for other in found if other and is_video(other) == is_video(path)]
+        if not any(found):
             problem = f"{entry.source}: no video or folder of frames {entry.name!r} in {media.folder}"
+        elif len(videos) > 1:
+            places = " and ".join(str(other.relative_to(media.folder)) for other in videos[:2])
+            problem = f"{entry.source}: {entry.name!r} is {places} in {media.folder}; list the path of one of them"
     return (
         entry.clip_id,
         str(path),

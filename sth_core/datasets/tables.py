@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ import pyarrow.parquet as pq
 
 from sth_core.datasets.class_names import normalised_label
 from sth_core.datasets.entries import Annotations, Entry, NoSuchColumn
-from sth_core.datasets.list_files import WORDS_OF_SPLITS
 from sth_core.datasets.list_lines import path_text
-from sth_core.datasets.text_files import csv_header, csv_rows, text_lines
+from sth_core.datasets.splits import WORDS_OF_SPLITS
+from sth_core.datasets.text_files import csv_header, csv_rows, read_json, text_lines
 from sth_core.errors import UserError
 
 DEFAULT_LABEL = "label"  # the column of labels, where no other is asked for
 DEFAULT_SPLIT = "split"
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 PATH_COLUMNS = ("path", "file_name", "video_path", "clip_path", "file_path", "filepath", "filename", "file",
-                "video_name", "video", "clip_name", "clip")  # fmt: skip
+                "video_name", "video", "clip_name", "clip", "video_id", "clip_id", "id", "name")  # fmt: skip
 LABEL_COLUMNS = ("label", "class", "category", "action", "class_name", "label_name", "class_id", "label_id", "target")
 SPLIT_COLUMNS = ("subset", "partition", "set", "phase")
 SECONDS = (("start", "end"), ("start_time", "end_time"), ("time_start", "time_end"), ("start_sec", "end_sec"))
@@ -36,6 +36,11 @@ class Table:
     file: Path
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, dict[str, str]]]
+
+    def column(self, name: str) -> str:
+        """The column of this name, or the only one of this name in other case; empty: there is none."""
+        alike = [column for column in self.columns if column.lower() == name.lower()]
+        return name if name in self.columns else alike[0] if len(alike) == 1 else ""
 
     def lacking(self, column: str) -> NoSuchColumn:
         return NoSuchColumn(self.file, column, self.columns)
@@ -63,11 +68,15 @@ class FoundColumns:
     unit: str
 
 
+def has_path_column(columns: Iterable[str]) -> bool:
+    return any(column.lower() in PATH_COLUMNS for column in columns)
+
+
 def read_table(file: Path) -> Table:
     """Raises UserError with file and line: it cannot be read."""
     if file.suffix.lower() == ".parquet":
         return _parquet_table(file)
-    if file.suffix.lower() in (".jsonl", ".ndjson"):
+    if file.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         return _json_table(file)
     return Table(file, tuple(csv_header(file)), list(csv_rows(file)))
 
@@ -86,7 +95,7 @@ def table_entries(table: Table, asked: AskedColumns, of_file: str = "") -> Annot
 def find_columns(table: Table, asked: AskedColumns) -> tuple[FoundColumns, tuple[str, ...]]:
     """(the columns of a table, notes); raises UserError: it lacks one."""
     name, columns, notes = table.file.name, table.columns, []
-    path = next((column for column in PATH_COLUMNS if column in columns), "")
+    path = next(filter(None, map(table.column, PATH_COLUMNS)), "")
     if not path:
         raise table.lacking("path")
     start, end, unit = _of_time(table)
@@ -95,10 +104,11 @@ def find_columns(table: Table, asked: AskedColumns) -> tuple[FoundColumns, tuple
     of_label = _label_column(table, asked.label, known)
     if asked.group and asked.group not in columns:
         raise table.lacking(asked.group)
-    if of_label != asked.label:
+    _refuse_several(table, of_label)
+    if of_label.lower() != asked.label.lower():
         none = f"{name} has no column {asked.label!r}, so its clips have no labels; its columns: {', '.join(columns)}"
         notes.append(f"labels are from the column {of_label} of {name}" if of_label else none)
-    if of_split not in ("", asked.split):
+    if of_split.lower() not in ("", asked.split.lower()):
         notes.append(f"splits are from the column {of_split} of {name}")
     if unit:
         bounds = " and ".join(filter(None, (start, end)))
@@ -111,17 +121,26 @@ def find_columns(table: Table, asked: AskedColumns) -> tuple[FoundColumns, tuple
 
 
 def _label_column(table: Table, label: str, known: set[str]) -> str:
-    if label in ("", *table.columns):
-        return label
+    if not label or table.column(label):
+        return table.column(label)
     if label != DEFAULT_LABEL:
         raise table.lacking(label)
     candidates = [column for column in table.columns if column.lower() in LABEL_COLUMNS and column not in known]
     return candidates[0] if len(candidates) == 1 else ""
 
 
+def _refuse_several(table: Table, column: str) -> None:
+    """Raises UserError if labels are numbers, of which a row has several: "0 3"."""
+    labels = [(source, row[column]) for source, row in table.rows if column and row[column]]
+    if all(re.fullmatch(r"\d+([ ,;|/]+\d+)*", label) for _, label in labels):
+        for source, label in labels:
+            if not label.isdecimal():
+                raise UserError(f"{source}: {column} is {label!r}; a clip has one label, and several are not supported")
+
+
 def _split_column(table: Table, split: str) -> str:
-    if split in ("", *table.columns):
-        return split
+    if not split or table.column(split):
+        return table.column(split)
     if split != DEFAULT_SPLIT:
         raise table.lacking(split)
     return next(
@@ -136,9 +155,9 @@ def _split_column(table: Table, split: str) -> str:
 def _of_time(table: Table) -> tuple[str, str, str]:
     """(column of the start, of the end, unit), empty if there are none."""
     found = [
-        (start if start in table.columns else "", end if end in table.columns else "", unit)
+        (table.column(start), table.column(end), unit)
         for pairs, unit in ((SECONDS, "s"), (FRAMES, "frames")) for start, end in pairs
-        if {start, end} & set(table.columns)
+        if table.column(start) or table.column(end)
     ]  # fmt: skip
     if len(found) > 1:
         names = ", ".join(name for start, end, _ in found for name in (start, end) if name)
@@ -191,15 +210,27 @@ def _bound(text: str, unit: str) -> float | None:
 
 def _json_table(file: Path) -> Table:
     rows: list[tuple[str, dict[str, str]]] = []
-    for source, line in text_lines(file):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{source}: not JSON ({error.msg})") from error
+    for source, row in _json_list(file) if file.suffix.lower() == ".json" else _json_lines(file):
         if not isinstance(row, dict):
-            raise UserError(f"{source}: must be a JSON object, is {line!r}")
+            raise UserError(f"{source}: must be a JSON object, is {row!r}")
         rows.append((source, {str(key): _as_text(value, source, str(key)) for key, value in row.items()}))
     return _complete(file, dict.fromkeys(key for _, row in rows for key in row), rows)
+
+
+def _json_list(file: Path) -> Iterator[tuple[str, Any]]:
+    content = read_json(file)
+    if not isinstance(content, list):
+        raise UserError(f"{file}: must be a list of clips, is a {type(content).__name__}")
+    for number, row in enumerate(content, start=1):
+        yield f"{file}, clip {number}", row
+
+
+def _json_lines(file: Path) -> Iterator[tuple[str, Any]]:
+    for source, line in text_lines(file):
+        try:
+            yield source, json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{source}: not JSON ({error.msg})") from error
 
 
 def _parquet_table(file: Path) -> Table:

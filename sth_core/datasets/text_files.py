@@ -13,6 +13,7 @@ from sth_core.errors import UserError
 BLANK = " \t"  # not str.strip()'s characters: NEL, form feed, ... may be part of a name
 LINE_END = re.compile(r"\r\n|\r|\n")  # not str.splitlines()'s, for the same reason
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+FIRST_LINES = 50  # among which a header line lies
 SEPARATORS = (",", ";", "\t")
 
 
@@ -51,9 +52,11 @@ def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     rows = ([field.strip(BLANK) for field in fields] for fields in reader)
     line = 0  # the last one of the row before
     try:
-        names = next(filter(any, rows), [])
+        names = next((row for row in rows if _names_columns(row)), [])
         if not names:
             raise UserError(f"{path}: not a CSV file with a header line (it is empty)")
+        if twice := next((name for name in names if name and names.count(name) > 1), None):
+            raise UserError(f"{path}: has two columns {twice!r}; leave one of them")
         line = reader.line_num
         for fields in filter(any, rows):
             line, where = reader.line_num, f"{path}, line {reader.line_num}"
@@ -61,7 +64,7 @@ def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 raise UserError(f"{where}: has more fields than the header line ({', '.join(names)})")
             if missing := names[len(fields) :]:
                 raise UserError(f"{where}: has no field for {', '.join(missing)}")
-            yield where, dict(zip(names, fields, strict=True))
+            yield where, {name: field for name, field in zip(names, fields, strict=True) if name}
     except csv.Error as error:
         raise UserError(f"{path}, line {line + 1}: not a CSV file with a header line ({error})") from error
 
@@ -70,14 +73,21 @@ def csv_header(path: Path) -> list[str]:
     """The column names of a CSV file; none if it is no such file."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            first = file.readline()
-            return [name.strip(BLANK) for name in next(csv.reader([first], delimiter=_separator(first)), [])]
+            lines = (line for _, line in zip(range(FIRST_LINES), file, strict=False))
+            first = next((line for line in lines if _names_columns([line.strip()])), "")
+            return [name.strip(BLANK) for name in next(csv.reader([first], delimiter=_separator(first)), []) if name]
     except (OSError, csv.Error):
         return []
 
 
+def _names_columns(row: list[str]) -> bool:
+    """Whether a row is neither empty nor a comment."""
+    return any(row) and not row[0].startswith("# ") and row != ["#"]
+
+
 def _separator(text: str) -> str:
-    header = LINE_END.split(text.lstrip("\r\n"), maxsplit=1)[0]
+    lines = LINE_END.split(text, maxsplit=FIRST_LINES)
+    header = next((line for line in lines if _names_columns([line.strip()])), "")
     return next((separator for separator in SEPARATORS if separator in header), ",")
 
 

@@ -17,20 +17,9 @@ from sth_core.datasets.list_lines import WANTED, not_used
 from sth_core.datasets.text_files import text_lines
 from sth_core.errors import UserError
 
-WORDS = {
-    "manifest",
-    "metadata",
-    "label",
-    "labels",
-    "annotation",
-    "annotations",
-    "split",
-    "splits",
-    "dataset",
-    "trainval",
-}
+WORDS = {"manifest", "metadata", "label", "labels", "annotation", "annotations", "split", "splits", "trainval"}
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
-OTHER_SUFFIXES = (".parquet", ".xlsx", ".xls", ".ods", ".xml", ".yaml", ".yml", ".pkl", ".pickle", ".npy", ".npz",
+OTHER_SUFFIXES = (".parquet", ".xlsx", ".xls", ".ods", ".xml", ".pkl", ".pickle", ".npy", ".npz",
                   ".mat", ".arrow", ".feather", ".h5", ".hdf5", ".db", ".sqlite")  # fmt: skip
 MOST = 3  # files in a sentence
 A_MANIFEST = "a manifest.csv with the columns path,label,split"

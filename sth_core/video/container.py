@@ -9,6 +9,7 @@ import av
 from av.stream import Disposition
 
 from sth_core.errors import UserError
+from sth_core.stopping import raise_if_stopping
 
 # Without this list FFmpeg reads an image as a video of one frame, and follows a playlist to other files.
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,dv"
@@ -69,6 +70,7 @@ def decode_packets(
     failure = None
     try:
         for packet in container.demux(stream):
+            raise_if_stopping()
             if packet.size:
                 yield from decode_packet(packet, damaged)
     except av.FFmpegError as error:  # the file cannot be read further; the decoder still holds frames

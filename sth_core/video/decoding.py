@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from av.video.frame import PictureType
 
+from sth_core.stopping import raise_if_stopping
 from sth_core.video.container import UnreadableVideo, decode_packets, opened
 from sth_core.video.display import Screen
 from sth_core.video.images import frame_names, read_images
@@ -167,6 +168,7 @@ def decode_by_time(path: Path, line: Timeline, index_at: dict[int, int]) -> Iter
             if not valid:
                 container.seek(keyframe, stream=stream)
             for packet in container.demux(stream):
+                raise_if_stopping()
                 if skippable:
                     needed = packet.pts is None or packet.pts in times
                     stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from sth_core.errors import UserError
+from sth_core.stopping import raise_if_stopping
 from sth_core.video.container import UnreadableVideo
 from sth_core.video.images import NUMBERED, images_of, read_image
 
@@ -30,6 +31,7 @@ def flow_field(before: np.ndarray, after: np.ndarray, bound: float, algorithm: s
 
     "dis" is DIS (Kroeger et al. 2016); "tvl1" (Zach et al. 2007) is TSN's, tens of times slower on a CPU.
     """
+    raise_if_stopping()
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
     if algorithm == "tvl1":
         flow = cv2.optflow.DualTVL1OpticalFlow.create().calc(gray[0], gray[1], None)  # type: ignore[call-overload]

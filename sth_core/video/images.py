@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sth_core.stopping import raise_if_stopping
 from sth_core.video.container import UnreadableVideo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -67,6 +68,7 @@ def read_images(folder: Path, indices: Sequence[int]) -> np.ndarray:
 def read_image(path: Path, flags: int) -> np.ndarray:
     """The pixels of one image as they are stored, without EXIF rotation; `flags` are OpenCV's IMREAD flags.
     Raises UnreadableVideo: it cannot be decoded."""
+    raise_if_stopping()
     try:
         content = np.fromfile(path, np.uint8)
         image = cv2.imdecode(content, flags | cv2.IMREAD_IGNORE_ORIENTATION) if len(content) else None

@@ -14,6 +14,7 @@ from math import inf
 import av
 import numpy as np
 
+from sth_core.stopping import raise_if_stopping
 from sth_core.video.bits import CodedPicture, Inspector, NoPicture, Unproven
 from sth_core.video.h264 import H264Inspector
 from sth_core.video.hevc import HevcInspector
@@ -136,6 +137,7 @@ def read_packets(container: av.container.InputContainer, stream: av.VideoStream)
     """The packets of a file that was just opened."""
     reader = PacketReader(stream)
     for packet in container.demux(stream):
+        raise_if_stopping()
         if packet.size == 0:
             continue  # an empty sample, or the demuxer's end marker
         if packet.pts is None:
