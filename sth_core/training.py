@@ -100,7 +100,8 @@ def train(
             return Trained(out / NETWORK, earlier["val_accuracy"], earlier["val_clips"], failures)
         resume_state(state, work, earlier, distributed.device, notify)
         clips = TrainClips(train_rows, classes, recipe.preprocessing, recipe.augment)
-        clips.load(lambda done, total: progress(Progress("reading", done, total)), memory)
+        if not clips.load(lambda done, total: progress(Progress("reading", done, total)), memory):
+            notify("the decoded clips would not fit into the memory that is for them: each epoch reads them again")
         refuse_without_clips(clips, len(clips.rows))
         val_clips = EvaluationClips(val_rows, classes, recipe.preprocessing)
         trainer = Trainer(recipe.optimisation, state, clips, val_clips, distributed)

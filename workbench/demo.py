@@ -18,7 +18,8 @@ from sth_core.datasets.table import read_dataset
 from sth_core.errors import OtherWork, UserError
 from sth_core.recipe import Start, load_recipe
 from sth_core.resumable import no_report
-from sth_core.training import Progress, train
+from sth_core.training import train
+from workbench.pace import report_training
 
 SHIPPED_NETWORKS = Path(__file__).parent / "networks"
 CLIPS, CLIP_SEED = 240, 1
@@ -59,8 +60,8 @@ def make_demo(
 ) -> pd.DataFrame:
     """Make what is missing of `folder`/synthetic, /runs and /figures; returns the table of `summarize_demo`.
 
-    Progress is shown by show(what, done, total, detail=""); `notify` gets a sentence if the run of another network was
-    moved aside.
+    Progress is shown by show(what, done, total, ...); `notify` gets a sentence if the run of another network was moved
+    aside.
     """
     clips = folder / "synthetic"
     synthesize(clips, CLIPS, CLIP_SEED, "val", progress=partial(show, "making clips"))
@@ -97,11 +98,7 @@ def retrain(folder: Path, show: Callable[..., None], notify: Callable[[str], Non
     for clips, seed, split in ((CLIPS, CLIP_SEED, "val"), (TRAINING_CLIPS, TRAINING_SEED, "train")):
         synthesize(data, clips, seed, split, progress=partial(show, f"making {split} clips"))
     for network in (*NETWORKS, BASELINE):
-
-        def report(p: Progress, name: str = network.name) -> None:
-            detail = f"epoch {p.epoch}, loss {p.loss:.3f}, {p.clips_per_second:.0f} clips/s" if p.epoch else ""
-            show(f"{'reading for' if p.stage == 'reading' else 'training'} {name}", p.done, p.total, detail)
-
+        report = report_training(show, f"reading for {network.name}", f"training {network.name}")
         recipe = load_recipe(network.recipe, network.changes)
         if recipe.start.checkpoint:  # start from the new network, not from the shipped one
             recipe = replace(recipe, start=Start(str(out / Path(recipe.start.checkpoint).name)))

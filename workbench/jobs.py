@@ -27,6 +27,7 @@ from filelock import FileLock
 from sth_core.errors import UserError
 from sth_core.files import write_json
 from workbench.access import TOKEN
+from workbench.pace import read_duration
 from workbench.roots import resolve_inside
 
 MOST_RUNNING = 2
@@ -35,7 +36,8 @@ SECONDS_TO_END = 5.0  # after SIGTERM; then SIGKILL
 SECONDS_OF_CLOCK = 2.0  # by which the creation time of one process may differ when it is read again
 LOG_TAIL = 8000  # bytes of a log that are read
 RUN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
-PROGRESS = re.compile(r"recording .+: (?P<done>\d+)/(?P<total>\d+)(?:, (?P<left>\d+) s left)?\s*")
+# As `progress_lines` prints it; earlier versions printed no speed, and the time left in seconds alone.
+PROGRESS = re.compile(r"recording .+: (?P<done>\d+)/(?P<total>\d+)(?:, (?P<left>[^,]+) left)?(?:, [^:]*)?\s*")
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def job_status(job: Job) -> JobStatus:
     lines = [line for line in log.splitlines() if line.strip()]
     progress = next(filter(None, map(PROGRESS.fullmatch, reversed(lines))), None)
     done, total, left = progress.groups() if progress else (0, 0, None)
-    seconds_left = int(left) if left else None
+    seconds_left = read_duration(left) if left else None
     last_line = lines[-1].removeprefix("sth: ") if lines else ""
     return JobStatus(job_state(job, lines), int(done), int(total), seconds_left, last_line, log)
 

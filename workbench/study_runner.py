@@ -94,7 +94,7 @@ def run_study(
                 time.sleep(SECONDS_BETWEEN_POLLS)
                 running = [cell for cell in running if not cell.finished()]
                 done = sum(min(epochs_done(out, cell), epochs[cell.name]) for cell in cells)
-                show("training", done, sum(epochs.values()), "epochs; now " + ", ".join(c.name for c in running))
+                show("training", done, sum(epochs.values()), "now " + ", ".join(c.name for c in running), unit="epoch")
         finally:
             end_cells(running, notify)
 

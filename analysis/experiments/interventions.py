@@ -49,8 +49,10 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
         finished = shards.done()
         if len(finished) == len(table):
             return
+        done, total = len(finished), len(table)
+        options.progress(done, total)
+        options.notify(f"first the mean of α over all {total} clips is taken")
         model, mean = checkpoint.inference_model, mean_alpha(checkpoint, table, options)
-        done, total = len(table) + len(finished), 2 * len(table)
         for rows, clips in clip_batches(checkpoint, table, options, finished):
             with torch.inference_mode():
                 plain, alphas = model.forward_with_attention(clips)
@@ -84,5 +86,4 @@ def mean_alpha(checkpoint: Checkpoint, table: pd.DataFrame, options: DatasetOpti
         for layer, alpha in checkpoint.inference_model.forward_with_attention(clips)[1].items():
             sums[layer] = sums.get(layer, 0) + alpha.double().sum(0)
         count += len(rows)
-        options.progress(count, 2 * len(table))
     return {layer: (total / count).float() for layer, total in sums.items()}

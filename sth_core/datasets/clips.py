@@ -129,15 +129,15 @@ class TrainClips:
         self.failures = {s["clip_id"]: s["problem"] for s in self.sources if s["problem"]}  # clip_id -> reason
         self.rows = [row for row, source in enumerate(self.sources) if not source["problem"]]
 
-    def load(self, progress: Callable[[int, int], None] = no_report, memory: float | None = None) -> None:
-        """Decode all clips and keep them, if they fit into `memory` bytes.
+    def load(self, progress: Callable[[int, int], None] = no_report, memory: float | None = None) -> bool:
+        """Decode all clips and keep them, if they fit into `memory` bytes; returns whether they do.
 
         A clip that cannot be read is left out and named in `failures`, now or when it is sampled.
         """
         alike = self.same_frames()
         progress(0, len(alike))
         if self.expected_bytes() > (psutil.virtual_memory().total / 4 if memory is None else memory):
-            return
+            return False
 
         def read(row: int) -> np.ndarray | str:
             try:
@@ -154,6 +154,7 @@ class TrainClips:
                     self.kept |= dict.fromkeys(rows, result)
                 progress(done, len(alike))
         self.rows = sorted(self.kept)
+        return True
 
     def same_frames(self) -> list[list[int]]:
         """The rows of clips with the same frames: a clip that is played forward and backward has two."""

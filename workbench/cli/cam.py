@@ -77,7 +77,7 @@ def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Pat
     lines, failures = [], []
     with progress_bars() as show:
         for number, (path, file) in enumerate(targets.items(), start=1):
-            report = no_report if many else partial(show, f"painting {path.name}")
+            report = no_report if many else partial(show, f"painting {path.name}", unit="frame")
             try:
                 e = cam_video(loaded, path, file, options, facts=facts, progress=report)
             except UserError as error:
@@ -90,7 +90,7 @@ def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Pat
                 files = f"{file} (sheet: .png, maps: .npy, recipe: .json)"
                 lines.append(f"{files}: predicted {name}, {score:.0%}{no_colour}")
             if many:
-                show("painting videos", number, len(targets))
+                show("painting videos", number, len(targets), unit="video")
     for line in lines + failures:
         click.echo(line)
     if not lines:

@@ -50,9 +50,9 @@ class DatasetArguments:
     label: str | None = None  # a column of the manifest; None: the one that the network was trained on
     group_pattern: str = ""
 
-    def reporting(self, show: Show, what: str) -> DatasetOptions:
-        """The options, with progress shown as that of `what`."""
-        return replace(self.options, progress=partial(show, what))
+    def reporting(self, show: Show, what: str, unit: str = "clip") -> DatasetOptions:
+        """The options, with progress shown as that of `what`, in items called `unit`."""
+        return replace(self.options, progress=partial(show, what, unit=unit))
 
     @property
     def annotation(self) -> "Annotation | None":

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+
+from workbench.pace import Pace
 
 NO_TERMINAL = 120  # columns of a table that goes to a file
 SECONDS_BETWEEN_LINES = 15.0  # in a log file, where a bar cannot move
-Show = Callable[..., None]  # show(what, done, total, detail="")
+Show = Callable[..., None]  # show(what, done, total, detail="", unit="clip")
 console = Console(highlight=False, width=None if sys.stdout.isatty() else NO_TERMINAL)
 
 
@@ -44,8 +46,9 @@ def print_unread(failures: Mapping[str, str]) -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[Show]:
-    """Yields show(what, done, total, detail=""): one bar for each `what`, made when first shown.
+    """Yields show(what, done, total, detail="", unit="clip"): one bar for each `what`, made when first shown.
 
+    `unit` is what is counted, of which the speed is shown; "" shows none.
     Where the output is no terminal, lines are printed instead; of several processes only the first shows anything.
     """
     if not is_main_process() or not console.is_terminal:
@@ -53,31 +56,33 @@ def progress_bars() -> Iterator[Show]:
         return
     columns = (
         TextColumn("{task.description:<28}", markup=False), BarColumn(bar_width=28), MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[detail]}", markup=False),
+        TextColumn("{task.fields[pace]}", markup=False), TextColumn("{task.fields[detail]}", markup=False),
     )  # fmt: skip
     with Progress(*columns, console=console) as progress:
-        tasks: dict[str, TaskID] = {}
+        tasks: dict[str, tuple[TaskID, Pace]] = {}
 
-        def show(what: str, done: int, total: int, detail: str = "") -> None:
+        def show(what: str, done: int, total: int, detail: str = "", unit: str = "clip") -> None:
             if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total, detail="")
-            progress.update(tasks[what], completed=done, total=total, detail=detail)
+                tasks[what] = progress.add_task(what, total=total, detail="", pace=""), Pace()
+            task, pace = tasks[what]
+            pace.add(done)
+            progress.update(task, completed=done, total=total, detail=detail, pace=pace.describe(total, unit))
 
         yield show
 
 
 def progress_lines() -> Show:
     """show(...) for a log: for each `what` the first and the last state, and one every 15 seconds."""
-    began: dict[str, tuple[float, int]] = {}  # time of the first state, and what was done by then
+    paces: dict[str, Pace] = {}
     printed: dict[str, float] = {}  # time of the last line
 
-    def show(what: str, done: int, total: int, detail: str = "") -> None:
-        now = time.monotonic()
-        start, before = began.setdefault(what, (now, done))
+    def show(what: str, done: int, total: int, detail: str = "", unit: str = "clip") -> None:
+        now, pace = time.monotonic(), paces.setdefault(what, Pace())
+        pace.add(done, now)
         if done < total and now - printed.get(what, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES:
             return
         printed[what] = now
-        left = (now - start) / (done - before) * (total - done) if done > before else 0.0
-        console.print(f"{what}: {done}/{total}" + (f", {left:.0f} s left" if left else ""), detail, markup=False)
+        parts = [f"{what}: {done}/{total}", pace.describe(total, unit), detail]
+        console.print(", ".join(filter(None, parts)), markup=False, soft_wrap=True)
 
     return show

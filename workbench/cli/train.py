@@ -15,6 +15,7 @@ from workbench.cli.options import (
     overwrite_option,
 )
 from workbench.cli.terminal import is_main_process, notify, print_unread, progress_bars
+from workbench.pace import report_training
 
 
 @click.command("train")
@@ -42,18 +43,14 @@ def train_command(
     from sth_core.datasets.table import open_dataset
     from sth_core.memory import keep_freed_memory
     from sth_core.recipe import load_recipe
-    from sth_core.training import Progress, train
+    from sth_core.training import train
 
     keep_freed_memory()
     loaded = load_recipe(recipe, (*changes, *[f"data.group_pattern={json.dumps(group_pattern)}"] * bool(group_pattern)))
     dataset = open_dataset(data, loaded.data)
     notify(dataset.found.sentence)
     with progress_bars() as show:
-
-        def report(p: Progress) -> None:
-            detail = f"epoch {p.epoch}, loss {p.loss:.3f}, accuracy {p.accuracy:.3f}, {p.clips_per_second:.0f} clips/s"
-            show("reading clips" if p.stage == "reading" else "training", p.done, p.total, detail if p.epoch else "")
-
+        report = report_training(show, "reading clips", "training")
         trained = train(
             loaded, dataset.clips, out, device, report, save_every=save_every, resume=resume, overwrite=overwrite,
             memory=memory * 1e9 if memory is not None else None, command=command_line(), notify=notify,

@@ -20,6 +20,7 @@ from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
 from workbench.components.context import PREDICTIONS_PAGE, errors_shown, escape_markdown
 from workbench.jobs import Job, cancel_job, find_jobs, job_status, record_job
+from workbench.pace import format_duration
 from workbench.roots import allowed_roots, resolve_inside, runs_folder
 from workbench.uploads import DecodedUpload, UploadLimits, decode_upload
 
@@ -155,7 +156,7 @@ def show_job(job: Job) -> None:
     state = f":{STATE_COLOURS[status.state]}[{status.state}]"
     text.markdown(f"**{escape_markdown(job.run.name)}** · {state} · started {escape_markdown(job.started)}")
     if status.state == "running":
-        left = f", {status.seconds_left} s left" if status.seconds_left is not None else ""
+        left = f", {format_duration(status.seconds_left)} left" if status.seconds_left is not None else ""
         progress = f"{status.done} of {status.total} clips{left}" if status.total else "starting"
         text.progress(status.done / status.total if status.total else 0.0, text=progress)
         button.button("Cancel", key=f"cancel {job.folder.name}", on_click=cancel_job, args=(job,))
