@@ -18,7 +18,10 @@ from click.testing import CliRunner, Result
 from analysis.report.dataset_page import dataset_findings
 from sth_core import prefetch
 from sth_core.datasets import check
-from sth_core.datasets.check import ClipCheck, check_clip, check_dataset, find_duplicates
+from sth_core.datasets.check import ClipCheck, check_clip, check_clips, check_dataset
+from sth_core.datasets.checked import CheckedDataset
+from sth_core.datasets.found import Found
+from sth_core.datasets.lookalikes import find_duplicates
 from sth_core.datasets.table import read_dataset
 from tests import datasets_on_disk as on_disk
 from tests.datasets_on_disk import FRAMES, encoded, frame_folder, pictures, video
@@ -68,12 +71,21 @@ def decoded(in_process: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The clips that are decoded."""
     clips: list[str] = []
 
-    def noted(clip: ClipCheck) -> ClipCheck:
-        clips.append(clip.clip_id)
-        return check_clip(clip)
+    def noted(of_video: list[ClipCheck]) -> list[ClipCheck]:
+        clips.extend(clip.clip_id for clip in of_video)
+        return check_clips(of_video)
 
-    monkeypatch.setattr(check, "check_clip", noted)
+    monkeypatch.setattr(check, "check_clips", noted)
     return clips
+
+
+def findings_of(clips: list[ClipCheck], **found: Any) -> set[tuple[str, str]]:
+    """Tone and sentence of each finding."""
+    table = pd.DataFrame([vars(clip) for clip in clips])
+    facts = {"splits": {}, "groups": 0, "split_source": "the column split", "split_invented": False, "group_source": ""}
+    counts = {"clips": len(clips), "unusable": 0, "unlabelled": 0, "classes": 0}
+    checked = CheckedDataset.compared(Found("set", read_from="manifest.csv", **(counts | facts | found)), table)
+    return {(finding.tone, finding.text) for finding in dataset_findings(checked)}
 
 
 class Page(HTMLParser):
@@ -110,7 +122,9 @@ def test_the_table_says_of_each_clip_what_it_is(checked: tuple[Path, Path, Resul
     folder, out, _ = checked
     table = pd.read_csv(out / "clips.csv", keep_default_na=False).set_index("clip_id")
     assert list(table.columns) == [
-        "path", "label", "split", "problem", "frames", "seconds", "width", "height", "access", "exact", "bytes",
+        "path", "label", "split", "problem", "warning", "frames", "seconds", "width", "height", "rate", "codec",
+        "container", "pixel_format", "access", "exact", "bytes", "brightness", "begins_with", "empty", "segment",
+        "group",
     ]  # fmt: skip
     assert list(table.index) == [
         "train/hug/b-frames.avi",
@@ -127,6 +141,13 @@ def test_the_table_says_of_each_clip_what_it_is(checked: tuple[Path, Path, Resul
     assert (good["label"], good["split"], good["problem"]) == ("hug", "train", "")
     assert (good["frames"], float(good["seconds"]), good["width"], good["height"]) == (24, 24 / 25, 64, 48)
     assert (good["access"], good["exact"]) == ("by time", True)
+    assert (float(good["rate"]), good["codec"], good["container"], good["pixel_format"]) == (
+        25,
+        "h264",
+        "mp4",
+        "yuv420p",
+    )
+    assert (good["warning"], good["begins_with"], good["empty"], good["segment"], good["group"]) == ("", "", 0, "", "")
     assert good["bytes"] == (folder / "train" / "hug" / "good.mp4").stat().st_size
 
     assert table["access"]["train/hug/b-frames.avi"].startswith("in order (")
@@ -134,6 +155,8 @@ def test_the_table_says_of_each_clip_what_it_is(checked: tuple[Path, Path, Resul
     gap = table.loc["train/kick/gap"]
     assert (gap["frames"], gap["access"], gap["exact"]) == (FRAMES - 1, "images (1 numbers missing)", True)
     assert (gap["seconds"], gap["bytes"]) == ("", 0)
+    assert (gap["rate"], gap["codec"], gap["container"]) == ("", "jpg", "images")
+    assert gap["warning"] == "1 number missing between its images"
 
     unusable = table[table["problem"] != ""]
     assert list(unusable.index) == ["train/kick/cut.mp4"]
@@ -168,7 +191,8 @@ def test_the_terminal_says_it_in_sentences(checked: tuple[Path, Path, Result]) -
         "1 clips have to be decoded in order, up to the last frame that is needed",
         "! 1 labels of val are not in train, among them 'wave & <go>'",
         "2 classes of 2 (kick) to 2 (hug) clips in train",
-        f"report: {out / 'index.html'}; tables: {out / 'clips.csv'}, {out / 'duplicates.csv'}",
+        f"report: {out / 'index.html'}; tables: {out / 'clips.csv'}, {out / 'duplicates.csv'}, "
+        f"{out / 'lookalikes.csv'}, {out / 'confounds.csv'}",
     ):
         assert line in output
     assert any(line.startswith(f"train/kick/cut.mp4: {broken}: not a video that can be decoded (") for line in output)
@@ -179,15 +203,21 @@ def test_the_page_shows_the_dataset(checked: tuple[Path, Path, Result]) -> None:
     page = Page(out / "index.html")
     assert page.words["title"] == page.words["h1"] == ["small: 8 clips"]
     plots = ["Clips of each class", "Length of the clips"]
-    lists = ["Clips that cannot be used", "The same clip in two splits"]
-    assert page.words["h2"] == [*plots, "A clip of each class", *lists]
+    lists = ["Clips that cannot be used", "The same clip in two splits", "Clips with a flaw"]
+    assert page.words["h2"] == [*lists, *plots, "A clip of each class"]
     marks = [item["class"] for item in page.all("li")]
-    assert marks == ["fails", "passes", "fails", "passes", "fails", "passes"]
+    assert marks == sorted(marks, key=("fails", "warns", "passes").index)
+    assert marks.count("fails") == 2
     assert page.words["li"][0] == "7 of 8 clips decode from the first frame to the last"
 
-    assert [image["alt"] for image in page.all("img")] == ["hug", "kick", "wave & <go>"]
-    assert page.words["figcaption"] == ["hug", "kick", "wave & <go>"]
-    for image in page.all("img"):
+    pairs = [
+        "train/hug/good.mp4 (train) | val/hug/copy.mp4 (val)",
+        "train/kick/other.mp4 (train) | val/kick/again.mp4 (val)",
+    ]
+    assert [image["alt"] for image in page.all("img")] == [*pairs, "hug", "kick", "wave & <go>"]
+    assert page.words["figcaption"] == [*pairs, "hug", "kick", "wave & <go>"]
+    assert [figure.get("class") for figure in page.all("figure")] == ["pair", "pair", None, None, None]
+    for image in page.all("img")[2:]:
         head, _, data = image["src"].partition(",")
         assert head == "data:image/jpeg;base64"
         picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
@@ -210,7 +240,7 @@ def test_a_sound_dataset_ends_with_exit_code_0(tmp_path: Path, in_process: None,
     assert result.exit_code == 0, result.output
     assert not [line for line in result.output.splitlines() if line.startswith("!")]
     assert {file.name for file in (tmp_path / "sound-check").iterdir()} == {
-        "checked.jsonl", "clips.csv", "duplicates.csv", "index.html",
+        "checked.jsonl", "clips.csv", "confounds.csv", "duplicates.csv", "index.html", "lookalikes.csv",
     }  # fmt: skip
     assert (tmp_path / "sound-check" / "duplicates.csv").read_text() == "a,b,split_a,split_b,differing\n"
     assert Page(tmp_path / "sound-check" / "index.html").words["h2"][2:] == ["A clip of each class"]
@@ -222,7 +252,7 @@ def test_a_copy_in_the_same_split_is_shown_but_no_failure(tmp_path: Path, in_pro
     result = sth("data", "check", folder, "-o", tmp_path / "out")
     assert result.exit_code == 0
     assert "0 pairs of clips show the same in two splits (1 pairs in all)" in result.output
-    assert Page(tmp_path / "out" / "index.html").words["h2"][3] == "The same clip twice in one split"
+    assert Page(tmp_path / "out" / "index.html").words["h2"][0] == "The same clip twice in one split"
 
 
 def test_a_line_of_the_annotation_that_cannot_be_used_is_a_clip_that_cannot(tmp_path: Path, decoded: list[str]) -> None:
@@ -241,12 +271,12 @@ def test_clips_without_a_label_count_for_no_class(tmp_path: Path, in_process: No
     output = [" ".join(line.split()) for line in result.output.splitlines()]
     for line in ("train 2 0 2 10 to 10, median 10 64 x 48", "test 1 0 0 10 to 10, median 10 64 x 48"):
         assert line in output
-    assert [image["alt"] for image in Page(tmp_path / "out" / "index.html").all("img")] == [
+    assert [image["alt"] for image in Page(tmp_path / "out" / "index.html").all("img")][-2:] == [
         "Swiping Left", "Swiping Right",
     ]  # fmt: skip
     sth("data", "check", on_disk.tsn_lists(tmp_path / "lists"), "-o", tmp_path / "numbers")
     page = Page(tmp_path / "numbers" / "index.html")
-    assert [image["alt"] for image in page.all("img")] == ["0", "1"]
+    assert [image["alt"] for image in page.all("img")][-2:] == ["0", "1"]
     assert '"type":"category"' in "".join(page.words["script"])
 
 
@@ -295,11 +325,14 @@ def test_stopped_in_the_middle_it_goes_on_from_there(
     with pytest.raises(KeyboardInterrupt):
         check_dataset(table, tmp_path / "out", progress=stop)
     notes = tmp_path / "out" / "checked.jsonl"
-    earlier = notes.read_text().replace('"frame_hash"', '"looks"').replace('"motion_mask"', '"moves"')
-    notes.write_text(earlier)  # as an earlier version wrote it
     known = [json.loads(line)["clip_id"] for line in notes.read_text().splitlines()]
     assert len(known) == 2
+    unknown = next(row for row in table.itertuples() if row.clip_id not in known)
+    size, changed = check.size_and_time(Path(unknown.path))
+    earlier = vars(ClipCheck(unknown.clip_id, unknown.path, "hug", "val", bytes=size, changed=changed, frames=99))
+    earlier = {key: value for key, value in earlier.items() if key != "thumbnails"} | {"frame_hash": "00" * 320}
     with notes.open("a") as file:
+        file.write(json.dumps(earlier) + "\n")  # as an earlier version wrote it: the clip is checked again
         file.write('{"clip_id": "val/hug/3.mp4", "pa')  # killed while it wrote
     decoded.clear()
     again = check_dataset(table, tmp_path / "out")
@@ -331,10 +364,7 @@ def test_frames_that_are_not_those_of_the_full_decode_are_called_so(
     assert check_clip(clip).exact
     monkeypatch.setattr(check, "read_frames", lambda path, indices: np.zeros((1, 48, 64, 3), np.uint8))
     assert not check_clip(clip).exact
-    table = pd.DataFrame([vars(check_clip(clip))])
-    assert (False, "0 of 1 give the right frame when it is read alone") in dataset_findings(
-        table, find_duplicates(table)
-    )
+    assert ("warns", "0 of 1 give the right frame when it is read alone") in findings_of([check_clip(clip)])
 
 
 def one_place(size: int, seed: int, height: int = 96, width: int = 128) -> list[np.ndarray]:
@@ -390,12 +420,5 @@ def test_clips_of_one_colour_are_not_called_the_same(tmp_path: Path) -> None:
 
 def test_classes_of_very_different_sizes_are_a_warning() -> None:
     rows = [ClipCheck(f"{i}", f"{i}", "hug" if i < 11 else "kick", "train", exact=True, frames=9) for i in range(12)]
-    table = pd.DataFrame([vars(row) for row in rows])
-    assert dataset_findings(table, find_duplicates(table))[-1] == (
-        False,
-        "2 classes of 1 (kick) to 11 (hug) clips in train",
-    )
-    assert dataset_findings(table[1:], find_duplicates(table))[-1] == (
-        True,
-        "2 classes of 1 (kick) to 10 (hug) clips in train",
-    )
+    assert ("warns", "2 classes of 1 (kick) to 11 (hug) clips in train") in findings_of(rows)
+    assert ("passes", "2 classes of 1 (kick) to 10 (hug) clips in train") in findings_of(rows[1:])

@@ -1,74 +1,86 @@
-"""`sth data check`'s OUT/index.html: what was found in a dataset (clips.csv, duplicates.csv), and a picture of each
-class."""
+"""`sth data check`'s OUT/index.html: what was found in a dataset, the clips that it is about, and a picture of each
+class. Its tables beside it: clips, duplicates, lookalikes, confounds (CSV)."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
 
+from analysis.report.dataset_findings import PASSES, DatasetFinding, dataset_findings
 from analysis.report.page import Finding, PageTable, Picture, Section, write_page
 from analysis.report.plots import COLOURS, styled
+from sth_core.datasets.checked import CheckedDataset
 from sth_core.datasets.entries import SPLITS
 from sth_core.video import UnreadableVideo, read_frames
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.transforms import resize
 
-LISTED = 200  # rows of a table, so many at most
+LISTED = 40  # rows of a table, so many at most
 THUMBNAILS = 96  # one for each class, so many at most
+SHOWN = 12  # pictures of a finding
+THUMBNAIL_SIDE, GAP = 150, 4  # pixels: the short side, or the height of frames side by side; between them
+MOST_TIMES_WIDER = 3  # than high, that a frame is shown
 BY_SPLIT: Any = {"color": "split", "color_discrete_map": dict(zip(SPLITS, COLOURS, strict=False))}
 STACKED: Any = {"barmode": "stack", "height": 320}
 
 
-def dataset_findings(checked: pd.DataFrame, pairs: pd.DataFrame) -> list[tuple[bool, str]]:
-    """What to know before a day of training, from `check_dataset` and `duplicates`: whether it is fine, and the
-    sentence."""
-    usable = checked.query("problem == ''")
-    n, exact = len(usable), int(usable["exact"].sum())
-    across = int((pairs["split_a"] != pairs["split_b"]).sum())
-    slow = int(usable["access"].str.startswith("in order").sum())
-    train, val = (usable.loc[usable["split"] == split, "label"] for split in ("train", "val"))
-    unseen, per_class = sorted(set(val) - set(train)), train.value_counts()
-    findings = [
-        (n == len(checked), f"{n} of {len(checked)} clips decode from the first frame to the last"),
-        (exact == n, f"{exact} of {n} give the right frame when it is read alone"),
-        (across == 0, f"{across} pairs of clips show the same in two splits ({len(pairs)} pairs in all)"),
-    ]
-    if slow:
-        findings.append((True, f"{slow} clips have to be decoded in order, up to the last frame that is needed"))
-    if unseen:
-        findings.append((False, f"{len(unseen)} labels of val are not in train, among them {unseen[0]!r}"))
-    if len(per_class):
-        least, most = per_class.index[-1], per_class.index[0]
-        text = f"{len(per_class)} classes of {per_class[least]} ({least}) to {per_class[most]} ({most}) clips in train"
-        findings.append((per_class[most] <= 10 * per_class[least], text))
-    return findings
-
-
-def write_dataset_page(checked: pd.DataFrame, pairs: pd.DataFrame, name: str, out: Path) -> Path:
-    """Write clips.csv, duplicates.csv and index.html, which shows both; returns the page."""
-    usable = checked.query("problem == ''")
-    labelled = usable.query("label != ''")  # test lists often have no labels
-    findings = [Finding(text, "passes" if fine else "fails") for fine, text in dataset_findings(checked, pairs)]
-    lists = {
-        "Clips that cannot be used": checked.query("problem != ''")[["clip_id", "problem"]],
-        "The same clip in two splits": pairs.query("split_a != split_b"),
-        "The same clip twice in one split": pairs.query("split_a == split_b"),
-    }
-    clips = checked.drop(columns=["frame_hash", "motion_mask", "changed"])  # by which the check compares clips
-    lengths = px.histogram(usable, x="frames", nbins=60, **BY_SPLIT)
+def write_dataset_page(checked: CheckedDataset, out: Path) -> Path:
+    """Write the tables of a checked dataset and index.html, which shows them; returns the page."""
+    labelled = checked.usable.query("label != ''")  # test lists often have no labels
+    findings = dataset_findings(checked)
+    listed = [Finding(finding.text, finding.tone) for finding in findings]
+    lengths = px.histogram(checked.usable, x="frames", nbins=60, **BY_SPLIT)
     sections = [
-        Section(findings=findings, data={"clips": clips, "duplicates": pairs}),
-        Section("Clips of each class", figure=plot_classes_by_split(labelled)),
+        Section(findings=listed, data=checked.tables),
+        *(finding_section(finding, checked.clips) for finding in findings if is_shown(finding)),
         Section("Length of the clips", figure=styled(lengths, "frames", "clips", **STACKED)),
-        Section("A clip of each class", pictures=list(class_thumbnails(labelled))),
     ]
-    for title, table in lists.items():
-        if len(table):
-            more = f"The first {LISTED} of {len(table)}: see the CSV files." if len(table) > LISTED else ""
-            sections.append(Section(title, table=PageTable(table.head(LISTED)), caption=more))
-    return write_page(out / "index.html", f"{name}: {len(checked)} clips", sections)
+    if len(labelled):
+        sections[-1:-1] = [Section("Clips of each class", figure=plot_classes_by_split(labelled))]
+        sections.append(Section("A clip of each class", pictures=list(class_thumbnails(labelled))))
+    heading = f"{checked.found.name}: {len(checked.clips)} clips"
+    return write_page(out / "index.html", heading, sections, about=checked.found.sentence)
+
+
+def is_shown(finding: DatasetFinding) -> bool:
+    return finding.tone != PASSES and bool(finding.title)
+
+
+def finding_section(finding: DatasetFinding, clips: pd.DataFrame) -> Section:
+    """The clips that a finding is about: the frames of the first, and a table."""
+    of_clip = clips.set_index("clip_id")
+    pictures = [picture for frames in finding.shown[:SHOWN] if (picture := frames_side_by_side(frames, of_clip))]
+    table, cut = None, []
+    if len(finding.shown) > SHOWN:
+        cut.append(f"The pictures are of the first {SHOWN} of {len(finding.shown)}.")
+    if finding.table is not None and len(finding.table):
+        table = PageTable(finding.table.head(LISTED))
+        if len(finding.table) > LISTED:
+            cut.append(f"The first {LISTED} of {len(finding.table)}: see the CSV files.")
+    return Section(finding.title, finding.text, pictures=pictures, table=table, caption=" ".join(cut))
+
+
+def frames_side_by_side(frames: tuple[tuple[str, float], ...], of_clip: pd.DataFrame) -> Picture | None:
+    """The frames of clips, each given by its clip_id and the share of the clip before it; None if one has changed since
+    it was checked."""
+    shown = []
+    for clip_id, share in frames:
+        row = of_clip.loc[clip_id]
+        try:
+            numbers = ClipSource.from_row(row).frames()
+            frame = read_frames(row["path"], [numbers[int(share * (len(numbers) - 1))]])
+        except UnreadableVideo:
+            return None
+        height, width = frame.shape[1:3]
+        narrow = min(MOST_TIMES_WIDER * height, width)
+        shown.append(resize(frame, (THUMBNAIL_SIDE, max(1, round(THUMBNAIL_SIDE * narrow / height))))[0])
+        shown.append(np.full((THUMBNAIL_SIDE, GAP, 3), 128, np.uint8))
+    name = " | ".join(dict.fromkeys(f"{clip_id} ({of_clip.loc[clip_id, 'split']})" for clip_id, _ in frames))
+    return Picture(name, np.concatenate(shown[:-1], axis=1), pair=len(frames) > 1)
 
 
 def plot_classes_by_split(clips: pd.DataFrame) -> go.Figure:
@@ -83,6 +95,6 @@ def class_thumbnails(clips: pd.DataFrame) -> Iterator[Picture]:
     """The middle frame of the first clip of each class."""
     for clip in clips.drop_duplicates("label").sort_values("label").head(THUMBNAILS).itertuples():
         try:
-            yield Picture(clip.label, resize(read_frames(clip.path, [clip.frames // 2]), 150)[0])
+            yield Picture(clip.label, resize(read_frames(clip.path, [clip.frames // 2]), THUMBNAIL_SIDE)[0])
         except UnreadableVideo:
             continue  # changed since it was checked

@@ -26,7 +26,7 @@ TEMPLATE = Environment(loader=LOADER, autoescape=True, trim_blocks=True, lstrip_
 
 @dataclass(frozen=True)
 class TableCell:
-    """A table's cell; `tone` is a class of the style sheet: number, paper, passes, fails or undecided."""
+    """A table's cell; `tone` is a class of the style sheet: number, paper, passes, warns, fails or undecided."""
 
     text: str
     tone: str = ""
@@ -73,8 +73,8 @@ def as_text(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence with its sign (`tone`: passes, fails or undecided), its verdict in words, and the table behind it,
-    folded under `summary`."""
+    """A sentence with its sign (`tone`: passes, warns, fails or undecided), its verdict in words, and the table behind
+    it, folded under `summary`."""
 
     text: str
     tone: str
@@ -85,10 +85,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Picture:
-    """An RGB image (H, W, 3) with its name; a wide one has a row for itself."""
+    """An RGB image (H, W, 3) with its name. A wide one has a row for itself; a `pair` of frames has two places."""
 
     name: str
     image: NDArray[np.uint8]
+    pair: bool = False
+
+    @property
+    def layout(self) -> str:
+        """Its class in the style sheet."""
+        height, width = self.image.shape[:2]
+        return "pair" if self.pair else "wide" if width > 3 * height else ""
 
 
 @dataclass(frozen=True)

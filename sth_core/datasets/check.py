@@ -1,45 +1,47 @@
-"""Whether a dataset can be trained on: every clip is decoded and compared with the others."""
+"""Whether a dataset can be trained on: every clip is decoded, and described for the comparison with the others."""
 
 import json
 import math
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
-from itertools import combinations
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from zlib import crc32
 
-import cv2
 import numpy as np
 import pandas as pd
 
+from sth_core.datasets.frame_defects import FrameDefects
+from sth_core.datasets.media_facts import MediaFacts, facts_of, missing_numbers
+from sth_core.datasets.thumbnails import pack_thumbnails, thumbnail, thumbnail_positions
 from sth_core.prefetch import in_processes
 from sth_core.resumable import no_report
+from sth_core.video.clip_source import ClipSource
 from sth_core.video.completeness import announced_frames
 from sth_core.video.container import UnreadableVideo, opened
-from sth_core.video.decoding import count_frames, decode_wanted, doubtful_frames, numbered_frames, read_frames
-from sth_core.video.images import NUMBERED, frame_names
-from sth_core.video.sampling import segment_indices
+from sth_core.video.decoding import (
+    NumberedFrame,
+    count_frames,
+    decode_wanted,
+    doubtful_frames,
+    numbered_frames,
+    read_frames,
+)
+from sth_core.video.segment import Segment
 from sth_core.video.timeline import read_packets, timeline
 
-HASHED_FRAMES = 8  # of a clip
-FINE, COARSE = 16, 8  # cells a side of the hash that decides whether two clips are one, and of that for candidates
-MAX_DIFFERING = 0.1  # share of bits in which two encodings of one clip may differ
-MOTION_THRESHOLD = 10  # grey levels between a cell and its median over the frames
-NOISE_CELLS = 8  # moving cells of 8 frames that compression alone may cause
 NAMED_FRAMES = 5  # at most, of those that are damaged
-MAX_CANDIDATES = 64  # clips that share a coarse hash, beyond which it distinguishes nothing
-RENAMED = {"looks": "frame_hash", "moves": "motion_mask"}  # keys of checked.jsonl in earlier versions
 
 
 @dataclass(frozen=True)
 class ClipCheck:
     """What was found in one clip.
 
-    `access` is "by time", or "in order" and why: then reading a frame takes as long as reading all before it.
-    `exact` says whether frames read alone, and those around keyframes, equal those of the full decode. `frame_hash`
-    are the difference hashes of 8 frames, `motion_mask` the cells that change between them, both in hex.
+    `problem` is why it cannot be used, `warning` what is wrong with it although it can. `seconds` are its frames by the
+    average `rate`. `access` is "by time", or "in order" and why: then reading a frame takes as long as reading all
+    before it. `exact` says whether frames read alone, and those around keyframes, equal those of the full decode.
+    `begins_with` and its number of `empty` frames are those of `FrameDefects.beginning`. `brightness` is the mean gray
+    level (0 to 255). `group` is empty where the clip has none but itself. `thumbnails` are those of `pack_thumbnails`.
     """
 
     clip_id: str
@@ -47,16 +49,83 @@ class ClipCheck:
     label: str
     split: str
     problem: str = ""
+    warning: str = ""
     frames: int = 0
     seconds: float = math.nan
     width: int = 0
     height: int = 0
+    rate: float = math.nan
+    codec: str = ""
+    container: str = ""
+    pixel_format: str = ""
     access: str = ""
     exact: bool = False
     bytes: int = 0
+    brightness: float = math.nan
+    begins_with: str = ""
+    empty: int = 0
+    segment: str = ""
+    group: str = ""
     changed: int = 0
-    frame_hash: str = ""
-    motion_mask: str = ""
+    thumbnails: str = ""
+
+
+@dataclass
+class ClipReading:
+    """One clip while its video is decoded: its frames are added in order, by their `numbers` in the whole video.
+
+    `checksums` are those of the frames that can be decoded, `damaged` those that the decoder filled in from others.
+    """
+
+    clip: ClipCheck
+    numbers: range
+    defects: FrameDefects = field(default_factory=FrameDefects)
+    checksums: dict[int, int] = field(default_factory=dict)
+    damaged: set[int] = field(default_factory=set)
+    kept: dict[int, np.ndarray] = field(default_factory=dict)  # to compare with frames that are read alone
+
+    def __post_init__(self) -> None:
+        self.shown = [self.numbers[i] for i in thumbnail_positions(len(self.numbers))]
+
+    def add(self, frame: NumberedFrame) -> None:
+        if frame.number in self.numbers:
+            self.defects.add(frame.pixels)
+            self.checksums[frame.number] = crc32(frame.pixels.data)
+            if frame.damaged:
+                self.damaged.add(frame.number)
+            if frame.number in self.shown:
+                self.kept[frame.number] = frame.pixels
+
+    def failed(self, error: UnreadableVideo) -> ClipCheck:
+        return replace(self.clip, problem=str(error), frames=self.defects.frames)
+
+    def result(self, facts: MediaFacts, access: str) -> ClipCheck:
+        """Raises UnreadableVideo: some of its frames are damaged, or cannot be read alone."""
+        path, decoded, count = Path(self.clip.path), self.defects.frames, len(self.numbers)
+        if damaged := sorted({*self.numbers} - {*self.checksums} | self.damaged):
+            listed = ", ".join(map(str, damaged[:NAMED_FRAMES])) + ", ..." * (len(damaged) > NAMED_FRAMES)
+            raise UnreadableVideo(f"{path}: {decoded} of {count} frames can be decoded; damaged: {listed}")
+        small = [thumbnail(self.kept[number]) for number in self.shown]
+        begins_with, empty = self.defects.beginning
+        height, width, _ = self.kept[self.shown[0]].shape
+        return replace(
+            self.clip,
+            frames=decoded,
+            warning=facts.warning,
+            seconds=decoded / facts.rate,
+            width=width,
+            height=height,
+            rate=facts.rate,
+            codec=facts.codec,
+            container=facts.container,
+            pixel_format=facts.pixel_format,
+            access=access,
+            exact=is_exact(path, self),
+            brightness=round(float(np.mean(small)), 1),
+            begins_with=begins_with,
+            empty=empty,
+            thumbnails=pack_thumbnails(small),
+        )
 
 
 def check_dataset(
@@ -64,41 +133,46 @@ def check_dataset(
 ) -> pd.DataFrame:
     """Decode every clip of `clips` (of `read_dataset`), in parallel; a row of `ClipCheck` for each.
 
-    Results are kept in <out>/checked.jsonl: the same call continues from there, and decodes again only
-    files that have changed.
+    A clip that is there forward and backward has one row. Results are kept in <out>/checked.jsonl: the same call
+    continues from there, and decodes again only files that have changed.
     """
     out.mkdir(parents=True, exist_ok=True)
     notes = out / "checked.jsonl"
     known = read_notes(notes)
     results: list[ClipCheck] = []
-    waiting: dict[str, tuple[ClipCheck]] = {}
+    waiting: dict[str, list[ClipCheck]] = {}
+    clips = clips[~clips["backward"].astype(bool)]
     for row in clips.itertuples():
-        clip = ClipCheck(row.clip_id, row.path, row.label, row.split, row.problem)
-        before = known.get(row.path)
+        group = "" if row.group == row.clip_id else row.group
+        clip = ClipCheck(row.clip_id, row.path, row.label, row.split, row.problem, segment=row.segment, group=group)
+        before = known.get((row.path, row.segment))
         if row.problem:
             results.append(clip)
         elif before and (before.bytes, before.changed) == size_and_time(Path(row.path)):
-            results.append(replace(before, clip_id=row.clip_id, label=row.label, split=row.split))
+            results.append(replace(before, clip_id=row.clip_id, label=row.label, split=row.split, group=group))
         else:
-            waiting[row.clip_id] = (clip,)
+            waiting.setdefault(row.path, []).append(clip)
     progress(len(results), len(clips))
-    with notes.open("a") as file:
-        for _, clip in in_processes(check_clip, waiting, workers):
-            results.append(clip)
-            file.write(json.dumps(vars(clip)) + "\n")
+    with notes.open("a", encoding="utf-8") as file:
+        for _, found in in_processes(check_clips, {path: (of_one,) for path, of_one in waiting.items()}, workers):
+            results += found
+            file.writelines(json.dumps(vars(clip)) + "\n" for clip in found)
             file.flush()
             progress(len(results), len(clips))
-    table = pd.DataFrame([vars(clip) for clip in results], columns=[field.name for field in fields(ClipCheck)])
+    table = pd.DataFrame([vars(clip) for clip in results], columns=[column.name for column in fields(ClipCheck)])
     return table.sort_values("clip_id", ignore_index=True)
 
 
-def read_notes(notes: Path) -> dict[str, ClipCheck]:
-    """{path: result} of what an earlier check wrote, whose last line may be cut off."""
-    found = {}
+def read_notes(notes: Path) -> dict[tuple[str, str], ClipCheck]:
+    """{(path, segment): result} of what an earlier check wrote, whose last line may be cut off.
+
+    A line of another version, with other keys, is left out: its clip is checked again."""
+    names, found = {column.name for column in fields(ClipCheck)}, {}
     for line in notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else ():
         with suppress(ValueError, TypeError):
-            clip = ClipCheck(**{RENAMED.get(key, key): value for key, value in json.loads(line).items()})
-            found[clip.path] = clip
+            if (values := json.loads(line)).keys() == names:
+                clip = ClipCheck(**values)
+                found[clip.path, clip.segment] = clip
     return found
 
 
@@ -111,132 +185,68 @@ def size_and_time(path: Path) -> tuple[int, int]:
 
 
 def check_clip(clip: ClipCheck) -> ClipCheck:
-    path = Path(clip.path)
+    return check_clips([clip])[0]
+
+
+def check_clips(clips: list[ClipCheck]) -> list[ClipCheck]:
+    """Check the clips of one video, which is decoded once."""
+    path = Path(clips[0].path)
     size, changed = size_and_time(path)
-    clip = replace(clip, bytes=size, changed=changed)
+    clips = [replace(clip, bytes=size, changed=changed) for clip in clips]
+    readings: list[ClipReading] = []
+    checked = []
     try:
         count = count_frames(path)
-        hashed = segment_indices(count, HASHED_FRAMES).tolist()
-        whole = decode_clip(path, hashed)
-        clip = replace(clip, frames=len(whole.checksums))
-        seconds, access = (math.nan, images_access(path)) if path.is_dir() else video_access(path, count)
-        if damaged := sorted({*range(count)} - {*whole.checksums} | whole.damaged):
-            numbers = ", ".join(map(str, damaged[:NAMED_FRAMES])) + ", ..." * (len(damaged) > NAMED_FRAMES)
-            raise UnreadableVideo(f"{path}: {clip.frames} of {count} frames can be decoded; damaged: {numbers}")
-        shown = [whole.kept[i] for i in hashed]
-        return replace(
-            clip,
-            width=shown[0].shape[1],
-            height=shown[0].shape[0],
-            exact=is_exact(path, whole),
-            frame_hash="".join(difference_hash(frame, FINE) + difference_hash(frame, COARSE) for frame in shown),
-            motion_mask=motion_mask(shown),
-            seconds=seconds,
-            access=access,
-        )
+        for clip in clips:
+            try:
+                numbers = ClipSource(path, segment=Segment.parse(clip.segment)).frames()
+                readings.append(ClipReading(clip, numbers))
+            except UnreadableVideo as error:
+                checked.append(replace(clip, problem=str(error)))
+        for frame in numbered_frames(path):
+            for reading in readings:
+                reading.add(frame)
+        facts = facts_of(path)
+        access = images_access(path) if path.is_dir() else video_access(path, count)
     except UnreadableVideo as error:
-        return replace(clip, problem=str(error))
+        if not readings and not checked:  # not one frame
+            return [replace(clip, problem=str(error)) for clip in clips]
+        return checked + [reading.failed(error) for reading in readings]
+    for reading in readings:
+        try:
+            checked.append(reading.result(facts, access))
+        except UnreadableVideo as error:
+            checked.append(reading.failed(error))
+    return checked
 
 
-@dataclass(frozen=True)
-class DecodedClip:
-    """A full decode: the frames at some numbers, the checksum of each that can be decoded, and those filled in."""
-
-    kept: dict[int, np.ndarray]
-    checksums: dict[int, int]
-    damaged: set[int]
-
-
-def decode_clip(path: Path, keep: list[int]) -> DecodedClip:
-    whole = DecodedClip({}, {}, set())
-    for number, frame, damaged in numbered_frames(path):
-        whole.checksums[number] = crc32(frame.data)
-        if damaged:
-            whole.damaged.add(number)
-        if number in keep:
-            whole.kept[number] = frame
-    return whole
-
-
-def is_exact(path: Path, whole: DecodedClip) -> bool:
+def is_exact(path: Path, whole: ClipReading) -> bool:
     """Whether three frames that are read alone equal those of the full decode, and those around keyframes too."""
     at = sorted(whole.kept)
     alone = (at[0], at[len(at) // 2], at[-1])
     if not all(np.array_equal(read_frames(path, [i])[0], whole.kept[i]) for i in alone):
         return False
-    if path.is_dir() or not (doubtful := doubtful_frames(path)):
+    if path.is_dir() or not (doubtful := whole.checksums.keys() & doubtful_frames(path)):
         return True
-    found = decode_wanted(path, set(doubtful))
+    found = decode_wanted(path, doubtful)
     return all(crc32(np.ascontiguousarray(frame).data) == whole.checksums[i] for i, frame in found)
 
 
 def images_access(folder: Path) -> str:
-    numbers = [int(NUMBERED.fullmatch(name)["number"]) for name in frame_names(folder)]  # type: ignore[index]
-    gaps = numbers[-1] - numbers[0] + 1 - len(numbers)
-    return f"images ({gaps} numbers missing)" if gaps else "images"
+    missing = missing_numbers(folder)
+    return f"images ({missing} numbers missing)" if missing else "images"
 
 
-def video_access(path: Path, frames: int) -> tuple[float, str]:
-    """A video's seconds and `ClipCheck.access`.
+def video_access(path: Path, frames: int) -> str:
+    """`ClipCheck.access` of a video with so many frames.
 
     Raises UnreadableVideo: it lacks frames that its header announces."""
     line = timeline(path)
     if (announced := announced_frames(path, frames, line.times)) > frames:
         raise UnreadableVideo(f"{path}: {frames} of {announced} frames are in it; it was cut off, or is damaged")
     with opened(path) as (container, stream):
-        rate = float(stream.average_rate or 0)
-        access = "by time"
         if line.times is None or line.keyframes is None:
-            access = f"in order ({line.reason})"
-        elif len(read_packets(container, stream).keyframes) != len(line.keyframes):
-            access = "in order (it cannot begin at a later keyframe)"
-    return frames / rate if rate else math.nan, access
-
-
-def difference_hash(frame: np.ndarray, side: int) -> str:
-    """Whether each cell of a side x side grid is brighter than its neighbour on the left, as hex ("dHash")."""
-    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)  # rounding would make cells equal
-    cells = cv2.resize(gray, (side + 1, side), interpolation=cv2.INTER_AREA)
-    return np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes().hex()
-
-
-def motion_mask(frames: list[np.ndarray]) -> str:
-    """Which cells (FINE x FINE) of each frame differ from their median over the frames, as hex."""
-    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    cells = [cv2.resize(frame, (FINE, FINE), interpolation=cv2.INTER_AREA) for frame in gray]
-    return np.packbits(np.abs(cells - np.median(cells, axis=0)) > MOTION_THRESHOLD).tobytes().hex()
-
-
-def count_ones(packed: np.ndarray) -> int:
-    return int(np.bitwise_count(packed).sum())
-
-
-def find_duplicates(checked: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of clips that show the same, also after another compression: columns a, b, split_a, split_b, differing.
-
-    Candidates share half of a coarse hash (32 bits) of one of 8 frames. `differing` is the share of the 8 x 256 bits
-    of their fine hashes that differ, at most 0.1. As clips of one place differ only in what moves, half of the cells
-    that move in either must move in both.
-    """
-    hashes: dict[int, np.ndarray] = {}
-    motions: dict[int, np.ndarray] = {}
-    candidates: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    usable = checked[(checked["frame_hash"] != "") & (checked["frames"] > 0)]
-    for row, frame_hash, mask in zip(usable.index, usable["frame_hash"], usable["motion_mask"], strict=True):
-        motions[row] = np.frombuffer(bytes.fromhex(mask), np.uint8)
-        both = np.frombuffer(bytes.fromhex(frame_hash), np.uint8).reshape(HASHED_FRAMES, -1)
-        hashes[row], coarse = np.split(both, [FINE * FINE // 8], axis=1)
-        for frame, of_frame in enumerate(coarse):
-            for half in np.split(of_frame, 2):
-                if len(set(half.tobytes().hex())) > 2:  # frames of one colour all have the same hash
-                    candidates[frame, half.tobytes()].append(row)
-    found: dict[tuple[int, int], float] = {}
-    for rows in candidates.values():
-        for a, b in combinations(rows[:MAX_CANDIDATES], 2):
-            differing = count_ones(hashes[a] ^ hashes[b]) / (8 * hashes[a].size)
-            allowed = max(NOISE_CELLS, count_ones(motions[a] | motions[b]) / 2)
-            if differing <= MAX_DIFFERING and count_ones(motions[a] ^ motions[b]) <= allowed:
-                found[a, b] = differing
-    clip, split = checked["clip_id"], checked["split"]
-    pairs = [(clip[a], clip[b], split[a], split[b], differing) for (a, b), differing in sorted(found.items())]
-    return pd.DataFrame(pairs, columns=["a", "b", "split_a", "split_b", "differing"])
+            return f"in order ({line.reason})"
+        if len(read_packets(container, stream).keyframes) != len(line.keyframes):
+            return "in order (it cannot begin at a later keyframe)"
+    return "by time"

@@ -17,6 +17,8 @@ from workbench.cli.terminal import console, notify, progress_bars
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sth_core.datasets.table import Dataset
+
 MOST_NAMED = 20  # clips that cannot be used, in the terminal
 ALGORITHM_HELP = "tvl1 is what TSN used: tens of times slower on a CPU."
 recipe_option = click.option("--recipe", type=PATH, help="The recipe whose [data] says how to read the folder.")
@@ -39,15 +41,15 @@ def annotated_folder(command: Callable[..., None]) -> Callable[..., None]:
     return click.argument("folder", type=PATH)(command)
 
 
-def annotated_clips(folder: Path, recipe: Path | None, changes: tuple[str, ...], group_pattern: str) -> "pd.DataFrame":
-    """The table of clips of a folder, after a line of what was found in it."""
+def annotated_dataset(folder: Path, recipe: Path | None, changes: tuple[str, ...], group_pattern: str) -> "Dataset":
+    """The clips of a folder, after a line of what was found in it."""
     from sth_core.datasets.table import open_dataset
     from sth_core.recipe import load_annotation
 
     changes += (f"group_pattern={json.dumps(group_pattern)}",) * bool(group_pattern)
     dataset = open_dataset(folder, load_annotation(recipe, changes))
     notify(dataset.found.sentence)
-    return dataset.clips
+    return dataset
 
 
 @data_command.command("synthesize")
@@ -78,27 +80,29 @@ def data_check_command(
 ) -> None:
     """Decode every clip of a dataset, before a day of training.
 
-    Reports clips that cannot be read, clips that are there twice, and rare classes. Ends with exit code 1 if a clip
-    cannot be used or is in two splits. When it was stopped, the same command continues.
+    Reports clips that cannot be read or begin without content, clips that are there twice or look like a clip of
+    another split, uneven classes, and labels that can be told without looking. Ends with exit code 1 if a clip cannot
+    be used or is in two splits. When it was stopped, the same command continues.
     """
-    from analysis.report.dataset_page import dataset_findings, write_dataset_page
-    from sth_core.datasets.check import check_dataset, find_duplicates
+    from analysis.report.dataset_findings import PASSES, dataset_findings
+    from analysis.report.dataset_page import write_dataset_page
+    from sth_core.datasets.check import check_dataset
+    from sth_core.datasets.checked import CheckedDataset
 
-    name = folder.resolve().name
-    out = out or Path(f"{name}-check")
-    table = annotated_clips(folder, recipe, changes, group_pattern)
+    out = out or Path(f"{folder.resolve().name}-check")
+    dataset = annotated_dataset(folder, recipe, changes, group_pattern)
     with progress_bars() as show:
-        checked = check_dataset(table, out, workers, partial(show, "checking clips"))
-    pairs = find_duplicates(checked)
-    page = write_dataset_page(checked, pairs, name, out)
-    console.print(split_table(checked))
-    for fine, sentence in dataset_findings(checked, pairs):
-        notify(f"{' ' if fine else '!'} {sentence}")
-    unusable = checked[checked["problem"] != ""]
+        clips = check_dataset(dataset.clips, out, workers, partial(show, "checking clips"))
+    checked = CheckedDataset.compared(dataset.found, clips)
+    page = write_dataset_page(checked, out)
+    console.print(split_table(clips))
+    for finding in dataset_findings(checked):
+        notify(f"{' ' if finding.tone == PASSES else '!'} {finding.text}")
+    unusable = clips[clips["problem"] != ""]
     for clip in unusable.head(MOST_NAMED).itertuples():
         notify(f"    {clip.clip_id}: {clip.problem}")
-    click.echo(f"report: {page}; tables: {out / 'clips.csv'}, {out / 'duplicates.csv'}")
-    if len(unusable) or pairs["split_a"].ne(pairs["split_b"]).any():
+    click.echo(f"report: {page}; tables: {', '.join(str(out / f'{name}.csv') for name in checked.tables)}")
+    if not checked.fit_to_train:
         sys.exit(1)
 
 
@@ -144,7 +148,7 @@ def data_flow_command(
     if bound <= 0:
         raise UserError(f"--bound must be above 0 pixels a frame, got {bound}")
     out = out or folder / FLOW_FOLDER
-    table = annotated_clips(folder, recipe, changes, group_pattern)
+    table = annotated_dataset(folder, recipe, changes, group_pattern).clips
     with progress_bars() as show:
         failures = extract_flow(
             table, out, Extraction(algorithm, bound, side), workers, folder=folder, command=command_line(),
