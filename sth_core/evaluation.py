@@ -1,5 +1,6 @@
 """Logits, attention and accuracy of a network over a table of clips, one batch at a time."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -70,7 +71,8 @@ def in_batches(samples: list[Tensor], views_at_once: int) -> Iterator[list[Tenso
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 accuracy over the readable clips, their number, and why the others could not be read, by clip_id."""
+    """Top-1 accuracy over the readable clips whose label the network knows (nan without any), their number, and why
+    clips could not be read, by clip_id."""
 
     share: float
     clips: int
@@ -89,13 +91,13 @@ def accuracy(
     failures: dict[str, str] = {}
     mine = clips.shard(distributed.rank, distributed.world)
     for batch in run_over(for_inference(model), mine, preprocessing):
-        labels = torch.tensor([s.label for s in batch.samples])
-        correct += int((batch.logits.argmax(1) == labels).sum()) if len(labels) else 0
-        total += len(labels)
+        labels = torch.tensor([s.label for s in batch.samples], dtype=torch.int64)
+        correct += int((batch.logits.argmax(1) == labels).sum()) if len(labels) else 0  # an unknown label is -1
+        total += int((labels >= 0).sum())
         failures |= {mine.rows[s.row]["clip_id"]: s.failure for s in batch.failed}
         if distributed.world > 1 and stop_requested():
             break
     distributed.stop_together()
     all_correct, all_clips = distributed.total(correct, total)
     together = {clip: reason for found in distributed.gather(failures) for clip, reason in found.items()}
-    return Accuracy(all_correct / max(1, all_clips), int(all_clips), together)
+    return Accuracy(all_correct / all_clips if all_clips else math.nan, int(all_clips), together)

@@ -41,7 +41,8 @@ class Work:
 
     Two calls whose `identity` (a JSON value) is equal are the same work. `defaults` are the values, by dotted key, of
     what files of earlier versions lack. A difference in the dotted keys `adjustable` alone is no other work for a
-    caller that asks to resume. `owned` are patterns of the paths in `folder` that the work writes, hidden ones apart.
+    caller that asks to resume. `explained` says in words how values of dotted keys differ, if they do; empty: another
+    key says it. `owned` are patterns of the paths in `folder` that the work writes, hidden ones apart.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Work:
     owned: tuple[str, ...]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     adjustable: frozenset[str] = frozenset()
+    explained: Mapping[str, str] = field(default_factory=dict)
 
     def differences(self, earlier: Json) -> dict[str, tuple[Any, Any]]:
         """{dotted key: (value in `earlier`, value now)} of all that differs."""
@@ -149,7 +151,8 @@ def read_earlier(work: Work, resume: bool = False) -> Json:
         raise OtherWork(f"{file} is damaged ({error})", ways) from error
     adjusted = differences.keys() <= work.adjustable
     if differences and not (resume and adjusted):
-        listed = "; ".join(f"{key} is {shorten(old)}, now {shorten(new)}" for key, (old, new) in differences.items())
+        plain = {key: f"{key} is {shorten(old)}, now {shorten(new)}" for key, (old, new) in differences.items()}
+        listed = "; ".join(said for key in plain if (said := work.explained.get(key, plain[key])))
         offered = "give --resume to continue it with the new value, " if adjusted else ""
         raise OtherWork(f"{work.folder} holds another {work.noun} ({listed})", offered + ways)
     return earlier

@@ -4,6 +4,7 @@ OUT/model.safetensors       the network after the last epoch
 OUT/best.safetensors        that of the epoch with the best accuracy on the split "val"
 OUT/metrics.csv             a row for each epoch
 OUT/tensorboard/            a point for each step
+OUT/clips.csv               the clips, with label, split and size
 OUT/failures.parquet        the clips that could not be read
 OUT/training.json           what is trained on what, and its accuracy
 OUT/state.pt                from which the same call continues
@@ -22,6 +23,7 @@ import torch
 
 from sth_core.checkpoint import save_checkpoint
 from sth_core.datasets.clips import EvaluationClips, TrainClips
+from sth_core.datasets.found import Found
 from sth_core.distributed import distributed_context
 from sth_core.errors import UserError
 from sth_core.files import write_csv
@@ -33,6 +35,7 @@ from sth_core.resumable import Json, no_report, read_earlier, working_on
 from sth_core.shards import write_failures
 from sth_core.stopping import hear_signals, uninterrupted
 from sth_core.trainer import Trainer
+from sth_core.training_clips import training_clips, write_kept
 from sth_core.training_state import BEST, NETWORK, STATE, TrainingState, resume_state, training_work
 from sth_core.weight_files import read_pth
 
@@ -52,7 +55,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network's file, its accuracy on the held-out clips, and the clips that could not be read."""
+    """A trained network's file, its accuracy on the held-out clips (nan without any whose label it knows), their
+    number, and the clips that could not be read."""
 
     checkpoint: Path
     accuracy: float
@@ -73,8 +77,10 @@ def train(
     overwrite: bool = False,
     command: str = "",
     notify: Callable[[str], None] = no_report,
+    found: Found | None = None,
 ) -> Trained:
-    """Train on the split "train" of a table of clips, evaluate on "val", write to `out`.
+    """Train on the split "train" of a table of clips, evaluate on "val", write to `out`. `found` is what the dataset's
+    reader found; of it the checkpoint keeps where the splits and groups come from.
 
     The state is saved every `save_every` seconds, after each epoch, and on SIGTERM and Ctrl-C. A folder with another
     training is refused, unless `overwrite` moves that aside, or `resume` continues it and only settings of ADJUSTABLE
@@ -85,35 +91,38 @@ def train(
 
     Raises UserError: a split without readable clips, another training in `out`, or a loss that is not finite.
     Raises Interrupted: stopped by SIGTERM or Ctrl-C, the state saved."""
-    train_rows, val_rows = (table[table["split"] == split] for split in ("train", "val"))
-    if train_rows.empty or val_rows.empty:
-        counts = table["split"].value_counts().to_dict()
-        raise UserError(f"training needs clips in the splits 'train' and 'val'; this dataset has {counts}")
-    classes = sorted(set(train_rows.loc[train_rows["problem"] == "", "label"]))
+    data = training_clips(table, found)
+    classes = data.classes
+    for note in data.notes:
+        notify(note)
     with distributed_context(device) as distributed, hear_signals():
         state = first_state(recipe, classes, distributed.device, notify)
-        work = training_work(out, recipe, state.model, classes, pd.concat([train_rows, val_rows]))
+        work = training_work(out, recipe, state.model, data)
         earlier = {} if overwrite else read_earlier(work, resume)
         if earlier.get("finished") and not work.differences(earlier) and (out / NETWORK).is_file():
             notify(f"the training in {out} was finished before; nothing was done")
             failures = pd.read_parquet(out / "failures.parquet").set_index("clip_id")["reason"].to_dict()
-            return Trained(out / NETWORK, earlier["val_accuracy"], earlier["val_clips"], failures)
+            share = earlier["val_accuracy"]
+            return Trained(out / NETWORK, math.nan if share is None else share, earlier["val_clips"], failures)
         resume_state(state, work, earlier, distributed.device, notify)
-        clips = TrainClips(train_rows, classes, recipe.preprocessing, recipe.augment)
+        clips = TrainClips(data.train, classes, recipe.preprocessing, recipe.augment)
         if not clips.load(lambda done, total: progress(Progress("reading", done, total)), memory):
             notify("the decoded clips would not fit into the memory that is for them: each epoch reads them again")
         refuse_without_clips(clips, len(clips.rows))
-        val_clips = EvaluationClips(val_rows, classes, recipe.preprocessing)
+        val_clips = EvaluationClips(data.val, classes, recipe.preprocessing)
         trainer = Trainer(recipe.optimisation, state, clips, val_clips, distributed)
-        run = TrainingRun(recipe, trainer, out, progress, save_every)
+        run = TrainingRun(recipe, trainer, out, data.facts, progress, save_every)
         distributed.wait_for_all()  # all have read what is in the folder before one writes there
         folder: AbstractContextManager[Json] = nullcontext({})
         if distributed.is_main:
-            facts = {"adjustments": state.adjustments}
+            facts = {"adjustments": state.adjustments, **data.facts}
             folder = working_on(work, facts, command=command, overwrite=overwrite, resume=resume, notify=notify)
         with folder as meta:
+            if distributed.is_main:
+                write_kept(out, data.kept)
             trained = run.to_the_end()
-            meta |= {"val_accuracy": trained.accuracy, "val_clips": trained.clips}
+            share = None if math.isnan(trained.accuracy) else trained.accuracy
+            meta |= {"val_accuracy": share, "val_clips": trained.clips}
         return trained
 
 
@@ -154,6 +163,7 @@ class TrainingRun:
     recipe: Recipe
     trainer: Trainer
     out: Path
+    data_facts: Json
     progress: Callable[[Progress], None]
     save_every: float
     saved_at: float = field(default_factory=time.monotonic)
@@ -245,6 +255,7 @@ class TrainingRun:
         recipe, state, clips = self.recipe, self.trainer.state, self.trainer.clips
         training: dict[str, Any] = {"recipe": asdict(recipe), "seed": recipe.optimisation.seed, "epochs": state.epoch}
         training |= {key: state.metrics[-1][key] for key in ("val_accuracy", "val_clips")}
+        training |= self.data_facts
         training["train_clips"] = len(clips.table) - len(clips.failures)
         if state.adjustments:
             training["adjustments"] = state.adjustments

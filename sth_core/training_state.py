@@ -1,12 +1,10 @@
 """What a training's folder says of it: which training it is, and the state from which it resumes."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from sth_core.errors import OtherWork, UserError
@@ -14,9 +12,10 @@ from sth_core.files import cannot_write, sync, temporary_beside
 from sth_core.network import VideoNetwork
 from sth_core.recipe import SECTIONS, Recipe
 from sth_core.resumable import Json, Work, flatten_keys
+from sth_core.training_clips import CLIPS_TABLE, TrainingClips, explained_differences, identity_of
 
 STATE, NETWORK, BEST = "state.pt", "model.safetensors", "best.safetensors"
-TRAINING_FILES = (STATE, NETWORK, BEST, "metrics.csv", "failures.parquet", "curves.*", "tensorboard")
+TRAINING_FILES = (STATE, NETWORK, BEST, "metrics.csv", CLIPS_TABLE, "failures.parquet", "curves.*", "tensorboard")
 ADJUSTABLE = frozenset(
     f"optimisation.{key}"
     for key in (
@@ -88,15 +87,18 @@ class TrainingState:
         self.sums = EpochSums(**saved["sums"])
 
 
-def training_work(out: Path, recipe: Recipe, model: VideoNetwork, classes: list[str], clips: pd.DataFrame) -> Work:
-    """What makes two trainings the same: all values of the recipe, the classes, and each clip's label and split."""
-    lines = sorted(clips[["clip_id", "label", "split"]].agg("\t".join, axis=1))
+def training_work(out: Path, recipe: Recipe, model: VideoNetwork, clips: TrainingClips) -> Work:
+    """What makes two trainings the same: all values of the recipe, the classes, each clip's label and split, and its
+    file's size."""
+    kept = clips.kept
+    of_clips = identity_of(kept)
     config = {key: value for key, value in asdict(model.config).items() if key != "num_classes"}
-    identity = asdict(recipe) | {"model": config, "classes": classes}
-    identity |= {"clips": len(lines), "clips_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    identity = asdict(recipe) | {"model": config, "classes": clips.classes} | of_clips
     keys = [(name, key) for name, section in SECTIONS.items() for key in fields(section)]
     defaults = flatten_keys({f"{name}.{key.name}": key.default for name, key in keys if key.default is not MISSING})
-    return Work(out, "training.json", "training", identity, TRAINING_FILES, defaults, ADJUSTABLE)
+    defaults |= {"files_sha256": of_clips["files_sha256"]}  # which earlier versions did not write
+    explained = explained_differences(out, kept)
+    return Work(out, "training.json", "training", identity, TRAINING_FILES, defaults, ADJUSTABLE, explained)
 
 
 def resume_state(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,7 @@ from analysis.runs.recording import open_or_record
 from analysis.runs.run_directory import find_runs, open_run, predictions
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.synthetic import MOTION_PAIRS, synthesize
-from sth_core.datasets.table import read_dataset
+from sth_core.datasets.table import open_dataset
 from sth_core.errors import OtherWork, UserError
 from sth_core.recipe import Start, load_recipe
 from sth_core.resumable import no_report
@@ -66,6 +66,7 @@ def make_demo(
     clips = folder / "synthetic"
     synthesize(clips, CLIPS, CLIP_SEED, "val", progress=partial(show, "making clips"))
     runs = folder / "runs"
+    notify = cache(notify)  # all runs are of the same clips: what was found there is said once
     for network in NETWORKS:
         checkpoint, run = networks / f"{network.name}.safetensors", runs / network.name
         command = f"sth record {checkpoint.name} --data {clips} -o {run}"
@@ -103,7 +104,11 @@ def retrain(folder: Path, show: Callable[..., None], notify: Callable[[str], Non
         if recipe.start.checkpoint:  # start from the new network, not from the shipped one
             recipe = replace(recipe, start=Start(str(out / Path(recipe.start.checkpoint).name)))
         try:
-            trained = train(recipe, read_dataset(data, recipe.data), out / network.name, progress=report, notify=notify)
+            dataset = open_dataset(data, recipe.data)
+            notify(dataset.found.sentence)
+            trained = train(
+                recipe, dataset.clips, out / network.name, progress=report, notify=notify, found=dataset.found
+            )  # fmt: skip
         except OtherWork as error:  # whose advice is an option that `sth demo` does not have
             raise UserError(f"{error.found}; move the folder {out / network.name} elsewhere, and try again") from error
         c, file = load_checkpoint(trained.checkpoint), out / f"{network.name}.safetensors"

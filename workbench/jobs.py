@@ -85,7 +85,8 @@ class JobStatus:
 
 
 def record_job(runs: Path, name: str, checkpoint: Path, data: Path, split: str, label: str = "") -> Job:
-    """Start `sth record` in the background; without `label`, with the labels that the network was trained on.
+    """Start `sth record` in the background; without `label`, with the labels that the network was trained on; without
+    `split`, of the clips that `sth record` takes then.
 
     Raises:
         UserError: the name cannot be a run's, the folder is missing, or too many jobs are running.
@@ -100,8 +101,9 @@ def record_job(runs: Path, name: str, checkpoint: Path, data: Path, split: str, 
     run = resolve_inside(runs / name, [runs])
     if run.exists() and not (run / "run.json").is_file():
         raise UserError(f"{run} exists already and is no run; choose another name")
-    words = ["record", str(checkpoint), f"--data={data}", f"--out={run}", f"--split={split}"]
-    return start_job(runs, run, words + [f"--label={label}"] * bool(label))
+    words = ["record", str(checkpoint), f"--data={data}", f"--out={run}"]
+    words += [f"--{name}={value}" for name, value in (("split", split), ("label", label)) if value]
+    return start_job(runs, run, words)
 
 
 def start_job(runs: Path, run: Path, arguments: list[str]) -> Job:

@@ -58,7 +58,8 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
                 plain, alphas = model.forward_with_attention(clips)
             donors = donor_clips(list(rows["label"]), seed)
             other = {layer: alpha[donors] for layer, alpha in alphas.items()}
-            shards.write({"effects": intervention_table(model, clips, rows, checkpoint.classes, plain, mean, other)})
+            effects = intervention_table(model, clips, rows, checkpoint.classes, plain, mean, other)
+            shards.write({"effects": effects[~effects["clip_id"].isin(finished)]})
             done = min(total, done + options.batch_size)
             options.progress(done, total)
 

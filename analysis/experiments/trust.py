@@ -32,11 +32,14 @@ from analysis.explain.faithfulness import (
 )
 from analysis.explain.gradcam import DEFINITIONS, SPATIAL, TEMPORAL, cam_layers, default_layer, mass_shares, signed_maps
 from analysis.explain.weight_randomization import randomized_models
+from analysis.runs.chosen_clips import choose_split
 from analysis.runs.correctness import correctness
 from analysis.runs.dataset_options import DatasetOptions
-from analysis.runs.recording import clips_in_split
+from analysis.runs.recording import notify_choice
+from analysis.runs.relabelling import remove_shards_of
 from analysis.statistics.uncertainty import rank_correlation
 from sth_core.checkpoint import Checkpoint, load_checkpoint
+from sth_core.datasets.changes import name_changes
 from sth_core.files import sha256
 from sth_core.network import VideoNetwork, pick_device
 from sth_core.resumable import Work, working_on
@@ -123,14 +126,16 @@ def trust(
         UserError: the checkpoint or the data cannot be used, or `out` holds the results of other work.
     """
     checkpoint = load_checkpoint(checkpoint_path, pick_device(options.device))
-    table = clips_in_split(data, checkpoint.annotation, options.split)
-    table = choose_clips(table, clips, seed).reset_index(drop=True)
+    chosen = choose_split(checkpoint, data, checkpoint.annotation, options.split)
+    notify_choice(chosen, options)
+    chosen = chosen.take(choose_clips(chosen.clips, clips, seed).index)
+    table = chosen.clips
     wanted, config = explanations(checkpoint.model, checkpoint.preprocessing.crop), checkpoint.model.config
     facts = {
         "network": f"{config.backbone}, {config.conv}, p = {config.temporal_fraction:g}, {config.modality}",
         "attention": config.attention, "classes": checkpoint.classes, "explanations": [vars(e) for e in wanted],
-        "data": str(data.resolve()), "dataset": data.resolve().name, "split": options.split, "seed": seed,
-        "label": checkpoint.annotation.label, "clips": len(table),
+        "data": str(data.resolve()), "dataset": data.resolve().name, "seed": seed,
+        "label": checkpoint.annotation.label, **chosen.facts,
         "checkpoint": str(checkpoint_path.resolve()), "checkpoint_sha256": sha256(checkpoint_path),
     }  # fmt: skip
     work = Work(out, "trust.json", "test of explanations", {key: facts[key] for key in IDENTITY}, (*TABLES, *PAGES))
@@ -138,6 +143,7 @@ def trust(
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
         shards = Shards(out, TABLES)
         shards.tidy()
+        remove_relabelled(shards, table, options)
         finished = shards.done()
         options.progress(len(finished), len(table))
         alphas = clip_alphas(checkpoint, table, options.workers) if config.attention else {}
@@ -158,6 +164,18 @@ def trust(
                 shards.write(clip_tables(tests, clip_result(tests, clip, table.iloc[[row]], donor, seed + row)))
             options.progress(done, len(table))
     return failures
+
+
+def remove_relabelled(shards: Shards, table: pd.DataFrame, options: DatasetOptions) -> None:
+    """Remove the results of clips whose label has changed, and of those that are no longer chosen, and say so."""
+    before = shards.read("clips")
+    if "label" not in before:  # there are none yet
+        return
+    labels, now = before.set_index("clip_id")["label"], table.set_index("clip_id")["label"]
+    changes = {clip: (old, now[clip]) for clip, old in labels.items() if clip in now.index and now[clip] != old}
+    if changes:
+        options.notify(f"{name_changes('label', changes)}; these clips are tested again")
+    remove_shards_of(shards, set(changes) | (set(labels.index) - set(now.index)))
 
 
 @torch.inference_mode()

@@ -20,10 +20,10 @@ from analysis.report.intervention_page import plot_replacement_effects
 from analysis.report.page import PageTable, Picture, Section, TableCell, write_page
 from analysis.report.plots import COLOURS, add_line, horizontal_bars, styled
 from analysis.runs.caveats import accuracy_caveats
+from analysis.runs.chosen_clips import open_for_network
 from analysis.runs.correctness import counted_clips, with_correctness
 from sth_core.checkpoint import load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
-from sth_core.datasets.table import read_dataset
 from sth_core.video.transforms import normalise
 
 HEADING = "Which explanation can be trusted?"
@@ -64,7 +64,7 @@ def example_of(checkpoint_path: Path, data: Path, results: TrustResults) -> tupl
     """The clip with the most confident prediction, with every explanation's map over its frames."""
     checkpoint = load_checkpoint(checkpoint_path)
     p, best = checkpoint.preprocessing, results.clips.sort_values("confidence").iloc[-1]
-    table = read_dataset(data, checkpoint.annotation)
+    table = open_for_network(checkpoint, data, checkpoint.annotation).clips
     row = table[table["clip_id"] == best["clip_id"]]
     sample = EvaluationClips(row, checkpoint.classes, p)[0]
     if sample.views is None:  # it has become unreadable since the tests ran

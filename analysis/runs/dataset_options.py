@@ -5,16 +5,23 @@ from dataclasses import dataclass
 
 from sth_core.resumable import no_report
 
+SPLIT_HELP = (
+    "Which clips: train, val, ..., or all. By default val; of a dataset without splits the clips that the network was "
+    "not trained on."
+)
+
 
 @dataclass(frozen=True)
 class DatasetOptions:
     """Which clips, where and how many at once; `batch_size` is in views, `workers` are threads that decode.
 
+    `split` is a split of the dataset, "all", or empty for what fits the dataset and the network (`choose_split`).
+
     `overwrite` moves earlier results of other work aside instead of refusing them. `progress` is called with the
     number of clips done and in total, `notify` with a sentence for the user; `command` is kept with the results.
     """
 
-    split: str = "val"
+    split: str = ""
     device: str = "auto"
     batch_size: int = 8
     workers: int = 2

@@ -18,19 +18,22 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.runs.chosen_clips import ChosenClips, choose_split, open_for_network
 from analysis.runs.correctness import counted_clips, with_correctness
 from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.relabelling import RunChanges, changes_since, join_anew, refuse_gone
 from analysis.runs.rows import ShardWriter, written_if_stopped
 from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, open_run, predictions, run_work
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
-from sth_core.datasets.table import Annotation, read_dataset
+from sth_core.datasets.lists import DEFAULT_LABEL
+from sth_core.datasets.table import Annotation
 from sth_core.distributed import distributed_context
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.files import sha256
 from sth_core.network import pick_device
-from sth_core.resumable import read_earlier, working_on
+from sth_core.resumable import Work, read_earlier, working_on
 from sth_core.shards import Shards, shards, write_table
 from sth_core.video.sampling import Protocol
 from sth_core.video.transforms import Preprocessing
@@ -62,27 +65,37 @@ def record(
 ) -> RecordingSummary:
     """Record a split of the dataset in `data` with the network of a checkpoint.
 
+    Without a split in `options`, `choose_split` decides. Clips that were recorded before keep their predictions; labels
+    and groups that have changed since are joined anew, which run.json keeps as `relabelled`.
+
     Labels are where `annotation` says, by default as in the checkpoint's training. Without `with_attention` only the
     predictions are kept; with `vectors` the attention of each channel too, beside its mean. Under torchrun every
     process calls this with the same arguments, takes its share of the clips, and writes shards of its own.
 
     Raises:
-        UserError: unusable checkpoint or data, an empty split, another recording or another process in `run`.
+        UserError: unusable checkpoint or data, an empty split, another recording or another process in `run`, or
+            clips in `run` that are no longer in the split.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the clips so far are written.
     """
     with distributed_context(options.device) as processes:
         checkpoint = load_checkpoint(checkpoint_path, processes.device)
-        annotation = annotation or checkpoint.annotation
-        table = clips_in_split(data, annotation, options.split)
-        layers = checkpoint.model.attention_layers if with_attention else []
-        facts = describe(checkpoint, checkpoint_path, data, annotation, options.split, protocol)
-        facts |= {"attention": bool(layers), "vectors": vectors, "clips": len(table)}
+        earlier = {} if options.overwrite else open_run(run).meta
+        annotation = with_groups_of(annotation or checkpoint.annotation, earlier)
+        chosen = choose_split(checkpoint, data, annotation, options.split)
+        notify_choice(chosen, options)
+        table, layers = chosen.clips, checkpoint.model.attention_layers if with_attention else []
+        facts = describe(checkpoint, checkpoint_path, data, annotation, protocol) | chosen.facts
+        facts |= {"attention": bool(layers), "vectors": vectors}
         work = run_work(run, facts)
+        changes = changes_of(work, table, checkpoint.classes, options) if processes.is_main else RunChanges({}, {}, [])
+        if notes := [*earlier.get("relabelled", []), *[changes.note] * bool(changes)]:
+            facts["relabelled"] = notes
         begun = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
         with begun if processes.is_main else nullcontext():
             written = Shards(run, SHARD_KINDS)
             if processes.is_main:
                 written.tidy()
+                join_anew(run, changes, checkpoint.classes)
             processes.wait_for_all()
             missing = table[~table["clip_id"].isin(written.done())]
             number = written.next_number() + processes.rank
@@ -105,14 +118,28 @@ def record(
     return RecordingSummary(run, len(table), len(failures), recorded_accuracy(run, checkpoint.classes))
 
 
-def clips_in_split(data: Path, annotation: Annotation, split: str) -> pd.DataFrame:
-    """The rows of a dataset's split; a UserError if it has none, or the dataset cannot be read."""
-    table = read_dataset(data, annotation)
-    splits = table["split"].value_counts().to_dict()
-    table = table[table["split"] == split].reset_index(drop=True)
-    if table.empty:
-        raise UserError(f"no clips in the split {split!r} of {data}; it has {splits}")
-    return table
+def with_groups_of(annotation: Annotation, earlier: dict[str, Any]) -> Annotation:
+    """The annotation, with the group pattern of an earlier call for the same run if it has none."""
+    return replace(annotation, group_pattern=annotation.group_pattern or earlier.get("group_pattern", ""))
+
+
+def notify_choice(chosen: ChosenClips, options: DatasetOptions) -> None:
+    """One line of what was found, and one of which clips are taken if the user did not say so."""
+    options.notify(chosen.found.sentence)
+    if chosen.why:
+        options.notify(chosen.why)
+
+
+def changes_of(work: Work, table: pd.DataFrame, classes: list[str], options: DatasetOptions) -> RunChanges:
+    """What has changed in the dataset since `work` was begun, which is told; nothing if it is to be overwritten.
+    Raises UserError: the folder holds other work, or clips that the dataset no longer has."""
+    if options.overwrite or not read_earlier(work):
+        return RunChanges({}, {}, [])
+    changes = changes_since(work.folder, table, classes)
+    refuse_gone(changes, work, Path(work.identity["data"]))
+    if changes:
+        options.notify(changes.sentence)
+    return changes
 
 
 def batch_results(
@@ -129,11 +156,11 @@ def batch_results(
 
 
 def describe(
-    checkpoint: Checkpoint, path: Path, data: Path, annotation: Annotation, split: str, protocol: Protocol
+    checkpoint: Checkpoint, path: Path, data: Path, annotation: Annotation, protocol: Protocol
 ) -> dict[str, Any]:
     """What run.json says of the network, the data and the protocol."""
     config = checkpoint.model.config
-    question = "" if annotation.label == "label" else f": {annotation.label}"
+    question = "" if annotation.label in ("", DEFAULT_LABEL) else f": {annotation.label}"
     question += ", both directions" if annotation.direction else ""
     return {
         "arch": config.backbone,
@@ -144,7 +171,7 @@ def describe(
         "data": str(data.resolve()),
         "label": annotation.label,
         "direction": annotation.direction,
-        "split": split,
+        "group_pattern": annotation.group_pattern,
         "protocol": {
             "clips_per_video": protocol.clips,
             "crop": {1: "center", 3: "three, of the whole height", 10: "ten"}[protocol.crops],
@@ -188,20 +215,29 @@ def open_or_record(
     *,
     annotation: Annotation | None = None,
 ) -> Run:
-    """The run in `folder`: a finished one as it is, with or without attention; else it is recorded now.
+    """The run in `folder`: a finished one as it is, with or without attention, and with the dataset's labels as they
+    are now; else it is recorded now.
 
     Raises:
         UserError: it is of another checkpoint, dataset or split, or not of one view a clip, and `options` do not ask
             to overwrite it; or it cannot be recorded.
     """
     run, checkpoint = open_run(folder), load_checkpoint(checkpoint_path)
-    facts = describe(checkpoint, checkpoint_path, data, annotation or checkpoint.annotation, options.split, Protocol())
+    wanted = with_groups_of(annotation or checkpoint.annotation, run.meta)
+    chosen = choose_split(checkpoint, data, wanted, options.split)
+    facts = describe(checkpoint, checkpoint_path, data, wanted, Protocol()) | chosen.facts
     work = run_work(folder, facts, tuple(key for key in RECORDING if key not in ("attention", "vectors")))
-    overwrite = options.overwrite and bool(work.differences(run.meta))
-    if run.meta.get("finished") and not overwrite:
+    options = replace(options, overwrite=options.overwrite and bool(work.differences(run.meta)))
+    with_attention, vectors = True, False
+    if run.meta.get("finished") and not options.overwrite:
         read_earlier(work)
-        return run
-    record(checkpoint_path, data, folder, replace(options, overwrite=overwrite), annotation=annotation)
+        if not changes_since(folder, chosen.clips, checkpoint.classes):
+            notify_choice(chosen, options)
+            return run
+        with_attention, vectors = run.meta["attention"], run.meta["vectors"]
+    record(
+        checkpoint_path, data, folder, options, annotation=annotation, with_attention=with_attention, vectors=vectors
+    )  # fmt: skip
     return open_run(folder)
 
 
@@ -216,9 +252,9 @@ def checkpoint_and_clips(run: Run, data: Path, device: str) -> tuple[Checkpoint,
     if sha256(path) != run.meta["checkpoint_sha256"]:
         raise UserError(f"{path} is no longer the checkpoint that {run.path} was recorded with; record it anew")
     annotation = replace(checkpoint.annotation, label=run.meta["label"], direction=run.meta["direction"])
-    table = read_dataset(data, annotation)
-    clips = set(predictions(run)["clip_id"])
-    table = table[table["clip_id"].isin(clips)].reset_index(drop=True)
-    if len(table) < len(clips):
-        raise UserError(f"{data} has only {len(table)} of the {len(clips)} clips that {run.path} recorded")
-    return checkpoint, table
+    table = open_for_network(checkpoint, data, with_groups_of(annotation, run.meta)).clips
+    recorded = predictions(run).set_index("clip_id")[["label", "group"]]
+    table = table[table["clip_id"].isin(recorded.index)].reset_index(drop=True)
+    if len(table) < len(recorded):
+        raise UserError(f"{data} has only {len(table)} of the {len(recorded)} clips that {run.path} recorded")
+    return checkpoint, table.assign(**{name: table["clip_id"].map(recorded[name]) for name in recorded})

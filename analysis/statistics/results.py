@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import summarize_accuracy, summarize_direction_accuracy
 
@@ -22,8 +23,8 @@ def paper_results() -> pd.DataFrame:
 
 
 def run_results(runs: list[Run]) -> pd.DataFrame:
-    """A row per usable run: what it is, and METRICS with their 95 % intervals (percent; action and direction only if
-    clips are played both ways)."""
+    """A row per usable run: what it is, note (`accuracy_caveats`), and METRICS with their 95 % intervals (percent; nan
+    without known labels; action and direction only if clips are played both ways)."""
     rows = []
     for run in runs:
         if run.problem or not run.usable:
@@ -38,6 +39,7 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
         row: dict[str, object] = {"run": run.name, "dataset": m["dataset"], "network": m["arch"], "conv": m["conv"]}
         row |= {"p": run.p, "modality": run.modality, "frames": m["frames"], "views": views, "start": m["start"]}
         row |= {"seed": m["seed"], "n": int(values["n"].iloc[0])}
+        row |= {"note": " ".join(accuracy_caveats(m, table["label"]))}
         for name, metric in METRICS.items():
             value = 100 * values[["value", "low", "high"]].reindex([metric]).iloc[0]
             row |= {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}

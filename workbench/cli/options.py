@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.dataset_options import SPLIT_HELP, DatasetOptions
 from workbench.cli.terminal import Show, notify
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def dataset_options(
     options = [
         click.argument("checkpoint", type=PATH),
         data_option,
-        click.option("--split", default="val", show_default=True, help="Which clips."),
+        click.option("--split", default="", help=SPLIT_HELP),
         device_option,
         click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode."),
         click.option("-o", "--out", type=PATH, required=not out_suffix, help=out),

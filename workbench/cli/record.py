@@ -34,6 +34,7 @@ def record_dataset(
     dataset: DatasetArguments, clips: int, crops: int, *, with_attention: bool = True, vectors: bool = False
 ) -> None:
     """Write a run directory and print the accuracies."""
+    from analysis.runs.caveats import accuracy_caveats
     from analysis.runs.recording import record
     from analysis.runs.run_directory import open_run, predictions
     from analysis.statistics.accuracy import describe_groups, summarize_accuracy
@@ -49,15 +50,16 @@ def record_dataset(
         )  # fmt: skip
     if not is_main_process():
         return
-    counted = f"{recorded.clips} clips, {recorded.failures} of them unreadable"
-    if math.isnan(recorded.accuracy):
-        click.echo(f"{counted}; no label known to the network; run: {dataset.out}")
-        return
     run = open_run(dataset.out)
-    for row in summarize_accuracy(predictions(run), run.meta["classes"]).itertuples():
-        over = describe_groups(row.n, row.groups)
-        click.echo(f"{row.metric}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, 95 % over {over})")
-    click.echo(f"{counted}; accuracy {recorded.accuracy:.3f}; run: {dataset.out}")
+    table = predictions(run) if run.usable else None
+    for row in summarize_accuracy(table, run.meta["classes"]).itertuples() if table is not None else ():
+        if row.n:
+            over = describe_groups(row.n, row.groups)
+            click.echo(f"{row.metric}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, 95 % over {over})")
+    for sentence in accuracy_caveats(run.meta, None if table is None else table["label"]):
+        click.echo(sentence)
+    accuracy = "no accuracy" if math.isnan(recorded.accuracy) else f"accuracy {recorded.accuracy:.3f}"
+    click.echo(f"{recorded.clips} clips, {recorded.failures} of them unreadable; {accuracy}; run: {dataset.out}")
 
 
 def open_dataset_run(dataset: DatasetArguments, show: Show) -> "Run":

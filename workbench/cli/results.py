@@ -9,7 +9,7 @@ from rich.table import Table
 
 from sth_core.errors import UserError
 from workbench.cli.options import PATH
-from workbench.cli.terminal import console, print_table
+from workbench.cli.terminal import console, notify, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +33,15 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     print_over_seeds(summarize_seeds(runs))
     rows = []
     for row in runs.itertuples():
-        network, top5 = f"{row.network} {row.conv}, {row.modality}", f"{row.top5:.1f}"
-        top1 = f"{row.top1:.1f} ({row.top1_low:.1f} to {row.top1_high:.1f})"
+        network = f"{row.network} {row.conv}, {row.modality}"
+        top1, top5 = "-", "-"
+        if row.n:
+            top1, top5 = f"{row.top1:.1f} ({row.top1_low:.1f} to {row.top1_high:.1f})", f"{row.top5:.1f}"
         rows.append((row.run, row.dataset, network, row.p, row.frames, row.views, top1, top5, row.n))
     columns = ("run", "dataset", "network", "p", "frames", "views", "top-1", "top-5", "n")
     print_table(columns, rows, title=f"Runs in {folder}, % (95 % interval over clips)")
+    for sentence, some in runs[runs["note"] != ""].groupby("note", sort=False):
+        notify(f"{', '.join(some['run'])}: {sentence}")
     if file:
         write_csv(file, runs)
         click.echo(f"table: {file}")

@@ -1,6 +1,7 @@
 """`sth train`: a network by a recipe."""
 
 import json
+import math
 from pathlib import Path
 
 import click
@@ -40,6 +41,7 @@ def train_command(
     moves it aside. On several GPUs or machines: torchrun ... -m workbench train ...
     """
     from analysis.report.training_curves import write_training_curves
+    from analysis.runs.caveats import split_caveat
     from sth_core.datasets.table import open_dataset
     from sth_core.memory import keep_freed_memory
     from sth_core.recipe import load_recipe
@@ -54,9 +56,16 @@ def train_command(
         trained = train(
             loaded, dataset.clips, out, device, report, save_every=save_every, resume=resume, overwrite=overwrite,
             memory=memory * 1e9 if memory is not None else None, command=command_line(), notify=notify,
+            found=dataset.found,
         )  # fmt: skip
     if not is_main_process():
         return
-    click.echo(f"accuracy {trained.accuracy:.3f} on {trained.clips} held-out clips; network: {trained.checkpoint}")
+    accuracy = f"accuracy {trained.accuracy:.3f} on {trained.clips} held-out clips"
+    if math.isnan(trained.accuracy):
+        accuracy = "no accuracy: no held-out clip has a label that a training clip has"
+    click.echo(f"{accuracy}; network: {trained.checkpoint}")
+    found = dataset.found
+    if caveat := split_caveat({"split_from": found.how_split, "groups_from": found.group_source}):
+        click.echo(caveat)
     click.echo(f"curves: {write_training_curves(out / 'metrics.csv')}")
     print_unread(trained.failures)

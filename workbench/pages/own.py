@@ -9,6 +9,7 @@ import torch
 
 from analysis.report.plots import COLOURS, styled
 from analysis.runs.caveats import accuracy_caveats
+from analysis.runs.dataset_options import SPLIT_HELP
 from analysis.runs.run_directory import find_runs, open_run
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
@@ -126,7 +127,7 @@ def show_record_form(checkpoint: Path) -> None:
     with st.form("record"):
         folder = st.text_input("Folder of the dataset", placeholder="/.../videos", help=describe_roots(roots))
         a, b, c = st.columns(3)
-        split = a.text_input("Split", "val")
+        split = a.text_input("Split", placeholder="val, or what fits", help=SPLIT_HELP)
         label = b.text_input("Column of labels", placeholder="as in training")
         name = c.text_input("Name of the run", placeholder="first", help="Letters, digits, -, _ and . only.")
         if st.form_submit_button("Record", icon=":material/play_arrow:"):
