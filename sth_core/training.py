@@ -115,7 +115,7 @@ def train(
         distributed.wait_for_all()  # all have read what is in the folder before one writes there
         folder: AbstractContextManager[Json] = nullcontext({})
         if distributed.is_main:
-            facts = {"adjustments": state.adjustments, **data.facts}
+            facts = {"adjustments": state.adjustments, **data.sources}
             folder = working_on(work, facts, command=command, overwrite=overwrite, resume=resume, notify=notify)
         with folder as meta:
             if distributed.is_main:

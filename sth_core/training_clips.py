@@ -26,13 +26,19 @@ COLUMNS = ["clip_id", "label", "split", "bytes"]
 @dataclass(frozen=True)
 class TrainingClips:
     """Rows of a dataset's table: those to train on, of which unlabelled ones have a problem, and those of the split
-    "val". `facts` is what a checkpoint keeps of the data, `notes` are sentences for the user."""
+    "val". `sources` says where splits and groups come from, if it is known; `notes` are sentences for the user."""
 
     train: pd.DataFrame
     val: pd.DataFrame
     classes: list[str]
-    facts: Json
+    sources: Json
+    keys: str  # `training_keys`
     notes: tuple[str, ...]
+
+    @property
+    def facts(self) -> Json:
+        """What a checkpoint keeps of the data."""
+        return {**self.sources, "train_keys": self.keys}
 
     @cached_property
     def kept(self) -> pd.DataFrame:
@@ -54,10 +60,8 @@ def training_clips(table: pd.DataFrame, found: Found | None = None) -> TrainingC
     if train["problem"].eq(NO_LABEL).all():
         raise UserError(f"training needs labels, and none of the {len(train):,} clips of the split 'train' has one")
     classes = sorted(set(train.loc[train["problem"] == "", "label"]))
-    facts: Json = {"train_keys": training_keys(table)}
-    if found:
-        facts |= {"split_from": found.how_split, "groups_from": found.group_source}
-    return TrainingClips(train, val, classes, facts, tuple(uncounted_notes(val, classes)))
+    sources = {"split_from": found.how_split, "groups_from": found.group_source} if found else {}
+    return TrainingClips(train, val, classes, sources, training_keys(table), tuple(uncounted_notes(val, classes)))
 
 
 def uncounted_notes(val: pd.DataFrame, classes: list[str]) -> Iterable[str]:

@@ -81,13 +81,13 @@ def choose_split(checkpoint: Checkpoint, data: Path, annotation: Annotation, spl
 
 
 def open_for_network(checkpoint: Checkpoint, data: Path, annotation: Annotation) -> Dataset:
-    """The dataset, without labels or groups if only the network's own training had their column."""
+    """The dataset, without labels, splits or groups if only the network's own training had their column."""
     notes: list[str] = []
     while True:
         try:
             dataset = open_dataset(data, annotation)
         except NoSuchColumn as error:
-            own = {key: getattr(checkpoint.annotation, key) for key in ("label", "group")}
+            own = {key: getattr(checkpoint.annotation, key) for key in ("label", "split", "group")}
             keys = [key for key, column in own.items() if column == error.column == getattr(annotation, key)]
             if not keys:
                 raise

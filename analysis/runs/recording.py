@@ -26,8 +26,8 @@ from analysis.runs.rows import ShardWriter, written_if_stopped
 from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, open_run, predictions, run_work
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
-from sth_core.datasets.lists import DEFAULT_LABEL
 from sth_core.datasets.table import Annotation
+from sth_core.datasets.tables import DEFAULT_LABEL
 from sth_core.distributed import distributed_context
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
