@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.runs.recording import record
+from analysis.runs.run_directory import open_run, predictions
 from sth_core.datasets import extraction
 from sth_core.datasets.clips import Augment, EvaluationClips, TrainClips
 from sth_core.datasets.extraction import extract_flow
@@ -27,6 +29,8 @@ from sth_core.video.segment import Segment
 from sth_core.video.timeline import UnreadableVideo
 from sth_core.video.transforms import Preprocessing
 from tests.datasets_on_disk import HEIGHT, WIDTH, flow_folder, frame_folder, pictures, video
+from tests.test_app import CLIP, open_page, words
+from tests.tiny import save_tiny
 
 RGB = Preprocessing(frames=4, resize=HEIGHT, crop=32)
 FLOW = Preprocessing("flow", frames=4, resize=HEIGHT, crop=32, mean=(0.5,), std=(0.1,))
@@ -300,3 +304,24 @@ def test_parts_of_two_videos_do_not_share_flow(tmp_path: Path) -> None:
     assert failures == {"1.mp4 0": sentence, "1.webm 1": sentence}
     flow_folder(tmp_path / "flow" / "hug" / "1")
     assert _flow(table, Media(tmp_path), Flow(tmp_path / "flow")).tolist() == ["", ""]
+
+
+def test_the_clip_page_shows_the_frames_of_the_part(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, data = save_tiny(tmp_path / "network.safetensors"), tmp_path / "data"
+    data.mkdir()
+    (data / "long.mp4").symlink_to(videos / "long.mp4")
+    (data / "manifest.csv").write_text(
+        "path,motion,split,start,end\nlong.mp4,opening,val,1.2,2\nlong.mp4,opening,val,9,10\n"
+    )
+    record(network, data, tmp_path / "runs" / "parts")
+    recorded = predictions(open_run(tmp_path / "runs" / "parts")).iloc[0]
+    assert recorded["segment"] == "1.2-2 s" and set(recorded["frame_indices"]) <= set(range(30, 50))
+    app = open_page(tmp_path / "runs", monkeypatch, CLIP, run="parts")
+    assert "The clip is 1.2-2 s of this video" in words(app)
+    captions = [image.proto.imgs[0].caption for image in app.get("image")]
+    for number in recorded["frame_indices"]:
+        assert any(caption.startswith(f"frame {number}") for caption in captions)
+    (video,) = app.get("video")
+    assert (video.proto.start_time, video.proto.end_time) == (1, 2)
