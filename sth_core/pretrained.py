@@ -18,7 +18,7 @@ from sth_core.checkpoint import load_checkpoint, misfits
 from sth_core.convolution import VideoConv
 from sth_core.errors import UserError
 from sth_core.network import VideoNetwork, create_model
-from sth_core.weight_files import plain_names
+from sth_core.weight_names import plain_names
 
 COUNT = "num_batches_tracked"
 

@@ -1,5 +1,7 @@
-"""Weights in PyTorch files of other programs, by torchvision's names: of TSN and TSM, timm, Lightning, MMAction2, with
-or without a moving average, compiled or in parallel. Nothing that needs pickle is loaded."""
+"""Weights in PyTorch files of other programs: where they lie, and which are taken.
+
+Nothing that needs pickle is loaded.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,23 +16,13 @@ from torch import Tensor
 
 from sth_core.errors import UserError
 from sth_core.resumable import no_report
+from sth_core.weight_names import SHIFTED, plain_names
 
 # In which entries of a file weights lie, one inside the other.
 HOLDERS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "module", "weights")
 AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")  # exponential moving averages (EMA)
 OF_AVERAGE = re.compile(r"(?:(?:module|model)\.)?(?:model_ema|ema_model|ema|averaged_model)\.")
 
-ANYWHERE = re.compile(r"_orig_mod\.|_fsdp_wrapped_module\.|_checkpoint_wrapped_module\.")  # torch.compile, FSDP
-# DataParallel, Lightning and similar, the TSN and TSM repositories, MMAction2.
-WRAPPERS = re.compile(r"^(?:(?:module|model|network|net|base_model|backbone|cls_head)\.)+")
-RENAMED = (
-    (re.compile(r"\.net\."), "."),  # TSM wraps the convolution that it shifts in a module `net`
-    (re.compile(r"^(new_fc|fc_cls|classifier\.[16])\."), "fc."),
-    (re.compile(r"\bconv(\d)\.conv\."), r"conv\1."),  # MMAction2's ConvModule: a convolution and its batch norm
-    (re.compile(r"\bconv(\d)\.bn\."), r"bn\1."),
-    (re.compile(r"\bdownsample\.conv\."), "downsample.0."),
-    (re.compile(r"\bdownsample\.bn\."), "downsample.1."),
-)
 # Numbers of numpy, such as `best_prec1`, also by the name that numpy 1 gave them; making one runs no code.
 MAKES_NUMBER: Any = np.float64().__reduce__()[0]
 KINDS = (np.bool_, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32, np.float64)
@@ -42,7 +34,7 @@ def read_pth(
     path: str | PathLike[str], *, averaged: bool = False, notify: Callable[[str], None] = no_report
 ) -> dict[str, Tensor]:
     """The tensors of a .pth file, by torchvision's names; of a file that also has their moving average, with `averaged`
-    those of the average. `notify` gets a sentence where there is an average.
+    those of the average. `notify` gets a sentence where there is an average, or a shift.
     Raises UserError: no such file, or one that holds more than tensors and plain values."""
     path = Path(path)
     if not path.is_file():
@@ -55,8 +47,11 @@ def read_pth(
         notify(f"{path} holds weights and their moving average (EMA): the {taken} {verb} taken, not the {other}")
     elif average:
         notify(f"{path} holds the moving average (EMA) of weights alone: it is taken")
+    chosen = average if averaged or not weights else weights
+    if any(map(SHIFTED.search, chosen)):
+        notify(f"{path} is of a TSM network: its convolutions are trained for shifted frames (model.conv=tsm)")
     try:
-        return plain_names(average if averaged or not weights else weights)
+        return plain_names(chosen)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -103,17 +98,3 @@ def _load_plain(path: Path) -> Any:
                 f"tensors alone where it was made: torch.save({{'state_dict': model.state_dict()}}, 'weights.pth')"
             ) from error
         raise UserError(f"{path} is not a PyTorch file, or is damaged ({type(error).__name__})") from error
-
-
-def plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights by torchvision's names: 'module.base_model.layer1.0.conv1.net.weight' -> 'layer1.0.conv1.weight'.
-    Raises UserError: two of them would have one name."""
-    before: dict[str, str] = {}
-    for name in weights:
-        plain = WRAPPERS.sub("", ANYWHERE.sub("", name))
-        for pattern, new in RENAMED:
-            plain = pattern.sub(new, plain)
-        if plain in before:
-            raise UserError(f"{before[plain]} and {name} are both {plain} in torchvision's names; keep one of them")
-        before[plain] = name
-    return {plain: weights[name] for plain, name in before.items()}

@@ -20,7 +20,8 @@ from sth_core.pretrained import Loaded, load_2d_weights, load_imagenet
 from sth_core.recipe import load_recipe
 from sth_core.sth_conv import DepthwiseSTHConv, HybridConv
 from sth_core.training import load_start_weights
-from sth_core.weight_files import plain_names, read_pth
+from sth_core.weight_files import read_pth
+from sth_core.weight_names import plain_names
 
 MOTION = Path(__file__).parent.parent / "recipes" / "synthetic_motion.toml"
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from sth_core.errors import UserError
-from sth_core.weight_files import plain_names, read_pth
-from tests.test_pretrained import repository_name, resnet18_weights
+from sth_core.weight_files import read_pth
+from sth_core.weight_names import plain_names
+from tests.test_pretrained import mobilenet, repository_name, resnet18_weights
 
 Weights = dict[str, Tensor]
 
@@ -72,6 +73,54 @@ def test_names_become_torchvisions(rename: Callable[[str], str]) -> None:
 )
 def test_names_of_other_backbones_become_torchvisions(name: str, plain: str) -> None:
     assert list(plain_names({name: torch.ones(1)})) == [plain]
+
+
+def mmaction_mobilenet_name(name: str) -> str:
+    """mmaction/models/backbones/mobilenet_v2.py and mobilenet_v2_tsm.py, which shift a ConvModule."""
+    if not (found := re.fullmatch(r"features\.(\d+)\.(?:conv\.)?([\d.]+)\.(\w+)", name)):
+        return f"cls_head.fc_cls.{name.removeprefix('classifier.1.')}"
+    block, places, kind = int(found[1]), found[2].split("."), found[3]
+    if block in (0, 18):
+        return f"backbone.conv{1 if block == 0 else 2}.{'conv' if places == ['0'] else 'bn'}.{kind}"
+    last = 1 if block == 1 else 2
+    place, norm = map(int, places) if len(places) == 2 else (last, int(places[0]) - last)
+    stage = next(stage for stage in range(7, 0, -1) if block >= FIRST_BLOCKS[stage - 1])
+    shift = "net." if place == 0 and block > FIRST_BLOCKS[stage - 1] else ""
+    i = block - FIRST_BLOCKS[stage - 1]
+    return f"backbone.layer{stage}.{i}.conv.{place}.{shift}{('conv', 'bn')[norm]}.{kind}"
+
+
+def tsm_mobilenet_name(name: str) -> str:
+    """archs/mobilenet_v2.py of the TSM repository, where blocks are flat, with activations between."""
+    if name.startswith("classifier"):
+        return f"module.new_fc.{name.removeprefix('classifier.1.')}"
+    if found := re.fullmatch(r"features\.(\d+)\.conv\.([\d.]+)\.(\w+)", name):
+        flat = {"0.0": 0, "0.1": 1, "1.0": 3, "1.1": 4, "2": 6, "3": 7} | ({"1": 3, "2": 4} if found[1] == "1" else {})
+        shift = ".net" if flat[found[2]] == 0 and int(found[1]) not in FIRST_BLOCKS else ""
+        name = f"features.{found[1]}.conv.{flat[found[2]]}{shift}.{found[3]}"
+    return f"module.base_model.{name}"
+
+
+FIRST_BLOCKS = (1, 2, 4, 7, 11, 14, 17)  # of the stages of MobileNetV2
+
+
+@pytest.mark.parametrize("rename", [mmaction_mobilenet_name, tsm_mobilenet_name])
+def test_names_of_mobilenets_become_torchvisions(rename: Callable[[str], str]) -> None:
+    weights = mobilenet().state_dict()
+    renamed = {rename(name): tensor for name, tensor in weights.items()}
+    assert len(renamed) == len(weights) and not renamed.keys() & weights.keys()
+    read, plain = plain_names(renamed), plain_names(weights)
+    assert read.keys() == plain.keys() and all(read[name] is plain[name] for name in read)
+
+
+def test_a_file_of_a_tsm_network_is_said_to_be_one(tmp_path: Path) -> None:
+    """Shifted convolutions alone; a block that is shifted as a whole, shortcut and all, is no network of ours."""
+    path, told = tmp_path / "x.pth", list[str]()
+    torch.save({"module.base_model.layer1.0.conv1.net.weight": torch.ones(1)}, path)
+    assert list(read_pth(path, notify=told.append)) == ["layer1.0.conv1.weight"]
+    assert told == [f"{path} is of a TSM network: its convolutions are trained for shifted frames (model.conv=tsm)"]
+    torch.save({"layer1.0.net.conv1.weight": torch.ones(1)}, path)
+    assert list(read_pth(path, notify=told.append)) == ["layer1.0.net.conv1.weight"] and len(told) == 1
 
 
 def test_two_networks_in_one_file_are_not_mixed(tmp_path: Path) -> None:
