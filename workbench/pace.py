@@ -59,7 +59,7 @@ class Pace:
 def format_duration(seconds: float) -> str:
     """The two largest units: "45 s", "3 min 20 s", "1 h 12 min", "2 d 3 h"; from ten minutes on no seconds."""
     rest = round(seconds) if seconds < 600 else round(seconds / 60) * 60
-    parts = []
+    parts: list[tuple[int, str]] = []
     for unit, length in UNITS.items():
         count, rest = divmod(rest, length)
         if count or parts:
