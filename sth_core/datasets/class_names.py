@@ -66,6 +66,11 @@ def find_class_names(folder: DatasetFolder, beside: Path) -> ClassNames | None:
     return None
 
 
+def may_list_classes(file: Path) -> bool:
+    """Whether a file is called as a class list."""
+    return any(file.match(f"{stem}{suffix}") for stem in STEMS for suffix in SUFFIXES)
+
+
 def read_class_names(file: Path, folder: DatasetFolder) -> ClassNames | None:
     """The names of a class list, normalised; None if the file lists something else.
 

@@ -50,10 +50,7 @@ class DatasetFolder:
         """The video or folder of frames whose path ends with `name`, with or without suffix."""
         if len(name) > 1000 or not name.strip("./"):  # a line of text, no path
             return None
-        try:
-            return self.clips.get(normalised_name(name)) or self.media.find(name)
-        except OSError:  # a part of the name is longer than file names can be
-            return None
+        return self.clips.get(normalised_name(name)) or self.media.find(name)
 
     def placed(self, entries: list[Entry], file: Path) -> tuple[list[Entry], tuple[str, ...]]:
         """(the entries of a file with paths below this folder, notes), as `places` finds them."""

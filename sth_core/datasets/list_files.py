@@ -6,10 +6,11 @@ from pathlib import Path, PurePosixPath
 
 from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.entries import SPLITS
+from sth_core.datasets.list_lines import path_text
 from sth_core.datasets.media import normalised_name
 from sth_core.datasets.splits import WORDS_OF_SPLITS
-from sth_core.datasets.tables import TABLE_SUFFIXES, has_path_column, read_table
-from sth_core.datasets.text_files import SEPARATORS, read_text
+from sth_core.datasets.tables import TABLE_SUFFIXES, has_path_column, path_column, read_table
+from sth_core.datasets.text_files import SEPARATORS, csv_header, read_text
 from sth_core.errors import UserError
 
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst", ".list")
@@ -19,6 +20,7 @@ SPLIT_WORD = re.compile(
 FOLD = re.compile(r"(?:split|fold|list)[-_ ]?0*(\d+)(?!\d)")
 HARMLESS = {"readme", "license", "licence", "notes", "note", "changelog", "citation", "todo", "log", "requirements",
             "answers", "copying", "authors"}  # fmt: skip
+OF_NO_LABELS = {"fold", "folds", "split", "splits", "group", "groups"}  # what their numbers stand for
 FIRST_LINES = 50
 OFFICIAL = re.compile(r"(something-something-v\d|jester-v\d)-")
 
@@ -49,17 +51,21 @@ def split_lists(folder: DatasetFolder, fold: int) -> dict[str, Path]:
 
 def unsplit_list(folder: DatasetFolder) -> Path | None:
     """The only file that lists clips, whose name names no split; None if there are several or none."""
-    found = [file for file in folder.files(*LIST_SUFFIXES) if names_clips(file, folder)]
+    files = folder.files(*LIST_SUFFIXES, *TABLE_SUFFIXES)
+    found = [file for file in files if not words_of(file) & OF_NO_LABELS and names_clips(file, folder)]
     return found[0] if len(found) == 1 else None
 
 
 def names_clips(file: Path, folder: DatasetFolder) -> bool:
-    """Whether a text file names a video or folder of frames of the folder in one of its first lines."""
+    """Whether a list or table names a video or folder of frames of the folder in one of its first lines."""
     if words_of(file) & HARMLESS or beside_its_clip(file, folder):
         return False
     try:
+        if file.suffix.lower() not in LIST_SUFFIXES or has_path_column(csv_header(file)):
+            table = read_table(file)
+            return any(folder.clip(path_text(row[path_column(table)])) for _, row in table.rows[:FIRST_LINES])
         lines = read_text(file).split("\n")[:FIRST_LINES]
-    except UserError:
+    except (UserError, KeyError):
         return False
     separators = (*SEPARATORS, " ")
     fields = {text for line in lines for text in (line, *(part for by in separators for part in line.split(by)))}

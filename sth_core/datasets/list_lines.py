@@ -19,6 +19,9 @@ VIDEO_FIRST = re.compile(
 )
 WANTED = "path label, path frames label, or (parts of a folder of frames) path offset frames label"
 
+OR_FOLDERS = 'or [data] format = "folders", which ignores lists and takes classes from the folders'
+LONGEST = 80  # characters of a line that are quoted
+
 
 @dataclass(frozen=True)
 class ListLine:
@@ -49,7 +52,7 @@ def list_lines(file: Path, lines: Sequence[tuple[str, str]], folder: DatasetFold
 def not_used(file: Path, source: str, text: str, wanted: str) -> str:
     """The refusal of an annotation file, with the line that was not understood."""
     where = source.removeprefix(f"{file}, ")
-    return f"{file} is not used: {where} is {text!r}; wanted: {wanted}"
+    return f"{file} is not used: {where} is {text[:LONGEST]!r}; wanted: {wanted}; {OR_FOLDERS}"
 
 
 def read_list(file: Path, folder: DatasetFolder) -> tuple[list[tuple[str, str]], list[str]]:

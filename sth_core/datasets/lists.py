@@ -125,7 +125,7 @@ def numbered_entries(
     with_numbers = [line for line in lines if line.numbers]
     odd = [line for line in with_numbers if len(line.numbers) != usual]
     if usual > 3 or (odd and not (set(counts) == {1, 2} and _all_frames(with_numbers, folder))):
-        line = max(odd or lines, key=lambda line: len(line.numbers))
+        line = max(with_numbers, key=lambda line: len(line.numbers))
         raise UserError(_refused(line, f"has {len(line.numbers)} numbers after its path"))
     parts = usual == 3
     if parts:

@@ -88,7 +88,10 @@ class Media:
     def at(self, name: str) -> Path | None:
         """The video or folder of frames at a path below the folder."""
         path = self.folder / name
-        return path if path.is_file() or (path.is_dir() and kind_of(path)) else None
+        try:
+            return path if path.is_file() or (path.is_dir() and kind_of(path)) else None
+        except OSError:  # the name is longer than a file's can be
+            return None
 
     def find(self, name: str, *hints: str) -> Path | None:
         """The video or folder of frames whose path ends with `name`, whatever its suffix: the first of `find_all`."""

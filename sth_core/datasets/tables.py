@@ -22,7 +22,18 @@ DEFAULT_SPLIT = "split"
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 PATH_COLUMNS = ("path", "file_name", "video_path", "clip_path", "file_path", "filepath", "filename", "file",
                 "video_name", "video", "clip_name", "clip", "video_id", "clip_id", "id", "name")  # fmt: skip
-LABEL_COLUMNS = ("label", "class", "category", "action", "class_name", "label_name", "class_id", "label_id", "target")
+LABEL_COLUMNS = (
+    "label",
+    "class",
+    "category",
+    "action",
+    "class_name",
+    "label_name",
+    "class_id",
+    "label_id",
+    "target",
+    "labels",
+)
 SPLIT_COLUMNS = ("subset", "partition", "set", "phase")
 SECONDS = (("start", "end"), ("start_time", "end_time"), ("time_start", "time_end"), ("start_sec", "end_sec"))
 FRAMES = (("start_frame", "end_frame"),)
@@ -72,6 +83,10 @@ def has_path_column(columns: Iterable[str]) -> bool:
     return any(column.lower() in PATH_COLUMNS for column in columns)
 
 
+def path_column(table: Table) -> str:
+    return next(filter(None, map(table.column, PATH_COLUMNS)), "")
+
+
 def read_table(file: Path) -> Table:
     """Raises UserError with file and line: it cannot be read."""
     if file.suffix.lower() == ".parquet":
@@ -95,7 +110,7 @@ def table_entries(table: Table, asked: AskedColumns, of_file: str = "") -> Annot
 def find_columns(table: Table, asked: AskedColumns) -> tuple[FoundColumns, tuple[str, ...]]:
     """(the columns of a table, notes); raises UserError: it lacks one."""
     name, columns, notes = table.file.name, table.columns, []
-    path = next(filter(None, map(table.column, PATH_COLUMNS)), "")
+    path = path_column(table)
     if not path:
         raise table.lacking("path")
     start, end, unit = _of_time(table)

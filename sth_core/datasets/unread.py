@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sth_core.datasets.class_names import read_class_names
+from sth_core.datasets.class_names import may_list_classes, read_class_names
 from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.entries import Annotations, file_names
 from sth_core.datasets.list_files import HARMLESS, LIST_SUFFIXES, beside_its_clip, names_clips, split_in, words_of
-from sth_core.datasets.list_lines import WANTED, not_used
+from sth_core.datasets.list_lines import OR_FOLDERS, WANTED, not_used
 from sth_core.datasets.text_files import text_lines
 from sth_core.errors import UserError
 
@@ -23,7 +23,6 @@ OTHER_SUFFIXES = (".parquet", ".xlsx", ".xls", ".ods", ".xml", ".pkl", ".pickle"
                   ".mat", ".arrow", ".feather", ".h5", ".hdf5", ".db", ".sqlite")  # fmt: skip
 MOST = 3  # files in a sentence
 A_MANIFEST = "a manifest.csv with the columns path,label,split"
-LONGEST = 80  # characters of a line that are quoted
 
 
 def refuse_unread(folder: DatasetFolder) -> tuple[str, ...]:
@@ -32,17 +31,16 @@ def refuse_unread(folder: DatasetFolder) -> tuple[str, ...]:
     class_lists = [file for file in files if file.suffix in (*LIST_SUFFIXES, ".json") and _lists_classes(file, folder)]
     refused = [file for file in files if file not in class_lists]
     if refused:
-        more = f" (nor are {file_names(refused[1:MOST])}{', ...' * (len(refused) > MOST)})" * (len(refused) > 1)
-        raise UserError(
-            f'{refusal(refused[0])}{more}; with [data] format = "folders", classes are read from the folders instead'
-        )
+        others = ", ".join(str(file.relative_to(folder.path)) for file in refused[1:MOST])
+        more = f" (nor {'is' if len(refused) == 2 else 'are'} {others}{', ...' * (len(refused) > MOST)})"
+        raise UserError(refusal(refused[0]) + more * (len(refused) > 1))
     return tuple(f"{file.name} is not used: classes are called by their folders" for file in class_lists)
 
 
 def with_unread(found: Annotations, folder: DatasetFolder) -> Annotations:
     """With a note of the annotation files that were not read, apart from those for other folds and for flow."""
-    alike = {_pattern(file) for file in found.files}
-    others = [file for file in unread_files(folder, found.files) if _pattern(file) not in alike]
+    alike = {(file.parent, _pattern(file)) for file in found.files}
+    others = [file for file in unread_files(folder, found.files) if (file.parent, _pattern(file)) not in alike]
     if not others:
         return found
     note = f"not read: {file_names(others[:MOST])}{', ...' * (len(others) > MOST)}"
@@ -60,9 +58,7 @@ def refusal(file: Path) -> str:
     suffix = file.suffix.lower()
     if suffix in LIST_SUFFIXES:
         source, line = next(text_lines(file))
-        return not_used(
-            file, source, line[:LONGEST], f"{WANTED}, in a file whose name has train, val or test; or {A_MANIFEST}"
-        )
+        return not_used(file, source, line, f"{WANTED}, in a file whose name has train, val or test; or {A_MANIFEST}")
     what = f"{suffix} files are not read"
     if suffix in JSON_SUFFIXES:
         what = "no format is known whose JSON is like this"
@@ -71,7 +67,7 @@ def refusal(file: Path) -> str:
             what = f"it lacks a column path or file_name; its columns: {', '.join(pq.read_schema(file).names)}"
         except (OSError, pa.ArrowException):
             what = "it is no Parquet file"
-    return f"{file} is not used: {what}; wanted: {A_MANIFEST}"
+    return f"{file} is not used: {what}; wanted: {A_MANIFEST}; {OR_FOLDERS}"
 
 
 def _is_annotation(file: Path, folder: DatasetFolder) -> bool:
@@ -82,9 +78,7 @@ def _is_annotation(file: Path, folder: DatasetFolder) -> bool:
         return False
     if words & WORDS or split_in(file.stem):
         return True
-    return (suffix in LIST_SUFFIXES and names_clips(file, folder)) or (
-        suffix in JSON_SUFFIXES and _json_names(file, folder)
-    )
+    return names_clips(file, folder) or (suffix in JSON_SUFFIXES and _json_names(file, folder))
 
 
 def _json_names(file: Path, folder: DatasetFolder) -> bool:
@@ -96,7 +90,7 @@ def _json_names(file: Path, folder: DatasetFolder) -> bool:
 
 def _lists_classes(file: Path, folder: DatasetFolder) -> bool:
     try:
-        return read_class_names(file, folder) is not None
+        return may_list_classes(file) and read_class_names(file, folder) is not None
     except UserError:
         return False
 
