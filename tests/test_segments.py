@@ -71,12 +71,12 @@ def timed(frames: Any) -> bytes:
         ("", Segment()),
         ("2.5-7 s", Segment(2.5, 7)),
         ("2.5- s", Segment(2.5)),
-        ("-7 s", Segment(0, 7)),
+        ("0-7 s", Segment(0, 7)),
         ("0.1-0.25 s", Segment(0.1, 0.25)),
         ("1234567.5-12345678 s", Segment(1234567.5, 12345678)),
         ("75-210 frames", Segment(75, 210, "frames")),
         ("75- frames", Segment(75, None, "frames")),
-        ("-1 frames", Segment(0, 1, "frames")),
+        ("0-1 frames", Segment(0, 1, "frames")),
     ],
 )
 def test_a_segment_is_a_text(text: str, segment: Segment) -> None:
@@ -84,9 +84,20 @@ def test_a_segment_is_a_text(text: str, segment: Segment) -> None:
     assert segment.whole == (text == "")
 
 
-@pytest.mark.parametrize("text", ["0- s", "- s", "0- frames"])
-def test_all_of_a_video_is_no_part(text: str) -> None:
-    assert Segment.parse(text).whole and str(Segment.parse(text)) == ""
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("0- s", ""),
+        ("- s", ""),
+        ("0- frames", ""),
+        ("-7 s", "0-7 s"),
+        ("02.50-7.0s", "2.5-7 s"),
+        (".5 - 7 s", "0.5-7 s"),
+    ],
+)
+def test_a_segment_has_one_way_to_be_written(text: str, written: str) -> None:
+    assert str(Segment.parse(text)) == written
+    assert Segment.parse(text).whole == (written == "")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sth_core.datasets.list_lines import path_text
 from sth_core.datasets.splits import WORDS_OF_SPLITS
 from sth_core.datasets.text_files import csv_header, csv_rows, read_json, text_lines
 from sth_core.errors import UserError
+from sth_core.video.segment import Segment
 
 DEFAULT_LABEL = "label"  # the column of labels, where no other is asked for
 DEFAULT_SPLIT = "split"
@@ -203,12 +204,10 @@ def segment_text(start: str, end: str, unit: str) -> str:
     """The part of a video from `start` to `end`, either of which may be empty, as `Entry.segment` has it.
 
     Raises ValueError: no numbers, or it ends before it begins."""
-    bounds = [_bound(text, unit) for text in (start, end)]
-    first, last = bounds
+    first, last = (_bound(text, unit) for text in (start, end))
     if last is not None and last <= (first or 0):
         raise ValueError(f"the clip ends at {end}, and begins at {start or 0}")
-    texts = ["" if bound is None else f"{bound:.6f}".rstrip("0").rstrip(".") for bound in bounds]
-    return f"{texts[0]}-{texts[1]} {unit}" if any(texts) else ""
+    return str(Segment(first or 0, last, unit)) if unit else ""
 
 
 def _bound(text: str, unit: str) -> float | None:

@@ -51,7 +51,7 @@ class Segment:
         return cls(float(match["start"] or 0), float(match["stop"]) if match["stop"] else None, match["unit"])
 
     def __str__(self) -> str:
-        start, stop = (np.format_float_positional(v, trim="-") if v else "" for v in (self.start, self.stop))
+        start, stop = ("" if v is None else np.format_float_positional(v, trim="-") for v in (self.start, self.stop))
         return "" if self.whole else f"{start}-{stop} {self.unit}"
 
     @property
