@@ -1,5 +1,6 @@
 """Which clips of a dataset a command takes: a split that the user names, or what fits the dataset and the network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class ChosenClips:
     """The rows of the `split` of a dataset; `trained` (N,) says which were in the network's training, if it is known.
 
     `why` is a sentence about a split that the user did not ask for, and about clips that were in the training.
+    `training` is what the network's checkpoint says of its training.
     """
 
     clips: pd.DataFrame
@@ -32,11 +34,14 @@ class ChosenClips:
     found: Found
     trained: NDArray[np.bool_] | None
     why: str
+    training: Mapping[str, Any]
 
     @property
     def facts(self) -> dict[str, Any]:
         """What is kept of it with the results."""
         source = {"split_from": self.found.how_split, "groups_from": self.found.group_source}
+        if self.split == HELD_OUT:  # which the network's training chose
+            source = {key: self.training.get(key, "") for key in source}
         trained = None if self.trained is None else int(self.trained.sum())
         return {"split": self.split, **source, "trained_clips": trained, "clips": len(self.clips)}
 
@@ -77,7 +82,7 @@ def choose_split(checkpoint: Checkpoint, data: Path, annotation: Annotation, spl
     of_these = None if trained is None else trained[mask]
     if of_these is not None and of_these.any():
         why = f"this network was trained on {of_these.sum():,} of the {mask.sum():,} clips that are taken"
-    return ChosenClips(clips[mask].reset_index(drop=True), split, found, of_these, why)
+    return ChosenClips(clips[mask].reset_index(drop=True), split, found, of_these, why, checkpoint.training)
 
 
 def open_for_network(checkpoint: Checkpoint, data: Path, annotation: Annotation) -> Dataset:

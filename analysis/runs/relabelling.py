@@ -100,9 +100,9 @@ def join_anew(run: Path, changes: RunChanges, classes: list[str]) -> None:
         table = pd.read_parquet(file)
         if "group" not in table:
             table = table.assign(group=table["clip_id"])
-        clip = table["clip_id"]
-        table["label"] = clip.map(label).fillna(table["label"])
-        table["group"] = clip.map(group).fillna(table["group"])
+        for name, now in (("label", label), ("group", group)):
+            rows = zip(table["clip_id"], table[name], strict=True)
+            table[name] = pd.Series([now.get(clip, before) for clip, before in rows], dtype=object)
         table["correct"] = correctness(table["prediction"], table["label"], classes)
         write_table(file, table)
 

@@ -1,0 +1,161 @@
+"""A run follows its dataset: changed labels and groups are joined anew, new clips are recorded, lost ones are named."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.experiments.interventions import effects_in, intervene
+from analysis.experiments.probe_tables import probes_in
+from analysis.experiments.probes import probe
+from analysis.runs import recording, relabelling
+from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.recording import checkpoint_and_clips, open_or_record, record
+from analysis.runs.run_directory import open_run, predictions
+from sth_core.datasets.table import Annotation
+from sth_core.errors import UserError
+from tests.tiny import CLASSES, attention_of, copy_clips
+
+
+@pytest.fixture
+def few(scenes_folder: Path, tmp_path: Path) -> Path:
+    return copy_clips(scenes_folder, tmp_path / "few", 4)
+
+
+def edit(folder: Path, column: str, values: dict[str, str]) -> None:
+    """Change cells of the manifest: {path: value}."""
+    table = pd.read_csv(folder / "manifest.csv").set_index("path")
+    for path, value in values.items():
+        table.loc[path, column] = value
+    table.reset_index().to_csv(folder / "manifest.csv", index=False)
+
+
+def unchanged(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What does not depend on labels: predictions with their scores, and attention."""
+    return predictions(open_run(run)).drop(columns=["label", "correct", "group"]), attention_of(run)
+
+
+def recorded_again(checkpoint: Path, few: Path, run: Path, **options) -> list[str]:
+    told: list[str] = []
+    record(checkpoint, few, run, DatasetOptions(notify=told.append), **options)
+    return told
+
+
+def test_corrected_labels_are_joined_anew_and_nothing_is_computed(checkpoint, few, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    record(checkpoint, few, run)
+    before, first = unchanged(run), predictions(open_run(run)).iloc[0]
+    assert recorded_again(checkpoint, few, run)[1:] == []  # nothing has changed
+    wrong = next(label for label in CLASSES if label not in (first["label"], first["prediction"]))
+    monkeypatch.setattr(
+        recording, "batch_results", lambda _, mine, *__: iter(()) if mine.empty else pytest.fail("computed")
+    )
+    for now, correct in ((first["prediction"], True), (wrong, False), ("unheard of", None)):
+        was = predictions(open_run(run)).iloc[0]["label"]
+        edit(few, "motion", {first["clip_id"]: now})
+        told = recorded_again(checkpoint, few, run)
+        if now == was:
+            continue
+        assert told[1].startswith(f"1 label changed: {first['clip_id']} {was} -> {now}; accuracy ")
+        table = predictions(open_run(run))
+        assert table["label"][0] == now
+        assert table["correct"].isna()[0] if correct is None else bool(table["correct"][0]) == correct
+        for one, other in zip(before, unchanged(run), strict=True):
+            pd.testing.assert_frame_equal(one, other)
+        notes = open_run(run).meta["relabelled"]
+        assert notes[-1]["labels"] == {first["clip_id"]: [was, now]} and open_run(run).meta["finished"]
+        counted = table["correct"].dropna()
+        assert notes[-1]["accuracy"][1] == counted.mean()
+    assert len(notes) >= 2  # earlier ones are kept
+
+
+def test_an_interrupted_correction_is_finished_by_the_next_call(checkpoint, few, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    monkeypatch.setattr("analysis.runs.rows.MOST_PER_SHARD", 1)  # a shard for each clip
+    record(checkpoint, few, run, DatasetOptions(batch_size=1))
+    clips = list(predictions(open_run(run))["clip_id"])
+    edit(few, "motion", dict.fromkeys(clips, CLASSES[0]))
+    write = relabelling.write_table
+    written: list[Path] = []
+
+    def write_two(file: Path, table: pd.DataFrame) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(file)
+        write(file, table)
+
+    monkeypatch.setattr(relabelling, "write_table", write_two)
+    with pytest.raises(KeyboardInterrupt):
+        record(checkpoint, few, run)
+    monkeypatch.setattr(relabelling, "write_table", write)
+    record(checkpoint, few, run)
+    assert predictions(open_run(run))["label"].eq(CLASSES[0]).all() and not open_run(run).problem
+
+
+def test_groups_are_joined_anew_and_a_pattern_is_remembered(checkpoint, few, tmp_path):
+    run = tmp_path / "run"
+    record(checkpoint, few, run)
+    told = recorded_again(checkpoint, few, run, annotation=Annotation(label="motion", group_pattern="/(...)"))
+    assert told[1].startswith("4 groups changed: val/") and told[1].endswith("...")
+    assert predictions(open_run(run))["group"].nunique() == 1
+    assert recorded_again(checkpoint, few, run)[1:] == []  # without the pattern: it is that of the run
+    assert predictions(open_run(run))["group"].nunique() == 1
+
+
+def test_new_clips_are_recorded_and_lost_ones_are_named(checkpoint, scenes_folder, few, tmp_path):
+    run, more = tmp_path / "run", copy_clips(scenes_folder, tmp_path / "more", 6)
+    record(checkpoint, few, run)
+    before = predictions(open_run(run))
+    for name in ("val", "manifest.csv"):
+        shutil.rmtree(few / "val") if name == "val" else (few / name).unlink()
+        shutil.move(more / name, few / name)
+    assert record(checkpoint, few, run).clips == 6
+    table = predictions(open_run(run))
+    pd.testing.assert_frame_equal(table[table["clip_id"].isin(before["clip_id"])].reset_index(drop=True), before)
+    lost = before["clip_id"][0]
+    edit(few, "split", {lost: "train"})
+    with pytest.raises(UserError, match="holds 1 clips? that (is|are) no longer in this split of .*" + lost):
+        record(checkpoint, few, run)
+    assert len(predictions(open_run(run))) == 6 and open_run(run).problem == ""
+
+
+def test_probes_and_interventions_have_the_labels_of_their_run(checkpoint, few, tmp_path):
+    folder = tmp_path / "run"
+    record(checkpoint, few, folder)
+    probe(open_run(folder), few, shuffles=1)
+    intervene(open_run(folder), few, DatasetOptions(batch_size=2))
+    first = predictions(open_run(folder)).iloc[0]
+    now = next(label for label in CLASSES if label != first["label"])
+    edit(few, "motion", {first["clip_id"]: now})
+    _, clips = checkpoint_and_clips(open_run(folder), few, "cpu")
+    assert (
+        clips.set_index("clip_id")["label"][first["clip_id"]] == first["label"]
+    )  # of the run, until it is recorded again
+    told: list[str] = []
+    run = open_or_record(checkpoint, few, folder, DatasetOptions(notify=told.append))
+    assert any(sentence.startswith("1 label changed") for sentence in told)
+    assert first["clip_id"] not in probes_in(folder).done() | effects_in(folder).done()
+    probe(run, few, shuffles=1)
+    intervene(run, few, DatasetOptions(batch_size=2))
+    for rows in (probes_in(folder).read("probes"), effects_in(folder).read("effects")):
+        assert rows["clip_id"].nunique() == 4
+        assert not rows.duplicated([c for c in ("clip_id", "probe", "repeat", "place", "kind") if c in rows]).any()
+        assert set(rows.loc[rows["clip_id"] == first["clip_id"], "label"]) == {now}
+
+
+def test_a_run_of_an_earlier_version_is_corrected_too(checkpoint, few, tmp_path):
+    run = tmp_path / "run"
+    record(checkpoint, few, run)
+    (shard,) = (run / "predictions").glob("*.parquet")
+    table = pd.read_parquet(shard).drop(columns="group")
+    table.assign(correct=table["correct"].astype(bool)).to_parquet(shard, index=False)
+    edit(few, "motion", {table["clip_id"][0]: "unheard of"})
+    told = recorded_again(checkpoint, few, run)
+    assert "-> unheard of" in told[1]
+    again = predictions(open_run(run))
+    assert again["correct"].isna().tolist() == [True, False, False, False]
+    assert np.array_equal(np.stack(again["scores"]), np.stack(table["scores"]))
+    assert json.loads((run / "run.json").read_text())["relabelled"][0]["groups"] == {}
