@@ -1,11 +1,14 @@
 """Annotation files as other tools write them: each is read as that tool reads it, or refused by name."""
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sth_core.datasets.found import Found
@@ -261,3 +264,225 @@ def test_what_is_read(name: str, tmp_path: Path) -> None:
     assert rows == sorted(case.rows)
     assert (found.split_source, found.split_invented) == (case.splits, False)
     assert found.notes == tuple(case.notes)
+
+
+@pytest.mark.parametrize("name", ["manifest", "metadata"])
+def test_parquet(name: str, tmp_path: Path) -> None:
+    """Missing values, numbers, and the names of classes that Hugging Face's library writes into the file."""
+    path = {"manifest": "path", "metadata": "file_name"}[name]
+    rows = {path: ["run/run0.mp4", "hug/hug0.mp4"], "label": [0, 1], "split": ["train", "validation"],
+            "start": [None, 0.1], "end": [0.2, None]}  # fmt: skip
+    features = {"info": {"features": {"label": {"names": ["run", "hug"], "_type": "ClassLabel"}}}}
+    table = pa.table(rows).replace_schema_metadata({"huggingface": json.dumps(features)})
+    pq.write_table(table, laid_out(tmp_path, {}, RUN_AND_HUG) / f"{name}.parquet")
+    rows, found = read(tmp_path)
+    assert rows == [("hug/hug0.mp4 (0.1- s)", "hug", "val"), ("run/run0.mp4 (-0.2 s)", "run", "train")]
+    assert found.split_source == "the column split"
+    assert found.group_source == "the video of each part"
+    assert found.notes == (PARTS_NOTE.replace("manifest.csv", f"{name}.parquet"),)
+
+
+def test_parquet_lists_with_numbers_take_their_names_from_a_class_list(tmp_path: Path) -> None:
+    laid_out(tmp_path, {"classes.txt": "run\nhug\n"}, RUN_AND_HUG)
+    for split in ("train", "val"):
+        clips = [(clip, int(label)) for clip, label, of_split in TWO if of_split == split]
+        pq.write_table(
+            pa.table({"path": [clip for clip, _ in clips], "label": [label for _, label in clips]}),
+            tmp_path / f"{split}.parquet",
+        )
+    assert read(tmp_path)[0] == sorted(NAMED)
+
+
+def test_parts_of_one_video_are_one_group(tmp_path: Path) -> None:
+    rows = "".join(f"{clip},{start},{start + 1},run\n" for clip in RUN_AND_HUG for start in range(4))
+    dataset = open_dataset(laid_out(tmp_path, {"manifest.csv": f"path,start,end,label\n{rows}"}, RUN_AND_HUG))
+    assert dataset.clips.groupby("path")["split"].nunique().eq(1).all()
+    assert set(dataset.clips["split"]) == {"train", "val"}
+    assert set(dataset.clips["segment"]) == {"0-1 s", "1-2 s", "2-3 s", "3-4 s"}
+
+
+def test_ucf101_two_folders_down(tmp_path: Path) -> None:
+    on_disk.ucf101(tmp_path / "set")
+    (tmp_path / "set" / "a").mkdir()
+    (tmp_path / "set" / "ucfTrainTestlist").rename(tmp_path / "set" / "a" / "ucfTrainTestlist")
+    _, found = read(tmp_path / "set")
+    assert (found.read_from, found.split_source) == (
+        "trainlist01.txt, testlist01.txt, classInd.txt", "trainlist01.txt, testlist01.txt"
+    )  # fmt: skip
+    assert found.group_source == "the g number of UCF-101's names"
+
+
+WANTED = "wanted: path label, path frames label, or (parts of a folder of frames) path offset frames label"
+ONE = "a clip has one label, and several are not supported"
+FOLDERS = 'or [data] format = "folders", which ignores lists and takes classes from the folders'
+A_MANIFEST = "wanted: a manifest.csv with the columns path,label,split"
+UNFIT = "does not fit as path offset frames label (the folder has 10 frames)"
+
+# What is refused, and how the sentence begins ("D" is the folder).
+REFUSED: dict[str, tuple[Mapping[str, str | bytes], Sequence[str], str]] = {
+    "several labels": (
+        lists("run/run0.mp4 0 3\n", VAL), RUN_AND_HUG,
+        f"D/train.txt, line 1: 'run/run0.mp4 0 3' has two numbers after its path, of which 0 is no frame count; {ONE}"),
+    "several labels that are no frame counts": (
+        lists("run/run0.mp4 1 3\nrun/run1.mp4 2 3\n", VAL), RUN_AND_HUG,
+        f"D/train.txt, line 1: 'run/run0.mp4 1 3' has two numbers after its path, but the clip has 10 frames; {ONE}"),
+    "one label, and several": (
+        lists("run/run0.mp4 1\nrun/run1.mp4 1 2\n", VAL), RUN_AND_HUG,
+        f"D/train.txt, line 2: 'run/run1.mp4 1 2' has 2 numbers after its path; {ONE}"),
+    "several labels between commas": (
+        lists("run/run0.mp4 0,3\n", "hug/hug0.mp4 1,3\n", "csv"), RUN_AND_HUG,
+        "D/train.csv, line 1: 'run/run0.mp4 0,3' has two numbers after its path, of which 0 is no frame count"),
+    "several labels of folders of frames": (
+        lists("long 10 0 3\n", "other 10 1 2\n"), LONG, f"D/train.txt, line 1: 'long 10 0 3' {UNFIT}; {ONE}"),
+    "five numbers": (
+        lists("long 10 0 3 4 5\n", "other 10 1 2\n"), LONG,
+        f"D/train.txt, line 1: 'long 10 0 3 4 5' has 5 numbers after its path; {ONE}"),
+    "an offset beyond the end": (
+        lists("long 0 5 0\nlong 5 6 1\n", ""), LONG, f"D/train.txt, line 2: 'long 5 6 1' {UNFIT}"),
+    "an offset, or labels": (
+        lists("long 0 3 5\nother 1 2 4\n", ""), LONG,
+        "D/train.txt, line 1: 'long 0 3 5' could be path offset frames label, or three labels"),
+    "an offset in a video": (
+        lists("run/run0.mp4 0 5 0\n", ""), RUN_AND_HUG,
+        "D/train.txt, line 1: 'run/run0.mp4 0 5 0' has three numbers after the path of a video"),
+    "several labels in a manifest": (
+        {"manifest.csv": "path,label\nrun/run0.mp4,0 3\nhug/hug0.mp4,1\n"}, RUN_AND_HUG,
+        f"D/manifest.csv, line 2: label is '0 3'; {ONE}"),
+    "several labels in JSON": (
+        {"metadata.jsonl": '{"file_name": "run/run0.mp4", "label": ["run", "hug"]}\n'}, RUN_AND_HUG,
+        f"D/metadata.jsonl, line 1: label is ['run', 'hug']; {ONE}"),
+    "the label first": (
+        lists("0 run/run0.mp4\n", "1 hug/hug0.mp4\n"), RUN_AND_HUG,
+        f"D/train.txt is not used: line 1 is '0 run/run0.mp4'; {WANTED}; {FOLDERS}"),
+    "an unknown header line": (
+        lists("clip of,what\nrun/run0.mp4,run\n", "clip of,what\nhug/hug0.mp4,hug\n", "csv"), RUN_AND_HUG,
+        f"D/train.csv is not used: line 1 is 'clip of,what'; {WANTED}; {FOLDERS}"),
+    "an unknown header line over numbers": (
+        lists("clip of,what\nrun/run0.mp4,0\n", "clip of,what\nhug/hug0.mp4,1\n", "csv"), RUN_AND_HUG,
+        f"D/train.csv is not used: line 1 is 'clip of,what'; {WANTED}; {FOLDERS}"),
+    "a line for each frame (SlowFast's Charades)": (
+        lists('original_vido_id video_id frame_id path labels\nrun 0 0 run/run0.mp4 "1"\n', "", "csv"), RUN_AND_HUG,
+        "D/train.csv is not used: line 1 is 'original_vido_id video_id frame_id path labels'"),
+    "text": ({"train.txt": "These clips are for training.\n" * 9}, RUN_AND_HUG,
+             "D/train.txt is not used: line 1 is 'These clips are for training.'"),
+    "a list of something": ({"about.tsv": "run/run0.mp4\t1\t2\t3\tx\n", "b.tsv": "hug/hug0.mp4"}, RUN_AND_HUG,
+                            "D/about.tsv is not used: line 1 is 'run/run0.mp4\\t1\\t2\\t3\\tx'"),
+    "a list in each folder": (
+        {"run/files.txt": "run0.mp4\n", "hug/files.txt": "hug0.mp4\n"}, RUN_AND_HUG,
+        "D/hug/files.txt is not used: line 1 is 'hug0.mp4'"),
+    "Excel": ({"labels.xlsx": b"PK"}, RUN_AND_HUG,
+              f"D/labels.xlsx is not used: .xlsx files are not read; {A_MANIFEST}; {FOLDERS}"),
+    "JSON": ({"annotations.json": '{"videos": []}'}, RUN_AND_HUG,
+             f"D/annotations.json is not used: no format is known whose JSON is like this; {A_MANIFEST}; {FOLDERS}"),
+    "JSON of another name": ({"x.json": '{"run/run0.mp4": "run"}'}, RUN_AND_HUG, "D/x.json is not used: no format"),
+    "JSON that is cut off": ({"train.json": '[{"path": "a'}, RUN_AND_HUG, "D/train.json, line 1: not JSON ("),
+    "JSON lines that are cut off": (
+        {"manifest.jsonl": '{"path": "run/run0.mp4"}\n{"a'}, RUN_AND_HUG, "D/manifest.jsonl, line 2: not JSON ("),
+    "no Parquet": ({"manifest.parquet": b"x"}, RUN_AND_HUG, "D/manifest.parquet: not a Parquet file ("),
+    "metadata without file names": (
+        {"metadata.csv": "video,label\nrun/run0.mp4,run\n"}, [], "D/metadata.csv is not used: line 1 is 'video,label'"),
+    "UTF-16": (lists(TRAIN, VAL) | {"train.txt": TRAIN.encode("utf-16")}, RUN_AND_HUG,
+               "D/train.txt: UTF-16, not UTF-8; save the file as UTF-8"),
+    "no list but comments": (lists("# nothing\n# here\n", VAL), RUN_AND_HUG, "D/train.txt is empty"),
+    "two lists": ({"train_a.txt": TRAIN, "train_b.txt": VAL}, RUN_AND_HUG,
+                  "several lists for the split train: train_a.txt, train_b.txt; leave one of them in D"),
+    "two manifests": ({"manifest.csv": "path\n", "manifest.jsonl": "{}"}, RUN_AND_HUG,
+                      "D/manifest.csv and D/manifest.jsonl both list clips; leave one of them"),
+    "two columns of a name": ({"manifest.csv": "path,label,label\nx,a,b\n"}, RUN_AND_HUG,
+                              "D/manifest.csv: has two columns 'label'; leave one of them"),
+    "seconds and frames": (
+        {"manifest.csv": "path,start,end,start_frame\nrun/run0.mp4,1,2,3\n"}, RUN_AND_HUG,
+        "D/manifest.csv: the columns start, end, start_frame give a clip's start or end twice; leave one pair"),
+    "a path in two folders": (
+        {"a/train.txt": "v/1.mp4 0\n"}, ["v/1.mp4", "a/v/1.mp4"],
+        "D/a/train.txt, line 1: 'v/1.mp4' is both v/1.mp4 and a/v/1.mp4 in D; write the whole path"),
+    "a name of two videos": (
+        {"train.txt": "1.mp4 0\n"}, ["a/1.mp4", "b/1.mp4"],
+        "none of the 1 clips of D can be used; the first: D/train.txt, line 1: '1.mp4' is a/1.mp4 and b/1.mp4 in D"),
+    "a name of 300 letters": (
+        {"manifest.csv": f"path,label\n{'x' * 300}.mp4,a\n"}, RUN_AND_HUG,
+        "none of the 1 clips of D can be used; the first: D/manifest.csv, line 2: no video or folder of frames"),
+    # Class lists
+    "a class twice": (lists(TRAIN, VAL, classes_txt="run\nhug\nrun\n"), RUN_AND_HUG,
+                      "D/classes.txt, line 3: 'run' is listed twice, before in D/classes.txt, line 1"),
+    "a class number twice": ({**lists(TRAIN, VAL), "label_map.json": '{"run": 0, "hug": 0}'}, RUN_AND_HUG,
+                             "D/label_map.json, 'hug': '0' is listed twice, before in D/label_map.json, 'run'"),
+    "a class number left out": (lists(TRAIN, VAL, classes_txt="0 run\n1 hug\n3 kick\n"), RUN_AND_HUG,
+                                "D/classes.txt, line 3: 'kick' has the number 3, but no class has the number 2"),
+    "a class left out": (lists(TRAIN, VAL, classes_txt="run\n\nhug\n"), RUN_AND_HUG,
+                         "D/classes.txt, line 2: is empty, so the numbers of the classes after it are in doubt"),
+    "labels from 1, classes from 0": (
+        lists("run/run0.mp4 1\n", "hug/hug0.mp4 2\n", classes_txt="0 run\n1 hug\n"), RUN_AND_HUG,
+        "D/val.txt, line 1: the label 2 is not in D/classes.txt (0 to 1)"),
+    "labels from 0 to the last from 1": (
+        lists("run/run0.mp4 0\n", "hug/hug0.mp4 2\n", classInd_txt="1 run\n2 hug\n"), RUN_AND_HUG,
+        "D/train.txt, line 1: the label 0 is not in D/classInd.txt (1 to 2), but 2 occurs too"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused(name: str, tmp_path: Path) -> None:
+    files, clips, sentence = REFUSED[name]
+    said = refused(laid_out(tmp_path, files, clips))
+    assert said.startswith(sentence)
+    assert "\n" not in said
+
+
+def test_lists_that_are_refused_can_be_ignored(tmp_path: Path) -> None:
+    folder = laid_out(tmp_path, {"train.txt": "This is no list\n", "labels.xlsx": b"PK"}, RUN_AND_HUG)
+    assert refused(folder).startswith("D/train.txt is not used: line 1 is 'This is no list'")
+    rows, found = read(folder, format="folders")
+    assert [(clip, label) for clip, label, _ in rows] == [(clip, clip[:3]) for clip in sorted(RUN_AND_HUG)]
+    assert found.split_invented
+
+
+def test_other_files_are_no_annotations(tmp_path: Path) -> None:
+    files = {
+        "README.txt": "run/run0.mp4 is the first\n", "LICENSE": "x", "notes.txt": "run/run0.mp4", "train.log": "x",
+        "run/run0.txt": "run0.mp4 0", "run/run1.mp4.json": '{"of": "run1.mp4"}', "poses.npy": b"\x93NUMPY",
+        "check/clips.csv": "path\nrun/run0.mp4\n", "check/duplicates.csv": "clip\n", "a.txt": "nothing about clips",
+        "labels.txt": "hug\nrun\n",
+    }  # fmt: skip
+    _, found = read(laid_out(tmp_path, files, RUN_AND_HUG))
+    assert (found.read_from, found.notes) == (
+        "its folders",
+        ("labels.txt is not used: classes are called by their folders",),
+    )
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_a_manifest_in_any_dress_is_the_same(seed: int, tmp_path: Path) -> None:
+    """Columns in any order, quotes, separators, line ends, a byte order mark, blanks, more columns, blank lines."""
+    dice = random.Random(seed)
+    names = ["Tür, zu", "a;b", "x\ty", "na\u2028me", "well\x85", 'say "hi"', "plain", "007"]
+    rows = [(f"run/run{i}.mp4" if i < 3 else f"hug/hug{i - 3}.mp4", dice.choice(names), dice.choice(("train", "val")))
+            for i in range(6)]  # fmt: skip
+    columns = {"path": 0, "label": 1, "split": 2, "note": 1}
+    order, separator = dice.sample(list(columns), 4), dice.choice([",", ";", "\t"])
+
+    def cell(text: str) -> str:
+        must = any(character in text for character in '",;\t')
+        if must or dice.random() < 0.3:
+            return dice.choice(["", " "]) + '"' + text.replace('"', '""') + '"'
+        return dice.choice(["", " "]) + text + dice.choice(["", " "])
+
+    lines = [separator.join(order)] + [separator.join(cell(row[columns[name]]) for name in order) for row in rows]
+    end = dice.choice(["\n", "\r\n", "\r"])
+    text = end.join(lines) + end * dice.choice((0, 1, 3))
+    content = text.encode("utf-8-sig" if dice.random() < 0.5 else "utf-8")
+    (laid_out(tmp_path, {}, RUN_AND_HUG) / "manifest.csv").write_bytes(content)
+    assert read(tmp_path)[0] == sorted(rows)
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_a_list_in_any_dress_is_the_same(seed: int, tmp_path: Path) -> None:
+    dice = random.Random(seed)
+    clips = [f"{dice.choice(['a', 'b c', 'd,e', 'ü'])}/{name} {i}.mp4" for i, name in enumerate("klmnop")]
+    rows = [(clip, dice.randrange(3), "train" if i % 2 else "val") for i, clip in enumerate(clips)]
+    separator = dice.choice([" ", "  ", "\t"] if any("," in clip for clip in clips) else [" ", "\t", ",", ", "])
+    frames, suffix = dice.choice(["", f"{separator}10"]), dice.choice(["txt", "csv", "lst"])
+    head = dice.choice(["", "# path label\n", "\ufeff"])
+    for split in ("train", "val"):
+        text = head + "".join(f"{c}{frames}{separator}{label}\n" for c, label, of in rows if of == split)
+        (tmp_path / f"{split}_list.{suffix}").write_bytes(text.replace("\n", dice.choice(["\n", "\r\n"])).encode())
+    assert read(laid_out(tmp_path, {}, clips))[0] == sorted((clip, str(label), split) for clip, label, split in rows)

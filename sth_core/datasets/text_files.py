@@ -48,7 +48,7 @@ def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     Fields are separated by commas or, if the header line has none, by semicolons or tabs. Raises UserError where
     fields are too many or few."""
     text = read_text(path)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), skipinitialspace=True, strict=True)
     rows = ([field.strip(BLANK) for field in fields] for fields in reader)
     line = 0  # the last one of the row before
     try:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from sth_core.datasets.class_names import may_list_classes, read_class_names
 from sth_core.datasets.dataset_folder import DatasetFolder
-from sth_core.datasets.entries import Annotations, file_names
+from sth_core.datasets.entries import Annotations
 from sth_core.datasets.list_files import HARMLESS, LIST_SUFFIXES, beside_its_clip, names_clips, split_in, words_of
 from sth_core.datasets.list_lines import OR_FOLDERS, WANTED, not_used
 from sth_core.datasets.text_files import text_lines
@@ -43,7 +43,8 @@ def with_unread(found: Annotations, folder: DatasetFolder) -> Annotations:
     others = [file for file in unread_files(folder, found.files) if (file.parent, _pattern(file)) not in alike]
     if not others:
         return found
-    note = f"not read: {file_names(others[:MOST])}{', ...' * (len(others) > MOST)}"
+    names = ", ".join(str(file.relative_to(folder.path)) for file in others[:MOST])
+    note = f"not read: {names}{', ...' * (len(others) > MOST)}"
     return replace(found, notes=(*found.notes, note))
 
 
