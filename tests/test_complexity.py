@@ -321,6 +321,20 @@ def test_an_imported_network_gives_the_logits_of_the_one_it_came_from(
     torch.testing.assert_close(logits, network(clip[0]).mean(0), atol=1e-4 * float(logits.abs().max()), rtol=0)
 
 
+def test_import_takes_the_moving_average_if_asked_to(
+    network: nn.Module, weights: Path, classes: Path, tmp_path: Path
+) -> None:
+    average = {f"module.{name}": tensor + 1 for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": network.state_dict(), "state_dict_ema": average}, weights)
+    words = ("import", weights, UT, "--classes", classes, "-o", tmp_path / "x.safetensors", *AT_FULL_WIDTH)
+    for flag, taken, facts in (((), network.fc.bias, {}), (("--ema",), network.fc.bias + 1, {"ema": True})):
+        said = ends_well(*words, *flag)
+        assert said.startswith(f"{weights} holds weights and their moving average (EMA): the ")
+        imported = load_checkpoint(tmp_path / "x.safetensors")
+        assert torch.equal(imported.model.fc.bias, taken)
+        assert imported.training == {"imported": "weights.pth"} | facts
+
+
 def test_import_says_how_much_of_an_sth_network_is_random(weights: Path, classes: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     said = ends_well("import", weights, UT, "--classes", classes, "-o", out, "--set", "model.width=64")

@@ -22,6 +22,7 @@ from sth_core.errors import UserError
 from sth_core.video import decoding
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.decoding import all_frames
+from sth_core.video.encoding import transcode
 from sth_core.video.fields import count_fields, read_clips, read_fields
 from sth_core.video.flow import Extraction
 from sth_core.video.sampling import Protocol
@@ -330,9 +331,16 @@ def test_the_clip_page_shows_the_frames_of_the_part(
     recorded = predictions(open_run(tmp_path / "runs" / "parts")).iloc[0]
     assert recorded["segment"] == "1.2-2 s" and set(recorded["frame_indices"]) <= set(range(30, 50))
     app = open_page(tmp_path / "runs", monkeypatch, CLIP, run="parts")
-    assert "The clip is 1.2-2 s of this video" in words(app)
+    assert "The clip is a part of its video: 1.2-2 s." in words(app)
     captions = [image.proto.imgs[0].caption for image in app.get("image")]
     for number in recorded["frame_indices"]:
         assert any(caption.startswith(f"frame {number}") for caption in captions)
-    (video,) = app.get("video")
-    assert (video.proto.start_time, video.proto.end_time) == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["long.mp4", "long.avi", "images"])
+def test_the_player_shows_the_part_alone(videos: Path, name: str, tmp_path: Path) -> None:
+    transcode(videos / name, tmp_path / "part.mp4", range(30, 50))
+    shown, frames = np.stack([*all_frames(tmp_path / "part.mp4")]), np.stack([*all_frames(videos / name)])
+    assert shown.shape == (20, HEIGHT, WIDTH, 3)
+    differing = np.abs(shown[:, None].astype(int) - frames[None]).mean((2, 3, 4))  # (20, 60)
+    assert differing.argmin(1).tolist() == list(range(30, 50))

@@ -1,6 +1,6 @@
 """Writing video that browsers play: H.264 in mp4, yuv420p."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
@@ -10,12 +10,13 @@ import numpy as np
 
 from sth_core.files import temporary_beside
 from sth_core.video.container import UnreadableVideo, decode_packets, opened
-from sth_core.video.decoding import numbered_frames
+from sth_core.video.decoding import numbered_frames, read_frames
 from sth_core.video.display import Orientation, orientation_of
 
 SMALL = MappingProxyType({"crf": "20", "preset": "veryfast"})
 # For videos that a user waits for: faster, with larger files for the same quality.
 FAST_PRESET = MappingProxyType({"crf": "25", "preset": "ultrafast", "x264-params": "threads=2:cabac=1:deblock=0,0"})
+FRAMES_AT_ONCE = 16
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, options: Mapping[str, str] = SMALL) -> None:
@@ -53,8 +54,9 @@ def plays_in_browsers(path: Path) -> bool:
         return False
 
 
-def transcode(path: Path, target: Path) -> None:
-    """Write a video or folder of frames as H.264, frame for frame, as players show it, cropped to an even size.
+def transcode(path: Path, target: Path, part: range | None = None) -> None:
+    """Write a video or folder of frames, or a part of it, as H.264, frame for frame, as players show it, cropped to an
+    even size.
 
     A damaged frame is shown as the one before it, so that the others keep their numbers. A folder has no frame rate: it
     plays at 12 frames a second, the rate of the Something sets and Jester. Raises UnreadableVideo: no frame of it can
@@ -66,8 +68,8 @@ def transcode(path: Path, target: Path) -> None:
             rate = float(stream.average_rate or 25)
 
     def frames() -> Iterable[np.ndarray]:
-        written, previous = 0, None
-        for number, pixels, _ in numbered_frames(path):
+        written, previous = part.start if part else 0, None
+        for number, pixels in _numbered(path, part):
             H, W = pixels.shape[:2]
             picture = np.ascontiguousarray(pixels[: H - H % 2, : W - W % 2])
             yield from [picture if previous is None else previous] * (number - written)
@@ -75,3 +77,13 @@ def transcode(path: Path, target: Path) -> None:
             previous, written = picture, number + 1
 
     write_video(target, frames(), rate)
+
+
+def _numbered(path: Path, part: range | None) -> Iterator[tuple[int, np.ndarray]]:
+    """The frames, or a part of them without those before it; few at once, as they may be large."""
+    if part is None:
+        yield from ((number, pixels) for number, pixels, _ in numbered_frames(path))
+        return
+    for start in range(part.start, part.stop, FRAMES_AT_ONCE):
+        numbers = range(start, min(start + FRAMES_AT_ONCE, part.stop))
+        yield from zip(numbers, read_frames(path, numbers), strict=True)

@@ -68,16 +68,6 @@ class Segment:
             return range(count_frames(path))
         return self._by_number(path) if self.unit == FRAMES else self._by_time(path)
 
-    def seconds_in(self, path: Path) -> tuple[float, float | None]:
-        """When the segment begins and ends in a video, in seconds after its first frame; None is the video's end.
-        Raises UnreadableVideo: the video cannot be read, or has no times."""
-        if self.whole or self.unit == SECONDS:
-            return self.start, self.stop
-        shown, tick, _ = frame_times(path)
-        frames = self.frames_in(path)
-        end = float(shown[frames.stop] * tick) if frames.stop < len(shown) else None
-        return float(shown[frames.start] * tick), end
-
     def _by_number(self, path: Path) -> range:
         count = count_frames(path)
         if self.start >= count or (self.stop or 0) > count + 1:

@@ -37,5 +37,6 @@ def import_weights_command(
         raise UserError(f"{classes} must name each class once, one a line; it has {len(names)} lines")
     model = build_model(loaded, len(names), str(recipe))
     done = load_2d_weights(model, read_pth(weights, averaged=ema, notify=notify), str(weights))
-    save_checkpoint(out, model, names, loaded.preprocessing, loaded.data, {"imported": weights.name})
+    facts = {"imported": weights.name} | ({"ema": True} if ema else {})
+    save_checkpoint(out, model, names, loaded.preprocessing, loaded.data, facts)
     click.echo(f"{len(done.taken)} tensors taken, {len(done.kept)} left at random; network: {out}")

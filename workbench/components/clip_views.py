@@ -23,6 +23,7 @@ from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
 from sth_core.video.modality import FLOW_STACK
 from sth_core.video.reorder import FROZEN, REVERSED, SHUFFLED, reorder
+from sth_core.video.segment import Segment
 from sth_core.video.transforms import Preprocessing, crop, normalise
 from workbench.components.cached import cache_data_of_files, cached_alpha, cached_result
 from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
@@ -42,13 +43,14 @@ SCORES = """<style>
 
 
 @cache_data_of_files(show_spinner="Converting the video for the browser", max_entries=64)
-def cached_browser_video(path: Path) -> bytes:
-    """A video that browsers play: the file itself, or the file converted to H.264."""
-    if plays_in_browsers(path):
+def cached_browser_video(path: Path, segment: str) -> bytes:
+    """A clip that browsers play: the file itself, or the file or the part of it that is the clip converted to H.264."""
+    part = Segment.parse(segment)
+    if part.whole and plays_in_browsers(path):
         return path.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "video.mp4"
-        transcode(path, target)
+        transcode(path, target, None if part.whole else part.frames_in(path))
         return target.read_bytes()
 
 

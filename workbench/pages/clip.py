@@ -1,6 +1,5 @@
 """Clip: the video, Grad-CAM over time, the input frames, the scores, and the attention of one clip."""
 
-import math
 from functools import partial
 from pathlib import Path
 
@@ -126,13 +125,11 @@ def show_player(run: Run, clip: pd.Series) -> None:
     """The video in the browser's player, and the highest scores."""
     source = ClipSource.from_row(clip)
     try:
-        start, end = source.segment.seconds_in(source.path)
-        video = clip_views.cached_browser_video(source.path)
-        st.video(video, start_time=int(start), end_time=None if end is None else math.ceil(end), loop=True, muted=True)
+        st.video(clip_views.cached_browser_video(source.path, str(source.segment)), loop=True, muted=True)
     except (OSError, UnreadableVideo):
         st.info("The video has been moved, deleted or damaged. The page shows what was recorded of it.")
     if not source.segment.whole:
-        st.caption(f"The clip is {source.segment} of this video; the player shows it in whole seconds.")
+        st.caption(f"The clip is a part of its video: {source.segment}. Frames are numbered as in the whole video.")
     clip_views.show_top_scores(top_classes(list(clip["scores"]), run.meta["classes"]), clip["label"])
 
 
