@@ -162,7 +162,7 @@ def test_retrain_makes_every_network(scenes_folder: Path, tmp_path: Path, monkey
     monkeypatch.setattr(demo, "BASELINE", baseline)
     shutil.copytree(scenes_folder, tmp_path / "training")
     shown: list[str] = []
-    out = demo.retrain(tmp_path, lambda what, *_: shown.append(what))
+    out = demo.retrain(tmp_path, lambda what, *_, **__: shown.append(what))
     assert {"training quick", "training flat", "reading for flat"} <= set(shown)
     quick, flat = (load_checkpoint(out / f"{name}.safetensors") for name in ("quick", "flat"))
     assert (quick.classes, quick.model.config.conv) == (sorted(MOTIONS), "sth")

@@ -85,7 +85,7 @@ def test_a_log_has_its_first_line_at_once_and_then_the_speed(
     now = [0.0]
     monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
     show = terminal.progress_lines()
-    for now[0], done in ((0, 3), (12, 4), (24, 5), (36, 6), (48, 7)):
+    for now[0], done in ((0, 3), (12, 4), (24, 5), (36, 6), (48, 7), (49, 7)):
         show("recording x", done, 7)
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["recording x: 3/7", "recording x: 5/7, 24 s left, 12 s a clip", "recording x: 7/7, took 48 s"]

@@ -1,5 +1,6 @@
 """The demo: synthetic clips, eight networks recorded on them, and the supplement's figures."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -69,14 +70,20 @@ def make_demo(
     notify = cache(notify)  # all runs are of the same clips: what was found there is said once
     for network in NETWORKS:
         checkpoint, run = networks / f"{network.name}.safetensors", runs / network.name
-        command = f"sth record {checkpoint.name} --data {clips} -o {run}"
+        command = absolute_command("record", checkpoint, "--data", clips, "--out", run)
         report = partial(show, f"recording {network.name}")
         options = DatasetOptions(overwrite=True, command=command, progress=report, notify=notify)
         open_or_record(checkpoint, clips, run, options)
     figures = folder / "figures"
     if not (figures / FIGURES_PAGE).is_file() or newest_change(runs, "run.json") > newest_change(figures, FIGURES_PAGE):
-        write_figures(find_runs(runs), figures, pictures=False)
+        command = absolute_command("figures", runs, "--out", figures)
+        write_figures(find_runs(runs), figures, pictures=False, command=command)
     return summarize_demo(runs)
+
+
+def absolute_command(*words: str | Path) -> str:
+    """An `sth` command that can be typed anywhere."""
+    return shlex.join(["sth", *(str(word.absolute() if isinstance(word, Path) else word) for word in words)])
 
 
 def newest_change(folder: Path, pattern: str) -> float:
@@ -101,13 +108,18 @@ def retrain(folder: Path, show: Callable[..., None], notify: Callable[[str], Non
     for network in (*NETWORKS, BASELINE):
         report = report_training(show, f"reading for {network.name}", f"training {network.name}")
         recipe = load_recipe(network.recipe, network.changes)
+        changes: list[str | Path] = [word for change in network.changes for word in ("--set", change)]
         if recipe.start.checkpoint:  # start from the new network, not from the shipped one
-            recipe = replace(recipe, start=Start(str(out / Path(recipe.start.checkpoint).name)))
+            start = out / Path(recipe.start.checkpoint).name
+            recipe = replace(recipe, start=Start(str(start)))
+            changes += ["--set", f"start.checkpoint={start.absolute()}"]
+        command = absolute_command("train", network.recipe, *changes, "--data", data, "--out", out / network.name)
         try:
             dataset = open_dataset(data, recipe.data)
             notify(dataset.found.sentence)
             trained = train(
-                recipe, dataset.clips, out / network.name, progress=report, notify=notify, found=dataset.found
+                recipe, dataset.clips, out / network.name, progress=report, command=command, notify=notify,
+                found=dataset.found,
             )  # fmt: skip
         except OtherWork as error:  # whose advice is an option that `sth demo` does not have
             raise UserError(f"{error.found}; move the folder {out / network.name} elsewhere, and try again") from error

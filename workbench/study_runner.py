@@ -40,10 +40,14 @@ class RunningCell:
         changes = [word for change in cell.changes for word in ("--set", change)]
         common = ["--data", str(data), "--device", device]
         self.waiting = [
-            ["train", str(study.recipe), *common, "-o", str(network), *changes],
+            ["train", str(study.recipe.absolute()), *common, "-o", str(network), *changes],
             ["record", str(network / "model.safetensors"), *common, "-o", str(out / "runs" / cell.name)],
         ]
         self.process = self.start_next()
+
+    @property
+    def doing(self) -> str:
+        return f"{'training' if self.waiting else 'recording'} {self.name}"
 
     def start_next(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "workbench", *self.waiting.pop(0)]
@@ -94,7 +98,8 @@ def run_study(
                 time.sleep(SECONDS_BETWEEN_POLLS)
                 running = [cell for cell in running if not cell.finished()]
                 done = sum(min(epochs_done(out, cell), epochs[cell.name]) for cell in cells)
-                show("training", done, sum(epochs.values()), "now " + ", ".join(c.name for c in running), unit="epoch")
+                doing = "now " + ", ".join(cell.doing for cell in running) if running else ""
+                show("training", done, sum(epochs.values()), doing, unit="epoch")
         finally:
             end_cells(running, notify)
 

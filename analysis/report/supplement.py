@@ -43,10 +43,12 @@ class WrittenSupplement:
     without_pictures: str
 
 
-def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> WrittenSupplement | None:
+def write_figures(
+    runs: list[Run], out: Path, pictures: bool = True, command: str = "sth figures RUNS -o DIR"
+) -> WrittenSupplement | None:
     """Write Figures 5 to 10 and the tests of the paper's hypotheses to `out`; None if no run has attention.
 
-    Without `pictures` only what needs no browser is written.
+    Without `pictures` only what needs no browser is written; `command` is kept beside the figures.
     """
     items = [*supplement_figures(attention_by_layer(runs)), *class_figures(runs)]
     if not items:
@@ -56,7 +58,7 @@ def write_figures(runs: list[Run], out: Path, pictures: bool = True) -> WrittenS
     for item in items:
         with temporary_beside(out / f"{item.name}.html") as page:  # it shares plotly.min.js with the others
             figures[item.name].write_html(page, include_plotlyjs="directory", div_id=item.name)
-        write_json(out / f"{item.name}.json", figure_provenance(item, runs))
+        write_json(out / f"{item.name}.json", figure_provenance(item, runs) | {"command": command})
     missing = write_pictures(figures, out) if pictures else ""
     kinds = ["json", *(PICTURES if pictures and not missing else ())]
     sections = [hypotheses_section(comparisons)] + [
@@ -78,7 +80,6 @@ def figure_provenance(item: SupplementFigure, runs: list[Run]) -> dict[str, obje
     return {
         "figure": item.name,
         "caption": item.caption,
-        "command": "sth figures RUNS -o DIR",
         "filters": {key: sorted({getattr(run, key) for run in used}) for key in ("p", "modality")},
         "runs": [{key: run.meta.get(key) for key in facts} | {"run": run.name} for run in used],
         "versions": {"python": platform.python_version()}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.options import PATH, port_option
+from workbench.cli.options import port_option
+from workbench.cli.typed import PATH
 
 
 @click.command("app")

@@ -9,8 +9,9 @@ import click
 
 from sth_core.errors import UserError
 from sth_core.resumable import no_report
-from workbench.cli.options import PATH, command_line, device_option
+from workbench.cli.options import device_option
 from workbench.cli.terminal import progress_bars
+from workbench.cli.typed import PATH, command_line
 
 if TYPE_CHECKING:
     from analysis.explain.gradcam import CamLayer

@@ -7,8 +7,9 @@ import click
 from rich.table import Table
 
 from sth_core.errors import UserError
-from workbench.cli.options import PATH, changes_option
+from workbench.cli.options import changes_option
 from workbench.cli.terminal import console, print_table
+from workbench.cli.typed import PATH
 
 if TYPE_CHECKING:
     import pandas as pd

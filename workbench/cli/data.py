@@ -11,8 +11,9 @@ import click
 from rich.table import Table
 
 from sth_core.errors import UserError
-from workbench.cli.options import PATH, command_line, group_pattern_option, overwrite_option
+from workbench.cli.options import group_pattern_option, overwrite_option
 from workbench.cli.terminal import console, notify, progress_bars
+from workbench.cli.typed import PATH, RECIPE, command_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 20  # clips that cannot be used, in the terminal
 ALGORITHM_HELP = "tvl1 is what TSN used: tens of times slower on a CPU."
-recipe_option = click.option("--recipe", type=PATH, help="The recipe whose [data] says how to read the folder.")
+recipe_option = click.option("--recipe", type=RECIPE, help="The recipe whose [data] says how to read the folder.")
 key_option = click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="A key of [data]: label, fold, ..."
 )

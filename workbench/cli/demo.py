@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.options import PATH, port_option
+from workbench.cli.options import port_option
 from workbench.cli.terminal import notify, print_table, progress_bars
+from workbench.cli.typed import PATH
 
 
 @click.command("demo")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.options import PATH
 from workbench.cli.terminal import print_table
+from workbench.cli.typed import PATH, command_line
 
 
 @click.command("figures")
@@ -23,7 +23,7 @@ def figures_command(runs: Path, out: Path) -> None:
     found = find_runs(runs)
     if not found and not runs.is_dir():
         raise UserError(f"no such folder of runs: {runs}")
-    written = write_figures(found, out)
+    written = write_figures(found, out, command=command_line())
     if not written:
         raise UserError(f"no run with attention in {runs}; make one with `sth record`")
     for page in written.figures:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.options import PATH, command_line, overwrite_option
+from workbench.cli.options import overwrite_option
 from workbench.cli.terminal import notify
+from workbench.cli.typed import PATH, command_line
 
 
 @click.command("fuse")

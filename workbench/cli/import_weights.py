@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from sth_core.errors import UserError
-from workbench.cli.options import PATH, changes_option
+from workbench.cli.options import changes_option
 from workbench.cli.terminal import notify
+from workbench.cli.typed import PATH, RECIPE
 
 
 @click.command("import")
 @click.argument("weights", type=PATH)
-@click.argument("recipe", type=PATH)
+@click.argument("recipe", type=RECIPE)
 @click.option("--classes", type=PATH, required=True, help="A text file, one class a line, in the network's order.")
 @click.option("-o", "--out", type=PATH, required=True, help="The checkpoint to write (.safetensors).")
 @click.option("--ema", is_flag=True, help="Take the weights' exponential moving average, where the file has both.")

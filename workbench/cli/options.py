@@ -1,7 +1,5 @@
-"""Options that several commands have, and the command as the user typed it."""
+"""Options that several commands have."""
 
-import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, wraps
@@ -12,12 +10,12 @@ import click
 
 from analysis.runs.dataset_options import SPLIT_HELP, DatasetOptions
 from workbench.cli.terminal import Show, notify
+from workbench.cli.typed import PATH, command_line
 
 if TYPE_CHECKING:
     from sth_core.datasets.table import Annotation
 
 Command = Callable[..., None]
-PATH = click.Path(path_type=Path)
 data_option = click.option("--data", type=PATH, required=True, help="A dataset's folder.")
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one."
@@ -32,11 +30,6 @@ group_pattern_option = click.option(
     "--group-pattern", default="", metavar="REGEX", help="Finds a clip's group (its source video) in its path."
 )
 port_option = click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
-
-
-def command_line() -> str:
-    """The command as typed, to be written beside its results."""
-    return shlex.join(["sth", *sys.argv[1:]])
 
 
 @dataclass(frozen=True)
@@ -90,8 +83,8 @@ def dataset_options(
         @wraps(command)
         def run(checkpoint: Path, data: Path, out: Path | None, **values: Any) -> None:
             shared = {name: values.pop(name) for name in ("split", "device", "batch_size", "workers", "overwrite")}
-            options = DatasetOptions(**shared, command=command_line(), notify=notify)
             out = out or Path(f"{checkpoint.stem}{out_suffix}")
+            options = DatasetOptions(**shared, command=command_line(out=out), notify=notify)
             asked = {name: values.pop(name) for name in ("label", "group_pattern") if name in values}
             command(dataset=DatasetArguments(checkpoint, data, out, options, **asked), **values)
 

@@ -8,8 +8,8 @@ import click
 from rich.table import Table
 
 from sth_core.errors import UserError
-from workbench.cli.options import PATH
 from workbench.cli.terminal import console, notify, print_table
+from workbench.cli.typed import PATH
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.options import PATH, command_line, data_option, device_option, overwrite_option
+from workbench.cli.options import data_option, device_option, overwrite_option
 from workbench.cli.results import print_over_seeds
 from workbench.cli.terminal import notify, progress_bars
+from workbench.cli.typed import PATH, RECIPE, command_line
 
 
 @click.command("study")
-@click.argument("study", type=PATH)
+@click.argument("study", type=RECIPE)
 @data_option
 @click.option("-o", "--out", type=PATH, required=True, help="Where the networks and runs go.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="How many to train at a time.")

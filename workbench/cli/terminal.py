@@ -75,13 +75,17 @@ def progress_lines() -> Show:
     """show(...) for a log: for each `what` the first and the last state, and one every 15 seconds."""
     paces: dict[str, Pace] = {}
     printed: dict[str, float] = {}  # time of the last line
+    ended: set[str] = set()
 
     def show(what: str, done: int, total: int, detail: str = "", unit: str = "clip") -> None:
         now, pace = time.monotonic(), paces.setdefault(what, Pace())
         pace.add(done, now)
-        if done < total and now - printed.get(what, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES:
+        soon = now - printed.get(what, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES
+        if soon and (done < total or what in ended):
             return
         printed[what] = now
+        if done >= total:
+            ended.add(what)
         parts = [f"{what}: {done}/{total}", pace.describe(total, unit), detail]
         console.print(", ".join(filter(None, parts)), markup=False, soft_wrap=True)
 

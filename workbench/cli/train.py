@@ -6,21 +6,14 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.options import (
-    PATH,
-    changes_option,
-    command_line,
-    data_option,
-    device_option,
-    group_pattern_option,
-    overwrite_option,
-)
+from workbench.cli.options import changes_option, data_option, device_option, group_pattern_option, overwrite_option
 from workbench.cli.terminal import is_main_process, notify, print_unread, progress_bars
+from workbench.cli.typed import PATH, RECIPE, command_line
 from workbench.pace import report_training
 
 
 @click.command("train")
-@click.argument("recipe", type=PATH)
+@click.argument("recipe", type=RECIPE)
 @data_option
 @click.option("-o", "--out", type=PATH, required=True, help="Where the network and its metrics go.")
 @changes_option
