@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -486,3 +487,28 @@ def test_a_list_in_any_dress_is_the_same(seed: int, tmp_path: Path) -> None:
         text = head + "".join(f"{c}{frames}{separator}{label}\n" for c, label, of in rows if of == split)
         (tmp_path / f"{split}_list.{suffix}").write_bytes(text.replace("\n", dice.choice(["\n", "\r\n"])).encode())
     assert read(laid_out(tmp_path, {}, clips))[0] == sorted((clip, str(label), split) for clip, label, split in rows)
+
+
+def documented() -> list[tuple[str, str]]:
+    """(file, content) of each example in the table of docs/data.md."""
+    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w.]+)` \| (`.*`) \|", page.split("## Lists and manifests")[1], re.MULTILINE)
+    return [(name, "\n".join(re.findall(r"`(.*?)`", example))) for name, example in rows]
+
+
+@pytest.mark.parametrize(("name", "content"), documented())
+def test_the_examples_of_the_documentation_are_read(name: str, content: str, tmp_path: Path) -> None:
+    content = content.replace(" ", "\t") if name.endswith(".tsv") else content
+    folder = laid_out(tmp_path, {name: content}, ["hug/1.mp4", "hug/3.mp4", "run/2.mp4", "long/"])
+    dataset = open_dataset(folder)
+    assert dataset.found.read_from == name
+    assert set(dataset.clips["label"]) <= {"hug", "run", "0"}
+    assert dataset.clips["problem"].eq("").all()
+    in_parts = "start" in content or "rawframes" in name
+    assert set(dataset.clips["segment"]) == (
+        {"0.1-0.3 s"} if "0.1" in content else {"2-7 frames"} if in_parts else {""}
+    )
+
+
+def test_every_kind_of_list_has_an_example() -> None:
+    assert len(documented()) == 11
