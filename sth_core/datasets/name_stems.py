@@ -11,7 +11,7 @@ from sth_core.datasets.splits import assign_splits
 # "_12", "_c01", "-part3", " (2)", ".10", "_10s", and the 7 of "clip7"; not the end of a longer number or of ".mp4".
 ENDING = r"(?:[ _(-]+[A-Za-z]{0,6}|\.)?(?<!\d)(?<!\.mp)(?<!\.3g)\d+s?\)?"
 PATTERNS = tuple(rf"([^/]+?)(?:{ENDING}){{{endings}}}(?:\.[A-Za-z]\w*)?$" for endings in (1, 2, 3))
-REPEATED = 0.75  # stems for each clip, so many at most: else the endings are part of the sources' names
+REPEATED = 0.05  # of the clips share their stem: else the endings are part of the sources' names
 FEWEST_SHARED, SHARED_SHARE = 2, 0.1  # clips of a split, and share of them, that have a clip of the same stem in train
 
 
@@ -37,11 +37,10 @@ def shared_stems(clips: pd.DataFrame) -> SharedStems | None:
 
     One, two or three endings are left out of the names, the fewest with which stems are repeated. Stems are more than
     the classes, as clips are often named after their class."""
-    usable = clips[clips["problem"].eq("")]
     for pattern in PATTERNS:
-        stems = usable["clip_id"].str.extract(pattern, expand=False).fillna(usable["clip_id"])
-        if stems.nunique() <= REPEATED * len(stems):
-            found = _shared(usable, stems, pattern) if stems.nunique() > usable["label"].nunique() else []
+        stems = clips["clip_id"].str.extract(pattern, expand=False).fillna(clips["clip_id"])
+        if stems.duplicated(keep=False).mean() >= REPEATED:
+            found = _shared(clips, stems, pattern) if stems.nunique() > clips["label"].nunique() else []
             return max(found, key=lambda of_split: of_split.shared, default=None)
     return None
 
@@ -58,15 +57,15 @@ def simple_pattern(names: pd.Series, stems: pd.Series, pattern: str) -> str:
     return pattern
 
 
-def _shared(usable: pd.DataFrame, stems: pd.Series, pattern: str) -> list[SharedStems]:
-    in_train = set(stems[usable["split"].eq("train")])
-    together = assign_splits(usable.assign(group=stems, split=""), (), "", True).of_clips.value_counts().to_dict()
+def _shared(clips: pd.DataFrame, stems: pd.Series, pattern: str) -> list[SharedStems]:
+    in_train = set(stems[clips["split"].eq("train")])
+    together = assign_splits(clips.assign(group=stems, split=""), (), "", True).of_clips.value_counts().to_dict()
     found = []
-    for split, of_split in stems[usable["split"].ne("train")].groupby(usable["split"]):
+    for split, of_split in stems[clips["split"].ne("train")].groupby(clips["split"]):
         shared = of_split[of_split.isin(in_train)]
         if len(shared) >= max(FEWEST_SHARED, SHARED_SHARE * len(of_split)):
             example = str(shared.mode().iloc[0])
             counts = len(shared), len(of_split), stems.nunique()
-            short = simple_pattern(usable["clip_id"], stems, pattern)
+            short = simple_pattern(clips["clip_id"], stems, pattern)
             found.append(SharedStems(str(split), *counts, example, short, together))
     return found
