@@ -277,7 +277,7 @@ def test_parquet(name: str, tmp_path: Path) -> None:
     table = pa.table(rows).replace_schema_metadata({"huggingface": json.dumps(features)})
     pq.write_table(table, laid_out(tmp_path, {}, RUN_AND_HUG) / f"{name}.parquet")
     rows, found = read(tmp_path)
-    assert rows == [("hug/hug0.mp4 (0.1- s)", "hug", "val"), ("run/run0.mp4 (-0.2 s)", "run", "train")]
+    assert rows == [("hug/hug0.mp4 (0.1- s)", "hug", "val"), ("run/run0.mp4 (0-0.2 s)", "run", "train")]
     assert found.split_source == "the column split"
     assert found.group_source == "the video of each part"
     assert found.notes == (PARTS_NOTE.replace("manifest.csv", f"{name}.parquet"),)
