@@ -2,10 +2,13 @@
 # make test    set up, run the tests
 # make check   set up, then format, lint and types
 # make setup   only set up (.venv)
+#
+# make test PACKAGES="--upgrade --editable .[dev]"   with the newest versions instead of those of requirements.txt
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+PACKAGES := --requirement requirements.txt
 
 .PHONY: demo test check setup
 .DEFAULT_GOAL := demo
@@ -27,6 +30,6 @@ setup: $(INSTALLED)
 $(INSTALLED): requirements.txt pyproject.toml
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "STH Workbench needs Python 3.11 or newer; python3 is $$(python3 --version)"; exit 1; }
 	python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PACKAGES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@

@@ -37,6 +37,7 @@ from benchmarks.clips import jpeg, make_clips
 from benchmarks.measuring import machine, print_head, print_row, seconds
 from sth_core.errors import UserError
 from sth_core.video import count_frames, images, read_frames, timeline
+from sth_core.video.container import ANY_METADATA
 from sth_core.video.decoding import VIDEO_SUFFIXES
 from sth_core.video.sampling import segment_indices
 from workbench.cli.options import PATH
@@ -115,7 +116,7 @@ def empty_cache(folder: Path) -> Iterator[None]:
 
 def pyav(path: Path, indices: list[int], to_the_end: bool = True, convert_all: bool = False) -> np.ndarray:
     converter, pictures, wanted, last = VideoReformatter(), {}, set(indices), max(indices)
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with av.open(str(path), **ANY_METADATA) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for i, frame in enumerate(container.decode(stream)):

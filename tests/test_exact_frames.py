@@ -22,6 +22,7 @@ import pytest
 from av.video.frame import PictureType
 
 from sth_core.video import count_frames, read_frames, timeline
+from sth_core.video.container import ANY_METADATA
 from tests.test_real_data import real_clips, twelve_interactions
 from tests.test_video import moving_pictures
 
@@ -223,7 +224,7 @@ class Video(NamedTuple):
 
 
 def decoded_in_order(path: Path) -> np.ndarray:
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with av.open(str(path), **ANY_METADATA) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 

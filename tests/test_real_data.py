@@ -9,6 +9,7 @@ import pytest
 
 from sth_core.video import UnreadableVideo, count_frames, read_frames
 from sth_core.video.clip_source import ClipSource
+from sth_core.video.container import ANY_METADATA
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import Preprocessing
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.real_data
 
 
 def frames_in_order(path: Path) -> list[np.ndarray]:
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with av.open(str(path), **ANY_METADATA) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 

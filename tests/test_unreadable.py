@@ -14,6 +14,7 @@ from av.stream import Disposition
 
 from sth_core.errors import UserError
 from sth_core.video import UnreadableVideo, count_frames, read_frames
+from sth_core.video.container import ANY_METADATA
 from sth_core.video.decoding import VIDEO_SUFFIXES
 from tests.test_video import KINDS, decode_everything, encode
 
@@ -350,8 +351,9 @@ def test_metadata_in_no_encoding_are_no_obstacle(tmp_path: Path) -> None:
     content = path.read_bytes()
     assert b"a title of" in content
     path.write_bytes(content.replace(b"a title of", b"\xe4 t\xeftl\xff \xc0\xaf"))
-    with pytest.raises(UnicodeDecodeError), av.open(str(path)):
-        pass
+    if ANY_METADATA:  # else PyAV allows for them
+        with pytest.raises(UnicodeDecodeError), av.open(str(path)):
+            pass
     assert count_frames(path) == 4
     assert read_frames(path, [3]).shape == (1, 48, 64, 3)
 

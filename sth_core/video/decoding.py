@@ -173,6 +173,8 @@ def decode_by_time(path: Path, line: Timeline, index_at: dict[int, int]) -> Iter
                     needed = packet.pts is None or packet.pts in times
                     stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
                 for frame in packet.decode():
+                    if frame.is_corrupt:
+                        return
                     # In an mp4 without a list of its keyframes every frame is flagged as one.
                     valid = valid or (frame.pts == keyframe and (frame.key_frame or frame.pict_type == PictureType.I))
                     if valid and frame.pts in times:
