@@ -66,6 +66,7 @@ def show_class_heatmap(run: Run) -> None:
 
 def show_by_correctness(run: Run) -> None:
     """alpha_T by layer of the correct and of the misclassified clips."""
+    show_caveats({"": run})
     if show_no_accuracy(run):
         return
     table = cached_result("by_correctness", [run], lambda: correctness_profile(cached_alpha(run)))
@@ -81,7 +82,6 @@ def show_by_correctness(run: Run) -> None:
         "read this:** a difference may come from the classes, because hard classes have more misclassified clips. To "
         "compare clips of one class, open a cell of the confusion matrix (Predictions, Confusion)."
     )
-    show_caveats({"": run})
 
 
 def show_unusual_clips(run: Run) -> None:

@@ -21,10 +21,10 @@ def has_accuracy(run: Run) -> bool:
 
 
 def show_no_accuracy(run: Run) -> bool:
-    """Say why the run has no accuracy; returns whether it has none."""
+    """Say that there is nothing to show if the run has no accuracy; returns whether it has none."""
     if has_accuracy(run):
         return False
-    st.info(escape_markdown(cached_uncounted(run)))
+    st.info("This view needs labels that the network knows.")
     return True
 
 

@@ -11,12 +11,13 @@ from analysis.runs.run_directory import Run, failures
 from analysis.statistics.accuracy import describe_groups, group_numbers, share_interval
 from workbench.components import prediction_views
 from workbench.components.cached import cached_overview, cached_result
-from workbench.components.caveats import show_caveats, show_no_accuracy
+from workbench.components.caveats import has_accuracy, show_caveats, show_no_accuracy
 from workbench.components.context import choose_one, choose_run, escape_markdown
 from workbench.components.gallery import format_clip_count, show_gallery
 from workbench.components.notes import choose_tags
 
-VIEWS = ("Misclassified", "Confusion", "Per class", "Calibration", "All clips")
+ALL_CLIPS = "All clips"
+VIEWS = ("Misclassified", "Confusion", "Per class", "Calibration", ALL_CLIPS)
 MEASURES = {  # title and help of each slider
     "confidence": ("Confidence", None),
     "margin": ("Margin", "The highest score minus the second highest."),
@@ -34,14 +35,15 @@ def show_predictions_page() -> None:
     table = cached_overview(run)
     show_accuracy(run, table)
     matches = choose_matching_clips(run, table)
-    view = choose_one("View", VIEWS, "view", label_visibility="collapsed")
+    first = VIEWS[0] if has_accuracy(run) else ALL_CLIPS
+    view = choose_one("View", VIEWS, "view", first, label_visibility="collapsed")
     if view == "Confusion":
         show_confusion_view(run, table, matches)
     elif view == "Per class":
         prediction_views.show_class_accuracy(run)
     elif view == "Calibration":
         prediction_views.show_calibration(run)
-    elif view == "All clips":
+    elif view == ALL_CLIPS:
         columns = ["clip_id", "label", "prediction", "correct", *varying_measures(table)]
         prediction_views.show_clip_table(run, table, np.flatnonzero(matches), columns)
     else:
