@@ -16,6 +16,7 @@ from sth_core.datasets.media import counted
 
 FAILS, WARNS, PASSES = "fails", "warns", "passes"
 LARGEST_RATIO = 10  # of the clips of two classes in train
+ENOUGH_CLIPS = 20  # to say that nothing else tells their labels
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class DatasetFinding:
 
 def dataset_findings(checked: CheckedDataset) -> list[DatasetFinding]:
     """All findings; first those that fail, then those that warn."""
-    parts = (decoding, copies, lookalikes, names, groups, split, classes, confounds, beginnings, flaws, remains)
+    parts = (
+        decoding, copies, lookalikes, names, groups, split, classes, confounds, beginnings, flaws, repetitions, remains,
+    )  # fmt: skip
     found = [finding for part in parts for finding in part(checked)]
     return sorted(found, key=lambda finding: (FAILS, WARNS, PASSES).index(finding.tone))
 
@@ -67,10 +70,6 @@ def copies(checked: CheckedDataset) -> Iterator[DatasetFinding]:
         pairs_shown(across),
         across,
     )
-    within = pairs.drop(across.index)
-    if len(within):
-        text = f"{counted(len(within), 'pair')} of clips show the same in one split: one of both adds nothing"
-        yield DatasetFinding(WARNS, text, "The same clip twice in one split", pairs_shown(within), within)
 
 
 def lookalikes(checked: CheckedDataset) -> Iterator[DatasetFinding]:
@@ -89,9 +88,17 @@ def lookalikes(checked: CheckedDataset) -> Iterator[DatasetFinding]:
             text += f", {very} of them very much: perhaps pieces of one source video, or the same place"
             text += f" (each looks like {rows['alike'].mean():.0f} of {of_split[earlier]} clips, on average)"
         title = f"Clips of {split} that look like clips of {earlier}"
-        yield DatasetFinding(WARNS, text, title, pairs_shown(rows), rows)
-    if pairs.empty and len(of_split) > 1:
+        table = rows.drop(columns=[] if known else ["group_a", "group_b"]).rename(columns={"alike": "clips_like_a"})
+        yield DatasetFinding(WARNS, text, title, pairs_shown(rows), table)
+    if pairs.empty and checked.in_two_splits.empty and len(of_split) > 1:
         yield DatasetFinding(PASSES, "No clip looks like a clip of another split" + " and group" * known)
+
+
+def repetitions(checked: CheckedDataset) -> Iterator[DatasetFinding]:
+    within = checked.duplicates.drop(checked.in_two_splits.index)
+    if len(within):
+        text = f"{counted(len(within), 'pair')} of clips show the same, or nearly so, in one split"
+        yield DatasetFinding(WARNS, text, "The same clip twice in one split", pairs_shown(within), within)
 
 
 def names(checked: CheckedDataset) -> Iterator[DatasetFinding]:
@@ -158,7 +165,7 @@ def classes(checked: CheckedDataset) -> Iterator[DatasetFinding]:
 def confounds(checked: CheckedDataset) -> Iterator[DatasetFinding]:
     found = checked.confounds
     if found.empty:
-        if checked.counts.shape[0] > 1:
+        if len(checked.counts) > 1 and checked.counts.to_numpy().sum() >= ENOUGH_CLIPS:
             yield DatasetFinding(PASSES, "Frame size, rate, codec, length and brightness do not tell the labels")
         return
     first, *others = found.itertuples()
@@ -214,7 +221,7 @@ def remains(checked: CheckedDataset) -> Iterator[DatasetFinding]:
     found = checked.found
     if found.left_out:
         yield DatasetFinding(WARNS, f"Left out: {', '.join(found.left_out)}")
-    yield from (DatasetFinding(WARNS, note[:1].upper() + note[1:]) for note in found.notes)
+    yield from (DatasetFinding(WARNS, note) for note in found.notes)
     if found.unlabelled:
         some = f"{found.unlabelled} of {found.clips}" if found.unlabelled < found.clips else "All"
         yield DatasetFinding(PASSES, f"{some} clips have no label: they are recorded without accuracy")
