@@ -442,7 +442,7 @@ def test_other_files_are_no_annotations(tmp_path: Path) -> None:
         "README.txt": "run/run0.mp4 is the first\n", "LICENSE": "x", "notes.txt": "run/run0.mp4", "train.log": "x",
         "run/run0.txt": "run0.mp4 0", "run/run1.mp4.json": '{"of": "run1.mp4"}', "poses.npy": b"\x93NUMPY",
         "check/clips.csv": "path\nrun/run0.mp4\n", "check/duplicates.csv": "clip\n", "a.txt": "nothing about clips",
-        "labels.txt": "hug\nrun\n",
+        "labels.txt": "hug\nrun\n", "out/runs/one/run.json": "{}", "out/runs/one/failures.csv": "path\nrun/run0.mp4\n",
     }  # fmt: skip
     _, found = read(laid_out(tmp_path, files, RUN_AND_HUG))
     assert (found.read_from, found.notes) == (

@@ -1,6 +1,7 @@
 """Class lists: which name a number in a list of clips stands for."""
 
 import csv
+import fnmatch
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ STEMS = (
     "*_labels",
 )  # fmt: skip
 SUFFIXES = (".txt", ".csv", ".tsv", ".json")
+CLASS_LIST = re.compile("|".join(fnmatch.translate(f"{stem}{suffix}") for stem in STEMS for suffix in SUFFIXES))
 NUMBER_FIRST = re.compile(r"(?P<number>\d+)[ \t]*[ \t,;:][ \t]*(?P<name>.*\S)")
 NUMBER_LAST = re.compile(r"(?P<name>\S.*?)[ \t]*[ \t,;:][ \t]*(?P<number>\d+)")
 HEADER_WORDS = {"id", "index", "idx", "number", "name", "label", "class", "classes", "labels", "class_id", "label_id",
@@ -58,8 +60,7 @@ def find_class_names(folder: DatasetFolder, beside: Path) -> ClassNames | None:
     """The class list of a folder: one in the folder `beside`, or the one that lies least deep.
 
     Raises UserError: a name or number is listed twice, or a number or a line is left out."""
-    candidates = [f"{stem}{suffix}" for suffix in SUFFIXES for stem in STEMS]
-    files = [file for name in candidates for file in folder.other_files if file.match(name)]
+    files = sorted(filter(may_list_classes, folder.files(*SUFFIXES)), key=_rank)
     for file in sorted(files, key=lambda file: file.parent != beside):
         if (names := read_class_names(file, folder)) is not None:
             return names
@@ -68,7 +69,12 @@ def find_class_names(folder: DatasetFolder, beside: Path) -> ClassNames | None:
 
 def may_list_classes(file: Path) -> bool:
     """Whether a file is called as a class list."""
-    return any(file.match(f"{stem}{suffix}") for stem in STEMS for suffix in SUFFIXES)
+    return CLASS_LIST.match(file.name) is not None
+
+
+def _rank(file: Path) -> tuple[int, int]:
+    stem = next(i for i, stem in enumerate(STEMS) if fnmatch.fnmatchcase(file.stem, stem))
+    return SUFFIXES.index(file.suffix), stem
 
 
 def read_class_names(file: Path, folder: DatasetFolder) -> ClassNames | None:

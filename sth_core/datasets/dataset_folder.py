@@ -3,6 +3,7 @@
 import posixpath
 import re
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +12,8 @@ from sth_core.datasets.media import Media, normalised_name
 from sth_core.errors import UserError
 
 ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
+RESULTS = {"run.json", "training.json", "study.json", "probes.json", "interventions.json", "trust.json", "flow.json",
+           "job.json"}  # each marks a folder that sth has written  # fmt: skip
 OF_A_CHECK = {"clips.csv", "duplicates.csv"}  # `sth data check` writes both into one folder
 
 
@@ -23,12 +26,13 @@ class DatasetFolder:
 
     @cached_property
     def other_files(self) -> list[Path]:
-        """All files below that are no media: those that lie least deep first, then by name."""
+        """All files below that are no media and no results: those that lie least deep first, then by name."""
         below = sorted(file.relative_to(self.media.folder) for file in self.media.left_out.other_files)
         names: dict[Path, set[str]] = {}
         for file in below:
             names.setdefault(file.parent, set()).add(file.name)
-        below = [file for file in below if not names[file.parent] >= OF_A_CHECK]
+        results = {folder for folder, of in names.items() if of & RESULTS or of >= OF_A_CHECK} - {Path()}
+        below = [file for file in below if not results or results.isdisjoint(file.parents)]
         return [self.path / file for file in sorted(below, key=lambda file: len(file.parts))]
 
     @cached_property
@@ -43,7 +47,7 @@ class DatasetFolder:
 
     def find(self, *patterns: str) -> Path | None:
         """The first file whose name matches the first of these patterns that any name matches."""
-        matching = (file for pattern in patterns for file in self.other_files if file.match(pattern))
+        matching = (file for pattern in patterns for file in self.other_files if fnmatchcase(file.name, pattern))
         return next(matching, None)
 
     def clip(self, name: str) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.media import is_video
-from sth_core.datasets.text_files import BLANK, SEPARATORS, text_lines
+from sth_core.datasets.text_files import BLANK, FIRST_LINES, SEPARATORS, text_lines
 from sth_core.errors import UserError
 from sth_core.video.decoding import VIDEO_SUFFIXES
 
@@ -40,7 +40,10 @@ def list_lines(file: Path, lines: Sequence[tuple[str, str]], folder: DatasetFold
     Numbers end a line or, if no line has any, the name of a class does or the path itself. Raises UserError: it is no
     such list, or its first line has another form than all others."""
     separator = max((*SEPARATORS, " "), key=lambda by: sum(bool(_numbered(line, by).numbers) for line in lines))
-    numbered = [_whole_names(_numbered(line, separator), folder) for line in lines]
+    numbered = [_numbered(line, separator) for line in lines]
+    alike = len({len(line.numbers) for line in numbered}) == 1
+    if not (alike and all(folder.clip(line.name) for line in numbered[:FIRST_LINES])):
+        numbered = [_whole_names(line, folder) for line in numbered]
     with_numbers = [bool(line.numbers) for line in numbered]
     if not any(with_numbers):
         return _without_numbers(file, lines, folder)

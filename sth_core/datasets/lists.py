@@ -224,13 +224,15 @@ def label_from_folders(entries: list[Entry], folder: DatasetFolder) -> tuple[lis
     That is what other lists call the clips in this folder or, if no clip has a label, the folder's name, if there are
     several folders of several clips. Otherwise they stay without."""
     unlabelled = {entry.clip_id for entry in entries if not entry.label and not entry.problem}
+    if not unlabelled:
+        return entries, ()
     folders = {entry.clip_id: _folder_of(entry, folder) for entry in entries}
     labels: dict[str, set[str]] = {}
     for entry in entries:
         if entry.label and not entry.problem:
             labels.setdefault(folders[entry.clip_id], set()).add(entry.label)
     names = {folders[clip_id] for clip_id in unlabelled}
-    if not unlabelled or not all(names):
+    if not all(names):
         return entries, ()
     if not labels and 1 < len(names) < len(unlabelled):
         labels = {name: {normalised_label(name)} for name in names}
