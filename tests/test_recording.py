@@ -48,7 +48,7 @@ def batch_of(table: pd.DataFrame, preprocessing=RGB) -> torch.Tensor:
 def test_a_run_directory_has_the_columns_that_others_read(run: Path) -> None:
     assert {path.name for path in run.glob("[!.]*")} == {"attention", "failures.parquet", "predictions", "run.json"}
     columns = "clip_id path label prediction correct confidence margin disagreement scores view_scores frame_indices"
-    columns += " flow backward segment group"
+    columns += " flow backward segment group bytes"
     for file in (run / "predictions").iterdir():
         assert list(pd.read_parquet(file).columns) == columns.split()
     columns = "clip_id layer_index layer stage alpha_spatial alpha_temporal"

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.attention.alpha_matrix import read_alpha
 from analysis.experiments.interventions import effects_in, intervene
 from analysis.experiments.probe_tables import probes_in
 from analysis.experiments.probes import probe
 from analysis.runs import recording, relabelling
 from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.notes import note_of, save_note
 from analysis.runs.recording import checkpoint_and_clips, open_or_record, record
 from analysis.runs.run_directory import open_run, predictions
 from sth_core.datasets.table import Annotation
@@ -78,19 +80,17 @@ def test_an_interrupted_correction_is_finished_by_the_next_call(checkpoint, few,
     record(checkpoint, few, run, DatasetOptions(batch_size=1))
     clips = list(predictions(open_run(run))["clip_id"])
     edit(few, "motion", dict.fromkeys(clips, CLASSES[0]))
-    write = relabelling.write_table
     written: list[Path] = []
 
-    def write_two(file: Path, table: pd.DataFrame) -> None:
-        if len(written) == 2:
+    def synced(path: Path) -> None:
+        written.append(path)
+        if len(written) == 6:  # a file and its folder, for each shard
             raise KeyboardInterrupt
-        written.append(file)
-        write(file, table)
 
-    monkeypatch.setattr(relabelling, "write_table", write_two)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(relabelling, "sync", synced)
         record(checkpoint, few, run)
-    monkeypatch.setattr(relabelling, "write_table", write)
+    assert 0 < predictions(open_run(run))["label"].eq(CLASSES[0]).sum() < 4
     record(checkpoint, few, run)
     assert predictions(open_run(run))["label"].eq(CLASSES[0]).all() and not open_run(run).problem
 
@@ -117,7 +117,7 @@ def test_new_clips_are_recorded_and_lost_ones_are_named(checkpoint, scenes_folde
     pd.testing.assert_frame_equal(table[table["clip_id"].isin(before["clip_id"])].reset_index(drop=True), before)
     lost = before["clip_id"][0]
     edit(few, "split", {lost: "train"})
-    with pytest.raises(UserError, match="holds 1 clips? that (is|are) no longer in this split of .*" + lost):
+    with pytest.raises(UserError, match="holds 1 clip no longer in this split of .*" + lost):
         record(checkpoint, few, run)
     assert len(predictions(open_run(run))) == 6 and open_run(run).problem == ""
 
@@ -159,3 +159,39 @@ def test_a_run_of_an_earlier_version_is_corrected_too(checkpoint, few, tmp_path)
     assert again["correct"].isna().tolist() == [True, False, False, False]
     assert np.array_equal(np.stack(again["scores"]), np.stack(table["scores"]))
     assert json.loads((run / "run.json").read_text())["relabelled"][0]["groups"] == {}
+
+
+def test_a_video_in_the_folder_of_another_class_keeps_its_prediction_and_notes(checkpoint, few, tmp_path):
+    """In a dataset of folders, to correct a label is to move a file."""
+    run, clips = tmp_path / "run", sorted((few / "val").iterdir())
+    for i, clip in enumerate(clips):
+        (tmp_path / "data" / CLASSES[i % 2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, tmp_path / "data" / CLASSES[i % 2])
+    record(checkpoint, tmp_path / "data", run)
+    before, moved = predictions(open_run(run)), f"{CLASSES[0]}/{clips[0].name}"
+    save_note(open_run(run), moved, "a wrong label", 0)
+    scores = before.set_index("clip_id")["scores"][moved]
+    now = f"{CLASSES[1]}/{clips[0].name}"
+    (tmp_path / "data" / moved).rename(tmp_path / "data" / now)
+    told = recorded_again(checkpoint, tmp_path / "data", run)
+    assert f"1 clip moved: {moved} -> {now}; 1 label changed: {now} {CLASSES[0]} -> {CLASSES[1]}; accuracy" in told[-1]
+    table = predictions(open_run(run)).set_index("clip_id")
+    assert np.array_equal(table["scores"][now], scores) and table["group"][now] == now
+    assert table["path"][now] == str(tmp_path / "data" / now)
+    assert len(table) == 4 and set(attention_of(run)["clip_id"]) == set(table.index) == set(
+        read_alpha(open_run(run)).clips["clip_id"]
+    )
+    assert note_of(open_run(run), now).text == "a wrong label"
+    assert recorded_again(checkpoint, tmp_path / "data", run)[2:] == []
+
+
+def test_a_file_that_was_replaced_under_its_name_is_recorded_again(checkpoint, few, tmp_path):
+    run, (first, second, *_) = tmp_path / "run", sorted((few / "val").iterdir())
+    record(checkpoint, few, run)
+    before = predictions(open_run(run)).set_index("clip_id")["scores"]
+    shutil.copy(second, first)
+    told = recorded_again(checkpoint, few, run)
+    assert told[1] == f"1 file of another size than when recorded, recorded again: val/{first.name}"
+    now = predictions(open_run(run)).set_index("clip_id")["scores"]
+    assert np.array_equal(now[f"val/{first.name}"], before[f"val/{second.name}"]) and len(now) == 4
+    assert len(attention_of(run)) == 4 * 16

@@ -87,7 +87,7 @@ def record(
         facts = describe(checkpoint, checkpoint_path, data, annotation, protocol) | chosen.facts
         facts |= {"attention": bool(layers), "vectors": vectors}
         work = run_work(run, facts)
-        changes = changes_of(work, table, checkpoint.classes, options) if processes.is_main else RunChanges({}, {}, [])
+        changes = changes_of(work, table, checkpoint.classes, options) if processes.is_main else RunChanges()
         if notes := [*earlier.get("relabelled", []), *[changes.note] * bool(changes)]:
             facts["relabelled"] = notes
         begun = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
@@ -95,7 +95,7 @@ def record(
             written = Shards(run, SHARD_KINDS)
             if processes.is_main:
                 written.tidy()
-                join_anew(run, changes, checkpoint.classes)
+                join_anew(run, changes, table, checkpoint.classes)
             processes.wait_for_all()
             missing = table[~table["clip_id"].isin(written.done())]
             number = written.next_number() + processes.rank
@@ -134,7 +134,7 @@ def changes_of(work: Work, table: pd.DataFrame, classes: list[str], options: Dat
     """What has changed in the dataset since `work` was begun, which is told; nothing if it is to be overwritten.
     Raises UserError: the folder holds other work, or clips that the dataset no longer has."""
     if options.overwrite or not read_earlier(work):
-        return RunChanges({}, {}, [])
+        return RunChanges()
     changes = changes_since(work.folder, table, classes)
     refuse_gone(changes, work, Path(work.identity["data"]))
     if changes:

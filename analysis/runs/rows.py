@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from analysis.runs.correctness import correctness
+from sth_core.datasets.trained_clips import file_bytes
 from sth_core.evaluation import BatchResult
 from sth_core.network import Layer
 from sth_core.shards import Shards
@@ -94,7 +95,9 @@ def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str])
         "view_scores": [list(views) for views in of_views.numpy()],
         "frame_indices": [sample.frame_indices for sample in batch.samples],
     }
-    return clips.assign(**results)[["clip_id", "path", "label", *results, "flow", "backward", "segment", "group"]]
+    places = ["flow", "backward", "segment", "group", "bytes"]
+    sizes = clips["path"].map(file_bytes)  # by which a file is recognised that was replaced or moved
+    return clips.assign(**results, bytes=sizes)[["clip_id", "path", "label", *results, *places]]
 
 
 def attention_rows(batch: BatchResult, clip_ids: pd.Series, layers: list[Layer], vectors: bool) -> pd.DataFrame:

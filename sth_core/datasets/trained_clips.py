@@ -31,12 +31,12 @@ def clip_keys(clips: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for clip_id, path, segment in zip(clips["clip_id"], clips["path"], clips["segment"], strict=True):
         size, part = file_bytes(path), str(segment)
-        of_file = checksum("file", Path(path).name, str(size), part) if size > 0 else ""
-        rows.append((of_file, checksum("path", clip_id.removesuffix(BACKWARD_END), str(size), part)))
+        of_file = key_of("file", Path(path).name, str(size), part) if size > 0 else ""
+        rows.append((of_file, key_of("path", clip_id.removesuffix(BACKWARD_END), str(size), part)))
     return pd.DataFrame(rows, clips.index, ["of_file", "of_path"], dtype=object)
 
 
-def checksum(*parts: str) -> str:
+def key_of(*parts: str) -> str:
     text = "\0".join(parts).encode("utf-8", "surrogateescape")
     return hashlib.sha256(text).hexdigest()[:KEY_DIGITS]
 
