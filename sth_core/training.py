@@ -91,7 +91,7 @@ def train(
 
     Raises UserError: a split without readable clips, another training in `out`, or a loss that is not finite.
     Raises Interrupted: stopped by SIGTERM or Ctrl-C, the state saved."""
-    data = training_clips(table, found)
+    data = training_clips(table, found, recipe.start.file if recipe.start.checkpoint else None)
     classes = data.classes
     for note in data.notes:
         notify(note)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from sth_core.checkpoint import load_checkpoint
 from sth_core.datasets.changes import name_differences
 from sth_core.datasets.found import Found
-from sth_core.datasets.trained_clips import file_bytes, training_keys
+from sth_core.datasets.trained_clips import file_bytes, merged_keys, training_keys
 from sth_core.errors import UserError
 from sth_core.files import write_csv
 from sth_core.resumable import Json
@@ -47,8 +48,9 @@ class TrainingClips:
         return both.assign(bytes=both["path"].map(file_bytes))[COLUMNS].astype(str).sort_values("clip_id")
 
 
-def training_clips(table: pd.DataFrame, found: Found | None = None) -> TrainingClips:
-    """The clips of a whole dataset that take part in a training; `found` is what was found in the dataset.
+def training_clips(table: pd.DataFrame, found: Found | None = None, start: Path | None = None) -> TrainingClips:
+    """The clips of a whole dataset that take part in a training; `found` is what was found in the dataset, `start` the
+    network that training starts from, whose own training clips are kept with these.
 
     Raises UserError: no clips in one of the splits "train" and "val", or none to train on with a label."""
     unlabelled = table["split"].eq("train") & table["label"].eq("") & table["problem"].eq("")
@@ -61,7 +63,15 @@ def training_clips(table: pd.DataFrame, found: Found | None = None) -> TrainingC
         raise UserError(f"training needs labels, and none of the {len(train):,} clips of the split 'train' has one")
     classes = sorted(set(train.loc[train["problem"] == "", "label"]))
     sources = {"split_from": found.how_split, "groups_from": found.group_source} if found else {}
-    return TrainingClips(train, val, classes, sources, training_keys(table), tuple(uncounted_notes(val, classes)))
+    keys = merged_keys(training_keys(table), keys_of_network(start))
+    return TrainingClips(train, val, classes, sources, keys, tuple(uncounted_notes(val, classes)))
+
+
+def keys_of_network(file: Path | None) -> str:
+    """The `training_keys` of a checkpoint of this project; empty if it has none, or is another file."""
+    if file is None or file.suffix != ".safetensors" or not file.is_file():
+        return ""
+    return str(load_checkpoint(file).training.get("train_keys", ""))
 
 
 def uncounted_notes(val: pd.DataFrame, classes: list[str]) -> Iterable[str]:

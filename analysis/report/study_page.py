@@ -39,9 +39,10 @@ def write_study_page(out: Path) -> Path:
                 caption="Predictions by label, the clips of all seeds together. Colours: share of the label's clips.",
             ),
         ]  # fmt: skip
+    about = " ".join([f"Recipe: {Path(study['recipe']).name}.", *dict.fromkeys(filter(None, results["note"]))])
     figures = {str(section.name): on_paper(section.figure) for section in sections if section.figure}
     sections.append(Section("Numbers", data={"results": results, "curves": curves}))
-    page = write_page(out / "index.html", "Study", sections, about=f"Recipe: {Path(study['recipe']).name}")
+    page = write_page(out / "index.html", "Study", sections, about=about)
     write_pictures(figures, out, ("png",))
     return page
 

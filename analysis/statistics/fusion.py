@@ -82,7 +82,7 @@ def validate_fusion(runs: list[Run], weights: list[float]) -> None:
 
 def fused_predictions(tables: list[pd.DataFrame], share: NDArray[np.float64], classes: list[str]) -> pd.DataFrame:
     """The predictions of the weighted mean; `tables` are the runs' predictions of the same clips, in one order."""
-    first = pd.DataFrame({"flow": "", "backward": False, "segment": ""}, tables[0].index).assign(
+    first = pd.DataFrame({"flow": "", "backward": False, "segment": "", "bytes": 0}, tables[0].index).assign(
         **tables[0]
     )  # new in later versions
     of_runs = np.stack([np.stack(list(table["scores"])) for table in tables])  # runs x clips x classes
@@ -99,7 +99,7 @@ def fused_predictions(tables: list[pd.DataFrame], share: NDArray[np.float64], cl
         "view_scores": [list(of_clip) for of_clip in of_runs.swapaxes(0, 1)],
         "frame_indices": first["frame_indices"],
     }
-    columns = ["clip_id", "path", "label", *results, "flow", "backward", "segment", "group"]
+    columns = ["clip_id", "path", "label", *results, "flow", "backward", "segment", "group", "bytes"]
     return first.assign(**results).reset_index()[columns]
 
 
@@ -114,5 +114,8 @@ def fused_meta(runs: list[Run], weights: list[float], clips: int) -> dict[str, A
         {"run": run.name, "checkpoint_sha256": run.meta["checkpoint_sha256"], "weight": weight}
         for run, weight in zip(runs, weights, strict=True)
     ]
-    kept = {"attention": False, "vectors": False, "layers": []}
+    kept: dict[str, Any] = {"attention": False, "vectors": False, "layers": [], "relabelled": []}
+    trained = [run.meta["trained_clips"] for run in runs if run.meta.get("trained_clips")]
+    if trained:
+        kept["trained_clips"] = min(max(trained), clips)
     return meta | kept | {"clips": clips, "fused": of, "checkpoint": "", "checkpoint_sha256": ""}

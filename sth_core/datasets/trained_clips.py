@@ -50,8 +50,16 @@ def training_keys(table: pd.DataFrame) -> str:
     return "".join(sorted(set(chosen[forward["split"] == "train"])))
 
 
+def split_keys(keys: str) -> set[str]:
+    return {keys[i : i + KEY_DIGITS] for i in range(0, len(keys), KEY_DIGITS)}
+
+
+def merged_keys(*trainings: str) -> str:
+    """The `training_keys` of several trainings as those of one."""
+    return "".join(sorted(set().union(*map(split_keys, trainings))))
+
+
 def trained_on(table: pd.DataFrame, keys: str) -> NDArray[np.bool_]:
     """(N,): which clips of a table have one of the `training_keys`."""
-    known = {keys[i : i + KEY_DIGITS] for i in range(0, len(keys), KEY_DIGITS)}
-    found = clip_keys(table)
+    known, found = split_keys(keys), clip_keys(table)
     return (found["of_file"].isin(known) | found["of_path"].isin(known)).to_numpy(bool)

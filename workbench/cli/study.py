@@ -28,11 +28,14 @@ def study_command(study: Path, data: Path, out: Path, jobs: int, device: str, ov
     from analysis.runs.run_directory import find_runs
     from analysis.statistics.results import run_results, summarize_seeds
     from sth_core.study import load_study
+    from workbench.study_data import check_study_data
     from workbench.study_runner import run_study
 
+    loaded = load_study(study)
+    check_study_data(loaded, data, None if overwrite else out, notify)
     with progress_bars() as show:
         run_study(
-            load_study(study), data.resolve(), out.resolve(), jobs, device, show,
+            loaded, data.resolve(), out.resolve(), jobs, device, show,
             overwrite=overwrite, command=command_line(), notify=notify,
         )  # fmt: skip
     print_over_seeds(summarize_seeds(run_results(find_runs(out / "runs"))))

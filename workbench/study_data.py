@@ -1,0 +1,35 @@
+"""The dataset of a study: what was found in it, and whether it is still the one that earlier cells were trained on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from sth_core.datasets.table import Annotation, open_dataset
+from sth_core.errors import OtherWork
+from sth_core.recipe import load_recipe
+from sth_core.study import Study, StudyCell
+from sth_core.training_clips import explained_differences, identity_of, training_clips
+
+WAYS = "choose another folder, or give --overwrite, which moves the study aside"
+
+
+def check_study_data(study: Study, data: Path, out: Path | None, notify: Callable[[str], None]) -> None:
+    """Say what was found in the dataset, in a line for each way in which the study's cells read it; `out` is the
+    folder of the study, if it is to be continued.
+
+    Raises UserError: the dataset cannot be read or trained on, or it has changed since cells in `out` were trained."""
+    cells: dict[Annotation, list[StudyCell]] = {}
+    for cell in study.cells:
+        cells.setdefault(load_recipe(study.recipe, cell.changes).data, []).append(cell)
+    for annotation, of_one in cells.items():
+        dataset = open_dataset(data, annotation)
+        notify(dataset.found.sentence)
+        kept = training_clips(dataset.clips).kept
+        now = identity_of(kept)
+        for folder in [out / "networks" / cell.name for cell in of_one] if out else ():
+            file = folder / "training.json"
+            earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+            other = [key for key in now if key in earlier and earlier[key] != now[key]]
+            if earlier.get("finished") and other:
+                words = "; ".join(filter(None, (explained_differences(folder, kept).get(key) for key in other)))
+                raise OtherWork(f"{data} is not what {folder} was trained on ({words})", WAYS)
