@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +12,12 @@ from click.testing import CliRunner
 from sth_core.datasets.table import read_dataset
 from sth_core.errors import UserError
 from sth_core.files import write_json
-from sth_core.recipe import load_recipe
+from sth_core.recipe import SHIPPED_RECIPES, load_recipe
 from sth_core.study import load_study
 from sth_core.training_clips import identity_of, training_clips, write_kept
 from tests.tiny import CLASSES, copy_clips
 from workbench.cli import main
-from workbench.study_data import check_study_data
+from workbench.training_data import check_study_data, open_training_data
 
 
 def sth(*words: object) -> list[str]:
@@ -95,3 +96,19 @@ def test_a_study_is_not_continued_on_other_labels(tmp_path):
     with pytest.raises(UserError, match=r"is not what .* was trained on \(1 label changed: 0.mp4.* hug.* -> kick"):
         check_study_data(study, data, out, told.append)
     check_study_data(study, data, None, told.append)
+
+
+def test_a_shipped_recipe_goes_on_without_the_groups_of_its_own_dataset(tmp_path):
+    rows = [(f"{i}.mp4", ("hug", "kick")[i % 2]) for i in range(12)]
+    for path, *_ in rows:
+        (tmp_path / path).write_bytes(b"")
+    pd.DataFrame(rows, columns=["path", "label"]).to_csv(tmp_path / "manifest.csv", index=False)
+    own = load_recipe("ut_interaction").data
+    annotation, dataset = open_training_data(Path("ut_interaction"), own, tmp_path)
+    assert annotation == replace(own, group="")
+    assert "(invented, by checksum, no groups known)" in dataset.found.sentence
+    assert "there is no column 'sequence', which the recipe ut_interaction takes for groups" in dataset.found.sentence
+    shutil.copy(SHIPPED_RECIPES / "ut_interaction.toml", tmp_path / "mine.toml")
+    for recipe, asked in ((Path("ut_interaction"), "actor"), (tmp_path / "mine.toml", "sequence")):
+        with pytest.raises(UserError, match=f"has no column '{asked}'"):
+            open_training_data(recipe, replace(own, group=asked), tmp_path)

@@ -28,8 +28,8 @@ def study_command(study: Path, data: Path, out: Path, jobs: int, device: str, ov
     from analysis.runs.run_directory import find_runs
     from analysis.statistics.results import run_results, summarize_seeds
     from sth_core.study import load_study
-    from workbench.study_data import check_study_data
     from workbench.study_runner import run_study
+    from workbench.training_data import check_study_data
 
     loaded = load_study(study)
     check_study_data(loaded, data, None if overwrite else out, notify)

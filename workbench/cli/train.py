@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -35,14 +36,15 @@ def train_command(
     """
     from analysis.report.training_curves import write_training_curves
     from analysis.runs.caveats import split_caveat
-    from sth_core.datasets.table import open_dataset
     from sth_core.memory import keep_freed_memory
     from sth_core.recipe import load_recipe
     from sth_core.training import train
+    from workbench.training_data import open_training_data
 
     keep_freed_memory()
     loaded = load_recipe(recipe, (*changes, *[f"data.group_pattern={json.dumps(group_pattern)}"] * bool(group_pattern)))
-    dataset = open_dataset(data, loaded.data)
+    annotation, dataset = open_training_data(recipe, loaded.data, data)
+    loaded = replace(loaded, data=annotation)
     notify(dataset.found.sentence)
     with progress_bars() as show:
         report = report_training(show, "reading clips", "training")

@@ -1,16 +1,35 @@
-"""The dataset of a study: what was found in it, and whether it is still the one that earlier cells were trained on."""
+"""The dataset of a training or a study: read as the recipe says, and whether earlier cells were trained on the same."""
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from sth_core.datasets.table import Annotation, open_dataset
+from sth_core.datasets.entries import NoSuchColumn
+from sth_core.datasets.table import Annotation, Dataset, open_dataset
 from sth_core.errors import OtherWork
-from sth_core.recipe import load_recipe
+from sth_core.recipe import SHIPPED_RECIPES, load_recipe, read_toml
 from sth_core.study import Study, StudyCell
 from sth_core.training_clips import explained_differences, identity_of, training_clips
 
 WAYS = "choose another folder, or give --overwrite, which moves the study aside"
+
+
+def open_training_data(recipe: Path, annotation: Annotation, data: Path) -> tuple[Annotation, Dataset]:
+    """A dataset, and the annotation by which it was read: that of a recipe.
+
+    A shipped recipe names the column of groups of its own dataset; another dataset may lack it, which a note says.
+    Raises UserError: the dataset cannot be read, or lacks a column that was asked for."""
+    try:
+        return annotation, open_dataset(data, annotation)
+    except NoSuchColumn as error:
+        shipped = read_toml(recipe, "recipe")[0].parent == SHIPPED_RECIPES
+        if not shipped or not error.column == annotation.group == load_recipe(recipe).data.group:
+            raise
+        annotation = replace(annotation, group="")
+        dataset = open_dataset(data, annotation)
+        note = f"there is no column {error.column!r}, which the recipe {recipe.stem} takes for groups"
+        return annotation, replace(dataset, found=replace(dataset.found, notes=(*dataset.found.notes, note)))
 
 
 def check_study_data(study: Study, data: Path, out: Path | None, notify: Callable[[str], None]) -> None:
@@ -22,7 +41,7 @@ def check_study_data(study: Study, data: Path, out: Path | None, notify: Callabl
     for cell in study.cells:
         cells.setdefault(load_recipe(study.recipe, cell.changes).data, []).append(cell)
     for annotation, of_one in cells.items():
-        dataset = open_dataset(data, annotation)
+        _, dataset = open_training_data(study.recipe, annotation, data)
         notify(dataset.found.sentence)
         kept = training_clips(dataset.clips).kept
         now = identity_of(kept)
