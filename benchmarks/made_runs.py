@@ -74,6 +74,7 @@ def predictions_table(numbers: np.ndarray, names: list[str], random: np.random.G
             "flow": [""] * count,
             "backward": [False] * count,
             "segment": [""] * count,
+            "bytes": [0] * count,
             "group": [ids[i - (i % 20 == 19)] for i in range(count)],
         }
     )

@@ -152,9 +152,19 @@ def test_another_study_is_refused_and_one_with_more_seeds_continues(tmp_path: Pa
 
 
 def test_a_cell_that_fails_ends_the_study_with_its_last_words(study: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, words(study, tmp_path / "nowhere", tmp_path / "out"))
+    """No clip can be decoded; without a folder of clips no cell is begun."""
+    rows = [(f"{split}{i}.mp4", "up", "red", split) for split in ("train", "val") for i in range(2)]
+    (tmp_path / "damaged").mkdir()
+    for path, *_ in rows:
+        (tmp_path / "damaged" / path).write_bytes(b"not a video")
+    labels = pd.DataFrame(rows, columns=["path", "motion", "appearance", "split"])
+    labels.to_csv(tmp_path / "damaged" / "manifest.csv", index=False)
+    result = CliRunner().invoke(main, words(study, tmp_path / "damaged", tmp_path / "out"))
     assert result.exit_code == 2
-    assert "what_moves-" in result.output and "no such dataset folder" in result.output
+    assert "what_moves-" in result.output and "training clips could be read" in result.output
+    result = CliRunner().invoke(main, words(study, tmp_path / "nowhere", tmp_path / "elsewhere"))
+    assert result.exit_code == 2 and "no such dataset folder" in result.output
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize(
