@@ -12,6 +12,7 @@ from analysis.attention.alpha_matrix import read_alpha
 from analysis.experiments.interventions import effects_in, intervene
 from analysis.experiments.probe_tables import probes_in
 from analysis.experiments.probes import probe
+from analysis.experiments.trust import TABLES, remove_relabelled
 from analysis.runs import recording, relabelling
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.notes import note_of, save_note
@@ -19,6 +20,7 @@ from analysis.runs.recording import checkpoint_and_clips, open_or_record, record
 from analysis.runs.run_directory import open_run, predictions
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
+from sth_core.shards import Shards
 from tests.tiny import CLASSES, attention_of, copy_clips
 
 
@@ -195,3 +197,17 @@ def test_a_file_that_was_replaced_under_its_name_is_recorded_again(checkpoint, f
     now = predictions(open_run(run)).set_index("clip_id")["scores"]
     assert np.array_equal(now[f"val/{first.name}"], before[f"val/{second.name}"]) and len(now) == 4
     assert len(attention_of(run)) == 4 * 16
+
+
+def test_explanations_of_a_clip_with_another_label_are_tested_again(tmp_path):
+    told: list[str] = []
+    shards = Shards(tmp_path, TABLES)
+    for i, label in enumerate(("hug", "run", "run")):
+        rows = pd.DataFrame({"clip_id": [f"{i}.mp4"], "label": [label]})
+        shards.tidy()
+        shards.write(dict.fromkeys(TABLES, rows))
+    chosen = pd.DataFrame({"clip_id": ["0.mp4", "1.mp4"], "label": ["hug", "hug"]})  # the third is no longer chosen
+    remove_relabelled(shards, chosen, DatasetOptions(notify=told.append))
+    assert told == ["1 label changed: 1.mp4 run -> hug; these clips are tested again"]
+    assert shards.done() == {"0.mp4"}
+    assert [len(list((tmp_path / kind).glob("*.parquet"))) for kind in TABLES] == [1] * len(TABLES)

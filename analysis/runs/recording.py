@@ -28,7 +28,7 @@ from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
 from sth_core.datasets.tables import DEFAULT_LABEL
-from sth_core.distributed import distributed_context
+from sth_core.distributed import DistributedContext, distributed_context
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.files import sha256
@@ -97,25 +97,33 @@ def record(
                 written.tidy()
                 join_anew(run, changes, table, checkpoint.classes)
             processes.wait_for_all()
-            missing = table[~table["clip_id"].isin(written.done())]
             number = written.next_number() + processes.rank
             writer = ShardWriter(written, number, processes.world, checkpoint.classes, layers, vectors)
+            missing = table[~table["clip_id"].isin(written.done())]
             processes.wait_for_all()  # all know what is there before one writes more
-            done, mine = len(table) - len(missing), missing[processes.rank :: processes.world]
-            if len(missing):
-                options.progress(done, len(table))
-            with written_if_stopped(writer):
-                for batch, clips in batch_results(checkpoint, mine, protocol, options):
-                    writer.add(batch, clips)
-                    done += (len(batch.samples) + len(batch.failed)) * processes.world
-                    options.progress(min(done, len(table)), len(table))
-            writer.flush()
+            record_clips(checkpoint, missing, protocol, options, writer, processes, len(table))
             unread = [row for of_one in processes.gather(writer.failures) for row in of_one]
             failures = pd.DataFrame(unread, columns=FAILURE_COLUMNS).sort_values("clip_id")
             if processes.is_main:
                 write_table(run / "failures.parquet", failures)
         processes.wait_for_all()
     return RecordingSummary(run, len(table), len(failures), recorded_accuracy(run, checkpoint.classes))
+
+
+def record_clips(
+    checkpoint: Checkpoint, missing: pd.DataFrame, protocol: Protocol, options: DatasetOptions, writer: ShardWriter,
+    processes: DistributedContext, total: int,
+) -> None:  # fmt: skip
+    """This process's share of the clips that are missing, of `total` ones."""
+    done, mine = total - len(missing), missing[processes.rank :: processes.world]
+    if len(missing):
+        options.progress(done, total)
+    with written_if_stopped(writer):
+        for batch, clips in batch_results(checkpoint, mine, protocol, options):
+            writer.add(batch, clips)
+            done += (len(batch.samples) + len(batch.failed)) * processes.world
+            options.progress(min(done, total), total)
+    writer.flush()
 
 
 def with_groups_of(annotation: Annotation, earlier: dict[str, Any]) -> Annotation:
