@@ -150,6 +150,10 @@ CASES: dict[str, Case] = {
                                  splits=BY_LIST),
     "a class list in JSON, by number": Case({**lists(TRAIN, VAL), "id2label.json": '{"0": "run", "1": "hug"}'}, NAMED,
                                             splits=BY_LIST),
+    "a class list with a comment": Case(lists(TRAIN, VAL, classes_txt="# in order\nrun\nhug\n"), NAMED, splits=BY_LIST),
+    "a class list that is not needed": Case(
+        {"manifest.csv": "path,label,split\nrun/run0.mp4,0,train\nhug/hug0.mp4,1,val\n", "classes.txt": "run\nhug\n"},
+        TWO[:2], splits="the column split", notes=("not read: classes.txt",)),
     "labels from 1": Case(
         lists("run/run0.mp4 1\nrun/run1.mp4 1\n", "hug/hug0.mp4 2\n", classes_txt="run\nhug\n"), NAMED, splits=BY_LIST,
         notes=(FROM_1,)),

@@ -118,7 +118,7 @@ def _refuse_twice(lines: Iterable[tuple[str, str]]) -> None:
 
 
 def _of_text(file: Path) -> list[NumberedLine] | None:
-    lines = list(text_lines(file))
+    lines = [(source, line) for source, line in text_lines(file) if not line.startswith("# ")]
     _refuse_blank_lines(file)
     if len(lines) > 1 and _is_header(lines[0][1], file.suffix.lower() == ".txt"):
         lines = lines[1:]

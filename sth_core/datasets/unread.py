@@ -77,7 +77,7 @@ def _is_annotation(file: Path, folder: DatasetFolder) -> bool:
         return False
     if beside_its_clip(file, folder):
         return False
-    if words & WORDS or split_in(file.stem):
+    if words & WORDS or split_in(file.stem) or may_list_classes(file):
         return True
     return names_clips(file, folder) or (suffix in JSON_SUFFIXES and _json_names(file, folder))
 
@@ -93,7 +93,7 @@ def _lists_classes(file: Path, folder: DatasetFolder) -> bool:
     try:
         return may_list_classes(file) and read_class_names(file, folder) is not None
     except UserError:
-        return False
+        return True  # one with a mistake, which does not matter where it is not used
 
 
 def _pattern(file: Path) -> str:
