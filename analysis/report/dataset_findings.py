@@ -126,7 +126,7 @@ def groups(checked: CheckedDataset) -> Iterator[DatasetFinding]:
 
 
 def split(checked: CheckedDataset) -> Iterator[DatasetFinding]:
-    if checked.found.split_invented and not checked.found.group_source:
+    if checked.found.split_invented and not checked.found.group_source and len(checked.found.splits) > 1:
         yield DatasetFinding(
             WARNS,
             f"The split is invented, {checked.found.split_source}: clips of one source video may be on both sides; "

@@ -1,7 +1,7 @@
 """Clips of a dataset that show the same: twice the same clip, or perhaps two clips of one source video.
 
 All clips are compared with all others, by products of matrices with 128 numbers for each clip: for the 260,000 clips of
-Kinetics-400 that is a few minutes beside the hours in which they are decoded.
+Kinetics-400 that is about five minutes, beside the hours in which they are decoded.
 """
 
 from collections.abc import Iterator
