@@ -12,6 +12,7 @@ import zlib
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +47,8 @@ class DecodedIndex(NamedTuple):
     times_match: bool  # its frames come out with the times of its packets, but for damaged ones
     b_frames: bool
     damaged: tuple[int, ...]
-    checksums: bytes
+    times: np.ndarray | None  # int64 (frames,), rising; None if they do not rise, or are not known
+    checksums: np.ndarray  # uint32 (frames,) of `checksum`
 
 
 def timeline(path: Path) -> Timeline:
@@ -68,15 +70,16 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
     if not packets.problem and not packets.unproven and len(packets.times):
         return Timeline(len(packets.times), packets.times, packets.keyframes)
     known = decoded_index(path, size, mtime_ns, packets)
-    checksums = np.frombuffer(known.checksums, np.uint32)
-    if known.times_match:
-        # In an AVI file with B-frames, and where seeking is approximate, packets get other times after a seek.
-        seek = trusted or (kind == "avi" and not known.b_frames)
-        keyframes = packets.keyframes if seek else packets.keyframes[:1]
-        reason = "it cannot begin at a later keyframe" if len(keyframes) < len(packets.keyframes) else ""
-        return Timeline(known.frames, packets.times, keyframes, reason, known.damaged, checksums)
-    mismatch = "its packets and its frames have different times" if trusted else f"{kind} files have no frame times"
-    return Timeline(known.frames, None, None, packets.problem or mismatch, (), checksums)
+    if known.times is None or not (trusted or known.times_match):
+        mismatch = "its frames have no rising times" if trusted else f"{kind} files have no frame times"
+        return Timeline(known.frames, None, None, packets.problem or mismatch, (), known.checksums)
+    # In an AVI file with B-frames, and where seeking is approximate, packets get other times after a seek.
+    seek = trusted or (kind == "avi" and not known.b_frames)
+    keyframes = packets.keyframes if seek else packets.keyframes[:1]
+    if not len(keyframes) or keyframes[0] > known.times[0]:
+        keyframes = np.insert(keyframes, 0, known.times[0])  # from the file's beginning
+    reason = "it cannot begin at a later keyframe" if len(keyframes) < len(packets.keyframes) else ""
+    return Timeline(known.frames, known.times, keyframes, reason, known.damaged, known.checksums)
 
 
 def decode_everything(path: Path, packets: Packets) -> DecodedIndex:
@@ -96,20 +99,21 @@ def decode_everything(path: Path, packets: Packets) -> DecodedIndex:
     if not shown:
         problem = f"not a video that can be decoded ({next(iter(damaged.values()))})" if damaged else ""
         raise UnreadableVideo(f"{path}: {problem or 'no frame can be decoded'}")
-    times = packets.times.tolist()
+    times, sums = packets.times.tolist(), np.array(checksums, np.uint32)
     lost = {*damaged, *packets.without_picture} - {*shown}
     if cut or packets.problem or shown != [time for time in times if time not in lost]:
-        return DecodedIndex(len(shown), False, b_frames, (), np.array(checksums, np.uint32).tobytes())
+        rising = not cut and None not in shown and all(a < b for a, b in pairwise(shown))  # type: ignore[operator]
+        return DecodedIndex(len(shown), False, b_frames, (), np.array(shown, np.int64) if rising else None, sums)
     numbers = tuple(i for i, time in enumerate(times) if time in lost)
-    spread = np.insert(np.array(checksums, np.uint32), [n - i for i, n in enumerate(numbers)], 0)
-    return DecodedIndex(len(times), True, b_frames, numbers, spread.tobytes())
+    sums = np.insert(sums, [n - i for i, n in enumerate(numbers)], 0)
+    return DecodedIndex(len(times), True, b_frames, numbers, packets.times, sums)
 
 
 def checksum(frame: av.VideoFrame) -> int:
     """Of all pixels as they are decoded (CRC-32)."""
     value, form = 0, frame.format
     for plane in frame.planes:
-        bits = form.components[0].bits if form.is_planar else form.padded_bits_per_pixel
+        bits = -(-form.components[0].bits // 8) * 8 if form.is_planar else form.padded_bits_per_pixel
         rows = np.frombuffer(memoryview(plane), np.uint8)[: plane.height * plane.line_size]
         used = -(-plane.width * bits // 8)  # what follows in a row is padding
         value = zlib.crc32(np.ascontiguousarray(rows.reshape(plane.height, -1)[:, :used]).data, value)
@@ -124,15 +128,17 @@ def decoded_index(path: Path, size: int, mtime_ns: int, packets: Packets) -> Dec
     key = (os.fsencode(path.resolve()), size, mtime_ns, av.__version__)
     unusable = (sqlite3.Error, OSError, RuntimeError)
     with suppress(*unusable), closing(_cache()) as cache:
-        query = """SELECT frames, times_match, b_frames, damaged, checksums FROM decoded
+        query = """SELECT frames, times_match, b_frames, damaged, times, checksums FROM decoded_frames
             WHERE path = ? AND size = ? AND changed = ? AND decoder = ?"""
         if row := cache.execute(query, key).fetchone():
-            damaged = tuple(np.frombuffer(row[3], np.int64).tolist())
-            return DecodedIndex(row[0], row[1] == 1, row[2] == 1, damaged, row[4])
+            times = None if row[4] is None else np.frombuffer(row[4], np.int64)
+            damaged, checksums = np.frombuffer(row[3], np.int64), np.frombuffer(row[5], np.uint32)
+            return DecodedIndex(row[0], row[1] == 1, row[2] == 1, tuple(damaged.tolist()), times, checksums)
     index = decode_everything(path, packets)
-    values = (*index[:3], np.array(index.damaged, np.int64).tobytes(), index.checksums)
+    blobs = (np.array(index.damaged, np.int64), index.times, index.checksums)
+    values = (*key, *index[:3], *(None if blob is None else blob.tobytes() for blob in blobs))
     with suppress(*unusable), closing(_cache()) as cache, cache:
-        cache.execute("INSERT OR REPLACE INTO decoded VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*key, *values))
+        cache.execute(f"INSERT OR REPLACE INTO decoded_frames VALUES ({', '.join('?' * len(values))})", values)
     return index
 
 
@@ -141,6 +147,6 @@ def _cache() -> sqlite3.Connection:
     folder.mkdir(parents=True, exist_ok=True)
     cache = sqlite3.connect(folder / "videos.sqlite", timeout=10)
     columns = """path TEXT PRIMARY KEY, size INT, changed INT, decoder TEXT,
-        frames INT, times_match INT, b_frames INT, damaged BLOB, checksums BLOB"""
-    cache.execute(f"CREATE TABLE IF NOT EXISTS decoded ({columns})")
+        frames INT, times_match INT, b_frames INT, damaged BLOB, times BLOB, checksums BLOB"""
+    cache.execute(f"CREATE TABLE IF NOT EXISTS decoded_frames ({columns})")
     return cache
