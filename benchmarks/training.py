@@ -134,6 +134,7 @@ class TrainingBench:
     def epochs(self, trainer: Trainer) -> Iterator[tuple[np.ndarray, Batch]]:
         """Epoch after epoch, as in training."""
         while True:
+            self.state.step = 0  # as all ways to get clips share the state, and each step counts
             yield from trainer.batches()
             self.state.epoch += 1
 
