@@ -111,6 +111,7 @@ def test_action_and_direction_by_hand() -> None:
         {
             "label": ["hug, forward", "hug, backward", "shake, hands, forward", "kick, backward"],
             "prediction": ["hug, backward", "hug, backward", "shake, hands, forward", "hug, backward"],
+            "correct": [False, True, True, False],
         }
     )
     summary = summarize_direction_accuracy(rows).set_index("metric")
