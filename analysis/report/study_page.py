@@ -14,8 +14,9 @@ from analysis.report.image_export import write_pictures
 from analysis.report.page import PageTable, Section, write_page
 from analysis.report.plots import COLOURS, add_line, on_paper
 from analysis.runs.correctness import counted_clips
+from analysis.runs.left_out import some_names, split_usable
 from analysis.runs.run_directory import find_runs, open_run, predictions
-from analysis.statistics.results import METRICS, run_results
+from analysis.statistics.results import METRICS, run_results, with_left_out
 from sth_core.study import slug
 
 
@@ -25,7 +26,11 @@ def write_study_page(out: Path) -> Path:
     cells = pd.DataFrame([{"run": cell["name"], "seed": cell["seed"], **cell["values"]} for cell in study["cells"]])
     question, *axes = cells.columns.drop(["run", "seed"])
     epochs = [pd.read_csv(out / "networks" / run / "metrics.csv").assign(run=run) for run in cells["run"]]
-    results, suffixes = run_results(find_runs(out / "runs")).drop(columns="seed"), ("", " of the run")
+    usable, unusable = split_usable(find_runs(out / "runs"))
+    left_out = {Path(path).name: reason for path, reason in unusable.items()}
+    left_out |= dict.fromkeys(set(cells["run"]) - {run.name for run in usable} - left_out.keys(), "it is not recorded")
+    left_out |= {run.name: "it is no cell of the study" for run in usable if run.name not in set(cells["run"])}
+    results, suffixes = run_results(usable).drop(columns="seed"), ("", " of the run")
     results = cells.merge(results, on="run", suffixes=suffixes)
     curves = cells.merge(pd.concat(epochs), on="run", suffixes=suffixes)
     sections: list[Section] = []
@@ -39,9 +44,12 @@ def write_study_page(out: Path) -> Path:
                 caption="Predictions by label, the clips of all seeds together. Colours: share of the label's clips.",
             ),
         ]  # fmt: skip
-    about = " ".join([f"Recipe: {Path(study['recipe']).name}.", *dict.fromkeys(filter(None, results["note"]))])
     figures = {str(section.name): on_paper(section.figure) for section in sections if section.figure}
-    sections.append(Section("Numbers", data={"results": results, "curves": curves}))
+    sections.append(Section("Numbers", data={"results": with_left_out(results, left_out), "curves": curves}))
+    notes = results[results["note"] != ""].groupby("note", sort=False)["run"]
+    said = [note if len(of) == len(results) else f"{some_names(of.tolist())}: {note}" for note, of in notes]
+    said += [f"{name} is left out: {reason}." for name, reason in left_out.items()]
+    about = " ".join([f"Recipe: {Path(study['recipe']).name}.", *said])
     page = write_page(out / "index.html", "Study", sections, about=about)
     write_pictures(figures, out, ("png",))
     return page

@@ -17,10 +17,11 @@ import plotly.graph_objects as go
 from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.hypotheses import evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
-from analysis.report.figures_9_and_10 import class_figures
+from analysis.report.figures_9_and_10 import ACCURATE, class_figures
 from analysis.report.image_export import PICTURES, write_pictures
 from analysis.report.page import Finding, PageTable, Section, TableCell, write_page
 from analysis.report.plots import SupplementFigure, on_paper
+from analysis.runs.left_out import why_no_attention, why_unreadable
 from analysis.runs.run_directory import Run
 from sth_core.files import temporary_beside, write_json
 
@@ -29,18 +30,25 @@ HYPOTHESES_CAPTION = (
     "all comparisons of the hypothesis, is below 0.05. For networks that were trained once, the intervals are over "
     "clips: they do not show how much another training would differ."
 )
+MAY_LACK = {  # the figures that not all runs have, and when
+    "figure8_modalities": "Figure 8: no dataset has runs of RGB and of flow with the p of Figure 5",
+    "figure9_appearance_classes": f"Figures 9 and 10: no run predicts two of its classes well (at least {ACCURATE:.0%} "
+    "of two clips or more) with the input and p of Figure 5",
+}
 TONES = {"holds": "passes", "does not hold": "fails"}
 
 
 @dataclass(frozen=True)
 class WrittenSupplement:
     """What `write_figures` wrote: the page with everything, each figure's own page, the verdicts on the paper's
-    hypotheses (`hypothesis_verdicts`), and why PDF, SVG and PNG are missing; empty if they are not."""
+    hypotheses (`hypothesis_verdicts`), why PDF, SVG and PNG are missing (empty if they are not), and a sentence for
+    each run and figure that is left out or not whole."""
 
     page: Path
     figures: list[Path]
     hypotheses: pd.DataFrame
     without_pictures: str
+    left_out: list[str]
 
 
 def write_figures(
@@ -50,10 +58,12 @@ def write_figures(
 
     Without `pictures` only what needs no browser is written; `command` is kept beside the figures.
     """
+    left_out = runs_without_figures(runs)
+    runs = [run for run in runs if str(run.path) not in left_out]
     items = [*supplement_figures(attention_by_layer(runs)), *class_figures(runs)]
     if not items:
         return None
-    comparisons = evaluate_hypotheses([run for run in runs if has_attention(run)])
+    comparisons = evaluate_hypotheses(runs)
     figures = {item.name: with_caption(item) for item in items}
     for item in items:
         with temporary_beside(out / f"{item.name}.html") as page:  # it shares plotly.min.js with the others
@@ -67,15 +77,32 @@ def write_figures(
             files=[f"{item.name}.{kind}" for kind in kinds],
         ) for item in items
     ]  # fmt: skip
-    page = write_page(out / "index.html", "Attention: the paper's findings in these runs", sections, title="Attention")
+    said = [f"left out: {path}: {reason}" for path, reason in left_out.items()]
+    said += [f"{run.path}: {run.problem}; the figures show those" for run in runs if run.problem]
+    said += [f"left out: {sentence}" for sentence in figures_left_out(items)]
+    heading, about = "Attention: the paper's findings in these runs", ". ".join(said)
+    page = write_page(out / "index.html", heading, sections, title="Attention", about=about)
     pages = [out / f"{name}.html" for name in figures]
-    return WrittenSupplement(page, pages, hypothesis_verdicts(comparisons), missing)
+    return WrittenSupplement(page, pages, hypothesis_verdicts(comparisons), missing, said)
+
+
+def figures_left_out(items: list[SupplementFigure]) -> list[str]:
+    """Why figures are not among these."""
+    return [sentence for name, sentence in MAY_LACK.items() if name not in {item.name for item in items}]
+
+
+def runs_without_figures(runs: list[Run]) -> dict[str, str]:
+    """{path: why} of the runs that no figure can show; an unfinished run is shown as far as it goes."""
+    reasons = {
+        str(run.path): why_unreadable(run) or ("" if has_attention(run) else why_no_attention(run)) for run in runs
+    }
+    return {path: reason for path, reason in reasons.items() if reason}
 
 
 def figure_provenance(item: SupplementFigure, runs: list[Run]) -> dict[str, object]:
     """From what a figure was drawn, and how to draw it again."""
     names = set(", ".join(item.data["run"]).split(", "))
-    used = [run for run in runs if run.name in names and has_attention(run)]
+    used = [run for run in runs if run.name in names]
     facts = ("dataset", "split", "protocol", "seed", "checkpoint_sha256")
     return {
         "figure": item.name,

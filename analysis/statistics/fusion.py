@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.runs.correctness import correctness
-from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, failures, predictions, run_work
+from analysis.runs.left_out import clips_left_out, why_unreadable
+from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, predictions, run_work
 from sth_core.errors import UserError
 from sth_core.resumable import no_report, working_on
 from sth_core.shards import Shards, write_table
@@ -21,11 +22,11 @@ from sth_core.shards import Shards, write_table
 
 @dataclass(frozen=True)
 class Fusion:
-    """What was fused: `left_out` clips are not in all of the runs."""
+    """What was fused; `left_out` are the clips that are not in all of the runs, by the reason."""
 
     run: Path
     clips: int
-    left_out: int
+    left_out: dict[str, list[str]]
 
 
 def fuse(
@@ -48,23 +49,23 @@ def fuse(
     common = sorted(set.intersection(*(set(table.index) for table in tables)))
     if not common:
         raise UserError("the runs have no clip in common: " + ", ".join(str(run.path) for run in runs))
-    most, tables = max(map(len, tables)), [table.loc[common] for table in tables]
+    left_out = clips_left_out(runs, [table.index for table in tables])
+    tables = [table.loc[common] for table in tables]
     for run, table in zip(runs, tables, strict=True):
         other = table["label"] != tables[0]["label"]
         if other.any():
             raise UserError(f"{run.path} and {runs[0].path} have different labels for {table.index[other][0]}")
     share = np.array(weights) / sum(weights)
     fused = fused_predictions(tables, share, runs[0].meta["classes"])
-    missing = sorted(set().union(*(set(failures(run)["clip_id"]) for run in runs)) - set(common))
+    missing = sorted((clip, "", reason) for reason, clips in left_out.items() for clip in clips)
     facts = fused_meta(runs, share.tolist(), len(common) + len(missing))
     work = run_work(out, facts, (*RECORDING, "fused"))
     with working_on(work, facts, command=command, overwrite=overwrite, notify=notify):
         shards = Shards(out, SHARD_KINDS)
         shards.tidy()
         shards.write({"predictions": fused}, number=0)
-        rows = [(clip, "", "not in all of the runs that were fused") for clip in missing]
-        write_table(out / "failures.parquet", pd.DataFrame(rows, columns=FAILURE_COLUMNS))
-    return Fusion(out, len(common), most - len(common))
+        write_table(out / "failures.parquet", pd.DataFrame(missing, columns=FAILURE_COLUMNS))
+    return Fusion(out, len(common), left_out)
 
 
 def validate_fusion(runs: list[Run], weights: list[float]) -> None:
@@ -78,6 +79,8 @@ def validate_fusion(runs: list[Run], weights: list[float]) -> None:
             raise UserError(f"{run.path}: {run.problem}")
         if run.meta["classes"] != runs[0].meta["classes"]:
             raise UserError(f"{run.path} and {runs[0].path} do not have the same classes")
+        if reason := why_unreadable(run):
+            raise UserError(f"{run.path}: {reason}")
 
 
 def fused_predictions(tables: list[pd.DataFrame], share: NDArray[np.float64], classes: list[str]) -> pd.DataFrame:

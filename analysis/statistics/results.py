@@ -1,11 +1,13 @@
 """The results of runs, and in a separate table the results that the paper reports (Tables 2 to 5)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.runs.caveats import accuracy_caveats
-from analysis.runs.run_directory import Run, predictions
+from analysis.runs.left_out import unread_sentence
+from analysis.runs.run_directory import Run, failures, predictions
 from analysis.statistics.accuracy import summarize_accuracy, summarize_direction_accuracy
 
 METRICS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class accuracy"}  # name of a column: of a metric
@@ -23,12 +25,11 @@ def paper_results() -> pd.DataFrame:
 
 
 def run_results(runs: list[Run]) -> pd.DataFrame:
-    """A row per usable run: what it is, note (`accuracy_caveats`), and METRICS with their 95 % intervals (percent; nan
+    """A row per run, none of them one that `split_usable` leaves out: what it is, unread (how many clips could not be
+    read), note (`accuracy_caveats`, and which those clips are), and METRICS with their 95 % intervals (percent; nan
     without known labels; action and direction only if clips are played both ways)."""
     rows = []
     for run in runs:
-        if run.problem or not run.usable:
-            continue
         table = predictions(run)
         m = {"arch": "", "conv": "", "frames": "", "start": "", "seed": None, "protocol": {}} | run.meta
         values = summarize_accuracy(table, m["classes"])
@@ -39,12 +40,19 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
         row: dict[str, object] = {"run": run.name, "dataset": m["dataset"], "network": m["arch"], "conv": m["conv"]}
         row |= {"p": run.p, "modality": run.modality, "frames": m["frames"], "views": views, "start": m["start"]}
         row |= {"seed": m["seed"], "n": int(values["n"].iloc[0])}
-        row |= {"note": " ".join(accuracy_caveats(m, table["label"]))}
+        unread = unread_sentence(run)
+        row |= {"unread": len(failures(run)), "note": " ".join([*accuracy_caveats(m, table["label"]), unread]).strip()}
         for name, metric in METRICS.items():
             value = 100 * values[["value", "low", "high"]].reindex([metric]).iloc[0]
             row |= {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def with_left_out(results: pd.DataFrame, left_out: Mapping[str, str]) -> pd.DataFrame:
+    """The table of `run_results`, and at its end a row with nothing but a note for each run that is left out."""
+    rows = [{"run": name, "note": f"left out: {reason}"} for name, reason in left_out.items()]
+    return pd.concat([results, pd.DataFrame(rows)], ignore_index=True) if rows else results
 
 
 def summarize_seeds(results: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.terminal import print_table
+from workbench.cli.terminal import notify, print_table
 from workbench.cli.typed import PATH, command_line
 
 
@@ -16,7 +16,7 @@ def figures_command(runs: Path, out: Path) -> None:
 
     Each as HTML, PDF, SVG and PNG, with its numbers (CSV) and its recipe (JSON), and one page with all: index.html.
     """
-    from analysis.report.supplement import write_figures
+    from analysis.report.supplement import runs_without_figures, write_figures
     from analysis.runs.run_directory import find_runs
     from sth_core.errors import UserError
 
@@ -24,6 +24,8 @@ def figures_command(runs: Path, out: Path) -> None:
     if not found and not runs.is_dir():
         raise UserError(f"no such folder of runs: {runs}")
     written = write_figures(found, out, command=command_line())
+    for sentence in written.left_out if written else [f"{p}: {why}" for p, why in runs_without_figures(found).items()]:
+        notify(sentence)
     if not written:
         raise UserError(f"no run with attention in {runs}; make one with `sth record`")
     for page in written.figures:

@@ -19,6 +19,7 @@ def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...], 
 
     Two streams (RGB and flow), or networks of 8 and of 16 frames (the paper's STH_En).
     """
+    from analysis.runs.left_out import left_out_sentence
     from analysis.runs.run_directory import open_run, predictions
     from analysis.statistics.accuracy import summarize_accuracy
     from analysis.statistics.fusion import fuse
@@ -30,6 +31,6 @@ def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...], 
     for run in (*opened, open_run(out)):
         top = summarize_accuracy(predictions(run), classes).iloc[0]
         click.echo(f"{run.name}: top-1 {top['value']:.3f} ({top['low']:.3f} to {top['high']:.3f}, {top['n']} clips)")
-    if fused.left_out:
-        click.echo(f"{fused.left_out} clips are not in all runs and were left out")
+    for reason, clips in fused.left_out.items():
+        click.echo(left_out_sentence(reason, clips))
     click.echo(f"{fused.clips} clips; run: {out}")

@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 @click.option("--csv", "file", type=PATH, help="Write the runs' table to this file too.")
 def results_command(folder: Path | None, file: Path | None) -> None:
     """Print the results of the runs in FOLDER, and the paper's Tables 2 to 5."""
+    from analysis.runs.left_out import split_usable
     from analysis.runs.run_directory import find_runs
-    from analysis.statistics.results import run_results, summarize_seeds
+    from analysis.statistics.results import run_results, summarize_seeds, with_left_out
     from sth_core.files import write_csv
 
     print_paper_results()
     if folder is None:
         return
-    runs = run_results(find_runs(folder))
+    usable, left_out = split_usable(find_runs(folder))
+    for path, reason in left_out.items():
+        notify(f"left out: {path}: {reason}")
+    runs = run_results(usable)
     if runs.empty:
         raise UserError(f"no runs that can be used in {folder}; `sth evaluate` and `sth record` make them")
     print_over_seeds(summarize_seeds(runs))
@@ -37,13 +41,13 @@ def results_command(folder: Path | None, file: Path | None) -> None:
         top1, top5 = "-", "-"
         if row.n:
             top1, top5 = f"{row.top1:.1f} ({row.top1_low:.1f} to {row.top1_high:.1f})", f"{row.top5:.1f}"
-        rows.append((row.run, row.dataset, network, row.p, row.frames, row.views, top1, top5, row.n))
-    columns = ("run", "dataset", "network", "p", "frames", "views", "top-1", "top-5", "n")
+        rows.append((row.run, row.dataset, network, row.p, row.frames, row.views, top1, top5, row.n, row.unread))
+    columns = ("run", "dataset", "network", "p", "frames", "views", "top-1", "top-5", "n", "unread")
     print_table(columns, rows, title=f"Runs in {folder}, % (95 % interval over clips)")
     for sentence, some in runs[runs["note"] != ""].groupby("note", sort=False):
         notify(f"{', '.join(some['run'])}: {sentence}")
     if file:
-        write_csv(file, runs)
+        write_csv(file, with_left_out(runs, left_out))
         click.echo(f"table: {file}")
 
 

@@ -25,6 +25,7 @@ def study_command(study: Path, data: Path, out: Path, jobs: int, device: str, ov
     When it was stopped, the same command continues.
     """
     from analysis.report.study_page import write_study_page
+    from analysis.runs.left_out import split_usable
     from analysis.runs.run_directory import find_runs
     from analysis.statistics.results import run_results, summarize_seeds
     from sth_core.study import load_study
@@ -38,5 +39,8 @@ def study_command(study: Path, data: Path, out: Path, jobs: int, device: str, ov
             loaded, data.resolve(), out.resolve(), jobs, device, show,
             overwrite=overwrite, command=command_line(), notify=notify,
         )  # fmt: skip
-    print_over_seeds(summarize_seeds(run_results(find_runs(out / "runs"))))
+    usable, left_out = split_usable(find_runs(out / "runs"))
+    for path, reason in left_out.items():
+        notify(f"left out: {path}: {reason}")
+    print_over_seeds(summarize_seeds(run_results(usable)))
     click.echo(f"page: {write_study_page(out)}   runs: {out / 'runs'}   networks: {out / 'networks'}")

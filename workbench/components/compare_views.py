@@ -13,6 +13,7 @@ from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import SharedClips
 from analysis.report.plots import COLOURS, DASHES, styled
+from analysis.runs.left_out import clips_left_out, left_out_sentence
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
@@ -50,6 +51,14 @@ def show_alpha_change(a: Run, b: Run) -> None:
     )
 
 
+def show_clips_left_out(runs: list[Run]) -> None:
+    """Which clips are not compared, as they are not in all of the runs."""
+    clips = [cached_overview(run)["clip_id"] for run in runs]
+    left_out = cached_result("clips_left_out", runs, lambda: clips_left_out(runs, clips))
+    for reason, some in left_out.items():
+        st.caption(escape_markdown(f"{left_out_sentence(reason, some)}."))
+
+
 def show_many_runs(named: dict[str, Run]) -> None:
     """All the runs on the clips that all of them have; links to clips open them in the first run."""
     runs = list(named.values())
@@ -67,6 +76,7 @@ def show_many_runs(named: dict[str, Run]) -> None:
     if len(common.names) < 3:
         return
     st.subheader(f"All {len(common.names)} runs on the same clips")
+    show_clips_left_out([named[name] for name in common.names])
     others = [f"{s:.0%} in {letters[n]}" for n, s in zip(common.names, common.same_labels, strict=True) if s < 1]
     if others:
         which = f"of the common clips, only {', '.join(others)} have the same label as in A"

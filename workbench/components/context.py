@@ -1,14 +1,16 @@
 """What every page needs: the runs, and controls whose choice is in the URL, so that a link opens the same view."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import streamlit as st
 
+from analysis.runs.left_out import some_names, unread_sentence, why_unreadable
 from analysis.runs.run_directory import Run, find_runs
 from sth_core.errors import UserError
+from workbench.components.cached import cached_result
 from workbench.roots import runs_folder
 
 Option = TypeVar("Option")
@@ -53,18 +55,35 @@ def run_id(run: Run) -> str:
     return str(run.path.relative_to(runs_folder()))
 
 
-def show_run_warnings(runs: list[Run]) -> None:
+def show_run_warnings(runs: Iterable[Run]) -> None:
     """One line for each run that is damaged or unfinished."""
     for run in runs:
-        if run.problem:
-            text = f"**{escape_markdown(run.name)}**: {escape_markdown(run.problem)}"
+        if problem := run.problem or cached_why_unreadable(run):
+            text = f"**{escape_markdown(run.name)}**: {escape_markdown(problem)}"
             st.warning(text, icon=":material/hourglass_top:")
+
+
+def cached_why_unreadable(run: Run) -> str:
+    if not run.meta:
+        return why_unreadable(run)
+    return str(cached_result("why_unreadable", [run], lambda: why_unreadable(run)))
+
+
+def show_left_out(reasons: dict[str, str], what: str) -> None:
+    """The runs that are left out, by name, and why: folded, with the first names outside. `what` is "not listed" or
+    so."""
+    if not reasons:
+        return
+    count = "1 run is" if len(reasons) == 1 else f"{len(reasons)} runs are"
+    with st.expander(f"{count} {what}: {escape_markdown(some_names(list(reasons)))}"):
+        for name, reason in reasons.items():
+            st.caption(f"**{escape_markdown(name)}**: {escape_markdown(reason)}")
 
 
 def usable_runs(*, warn: bool = False) -> dict[str, Run]:
     """{run_id: run} of the runs with a recorded clip; if there are none, the page says so, and ends.
 
-    With `warn`, the page also names the runs that are damaged or unfinished.
+    The sidebar names the runs that are not among them; with `warn` the page does, and the unfinished ones too.
     """
     folder = runs_folder()
     runs = find_runs(folder)
@@ -73,9 +92,13 @@ def usable_runs(*, warn: bool = False) -> dict[str, Run]:
             f"There are no runs in `{folder}` yet. Record one with `sth record CHECKPOINT --data DIR -o "
             f"{folder}/NAME`, or all runs of the demo with `make demo`. Then reload this page."
         )
-    usable = {run_id(run): run for run in runs if run.usable and run.meta}
+    reasons = {run_id(run): cached_why_unreadable(run) for run in runs}
+    usable = {run_id(run): run for run in runs if not reasons[run_id(run)]}
     if warn or not usable:
         show_run_warnings(runs)
+    else:
+        with st.sidebar:
+            show_left_out({name: reason for name, reason in reasons.items() if reason}, "not listed")
     if not usable:
         end_page("No run has a recorded clip yet.")
     return usable
@@ -127,6 +150,8 @@ def choose_run() -> Run:
     with st.sidebar:
         run = usable[linked_selectbox("Run", list(usable), "run")]
         st.caption(escape_markdown(run.title))
+        if unread := unread_sentence(run):
+            st.caption(escape_markdown(unread))
     show_run_warnings([run])
     return run
 

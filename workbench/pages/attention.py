@@ -3,11 +3,12 @@
 import streamlit as st
 
 from analysis.report.figures_5_to_8 import has_attention, supplement_figures
+from analysis.runs.left_out import why_no_attention
 from analysis.runs.run_directory import Run
 from workbench.components import attention_views
 from workbench.components.cached import cached_attention_table
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
-from workbench.components.context import choose_one, end_page, escape_markdown, usable_runs
+from workbench.components.context import choose_one, end_page, escape_markdown, show_left_out, usable_runs
 
 HYPOTHESES = "Hypotheses"
 VIEWS_OF_ONE_RUN = {
@@ -41,7 +42,8 @@ def show_attention_page() -> None:
         return
     show = attention_views.show_hypotheses if view == HYPOTHESES else show_supplement_figures
     show(list(chosen.values()))
-    st.caption(f"Runs shown: {', '.join(map(escape_markdown, chosen))}")
+    st.caption(f"Runs shown: {', '.join(map(escape_markdown, with_attention))}")
+    show_left_out({n: why_no_attention(run) for n, run in chosen.items() if n not in with_attention}, "not shown")
 
 
 def choose_runs_and_view(runs: dict[str, Run]) -> tuple[dict[str, Run], str]:

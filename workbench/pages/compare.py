@@ -10,8 +10,21 @@ from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
 from workbench.components.cached import cached_overview, cached_result
 from workbench.components.caveats import show_caveats
-from workbench.components.compare_views import PAIRED, run_letter, show_alpha_change, show_many_runs
-from workbench.components.context import choose_one, end_page, escape_markdown, linked_selectbox, usable_runs
+from workbench.components.compare_views import (
+    PAIRED,
+    run_letter,
+    show_alpha_change,
+    show_clips_left_out,
+    show_many_runs,
+)
+from workbench.components.context import (
+    choose_one,
+    end_page,
+    escape_markdown,
+    linked_selectbox,
+    show_run_warnings,
+    usable_runs,
+)
 from workbench.components.gallery import format_clip_count, show_gallery
 
 FEW_GROUPS = 10  # with fewer source videos a bootstrap interval is too narrow
@@ -27,6 +40,7 @@ def show_compare_page() -> None:
     a, b = (usable[name] for name in names[:2])
     if a is b:
         end_page("A and B are the same run. Choose another run for one of them.")
+    show_run_warnings([usable[name] for name in names])
     both = cached_result("side_by_side", [a, b], lambda: side_by_side(cached_overview(a), cached_overview(b)))
     if both.empty:
         both_names = f"{escape_markdown(a.name)} and {escape_markdown(b.name)}"
@@ -39,6 +53,7 @@ def show_compare_page() -> None:
         show_accuracy_change(a, b, counted)
     else:
         st.info("No accuracy: no common clip has a label that both networks know.")
+    show_clips_left_out([a, b])
     show_caveats({run_letter(i): usable[name] for i, name in enumerate(names)})
     if has_attention(a) and has_attention(b):
         show_alpha_change(a, b)

@@ -9,30 +9,37 @@ import streamlit as st
 from analysis.attention.alpha_matrix import has_attention
 from analysis.report.figures_5_to_8 import supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
-from analysis.report.supplement import write_figures
+from analysis.report.supplement import figures_left_out, write_figures
+from analysis.runs.left_out import why_no_attention
 from analysis.runs.run_directory import Run
 from workbench.components.cached import cached_attention_table, cached_result
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
-from workbench.components.context import end_page, escape_markdown, usable_runs
+from workbench.components.context import end_page, escape_markdown, show_left_out, show_run_warnings, usable_runs
 
 
 def show_figures_page() -> None:
     st.title("Figures")
     st.caption("The supplement's Figures 5 to 10 for the chosen runs.")
-    runs = choose_figure_runs({name: run for name, run in usable_runs().items() if has_attention(run)})
+    usable = usable_runs()
+    runs = choose_figure_runs({name: run for name, run in usable.items() if has_attention(run)})
+    show_left_out({n: why_no_attention(run) for n, run in usable.items() if not has_attention(run)}, "in no figure")
+    show_run_warnings(runs)
     st.download_button(
         f"Download all ({len(runs)} runs) as HTML, PDF, SVG, PNG, CSV and JSON", lambda: zip_figures(runs),
         "figures.zip", "application/zip", icon=":material/download:",
         help="The same files as `sth figures` writes. Drawing the pictures takes a while.",
     )  # fmt: skip
     figures_9_and_10 = cached_result("class_figures", runs, lambda: class_figures(runs))
-    for item in [*supplement_figures(cached_attention_table(runs)), *figures_9_and_10]:
+    items = [*supplement_figures(cached_attention_table(runs)), *figures_9_and_10]
+    for item in items:
         with st.container(border=True):
             st.subheader(item.title)
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
             st.caption(item.caption)
             csv = item.data.to_csv(index=False)
             st.download_button("Numbers (CSV)", csv, f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
+    for sentence in figures_left_out(items):
+        st.caption(f"Left out: {sentence}.")
     st.caption(f"Runs: {', '.join(escape_markdown(run.name) for run in runs)}")
 
 
