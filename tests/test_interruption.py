@@ -21,6 +21,8 @@ import psutil
 import pytest
 import torch
 
+from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.recording import record
 from analysis.runs.run_directory import open_run, predictions
 from sth_core import trainer, training
 from sth_core.datasets.table import read_dataset
@@ -29,10 +31,10 @@ from sth_core.training import train
 from tests.test_stop_and_go import RECIPE, ROOT, same
 from tests.test_study import STUDY
 from tests.test_training import tiny
-from tests.tiny import one_torch_thread, save_tiny, write_moving_video
+from tests.tiny import copy_clips, one_torch_thread, save_tiny, write_moving_video
 
-SECONDS = 5.0  # two, on a machine that does nothing else
-LONG = 12_000  # frames of 1920 x 1080 after one keyframe: ten seconds to decode
+SECONDS = 8.0  # two, on a machine that does nothing else; without the stop a clip would take thrice as long
+LONG = 30_000  # frames of 1920 x 1080 after one keyframe: 25 seconds to decode
 STH = [sys.executable, "-m", "workbench"]
 DATA = "--data {data} --device cpu"
 COMMANDS = {  # a command, what stops it, and whether a clip is in work then
@@ -158,13 +160,32 @@ def test_a_command_is_stopped_while_it_decodes(name: str, all_stopped: dict[str,
 
 
 def test_what_was_read_is_kept(all_stopped: dict[str, Stopped]) -> None:
-    run = all_stopped["record"].out
-    assert list(predictions(open_run(run))["clip_id"]) == ["c0.mp4", "c1.mp4"]
-    assert "2 of 4 clips so far" in open_run(run).problem
-    checked = (all_stopped["check"].out / "checked.jsonl").read_text(encoding="utf-8")
-    assert {json.loads(line)["clip_id"] for line in checked.splitlines()} >= {"c0.mp4", "c1.mp4"}
-    assert (all_stopped["flow"].out / "c0" / "flow_x_00001.jpg").is_file()
+    """Of the two short clips at least one was done when a long one was begun."""
+    run, short = open_run(all_stopped["record"].out), {"c0.mp4", "c1.mp4"}
+    recorded = set(predictions(run)["clip_id"])
+    assert recorded and recorded <= short and f"{len(recorded)} of 4 clips so far" in run.problem
+    lines = (all_stopped["check"].out / "checked.jsonl").read_text(encoding="utf-8").splitlines()
+    checked = {json.loads(line)["clip_id"] for line in lines}
+    assert checked and checked <= short
+    assert list(all_stopped["flow"].out.glob("c[01]/flow_x_00001.jpg"))
     assert "stopping: waiting for 1 network to save its state" in all_stopped["study"].said
+
+
+def test_a_recording_keeps_every_clip_that_it_has_counted(
+    checkpoint: Path, scenes_folder: Path, tmp_path: Path
+) -> None:
+    data, shown = copy_clips(scenes_folder, tmp_path / "data", 4), []
+
+    def interrupted(done: int, total: int) -> None:
+        shown.append(done)
+        if done == 2:
+            ctrl_c()
+
+    with hear_signals(), pytest.raises(Interrupted):
+        record(checkpoint, data, tmp_path / "run", DatasetOptions(batch_size=1, progress=interrupted))
+    assert "2 of 4 clips so far" in open_run(tmp_path / "run").problem
+    record(checkpoint, data, tmp_path / "run", DatasetOptions(batch_size=1, progress=lambda n, _: shown.append(n)))
+    assert shown == [0, 1, 2, 2, 3, 4] and len(predictions(open_run(tmp_path / "run"))) == 4
 
 
 def test_while_torch_is_imported(folder: Path) -> None:
