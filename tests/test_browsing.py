@@ -37,6 +37,7 @@ def test_the_overview_has_alpha_and_no_scores(tmp_path: Path) -> None:
 
 def test_confusion_and_its_pairs() -> None:
     table = pd.DataFrame({"label": list("aabbbc"), "prediction": list("abaabc")})
+    table["correct"] = table["label"] == table["prediction"]  # as every recorded run has it
     cells = confusion_cells(table).set_index(["label", "prediction"])
     assert cells["n"].to_dict() == {("a", "a"): 1, ("a", "b"): 1, ("b", "a"): 2, ("b", "b"): 1, ("c", "c"): 1}
     assert cells.loc[("b", "a"), "share"] == pytest.approx(2 / 3)
