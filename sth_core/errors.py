@@ -1,6 +1,6 @@
 """What a user is told."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -14,6 +14,11 @@ class OtherWork(UserError):
     def __init__(self, found: str, ways: str) -> None:
         super().__init__(f"{found}; {ways}")
         self.found = found
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """The first of many names, for a sentence: "a, b, c, ..."."""
+    return ", ".join([*names[:most], *["..."] * (len(names) > most)])
 
 
 def did_you_mean(given: str, possible: Iterable[str]) -> str:

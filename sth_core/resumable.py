@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sth_core.errors import OtherWork, UserError
+from sth_core.errors import OtherWork, UserError, first_few
 from sth_core.files import sync, write_json
 
 LOCK = ".lock"
@@ -141,8 +141,8 @@ def read_earlier(work: Work, resume: bool = False) -> Json:
     ways = f"choose another folder, or give --overwrite, which moves it to {work.folder / '.replaced-N'}"
     if not file.is_file():
         if found := work.existing():
-            names = [str(path.relative_to(work.folder)) for path in found[:3]] + ["..."] * (len(found) > 3)
-            raise OtherWork(f"{work.folder} holds {', '.join(names)} but no {work.file} that describes it", ways)
+            names = first_few([str(path.relative_to(work.folder)) for path in found])
+            raise OtherWork(f"{work.folder} holds {names} but no {work.file} that describes it", ways)
         return {}
     try:
         earlier = json.loads(file.read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Callable
-from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from sth_core.video.display import Screen
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.packets import read_packets
 from tests.test_exact_frames import decoded_in_order, encode, packets_of, picks
-from tests.test_unreadable import damage
+from tests.test_unreadable import damage, decoded_in_spite_of_damage
 from tests.test_video import moving_pictures
 
 X264 = {"bf": "3", "g": "12"}
@@ -393,24 +392,12 @@ ODD: dict[str, tuple[Callable[[Path], None], int | None, str]] = {  # how to mak
 }
 
 
-def decoded_one_after_another(path: Path) -> np.ndarray:
-    """As `ffmpeg -vsync 0` does it."""
-    frames: list[np.ndarray] = []
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        for packet in [*(packet for packet in container.demux(stream) if packet.size), None]:
-            with suppress(av.error.InvalidDataError):
-                frames += [frame.to_ndarray(format="rgb24") for frame in stream.decode(packet)]
-    return np.stack(frames)
-
-
 @pytest.mark.parametrize("name", ODD)
 def test_frames_of_odd_files_are_those_of_a_full_decode(name: str, tmp_path: Path) -> None:
     make, count, reason = ODD[name]
     path = tmp_path / name
     make(path)
-    whole = decoded_one_after_another(path)
+    whole = decoded_in_spite_of_damage(path)
     assert count_frames(path) == len(whole) == (count or len(whole))  # FFmpeg 7 gives other frames than 8
     for process in range(2):
         timeline._timeline.cache_clear()
@@ -429,7 +416,7 @@ def test_one_damaged_packet_is_a_damaged_frame_with_its_number(tmp_path: Path) -
     path = tmp_path / "clip.mp4"
     encode(path, "libx264", X264)
     damage(path, 27, lambda content: b"\xff" * 4 + content[4:])
-    whole = decoded_one_after_another(path)
+    whole = decoded_in_spite_of_damage(path)
     assert len(whole) == 39
     frames = {number: pixels for number, pixels, _ in numbered_frames(path)}
     (lost,) = set(range(40)) - set(frames)

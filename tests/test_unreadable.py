@@ -32,7 +32,7 @@ def refusals(path: Path) -> set[str]:
 
 
 def decoded_in_spite_of_damage(path: Path) -> np.ndarray:
-    """What ffmpeg gives. By one thread: how damage is patched up depends on their number."""
+    """What `ffmpeg -vsync 0` gives. By one thread: how damage is patched up depends on their number."""
     frames: list[np.ndarray] = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]

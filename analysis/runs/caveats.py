@@ -6,9 +6,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.runs.correctness import uncounted_sentence
-from sth_core.datasets.splits import ALL, BY_CHECKSUM, NO_GROUPS
+from sth_core.datasets.splits import ALL, BY_CHECKSUM, INVENTED, NO_GROUPS
 
-INVENTED = "invented "  # how `Found.how_split` begins if the dataset names no splits
 LEAK = f"{NO_GROUPS}: clips of one source video may also be in training"
 
 
@@ -17,9 +16,9 @@ def split_caveat(meta: Mapping[str, Any]) -> str:
 
     `meta` has split_from and groups_from, as run.json, training.json and a checkpoint's training facts do."""
     how, groups = str(meta.get("split_from") or ""), meta.get("groups_from")
-    if not how.startswith(INVENTED) or meta.get("split") == ALL:
+    if not how.startswith(f"{INVENTED} ") or meta.get("split") == ALL:
         return ""
-    chosen = "by checksum" if BY_CHECKSUM in how else how.removeprefix(INVENTED)
+    chosen = "by checksum" if BY_CHECKSUM in how else how.removeprefix(f"{INVENTED} ")
     return f"Held-out clips were chosen {chosen}; {f'groups from {groups}' if groups else LEAK}."
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sth_core.errors import first_few
+
 MOST_LABELS = 5  # that a sentence names
 
 
@@ -47,16 +49,12 @@ def uncounted_sentence(labels: pd.Series, classes: list[str]) -> str:
     if not known.any() and not unknown:
         return f"no accuracy: none of the {n:,} clips has a label"
     if not known.any():
-        theirs, its = first_labels(unknown), first_labels(classes)
+        theirs, its = first_few(unknown, MOST_LABELS), first_few(classes, MOST_LABELS)
         without = f"; {unlabelled:,} have none" if unlabelled else ""
         none = f"none of the {n:,} clips has a label that the network knows"
         return f"no accuracy: {none} (theirs: {theirs}; its: {its}{without})"
     parts = [f"{unlabelled:,} without a label"] * bool(unlabelled)
     if unknown:
         others = n - int(known.sum()) - unlabelled
-        parts.append(f"{others:,} with labels that the network does not know ({first_labels(unknown)})")
+        parts.append(f"{others:,} with labels that the network does not know ({first_few(unknown, MOST_LABELS)})")
     return f"not counted: {' and '.join(parts)}, of {n:,} clips"
-
-
-def first_labels(labels: list[str]) -> str:
-    return ", ".join(labels[:MOST_LABELS]) + (", ..." if len(labels) > MOST_LABELS else "")

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 
 from analysis.runs.correctness import correctness
 from analysis.runs.run_directory import SHARD_KINDS
-from sth_core.datasets.changes import Changes, changed_values, first_of, name_changes
+from sth_core.datasets.changes import Changes, changed_values, name_changes
 from sth_core.datasets.media import counted
 from sth_core.datasets.trained_clips import file_bytes
-from sth_core.errors import OtherWork
+from sth_core.errors import OtherWork, first_few
 from sth_core.files import sync, temporary_beside
 from sth_core.resumable import Work, utc_now
 from sth_core.shards import Shards
@@ -55,7 +55,7 @@ class RunChanges:
         parts = []
         if self.moved:
             named = [f"{before} -> {now}" for before, now in self.moved.items()]
-            parts.append(f"{counted(len(named), 'clip')} moved: {first_of(named)}")
+            parts.append(f"{counted(len(named), 'clip')} moved: {first_few(named)}")
         if self.labels:
             before, now = ("none" if math.isnan(share) else f"{share:.3f}" for share in self.accuracy)
             parts.append(f"{name_changes('label', self.labels)}; accuracy {before} -> {now}")
@@ -63,7 +63,7 @@ class RunChanges:
             parts.append(name_changes("group", self.groups))
         if self.replaced:
             files = f"{counted(len(self.replaced), 'file')} of another size than when recorded"
-            parts.append(f"{files}, recorded again: {first_of(list(self.replaced))}")
+            parts.append(f"{files}, recorded again: {first_few(self.replaced)}")
         return "; ".join(parts)
 
     @property
@@ -127,7 +127,7 @@ def refuse_gone(changes: RunChanges, work: Work, data: Path) -> None:
     if changes.gone:
         raise OtherWork(
             f"{work.folder} holds {counted(len(changes.gone), 'clip')} no longer in this split of {data}: "
-            f"{first_of(list(changes.gone))}",
+            f"{first_few(changes.gone)}",
             f"choose another folder, or give --overwrite, which moves it to {work.folder / '.replaced-N'}",
         )
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-MOST_CLIPS = 3  # that a sentence names
+from sth_core.errors import first_few
+
 Changes = Mapping[str, tuple[str, str]]  # {clip_id: (before, now)}
 
 
@@ -18,11 +19,7 @@ def changed_values(before: pd.Series, now: pd.Series) -> dict[str, tuple[str, st
 def name_changes(what: str, changes: Changes) -> str:
     """ "2 labels changed: a.mp4 hug -> run, b.mp4 (none) -> jump"."""
     named = [f"{clip} {old or '(none)'} -> {new or '(none)'}" for clip, (old, new) in changes.items()]
-    return f"{len(named):,} {what}{'s' * (len(named) > 1)} changed: {first_of(named)}"
-
-
-def first_of(names: list[str]) -> str:
-    return ", ".join(names[:MOST_CLIPS] + ["..."] * (len(names) > MOST_CLIPS))
+    return f"{len(named):,} {what}{'s' * (len(named) > 1)} changed: {first_few(named)}"
 
 
 def name_differences(before: pd.DataFrame, now: pd.DataFrame, columns: Mapping[str, str]) -> str:
@@ -35,5 +32,5 @@ def name_differences(before: pd.DataFrame, now: pd.DataFrame, columns: Mapping[s
             parts.append(name_changes(what, changes))
     for one, other, what in ((now, before, "new"), (before, now, "gone")):
         if names := sorted(set(one.index) - set(other.index)):
-            parts.append(f"{len(names):,} {'clip is' if len(names) == 1 else 'clips are'} {what}: {first_of(names)}")
+            parts.append(f"{len(names):,} {'clip is' if len(names) == 1 else 'clips are'} {what}: {first_few(names)}")
     return "; ".join(parts)

@@ -14,11 +14,12 @@ import pandas as pd
 from sth_core.datasets.frame_defects import FrameDefects
 from sth_core.datasets.media_facts import MediaFacts, facts_of, missing_numbers
 from sth_core.datasets.thumbnails import pack_thumbnails, thumbnail, thumbnail_positions
+from sth_core.errors import first_few
 from sth_core.prefetch import in_processes
 from sth_core.resumable import no_report
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.completeness import announced_frames
-from sth_core.video.container import UnreadableVideo, opened
+from sth_core.video.container import UnreadableVideo
 from sth_core.video.decoding import (
     NumberedFrame,
     count_frames,
@@ -28,7 +29,7 @@ from sth_core.video.decoding import (
     read_frames,
 )
 from sth_core.video.segment import Segment
-from sth_core.video.timeline import read_packets, timeline
+from sth_core.video.timeline import timeline
 
 NAMED_FRAMES = 5  # at most, of those that are damaged
 
@@ -103,7 +104,7 @@ class ClipReading:
         """Raises UnreadableVideo: some of its frames are damaged, or cannot be read alone."""
         path, decoded, count = Path(self.clip.path), self.defects.frames, len(self.numbers)
         if damaged := sorted({*self.numbers} - {*self.checksums} | self.damaged):
-            listed = ", ".join(map(str, damaged[:NAMED_FRAMES])) + ", ..." * (len(damaged) > NAMED_FRAMES)
+            listed = first_few([str(number) for number in damaged], NAMED_FRAMES)
             raise UnreadableVideo(f"{path}: {decoded} of {count} frames can be decoded; damaged: {listed}")
         small = [thumbnail(self.kept[number]) for number in self.shown]
         begins_with, empty = self.defects.beginning
@@ -244,9 +245,4 @@ def video_access(path: Path, frames: int) -> str:
     line = timeline(path)
     if (announced := announced_frames(path, frames, line.times)) > frames:
         raise UnreadableVideo(f"{path}: {frames} of {announced} frames are in it; it was cut off, or is damaged")
-    with opened(path) as (container, stream):
-        if line.times is None or line.keyframes is None:
-            return f"in order ({line.reason})"
-        if len(read_packets(container, stream).keyframes) != len(line.keyframes):
-            return "in order (it cannot begin at a later keyframe)"
-    return "by time"
+    return f"in order ({line.reason})" if line.reason else "by time"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sth_core.datasets.entries import SPLITS
 from sth_core.datasets.media import counted
+from sth_core.datasets.splits import INVENTED
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Found:
     @property
     def how_split(self) -> str:
         """Where the splits come from, as a run records it: "by checksum, no groups known", "the column split"."""
-        return f"invented {self.split_source}" if self.split_invented else self.split_source
+        return f"{INVENTED} {self.split_source}" if self.split_invented else self.split_source
 
     @property
     def sentence(self) -> str:
@@ -43,7 +44,7 @@ class Found:
         sentences = [f"{', '.join(parts)}, read from {self.read_from}"]
         order = sorted(self.splits, key=lambda split: (SPLITS.index(split) if split in SPLITS else len(SPLITS), split))
         splits = ", ".join(f"{split or 'none'} {self.splits[split]:,}" for split in order)
-        invented = "invented, " if self.split_invented else "from "
+        invented = f"{INVENTED}, " if self.split_invented else "from "
         sentences.append(f"splits: {splits} ({invented}{self.split_source})")
         if self.group_source:
             sentences.append(f"groups: {self.groups:,} (from {self.group_source})")

@@ -1,7 +1,6 @@
 """Clips of a dataset that show the same: twice the same clip, or perhaps two clips of one source video.
 
-All clips are compared with all others, by products of matrices with 128 numbers for each clip: for the 260,000 clips of
-Kinetics-400 that is about five minutes, beside the hours in which they are decoded.
+All clips are compared with all others, by products of matrices with 128 numbers for each clip.
 """
 
 from collections.abc import Iterator
@@ -37,8 +36,8 @@ def find_duplicates(checked: pd.DataFrame) -> pd.DataFrame:
 
     They are of one length, and what moves in them, in eight pictures of 16 x 16 cells, correlates by at least 0.9;
     `differing` is 1 minus this correlation. Where nothing moves, all cells must be equal. Two clips of one place, or of
-    one talking head, differ in what moves. A clip
-    that is there more than 32 times is paired with some of its copies only."""
+    one talking head, differ in what moves. A clip that is there more than 32 times is paired with some of its copies
+    only."""
     usable = with_thumbnails(checked)
     pictures = unpack_thumbnails(usable["thumbnails"])
     vectors = projected_motion(pictures)

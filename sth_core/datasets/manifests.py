@@ -17,8 +17,7 @@ from sth_core.errors import UserError
 def manifest(folder: DatasetFolder, columns: AskedColumns) -> Annotations | None:
     """manifest.csv, .tsv, .jsonl or .parquet in the folder or, if there is only one, below it.
 
-    Columns of time make a clip a part of a video. Raises UserError: it lacks a
-    column, or there are two."""
+    Columns of time make a clip a part of a video. Raises UserError: it lacks a column, or there are two."""
     files = _tables(folder, "manifest")
     at_top = [file for file in files if file.parent == folder.path] or files
     if not at_top:

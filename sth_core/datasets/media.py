@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from sth_core.errors import first_few
 from sth_core.video.decoding import VIDEO_SUFFIXES
 from sth_core.video.images import IMAGE_SUFFIXES, NUMBERED, is_flow
 
 FLOW_FOLDER = "flow"
-MOST_NAMED = 3  # paths of one kind in a sentence
 
 
 @dataclass
@@ -28,9 +28,8 @@ class LeftOut:
         found = [f"{counted(len(p), why)} ({first_names(p, folder)})" for why, p in sorted(self.paths.items())]
         others = set(self.other_files) - set(used)
         if suffixes := Counter(path.suffix.lower() or "without a suffix" for path in others):
-            listed = ", ".join(f"{number} {suffix}" for suffix, number in suffixes.most_common(MOST_NAMED))
-            more = ", ..." if len(suffixes) > MOST_NAMED else ""
-            found.append(f"{counted(len(others), 'file of another kind')} ({listed}{more})")
+            listed = first_few([f"{number} {suffix}" for suffix, number in suffixes.most_common()])
+            found.append(f"{counted(len(others), 'file of another kind')} ({listed})")
         return found
 
 
@@ -42,8 +41,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def first_names(paths: list[Path], folder: Path) -> str:
-    names = [printable(str(path.relative_to(folder))) for path in sorted(paths)[:MOST_NAMED]]
-    return ", ".join(names + ["..."] * (len(paths) > MOST_NAMED))
+    return first_few([printable(str(path.relative_to(folder))) for path in sorted(paths)])
 
 
 def printable(name: str) -> str:

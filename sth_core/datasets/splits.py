@@ -15,6 +15,7 @@ SPLIT_NAMES = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 WORDS_OF_SPLITS = SPLIT_NAMES | {"dev": "val"}  # in files; a folder "dev" may well be a class
+INVENTED = "invented"  # how the origin of splits begins if the dataset names none
 BY_CHECKSUM = "by checksum"
 NO_GROUPS = "no groups known"
 

@@ -15,13 +15,12 @@ from sth_core.datasets.entries import Annotations
 from sth_core.datasets.list_files import HARMLESS, LIST_SUFFIXES, beside_its_clip, names_clips, split_in, words_of
 from sth_core.datasets.list_lines import OR_FOLDERS, WANTED, not_used
 from sth_core.datasets.text_files import text_lines
-from sth_core.errors import UserError
+from sth_core.errors import UserError, first_few
 
 WORDS = {"manifest", "metadata", "label", "labels", "annotation", "annotations", "split", "splits", "trainval"}
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 OTHER_SUFFIXES = (".parquet", ".xlsx", ".xls", ".ods", ".xml", ".pkl", ".pickle", ".npy", ".npz",
                   ".mat", ".arrow", ".feather", ".h5", ".hdf5", ".db", ".sqlite")  # fmt: skip
-MOST = 3  # files in a sentence
 A_MANIFEST = "a manifest.csv with the columns path,label,split"
 
 
@@ -31,8 +30,8 @@ def refuse_unread(folder: DatasetFolder) -> tuple[str, ...]:
     class_lists = [file for file in files if file.suffix in (*LIST_SUFFIXES, ".json") and _lists_classes(file, folder)]
     refused = [file for file in files if file not in class_lists]
     if refused:
-        others = ", ".join(str(file.relative_to(folder.path)) for file in refused[1:MOST])
-        more = f" (nor {'is' if len(refused) == 2 else 'are'} {others}{', ...' * (len(refused) > MOST)})"
+        others = first_few([str(file.relative_to(folder.path)) for file in refused[1:]], 2)
+        more = f" (nor {'is' if len(refused) == 2 else 'are'} {others})"
         raise UserError(refusal(refused[0]) + more * (len(refused) > 1))
     return tuple(f"{file.name} is not used: classes are called by their folders" for file in class_lists)
 
@@ -43,8 +42,7 @@ def with_unread(found: Annotations, folder: DatasetFolder) -> Annotations:
     others = [file for file in unread_files(folder, found.files) if (file.parent, _pattern(file)) not in alike]
     if not others:
         return found
-    names = ", ".join(str(file.relative_to(folder.path)) for file in others[:MOST])
-    note = f"not read: {names}{', ...' * (len(others) > MOST)}"
+    note = f"not read: {first_few([str(file.relative_to(folder.path)) for file in others])}"
     return replace(found, notes=(*found.notes, note))
 
 

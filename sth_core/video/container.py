@@ -21,6 +21,16 @@ class UnreadableVideo(UserError):
     """A file without readable frames; the message names the file and the reason."""
 
 
+def size_and_mtime(path: Path) -> tuple[int, int]:
+    """A file's bytes and its time of change in nanoseconds: a cache keyed by them knows a file that has changed.
+    Raises UnreadableVideo: it is not there, or may not be read."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UnreadableVideo(f"{path}: {error.strerror}") from error
+    return stat.st_size, stat.st_mtime_ns
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The file and its video stream (`main_stream`), decoded by one thread (clips are read in parallel).

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sth_core.errors import UserError
-from sth_core.video.container import UnreadableVideo, opened
+from sth_core.video.container import UnreadableVideo, opened, size_and_mtime
 from sth_core.video.decoding import count_frames
 from sth_core.video.timeline import timeline
 
@@ -96,11 +96,7 @@ def frame_times(path: Path) -> tuple[np.ndarray, Fraction, Fraction]:
     Raises UnreadableVideo: it cannot be read, or has no times."""
     if path.is_dir():
         raise UnreadableVideo(f"{path}: a folder of frames has no seconds; give the columns start_frame and end_frame")
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise UnreadableVideo(f"{path}: {error.strerror}") from error
-    return _frame_times(path, stat.st_size, stat.st_mtime_ns)
+    return _frame_times(path, *size_and_mtime(path))
 
 
 @lru_cache(maxsize=1000)

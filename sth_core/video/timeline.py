@@ -20,7 +20,7 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from sth_core.video.container import UnreadableVideo, decode_packets, opened
+from sth_core.video.container import UnreadableVideo, decode_packets, opened, size_and_mtime
 from sth_core.video.packets import TIMES_ARE_TRUE, Packets, read_packets
 
 
@@ -54,11 +54,7 @@ class DecodedIndex(NamedTuple):
 def timeline(path: Path) -> Timeline:
     """The timeline of a file; cached as long as its size and modification time stay the same.
     Raises UnreadableVideo: no frame of it can be decoded."""
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise UnreadableVideo(f"{path}: {error.strerror}") from error
-    return _timeline(path, stat.st_size, stat.st_mtime_ns)
+    return _timeline(path, *size_and_mtime(path))
 
 
 @lru_cache(maxsize=20_000)
