@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy import stats
 
 from sth_core.datasets import synthetic
@@ -24,8 +25,8 @@ from sth_core.datasets.synthetic import (
     paint,
     pose_at,
     render,
-    synthesize,
 )
+from workbench.cli import main
 
 START = Pose(x=150.0, y=120.0, radius=50.0, angle=0.4)
 
@@ -59,18 +60,23 @@ def test_clips_are_h264_that_browsers_play_of_two_to_three_seconds(scenes_folder
 
 
 def test_an_interrupted_set_is_completed_with_the_same_bytes_and_the_rest_is_kept(
-    scenes_folder: Path, tmp_path: Path
+    scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By other processes: four instead of one, with other memory, hashes and threads."""
     folder = tmp_path / "scenes"
     shutil.copytree(scenes_folder, folder)
-    lost = [folder / "val" / f"0004_{i:05}.mp4" for i in (0, 17)]
+    lost = [folder / "val" / f"0004_{i:05}.mp4" for i in (0, 9, 15, 17)]
     before = {path: path.read_bytes() for path in lost}
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*.mp4") if path not in before}
     for path in lost:
         path.unlink()
+    for name, value in {"MALLOC_PERTURB_": "1", "PYTHONHASHSEED": "5", "OMP_NUM_THREADS": "3"}.items():
+        monkeypatch.setenv(name, value)
 
-    synthesize(folder, 24, seed=4, split="val", workers=1)
+    command = ["data", "synthesize", str(folder), "--clips", "24", "--seed", "4", "--workers", "4"]
+    result = CliRunner().invoke(main, command)
 
+    assert result.exit_code == 0, result.output
     assert {path: path.read_bytes() for path in lost} == before
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert rows_of(folder) == rows_of(scenes_folder)

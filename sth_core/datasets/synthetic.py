@@ -40,7 +40,7 @@ MANIFEST_COLUMNS = ["path", "motion", "appearance", "split", "frames", "seed"]
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip before it is drawn; equal scenes make equal files, byte for byte."""
+    """One clip before it is drawn; on one machine equal scenes make equal files, byte for byte."""
 
     motion: str
     appearance: str

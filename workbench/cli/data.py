@@ -56,7 +56,7 @@ def annotated_dataset(folder: Path, recipe: Path | None, changes: tuple[str, ...
 @data_command.command("synthesize")
 @click.argument("folder", type=PATH)
 @click.option("--clips", default=240, show_default=True, type=click.IntRange(1), help="How many clips.")
-@click.option("--seed", default=1, show_default=True, help="The same seed gives the same files.")
+@click.option("--seed", default=1, show_default=True, help="The same seed and number of clips give the same files.")
 @click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
 @workers_option
 def data_synthesize_command(folder: Path, clips: int, seed: int, split: str, workers: int | None) -> None:
