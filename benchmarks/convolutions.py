@@ -27,6 +27,7 @@ from sth_core.inference import for_inference
 from sth_core.memory import keep_freed_memory
 from sth_core.network import VideoNetwork, channels_last, create_model
 from sth_core.resumable import no_report
+from workbench.cli.kinds import DEVICE
 
 NETWORKS: dict[str, dict[str, object]] = {
     "2D (TSN)": {"conv": "2d"},
@@ -44,7 +45,7 @@ Step = Callable[[], object]
 
 
 @click.command(help=__doc__)
-@click.option("--device", default="cpu", show_default=True)
+@click.option("--device", default="cpu", show_default=True, type=DEVICE)
 @click.option("--dtype", default="fp32", show_default=True, type=click.Choice(list(DTYPES)))
 @click.option("--frames", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1))

@@ -40,7 +40,7 @@ from sth_core.video import count_frames, images, read_frames, timeline
 from sth_core.video.container import ANY_METADATA
 from sth_core.video.decoding import VIDEO_SUFFIXES
 from sth_core.video.sampling import segment_indices
-from workbench.cli.options import PATH
+from workbench.cli.kinds import PATH
 
 Reader = Callable[[Path, list[int]], np.ndarray]
 Clips = dict[Path, list[int]]  # and the frames to read of each

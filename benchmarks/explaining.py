@@ -34,6 +34,7 @@ from sth_core.memory import keep_freed_memory
 from sth_core.network import VideoNetwork, create_model
 from sth_core.video.encoding import write_video
 from sth_core.video.transforms import Preprocessing
+from workbench.cli.kinds import DEVICE, FILE
 
 RATE = 30
 DIFFERENT = 90  # frames, then they repeat, so that making them takes little time
@@ -41,7 +42,7 @@ BOTH = "forward and backward, all gradients"
 
 
 @click.command(help=__doc__)
-@click.option("--device", default="cpu", show_default=True)
+@click.option("--device", default="cpu", show_default=True, type=DEVICE)
 @click.option("--backbone", default="resnet50", show_default=True)
 @click.option("--width", default=64, show_default=True, type=click.IntRange(1))
 @click.option("--frames", default=8, show_default=True, type=click.IntRange(1))
@@ -50,7 +51,7 @@ BOTH = "forward and backward, all gradients"
 @click.option("--height", default=720, show_default=True, type=click.IntRange(16), help="Of the clips; they are 16:9.")
 @click.option("--seconds", default=10, show_default=True, type=click.IntRange(1), help="Of the clip.")
 @click.option("--longer", default=60, show_default=True, type=click.IntRange(1), help="Of the longer one.")
-@click.option("--clip", type=click.Path(path_type=Path), hidden=True, help="Explain this one, in this process.")
+@click.option("--clip", type=FILE, hidden=True, help="Explain this one, in this process.")
 def main(
     device: str, backbone: str, width: int, frames: int, side: int, rounds: int, height: int, seconds: int, longer: int,
     clip: Path | None,

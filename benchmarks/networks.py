@@ -25,6 +25,7 @@ from analysis.statistics.accuracy import group_numbers, share_interval
 from benchmarks.measuring import machine, print_head, print_row
 from sth_core.checkpoint import load_checkpoint
 from sth_core.network import count_parameters
+from workbench.cli.kinds import FILE, FOLDER
 from workbench.cli.terminal import progress_bars
 from workbench.demo import (
     BASELINE,
@@ -37,7 +38,6 @@ from workbench.demo import (
     order_accuracy,
 )
 
-FOLDER = click.Path(path_type=Path)
 TITLES = (
     "network", "question", "input", "p", "parameters", "accuracy (95 % interval)", "correct pair",
     "correct order in the pair", "mean α_T", "trained by",
@@ -46,7 +46,7 @@ TITLES = (
 
 @click.command(help=__doc__)
 @click.option("-o", "--out", type=FOLDER, default=Path("demo"), show_default=True)
-@click.option("--baseline", type=FOLDER, default=Path("demo/networks/motion-rgb-p0/model.safetensors"))
+@click.option("--baseline", type=FILE, default=Path("demo/networks/motion-rgb-p0/model.safetensors"))
 def main(out: Path, baseline: Path) -> None:
     with progress_bars() as show:
         make_demo(out, SHIPPED_NETWORKS, show)

@@ -30,6 +30,7 @@ from sth_core.video.clip_source import ClipSource
 from sth_core.video.encoding import write_video
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise, resize
+from workbench.cli.kinds import FILE, SEED
 
 NETWORK = Path(__file__).parent.parent / "workbench" / "networks" / "appearance-rgb-p4.safetensors"
 Shares = list[float]
@@ -113,9 +114,9 @@ def measure(checkpoint: Checkpoint, folder: Path, clips: int, seed: int) -> tupl
 
 
 @click.command(help=__doc__)
-@click.option("--network", type=click.Path(path_type=Path), default=NETWORK, help="By default one of the demo's.")
+@click.option("--network", type=FILE, default=NETWORK, help="By default one of the demo's.")
 @click.option("--clips", default=96, show_default=True, type=click.IntRange(2))
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, type=SEED)
 def main(network: Path, clips: int, seed: int) -> None:
     checkpoint = load_checkpoint(network)
     with TemporaryDirectory() as folder:

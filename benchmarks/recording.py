@@ -39,6 +39,7 @@ from sth_core.memory import keep_freed_memory
 from sth_core.network import create_model, pick_device
 from sth_core.shards import Shards
 from sth_core.video.transforms import Preprocessing
+from workbench.cli.kinds import DEVICE
 
 CLASSES = [f"class {i}" for i in range(174)]
 BATCH = 8
@@ -54,7 +55,7 @@ Variant = Callable[[Path], object]  # of a run directory
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--few", default=1_000, show_default=True, type=click.IntRange(1), help="Made-up clips to write.")
 @click.option("--many", default=100_000, show_default=True, type=click.IntRange(1), help="... and how many in the end.")
-@click.option("--device", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, type=DEVICE)
 @click.option("--write", type=click.IntRange(1), hidden=True, help="Only write so many made-up clips; print the peak.")
 @click.option("--vectors", is_flag=True, hidden=True)
 def main(

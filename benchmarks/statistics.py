@@ -29,6 +29,7 @@ from analysis.runs.run_directory import Run, find_runs
 from analysis.statistics.uncertainty import mean_effect
 from benchmarks.made_runs import make_run
 from benchmarks.measuring import in_own_process, machine, peak_resident, print_head, print_row, seconds, take_turns
+from workbench.cli.kinds import FOLDER
 
 NUMBERS: dict[str, tuple[str, Callable[[list[Run]], object]]] = {  # title, what is computed of two runs or the first
     "nothing": ("none: Python and its packages", lambda _: None),
@@ -59,7 +60,7 @@ NUMBERS: dict[str, tuple[str, Callable[[list[Run]], object]]] = {  # title, what
 @click.option("--layers", default=16, show_default=True, type=click.IntRange(2))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--only", type=click.Choice(list(NUMBERS)), multiple=True, help="These numbers; by default all.")
-@click.option("--runs", type=click.Path(path_type=Path), hidden=True, help="Of these runs, in this process.")
+@click.option("--runs", type=FOLDER, hidden=True, help="Of these runs, in this process.")
 def main(clips: int, classes: int, layers: int, rounds: int, only: tuple[str, ...], runs: Path | None) -> None:
     if runs:
         compute = partial(NUMBERS[only[0]][1], find_runs(runs)[::-1])

@@ -37,7 +37,7 @@ from sth_core.recipe import Recipe, build_model, load_recipe
 from sth_core.trainer import Batch, Trainer
 from sth_core.training_state import TrainingState
 from sth_core.video.transforms import normalise
-from workbench.cli.options import PATH
+from workbench.cli.kinds import DEVICE, FOLDER, RECIPE
 
 DEFAULT = (Path("ut_interaction"), Path("something_v1_8"))
 WARM_UP = 2  # steps of a turn that are not measured: their clips were read ahead during the turns of others
@@ -45,14 +45,20 @@ MEMORY, KEPT, DISK = "memory", "clips kept", "files, read anew"
 
 
 @click.command(help=__doc__)
-@click.argument("recipes", nargs=-1, type=PATH)
-@click.option("--clips", "folder", type=PATH, help="A dataset's folder, whose labels stand where the recipes say.")
+@click.argument("recipes", nargs=-1, type=RECIPE)
+@click.option("--clips", "folder", type=FOLDER, help="A dataset's folder, whose labels stand where the recipes say.")
 @click.option("--count", default=32, show_default=True, type=click.IntRange(4), help="Clips to make.")
 @click.option("--batch", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--turn", default=6, show_default=True, type=click.IntRange(1), help="Steps of a turn.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--steps", default=0, show_default=True, help="Steps over which to look at the resident memory.")
-@click.option("--device", default="auto", show_default=True)
+@click.option(
+    "--steps",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Steps over which to look at the resident memory.",
+)
+@click.option("--device", default="auto", show_default=True, type=DEVICE)
 @click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of each recipe.")
 def main(
     recipes: tuple[Path, ...], folder: Path | None, count: int, batch: int, turn: int, rounds: int, steps: int,

@@ -1,11 +1,13 @@
 """Files that are either whole or not there."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,23 +16,78 @@ from sth_core.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+LONGEST_NAME = 200  # bytes, of which a temporary name is made; with what is added, no name may have more than 255
+FORMULA = re.compile(r"\s*[=+\-@'＝＋－＠]|[\t\r]")  # a spreadsheet computes a cell that begins so; ' is doubled
+HARMLESS = re.compile(r"-|[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # a dash that stands for nothing, a number
+WAYS = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space: the quota is used up",
+    errno.EACCES: "give yourself the right, or name another place",
+    errno.EPERM: "give yourself the right, or name another place",
+    errno.EROFS: "name another place",
+    errno.EIO: "check the disk or the network mount",
+    errno.ESTALE: "mount it again",
+    errno.ENOTCONN: "mount it again",
+    errno.EFBIG: "raise the largest size of a file, or name another place",
+    errno.EMFILE: "raise the number of open files (ulimit -n)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EEXIST: "choose another name",
+    errno.ENOTDIR: "a file lies where a folder is wanted",
+}
+
+
+def system_reason(error: OSError) -> str:
+    """Why the system refused, and what to do, for a sentence that names the file."""
+    reason = error.strerror or str(error)
+    return f"{reason}; {WAYS[error.errno]}" if error.errno in WAYS else reason
+
+
+def system_sentence(error: OSError) -> str:
+    """What the system refused, of which file, and what to do."""
+    name = error.filename2 or error.filename
+    return f"{os.fsdecode(name)}: {system_reason(error)}" if isinstance(name, str | bytes) else system_reason(error)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError without a file's name, as reading, writing and locking raise it, gets that of `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """A path to write to; it takes the name `path` when the block ends well, and goes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    """A path to write to; it takes the name `path` when the block ends well, and goes when it does not.
+
+    Raises UserError: the system refuses to write there."""
+    temporary = path
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        short = len(os.fsencode(path.name)) <= LONGEST_NAME
+        stem = path.stem if short else hashlib.sha256(os.fsencode(path.name)).hexdigest()
+        temporary = path.with_name(f".{stem}.{os.getpid()}.part{path.suffix[:50]}")
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None or Path(os.fsdecode(error.filename)) in (temporary, path, path.parent):
+            raise cannot_write(path, error) from error
+        raise  # of another file, which it names
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary != path:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: Exception) -> UserError:
     """What to raise when a library failed to write to `temporary_beside(path)`, most often for want of space."""
-    free = shutil.disk_usage(path.parent).free / 1e6
-    return UserError(f"cannot write {path} ({error}; {free:.0f} MB are free there); what was written before is kept")
+    reason = system_reason(error) if isinstance(error, OSError) else str(error)
+    with suppress(OSError):
+        reason += f"; {shutil.disk_usage(path.parent).free / 1e6:.0f} MB are free there"
+    return UserError(f"cannot write {path} ({reason}); what was written before is kept")
 
 
 @contextmanager
@@ -50,11 +107,43 @@ def write_json(path: Path, value: Any) -> None:
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a table without its index; the same table gives the same bytes on every system."""
     with write_atomically(path) as file:
-        table.to_csv(file, index=False, lineterminator="\n")
+        file.write(csv_text(table))
+
+
+def csv_text(table: "pd.DataFrame") -> str:
+    """A table without its index as CSV, in which no text is a formula: see `inert`."""
+    cells = table.copy(deep=False)
+    for i, kind in enumerate(cells.dtypes):
+        if kind.kind not in "biufM":  # no numbers, truth values or dates
+            cells.isetitem(i, cells.iloc[:, i].astype(object).map(inert))
+    return cells.rename(columns=inert).to_csv(index=False, lineterminator="\n")
+
+
+def inert(cell: Any) -> Any:
+    """A cell that a spreadsheet shows and does not compute: text that begins like a formula gets a ' in front.
+
+    A text that begins with ' gets one too, so that `as_written` gives back what was there. Numbers stay.
+    Source: OWASP, "CSV Injection".
+    """
+    formula = isinstance(cell, str) and FORMULA.match(cell) and not HARMLESS.fullmatch(cell)
+    return f"'{cell}" if formula else cell
+
+
+def as_written(cell: Any) -> Any:
+    """The text of which `inert` made this cell."""
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and FORMULA.match(cell, 1) else cell
+
+
+def read_csv(path: Path) -> "pd.DataFrame":
+    """A table of `write_csv`, all cells as text."""
+    import pandas as pd
+
+    with naming(path):
+        return pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=as_written).map(as_written)
 
 
 def sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -62,7 +151,8 @@ def sync(path: Path) -> None:
     """Wait until a file's content, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with naming(path):
+            os.fsync(handle)
     except OSError:
         if not path.is_dir():  # which some file systems cannot do
             raise

@@ -195,10 +195,23 @@ def channels_last(model: VideoNetwork) -> VideoNetwork:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" takes a GPU when there is one. Raises UserError: there is no such device here."""
+    """The device of that name; "auto" takes a GPU when there is one. Raises UserError: none of that name computes here.
+
+    It must give a number back, which `meta` does not."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"no device {name!r} here ({str(error).splitlines()[0]}); try --device cpu") from error
+        device = torch.empty(0, device=name).device
+        torch.ones(1, device=device).item()
+    except Exception as error:  # each kind of device has its own: RuntimeError, AssertionError, ImportError, ...
+        here = devices_here()
+        near = did_you_mean(name, here) or f"; possible: auto, {', '.join(here)}"
+        raise UserError(f"no device {name!r} computes here{near}") from error
+    return device
+
+
+def devices_here() -> list[str]:
+    """The names of this machine's devices."""
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    others = [name for name in ("mps", "xpu") if (of := getattr(torch, name, None)) and of.is_available()]
+    return ["cpu", *["cuda"] * bool(gpus), *gpus, *others]

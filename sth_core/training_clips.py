@@ -16,7 +16,7 @@ from sth_core.datasets.changes import name_differences
 from sth_core.datasets.found import Found
 from sth_core.datasets.trained_clips import file_bytes, merged_keys, training_keys
 from sth_core.errors import UserError
-from sth_core.files import write_csv
+from sth_core.files import read_csv, write_csv
 from sth_core.resumable import Json
 
 CLIPS_TABLE = "clips.csv"
@@ -102,7 +102,7 @@ def explained_differences(out: Path, kept: pd.DataFrame) -> dict[str, str]:
     if not file.is_file():
         unknown = "labels or splits of its clips differ; of a training of an earlier version it is not known which"
         return {"clips": "", "clips_sha256": unknown}
-    before = pd.read_csv(file, dtype=str, keep_default_na=False)
+    before = read_csv(file)
     return {
         "clips": "",
         "clips_sha256": name_differences(before, kept, {"label": "label", "split": "split"}),

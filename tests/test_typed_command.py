@@ -15,8 +15,9 @@ from analysis.runs.run_directory import open_run
 from tests.test_cli import ends_well
 from tests.test_stop_and_go import ROOT
 from tests.tiny import copy_clips, save_tiny
+from workbench.cli.kinds import PATH, RECIPE, RUNS
 from workbench.cli.options import changes_option, device_option, overwrite_option
-from workbench.cli.typed import PATH, RECIPE, command_line
+from workbench.cli.typed import command_line
 
 
 @click.group()
@@ -25,7 +26,7 @@ def sth() -> None: ...
 
 @sth.command("made")
 @click.argument("recipe", type=RECIPE)
-@click.argument("runs", nargs=-1, type=PATH)
+@click.argument("runs", nargs=-1, type=RUNS)
 @click.option("-o", "--out", type=PATH)
 @click.option("--label")
 @changes_option

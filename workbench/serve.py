@@ -64,12 +64,15 @@ def serve(runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...
 
 def check_address(host: str, port: int) -> None:
     """Raise a UserError if no server can listen there."""
+    if not host.strip():
+        raise UserError(f"this machine cannot listen at {host!r}, which is no address; name another --host")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the port of a server that has just stopped is free
         try:
             one.bind((host, port))
-        except OSError as error:
-            why = f"this machine cannot listen at {host}, port {port} ({error.strerror or error}); name another --host"
-            if error.errno == errno.EADDRINUSE:
+        except (OSError, UnicodeError, TypeError, ValueError) as error:  # a name that no host can have
+            reason = getattr(error, "strerror", None) or error
+            why = f"this machine cannot listen at {host!r}, port {port} ({reason}); name another --host"
+            if getattr(error, "errno", None) == errno.EADDRINUSE:
                 why = f"port {port} is taken, perhaps by another `sth app`; choose one with --port"
             raise UserError(why) from error

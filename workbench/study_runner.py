@@ -63,7 +63,7 @@ class RunningCell:
         code = self.process.poll()
         if code:
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_LOG:]
-            raise UserError("\n".join((f"{self.name} failed; the end of {self.log}:", *lines)))
+            raise UserError(f"{self.name} failed; the end of {self.log}: {' / '.join(lines)}")
         if code is None:
             return False
         if not self.waiting:

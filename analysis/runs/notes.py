@@ -18,6 +18,7 @@ import pandas as pd
 
 from analysis.runs.run_directory import Run, query
 from sth_core.errors import UserError
+from sth_core.files import inert
 
 LONGEST_TAG, LONGEST_NOTE = 60, 10_000  # characters
 PATIENCE = 15.0  # seconds to wait for another's transaction
@@ -28,7 +29,6 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS history (
 HISTORY = (
     "SELECT version, clip_id, kind, text, changed FROM history WHERE clip_id = coalesce(?, clip_id) ORDER BY version"
 )
-FORMULA = ("=", "+", "-", "@", "'")  # a spreadsheet computes what begins so, and removes the last
 CLASSIFICATION = "fiftyone.core.fields.EmbeddedDocumentField(fiftyone.core.labels.Classification)"
 STRING = "fiftyone.core.fields.StringField"
 FIELDS = {"clip_id": STRING, "ground_truth": CLASSIFICATION, "prediction": CLASSIFICATION, "note": STRING}
@@ -230,13 +230,11 @@ def clips_with(run: Run, tags: list[str]) -> set[str]:
 def to_csv(run: Run) -> str:
     """`notes_table` as CSV, the tags of a clip one a line in their cell.
 
-    A cell that begins with = + - @ or ', after blanks or not, gets a ' in front, so that no spreadsheet computes it;
-    a reader removes one '.
+    No cell is a formula to a spreadsheet (`sth_core.files.inert`).
     """
     table = notes_table(run)
     cells = table.assign(tags=table["tags"].str.join("\n"))
-    safe = cells.map(lambda cell: f"'{cell}" if cell.lstrip().startswith(FORMULA) else cell)
-    return safe.to_csv(index=False, lineterminator="\r\n")
+    return cells.map(inert).to_csv(index=False, lineterminator="\r\n")
 
 
 def to_fiftyone(run: Run, annotated_only: bool = True) -> str:

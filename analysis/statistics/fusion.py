@@ -3,6 +3,7 @@
 The paper's STH_En averages networks of 8 and of 16 frames; two-stream networks those of RGB and of flow.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def validate_fusion(runs: list[Run], weights: list[float]) -> None:
     """Raise a UserError for runs and weights that cannot be fused."""
     if len(runs) < 2:
         raise UserError(f"fusing needs at least two runs, got {len(runs)}")
-    if len(weights) != len(runs) or min(weights) < 0 or not sum(weights):
+    if len(weights) != len(runs) or not all(0 <= w < math.inf for w in weights) or not sum(weights):
         raise UserError(f"there must be a weight for each of the {len(runs)} runs, none below 0, got {weights}")
     for run in runs:
         if run.problem:

@@ -15,6 +15,7 @@ from sth_core.datasets.frame_defects import FrameDefects
 from sth_core.datasets.media_facts import MediaFacts, facts_of, missing_numbers
 from sth_core.datasets.thumbnails import pack_thumbnails, thumbnail, thumbnail_positions
 from sth_core.errors import first_few
+from sth_core.files import naming
 from sth_core.prefetch import in_processes
 from sth_core.resumable import no_report
 from sth_core.video.clip_source import ClipSource
@@ -154,7 +155,7 @@ def check_dataset(
         else:
             waiting.setdefault(row.path, []).append(clip)
     progress(len(results), len(clips))
-    with notes.open("a", encoding="utf-8") as file:
+    with naming(notes), notes.open("a", encoding="utf-8") as file:
         for _, found in in_processes(check_clips, {path: (of_one,) for path, of_one in waiting.items()}, workers):
             results += found
             file.writelines(json.dumps(vars(clip)) + "\n" for clip in found)

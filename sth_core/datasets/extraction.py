@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sth_core.datasets.media import flow_name, video_names, walk
+from sth_core.files import naming
 from sth_core.prefetch import in_processes
 from sth_core.resumable import Work, no_report, working_on
 from sth_core.video.container import UnreadableVideo
@@ -103,4 +104,6 @@ def extract_clip(path: Path, target: Path, how: Extraction) -> str:
 def _write(folder: Path, number: int, field: np.ndarray) -> None:
     for axis, image in zip("xy", np.moveaxis(field, -1, 0), strict=True):
         _, content = cv2.imencode(".jpg", np.ascontiguousarray(image), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        (folder / f"flow_{axis}_{number:05d}.jpg").write_bytes(content.tobytes())
+        file = folder / f"flow_{axis}_{number:05d}.jpg"
+        with naming(file):
+            file.write_bytes(content.tobytes())

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from sth_core.datasets.sprites import APPEARANCES, SPRITE, draw_background, draw_object
-from sth_core.files import write_csv
+from sth_core.files import read_csv, write_csv
 from sth_core.prefetch import in_processes
 from sth_core.resumable import no_report
 from sth_core.video.encoding import write_video
@@ -160,7 +160,7 @@ def synthesize(
     ]
     table, manifest = pd.DataFrame(rows, columns=MANIFEST_COLUMNS), folder / "manifest.csv"
     if manifest.exists():
-        earlier = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+        earlier = read_csv(manifest)
         table = pd.concat([earlier[earlier["split"] != split], table])
     write_csv(manifest, table)
     return manifest

@@ -4,17 +4,22 @@ import os
 import signal
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from sth_core.errors import UserError
+from sth_core.files import system_sentence
 from sth_core.stopping import REQUEST, hear_signals, stop_pools, stop_requested
+from workbench.cli.terminal import say
 
 COMMANDS = (
     "app", "benchmark", "cam", "complexity", "data", "demo", "evaluate", "figures", "fuse", "import", "intervene",
     "probe", "record", "results", "study", "train", "trust",
 )  # fmt: skip
+UTF8_MODE = "PYTHONUTF8"
 RESUMED = ("data", "demo", "evaluate", "intervene", "probe", "record", "study", "train", "trust")
 
 
@@ -31,6 +36,16 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(f"workbench.cli.{file}"), f"{file}_command")
         return command
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command with UTF-8 file names, and with output that no character can stop."""
+        if sys.getfilesystemencoding() != "utf-8" and os.environ.get(UTF8_MODE) != "1":
+            os.environ[UTF8_MODE] = "1"  # which child processes inherit
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **extra)
+
     def invoke(self, context: click.Context) -> Any:
         """Print a user's mistake as one sentence and exit with 2 (with STH_DEBUG: raise it).
 
@@ -42,12 +57,31 @@ class LazyGroup(click.Group):
             except (Exception, KeyboardInterrupt) as error:
                 if stop_requested() or isinstance(error, KeyboardInterrupt):  # which a library may have replaced
                     hint = "; the same command continues from here" if context.invoked_subcommand in RESUMED else ""
-                    click.echo(f"sth: stopped{hint}", err=True)
+                    say(f"sth: stopped{hint}", err=True)
                     sys.exit(128 + (REQUEST.number or signal.SIGINT))
-                if not isinstance(error, UserError | OSError) or os.environ.get("STH_DEBUG"):
+                if not (sentence := mistake(error)) or os.environ.get("STH_DEBUG"):
                     raise
-                click.echo(f"sth: {error}", err=True)
+                say(f"sth: {sentence}", err=True)
                 sys.exit(2)
+
+
+def mistake(error: BaseException) -> str:
+    """The sentence about what the user or the system did not allow; empty for errors of another kind."""
+    if isinstance(error, BrokenPipeError | NoArgsIsHelpError):  # what click ends without a word, or with the help
+        return ""
+    if isinstance(error, click.UsageError):
+        names = [context.info_name or "" for context in contexts_of(error.ctx)]
+        return f"{error.format_message().rstrip('.')}; see {' '.join(['sth', *names])} --help"
+    if isinstance(error, OSError):
+        return system_sentence(error)
+    return str(error) if isinstance(error, UserError) else ""
+
+
+def contexts_of(context: click.Context | None) -> list[click.Context]:
+    """The contexts of the commands that were named, without that of `sth` itself."""
+    if context is None or context.parent is None:
+        return []
+    return [*contexts_of(context.parent), context]
 
 
 def say_stopping() -> None:

@@ -9,9 +9,10 @@ import click
 
 from sth_core.errors import UserError
 from sth_core.resumable import no_report
+from workbench.cli.kinds import FILE, PATH, TEXT, NumberKind
 from workbench.cli.options import device_option
-from workbench.cli.terminal import progress_bars
-from workbench.cli.typed import PATH, command_line
+from workbench.cli.terminal import progress_bars, say
+from workbench.cli.typed import command_line
 
 if TYPE_CHECKING:
     from analysis.explain.gradcam import CamLayer
@@ -23,18 +24,22 @@ BRANCHES, DEFINITIONS, SCALES = ("joint", "spatial", "temporal"), ("per_step", "
 
 
 @click.command("cam")
-@click.argument("checkpoint", type=PATH)
+@click.argument("checkpoint", type=FILE)
 @click.argument("video", type=PATH, required=False)
 @click.option("-o", "--out", type=PATH, help="The .mp4 to write; a folder where VIDEO is a folder of videos.")
-@click.option("--class", "target", metavar="NAME", help="The class to explain; by default the predicted one.")
-@click.option("--against", metavar="NAME", help="Explain how far the class is above this one.")
-@click.option("--layer", metavar="NAME", help="By default the deepest block with maps of at least 6 x 6 cells.")
+@click.option(
+    "--class", "target", type=TEXT, metavar="NAME", help="The class to explain; by default the predicted one."
+)
+@click.option("--against", type=TEXT, metavar="NAME", help="Explain how far the class is above this one.")
+@click.option(
+    "--layer", type=TEXT, metavar="NAME", help="By default the deepest block with maps of at least 6 x 6 cells."
+)
 @click.option("--layers", "listed", is_flag=True, help="List all layers that can be explained, and stop.")
 @click.option("--branch", default="joint", show_default=True, type=click.Choice(BRANCHES), help="Of an STH layer.")
 @click.option("--definition", default="per_step", show_default=True, type=click.Choice(DEFINITIONS), help="Weights.")
 @click.option("--scale", default="clip", show_default=True, type=click.Choice(SCALES), help="What shares one scale.")
 @click.option("--signed", is_flag=True, help="Show evidence against the class too, in blue.")
-@click.option("--opacity", default=0.55, show_default=True, type=click.FloatRange(0, 1), help="At the map's maximum.")
+@click.option("--opacity", default=0.55, show_default=True, type=NumberKind(0, 1), help="At the map's maximum.")
 @click.option("--clips", default=1, show_default=True, type=click.IntRange(1, 10), help="More: more frames have maps.")
 @device_option
 def cam_command(
@@ -55,7 +60,8 @@ def cam_command(
     loaded = load_checkpoint(checkpoint, pick_device(device))
     layers = cam_layers(loaded.model, loaded.preprocessing.crop)
     if listed:
-        click.echo("\n".join(known.title for known in layers))
+        for known in layers:
+            say(known.title)
         return
     if video is None or out is None:
         raise UserError("name a video and the file to write: sth cam CHECKPOINT VIDEO -o FILE.mp4")
@@ -93,11 +99,11 @@ def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Pat
             if many:
                 show("painting videos", number, len(targets), unit="video")
     for line in lines + failures:
-        click.echo(line)
+        say(line)
     if not lines:
         raise UserError(f"none of the {len(targets)} videos in {video} could be explained; the reasons are above")
     if many:
-        click.echo(f"{len(lines)} videos, {len(failures)} left out: {out}")
+        say(f"{len(lines)} videos, {len(failures)} left out: {out}")
 
 
 def nearest(name: str, possible: list[str]) -> str:

@@ -7,9 +7,9 @@ import click
 from rich.table import Table
 
 from sth_core.errors import UserError
+from workbench.cli.kinds import FILE, MANY, PATH
 from workbench.cli.options import changes_option
-from workbench.cli.terminal import console, print_table
-from workbench.cli.typed import PATH
+from workbench.cli.terminal import print_shown, print_table, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +25,8 @@ TITLES = {
 @click.command("complexity")
 @click.argument("network", type=PATH, required=False)
 @changes_option
-@click.option("--classes", default=174, show_default=True, type=click.IntRange(1), help="Of a recipe's network.")
-@click.option("--csv", "file", type=PATH, help="Write the table to this file too.")
+@click.option("--classes", default=174, show_default=True, type=click.IntRange(1, MANY), help="Of a recipe's network.")
+@click.option("--csv", "file", type=FILE, help="Write the table to this file too.")
 def complexity_command(network: Path | None, changes: tuple[str, ...], classes: int, file: Path | None) -> None:
     """Count parameters and multiply-adds: the paper's Tables 6 to 9 beside ours, or NETWORK's layers.
 
@@ -39,7 +39,7 @@ def complexity_command(network: Path | None, changes: tuple[str, ...], classes: 
     table = print_layers(network, changes, classes) if network else print_paper_tables()
     if file:
         write_csv(file, table)
-        click.echo(f"table: {file}")
+        say(f"table: {file}")
 
 
 def print_paper_tables() -> "pd.DataFrame":
@@ -56,10 +56,10 @@ def print_paper_tables() -> "pd.DataFrame":
             shown.add_column(column, justify="left" if column == "network" else "right")
         for row in some.drop(columns="table").itertuples(index=False):
             shown.add_row(*row[:-1], str(notes.index(row.remark) + 1))
-        console.print(shown)
+        print_shown(shown)
     for i, note in enumerate(notes, 1):
-        console.print(f"{i:2d}  {note}", highlight=False)
-    console.print("ResNet-50, 174 classes, 224 x 224 pixels, one clip; 8 frames unless the row names another number.")
+        say(f"{i:2d}  {note}")
+    say("ResNet-50, 174 classes, 224 x 224 pixels, one clip; 8 frames unless the row names another number.")
     return table
 
 
@@ -90,7 +90,7 @@ def print_layers(network: Path, changes: tuple[str, ...], classes: int) -> "pd.D
     table["output"] = [" x ".join(map(str, shape)) for shape in table["output"]]
     print_table(table.columns, table.itertuples(index=False))
     gflops, parameters = total(costs)
-    click.echo(
+    say(
         f"{gflops:.2f} G multiply-adds, {parameters:.2f} M parameters for a clip of {config.frames} frames "
         f"of {side} x {side} pixels"
     )

@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from sth_core.errors import UserError
-from workbench.cli.options import group_pattern_option, overwrite_option
-from workbench.cli.terminal import console, notify, progress_bars
-from workbench.cli.typed import PATH, RECIPE, command_line
+from workbench.cli.kinds import FOLDER, MANY, RECIPE, WORKERS, NumberKind
+from workbench.cli.options import group_pattern_option, overwrite_option, seed_option
+from workbench.cli.terminal import notify, print_shown, progress_bars, say
+from workbench.cli.typed import command_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sth_core.datasets.table import Dataset
 
+BOUND = NumberKind(0, 1000, min_open=True)
+LARGEST_SIDE = 4096
 MOST_NAMED = 20  # clips that cannot be used, in the terminal
 ALGORITHM_HELP = "tvl1 is what TSN used: tens of times slower on a CPU."
 recipe_option = click.option("--recipe", type=RECIPE, help="The recipe whose [data] says how to read the folder.")
 key_option = click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="A key of [data]: label, fold, ..."
 )
-workers_option = click.option("--workers", type=click.IntRange(1), help="Processes; by default one for each core.")
+workers_option = click.option("--workers", type=WORKERS, help="Processes; by default one for each core.")
 
 
 @click.group("data")
@@ -39,7 +41,7 @@ def annotated_folder(command: Callable[..., None]) -> Callable[..., None]:
     options = (recipe_option, key_option, group_pattern_option, workers_option)
     for option in reversed(options):
         command = option(command)
-    return click.argument("folder", type=PATH)(command)
+    return click.argument("folder", type=FOLDER)(command)
 
 
 def annotated_dataset(folder: Path, recipe: Path | None, changes: tuple[str, ...], group_pattern: str) -> "Dataset":
@@ -54,9 +56,9 @@ def annotated_dataset(folder: Path, recipe: Path | None, changes: tuple[str, ...
 
 
 @data_command.command("synthesize")
-@click.argument("folder", type=PATH)
-@click.option("--clips", default=240, show_default=True, type=click.IntRange(1), help="How many clips.")
-@click.option("--seed", default=1, show_default=True, help="The same seed and number of clips give the same files.")
+@click.argument("folder", type=FOLDER)
+@click.option("--clips", default=240, show_default=True, type=click.IntRange(1, MANY), help="How many clips.")
+@seed_option(1, "The same seed and number of clips give the same files.")
 @click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
 @workers_option
 def data_synthesize_command(folder: Path, clips: int, seed: int, split: str, workers: int | None) -> None:
@@ -65,12 +67,12 @@ def data_synthesize_command(folder: Path, clips: int, seed: int, split: str, wor
 
     with progress_bars() as show:
         manifest = synthesize(folder, clips, seed, split, workers, partial(show, "making clips"))
-    click.echo(f"{clips} clips and their labels: {manifest}")
+    say(f"{clips} clips and their labels: {manifest}")
 
 
 @data_command.command("check")
 @annotated_folder
-@click.option("-o", "--out", type=PATH, help="Where the report goes; by default <FOLDER's name>-check, here.")
+@click.option("-o", "--out", type=FOLDER, help="Where the report goes; by default <FOLDER's name>-check, here.")
 def data_check_command(
     folder: Path,
     out: Path | None,
@@ -96,13 +98,13 @@ def data_check_command(
         clips = check_dataset(dataset.clips, out, workers, partial(show, "checking clips"))
     checked = CheckedDataset.compared(dataset.found, clips)
     page = write_dataset_page(checked, out)
-    console.print(split_table(clips))
+    print_shown(split_table(clips))
     for finding in dataset_findings(checked):
         notify(f"{' ' if finding.tone == PASSES else '!'} {finding.text}")
     unusable = clips[clips["problem"] != ""]
     for clip in unusable.head(MOST_NAMED).itertuples():
         notify(f"    {clip.clip_id}: {clip.problem}")
-    click.echo(f"report: {page}; tables: {', '.join(str(out / f'{name}.csv') for name in checked.tables)}")
+    say(f"report: {page}; tables: {', '.join(str(out / f'{name}.csv') for name in checked.tables)}")
     if not checked.fit_to_train:
         sys.exit(1)
 
@@ -127,10 +129,14 @@ def split_table(checked: "pd.DataFrame") -> Table:
 
 @data_command.command("flow")
 @annotated_folder
-@click.option("-o", "--out", type=PATH, help="Where it goes; by default FOLDER/flow, where it is found.")
+@click.option("-o", "--out", type=FOLDER, help="Where it goes; by default FOLDER/flow, where it is found.")
 @click.option("--algorithm", default="dis", show_default=True, type=click.Choice(["dis", "tvl1"]), help=ALGORITHM_HELP)
-@click.option("--bound", default=20.0, show_default=True, help="The largest motion kept, in pixels a frame.")
-@click.option("--side", default=256, show_default=True, type=click.IntRange(16), help="Short side of the frames.")
+@click.option(
+    "--bound", default=20.0, show_default=True, type=BOUND, help="The largest motion kept, in pixels a frame."
+)
+@click.option(
+    "--side", default=256, show_default=True, type=click.IntRange(16, LARGEST_SIDE), help="Short side of the frames."
+)
 @overwrite_option
 def data_flow_command(
     folder: Path, out: Path | None, algorithm: str, bound: float, side: int, recipe: Path | None,
@@ -146,8 +152,6 @@ def data_flow_command(
     from sth_core.shards import write_failures
     from sth_core.video.flow import Extraction
 
-    if bound <= 0:
-        raise UserError(f"--bound must be above 0 pixels a frame, got {bound}")
     out = out or folder / FLOW_FOLDER
     table = annotated_dataset(folder, recipe, changes, group_pattern).clips
     with progress_bars() as show:
@@ -157,5 +161,5 @@ def data_flow_command(
         )  # fmt: skip
     write_failures(out, failures)
     for clip_id, reason in list(failures.items())[:MOST_NAMED]:
-        click.echo(f"not extracted: {clip_id}: {reason}")
-    click.echo(f"flow of {len(table) - len(failures)} clips, {len(failures)} could not be read: {out}")
+        say(f"not extracted: {clip_id}: {reason}")
+    say(f"flow of {len(table) - len(failures)} clips, {len(failures)} could not be read: {out}")

@@ -4,25 +4,27 @@ from pathlib import Path
 
 import click
 
+from workbench.cli.kinds import FOLDER
 from workbench.cli.options import port_option
-from workbench.cli.terminal import notify, print_table, progress_bars
-from workbench.cli.typed import PATH
+from workbench.cli.terminal import notify, print_table, progress_bars, say
 
 
 @click.command("demo")
-@click.option("-o", "--out", type=PATH, default=Path("demo"), show_default=True, help="Where everything goes.")
+@click.option("-o", "--out", type=FOLDER, default=Path("demo"), show_default=True, help="Where everything goes.")
 @click.option("--no-app", is_flag=True, help="Make it all, but do not serve it.")
 @click.option("--retrain", is_flag=True, help="Train the networks anew first (hours on a laptop).")
 @port_option
 def demo_command(out: Path, no_app: bool, retrain: bool, port: int) -> None:
     """Make clips, record eight networks on them, draw the figures, and serve the app."""
     from workbench import demo
-    from workbench.serve import serve
+    from workbench.serve import check_address, serve
 
+    if not no_app:
+        check_address("localhost", port)  # before the work, not after it
     with progress_bars() as show:
         networks = demo.retrain(out, show, notify) if retrain else demo.SHIPPED_NETWORKS
         table = demo.make_demo(out, networks, show, notify)
     print_table(table.columns, table.itertuples(index=False))
-    click.echo(f"runs: {out / 'runs'}   figures: {out / 'figures'}   clips: {out / 'synthetic'}")
+    say(f"runs: {out / 'runs'}   figures: {out / 'figures'}   clips: {out / 'synthetic'}")
     if not no_app:
         serve(out / "runs", port)

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.terminal import notify, print_table
-from workbench.cli.typed import PATH, command_line
+from workbench.cli.kinds import FOLDER, RUNS
+from workbench.cli.terminal import notify, print_table, say
+from workbench.cli.typed import command_line
 
 
 @click.command("figures")
-@click.argument("runs", type=PATH)
-@click.option("-o", "--out", type=PATH, required=True, help="Where the figures go.")
+@click.argument("runs", type=RUNS)
+@click.option("-o", "--out", type=FOLDER, required=True, help="Where the figures go.")
 def figures_command(runs: Path, out: Path) -> None:
     """Draw the supplement's Figures 5 to 10 from a folder of RUNS, and test the paper's hypotheses about them.
 
@@ -29,9 +30,9 @@ def figures_command(runs: Path, out: Path) -> None:
     if not written:
         raise UserError(f"no run with attention in {runs}; make one with `sth record`")
     for page in written.figures:
-        click.echo(f"{page} (numbers: .csv, recipe: .json)")
+        say(f"{page} (numbers: .csv, recipe: .json)")
     columns = ("the paper says (Section 6.1)", "these runs say", "comparisons", "hold", "do not", "undecided")
     print_table(columns, written.hypotheses.itertuples(index=False))
     if written.without_pictures:
-        click.echo(written.without_pictures, err=True)
-    click.echo(f"all of them: {written.page}")
+        say(written.without_pictures, err=True)
+    say(f"all of them: {written.page}")

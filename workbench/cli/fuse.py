@@ -4,15 +4,18 @@ from pathlib import Path
 
 import click
 
+from workbench.cli.kinds import FOLDER, RUNS, NumberKind
 from workbench.cli.options import overwrite_option
-from workbench.cli.terminal import notify
-from workbench.cli.typed import PATH, command_line
+from workbench.cli.terminal import notify, say
+from workbench.cli.typed import command_line
 
 
 @click.command("fuse")
-@click.argument("runs", nargs=-1, required=True, type=PATH)
-@click.option("-o", "--out", type=PATH, required=True, help="The run directory to write.")
-@click.option("--weight", "weights", multiple=True, type=float, help="One for each run; by default all are equal.")
+@click.argument("runs", nargs=-1, required=True, type=RUNS)
+@click.option("-o", "--out", type=FOLDER, required=True, help="The run directory to write.")
+@click.option(
+    "--weight", "weights", multiple=True, type=NumberKind(0, 1e6), help="One for each run; by default all are equal."
+)
 @overwrite_option
 def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...], overwrite: bool) -> None:
     """Fuse RUNS of the same clips into one, by the weighted mean of their scores.
@@ -30,7 +33,7 @@ def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...], 
     classes = opened[0].meta["classes"]
     for run in (*opened, open_run(out)):
         top = summarize_accuracy(predictions(run), classes).iloc[0]
-        click.echo(f"{run.name}: top-1 {top['value']:.3f} ({top['low']:.3f} to {top['high']:.3f}, {top['n']} clips)")
+        say(f"{run.name}: top-1 {top['value']:.3f} ({top['low']:.3f} to {top['high']:.3f}, {top['n']} clips)")
     for reason, clips in fused.left_out.items():
-        click.echo(left_out_sentence(reason, clips))
-    click.echo(f"{fused.clips} clips; run: {out}")
+        say(left_out_sentence(reason, clips))
+    say(f"{fused.clips} clips; run: {out}")

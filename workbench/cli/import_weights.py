@@ -5,16 +5,16 @@ from pathlib import Path
 import click
 
 from sth_core.errors import UserError
+from workbench.cli.kinds import FILE, RECIPE
 from workbench.cli.options import changes_option
-from workbench.cli.terminal import notify
-from workbench.cli.typed import PATH, RECIPE
+from workbench.cli.terminal import notify, say
 
 
 @click.command("import")
-@click.argument("weights", type=PATH)
+@click.argument("weights", type=FILE)
 @click.argument("recipe", type=RECIPE)
-@click.option("--classes", type=PATH, required=True, help="A text file, one class a line, in the network's order.")
-@click.option("-o", "--out", type=PATH, required=True, help="The checkpoint to write (.safetensors).")
+@click.option("--classes", type=FILE, required=True, help="A text file, one class a line, in the network's order.")
+@click.option("-o", "--out", type=FILE, required=True, help="The checkpoint to write (.safetensors).")
 @click.option("--ema", is_flag=True, help="Take the weights' exponential moving average, where the file has both.")
 @changes_option
 def import_weights_command(
@@ -40,4 +40,4 @@ def import_weights_command(
     done = load_2d_weights(model, read_pth(weights, averaged=ema, notify=notify), str(weights))
     facts = {"imported": weights.name} | ({"ema": True} if ema else {})
     save_checkpoint(out, model, names, loaded.preprocessing, loaded.data, facts)
-    click.echo(f"{len(done.taken)} tensors taken, {len(done.kept)} left at random; network: {out}")
+    say(f"{len(done.taken)} tensors taken, {len(done.kept)} left at random; network: {out}")

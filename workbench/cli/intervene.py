@@ -2,14 +2,14 @@
 
 import click
 
-from workbench.cli.options import DatasetArguments, dataset_options
+from workbench.cli.options import DatasetArguments, dataset_options, seed_option
 from workbench.cli.record import open_dataset_run
-from workbench.cli.terminal import progress_bars
+from workbench.cli.terminal import progress_bars, say
 
 
 @click.command("intervene")
 @dataset_options(out="The run directory; recorded if it is not there.", smallest=2, batch_of="Clips", labelled=False)
-@click.option("--seed", default=0, show_default=True, help="Which other clip's attention is borrowed.")
+@seed_option(0, "Which other clip's attention is borrowed.")
 def intervene_command(dataset: DatasetArguments, seed: int) -> None:
     """Replace attention, and measure what that costs: per layer, stage and class.
 
@@ -24,5 +24,5 @@ def intervene_command(dataset: DatasetArguments, seed: int) -> None:
         options = dataset.reporting(show, f"replacing α of {dataset.out.name}")
         intervene(run, dataset.data, options, seed=seed)
     page, places = write_intervention_page(run)
-    click.echo(summarize_interventions(places))
-    click.echo(f"page: {page}")
+    say(summarize_interventions(places))
+    say(f"page: {page}")

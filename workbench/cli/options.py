@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analysis.runs.dataset_options import SPLIT_HELP, DatasetOptions
+from workbench.cli.kinds import DEVICE, FILE, FOLDER, SEED, TEXT, WORKERS
 from workbench.cli.terminal import Show, notify
-from workbench.cli.typed import PATH, command_line
+from workbench.cli.typed import command_line
 
 if TYPE_CHECKING:
     from sth_core.datasets.table import Annotation
 
 Command = Callable[..., None]
-data_option = click.option("--data", type=PATH, required=True, help="A dataset's folder.")
+LARGEST_BATCH = 65_536  # more fits no memory
+data_option = click.option("--data", type=FOLDER, required=True, help="A dataset's folder.")
 device_option = click.option(
-    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one."
+    "--device",
+    default="auto",
+    show_default=True,
+    type=DEVICE,
+    help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one.",
 )
 changes_option = click.option(
     "--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the recipe."
@@ -27,9 +33,18 @@ overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Move results of other work in the folder to .replaced-N there, and start anew."
 )
 group_pattern_option = click.option(
-    "--group-pattern", default="", metavar="REGEX", help="Finds a clip's group (its source video) in its path."
+    "--group-pattern",
+    default="",
+    type=TEXT,
+    metavar="REGEX",
+    help="Finds a clip's group (its source video) in its path.",
 )
 port_option = click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
+
+
+def seed_option(default: int, what: str) -> Callable[[Command], Command]:
+    """--seed, whose help says `what` it decides."""
+    return click.option("--seed", default=default, show_default=True, type=SEED, help=what)
 
 
 @dataclass(frozen=True)
@@ -66,17 +81,25 @@ def dataset_options(
     """
     batch_help = f"{batch_of} at once."
     options = [
-        click.argument("checkpoint", type=PATH),
+        click.argument("checkpoint", type=FILE),
         data_option,
-        click.option("--split", default="", help=SPLIT_HELP),
+        click.option("--split", default="", type=TEXT, help=SPLIT_HELP),
         device_option,
-        click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that decode."),
-        click.option("-o", "--out", type=PATH, required=not out_suffix, help=out),
-        click.option("--batch-size", default=batch, show_default=True, type=click.IntRange(smallest), help=batch_help),
+        click.option("--workers", default=2, show_default=True, type=WORKERS, help="Threads that decode."),
+        click.option("-o", "--out", type=FOLDER, required=not out_suffix, help=out),
+        click.option(
+            "--batch-size",
+            default=batch,
+            show_default=True,
+            type=click.IntRange(smallest, LARGEST_BATCH),
+            help=batch_help,
+        ),
         overwrite_option,
     ]
     if labelled:
-        options.append(click.option("--label", help="The manifest's column of labels; by default the one trained on."))
+        options.append(
+            click.option("--label", type=TEXT, help="The manifest's column of labels; by default the one trained on.")
+        )
         options.append(group_pattern_option)
 
     def decorate(command: Command) -> Command:

@@ -4,12 +4,14 @@ import click
 
 from workbench.cli.options import DatasetArguments, dataset_options
 from workbench.cli.record import open_dataset_run
-from workbench.cli.terminal import print_table, print_unread, progress_bars
+from workbench.cli.terminal import print_table, print_unread, progress_bars, say
 
 
 @click.command("probe")
 @dataset_options(out="The run directory; recorded if it is not there.", batch=16)
-@click.option("--shuffles", default=3, show_default=True, type=click.IntRange(1), help="Random orders of each clip.")
+@click.option(
+    "--shuffles", default=3, show_default=True, type=click.IntRange(1, 1000), help="Random orders of each clip."
+)
 def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
     """Test whether a network uses the frame order, and write a page of the results.
 
@@ -34,5 +36,5 @@ def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
         p = "" if row.Index == 0 else f"{row.p_holm:.2g}"
         rows.append((row.probe, row.n, row.accuracy, change, p))
     print_table(("probe", "clips", "accuracy", "change in points (95 %)", "p (Holm)"), rows)
-    click.echo(probe_summary_sentence(tables["agreement"]))
-    click.echo(f"{run.meta['clips']} clips, {len(unread)} of them unreadable; page: {page}")
+    say(probe_summary_sentence(tables["agreement"]))
+    say(f"{run.meta['clips']} clips, {len(unread)} of them unreadable; page: {page}")

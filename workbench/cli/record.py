@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workbench.cli.options import Command, DatasetArguments, dataset_options
-from workbench.cli.terminal import Show, is_main_process, progress_bars
+from workbench.cli.terminal import Show, is_main_process, progress_bars, say
 
 if TYPE_CHECKING:
     from analysis.runs.run_directory import Run
@@ -55,11 +55,11 @@ def record_dataset(
     for row in summarize_accuracy(table, run.meta["classes"]).itertuples() if table is not None else ():
         if row.n:
             over = describe_groups(row.n, row.groups)
-            click.echo(f"{row.metric}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, 95 % over {over})")
+            say(f"{row.metric}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, 95 % over {over})")
     for sentence in accuracy_caveats(run.meta, None if table is None else table["label"]):
-        click.echo(sentence)
+        say(sentence)
     accuracy = "no accuracy" if math.isnan(recorded.accuracy) else f"accuracy {recorded.accuracy:.3f}"
-    click.echo(f"{recorded.clips} clips, {recorded.failures} of them unreadable; {accuracy}; run: {dataset.out}")
+    say(f"{recorded.clips} clips, {recorded.failures} of them unreadable; {accuracy}; run: {dataset.out}")
 
 
 def open_dataset_run(dataset: DatasetArguments, show: Show) -> "Run":

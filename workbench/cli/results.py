@@ -8,16 +8,16 @@ import click
 from rich.table import Table
 
 from sth_core.errors import UserError
-from workbench.cli.terminal import console, notify, print_table
-from workbench.cli.typed import PATH
+from workbench.cli.kinds import FILE, RUNS
+from workbench.cli.terminal import notify, print_shown, print_table, say
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @click.command("results")
-@click.argument("folder", type=PATH, required=False)
-@click.option("--csv", "file", type=PATH, help="Write the runs' table to this file too.")
+@click.argument("folder", type=RUNS, required=False)
+@click.option("--csv", "file", type=FILE, help="Write the runs' table to this file too.")
 def results_command(folder: Path | None, file: Path | None) -> None:
     """Print the results of the runs in FOLDER, and the paper's Tables 2 to 5."""
     from analysis.runs.left_out import split_usable
@@ -48,7 +48,7 @@ def results_command(folder: Path | None, file: Path | None) -> None:
         notify(f"{', '.join(some['run'])}: {sentence}")
     if file:
         write_csv(file, with_left_out(runs, left_out))
-        click.echo(f"table: {file}")
+        say(f"table: {file}")
 
 
 def print_paper_results() -> None:
@@ -61,7 +61,7 @@ def print_paper_results() -> None:
         cells = rows[["method", "backbone", "pretrain", "frames", "top1", "top5"]].astype(object)
         for row in cells.where(cells.notna(), "").itertuples(index=False):
             table.add_row(*map(str, row), style="bold" if row.method.startswith("STH") else "")
-        console.print(table)
+        print_shown(table)
 
 
 def print_over_seeds(table: "pd.DataFrame") -> None:

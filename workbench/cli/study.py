@@ -4,17 +4,18 @@ from pathlib import Path
 
 import click
 
+from workbench.cli.kinds import FOLDER, RECIPE, WORKERS
 from workbench.cli.options import data_option, device_option, overwrite_option
 from workbench.cli.results import print_over_seeds
-from workbench.cli.terminal import notify, progress_bars
-from workbench.cli.typed import PATH, RECIPE, command_line
+from workbench.cli.terminal import notify, progress_bars, say
+from workbench.cli.typed import command_line
 
 
 @click.command("study")
 @click.argument("study", type=RECIPE)
 @data_option
-@click.option("-o", "--out", type=PATH, required=True, help="Where the networks and runs go.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="How many to train at a time.")
+@click.option("-o", "--out", type=FOLDER, required=True, help="Where the networks and runs go.")
+@click.option("--jobs", default=1, show_default=True, type=WORKERS, help="How many to train at a time.")
 @device_option
 @overwrite_option
 def study_command(study: Path, data: Path, out: Path, jobs: int, device: str, overwrite: bool) -> None:
@@ -43,4 +44,4 @@ def study_command(study: Path, data: Path, out: Path, jobs: int, device: str, ov
     for path, reason in left_out.items():
         notify(f"left out: {path}: {reason}")
     print_over_seeds(summarize_seeds(run_results(usable)))
-    click.echo(f"page: {write_study_page(out)}   runs: {out / 'runs'}   networks: {out / 'networks'}")
+    say(f"page: {write_study_page(out)}   runs: {out / 'runs'}   networks: {out / 'networks'}")

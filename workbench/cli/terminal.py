@@ -1,22 +1,31 @@
-"""What commands print: sentences, tables and progress; of several processes only the first prints."""
+"""The only door to the terminal: sentences, tables and progress; of several processes only the first prints.
+
+Names are printed as they are: no text is markup, and what would change the line around it is escaped.
+"""
 
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from sth_core.files import naming
 from workbench.pace import Pace
 
 NO_TERMINAL = 120  # columns of a table that goes to a file
 SECONDS_BETWEEN_LINES = 15.0  # in a log file, where a bar cannot move
 Show = Callable[..., None]  # show(what, done, total, detail="", unit="clip")
-console = Console(highlight=False, width=None if sys.stdout.isatty() else NO_TERMINAL)
+ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # kinds of characters: control, format (right-to-left, ...), surrogate
+JOINERS = "\u200c\u200d"  # which words of some languages and emoji need
+OUTPUT = Path("the standard output")
+console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else NO_TERMINAL)
 
 
 def is_main_process() -> bool:
@@ -24,24 +33,40 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def visible(text: str, keep: str = "") -> str:
+    """A text in which every character is seen: a line break as \\n, a mark that turns the direction as \\u202e."""
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ESCAPED and c not in JOINERS + keep else c for c in text)
+
+
+def say(sentence: str, *, err: bool = False) -> None:
+    """Print a sentence, in one line."""
+    with naming(OUTPUT):
+        click.echo(visible(sentence), err=err)
+
+
 def notify(sentence: str) -> None:
     """Print a sentence above the progress bars, in one line."""
     if is_main_process():
-        console.print(sentence, markup=False, soft_wrap=True)
+        print_shown(visible(sentence))
+
+
+def print_shown(shown: RenderableType) -> None:
+    with naming(OUTPUT):
+        console.print(shown, soft_wrap=isinstance(shown, str))
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None) -> None:
     """Print a table; fractions with three digits."""
-    table = Table(*columns, title=title)
+    table = Table(*map(visible, columns), title=visible(title) if title else None)
     for row in rows:
-        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
-    console.print(table)
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else visible(str(value)) for value in row))
+    print_shown(table)
 
 
 def print_unread(failures: Mapping[str, str]) -> None:
     """A line for each clip that could not be read: {clip_id: reason}."""
     for clip_id, reason in failures.items():
-        click.echo(f"not read: {clip_id}: {reason}")
+        say(f"not read: {clip_id}: {reason}")
 
 
 @contextmanager
@@ -63,10 +88,10 @@ def progress_bars() -> Iterator[Show]:
 
         def show(what: str, done: int, total: int, detail: str = "", unit: str = "clip") -> None:
             if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total, detail="", pace=""), Pace()
+                tasks[what] = progress.add_task(visible(what), total=total, detail="", pace=""), Pace()
             task, pace = tasks[what]
             pace.add(done)
-            progress.update(task, completed=done, total=total, detail=detail, pace=pace.describe(total, unit))
+            progress.update(task, completed=done, total=total, detail=visible(detail), pace=pace.describe(total, unit))
 
         yield show
 
@@ -87,6 +112,6 @@ def progress_lines() -> Show:
         if done >= total:
             ended.add(what)
         parts = [f"{what}: {done}/{total}", pace.describe(total, unit), detail]
-        console.print(", ".join(filter(None, parts)), markup=False, soft_wrap=True)
+        print_shown(visible(", ".join(filter(None, parts))))
 
     return show

@@ -7,21 +7,30 @@ from pathlib import Path
 
 import click
 
+from workbench.cli.kinds import FOLDER, RECIPE, NumberKind
 from workbench.cli.options import changes_option, data_option, device_option, group_pattern_option, overwrite_option
-from workbench.cli.terminal import is_main_process, notify, print_unread, progress_bars
-from workbench.cli.typed import PATH, RECIPE, command_line
+from workbench.cli.terminal import is_main_process, notify, print_unread, progress_bars, say
+from workbench.cli.typed import command_line
 from workbench.pace import report_training
+
+SECONDS, GIGABYTES = NumberKind(0, 1e6), NumberKind(0, 1e6)
 
 
 @click.command("train")
 @click.argument("recipe", type=RECIPE)
 @data_option
-@click.option("-o", "--out", type=PATH, required=True, help="Where the network and its metrics go.")
+@click.option("-o", "--out", type=FOLDER, required=True, help="Where the network and its metrics go.")
 @changes_option
 @group_pattern_option
 @device_option
-@click.option("--save-every", default=300.0, show_default=True, help="Seconds between saves of the training's state.")
-@click.option("--memory", type=float, help="GB for decoded clips; by default a quarter of the machine's.")
+@click.option(
+    "--save-every",
+    default=300.0,
+    show_default=True,
+    type=SECONDS,
+    help="Seconds between saves of the training's state.",
+)
+@click.option("--memory", type=GIGABYTES, help="GB for decoded clips; by default a quarter of the machine's.")
 @click.option("--resume", is_flag=True, help="Continue the training in OUT with other epochs, learning_rate, ...")
 @overwrite_option
 def train_command(
@@ -58,9 +67,9 @@ def train_command(
     accuracy = f"accuracy {trained.accuracy:.3f} on {trained.clips} held-out clips"
     if math.isnan(trained.accuracy):
         accuracy = "no accuracy: no held-out clip has a label that a training clip has"
-    click.echo(f"{accuracy}; network: {trained.checkpoint}")
+    say(f"{accuracy}; network: {trained.checkpoint}")
     found = dataset.found
     if caveat := split_caveat({"split_from": found.how_split, "groups_from": found.group_source}):
-        click.echo(caveat)
-    click.echo(f"curves: {write_training_curves(out / 'metrics.csv')}")
+        say(caveat)
+    say(f"curves: {write_training_curves(out / 'metrics.csv')}")
     print_unread(trained.failures)

@@ -3,16 +3,19 @@
 import click
 
 from sth_core.errors import UserError
-from workbench.cli.options import DatasetArguments, dataset_options
-from workbench.cli.terminal import print_table, print_unread, progress_bars
+from workbench.cli.kinds import MANY
+from workbench.cli.options import DatasetArguments, dataset_options, seed_option
+from workbench.cli.terminal import print_table, print_unread, progress_bars, say
 
 OUT_HELP = "Where the page goes; by default <CHECKPOINT's name>-trust, here."
 
 
 @click.command("trust")
 @dataset_options(out=OUT_HELP, out_suffix="-trust", batch=16, labelled=False)
-@click.option("--clips", default=60, show_default=True, type=click.IntRange(2), help="How many, evenly over classes.")
-@click.option("--seed", default=0, show_default=True, help="Which clips are drawn, and the random maps.")
+@click.option(
+    "--clips", default=60, show_default=True, type=click.IntRange(2, MANY), help="How many, evenly over classes."
+)
+@seed_option(0, "Which clips are drawn, and the random maps.")
 def trust_command(dataset: DatasetArguments, clips: int, seed: int) -> None:
     """Test which explanations of a network can be trusted, and write one page with all verdicts.
 
@@ -35,4 +38,4 @@ def trust_command(dataset: DatasetArguments, clips: int, seed: int) -> None:
     verdicts = trust_verdicts(results).itertuples()
     rows = [(row.explanation, row.question, SIGN[row.verdict], row.detail) for row in verdicts]
     print_table(("explanation", "question", "verdict", ""), rows)
-    click.echo(f"{len(results.clips)} clips; page: {page}")
+    say(f"{len(results.clips)} clips; page: {page}")

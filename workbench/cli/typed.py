@@ -1,6 +1,5 @@
 """The command that runs, as it can be typed again anywhere."""
 
-import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-PATH = click.Path(path_type=Path)
-RECIPE = click.Path(path_type=Path)  # a file, or the name of one that ships
-URL = re.compile("[a-z][a-z0-9+.-]+:/")
+from workbench.cli.kinds import RECIPE, URL
 
 
 def command_line(**values: Any) -> str:

@@ -13,6 +13,7 @@ from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import accuracy_per_class
 from analysis.statistics.calibration import calibration_bins, calibration_error
 from analysis.statistics.confusion import confused_pairs, confusion_cells
+from sth_core.files import csv_text
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.caveats import show_no_accuracy
 from workbench.components.chart import LAYER_AXIS, show_chart
@@ -160,6 +161,6 @@ def show_clip_table(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], colum
     }
     show_linked_clips(run, shown.astype({"label": str, "prediction": str}), config, key="clips", height=640)
     st.download_button(
-        "CSV", lambda: clips[columns].iloc[rows].to_csv(index=False), f"{run.name}_predictions.csv", "text/csv",
+        "CSV", lambda: csv_text(clips[columns].iloc[rows]), f"{run.name}_predictions.csv", "text/csv",
         help="All clips that match the filters.",
     )  # fmt: skip

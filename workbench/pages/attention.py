@@ -5,6 +5,7 @@ import streamlit as st
 from analysis.report.figures_5_to_8 import has_attention, supplement_figures
 from analysis.runs.left_out import why_no_attention
 from analysis.runs.run_directory import Run
+from sth_core.files import csv_text
 from workbench.components import attention_views
 from workbench.components.cached import cached_attention_table
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
@@ -64,7 +65,7 @@ def show_supplement_figures(runs: list[Run]) -> None:
             st.caption(f"{item.caption}  \n**How to read this:** {HOW_TO_READ[item.name]}")
             with st.expander("Numbers"):
                 st.dataframe(item.data[NUMBERS], hide_index=True, key=f"{item.name}_numbers")
-                csv = item.data.to_csv(index=False)
+                csv = csv_text(item.data)
                 st.download_button("CSV", csv, f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
 
 

@@ -12,6 +12,7 @@ from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.supplement import figures_left_out, write_figures
 from analysis.runs.left_out import why_no_attention
 from analysis.runs.run_directory import Run
+from sth_core.files import csv_text
 from workbench.components.cached import cached_attention_table, cached_result
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
 from workbench.components.context import end_page, escape_markdown, show_left_out, show_run_warnings, usable_runs
@@ -36,7 +37,7 @@ def show_figures_page() -> None:
             st.subheader(item.title)
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
             st.caption(item.caption)
-            csv = item.data.to_csv(index=False)
+            csv = csv_text(item.data)
             st.download_button("Numbers (CSV)", csv, f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
     for sentence in figures_left_out(items):
         st.caption(f"Left out: {sentence}.")
