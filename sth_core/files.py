@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import csv
 import errno
 import hashlib
 import json
@@ -113,10 +114,14 @@ def write_csv(path: Path, table: "pd.DataFrame") -> None:
 def csv_text(table: "pd.DataFrame") -> str:
     """A table without its index as CSV, in which no text is a formula: see `inert`."""
     cells = table.copy(deep=False)
-    for i, kind in enumerate(cells.dtypes):
-        if kind.kind not in "biufM":  # no numbers, truth values or dates
-            cells.isetitem(i, cells.iloc[:, i].astype(object).map(inert))
-    return cells.rename(columns=inert).to_csv(index=False, lineterminator="\n")
+    of_text = [i for i, kind in enumerate(cells.dtypes) if kind.kind not in "biufM"]  # no numbers, dates, true or false
+    for i in of_text:
+        cells.isetitem(i, cells.iloc[:, i].astype(object).map(inert))
+    cells = cells.rename(columns=inert)
+    # The csv module quotes no cell for a carriage return alone, at which readers would begin another row.
+    broken = any("\r" in str(cell) for i in of_text for cell in (cells.columns[i], *cells.iloc[:, i]))
+    quoting = csv.QUOTE_NONNUMERIC if broken else csv.QUOTE_MINIMAL
+    return cells.to_csv(index=False, lineterminator="\n", quoting=quoting)
 
 
 def inert(cell: Any) -> Any:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from analysis.runs.correctness import with_correctness
+from analysis.runs.run_folders import run_folders
 from sth_core.errors import UserError
 from sth_core.resumable import Work
 from sth_core.shards import shards
@@ -98,15 +99,16 @@ def location(path: str | Path) -> Path:
 
 
 def find_runs(folder: str | Path) -> list[Run]:
-    """All runs at or below `folder`, hidden folders apart, by path; a damaged or unfinished run has a `problem`.
+    """All runs at or below `folder`, hidden folders apart, by path; a damaged or unfinished run has a `problem`, and
+    so has what stands for a folder below that cannot be read.
 
     Raises:
-        UserError: `folder` is a URL that cannot be read.
+        UserError: `folder` cannot be read.
     """
     where = location(folder)
     if isinstance(where, Path):
-        files = [file for file in where.glob("**/run.json") if not hidden(file.relative_to(where).as_posix())]
-        return [open_run(file.parent) for file in sorted(files)]
+        found, unread = run_folders(where)
+        return [open_run(path) for path in found] + [Run(path, {}, why) for path, why in sorted(unread.items())]
     root = where.path.rstrip("/")
     try:
         files = [file for file in where.fs.glob(f"{escape(root)}/**/run.json") if not hidden(file.removeprefix(root))]

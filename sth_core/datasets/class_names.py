@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sth_core.datasets.blanks import BLANK
 from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.media import is_video
-from sth_core.datasets.text_files import BLANK, SEPARATORS, read_json, read_text, text_lines
+from sth_core.datasets.text_files import SEPARATORS, read_json, read_text, text_lines
 from sth_core.errors import UserError
 
 STEMS = (

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sth_core.datasets.blanks import BLANK
 from sth_core.datasets.entries import SPLITS, Annotations, Entry
 from sth_core.datasets.media import Media
 from sth_core.datasets.splits import SPLIT_NAMES
@@ -31,8 +32,10 @@ def class_folders(media: Media) -> Annotations:
     taken = layouts[chosen] if chosen else [*layouts.get("split/clip", ()), *layouts.get("clip", ())]
     media.leave_out(f"clip outside of {chosen.upper().replace('/CLIP', '')}", clips.keys() - set(taken))
     entries = [entry_of(path, "/".join(names[path]), clips[path], chosen) for path in taken]
+    blanks = {parts[-2] for path in taken if chosen and (parts := clips[path])[-2] != parts[-2].strip(BLANK)}
+    notes = [f"blanks around the folder name {name!r} are not part of the class" for name in sorted(blanks)]
     splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
-    return Annotations(entries, split_from=f"the folders {', '.join(splits)}" if splits else "")
+    return Annotations(entries, notes=tuple(notes), split_from=f"the folders {', '.join(splits)}" if splits else "")
 
 
 def folders_around(clips: list[tuple[str, ...]]) -> int:
@@ -54,7 +57,7 @@ def layout(parts: tuple[str, ...]) -> str:
 
 def entry_of(path: Path, name: str, parts: tuple[str, ...], chosen: str) -> Entry:
     split = split_of(parts[0]) if chosen != "class/clip" and len(parts) > 1 else ""
-    return Entry(name, name, parts[-2] if chosen else "", split, str(path), anywhere=False)
+    return Entry(name, name, parts[-2].strip(BLANK) if chosen else "", split, str(path), anywhere=False)
 
 
 def split_of(name: str) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sth_core.datasets.blanks import BLANK
 from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.media import is_video
-from sth_core.datasets.text_files import BLANK, FIRST_LINES, SEPARATORS, text_lines
+from sth_core.datasets.text_files import FIRST_LINES, SEPARATORS, text_lines
 from sth_core.errors import UserError
 from sth_core.video.decoding import VIDEO_SUFFIXES
 

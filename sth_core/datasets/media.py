@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from sth_core.datasets.blanks import BLANK
 from sth_core.errors import first_few
 from sth_core.video.decoding import VIDEO_SUFFIXES
 from sth_core.video.images import IMAGE_SUFFIXES, NUMBERED, is_flow
 
 FLOW_FOLDER = "flow"
+DEEPEST = 100  # folders, one in the other
+MOST_LINKS = 3  # to folders, one below the other: folders full of links to each other would have no end
 
 
 @dataclass
@@ -50,8 +53,10 @@ def printable(name: str) -> str:
 
 
 def normalised_name(name: str) -> str:
-    """The same for names that look the same: macOS stores an é as two characters (NFD), a list has it as one (NFC)."""
-    return unicodedata.normalize("NFC", name)
+    """The same for names that look the same: macOS stores an é as two characters (NFD), a list has it as one (NFC).
+
+    Blanks around the name of a file or folder do not count, as lists are read without them."""
+    return "/".join([part.strip(BLANK) or part for part in unicodedata.normalize("NFC", name).split("/")])
 
 
 class Media:
@@ -168,7 +173,12 @@ def walk(folder: Path, left_out: LeftOut | None = None) -> list[tuple[Path, str]
     return _walk(folder, LeftOut() if left_out is None else left_out, ())
 
 
-def _walk(folder: Path, left_out: LeftOut, above: tuple[tuple[int, int], ...]) -> list[tuple[Path, str]]:
+def _walk(
+    folder: Path, left_out: LeftOut, above: tuple[tuple[int, int], ...], links: int = 0
+) -> list[tuple[Path, str]]:
+    if len(above) > DEEPEST or links > MOST_LINKS:
+        left_out.paths["folder too deep" if len(above) > DEEPEST else "link below other links"].append(folder)
+        return []
     try:
         status = folder.stat()
         with os.scandir(folder) as entries:
@@ -189,7 +199,7 @@ def _walk(folder: Path, left_out: LeftOut, above: tuple[tuple[int, int], ...]) -
         if entry.name != printable(entry.name):
             left_out.paths["name that is not UTF-8"].append(path)
         elif is_folder(entry):
-            found += _walk(path, left_out, (*above, here))
+            found += _walk(path, left_out, (*above, here), links + entry.is_symlink())
         elif is_video(path):
             videos.append(path)
         elif path.suffix.lower() in IMAGE_SUFFIXES:

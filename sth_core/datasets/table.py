@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sth_core.datasets import official
+from sth_core.datasets.blanks import lookalike_classes
 from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.entries import Annotations, Entry, file_names
 from sth_core.datasets.folders import class_folders
@@ -111,7 +112,7 @@ def open_dataset(folder: Path, annotation: Annotation = Annotation()) -> Dataset
     if clips["problem"].ne("").all():
         first = clips["problem"].iloc[0]
         raise UserError(f"none of the {len(clips)} clips of {folder} can be used; the first: {first}")
-    group_source, notes = read.groups_from, read.notes
+    group_source, notes = read.groups_from, (*read.notes, *lookalike_classes(clips["label"]))
     if annotation.group_pattern:
         clips["group"], more = pattern_groups(clips["clip_id"], annotation.group_pattern)
         group_source, notes = f"the pattern {annotation.group_pattern}", (*notes, *more)

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from sth_core.datasets.class_names import normalised_label
 from sth_core.datasets.entries import Annotations, Entry, NoSuchColumn
 from sth_core.datasets.list_lines import path_text
+from sth_core.datasets.media import counted
 from sth_core.datasets.splits import WORDS_OF_SPLITS
-from sth_core.datasets.text_files import csv_header, csv_rows, read_json, text_lines
+from sth_core.datasets.text_files import as_table_text, csv_header, csv_rows, read_json, text_lines
 from sth_core.errors import UserError
 from sth_core.video.segment import Segment
 
@@ -48,6 +49,7 @@ class Table:
     file: Path
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, dict[str, str]]]
+    trimmed: tuple[str, ...] = ()  # fields that had blanks around them, each with its file and line
 
     def column(self, name: str) -> str:
         """The column of this name, or the only one of this name in other case; empty: there is none."""
@@ -94,7 +96,9 @@ def read_table(file: Path) -> Table:
         return _parquet_table(file)
     if file.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         return _json_table(file)
-    return Table(file, tuple(csv_header(file)), list(csv_rows(file)))
+    trimmed: list[str] = []
+    rows = list(csv_rows(file, trimmed))
+    return Table(file, tuple(csv_header(file)), rows, tuple(trimmed))
 
 
 def table_entries(table: Table, asked: AskedColumns, of_file: str = "") -> Annotations:
@@ -103,6 +107,9 @@ def table_entries(table: Table, asked: AskedColumns, of_file: str = "") -> Annot
     Raises UserError: it lacks a column."""
     columns, notes = find_columns(table, asked)
     entries = [_entry(source, row, columns, of_file) for source, row in table.rows]
+    if table.trimmed:
+        fields = counted(len(table.trimmed), "field")
+        notes += (f"blanks around {fields} of {table.file.name} are not read, the first in {table.trimmed[0]}",)
     of_split = f"the column {columns.split}" if columns.split else table.file.name if of_file else ""
     groups = f"the column {asked.group}" if asked.group else "the video of each part" if columns.unit else ""
     return Annotations(entries, (table.file,), notes, of_split, groups)
@@ -224,11 +231,12 @@ def _bound(text: str, unit: str) -> float | None:
 
 def _json_table(file: Path) -> Table:
     rows: list[tuple[str, dict[str, str]]] = []
+    trimmed: list[str] = []
     for source, row in _json_list(file) if file.suffix.lower() == ".json" else _json_lines(file):
         if not isinstance(row, dict):
             raise UserError(f"{source}: must be a JSON object, is {row!r}")
-        rows.append((source, {str(key): _as_text(value, source, str(key)) for key, value in row.items()}))
-    return _complete(file, dict.fromkeys(key for _, row in rows for key in row), rows)
+        rows.append((source, {str(key): _as_text(value, source, str(key), trimmed) for key, value in row.items()}))
+    return _complete(file, dict.fromkeys(key for _, row in rows for key in row), rows, trimmed)
 
 
 def _json_list(file: Path) -> Iterator[tuple[str, Any]]:
@@ -259,11 +267,12 @@ def _parquet_table(file: Path) -> Table:
             values = columns[name]
             columns[name] = [names[v] if isinstance(v, int) and 0 <= v < len(names) else v for v in values]
     rows: list[tuple[str, dict[str, str]]] = []
+    trimmed: list[str] = []
     for number, values in enumerate(zip(*columns.values(), strict=True), start=1):
         source = f"{file}, row {number}"
         row = dict(zip(columns, values, strict=True))
-        rows.append((source, {key: _as_text(value, source, key) for key, value in row.items()}))
-    return _complete(file, plain, rows)
+        rows.append((source, {key: _as_text(value, source, key, trimmed) for key, value in row.items()}))
+    return _complete(file, plain, rows, trimmed)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -279,16 +288,21 @@ def _class_labels(schema: pa.Schema) -> dict[str, list[str]]:
         return {}
 
 
-def _complete(file: Path, columns: Iterable[str], rows: Sequence[tuple[str, dict[str, str]]]) -> Table:
+def _complete(
+    file: Path, columns: Iterable[str], rows: Sequence[tuple[str, dict[str, str]]], trimmed: Sequence[str]
+) -> Table:
     empty = dict.fromkeys(columns, "")
-    return Table(file, tuple(empty), [(source, empty | row) for source, row in rows])
+    return Table(file, tuple(empty), [(source, empty | row) for source, row in rows], tuple(trimmed))
 
 
-def _as_text(value: Any, source: str, column: str) -> str:
+def _as_text(value: Any, source: str, column: str, trimmed: list[str]) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, list | dict) and column.lower() in LABEL_COLUMNS:
         raise UserError(f"{source}: {column} is {value!r}; a clip has one label, and several are not supported")
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip(" \t")
+    text = str(value)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UserError(f"{source}: {column} is {text!r}, which is not Unicode text")
+    return as_table_text(f"{source}, {column}", text, trimmed)

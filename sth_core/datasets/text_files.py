@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sth_core.datasets.blanks import BLANK
 from sth_core.errors import UserError
+from sth_core.files import as_written
 
-BLANK = " \t"  # not str.strip()'s characters: NEL, form feed, ... may be part of a name
 LINE_END = re.compile(r"\r\n|\r|\n")  # not str.splitlines()'s, for the same reason
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 FIRST_LINES = 50  # among which a header line lies
@@ -42,14 +43,14 @@ def text_lines(path: Path) -> Iterator[tuple[str, str]]:
             yield f"{path}, line {number}", line.strip(BLANK)
 
 
-def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def csv_rows(path: Path, trimmed: list[str] | None = None) -> Iterator[tuple[str, dict[str, str]]]:
     """(file and line, row) of a CSV file with a header line, without blanks around its fields.
 
-    Fields are separated by commas or, if the header line has none, by semicolons or tabs. Raises UserError where
-    fields are too many or few."""
+    `trimmed` gets the file, line and text of each field that had blanks. Fields are separated by commas or, if the
+    header line has none, by semicolons or tabs. Raises UserError where fields are too many or few."""
     text = read_text(path)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), skipinitialspace=True, strict=True)
-    rows = ([field.strip(BLANK) for field in fields] for fields in reader)
+    rows = ([as_table_text(f"{path}, line {reader.line_num}", field, trimmed) for field in fields] for fields in reader)
     line = 0  # the last one of the row before
     try:
         names = next((row for row in rows if _names_columns(row)), [])
@@ -67,6 +68,14 @@ def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             yield where, {name: field for name, field in zip(names, fields, strict=True) if name}
     except csv.Error as error:
         raise UserError(f"{path}, line {line + 1}: not a CSV file with a header line ({error})") from error
+
+
+def as_table_text(where: str, field: str, trimmed: list[str] | None = None) -> str:
+    """A field without blanks around it, which `trimmed` then gets, and without the ' that stands before a formula."""
+    text = field.strip(BLANK)
+    if trimmed is not None and text != field:
+        trimmed.append(f"{where}: {field!r}")
+    return text if text.endswith("'") else as_written(text)
 
 
 def csv_header(path: Path) -> list[str]:
