@@ -335,7 +335,10 @@ def test_sth_data_flow(tmp_path: Path) -> None:
 
 def test_a_bound_that_is_none_is_refused(tmp_path: Path) -> None:
     result = sth("data", "flow", class_folders_of_videos(tmp_path), "--bound", 0)
-    assert (result.exit_code, result.stderr) == (2, "sth: Invalid value for '--bound': 0.0 is not in the range 0<x<=1000; see sth data flow --help\n")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "sth: Invalid value for '--bound': 0.0 is not in the range 0<x<=1000; see sth data flow --help\n",
+    )
 
 
 # Found
