@@ -14,6 +14,7 @@ from analysis.statistics.accuracy import (
     describe_groups,
     group_numbers,
     share_interval,
+    summarize_accuracy,
     top_classes,
     wilson_interval,
 )
@@ -38,6 +39,7 @@ def test_wilson_interval_without_clips_is_everything() -> None:
 # clips: share (1 - share) / 19. So the design effect is 19 / 9; and Student's t has 9 degrees of freedom, not 19.
 PAIRS, FEW = np.repeat(np.arange(10), 2), (t.ppf(0.975, 19) / t.ppf(0.975, 9)) ** 2
 N_PAIRS = 20 * 9 / 19 * FEW
+FEW_OF_3 = (t.ppf(0.975, 5) / t.ppf(0.975, 2)) ** 2
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,14 @@ N_PAIRS = 20 * 9 / 19 * FEW
         pytest.param([True] * 14 + [False] * 6, PAIRS, wilson_interval(0.7 * N_PAIRS, N_PAIRS), id="pairs"),
         pytest.param([True] * 20, PAIRS, wilson_interval(10 * FEW, 10 * FEW), id="all correct: n is the videos"),
         pytest.param([True, True, False], [0, 0, 0], (0, 1), id="one video"),
+        pytest.param([True, False] * 10, PAIRS, wilson_interval(10 * FEW, 20 * FEW), id="videos all alike: no gain"),
+        # Share 1/2; residual sums 1/2, -3/2 and 1: 3/2 x 7/2 / 36 relative to 1/4 / 5 is a design effect of 35/12.
+        pytest.param(
+            [True, False, False, False, True, True],
+            [0, 1, 1, 1, 2, 2],
+            wilson_interval(3 * 12 / 35 * FEW_OF_3, 6 * 12 / 35 * FEW_OF_3),
+            id="other sizes",
+        ),
     ],
 )
 def test_the_interval_of_a_share_by_hand(
@@ -85,6 +95,35 @@ def test_accuracy_per_class_is_over_source_videos(predictions: pd.DataFrame) -> 
     table = accuracy_per_class(predictions.assign(group=groups), ["a", "b"]).set_index("label")
     expected = share_interval(np.array([True, False, False, False]), np.array([0, 0, 1, 1]))
     assert tuple(table.loc["a", ["low", "high"]]) == expected != wilson_interval(1, 4)
+
+
+# Class "a": three source videos of 1, 2 and 1 clips. One of them is drawn three times with a chance of 1/27, which is
+# more than 2.5 and less than 5 of 100; with a single video, class "b" is the same in each draw.
+@pytest.mark.parametrize(
+    ("right", "value", "low", "high"),
+    [
+        ([True, False, False, False, False], 1 / 8, 0, 1 / 2),
+        ([False, True, True, True, True], 7 / 8, 1 / 2, 1),
+    ],
+)
+def test_mean_class_accuracy_resamples_the_source_videos_of_each_class(right, value, low, high) -> None:
+    predicted_a = [(label == "a") == correct for label, correct in zip("aaaab", right, strict=True)]
+    scores = [[0.9, 0.1] if a else [0.1, 0.9] for a in predicted_a]
+    groups = ["u", "v", "v", "w", "w"]
+    table = pd.DataFrame({"label": list("aaaab"), "group": groups, "scores": scores})
+    row = summarize_accuracy(table, ["a", "b"]).set_index("metric").loc["mean class accuracy"]
+    assert (row["value"], row["low"], row["high"]) == (value, low, high)
+    assert (row["n"], row["groups"]) == (5, 3)
+
+
+def test_the_rank_of_the_label_decides_about_top_1_and_top_5() -> None:
+    """Of 7 classes, labels of rank 0, 4, 5 and 6; two clips of a label that is no class do not count."""
+    scores = np.arange(7.0)[::-1]
+    table = pd.DataFrame({"label": [*"aefgxy"], "scores": [scores] * 6})
+    found = summarize_accuracy(table, [*"abcdefg"]).set_index("metric")
+    assert found["value"].tolist() == [0.25, 0.5, 0.25] and found["n"].tolist() == [4, 4, 4]
+    none = summarize_accuracy(table.iloc[4:], [*"abcdefg"])
+    assert none["value"].isna().all() and (none["low"] == 0).all() and (none["high"] == 1).all()
 
 
 @pytest.mark.parametrize("n,groups,said", [(24, 24, "24 clips"), (24, 4, "the 4 source videos of 24 clips")])

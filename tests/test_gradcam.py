@@ -164,6 +164,30 @@ def test_branches_are_captum_s_and_sum_to_the_joint_map(branch: str, attention: 
     np.testing.assert_allclose(maps[branch][0].numpy(), expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("attention", [True, False])
+def test_branches_are_the_parts_of_the_layer_times_their_alpha(attention: bool, clip: Tensor) -> None:
+    """The map of a branch is what Eq. 2 and 3 make of the layer's input, weighted by the gradients of its output."""
+    model, name = tiny_network(seed=2, attention=attention), "layer2.1.conv2"
+    maps = signed_maps(model, clip[None], torch.tensor([3]), (name,))[name]
+    conv, seen = model.backbone.get_submodule(name), {}
+    conv.register_forward_hook(lambda _, inputs, output: seen.update(x=inputs[0].detach(), y=output))
+    logits, alphas = model.forward_with_attention(clip[None])
+    (gradient,) = torch.autograd.grad(logits[0, 3], seen["y"])
+    weights = gradient.mean((2, 3), keepdim=True)
+    for number, (branch, part) in enumerate(zip(("spatial", "temporal"), conv.parts(seen["x"]), strict=True)):
+        weighted = part * alphas[name][0, number, :, None, None] if attention else part
+        expected = (weights * weighted).sum(1).detach()
+        torch.testing.assert_close(maps[branch][0], expected, atol=1e-5 * float(expected.abs().max()), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("zero", "branch", "other"), [("temporal", "temporal", "spatial"), ("spatial", *BRANCHES[1:])])
+def test_a_branch_without_weights_has_no_map(zero: str, branch: str, other: str, clip: Tensor) -> None:
+    model, name = tiny_network(seed=2), "layer2.1.conv2"
+    torch.nn.init.zeros_(getattr(model.backbone.get_submodule(name), f"weight_{zero}"))
+    maps = signed_maps(model, clip[None], torch.tensor([3]), (name,))[name]
+    assert not maps[branch].any() and maps[other].abs().max() > 0 and torch.equal(maps["joint"], maps[other])
+
+
 def test_the_joint_map_of_an_sth_layer_is_captum_s(sth: VideoNetwork, clip: Tensor) -> None:
     cam = gradcam(sth, clip, 3, "layer3.0.conv1")
     model = deepcopy(sth)

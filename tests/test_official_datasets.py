@@ -12,6 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sth_core import load_checkpoint
+from sth_core.datasets.dataset_folder import DatasetFolder
+from sth_core.datasets.list_files import split_lists
+from sth_core.datasets.media import Media
 from sth_core.datasets.table import FORMATS, Annotation, read_dataset
 from sth_core.errors import UserError
 from tests import datasets_on_disk as on_disk
@@ -268,6 +271,30 @@ def test_the_second_split_of_lists(disk: dict[str, Path]) -> None:
         "jpg/v_Archery_g02_c01": "val",
         "jpg/v_Biking_g01_c01": "train",
     }
+
+
+@pytest.mark.parametrize(
+    ("names", "fold", "chosen"),
+    [
+        (["train_split_1", "train_split_10", "train_split_2"], 1, "train_split_1"),
+        (["train_split_1", "train_split_10", "train_split_2"], 10, "train_split_10"),
+        (["trainlist01", "trainlist11", "trainlist010"], 1, "trainlist01"),
+        (["trainlist01", "trainlist11", "trainlist010"], 10, "trainlist010"),
+        (["train fold-12", "train fold-2"], 2, "train fold-2"),
+        (["train", "train_split_10"], 1, "train"),  # one without a number is for all
+        (["train", "train_split_10"], 10, "train_split_10"),
+        (["train_split_10", "train_split_11"], 1, None),
+        (["train_split_1"], 10, None),
+    ],
+)
+def test_lists_of_split_1_are_not_those_of_split_10(names, fold, chosen, tmp_path):
+    for name in names:
+        on_disk.lines(tmp_path / f"{name}.txt", f"{name}.mp4 0")
+    if chosen is None:
+        with pytest.raises(UserError, match=f"no list of split {fold} in {tmp_path}; there are {names[0]}.txt"):
+            split_lists(DatasetFolder(tmp_path, Media(tmp_path)), fold)
+    else:
+        assert split_lists(DatasetFolder(tmp_path, Media(tmp_path)), fold) == {"train": tmp_path / f"{chosen}.txt"}
 
 
 def test_lists_take_their_classes_from_the_class_numbers_of_ucf101(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from analysis.experiments import interventions, trust
 from analysis.experiments.trust import ClipResult
 from analysis.explain import alpha_replacement
 from analysis.runs.dataset_options import DatasetOptions
-from analysis.runs.run_directory import find_runs, open_run
+from analysis.runs.run_directory import find_runs, open_run, run_work
 from sth_core.errors import UserError
 from tests.datasets_on_disk import class_folders_of_videos
 from tests.tiny import CLASSES, save_tiny
@@ -113,3 +113,27 @@ def test_so_it_is_of_what_takes_minutes(work, places, tmp_path, monkeypatch):
     do(seed=1, overwrite=True)
     assert [said for said in told if said.endswith(f"was moved to {out / '.replaced-1'}")]
     assert contents(out / ".replaced-1") == before and contents(out).keys() == before.keys()
+
+
+ONE_RECORDING = {
+    "checkpoint_sha256": ("1f", "2e"), "attention": (True, False), "data": ("/data", "/else"), "label": ("motion", ""),
+    "direction": (False, True), "split": ("val", "test"), "vectors": (False, True),
+    "protocol.clips_per_video": (1, 2), "protocol.crop": ("center", "ten"), "protocol.sampling": ("middles", "dense"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ONE_RECORDING)
+def test_what_makes_two_recordings_the_same(key: str, tmp_path: Path) -> None:
+    """All of these; a run of an earlier version, without `direction` and `vectors`, is one where both are false."""
+
+    def facts(changed: str = "") -> dict[str, Any]:
+        of_protocol = {name: value[name == changed] for name, value in ONE_RECORDING.items() if "." in name}
+        plain = {name: value[name == changed] for name, value in ONE_RECORDING.items() if "." not in name}
+        return plain | {"protocol": {name.partition(".")[2]: value for name, value in of_protocol.items()}}
+
+    before = facts()
+    assert run_work(tmp_path, facts(key)).differences(before) == {key: ONE_RECORDING[key]}
+    assert run_work(tmp_path, before | {"command": "other"}).differences(before) == {}
+    for missing in ("direction", "vectors"):
+        del before[missing]
+    assert run_work(tmp_path, facts(key)).differences(before) == {key: ONE_RECORDING[key]}

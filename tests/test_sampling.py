@@ -225,6 +225,14 @@ def test_random_positions_stay_in_their_segments_and_reach_all_of_them(positions
         assert counts.min() > 220 and counts.max() < 380  # 300 expected, 16 is one standard deviation
 
 
+def test_each_segment_draws_an_offset_of_its_own() -> None:
+    """Four segments of three frames: of each two of them, all nine pairs come."""
+    rng = np.random.default_rng(0)
+    drawn = np.stack([segment_indices(12, 4, rng) for _ in range(300)]) % 3
+    pairs = {(i, j): set(zip(drawn[:, i], drawn[:, j], strict=True)) for i in range(4) for j in range(i)}
+    assert {len(seen) for seen in pairs.values()} == {9}
+
+
 @pytest.mark.parametrize(
     ("fields", "places"),
     [(40, 36), (6, 2), (5, 1), (3, 1), (1, 1)],
@@ -344,6 +352,12 @@ def test_a_scaled_crop_without_scales_keeps_its_pixels() -> None:
     view = scaled_crop(grid(6, 9), 4, (), np.random.default_rng(0))
     start = int(view[0, 0, 0, 0])
     assert view[0, :, :, 0].tolist() == [[start + 10 * y + x for x in range(4)] for y in range(4)]
+
+
+def test_a_scaled_crop_without_scales_gets_everywhere() -> None:
+    rng = np.random.default_rng(0)
+    starts = {int(scaled_crop(grid(6, 9), 4, (), rng)[0, 0, 0, 0]) for _ in range(200)}
+    assert starts == {10 * y + x for y in range(3) for x in range(6)}
 
 
 def test_a_scaled_crop_of_flow_keeps_all_ten_channels() -> None:

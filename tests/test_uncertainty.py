@@ -13,12 +13,14 @@ from analysis.statistics.uncertainty import (
     cluster_means,
     group_sums,
     holm_correction,
+    mcnemar,
     mean_effect,
     p_value,
     paired_effect,
     rank_codes,
     rank_correlation,
     rank_correlations,
+    seed_interval,
     standard_error,
     unpaired_effect,
     weighted_rank_correlation,
@@ -88,6 +90,25 @@ def test_95_of_100_intervals_hold_the_truth() -> None:
     assert 180 <= hits <= 198  # 190 expected; as if the 120 clips were independent, it would be about 150
 
 
+# Three groups of 1, 2 and 1 values, each drawn 3 times with a chance of 1/27, more than 2.5 and less than 5 of 100.
+UNEQUAL = np.array([0, 1, 1, 2])
+
+
+@pytest.mark.parametrize(("values", "low", "high"), [([1.0, 0, 0, 0], 0, 1), ([0.0, 1, 1, 1], 0, 1)])
+def test_the_bootstrap_draws_whole_groups_of_other_sizes(values: list[float], low: float, high: float) -> None:
+    found = cluster_means(*group_sums(np.array(values)[:, None], UNEQUAL))
+    assert found.numbers[:3] == (np.mean(values), low, high)
+    assert (found.n, found.groups) == (4, 3)
+
+
+def test_with_many_groups_the_interval_is_the_normal_one() -> None:
+    found = cluster_means(np.array([[1.0], [0], [0]]), np.array([1.0, 2, 1]), resample=False)
+    # residual sums: 3/4, -1/2, -1/4; sqrt(3/2 x 14/16) / 4
+    error = (3 / 2 * 14 / 16) ** 0.5 / 4
+    expected = (0.25, 0.25 - stats.norm.ppf(0.975) * error, 0.25 + stats.norm.ppf(0.975) * error, error)
+    assert found.numbers == pytest.approx(expected)
+
+
 def test_one_group_tells_nothing() -> None:
     found = cluster_means(np.array([[3.0]]), np.array([4.0]))
     assert np.isnan(found.error[0]) and p_value(0.75, float(found.error[0]), 1) == 1.0
@@ -109,6 +130,35 @@ def test_an_effect_of_several_trainings_is_as_sure_as_they_agree() -> None:
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
 
 
+# Two trainings and three clips: the trainings' means are 2 and 4, the clips' 1, 3 and 5.
+TRAININGS = np.array([[1.0, 2, 3], [1, 4, 7]])
+OVER_SEEDS, OVER_CLIPS = 2 / 2, 4 / 3  # squared errors: variance 2 of 2 trainings, 4 of 3 clips
+
+
+def test_the_error_of_several_trainings_is_that_over_clips_and_over_trainings() -> None:
+    found = mean_effect(TRAININGS, np.arange(3))
+    error = (OVER_SEEDS + OVER_CLIPS) ** 0.5
+    half = stats.t.ppf(0.975, 1) * error  # two trainings: one degree of freedom
+    assert (found.value, found.n, found.seeds) == (3, 3, 2)
+    assert (found.low, found.high) == pytest.approx((3 - half, 3 + half))
+    assert found.p == pytest.approx(2 * stats.t.sf(3 / error, 1))
+    errors, halves = seed_interval(np.array([[1.0, 10], [3, 10]]), np.array([0.0, np.nan]))
+    assert errors.tolist() == [1, 0] and halves == pytest.approx([stats.t.ppf(0.975, 1), 0])
+
+
+def test_welch_s_test_has_the_errors_of_both_sides_over_clips_and_trainings() -> None:
+    other = np.array([[0.0, 2, 4, 6]])  # one training, mean 3, squared error 20/3 / 4, 3 degrees of freedom
+    found = unpaired_effect(TRAININGS + 1, np.arange(3), other, np.arange(4))
+    a, b = OVER_SEEDS + OVER_CLIPS, 5 / 3
+    df = (a + b) ** 2 / (a**2 / 1 + b**2 / 3)
+    half = stats.t.ppf(0.975, df) * (a + b) ** 0.5
+    assert (found.value, found.n, found.seeds) == (1, 7, 1)
+    assert (found.low, found.high) == pytest.approx((1 - half, 1 + half))
+    assert found.p == pytest.approx(2 * stats.t.sf(1 / (a + b) ** 0.5, df))
+    alone = unpaired_effect(TRAININGS[:1], np.zeros(3), other, np.arange(4))  # one source video tells nothing
+    assert alone.p == 1 and np.isnan([alone.low, alone.high]).all() and alone.value == -1
+
+
 def test_a_difference_of_other_clips_is_welch_s_t_test() -> None:
     rng = np.random.default_rng(6)
     a, b = rng.normal(0.5, 0.1, (1, 30)), rng.normal(0.45, 0.2, (1, 50))
@@ -118,9 +168,37 @@ def test_a_difference_of_other_clips_is_welch_s_t_test() -> None:
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
 
 
-@pytest.mark.parametrize("p", [[0.01, 0.04, 0.03, 0.005], [0.5], [0.2, 0.2, 0.9], []])
+@pytest.mark.parametrize(
+    "p", [[0.01, 0.04, 0.03, 0.005], [0.5], [0.2, 0.2, 0.9], [], [0.5, 0.6, 0.9], [0.9, 0.01], [1.0, 1.0]]
+)
 def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
     assert holm_correction(p) == pytest.approx(multipletests(p, method="holm")[1].tolist() if p else [])
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [(0, 0, 1), (1, 1, 1), (3, 3, 1), (2, 3, 1), (0, 1, 1), (0, 6, 2 / 64), (5, 1, 14 / 64), (1, 5, 14 / 64)],
+)
+def test_mcnemar_by_hand(gained: int, lost: int, p: float) -> None:
+    assert mcnemar(gained, lost) == pytest.approx(p, rel=1e-12)
+    if gained + lost:
+        assert p == pytest.approx(stats.binomtest(gained, gained + lost).pvalue)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "groups", "p"),
+    [
+        (1.0, 0.5, 2, 2 * stats.t.sf(2, 1)),
+        (-1.0, 0.5, 6, 2 * stats.t.sf(2, 5)),
+        (0.0, 0.5, 6, 1),
+        (0.0, 0.0, 6, 1),
+        (0.1, 0.0, 6, 0),
+        (0.1, 0.0, 1, 1),
+        (0.1, np.nan, 1, 1),
+    ],
+)
+def test_p_of_a_mean_by_hand(value: float, error: float, groups: int, p: float) -> None:
+    assert p_value(value, error, groups) == pytest.approx(p)
 
 
 def test_p_of_paired_changes_is_the_larger_of_two() -> None:
