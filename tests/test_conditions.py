@@ -100,10 +100,8 @@ def compared(
     """`compare_conditions` of a run for each alpha."""
     alphas = dict(enumerate([*first, *second]))
     runs = [a_run(str(i), data=data[i >= len(first)]) for i in alphas]
-    conditions = (
-        Condition("jester", "r18", "1/4", "RGB", tuple(some)) for some in (runs[: len(first)], runs[len(first) :])
-    )
-    return compare_conditions(*conditions, lambda run: alphas[int(run.name)])
+    a, b = (Condition("jester", "r18", "1/4", "RGB", tuple(some)) for some in (runs[: len(first)], runs[len(first) :]))
+    return compare_conditions(a, b, lambda run: alphas[int(run.name)])
 
 
 def test_only_the_clips_that_both_have_are_compared_clip_by_clip() -> None:

@@ -169,7 +169,7 @@ def test_branches_are_the_parts_of_the_layer_times_their_alpha(attention: bool, 
     """The map of a branch is what Eq. 2 and 3 make of the layer's input, weighted by the gradients of its output."""
     model, name = tiny_network(seed=2, attention=attention), "layer2.1.conv2"
     maps = signed_maps(model, clip[None], torch.tensor([3]), (name,))[name]
-    conv, seen = model.backbone.get_submodule(name), {}
+    conv, seen = model.backbone.get_submodule(name), dict[str, Tensor]()
     conv.register_forward_hook(lambda _, inputs, output: seen.update(x=inputs[0].detach(), y=output))
     logits, alphas = model.forward_with_attention(clip[None])
     (gradient,) = torch.autograd.grad(logits[0, 3], seen["y"])
