@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from os import PathLike
@@ -14,15 +14,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from sth_core.checkpoint_metadata import CUT_OFF, CheckpointFacts, read_facts
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.files import cannot_write, temporary_beside
 from sth_core.inference import for_inference
-from sth_core.network import VideoNetwork, create_model
+from sth_core.network import VideoNetwork
 from sth_core.video.transforms import Preprocessing
 
-FORMAT = "sth-workbench-1"
 MOST_NAMED = 4  # tensors that do not fit, all named in the message
+# The types of numbers that a file may hold, where the network has floating-point numbers or others.
+FLOATS, COUNTS = ("F64", "F32", "F16", "BF16"), ("I64",)
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,24 @@ def save_checkpoint(
     training: dict[str, Any] | None = None,
     half: bool = False,
 ) -> None:
-    """Write the network; `half` stores its floating-point weights in 16 bits. The same network makes the same bytes."""
+    """Write the network; `half` stores its floating-point weights in 16 bits. The same network makes the same bytes.
+    Raises UserError: `load_checkpoint` would refuse it (classes that are not one for each output, weights that are not
+    finite, ...), or it cannot be written."""
+    path = Path(path)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
-    parts: dict[str, Any] = {"config": model.config, "preprocessing": preprocessing, "annotation": annotation}
-    described = {name: asdict(part) for name, part in parts.items()} | {"classes": classes, "training": training or {}}
-    metadata = {"format": FORMAT} | {name: json.dumps(value) for name, value in described.items()}
+    if broken := broken_weights(weights):
+        raise UserError(f"{path} is not written: {broken}")
     try:
-        with temporary_beside(Path(path)) as temporary:
-            temporary.write_bytes(sort_metadata(save(weights, metadata)))
+        facts = CheckpointFacts(model.config, preprocessing, annotation, classes, training or {})
+    except ValueError as error:
+        raise UserError(f"{path} is not written: {error}") from error
+    try:
+        with temporary_beside(path) as temporary:
+            temporary.write_bytes(sort_metadata(save(weights, facts.as_metadata())))
     except (SafetensorError, OSError) as error:
-        raise cannot_write(Path(path), error) from error
+        raise cannot_write(path, error) from error
 
 
 def sort_metadata(content: bytes) -> bytes:
@@ -81,45 +90,62 @@ def sort_metadata(content: bytes) -> bytes:
 
 def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu") -> Checkpoint:
     """Build the network of a checkpoint file and give it its weights.
-    Raises UserError: no such file, not a checkpoint of this project, or weights that do not fit."""
+
+    The metadata are checked first, then the shapes of the weights, which are compared with those of a network without
+    memory: a file that lies about them takes none.
+
+    Raises UserError: no such file, not a checkpoint of this project, metadata that cannot be, or weights that do not
+    fit, are not finite, or are a negative variance."""
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, no checkpoint; name the .safetensors file")
     if not path.is_file():
         raise UserError(f"no such checkpoint: {path}")
     try:
+        facts = read_facts(path)
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"{path} is not a checkpoint of this project: its metadata has no format {FORMAT!r}")
+            refuse_misfits(facts, file, path)
+            model = VideoNetwork(facts.config)
+            with torch.no_grad():
+                for name, tensor in model.state_dict(keep_vars=True).items():
+                    tensor.copy_(file.get_tensor(name))
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a safetensors file: {error}; {CUT_OFF}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    if broken := broken_weights(model.state_dict()):
+        raise UserError(f"{path} cannot be used: {broken}")
+    facts_kept = (facts.classes, facts.preprocessing, facts.annotation, facts.training)
+    return Checkpoint(model.to(device).eval(), *facts_kept)
+
+
+def refuse_misfits(facts: CheckpointFacts, file: Any, path: Path) -> None:
+    """Raises UserError: an open safetensors file does not hold the weights of the network that it describes."""
     try:
-        model = create_model(**json.loads(metadata["config"]))
+        with torch.device("meta"):
+            expected = VideoNetwork(facts.config).state_dict()
     except ValueError as error:
-        raise UserError(f"{path}: {error}; it may be of a newer version of this project") from error
-    expected = model.state_dict()
-    if problems := misfits({name: tuple(tensor.shape) for name, tensor in expected.items()}, weights):
+        raise UserError(f"{path}: config: {error}") from error
+    given = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    shapes = {name: tuple(part.get_shape()) for name, part in given.items()}
+    if problems := misfits({name: tuple(tensor.shape) for name, tensor in expected.items()}, shapes):
         raise UserError(f"{path}: weights do not fit the network: {problems}")
-    model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in weights.items()})
-    return Checkpoint(
-        model.to(device).eval(),
-        json.loads(metadata["classes"]),
-        Preprocessing(**_tuples(json.loads(metadata["preprocessing"]))),
-        Annotation(**_tuples(json.loads(metadata["annotation"]))),
-        json.loads(metadata["training"]),
-    )
+    for name, tensor in expected.items():
+        possible, kind = FLOATS if tensor.is_floating_point() else COUNTS, given[name].get_dtype()
+        if kind not in possible:
+            raise UserError(f"{path}: {name} is of type {kind}; it must be {' or '.join(possible)}")
 
 
-def misfits(expected: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]) -> str:
+def misfits(expected: Shapes, given: Shapes) -> str:
     """The tensors that are missing, unexpected or of another shape, as one sentence; empty if all fit. Of many, the
     first of each kind are named, and how many there are."""
     kinds = [
-        [f"missing {name}" for name in expected if name not in weights],
-        [f"unexpected {name}" for name in weights if name not in expected],
+        [f"missing {name}" for name in expected if name not in given],
+        [f"unexpected {name}" for name in given if name not in expected],
         [
-            f"{name} is {tuple(weights[name].shape)} where the network has {shape}"
+            f"{name} is {given[name]} where the network has {shape}"
             for name, shape in expected.items()
-            if name in weights and tuple(weights[name].shape) != shape
+            if name in given and given[name] != shape
         ],
     ]
     if sum(map(len, kinds)) > MOST_NAMED:
@@ -127,5 +153,16 @@ def misfits(expected: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tenso
     return "; ".join(chain(*kinds))
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+def broken_weights(weights: Mapping[str, Tensor]) -> str:
+    """What makes every output of a network meaningless, as one sentence: weights that are not finite, or a variance
+    below 0; empty for others."""
+    kinds = {
+        "not finite (NaN or infinity)": [n for n, w in weights.items() if not torch.isfinite(w).all()],
+        "a variance below 0": [n for n, w in weights.items() if n.endswith("running_var") and (w < 0).any()],
+    }
+    parts = [
+        f"{names[0]} has a value that is {what}" + (f", as have {len(names) - 1} more" if len(names) > 1 else "")
+        for what, names in kinds.items()
+        if names
+    ]
+    return "; ".join(parts) and f"its weights are broken: {'; '.join(parts)}"

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
+
+LONGEST_VALUE = 100  # characters of a value in a message
 
 
 class UserError(Exception):
@@ -21,7 +24,16 @@ def first_few(names: Sequence[str], most: int = 3) -> str:
     return ", ".join([*names[:most], *["..."] * (len(names) > most)])
 
 
+def shorten(value: Any) -> str:
+    """A value as Python writes it; of a long one the beginning."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # lists in lists in lists, or a number of thousands of digits
+        return f"a {type(value).__name__} that is too large to show"
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+
+
 def did_you_mean(given: str, possible: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest possible one in brackets, or nothing."""
-    near = get_close_matches(given, list(possible), 1)
+    near = get_close_matches(given, list(possible), 1) if len(given) <= LONGEST_VALUE else []
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import torch
 from jaxtyping import Float
@@ -13,8 +13,10 @@ from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, Tempora
 from sth_core.convolution import UNOBSERVED, ClipConvOptions, Tap
 from sth_core.errors import UserError, did_you_mean
 from sth_core.sth_conv import AttentiveIntegration, DepthwiseSTHConv, STHConv, temporal_types
-from sth_core.video.modality import CHANNELS
+from sth_core.values import BadValue, Between, Items, Text, check_fields
+from sth_core.video.modality import CHANNELS, Frames
 
+MOST_CLASSES = 100_000
 CONVS = ("sth", "sth_merge", "2d", "tsm", "2plus1d_sequential", "2plus1d_parallel", "3d")
 
 
@@ -38,31 +40,25 @@ class ModelConfig:
         width: channels of the first stage; all are scaled by width/64. 64 is the paper's, smaller is for laptops.
         dropout: before the classifier (the paper does not say; 0.5 is TSM's).
 
-    Raises ValueError: a field has no such value; the message names the possible ones.
+    Raises BadValue, a ValueError: a field has no such value; the message names the possible ones.
     """
 
-    backbone: str
-    num_classes: int
-    frames: int = 8
-    conv: str = "sth"
-    temporal_fraction: float = 1 / 4
+    backbone: Text
+    num_classes: Annotated[int, Between(1, MOST_CLASSES)]
+    frames: Frames = 8
+    conv: Text = "sth"
+    temporal_fraction: Annotated[float, Between(0, 1)] = 1 / 4
     attention: bool = True
-    dilations: tuple[int, ...] = (1,)
-    modality: str = "rgb"
-    width: int = 64
-    dropout: float = 0.5
+    dilations: Annotated[tuple[Annotated[int, Between(1, 64)], ...], Items(1, 100)] = (1,)
+    modality: Text = "rgb"
+    width: Annotated[int, Between(1, 1024)] = 64
+    dropout: Annotated[float, Between(0, 1, below=True)] = 0.5
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for field, possible in (("backbone", BACKBONES), ("conv", CONVS), ("modality", CHANNELS)):
             if (given := getattr(self, field)) not in possible:
                 refuse_unknown(field, given, possible)
-        if not self.dilations or any(not isinstance(d, int) or d < 1 for d in self.dilations):
-            given = repr(self.dilations)
-            raise ValueError(f"dilations must be whole numbers of at least 1, at least one of them, got {given}")
-        for field in ("num_classes", "frames", "width"):
-            if (number := getattr(self, field)) < 1:
-                raise ValueError(f"{field} must be at least 1, got {number}")
-        object.__setattr__(self, "dilations", tuple(self.dilations))
         if self.conv.startswith("sth"):
             temporal_types(self.temporal_fraction)
         else:
@@ -176,7 +172,7 @@ def create_model(backbone: str, num_classes: int, **options: Any) -> VideoNetwor
 
 
 def refuse_unknown(what: str, given: str, possible: Collection[str]) -> NoReturn:
-    raise ValueError(f"unknown {what} {given!r}{did_you_mean(given, possible)}; possible: {', '.join(possible)}")
+    raise BadValue(f"unknown {what} {given!r}{did_you_mean(given, possible)}; possible: {', '.join(possible)}")
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -2,15 +2,20 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import nn
 
-from sth_core.errors import UserError
+from sth_core.values import BadValue, Between, Items, OneOf, check_fields
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SCHEDULES = ("cosine", "step")
+MOST_EPOCHS = 100_000
+Count = Annotated[int, Between(1, 65_536)]
+Share = Annotated[float, Between(0, 1, below=True)]
+Seed = Annotated[int, Between(0, 2**63 - 1)]
 
 
 @dataclass(frozen=True)
@@ -21,36 +26,31 @@ class Optimisation:
     "cosine" down to zero, or "step": a tenth after each of `decay_epochs`. `partial_bn` freezes all batch
     norms but the first (TSN). `precision` is fp32, bf16 or fp16 (autocast); the weights stay in fp32.
     `evaluate_every` is the number of epochs between evaluations on the held-out clips; 0 evaluates only at the end.
+
+    Raises BadValue: a value out of range, or the schedule "step" without `decay_epochs`.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    warmup_epochs: float
-    momentum: float
-    weight_decay: float
-    label_smoothing: float
-    clip_gradient: float
-    seed: int
-    schedule: str = "cosine"
-    decay_epochs: tuple[int, ...] = ()
-    accumulate: int = 1
+    epochs: Annotated[int, Between(1, MOST_EPOCHS)]
+    batch_size: Count
+    learning_rate: Annotated[float, Between(0, 1000, above=True)]
+    warmup_epochs: Annotated[float, Between(0, MOST_EPOCHS)]
+    momentum: Share
+    weight_decay: Share
+    label_smoothing: Share
+    clip_gradient: Annotated[float, Between(0, 10**9, above=True)]
+    seed: Seed
+    schedule: Annotated[str, OneOf(SCHEDULES)] = "cosine"
+    decay_epochs: Annotated[tuple[Annotated[int, Between(0, MOST_EPOCHS)], ...], Items(0, 1000)] = ()
+    accumulate: Count = 1
     partial_bn: bool = False
-    precision: str = "fp32"
+    precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
     compile: bool = False
-    evaluate_every: int = 0
+    evaluate_every: Annotated[int, Between(0, MOST_EPOCHS)] = 0
 
-    def validate(self) -> None:
-        """Raise UserError for a value that is out of range, or none of the possible ones."""
-        for key in ("epochs", "batch_size", "accumulate"):
-            if getattr(self, key) < 1:
-                raise UserError(f"{key} must be at least 1, got {getattr(self, key)}")
-        if self.schedule not in SCHEDULES:
-            raise UserError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+    def __post_init__(self) -> None:
+        check_fields(self)
         if self.schedule == "step" and not self.decay_epochs:
-            raise UserError("schedule 'step' needs decay_epochs, such as [20, 40]")
-        if self.precision not in PRECISIONS:
-            raise UserError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+            raise BadValue("schedule 'step' needs decay_epochs, such as [20, 40]")
 
 
 def learning_rate(settings: Optimisation, epoch: float) -> float:

@@ -5,7 +5,7 @@ The first two are of 2D networks: spatial kernels take their values, temporal ke
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sth_core.backbones import BACKBONES
-from sth_core.checkpoint import load_checkpoint, misfits
+from sth_core.checkpoint import broken_weights, load_checkpoint, misfits
 from sth_core.convolution import VideoConv
 from sth_core.errors import UserError
 from sth_core.network import VideoNetwork, create_model
@@ -119,12 +119,13 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
     for name in uncounted:
         del expected[name]
     first = next(name for name in expected if name.endswith("weight"))
-    if first in weights and weights[first].ndim == 4:
+    if first in weights and tuple(weights[first].shape) == (*expected[first][:1], 3, *expected[first][2:]):
         weights[first] = of_channels(weights[first], expected[first][1])
-    if problems := misfits(expected, weights):
+    if problems := misfits(expected, {name: tuple(weight.shape) for name, weight in weights.items()}):
         c = model.config
         hint = nearest_backbone(weights, c.backbone, c.width)
         raise UserError(f"{origin} does not fit a {c.backbone} for {c.num_classes} classes: {problems}{hint}")
+    refuse_unusable(weights, expected, origin)
     for name in expected:
         if conv := convs.get(name.removesuffix(".weight")):
             conv.load_2d(weights[name])
@@ -132,6 +133,20 @@ def load_2d_weights(model: VideoNetwork, weights: Mapping[str, Tensor], origin: 
             mine[name].copy_(weights[name])
     spatial = {f"{name}.{part}" for name in convs for part in ("weight", "weight_spatial")}
     return Loaded(sorted(expected), sorted(mine.keys() - expected.keys() - spatial - uncounted))
+
+
+def refuse_unusable(weights: Mapping[str, Tensor], names: Iterable[str], origin: str) -> None:
+    """Raises UserError: weights of another type of number than the network's, packed ones, or broken ones."""
+    for name in names:
+        weight, counts = weights[name], name.endswith(COUNT)
+        plain = weight.layout is torch.strided and weight.device.type != "meta"
+        fits = not (weight.is_floating_point() or weight.is_complex()) if counts else weight.is_floating_point()
+        if not plain or not fits:
+            wanted = "whole numbers" if counts else "floating-point numbers"
+            given = f"{weight.dtype}, {weight.layout}, on {weight.device.type}".replace("torch.", "")
+            raise UserError(f"{origin}: {name} must be plain {wanted}, got {given}")
+    if broken := broken_weights({name: weights[name].to(torch.float32) for name in names}):
+        raise UserError(f"{origin} cannot be used: {broken}")
 
 
 def nearest_backbone(weights: Mapping[str, Tensor], backbone: str, width: int) -> str:

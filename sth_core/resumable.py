@@ -22,12 +22,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sth_core.errors import OtherWork, UserError, first_few
+from sth_core.errors import OtherWork, UserError, first_few, shorten
 from sth_core.files import sync, write_json
 
 LOCK = ".lock"
 PACKAGES = ("sth-workbench", "torch", "numpy", "av", "opencv-contrib-python-headless")
-LONGEST_VALUE = 100  # characters of a value in a message
 Json = dict[str, Any]
 
 
@@ -156,11 +155,6 @@ def read_earlier(work: Work, resume: bool = False) -> Json:
         offered = "give --resume to continue it with the new value, " if adjusted else ""
         raise OtherWork(f"{work.folder} holds another {work.noun} ({listed})", offered + ways)
     return earlier
-
-
-def shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
 
 
 def provenance(command: str = "") -> Json:

@@ -167,7 +167,7 @@ def test_weights_that_do_not_fit_are_named(change: Callable, problem: str, saved
 
 
 def test_a_checkpoint_of_a_newer_version_is_refused_with_the_option_that_is_unknown(saved: Path) -> None:
-    with pytest.raises(UserError, match=r"unknown option 'pooling'; possible: frames, conv, .* newer version"):
+    with pytest.raises(UserError, match=r"config: unknown key 'pooling'; possible: backbone, .* newer version"):
         load_checkpoint(edited(saved, lambda weights: None, pooling="max"))
 
 
@@ -193,7 +193,7 @@ def test_training_can_start_from_another_networks_weights(tmp_path: Path) -> Non
     """All but the classifier, whose classes are others; and the classifier too where they are the same."""
     source, target, same = (tiny_model(seed) for seed in (1, 2, 3))
     file = tmp_path / "source.safetensors"
-    save_checkpoint(file, source, ["a", "b", "c"], Preprocessing())
+    save_checkpoint(file, source, ["a", "b", "c"], Preprocessing(frames=2))
     assert start_from(target, ["d", "e", "f"], file).kept == ["fc.weight", "fc.bias"]
     for name, tensor in target.state_dict().items():
         assert torch.equal(tensor, source.state_dict()[name]) != name.startswith("fc."), name
@@ -216,7 +216,7 @@ def test_starting_from_a_network_of_another_kind_is_refused(
     theirs: dict[str, Any], ours: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "source.safetensors"
-    save_checkpoint(file, tiny_model(1, **theirs), ["a", "b", "c"], Preprocessing())
+    save_checkpoint(file, tiny_model(1, **theirs), ["a", "b", "c"], Preprocessing(frames=2))
     with pytest.raises(UserError) as refused:
         start_from(tiny_model(2, **ours), ["a", "b", "c"], file)
     assert str(refused.value) == f"{file} {words}; start from one that has the same"
@@ -227,7 +227,7 @@ def test_starting_from_a_2d_network_gives_the_spatial_kernels(tmp_path: Path) ->
     source, target = tiny_model(1, conv="2d"), tiny_model(2)
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
     file = tmp_path / "source.safetensors"
-    save_checkpoint(file, source, ["a", "b", "c"], Preprocessing())
+    save_checkpoint(file, source, ["a", "b", "c"], Preprocessing(frames=2))
     kept = start_from(target, ["a", "b", "c"], file).kept
     assert kept and all("weight_temporal" in name or "integration" in name for name in kept)
     assert all(torch.equal(before[f"backbone.{name}"], target.state_dict()[f"backbone.{name}"]) for name in kept)
@@ -239,7 +239,7 @@ def test_starting_from_a_2d_network_gives_the_spatial_kernels(tmp_path: Path) ->
 def test_a_flow_network_starts_from_an_rgb_one_by_the_mean_over_its_colours(tmp_path: Path) -> None:
     source, target = tiny_model(1), tiny_model(2, modality="flow")
     file = tmp_path / "source.safetensors"
-    save_checkpoint(file, source, ["a", "b", "c"], Preprocessing())
+    save_checkpoint(file, source, ["a", "b", "c"], Preprocessing(frames=2))
     assert start_from(target, ["a", "b", "c"], file).kept == []
     first = target.backbone.conv1.weight  # type: ignore[union-attr]
     mean = source.backbone.conv1.weight.mean(1)  # type: ignore[union-attr, operator]

@@ -136,7 +136,7 @@ MISTAKES = [
     (f"{TRAIN} optimisation.epoch=3", "unknown key 'epoch' (did you mean 'epochs'?)"),
     (f"{TRAIN} optimization.epochs=3", "unknown section 'optimization' (did you mean 'optimisation'?)"),
     (f"{TRAIN} epochs=3", "a change must look like section.key=value, got 'epochs=3'"),
-    (f"{TRAIN} optimisation.epochs=many", "epochs must be of type int, got 'many'"),
+    (f"{TRAIN} optimisation.epochs=many", "epochs must be a whole number from 1 to 100,000, got 'many'"),
     (f"{TRAIN} model.backbone=resnet19", "unknown backbone 'resnet19' (did you mean 'resnet18'?)"),
     (f"{TRAIN} model.temporal_fraction=0.3", "temporal_fraction must be 1/n"),
     ("train {colour} --data {data} -o {out}", "colour.toml [optimisation]: unknown key 'colour'"),

@@ -251,10 +251,13 @@ def test_complexity_of_a_checkpoint_that_ships() -> None:
         ("model.backbone=resnet19", f"{UT} [model]: unknown backbone 'resnet19' (did you mean 'resnet18'?)"),
         ("model.temporal_fraction=0.3", f"{UT} [model]: temporal_fraction must be 1/n for a whole number n"),
         ("model.temporal_fraction=1/7", f"{UT} [model]: temporal_fraction 1/7 needs channels that 7 divides, got 24"),
-        ("model.width=0", f"{UT} [model]: width must be at least 1, got 0"),
-        ("model.dilations=[]", f"{UT} [model]: dilations must be whole numbers of at least 1"),
+        ("model.width=0", f"{UT} [model]: width must be a whole number from 1 to 1,024, got 0"),
+        (
+            "model.dilations=[]",
+            f"{UT} [model]: dilations must be a list of 1 to 100 items, each a whole number from 1 to 64, got []",
+        ),
         ("model.widht=8", f"{UT} [model]: unknown key 'widht' (did you mean 'width'?)"),
-        ("model.width=wide", f"{UT} [model]: width must be of type int, got 'wide'"),
+        ("model.width=wide", f"{UT} [model]: width must be a whole number from 1 to 1,024, got 'wide'"),
         (
             "preprocessing.crop=0",
             f"{UT} [preprocessing]",

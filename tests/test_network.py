@@ -268,9 +268,9 @@ def test_what_a_tap_puts_in_place_of_alpha_reaches_the_logits(form: Callable[[Vi
         ({"backbone": "vit"}, "unknown backbone 'vit'; possible: resnet18, "),
         ({"conv": "sth_merged"}, "unknown conv 'sth_merged' (did you mean 'sth_merge'?); possible: sth, sth_merge, 2d"),
         ({"conv": "2+1d"}, "unknown conv '2+1d'"),
-        ({"dilations": ()}, "dilations must be whole numbers of at least 1, at least one of them, got ()"),
-        ({"dilations": (0,)}, "dilations must be whole numbers of at least 1, at least one of them, got (0,)"),
-        ({"frames": 0}, "frames must be at least 1, got 0"),
+        ({"dilations": ()}, "dilations must be a list of 1 to 100 items, each a whole number from 1 to 64, got ()"),
+        ({"dilations": (0,)}, "dilations must be a list of 1 to 100 items, each a whole number from 1 to 64, got (0,)"),
+        ({"frames": 0}, "frames must be a whole number from 1 to 1,024, got 0"),
         ({"temporal_fraction": 1 / 3}, "temporal_fraction 1/3 needs channels that 3 divides, got 64; possible here: "),
         (
             {"temporal_fraction": 0.3},

@@ -172,7 +172,7 @@ def test_a_flow_clip_has_five_fields_a_frame_that_see_the_motion(tmp_path: Path)
         assert motion(fields, 8.0) == pytest.approx([3 * 64 / 96, 0], abs=0.3)  # pixels of the resized frame
 
 
-@pytest.mark.parametrize(("p", "channels"), [(Preprocessing(frames=8, resize=64), 3), (FLOW, 10)])
+@pytest.mark.parametrize(("p", "channels"), [(Preprocessing(frames=8, resize=64, crop=48), 3), (FLOW, 10)])
 @pytest.mark.parametrize("name", ["one.mp4", "one.avi"])
 def test_a_video_of_one_frame_is_a_clip(name: str, p: Preprocessing, channels: int, tmp_path: Path) -> None:
     path = tmp_path / name

@@ -4,7 +4,9 @@ import copy
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import chain
 from os import cpu_count
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -14,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sth_core.datasets.mirroring import mirror_labels, mirror_order
-from sth_core.errors import UserError
 from sth_core.prefetch import prefetch
 from sth_core.resumable import no_report
+from sth_core.values import BadValue, Between, Items, Label, check_fields
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.container import UnreadableVideo
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_clips, read_fields, stack_fields
@@ -24,6 +26,8 @@ from sth_core.video.sampling import Protocol, training_positions
 from sth_core.video.transforms import Preprocessing, crops, mirror, play_backward, scaled_crop
 
 SOURCE = ["clip_id", "path", "label", "flow", "problem", "backward", "segment"]  # the columns needed to read a clip
+
+LabelPairs = Annotated[tuple[tuple[Label, Label], ...], Items(0, 1000)]
 
 
 @dataclass(frozen=True)
@@ -34,23 +38,22 @@ class Augment:
     mirror image has no class stays. `flip_swaps` are further pairs of labels that mirroring exchanges,
     `reverse_swaps` those that playing backward exchanges. `crop_scales` are the sides of random crops as shares of
     the short side (TSN: 1, 0.875, 0.75, 0.66); without them a crop has the network's size.
+
+    Raises BadValue: a swap that is no pair of labels, a label in two pairs, or a crop scale that is no share.
     """
 
-    crop_scales: tuple[float, ...] = ()
+    crop_scales: Annotated[tuple[Annotated[float, Between(0.05, 1)], ...], Items(0, 100)] = ()
     flip: bool = False
-    flip_swaps: tuple[tuple[str, str], ...] = ()
+    flip_swaps: LabelPairs = ()
     reverse: bool = False
-    reverse_swaps: tuple[tuple[str, str], ...] = ()
+    reverse_swaps: LabelPairs = ()
 
-    def validate(self) -> None:
-        """Raises UserError for a swap that is no pair of labels, and a crop scale that is no share."""
+    def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("flip_swaps", "reverse_swaps"):
-            for pair in getattr(self, name):
-                if not isinstance(pair, tuple) or [type(label) for label in pair] != [str, str]:
-                    raise UserError(f"{name} must be pairs of labels, got {pair!r}")
-        for scale in self.crop_scales:
-            if not isinstance(scale, int | float) or not 0 < scale <= 1:
-                raise UserError(f"crop_scales must be between 0 and 1, got {scale!r}")
+            labels = list(chain(*getattr(self, name)))
+            if twice := [label for label in labels if labels.count(label) > 1]:
+                raise BadValue(f"{name} must have a label once, got {twice[0]!r} more often")
 
 
 @dataclass(frozen=True)

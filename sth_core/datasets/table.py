@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 
@@ -20,6 +21,7 @@ from sth_core.datasets.splits import assign_splits, pattern_groups
 from sth_core.datasets.tables import DEFAULT_LABEL, AskedColumns
 from sth_core.datasets.unread import refuse_unread, with_unread
 from sth_core.errors import UserError
+from sth_core.values import BadValue, Between, Items, Text, check_fields
 
 CLIP_COLUMNS = ["clip_id", "path", "label", "split", "group", "flow", "problem", "backward", "segment"]
 FORWARD, BACKWARD = "forward", "backward"
@@ -36,26 +38,28 @@ class Annotation:
     the first that fits. `fold` is the number of the official split (UCF-101, HMDB-51 and lists have three). `flow`
     is the folder of extracted flow, by default "flow" in the dataset's folder. With `direction` the table has each
     clip twice, played forward and backward, with labels such as "hug, backward", which no single frame can tell.
+
+    Raises BadValue: an unknown format, or another value that cannot be.
     """
 
-    label: str = DEFAULT_LABEL
-    split: str = "split"
-    group: str = ""
-    group_pattern: str = ""
-    held_out: tuple[str, ...] = ()
-    format: str = ""
-    fold: int = 1
-    flow: str = ""
+    label: Text = DEFAULT_LABEL
+    split: Text = "split"
+    group: Text = ""
+    group_pattern: Text = ""
+    held_out: Annotated[tuple[Text, ...], Items(0, 100_000)] = ()
+    format: Text = ""
+    fold: Annotated[int, Between(1, 1000)] = 1
+    flow: Text = ""
     direction: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.format and self.format not in FORMATS:
+            raise BadValue(f"unknown dataset format {self.format!r}; possible: {', '.join(FORMATS)}")
 
     @property
     def columns(self) -> AskedColumns:
         return AskedColumns(self.label, self.split, self.group)
-
-    def validate(self) -> None:
-        """Raises UserError for an unknown format."""
-        if self.format not in ("", *FORMATS):
-            raise UserError(f"unknown dataset format {self.format!r}; possible: {', '.join(FORMATS)}")
 
 
 def readers(annotation: Annotation) -> dict[str, Callable[[DatasetFolder], Annotations | None]]:
@@ -97,10 +101,9 @@ def open_dataset(folder: Path, annotation: Annotation = Annotation()) -> Dataset
     of extracted flow, or empty), problem (why the clip cannot be used, with file and line; empty if it can), backward
     (whether it is to be played backward), segment (the part of the video that is the clip, as `Segment` writes it;
     empty: all of it).
-    Raises UserError: no such folder, no clips in it, an unknown format, or annotation files that cannot be read."""
+    Raises UserError: no such folder, no clips in it, or annotation files that cannot be read."""
     if not folder.is_dir():
         raise UserError(f"no such dataset folder: {folder}")
-    annotation.validate()
     media = Media(folder.resolve(), folder.resolve() / annotation.flow if annotation.flow else None)
     read = read_annotations(folder, annotation, media)
     if not read.entries:

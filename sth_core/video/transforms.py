@@ -4,18 +4,22 @@ A clip before the crop (`fields`) is uint8 (T, H, W, C); flow is clipped to +-bo
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sth_core.errors import UserError
+from sth_core.values import BadValue, Between, OneOf, check_fields
+from sth_core.video.modality import CHANNELS, Frames
 
 if TYPE_CHECKING:  # reading videos must not wait for torch
     from torch import Tensor
 
 Clip = UInt8[np.ndarray, "T H W C"]
+
+Side = Annotated[int, Between(1, 4096)]  # of a frame, in pixels
+MOST_VALUES = 2**27  # of a resized clip, each a byte: 8 frames of 2048 x 2048 pixels fit
 
 cv2.setNumThreads(1)  # clips are read in parallel, not the pixels of one
 
@@ -29,28 +33,28 @@ class Preprocessing:
     `flow_bound` is the largest displacement, in pixels of the resized frame per frame; larger ones are clipped. With a
     `stride` sampling is dense: the frames of a clip are that many frames apart, whatever the length of the video;
     without one they are of as many equal segments of the video (TSN).
+
+    Raises BadValue: a value out of range, a crop that does not fit into the resized frame, or a clip that is too large.
     """
 
-    modality: str = "rgb"
-    frames: int = 8
-    resize: int | tuple[int, int] = 256
-    crop: int = 224
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    flow_bound: float = 20.0
-    stride: int = 0
+    modality: Annotated[str, OneOf(CHANNELS)] = "rgb"
+    frames: Frames = 8
+    resize: Side | tuple[Side, Side] = 256
+    crop: Side = 224
+    mean: tuple[Annotated[float, Between(0, 1)], ...] = (0.485, 0.456, 0.406)
+    std: tuple[Annotated[float, Between(0.001, 10)], ...] = (0.229, 0.224, 0.225)
+    flow_bound: Annotated[float, Between(0.01, 1000)] = 20.0
+    stride: Annotated[int, Between(0, 1024)] = 0
 
-    def validate(self) -> None:
-        """Raise UserError for a size that is none, or a crop that does not fit into the resized frame."""
-        if not isinstance(self.resize, int) and [type(side) for side in self.resize] != [int, int]:
-            raise UserError(f"resize must be a short side or [height, width], got {self.resize}")
-        for name, value in (("frames", self.frames), ("resize", self.short_side), ("crop", self.crop)):
-            if value < 1:
-                raise UserError(f"{name} must be at least 1, got {value}")
-        if self.stride < 0:
-            raise UserError(f"stride must be 1 or more for dense sampling, 0 for segments, got {self.stride}")
+    def __post_init__(self) -> None:
+        check_fields(self)
         if self.crop > self.short_side:
-            raise UserError(f"crop ({self.crop}) must not be larger than resize ({self.short_side})")
+            raise BadValue(f"crop ({self.crop}) must not be larger than resize ({self.short_side})")
+        height, width = (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
+        channels = CHANNELS[self.modality]
+        if self.frames * height * width * channels > MOST_VALUES:
+            given = f"{self.frames} frames of {height} x {width} pixels with {channels} channels"
+            raise BadValue(f"frames and resize must make a clip of at most {MOST_VALUES:,} values, got {given}")
 
     @property
     def short_side(self) -> int:
