@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+NOT_FINITE = "the network's scores of it are not finite (NaN or infinity)"  # so no class is the best
 LONGEST_VALUE = 100  # characters of a value in a message
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.distributed import SINGLE_PROCESS, DistributedContext
+from sth_core.errors import NOT_FINITE, UserError
 from sth_core.inference import for_inference
 from sth_core.network import VideoNetwork
 from sth_core.prefetch import prefetch
@@ -19,8 +20,8 @@ from sth_core.video.transforms import Preprocessing, normalise
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The readable samples of a batch with the logits of their views (B, V, K) and each layer's alpha (B, 2, C_out),
-    the mean over views."""
+    """The samples of a batch that have scores, with the logits of their views (B, V, K), all finite, and each layer's
+    alpha (B, 2, C_out), the mean over views; and those that failed: unreadable, or their scores are not finite."""
 
     samples: list[Sample]
     failed: list[Sample]
@@ -31,6 +32,17 @@ class BatchResult:
     def logits(self) -> Tensor:
         """(B, K): the mean over the views, as TSN and TSM take it."""
         return self.view_logits.mean(1)
+
+
+def is_finite(logits: Tensor) -> Tensor:
+    """Logits (B, ..., K) -> (B,): False for those that cannot be ranked."""
+    return torch.isfinite(logits).flatten(1).all(1)
+
+
+def refuse_not_finite(logits: Tensor, what: str) -> None:
+    """Raises UserError: scores that cannot be ranked; `what` names the clip or video."""
+    if not torch.isfinite(logits).all():
+        raise UserError(f"{what}: {NOT_FINITE}; its weights, or the video, are broken")
 
 
 @torch.inference_mode()
@@ -53,7 +65,19 @@ def run_over(
             logits += [clips.unmirror_logits(of_one.cpu())[None] for of_one in of_views.split(views)]
             alphas.append({name: a.unflatten(0, (-1, views)).mean(1).cpu() for name, a in attention.items()})
         together = {name: torch.cat([a[name] for a in alphas]) for name in next(iter(alphas), {})}
-        yield BatchResult(readable, failed, torch.cat(logits), together)
+        yield without_not_finite(BatchResult(readable, failed, torch.cat(logits), together))
+
+
+def without_not_finite(batch: BatchResult) -> BatchResult:
+    """The batch, its samples whose scores cannot be ranked among those that failed."""
+    if (finite := is_finite(batch.view_logits)).all():
+        return batch
+    kept = [s for s, good in zip(batch.samples, finite, strict=True) if good]
+    lost = [
+        replace(s, views=None, failure=NOT_FINITE) for s, good in zip(batch.samples, finite, strict=True) if not good
+    ]
+    attention = {name: alpha[finite] for name, alpha in batch.attention.items()}
+    return BatchResult(kept, [*batch.failed, *lost], batch.view_logits[finite], attention)
 
 
 def in_batches(samples: list[Tensor], views_at_once: int) -> Iterator[list[Tensor]]:
@@ -71,8 +95,8 @@ def in_batches(samples: list[Tensor], views_at_once: int) -> Iterator[list[Tenso
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 accuracy over the readable clips whose label the network knows (nan without any), their number, and why
-    clips could not be read, by clip_id."""
+    """Top-1 accuracy over the clips that have scores and whose label the network knows (nan without any), their number,
+    and why others have none, by clip_id."""
 
     share: float
     clips: int

@@ -33,6 +33,10 @@ STEPS_AHEAD = 2  # batches that are read while one is trained on
 Batch = list[tuple[np.ndarray, int]]  # a clip (T, H, W, C) uint8 and its class number
 
 
+class NotFiniteStep(Exception):
+    """A step whose loss or gradient is not finite; the message says which."""
+
+
 @dataclass
 class Trainer:
     """Trains `state.model` on `clips`, with all processes of the distributed context."""
@@ -84,7 +88,7 @@ class Trainer:
     def step(self, batch: Batch) -> float:
         """One step of all processes on their shares of a batch: its mean loss, which is added to the epoch's sums.
 
-        An interrupted step changes nothing."""
+        An interrupted step changes nothing. Raises NotFiniteStep in all processes, before the weights are changed."""
         state, settings, distributed = self.state, self.settings, self.distributed
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(settings, state.epoch + state.step / self.steps)
@@ -96,11 +100,15 @@ class Trainer:
         with unchanged_if_interrupted(state.model):
             loss_sum, correct = self.backward(batch, total)
         with uninterrupted():
+            loss_sum, correct = distributed.total(loss_sum, correct)
+            if not math.isfinite(loss_sum):
+                raise NotFiniteStep(f"the loss is {loss_sum}")
             state.scaler.unscale_(state.optimiser)
-            nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradient)
+            norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradient)
+            if not state.scaler.is_enabled() and not torch.isfinite(norm):  # with fp16 the scaler skips such a step
+                raise NotFiniteStep(f"the norm of the gradient is {norm.item()}")
             state.scaler.step(state.optimiser)
             state.scaler.update()
-            loss_sum, correct = distributed.total(loss_sum, correct)
             sums = state.sums
             state.sums = EpochSums(sums.loss + loss_sum, sums.correct + correct, sums.clips + total)
             state.step += 1

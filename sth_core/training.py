@@ -21,11 +21,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sth_core.checkpoint import save_checkpoint
+from sth_core.checkpoint import broken_weights, save_checkpoint
 from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.datasets.found import Found
 from sth_core.distributed import distributed_context
-from sth_core.errors import UserError
+from sth_core.errors import UserError, first_few
 from sth_core.files import write_csv
 from sth_core.network import VideoNetwork, channels_last
 from sth_core.optimisation import optimiser_of, set_train
@@ -34,7 +34,7 @@ from sth_core.recipe import Recipe, Start, build_model
 from sth_core.resumable import Json, no_report, read_earlier, working_on
 from sth_core.shards import write_failures
 from sth_core.stopping import hear_signals, uninterrupted
-from sth_core.trainer import Trainer
+from sth_core.trainer import NotFiniteStep, Trainer
 from sth_core.training_clips import training_clips, write_kept
 from sth_core.training_state import BEST, NETWORK, STATE, TrainingState, resume_state, training_work
 from sth_core.weight_files import read_pth
@@ -89,7 +89,7 @@ def train(
     Clips are kept decoded if all fit into `memory` bytes (by default a quarter of the machine's), else read
     again in each epoch. Under torchrun every process calls this with the same arguments.
 
-    Raises UserError: a split without readable clips, another training in `out`, or a loss that is not finite.
+    Raises UserError: a split without readable clips, another training in `out`, or numbers that are not finite.
     Raises Interrupted: stopped by SIGTERM or Ctrl-C, the state saved."""
     data = training_clips(table, found, recipe.start.file if recipe.start.checkpoint else None)
     classes = data.classes
@@ -188,13 +188,12 @@ class TrainingRun:
         set_train(state.model, settings.partial_bn)
         began, first = time.perf_counter(), state.step
         for rows, batch in trainer.batches():
-            loss = trainer.step(batch)
-            if not math.isfinite(state.sums.loss):
-                names = ", ".join(trainer.clips.table["clip_id"][rows])
-                raise UserError(
-                    f"the loss is {state.sums.loss} in epoch {state.epoch + 1}, step {state.step} (clips {names}); "
-                    f"try a smaller learning_rate (now {settings.learning_rate}) or clip_gradient"
-                )
+            try:
+                loss = trainer.step(batch)
+            except NotFiniteStep as error:
+                names = first_few(list(trainer.clips.table["clip_id"][rows]), settings.batch_size)
+                where = f"in epoch {state.epoch + 1}, step {state.step + 1} (clips {names})"
+                raise UserError(f"{error} {where}; {self.ways}") from error
             rate = (state.step - first) * settings.batch_size / (time.perf_counter() - began)
             done, total = state.epoch * trainer.steps + state.step, settings.epochs * trainer.steps
             mean_loss, accuracy = state.sums.mean_loss, state.sums.accuracy
@@ -205,10 +204,24 @@ class TrainingRun:
                     board.add_scalar(f"step/{name}", value, done)
             self.save_when_due()
         refuse_without_clips(trainer.clips, state.sums.clips)
+        self.refuse_broken()
         metrics = trainer.epoch_metrics()
         with uninterrupted():
             trainer.end_epoch(*metrics)
             self.write_epoch(board)
+
+    @property
+    def ways(self) -> str:
+        """What to do when numbers are not finite."""
+        o, kept = self.recipe.optimisation, (self.out / STATE).is_file()
+        saved = f"{self.out / STATE} keeps the last whole state" if kept else "nothing was saved yet"
+        return f"try a smaller learning_rate (now {o.learning_rate}) or clip_gradient (now {o.clip_gradient}); {saved}"
+
+    def refuse_broken(self) -> None:
+        """Raises UserError: the network cannot be used any more, so it is not saved."""
+        state = self.trainer.state
+        if broken := broken_weights(state.model.state_dict()):
+            raise UserError(f"after epoch {state.epoch + 1}, step {state.step}, {broken}; {self.ways}")
 
     def write_epoch(self, board: Any) -> None:
         """Write what an epoch adds to the folder; `board` is None in all processes but the first."""
@@ -240,15 +253,19 @@ class TrainingRun:
         except KeyboardInterrupt:
             if self.trainer.distributed.is_main:
                 with uninterrupted():
-                    self.trainer.state.save(self.out / STATE)
+                    self.save_state()
             raise
 
     def save_when_due(self) -> None:
         """Save the state from time to time. Of several processes all stop here if one is asked to."""
         if self.trainer.distributed.is_main and time.monotonic() - self.saved_at > self.save_every:
-            self.trainer.state.save(self.out / STATE)
+            self.save_state()
             self.saved_at = time.monotonic()
         self.trainer.distributed.stop_together()
+
+    def save_state(self) -> None:
+        self.refuse_broken()
+        self.trainer.state.save(self.out / STATE)
 
     def save_network(self, name: str) -> None:
         """Write the network as it is now, with the data and settings that it was trained with."""

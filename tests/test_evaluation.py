@@ -180,7 +180,9 @@ def test_what_cannot_be_fused_is_refused(two_runs: list[Path], tmp_path: Path) -
     out = tmp_path / "out"
     with pytest.raises(UserError, match="fusing needs at least two runs, got 1"):
         fuse([rgb], [1], out)
-    with pytest.raises(UserError, match=r"a weight for each of the 2 runs, none below 0, got \[1, -1\]"):
+    with pytest.raises(
+        UserError, match=r"a finite weight for each of the 2 runs, none below 0, one above 0, got \[1, -1\]"
+    ):
         fuse([rgb, flow], [1, -1], out)
     other = tmp_path / "other"
     other.mkdir()

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import pkgutil
 from pathlib import Path
 from typing import Any
 
@@ -155,13 +156,46 @@ def test_a_model_that_cannot_be_is_refused_before_any_clip_is_read(
         train(tiny(**changes), table.assign(path="nowhere"), tmp_path / "run", "cpu")
 
 
-def test_a_loss_that_is_not_finite_stops_training_with_advice(table: pd.DataFrame, tmp_path: Path) -> None:
-    wild = tiny(optimisation__learning_rate=1e30, optimisation__clip_gradient=1e30)
-    with pytest.raises(
-        UserError, match=r"the loss is (nan|inf) in epoch \d, step \d \(clips train/.*smaller learning_rate"
-    ):
-        train(wild, table, tmp_path / "run", "cpu")
-    assert not (tmp_path / "run" / "model.safetensors").exists()
+ADVICE = "try a smaller learning_rate .now 0.05. or clip_gradient .now 5.0.; "
+
+
+@pytest.mark.parametrize(
+    ("patched", "sentence"),
+    [
+        (("torch.nn.functional.cross_entropy", torch.nan), r"the loss is nan in epoch 2, step 2 \(clips train/"),
+        (("torch.nn.utils.clip_grad_norm_", torch.inf), r"the norm of the gradient is inf in epoch 2, step 2 \("),
+        (("torch.optim.SGD.step", torch.nan), "after epoch 2, step 2, its weights are broken: backbone.conv1.weight"),
+    ],
+    ids=["loss", "gradient", "weights"],
+)
+def test_numbers_that_are_not_finite_stop_training_and_the_last_whole_state_is_kept(
+    patched: tuple[str, float], sentence: str, table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the fifth step; each step's state is saved."""
+    name, value = patched
+    true, calls = pkgutil.resolve_name(name), list[int]()
+
+    def at_fifth(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        result = true(*arguments, **options)
+        if len(calls) < 5:
+            return result
+        if result is None:  # of the optimiser
+            arguments[0].param_groups[0]["params"][0].data.fill_(value)
+            return None
+        return result * value
+
+    monkeypatch.setattr(name, at_fifth)
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match=f"{sentence}.*{ADVICE}{run / 'state.pt'} keeps the last whole state"):
+        train(tiny(), table, run, "cpu", save_every=0)
+    monkeypatch.undo()
+    assert not (run / "model.safetensors").exists()
+    state = torch.load(run / "state.pt", weights_only=True)
+    assert (state["epoch"], state["step"]) == (1, 1)
+    assert all(torch.isfinite(weight).all() for weight in state["model"].values())
+    train(tiny(), table, run, "cpu")  # which resumes
+    assert (run / "model.safetensors").exists()
 
 
 def test_swap_exchanges_the_labels_of_a_pair_and_no_others() -> None:

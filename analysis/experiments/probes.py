@@ -23,7 +23,7 @@ from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run, predictions
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.clips import EvaluationClips, Sample
-from sth_core.errors import UserError
+from sth_core.errors import NOT_FINITE, UserError
 from sth_core.prefetch import prefetch
 from sth_core.resumable import Work, working_on
 from sth_core.shards import Shards
@@ -114,10 +114,9 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
         with writer.written_at_end():
             for done, sample in enumerate(samples, finished + 1):
                 clip_id, label = missing.loc[sample.row, ["clip_id", "label"]]
-                if sample.views is None:
-                    failures[clip_id] = sample.failure
-                else:
-                    writer.add(clip_id, label, sample.views)
+                failure = writer.add(clip_id, label, sample.views) if sample.views is not None else sample.failure
+                if failure:
+                    failures[clip_id] = failure
                 options.progress(done, len(table))
     return failures
 
@@ -132,11 +131,15 @@ class ProbeWriter:
     batch_size: int
     held: list[pd.DataFrame] = field(default_factory=list)
 
-    def add(self, clip_id: str, label: str, views: Tensor) -> None:
+    def add(self, clip_id: str, label: str, views: Tensor) -> str:
+        """Returns why the clip has no rows, or nothing."""
         scores = scores_of(self.checkpoint, views, self.batch_size)
+        if not torch.isfinite(scores).all():
+            return NOT_FINITE
         self.held.append(probe_rows(clip_id, label, self.checkpoint.classes, scores, self.shuffles))
         if len(self.held) >= CLIPS_PER_SHARD:
             self.flush()
+        return ""
 
     @uninterrupted()
     def flush(self) -> None:

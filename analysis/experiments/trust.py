@@ -40,6 +40,7 @@ from analysis.runs.relabelling import remove_shards_of
 from analysis.statistics.uncertainty import rank_correlation
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.changes import name_changes
+from sth_core.errors import NOT_FINITE
 from sth_core.files import sha256
 from sth_core.network import VideoNetwork, pick_device
 from sth_core.resumable import Work, working_on
@@ -148,7 +149,7 @@ def trust(
         options.progress(len(finished), len(table))
         alphas = clip_alphas(checkpoint, table, options.workers) if config.attention else {}
         randomized = list(randomized_models(checkpoint.model))
-        layers = next(iter(alphas.values()), {})
+        layers: dict[str, Tensor] = next(iter(alphas.values()), {})
         mean = {layer: torch.cat([of_clip[layer] for of_clip in alphas.values()]).mean(0) for layer in layers}
         tests = TrustTests(checkpoint, wanted, randomized, mean, options.batch_size)
         names, labels = list(alphas), table.set_index("clip_id")["label"]
@@ -157,6 +158,8 @@ def trust(
         read = normalised_clips(checkpoint, missing, options.workers, ahead=2 * options.workers)
         for done, (row, (clip, failure)) in enumerate(zip(missing.index, read, strict=True), 1 + len(finished)):
             clip_id = table["clip_id"][row]
+            if clip is not None and not has_finite_scores(checkpoint, clip):
+                clip, failure = None, NOT_FINITE
             if clip is None:
                 failures[clip_id] = failure
             else:
@@ -179,12 +182,18 @@ def remove_relabelled(shards: Shards, table: pd.DataFrame, options: DatasetOptio
 
 
 @torch.inference_mode()
+def has_finite_scores(checkpoint: Checkpoint, clip: Tensor) -> bool:
+    """Of one clip (T, C, H, W)."""
+    return bool(torch.isfinite(checkpoint.inference_model(clip[None])).all())
+
+
+@torch.inference_mode()
 def clip_alphas(checkpoint: Checkpoint, table: pd.DataFrame, workers: int) -> dict[str, dict[str, Tensor]]:
-    """{clip_id: {layer: alpha (1, 2, C_out)}} of the clips that can be read."""
+    """{clip_id: {layer: alpha (1, 2, C_out)}} of the clips that can be read and have finite scores."""
     found = {}
     read = normalised_clips(checkpoint, table, workers, ahead=2 * workers)
     for clip_id, (clip, _) in zip(table["clip_id"], read, strict=True):
-        if clip is not None:
+        if clip is not None and has_finite_scores(checkpoint, clip):
             alphas = checkpoint.inference_model.forward_with_attention(clip[None])[1]
             found[clip_id] = {layer: alpha.cpu() for layer, alpha in alphas.items()}
     return found

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sth_core.convolution import Tap
+from sth_core.evaluation import refuse_not_finite
 from sth_core.network import VideoNetwork
 
 HALF, SPATIAL_ONLY, TEMPORAL_ONLY, DATASET_MEAN, ANOTHER_CLIP = REPLACEMENTS = (
@@ -97,11 +98,13 @@ def intervention_table(
     model: VideoNetwork, clips: Tensor, rows: pd.DataFrame, classes: list[str], plain: Tensor,
     mean: Mapping[str, Tensor], other: Mapping[str, Tensor],
 ) -> pd.DataFrame:  # fmt: skip
-    """The `replacement_rows` of every place and kind (`interventions`)."""
-    return pd.concat(
-        replacement_rows(rows, classes, plain.cpu(), logits.cpu(), place=place, kind=kind)
-        for place, kind, logits in interventions(model, clips, mean, other)
-    )
+    """The `replacement_rows` of every place and kind (`interventions`).
+    Raises UserError: scores that are not finite."""
+    tables = []
+    for place, kind, logits in interventions(model, clips, mean, other):
+        refuse_not_finite(logits, f"with α of {place} replaced ({kind})")
+        tables.append(replacement_rows(rows, classes, plain.cpu(), logits.cpu(), place=place, kind=kind))
+    return pd.concat(tables)
 
 
 def pick_column(values: Float[Tensor, "B K"], column: Int64[Tensor, "B"]) -> Float[np.ndarray, "B"]:

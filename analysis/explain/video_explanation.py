@@ -10,6 +10,7 @@ from analysis.explain.gradcam import DEFINITIONS, JOINT, gradcam, mass_shares, s
 from analysis.explain.overlay import NORMALISATIONS, scale_maps
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
+from sth_core.evaluation import refuse_not_finite
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clips
 from sth_core.video.transforms import crop, normalise
@@ -69,7 +70,7 @@ def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> Vi
 
     Raises:
         UnreadableVideo: the video cannot be read.
-        UserError: the predicted class is also `options.against`, or the gradients are not finite.
+        UserError: the predicted class is also `options.against`, or the scores or gradients are not finite.
     """
     p, model = checkpoint.preprocessing, checkpoint.model
     pixels, seen = read_clips(ClipSource(path), p, options.clips)
@@ -77,7 +78,9 @@ def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> Vi
     clips = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, p.crop))).to(device), p)
     with torch.inference_mode():
         outputs = [model.forward_with_attention(clip[None]) for clip in clips]
-        scores = torch.stack([logits[0] for logits, _ in outputs]).mean(0).softmax(0).cpu().numpy()
+        logits = torch.stack([of_clip[0] for of_clip, _ in outputs])
+        refuse_not_finite(logits, str(path))
+        scores = logits.mean(0).softmax(0).cpu().numpy()
         alphas = {name: torch.stack([of_clip[name][0, 1] for _, of_clip in outputs]) for name in outputs[0][1]}
     alpha = {name: float(of_clips.double().mean()) for name, of_clips in alphas.items()}
     top = [(checkpoint.classes[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")[:TOP_CLASSES]]

@@ -50,7 +50,7 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
             f"{how} {describe_clips_per_class(classes['n'])}.",
         )
         sections.append(Section("By class, everywhere", figure=by_class, caption=caption, data={"classes": classes}))
-    about = " ".join([f"{run.title}, {clips} clips.", *accuracy_caveats(run.meta, predictions(run)["label"])])
+    about = " ".join([f"{run.title}, {clips} clips.", *accuracy_caveats(run.meta, predictions(run))])
     page = write_page(
         out / "index.html", heading, sections, title=f"{heading} {run.title}", about=about,
         command=meta["command"],

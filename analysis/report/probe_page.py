@@ -28,7 +28,7 @@ def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
         "turned": probe_tables.reversed_predictions(run),
     }
     clips = tables["probes"]["n"].max()
-    about = " ".join([f"{run.title}, {clips} clips.", *accuracy_caveats(run.meta, predictions(run)["label"])])
+    about = " ".join([f"{run.title}, {clips} clips.", *accuracy_caveats(run.meta, predictions(run))])
     page = write_page(
         out / "index.html", HEADING, probe_sections(tables, clips, meta["shuffles"]),
         title=f"{HEADING} {run.title}", about=about, command=meta["command"],

@@ -54,7 +54,7 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
     about = (
         f"{meta['network']} on {len(results.clips)} clips of {meta['dataset']} ({meta['split']}; {accuracy}). Each "
         f"explanation is of the predicted class. Checkpoint {meta['checkpoint_sha256'][:12]}. "
-    ) + " ".join(accuracy_caveats(meta, results.clips["label"]))
+    ) + " ".join(accuracy_caveats(meta, results.clips))
     sections += evidence_sections(results, tables)
     title, command = f"{HEADING} {meta['network']}", meta["command"]
     return write_page(out / "index.html", HEADING, sections, title=title, about=about, command=command)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.runs.correctness import uncounted_sentence
+from analysis.runs.correctness import uncounted_sentence, unscored_sentence
 from sth_core.datasets.splits import ALL, BY_CHECKSUM, INVENTED, NO_GROUPS
 
 LEAK = f"{NO_GROUPS}: clips of one source video may also be in training"
@@ -28,13 +28,13 @@ def trained_caveat(meta: Mapping[str, Any]) -> str:
     return f"The network was trained on {trained:,} of these {meta['clips']:,} clips." if trained else ""
 
 
-def uncounted_caveat(labels: pd.Series, classes: list[str]) -> str:
-    """Which clips with these labels do not count for accuracy; empty if all do."""
-    sentence = uncounted_sentence(labels, classes)
-    return sentence and f"{sentence[0].upper()}{sentence[1:]}."
+def uncounted_caveat(clips: pd.DataFrame, classes: list[str]) -> str:
+    """Which of a run's clips do not count for accuracy, by their labels and scores; empty if all do."""
+    sentences = uncounted_sentence(clips["label"], classes), unscored_sentence(clips)
+    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence)
 
 
-def accuracy_caveats(meta: Mapping[str, Any], labels: pd.Series | None = None) -> list[str]:
-    """The sentences of a run; with the `labels` of its clips also on those that do not count."""
-    uncounted = "" if labels is None else uncounted_caveat(labels, meta["classes"])
+def accuracy_caveats(meta: Mapping[str, Any], clips: pd.DataFrame | None = None) -> list[str]:
+    """The sentences of a run; with the table of its clips also on those that do not count."""
+    uncounted = "" if clips is None else uncounted_caveat(clips, meta["classes"])
     return [sentence for sentence in (trained_caveat(meta), split_caveat(meta), uncounted) if sentence]

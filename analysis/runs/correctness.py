@@ -1,8 +1,8 @@
-"""Which recorded clips count for accuracy: those whose label is one of the network's classes.
+"""Which recorded clips count for accuracy: those whose label is a class of the network, and whose scores are finite.
 
-The column `correct` of a run's tables has a third value, missing, for all other clips: clips without a label, and those
-with a label that the network was not trained on. Every accuracy, and every list of correct or misclassified clips, goes
-through these functions.
+The column `correct` of a run's tables has a third value, missing, for all other clips: clips without a label, those
+with a label that the network was not trained on, and those whose scores cannot be ranked. Every accuracy, and every
+list of correct or misclassified clips, goes through these functions.
 """
 
 import numpy as np
@@ -15,8 +15,21 @@ MOST_LABELS = 5  # that a sentence names
 
 
 def with_correctness(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """The table with `correct` missing where the label is none of `classes`; earlier versions recorded False there."""
-    return table.assign(correct=table["correct"].astype("boolean").where(table["label"].isin(classes)))
+    """The table with `correct` missing where the label is none of `classes`, or the scores are not finite; earlier
+    versions recorded it there."""
+    counts = table["label"].isin(classes) & has_scores(table)
+    return table.assign(correct=table["correct"].astype("boolean").where(counts))
+
+
+def has_scores(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """(N,): whether a clip's confidence and scores, where the table has them, are finite. A recording writes no others;
+    earlier versions did."""
+    found = np.ones(len(table), bool)
+    if "confidence" in table:
+        found &= np.isfinite(table["confidence"].to_numpy(float, na_value=np.nan))
+    if "scores" in table:
+        found &= np.array([scores is not None and bool(np.isfinite(scores).all()) for scores in table["scores"]], bool)
+    return found
 
 
 def correctness(prediction: pd.Series, label: pd.Series, classes: list[str]) -> pd.Series:
@@ -37,6 +50,12 @@ def is_correct(table: pd.DataFrame) -> NDArray[np.bool_]:
 def is_misclassified(table: pd.DataFrame) -> NDArray[np.bool_]:
     """(N,): False also for clips that do not count."""
     return (~table["correct"].astype("boolean")).fillna(False).to_numpy(bool)
+
+
+def unscored_sentence(table: pd.DataFrame) -> str:
+    """How many clips have scores that are not finite; empty if none has."""
+    n = int((~has_scores(table)).sum())
+    return f"not counted: {n:,} of {len(table):,} clips, whose scores are not finite (NaN or infinity)" if n else ""
 
 
 def uncounted_sentence(labels: pd.Series, classes: list[str]) -> str:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from analysis.runs.run_directory import SHARD_KINDS, Run, failures
 from sth_core.datasets.media import counted
+from sth_core.errors import NOT_FINITE
 from sth_core.shards import shards
 
 MOST_NAMES = 3
@@ -58,9 +59,18 @@ def split_usable(runs: list[Run]) -> tuple[list[Run], dict[str, str]]:
 
 
 def unread_sentence(run: Run) -> str:
-    """Which clips of a run could not be read; empty if there are none."""
-    names = failures(run)["clip_id"].tolist()
-    return f"{counted(len(names), 'clip')} could not be read: {some_names(names)}." if names else ""
+    """Which clips of a run could not be read, and which have no finite scores; empty if there are none."""
+    failed = failures(run)
+    broken = failed["reason"].eq(NOT_FINITE)
+    parts = [
+        f"{counted(len(names), 'clip')} {what}: {some_names(names.tolist())}."
+        for what, names in (
+            ("could not be read", failed["clip_id"][~broken]),
+            ("left out, as the network's scores are not finite (NaN or infinity)", failed["clip_id"][broken]),
+        )
+        if len(names)
+    ]
+    return " ".join(parts)
 
 
 def clips_left_out(runs: Sequence[Run], clips: Sequence[Iterable[str]]) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.runs.chosen_clips import ChosenClips, choose_split, open_for_network
-from analysis.runs.correctness import counted_clips, with_correctness
+from analysis.runs.correctness import counted_clips, has_scores, with_correctness
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.relabelling import RunChanges, changes_since, join_anew, refuse_gone
 from analysis.runs.rows import ShardWriter, written_if_stopped
@@ -209,7 +209,7 @@ def initial_weights(training: dict[str, Any]) -> str:
 
 def recorded_accuracy(run: Path, classes: list[str]) -> float:
     """The share of correct predictions among the clips of a known label; NaN if there are none."""
-    tables = [pd.read_parquet(file, columns=["label", "correct"]) for file in shards(run, "predictions")]
+    tables = [pd.read_parquet(file, columns=["label", "correct", "confidence"]) for file in shards(run, "predictions")]
     counted = [counted_clips(with_correctness(table, classes))["correct"] for table in tables]
     correct = pd.concat(counted) if counted else pd.Series(dtype=bool)
     return float(correct.mean()) if len(correct) else math.nan
@@ -261,7 +261,8 @@ def checkpoint_and_clips(run: Run, data: Path, device: str) -> tuple[Checkpoint,
         raise UserError(f"{path} is no longer the checkpoint that {run.path} was recorded with; record it anew")
     annotation = replace(checkpoint.annotation, label=run.meta["label"], direction=run.meta["direction"])
     table = open_for_network(checkpoint, data, with_groups_of(annotation, run.meta)).clips
-    recorded = predictions(run).set_index("clip_id")[["label", "group"]]
+    every = predictions(run)
+    recorded = every[has_scores(every)].set_index("clip_id")[["label", "group"]]
     table = table[table["clip_id"].isin(recorded.index)].reset_index(drop=True)
     if len(table) < len(recorded):
         raise UserError(f"{data} has only {len(table)} of the {len(recorded)} clips that {run.path} recorded")

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.runs.correctness import correctness
+from analysis.runs.correctness import correctness, has_scores
 from analysis.runs.run_directory import SHARD_KINDS
 from sth_core.datasets.changes import Changes, changed_values, name_changes
 from sth_core.datasets.media import counted
@@ -28,7 +28,15 @@ from sth_core.resumable import Work, utc_now
 from sth_core.shards import Shards
 
 LABELLED = (("", "probes"), ("interventions", "effects"))  # folder and kind of tables that depend on labels
-COMPARED = ("clip_id", "label", "prediction", "segment", "bytes", "group")  # of a recorded clip; not in all versions
+COMPARED = (
+    "clip_id",
+    "label",
+    "prediction",
+    "confidence",
+    "segment",
+    "bytes",
+    "group",
+)  # of a recorded clip; not in all versions
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,8 @@ def changes_since(run: Path, table: pd.DataFrame, classes: list[str]) -> RunChan
     sizes = now["path"].map(lambda path: file_bytes(path) if isinstance(path, str) else 0)
     replaced = before.index[(before["bytes"] > 0) & (sizes > 0) & (before["bytes"] != sizes)]
     label_now = now["label"].fillna(before["label"])
-    shares = [correctness(before["prediction"], label, classes).dropna() for label in (before["label"], label_now)]
+    of_each = [correctness(before["prediction"], label, classes) for label in (before["label"], label_now)]
+    shares = [share[has_scores(before)].dropna() for share in of_each]
     first, second = (float(share.mean()) if len(share) else math.nan for share in shares)
     return RunChanges(labels, groups, moved, tuple(replaced), gone, (first, second))
 

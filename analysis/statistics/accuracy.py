@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.runs.correctness import counted_clips, is_correct
+from analysis.runs.correctness import counted_clips, has_scores, is_correct
 from analysis.statistics.uncertainty import CONFIDENCE_LEVEL, Groups, group_sums, standard_error
 
 CLASS_RESAMPLES = 1000
@@ -63,12 +63,12 @@ def mean_or_nan(values: NDArray | list[float]) -> float:
 
 
 def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """The `metrics_table` of top-1, top-5 and mean class accuracy of the clips whose label is one of `classes`.
+    """The `metrics_table` of top-1, top-5 and mean class accuracy of clips with a label of `classes` and finite scores.
 
     The interval of the mean class accuracy is a bootstrap that resamples each class's source videos.
     """
     numbers = {label: i for i, label in enumerate(classes)}
-    known = predictions[predictions["label"].isin(numbers)]
+    known = predictions[predictions["label"].isin(numbers).to_numpy() & has_scores(predictions)]
     n, groups = len(known), group_numbers(known)
     labels = known["label"].map(numbers).to_numpy(dtype=int)
     scores = np.stack(list(known["scores"])) if n else np.empty((0, len(classes)))

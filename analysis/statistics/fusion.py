@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.runs.correctness import correctness
+from analysis.runs.correctness import correctness, has_scores
 from analysis.runs.left_out import clips_left_out, why_unreadable
 from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, predictions, run_work
-from sth_core.errors import UserError
+from sth_core.errors import NOT_FINITE, UserError
 from sth_core.resumable import no_report, working_on
 from sth_core.shards import Shards, write_table
 
@@ -46,11 +46,19 @@ def fuse(
             one for each run, not negative and not all zero; or `out` holds another recording.
     """
     validate_fusion(runs, weights)
-    tables = [predictions(run).set_index("clip_id") for run in runs]
+    tables, unscored = [], set()
+    for run in runs:
+        table = predictions(run).set_index("clip_id")
+        finite = has_scores(table)
+        unscored |= set(table.index[~finite])
+        tables.append(table[finite])
     common = sorted(set.intersection(*(set(table.index) for table in tables)))
     if not common:
-        raise UserError("the runs have no clip in common: " + ", ".join(str(run.path) for run in runs))
-    left_out = clips_left_out(runs, [table.index for table in tables])
+        scored = f" whose scores are finite ({len(unscored)} are not)" if unscored else ""
+        raise UserError(f"the runs have no clip in common{scored}: " + ", ".join(str(run.path) for run in runs))
+    left_out = clips_left_out(runs, [table.index.union(sorted(unscored)) for table in tables])
+    if unscored:
+        left_out[NOT_FINITE] = sorted(unscored)
     tables = [table.loc[common] for table in tables]
     for run, table in zip(runs, tables, strict=True):
         other = table["label"] != tables[0]["label"]
@@ -73,8 +81,10 @@ def validate_fusion(runs: list[Run], weights: list[float]) -> None:
     """Raise a UserError for runs and weights that cannot be fused."""
     if len(runs) < 2:
         raise UserError(f"fusing needs at least two runs, got {len(runs)}")
-    if len(weights) != len(runs) or not all(0 <= w < math.inf for w in weights) or not sum(weights):
-        raise UserError(f"there must be a weight for each of the {len(runs)} runs, none below 0, got {weights}")
+    if len(weights) != len(runs) or not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
+        raise UserError(
+            f"there must be a finite weight for each of the {len(runs)} runs, none below 0, one above 0, got {weights}"
+        )
     for run in runs:
         if run.problem:
             raise UserError(f"{run.path}: {run.problem}")

@@ -41,7 +41,7 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
         row |= {"p": run.p, "modality": run.modality, "frames": m["frames"], "views": views, "start": m["start"]}
         row |= {"seed": m["seed"], "n": int(values["n"].iloc[0])}
         unread = unread_sentence(run)
-        row |= {"unread": len(failures(run)), "note": " ".join([*accuracy_caveats(m, table["label"]), unread]).strip()}
+        row |= {"unread": len(failures(run)), "note": " ".join([*accuracy_caveats(m, table), unread]).strip()}
         for name, metric in METRICS.items():
             value = 100 * values[["value", "low", "high"]].reindex([metric]).iloc[0]
             row |= {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}

@@ -36,8 +36,9 @@ def record_dataset(
     """Write a run directory and print the accuracies."""
     from analysis.runs.caveats import accuracy_caveats
     from analysis.runs.recording import record
-    from analysis.runs.run_directory import open_run, predictions
+    from analysis.runs.run_directory import failures, open_run, predictions
     from analysis.statistics.accuracy import describe_groups, summarize_accuracy
+    from sth_core.errors import NOT_FINITE
     from sth_core.memory import keep_freed_memory
     from sth_core.video.sampling import Protocol
 
@@ -56,10 +57,12 @@ def record_dataset(
         if row.n:
             over = describe_groups(row.n, row.groups)
             say(f"{row.metric}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, 95 % over {over})")
-    for sentence in accuracy_caveats(run.meta, None if table is None else table["label"]):
+    for sentence in accuracy_caveats(run.meta, table):
         say(sentence)
     accuracy = "no accuracy" if math.isnan(recorded.accuracy) else f"accuracy {recorded.accuracy:.3f}"
-    say(f"{recorded.clips} clips, {recorded.failures} of them unreadable; {accuracy}; run: {dataset.out}")
+    broken = int(failures(run)["reason"].eq(NOT_FINITE).sum())
+    lost = f"{recorded.failures - broken} of them unreadable" + (f", {broken} without finite scores" if broken else "")
+    say(f"{recorded.clips} clips, {lost}; {accuracy}; run: {dataset.out}")
 
 
 def open_dataset_run(dataset: DatasetArguments, show: Show) -> "Run":

@@ -10,9 +10,7 @@ from workbench.components.context import escape_markdown
 
 
 def cached_uncounted(run: Run) -> str:
-    return cached_result(
-        "uncounted", [run], lambda: uncounted_caveat(cached_overview(run)["label"], run.meta["classes"])
-    )
+    return cached_result("uncounted", [run], lambda: uncounted_caveat(cached_overview(run), run.meta["classes"]))
 
 
 def has_accuracy(run: Run) -> bool:

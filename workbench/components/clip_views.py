@@ -18,6 +18,7 @@ from analysis.explain.overlay import seen_frames
 from analysis.report.plots import COLOURS, add_line, styled
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
+from sth_core.evaluation import refuse_not_finite
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
@@ -103,14 +104,18 @@ def show_frame_strip(images: np.ndarray, captions: list[str], alt: str) -> None:
 
 @torch.inference_mode()
 def what_if_scores(checkpoint: Checkpoint, pixels: np.ndarray, order: str, alpha: str) -> np.ndarray:
-    """The softmax scores (K,) for the frames in another order, or for attention replaced in all layers."""
+    """The softmax scores (K,) for the frames in another order, or for attention replaced in all layers.
+    Raises UserError: they are not finite."""
     model = checkpoint.inference_model
     changed = pixels if order == AS_IT_IS else reorder(pixels, order, checkpoint.preprocessing.modality)
     clip = normalise(torch.from_numpy(np.ascontiguousarray(changed)), checkpoint.preprocessing)[None]
     if alpha == AS_IT_IS:
-        return model(clip).softmax(1)[0].numpy()
-    shapes = {name: a[0] for name, a in model.forward_with_attention(clip)[1].items()}
-    return model(clip, SetAlpha(replacement(alpha, shapes, {}))).softmax(1)[0].numpy()
+        logits = model(clip)
+    else:
+        shapes = {name: a[0] for name, a in model.forward_with_attention(clip)[1].items()}
+        logits = model(clip, SetAlpha(replacement(alpha, shapes, {})))
+    refuse_not_finite(logits, "this clip")
+    return logits.softmax(1)[0].numpy()
 
 
 @st.cache_data(show_spinner="Computing the scores", max_entries=256)

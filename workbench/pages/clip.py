@@ -37,10 +37,13 @@ def show_clip_page() -> None:
     verdict = ":green[correct]" if is_right(clip) else f":red[{predicted}]" if is_known(clip) else predicted
     label = escape_markdown(clip["label"] or NO_LABEL)
     st.markdown(f"#### {label} · {verdict} · confidence {clip['confidence']:.1%}")
-    if clip["label"] and not is_known(clip):
+    if not np.isfinite(clip["confidence"]):
+        st.caption("The network's scores of this clip are not finite (NaN or infinity), so they name no class.")
+    elif clip["label"] and not is_known(clip):
         st.caption("The network does not know this label, so the prediction is neither correct nor wrong.")
     st.caption(escape_markdown(clip["clip_id"]))
-    checkpoint = load_run_checkpoint(run) if is_readable(clip) else None
+    explainable = is_readable(clip) and np.isfinite(clip["confidence"])
+    checkpoint = load_run_checkpoint(run) if explainable else None
     if checkpoint is not None:
         show_explanations(checkpoint, run, clip)
     else:

@@ -14,6 +14,7 @@ from analysis.runs.run_directory import find_runs, open_run
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
+from sth_core.evaluation import refuse_not_finite
 from sth_core.video.transforms import Preprocessing
 from workbench.components import clip_views
 from workbench.components.cached import cached_checkpoint, cached_sha256
@@ -105,6 +106,7 @@ def show_scores(clip: clip_views.ExplainedClip) -> str:
     """The highest scores and alpha_T by layer (mean over its channels); returns the predicted class."""
     with torch.inference_mode():
         logits, attention = clip.checkpoint.inference_model.forward_with_attention(clip.normalised[None])
+    refuse_not_finite(logits, "this video")
     alphas = {name: float(alpha[0, 1].mean()) for name, alpha in attention.items()}
     top = top_classes(logits[0].softmax(0).tolist(), clip.checkpoint.classes)
     left, right = st.columns([2, 3])
