@@ -1,7 +1,7 @@
 """What many tests share: a small synthetic set, and the folder of real videos."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,12 +9,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores, and so do 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from click.testing import CliRunner
 from filelock import FileLock
 from playwright.sync_api import Browser, Page, expect
 
+from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.recording import record
 from benchmarks.browser import chromium, serving
 from sth_core.datasets.synthetic import synthesize
 from tests.tiny import save_tiny
+from workbench.cli import main
 from workbench.demo import SHIPPED_NETWORKS, make_demo
 
 PATIENCE = 120_000  # milliseconds that a browser test waits for what must come: the machine may be a busy one
@@ -41,18 +45,57 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def scenes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 synthetic clips to train on and 24 to test with: read it, never write in it."""
-    folder = tmp_path_factory.mktemp("scenes")
-    synthesize(folder, 24, seed=3, split="train", workers=1)
-    synthesize(folder, 24, seed=4, split="val", workers=1)
-    return folder
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all of pytest-xdist's processes see; each has a temporary folder of its own in it."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def made_once(path: Path, make: Callable[[Path], object]) -> Path:
+    """What `make` makes at this path in the shared folder, for the first process that asks for it."""
+    done = path.with_name(f"{path.name}.done")
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        if not done.exists():
+            make(path)
+            done.touch()
+    return path
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scenes_folder(shared: Path) -> Path:
+    """24 synthetic clips to train on and 24 to test with: read it, never write in it."""
+
+    def make(folder: Path) -> None:
+        synthesize(folder, 24, seed=3, split="train", workers=1)
+        synthesize(folder, 24, seed=4, split="val", workers=1)
+
+    return made_once(shared / "scenes", make)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(shared: Path) -> Path:
     """A tiny untrained STH network that knows the motions: read it, never write over it."""
-    return save_tiny(tmp_path_factory.mktemp("network") / "tiny.safetensors")
+    return made_once(shared / "tiny.safetensors", save_tiny)
+
+
+@pytest.fixture(scope="session")
+def recorded(shared: Path, checkpoint: Path, scenes_folder: Path) -> Path:
+    """The run of `checkpoint` on the 24 clips to test with: read it, never write in it."""
+    options = DatasetOptions(command="sth record by hand")
+    return made_once(shared / "recorded", lambda run: record(checkpoint, scenes_folder, run, options))
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a benchmark measures in a process of its own is called in this one: a process takes seconds to start."""
+
+    def call(benchmark: str, *arguments: object) -> list[str]:
+        result = CliRunner().invoke(main, ["benchmark", benchmark, *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+        return result.stdout.split()
+
+    for name in ("explaining", "recording"):
+        monkeypatch.setattr(f"benchmarks.{name}.in_own_process", call)
 
 
 @pytest.fixture(scope="session")
@@ -73,17 +116,9 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole demo as `sth demo --no-app` makes it, with the networks that ship: read it, never write in it.
-
-    Made once, by the first of pytest-xdist's processes that asks for it.
-    """
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent  # each process has a folder of its own in it
-    with FileLock(shared / "demo.lock"):
-        make_demo(shared / "demo", SHIPPED_NETWORKS, lambda *_: None)  # what is there already, it leaves
-    return shared / "demo"
+def demo(shared: Path) -> Path:
+    """The whole demo as `sth demo --no-app` makes it, with the networks that ship: read it, never write in it."""
+    return made_once(shared / "demo", lambda folder: make_demo(folder, SHIPPED_NETWORKS, lambda *_: None))
 
 
 @pytest.fixture(scope="session")

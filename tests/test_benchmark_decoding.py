@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,11 @@ def tables(output: str) -> list[list[list[str]]]:
 
 @pytest.fixture(scope="module")
 def printed() -> str:
-    result = run(*TINY, "--count", "2", "--length", "30")
+    """Threads stand in for the processes, which take seconds to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "get_context", lambda _: threading)
+        patch.setattr(decoding, "ProcessPoolExecutor", lambda n, _, initializer: ThreadPoolExecutor(n, "", initializer))
+        result = run(*TINY, "--count", "2", "--length", "30")
     assert result.exit_code == 0, result.output
     return result.stdout
 

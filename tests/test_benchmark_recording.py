@@ -16,7 +16,7 @@ from tests.test_benchmark_decoding import tables
 from workbench.cli import main
 
 
-def test_what_is_kept_is_compared_in_time_bytes_and_memory() -> None:
+def test_what_is_kept_is_compared_in_time_bytes_and_memory(in_this_process: None) -> None:
     size = {"backbone": "resnet18", "frames": 2, "side": 32, "clips": 2, "rounds": 1, "few": 65, "many": 130}
     words = [word for name, value in size.items() for word in (f"--{name}", str(value))]
     result = CliRunner().invoke(main, ["benchmark", "recording", *words])

@@ -9,13 +9,11 @@ from click.testing import CliRunner
 
 from analysis.attention.alpha_matrix import read_alpha
 from analysis.attention.alpha_tables import alpha_layer_table
-from analysis.runs.recording import record
 from analysis.runs.run_directory import Run, open_run, predictions
 from benchmarks.made_runs import make_run
 from benchmarks.statistics import NUMBERS
 from sth_core.shards import shards
 from tests.test_benchmark_decoding import tables
-from tests.tiny import save_tiny
 from workbench.cli import main
 
 
@@ -42,15 +40,14 @@ def test_each_of_the_numbers_can_be_had(name: str, made: Run, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
 
 
-def test_a_made_run_is_what_a_recording_writes(made: Run, scenes_folder: Path, tmp_path: Path) -> None:
-    record(save_tiny(tmp_path / "tiny.safetensors"), scenes_folder, tmp_path / "run")
-    recorded = open_run(tmp_path / "run")
-    assert not made.problem and not recorded.problem
-    one, other = predictions(made), predictions(recorded)
+def test_a_made_run_is_what_a_recording_writes(made: Run, recorded: Path) -> None:
+    of_clips = open_run(recorded)
+    assert not made.problem and not of_clips.problem
+    one, other = predictions(made), predictions(of_clips)
     assert set(one) == set(other) and len(one) == 5000
     assert [one[c].dtype.kind for c in sorted(one)] == [other[c].dtype.kind for c in sorted(one)]
     assert np.allclose(np.stack(list(one["scores"])).sum(1), 1, atol=1e-5)
-    first, second = (pd.read_parquet(shards(run.path, "attention")[0]) for run in (made, recorded))
+    first, second = (pd.read_parquet(shards(run.path, "attention")[0]) for run in (made, of_clips))
     assert list(first) == list(second)
 
 

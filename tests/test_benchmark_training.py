@@ -5,9 +5,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmarks import training
 from tests.test_benchmark_decoding import tables
 from tests.test_stop_and_go import RECIPE
 from workbench.cli import main
+
+
+@pytest.fixture(autouse=True)
+def short_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = training.make_dataset
+    monkeypatch.setattr(training, "make_dataset", lambda folder, count, length, place: make(folder, count, 8, place))
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:

@@ -273,7 +273,7 @@ def test_mistakes(checkpoint: Path, video: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("x.*")) and not list(tmp_path.glob(".*part*"))
 
 
-def test_explaining_is_measured() -> None:
+def test_explaining_is_measured(in_this_process: None) -> None:
     small = ["--backbone", "resnet18", "--width", "8", "--side", "32", "--frames", "2", "--rounds", "1"]
     clip = ["--seconds", "1", "--longer", "2", "--height", "48"]
     result = CliRunner().invoke(main, ["benchmark", "explaining", *small, *clip])

@@ -14,11 +14,10 @@ from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figure
 from analysis.report.figures_9_and_10 import class_figures, rank_classes
 from analysis.report.image_export import PICTURES
 from analysis.report.supplement import write_figures
-from analysis.runs.recording import record
 from analysis.runs.run_directory import Run, find_runs, open_run, predictions
 from benchmarks.browser import installed_browser
 from tests.test_figures import FIGURES, LAYERS, runs_of
-from tests.tiny import save_tiny, write_run
+from tests.tiny import write_run
 from workbench.cli import main
 
 
@@ -120,10 +119,10 @@ def test_without_a_browser_the_rest_is_written_and_it_is_said_how_to_get_one(
 
 
 @pytest.fixture(scope="module")
-def two_datasets(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_datasets(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network whose predictions are made right in half of the classes, on clips that are there and that are gone."""
     folder = tmp_path_factory.mktemp("classes")
-    record(save_tiny(folder / "model.safetensors"), scenes_folder, folder / "runs" / "there")
+    shutil.copytree(recorded, folder / "runs" / "there")
     for file in (folder / "runs" / "there" / "predictions").iterdir():
         table = pd.read_parquet(file)
         right = table["label"] < "moving"

@@ -27,11 +27,8 @@ from tests.tiny import CLASSES, FLOW, RGB, attention_of, copy_clips, save_tiny
 
 
 @pytest.fixture(scope="module")
-def run(checkpoint: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole recording of the 24 val clips; read it, never write in it."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    record(checkpoint, scenes_folder, folder, DatasetOptions(command="sth record by hand"))
-    return folder
+def run(recorded: Path) -> Path:
+    return recorded
 
 
 @pytest.fixture
