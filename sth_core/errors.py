@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
+from unicodedata import category
 
 NOT_FINITE = "the network's scores of it are not finite (NaN or infinity)"  # so no class is the best
 LONGEST_VALUE = 100  # characters of a value in a message
+# Characters that are not seen, or change the line around them: control, direction of writing, line ends, half a pair.
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+JOINERS = "\u200c\u200d"  # which words of some languages and emoji need
 
 
 class UserError(Exception):
@@ -38,3 +42,8 @@ def did_you_mean(given: str, possible: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest possible one in brackets, or nothing."""
     near = get_close_matches(given, list(possible), 1) if len(given) <= LONGEST_VALUE else []
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def visible(text: str) -> str:
+    """A text in which every character is seen: a line break as \\n, a mark that turns the direction as \\u202e."""
+    return "".join(repr(c)[1:-1] if category(c) in UNSEEN and c not in JOINERS else c for c in text)

@@ -15,6 +15,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from sth_core.errors import visible
+
 # Okabe & Ito's colours, told apart with any colour vision; two grays for their black and yellow, of which one cannot be
 # seen in the app's dark theme and the other not on paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777", "#AAAAAA")
@@ -83,7 +85,7 @@ def with_escaped_text(figure: go.Figure) -> go.Figure:
 
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
-        return html.escape(value, quote=False)
+        return html.escape(visible(value), quote=False).replace("$", "&#36;")  # which MathJax would take
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype.kind not in "biufM"):
         return [_escaped(one) for one in value]
     return value

@@ -1,6 +1,7 @@
 """A study's OUT/index.html: accuracy over seeds (results.csv, a row per run), training curves (curves.csv, a row per
 cell and epoch), confusion matrices; and, where there is a Chromium, each figure as PNG."""
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,9 @@ def plot_confusion(out: Path, results: pd.DataFrame, axes: list[str]) -> go.Figu
         for name, rows in by_combination(results, axes).items()
     }
     classes = sorted(set().union(*(table["label"] for table in tables.values())))
-    figure = make_subplots(1, len(tables), subplot_titles=list(tables), shared_yaxes=True, horizontal_spacing=0.02)
+    figure = make_subplots(
+        1, len(tables), subplot_titles=list(map(html.escape, tables)), shared_yaxes=True, horizontal_spacing=0.02
+    )
     for column, table in enumerate(tables.values(), start=1):
         counts = pd.crosstab(table["label"], table["prediction"]).reindex(index=classes, columns=classes, fill_value=0)
         figure.add_heatmap(

@@ -6,7 +6,6 @@ Names are printed as they are: no text is markup, and what would change the line
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +15,13 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from sth_core.errors import visible
 from sth_core.files import naming
 from workbench.pace import Pace
 
 NO_TERMINAL = 120  # columns of a table that goes to a file
 SECONDS_BETWEEN_LINES = 15.0  # in a log file, where a bar cannot move
 Show = Callable[..., None]  # show(what, done, total, detail="", unit="clip")
-ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # kinds of characters: control, format (right-to-left, ...), surrogate
-JOINERS = "\u200c\u200d"  # which words of some languages and emoji need
 OUTPUT = Path("the standard output")
 console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else NO_TERMINAL)
 
@@ -31,11 +29,6 @@ console = Console(highlight=False, markup=False, emoji=False, width=None if sys.
 def is_main_process() -> bool:
     """Whether this process prints; under torchrun only the first does."""
     return int(os.environ.get("RANK", "0")) == 0
-
-
-def visible(text: str, keep: str = "") -> str:
-    """A text in which every character is seen: a line break as \\n, a mark that turns the direction as \\u202e."""
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ESCAPED and c not in JOINERS + keep else c for c in text)
 
 
 def say(sentence: str, *, err: bool = False) -> None:

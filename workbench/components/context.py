@@ -1,5 +1,6 @@
 """What every page needs: the runs, and controls whose choice is in the URL, so that a link opens the same view."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
@@ -9,11 +10,14 @@ import streamlit as st
 
 from analysis.runs.left_out import some_names, unread_sentence, why_unreadable
 from analysis.runs.run_directory import Run, find_runs
-from sth_core.errors import UserError
+from sth_core.errors import UserError, visible
 from workbench.components.cached import cached_result
 from workbench.roots import runs_folder
 
 Option = TypeVar("Option")
+WORD_JOINER = "\u2060"
+# What Streamlit replaces after it has read the Markdown: icons, arrows and such between blanks, addresses.
+REPLACED = re.compile(r":material/|:streamlit|(?<!\S)(?:<->|<-|->|--|>=|<=|~=)(?!\S)|://|\bwww\.|(?<=\w)@(?=\w)", re.I)
 
 ATTENTION_PAGE, PREDICTIONS_PAGE, CLIP_PAGE, COMPARE_PAGE, OWN_PAGE = (
     f"workbench/pages/{name}.py" for name in ("attention", "predictions", "clip", "compare", "own")
@@ -89,8 +93,8 @@ def usable_runs(*, warn: bool = False) -> dict[str, Run]:
     runs = find_runs(folder)
     if not runs:
         end_page(
-            f"There are no runs in `{folder}` yet. Record one with `sth record CHECKPOINT --data DIR -o "
-            f"{folder}/NAME`, or all runs of the demo with `make demo`. Then reload this page."
+            f"There are no runs in {escape_markdown(str(folder))} yet. Record one with `sth record CHECKPOINT --data "
+            "DIR -o RUN`, RUN a folder in it, or all runs of the demo with `make demo`. Then reload this page."
         )
     reasons = {run_id(run): cached_why_unreadable(run) for run in runs}
     usable = {run_id(run): run for run in runs if not reasons[run_id(run)]}
@@ -157,5 +161,11 @@ def choose_run() -> Run:
 
 
 def escape_markdown(text: str) -> str:
-    """Text from files and folders, so that Streamlit shows it unchanged: no Markdown, no HTML."""
-    return text.translate({ord(character): "\\" + character for character in "\\`&*_{}[]()#+-.!|<>$~:"})
+    """Text from files and folders, so that Streamlit shows it unchanged: no Markdown, no HTML, no icons, no links.
+
+    What is in `REPLACED` is broken up by a character without width.
+    """
+    shown = visible(text)
+    shown = "\u00a0" * (len(shown) - len(shown.lstrip(" "))) + shown.lstrip(" ")
+    broken = REPLACED.sub(lambda match: match[0][0] + WORD_JOINER + match[0][1:], shown)
+    return broken.translate({ord(character): "\\" + character for character in "\\`&*_{}[]()#+-.!|<>$~:"})

@@ -62,7 +62,7 @@ def show_supplement_figures(runs: list[Run]) -> None:
         with st.container(border=True):
             st.subheader(item.title)
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
-            st.caption(f"{item.caption}  \n**How to read this:** {HOW_TO_READ[item.name]}")
+            st.caption(f"{escape_markdown(item.caption)}  \n**How to read this:** {HOW_TO_READ[item.name]}")
             with st.expander("Numbers"):
                 st.dataframe(item.data[NUMBERS], hide_index=True, key=f"{item.name}_numbers")
                 csv = csv_text(item.data)

@@ -36,7 +36,7 @@ def show_figures_page() -> None:
         with st.container(border=True):
             st.subheader(item.title)
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
-            st.caption(item.caption)
+            st.caption(escape_markdown(item.caption))
             csv = csv_text(item.data)
             st.download_button("Numbers (CSV)", csv, f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
     for sentence in figures_left_out(items):
