@@ -39,8 +39,9 @@ WAYS = {
 
 def system_reason(error: OSError) -> str:
     """Why the system refused, and what to do, for a sentence that names the file."""
-    reason = error.strerror or str(error)
-    return f"{reason}; {WAYS[error.errno]}" if error.errno in WAYS else reason
+    if error.errno in WAYS:  # whose text may be a library's: "Error writing bytes to file. Detail: ..."
+        return f"{os.strerror(error.errno)}; {WAYS[error.errno]}"
+    return error.strerror or str(error)
 
 
 def system_sentence(error: OSError) -> str:

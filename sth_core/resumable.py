@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sth_core.errors import OtherWork, UserError, first_few, shorten
-from sth_core.files import sync, write_json
+from sth_core.files import sync, system_reason, write_json
 
 LOCK = ".lock"
 PACKAGES = ("sth-workbench", "torch", "numpy", "av", "opencv-contrib-python-headless")
@@ -106,13 +106,21 @@ def working_on(
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, which the system releases if the process dies; raises UserError if another holds it."""
+    """Hold a folder's lock, which the system releases if the process dies; raises UserError if another holds it, or
+    there can be none."""
+    lock = FileLock(folder / LOCK, blocking=False)
     try:
-        with FileLock(folder / LOCK, blocking=False):
-            yield
+        lock.acquire()
     except Timeout as error:
         wait = "wait until it has finished, or choose another folder"
         raise UserError(f"another process works in {folder}; {wait}") from error
+    except (OSError, NotImplementedError) as error:
+        reason = system_reason(error) if isinstance(error, OSError) else "its file system has no locks; name another"
+        raise UserError(f"cannot lock {folder} ({reason})") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def move_aside(work: Work) -> Path | None:

@@ -35,6 +35,7 @@ from sth_core.resumable import Json, no_report, read_earlier, working_on
 from sth_core.shards import write_failures
 from sth_core.stopping import hear_signals, uninterrupted
 from sth_core.trainer import NotFiniteStep, Trainer
+from sth_core.training_board import Board, training_board
 from sth_core.training_clips import training_clips, write_kept
 from sth_core.training_state import BEST, NETWORK, STATE, TrainingState, resume_state, training_work
 from sth_core.weight_files import read_pth
@@ -182,7 +183,7 @@ class TrainingRun:
         trainer.distributed.wait_for_all()
         return Trained(self.out / NETWORK, last["val_accuracy"], last["val_clips"], all_failures)
 
-    def epoch(self, board: Any) -> None:
+    def epoch(self, board: Board | None) -> None:
         """What is left of an epoch."""
         trainer, state, settings = self.trainer, self.trainer.state, self.trainer.settings
         set_train(state.model, settings.partial_bn)
@@ -201,7 +202,7 @@ class TrainingRun:
             if board:
                 lr = state.optimiser.param_groups[0]["lr"]
                 for name, value in (("loss", loss), ("learning_rate", lr), ("clips_per_second", rate)):
-                    board.add_scalar(f"step/{name}", value, done)
+                    board(f"step/{name}", value, done)
             self.save_when_due()
         refuse_without_clips(trainer.clips, state.sums.clips)
         self.refuse_broken()
@@ -223,25 +224,23 @@ class TrainingRun:
         if broken := broken_weights(state.model.state_dict()):
             raise UserError(f"after epoch {state.epoch + 1}, step {state.step}, {broken}; {self.ways}")
 
-    def write_epoch(self, board: Any) -> None:
+    def write_epoch(self, board: Board | None) -> None:
         """Write what an epoch adds to the folder; `board` is None in all processes but the first."""
         state = self.trainer.state
         if board:
             last = state.metrics[-1]
             for name in ("loss", "accuracy", "val_accuracy"):
                 if not math.isnan(last[name]):
-                    board.add_scalar(f"epoch/{name}", last[name], state.epoch * self.trainer.steps)
+                    board(f"epoch/{name}", last[name], state.epoch * self.trainer.steps)
             write_csv(self.out / "metrics.csv", pd.DataFrame(state.metrics, dtype=object).fillna("nan"))
             if last["val_accuracy"] == state.best:
                 self.save_network(BEST)
             state.save(self.out / STATE)
 
-    def tensorboard(self) -> Any:
-        """A writer of TensorBoard's files, which no longer shows the steps that a killed process did not save."""
-        from torch.utils.tensorboard import SummaryWriter  # takes a second
-
+    def tensorboard(self) -> AbstractContextManager[Board]:
+        """TensorBoard's files, which no longer show the steps that a killed process did not save."""
         state = self.trainer.state
-        return SummaryWriter(self.out / "tensorboard", purge_step=state.epoch * self.trainer.steps + state.step + 1)
+        return training_board(self.out / "tensorboard", state.epoch * self.trainer.steps + state.step + 1)
 
     @contextmanager
     def saved_if_stopped(self) -> Iterator[None]:

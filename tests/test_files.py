@@ -6,12 +6,16 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from analysis.explain.cam_video import write_video
 from sth_core import files
@@ -31,8 +35,12 @@ from sth_core.files import (
     write_csv,
     write_json,
 )
+from sth_core.resumable import locked
 from sth_core.shards import write_table
+from sth_core.training_board import training_board
 from tests.tiny import CLASSES, RGB, tiny_network, write_moving_video
+from workbench.cli import mistake
+from workbench.cli.terminal import say
 
 FORMULAS = [
     "=1+1",
@@ -158,3 +166,42 @@ def test_every_command_works_where_no_locale_is_set(tmp_path: Path) -> None:
     assert r"\xfcn\xef: 1 clip" in done.stdout.decode()
     table = read_csv(tmp_path / "berïcht" / "clips.csv")
     assert list(table["clip_id"]) == ["gehën/日本.mp4"] and list(table["label"]) == ["gehën"]
+
+
+def test_what_tensorboard_cannot_write_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RecordWriter, "write", refuse)
+    with pytest.raises(OSError, match="No space left") as said, training_board(tmp_path / "board", 0) as board:
+        for step in range(1000):
+            board("loss", 1.0, step)
+            time.sleep(0.01)
+    assert system_sentence(said.value).startswith(f"{tmp_path / 'board'}: No space left on device; free some space")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_full_standard_output_is_named_and_a_closed_one_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(click, "echo", refuse)
+    with pytest.raises(OSError, match="No space left") as said:
+        say("a line")
+    assert mistake(said.value) == "the standard output: No space left on device; free some space there"
+    assert mistake(BrokenPipeError(errno.EPIPE, "Broken pipe")) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [(OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)), "No locks available"), (NotImplementedError(), "has no locks")],
+)
+def test_a_folder_that_cannot_be_locked_is_named(
+    error: Exception, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(UserError, match=f"cannot lock {tmp_path} .*{sentence}"), locked(tmp_path):
+        pass
