@@ -407,7 +407,7 @@ def test_frames_of_odd_files_are_those_of_a_full_decode(name: str, tmp_path: Pat
             assert np.array_equal(read_frames(path, indices), whole[indices]), indices
     assert np.array_equal(np.stack(list(all_frames(path))), whole)
     with opened(path) as (container, stream):
-        packets = read_packets(container, stream)
+        packets = read_packets(path, container, stream)
     assert (packets.unproven or PROVEN).find(reason) >= 0
     assert (timeline.timeline(path).checksums is None) == (reason == PROVEN)
 

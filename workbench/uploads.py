@@ -23,7 +23,7 @@ import numpy as np
 from analysis.explain.overlay import seen_frames
 from sth_core.errors import UserError
 from sth_core.video.clip_source import ClipSource
-from sth_core.video.container import opened
+from sth_core.video.container import BeyondLimit, opened
 from sth_core.video.decoding import count_frames
 from sth_core.video.display import display_width, pixel_shape
 from sth_core.video.fields import read_clip
@@ -160,6 +160,8 @@ def decode_to_files(folder: Path, settings: dict[str, Any]) -> int:
         arrays = {"clip": crop(clip, p.crop), "frames": seen_frames(video, indices, p, SHOWN_SIDE), "indices": indices}
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    except BeyondLimit as error:  # whoever uploads cannot raise a limit
+        sentence = f"the video cannot be used: {error.found}"
     except UserError as error:
         sentence = f"the video cannot be used: {str(error).replace(f'{video}: ', '')}"
     except MemoryError:

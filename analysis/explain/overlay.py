@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from sth_core.video.decoding import read_frames
+from sth_core.video.fields import read_resized
 from sth_core.video.modality import FLOW_STACK
 from sth_core.video.transforms import Preprocessing, crop, resize
 
@@ -34,7 +34,7 @@ def seen_frames(
 ) -> UInt8[np.ndarray, "T {side} {side} 3"]:
     """The part of these frames that the network sees, at a larger size."""
     height, *width = (round(side * length / p.crop) for length in np.atleast_1d(p.resize))
-    return crop(resize(read_frames(path, [int(i) for i in indices]), (height, *width) if width else height), side)
+    return crop(read_resized(path, [int(i) for i in indices], (height, *width) if width else height), side)
 
 
 def scale_maps(maps: Float[np.ndarray, "T h w"], per: str | float = "clip") -> Float[np.ndarray, "T h w"]:

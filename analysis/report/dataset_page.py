@@ -17,6 +17,7 @@ from sth_core.datasets.checked import CheckedDataset
 from sth_core.datasets.entries import SPLITS
 from sth_core.video import UnreadableVideo, read_frames
 from sth_core.video.clip_source import ClipSource
+from sth_core.video.fields import read_resized
 from sth_core.video.transforms import resize
 
 LISTED = 40  # rows of a table, so many at most
@@ -95,6 +96,6 @@ def class_thumbnails(clips: pd.DataFrame) -> Iterator[Picture]:
     """The middle frame of the first clip of each class."""
     for clip in clips.drop_duplicates("label").sort_values("label").head(THUMBNAILS).itertuples():
         try:
-            yield Picture(clip.label, resize(read_frames(clip.path, [clip.frames // 2]), THUMBNAIL_SIDE)[0])
+            yield Picture(clip.label, read_resized(Path(clip.path), [clip.frames // 2], THUMBNAIL_SIDE)[0])
         except UnreadableVideo:
             continue  # changed since it was checked

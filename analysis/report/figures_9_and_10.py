@@ -22,8 +22,8 @@ from analysis.runs.correctness import is_correct
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.shards import shards
-from sth_core.video import UnreadableVideo, read_frames
-from sth_core.video.transforms import resize
+from sth_core.video import UnreadableVideo
+from sth_core.video.fields import read_resized
 
 CLASSES = 4  # of each network, in each of the two figures
 ACCURATE = 0.8  # the attention of classes that are often predicted wrong explains little
@@ -131,7 +131,7 @@ def frame_strip(clip: pd.Series) -> str:
     indices = np.asarray(clip["frame_indices"])
     indices = indices[np.linspace(0, len(indices) - 1, min(MOST_FRAMES, len(indices))).round().astype(int)]
     try:
-        frames = resize(read_frames(Path(clip["path"]), indices.tolist()), FRAME_SIDE)
+        frames = read_resized(Path(clip["path"]), indices.tolist(), FRAME_SIDE)
     except UnreadableVideo:
         return ""
     width = min(frames.shape[2], round(FRAME_SIDE * 4 / 3))  # wide frames: their middle

@@ -1,5 +1,6 @@
 """Opening a video file: its container, and the stream that is its video."""
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from av.stream import Disposition
 
 from sth_core.errors import UserError
 from sth_core.stopping import raise_if_stopping
+from sth_core.video.limits import VARIABLE, Excess, video_limits
 
 # Without this list FFmpeg reads an image as a video of one frame, and follows a playlist to other files.
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,dv"
@@ -19,6 +21,20 @@ ANY_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version
 
 class UnreadableVideo(UserError):
     """A file without readable frames; the message names the file and the reason."""
+
+
+class BeyondLimit(UnreadableVideo):
+    """A file is larger than the limits allow; `found` says so without the way to raise them."""
+
+    def __init__(self, path: Path, excess: Excess) -> None:
+        super().__init__(f"{path}: {excess.found}; {excess.way}")
+        self.found = excess.found
+
+
+def check_limit(path: Path, excess: Excess | None) -> None:
+    """Raises BeyondLimit: there is an excess."""
+    if excess:
+        raise BeyondLimit(path, excess)
 
 
 def size_and_mtime(path: Path) -> tuple[int, int]:
@@ -34,23 +50,43 @@ def size_and_mtime(path: Path) -> tuple[int, int]:
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The file and its video stream (`main_stream`), decoded by one thread (clips are read in parallel).
-    Raises UnreadableVideo: it cannot be opened, has no video, or its decoding fails in the block."""
+
+    Raises UnreadableVideo: it cannot be opened, has no video, is beyond a limit, or its decoding fails in the block."""
+    limits = video_limits()
+    # The decoder refuses a larger picture before it takes memory for it, also where the size changes later. It counts
+    # whole blocks and its margins too.
+    largest = {"max_pixels": str(limits.pixels * 9 // 8 + 2**18)}
     with suppress(OSError):  # av.open below raises for such a file
         if path.stat().st_size == 0:
             raise UnreadableVideo(f"{path}: not a video that can be decoded (empty)")
     try:
         # Absolute, as FFmpeg reads "a:b.mp4" as the file b.mp4 of a protocol named a.
-        options = {"format_whitelist": CONTAINERS}
-        with av.open(str(path.absolute()), options=options, **ANY_METADATA) as container:
+        options = {"format_whitelist": CONTAINERS, **largest}
+        with av.open(str(path.absolute()), options=options, timeout=limits.seconds, **ANY_METADATA) as container:
             stream = main_stream(container)
             if stream is None:
                 raise UnreadableVideo(f"{path}: has no video stream")
             if stream.codec_context is None:
                 raise UnreadableVideo(f"{path}: FFmpeg has no decoder for its video")
+            context = stream.codec_context
+            bits = context.format.padded_bits_per_pixel if context.format else 0
+            check_limit(path, limits.of_picture(*picture_size(path, context), bits))
             stream.codec_context.thread_count = 1
+            stream.codec_context.options = largest
             yield container, stream
+    except av.error.ExitError as error:
+        raise BeyondLimit(path, limits.of_search()) from error
     except av.FFmpegError as error:
         raise UnreadableVideo(f"{path}: not a video that can be decoded ({describe_error(error)})") from error
+
+
+def picture_size(path: Path, context: av.VideoCodecContext) -> tuple[int, int]:
+    """Width and height that a file states; 0 and 0 where they are not known yet. FFmpeg learns those of a GIF from its
+    first frame, for which it takes memory; they are in the file's first bytes (GIF89a specification, section 18)."""
+    if context.name == "gif":
+        with path.open("rb") as file:
+            return struct.unpack("<6xHH", file.read(10))
+    return context.width, context.height
 
 
 def main_stream(container: av.container.InputContainer) -> av.VideoStream | None:
@@ -94,5 +130,6 @@ def decode_packet(packet: av.Packet, damaged: dict[int | None, str]) -> list[av.
     try:
         return packet.decode()
     except av.FFmpegError as error:
-        damaged[packet.pts] = describe_error(error)
+        too_large = f"invalid, or a picture of more than {video_limits().pixels:,} pixels, the limit of {VARIABLE}"
+        damaged[packet.pts] = too_large if isinstance(error, av.ArgumentError) else describe_error(error)
         return []

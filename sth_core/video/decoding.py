@@ -9,7 +9,7 @@ is right it is slower than PyAV (docs/data.md).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from os import PathLike
@@ -20,9 +20,10 @@ import numpy as np
 from av.video.frame import PictureType
 
 from sth_core.stopping import raise_if_stopping
-from sth_core.video.container import UnreadableVideo, decode_packets, opened
+from sth_core.video.container import UnreadableVideo, check_limit, decode_packets, opened
 from sth_core.video.display import Screen
 from sth_core.video.images import frame_names, read_images
+from sth_core.video.limits import video_limits
 from sth_core.video.timeline import Timeline, checksum, timeline
 
 VIDEO_SUFFIXES = {
@@ -39,11 +40,17 @@ def count_frames(path: str | PathLike[str]) -> int:
     A damaged frame between others counts, as it has a number; `read_frames` refuses it by its number.
     Raises UnreadableVideo: there is no such file, or no frame of it can be decoded."""
     path = _existing(path)
-    return len(frame_names(path)) if path.is_dir() else timeline(path).frames
+    count = len(frame_names(path)) if path.is_dir() else timeline(path).frames
+    check_limit(path, video_limits().of_frames(count))
+    return count
 
 
-def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray:
+def read_frames(
+    path: str | PathLike[str], indices: Sequence[int], *, each: Callable[[np.ndarray], np.ndarray] = np.asarray
+) -> np.ndarray:
     """The frames of a video file or folder of frames at `indices`, in that order: uint8 RGB (len(indices), H, W, 3).
+
+    `each` is applied to every frame (H, W, 3) as soon as it is decoded, so that many large ones need not be kept.
 
     A video is returned as players show it: turned and mirrored by its display matrix, its pixels made square (resized
     in width by its sample aspect ratio). Raises UnreadableVideo: there is no such file, a requested frame cannot be
@@ -56,14 +63,16 @@ def read_frames(path: str | PathLike[str], indices: Sequence[int]) -> np.ndarray
     if min(indices) < 0 or max(indices) >= count:
         raise UnreadableVideo(f"{path}: has frames 0 to {count - 1}, asked for {list(indices)}")
     if path.is_dir():
-        return read_images(path, indices)
+        return read_images(path, indices, each)
     place = {index: i for i, index in enumerate(sorted({int(i) for i in indices}))}
-    pixels = np.empty(0, np.uint8)
+    pixels, shape = np.empty(0, np.uint8), None
     for index, picture in decode_wanted(path, set(place)):
+        shape = shape or picture.shape
+        check_shape(path, picture, shape, index)
+        result = each(picture)
         if not pixels.size:
-            pixels = np.empty((len(place), *picture.shape), np.uint8)
-        check_shape(path, picture, pixels.shape[1:], index)
-        pixels[place[index]] = picture
+            pixels = np.empty((len(place), *result.shape), np.uint8)
+        pixels[place[index]] = result
     rows = [place[int(i)] for i in indices]
     return pixels if rows == list(range(len(pixels))) else pixels[rows]
 
@@ -95,7 +104,7 @@ def numbered_frames(path: str | PathLike[str]) -> Iterator[NumberedFrame]:
     path, shape = _existing(path), None
     if path.is_dir():
         for i in range(len(frame_names(path))):
-            yield NumberedFrame(i, read_images(path, [i])[0], False)
+            yield NumberedFrame(i, read_images(path, [i], np.asarray)[0], False)
         return
     times = timeline(path).times
     number_at = None if times is None else {time: i for i, time in enumerate(times.tolist())}
@@ -161,7 +170,7 @@ def decode_by_time(path: Path, line: Timeline, index_at: dict[int, int]) -> Iter
     keyframes = line.keyframes.tolist()
     with suppress(UnreadableVideo), opened(path) as (container, stream):
         # By default the decoder conceals damage with pixels of frames that it decoded before.
-        stream.codec_context.options = {"err_detect": "explode"}
+        stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
         skippable, screen = stream.codec_context.name in SKIPPABLE, Screen(path, stream)
         for keyframe, group in groupby(index_at, key=lambda time: keyframes[bisect_right(keyframes, time) - 1]):
             times, valid = set(group), keyframe == keyframes[0]

@@ -10,7 +10,8 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.reformatter import VideoReformatter
 
-from sth_core.video.container import UnreadableVideo
+from sth_core.video.container import UnreadableVideo, check_limit
+from sth_core.video.limits import video_limits
 
 LARGEST_TILT = 10  # degrees between a display matrix and the right angle that it is taken for
 WIDEST_PIXEL = 8  # times as wide as high, or as high as wide; those of real formats stay below 3
@@ -75,7 +76,7 @@ class Screen:
     """Converts the frames of one stream to uint8 RGB (H, W, 3), as players show them.
 
     Pixels that are not square keep their height, and are resized in width (bicubic). Raises UnreadableVideo: as
-    `pixel_shape` and `orientation_of`.
+    `pixel_shape` and `orientation_of`, and for a picture that is beyond a limit.
     """
 
     def __init__(self, path: Path, stream: av.VideoStream) -> None:
@@ -85,6 +86,7 @@ class Screen:
     def show(self, frame: av.VideoFrame) -> np.ndarray:
         """A view of memory that is valid as long as the frame."""
         width, resized = display_width(frame.width, self.shape), dict[str, Any]()
+        check_limit(self.path, video_limits().of_picture(width, frame.height))
         if width != frame.width:
             resized = {"width": width, "interpolation": "BICUBIC"}
         plane = self.converter.reformat(frame, format="rgb24", threads=1, **resized).planes[0]

@@ -40,18 +40,24 @@ def fields_in(source: ClipSource, p: Preprocessing) -> range:
     return fields
 
 
+def read_resized(path: Path, indices: Sequence[int], to: int | tuple[int, int]) -> np.ndarray:
+    """Frames (N, h, w, 3) of a video or folder of frames, each resized when it is decoded: large ones are not kept.
+    Raises UnreadableVideo: one of them cannot be read."""
+    return read_frames(path, indices, each=lambda frame: resize(frame[None], to)[0])
+
+
 def read_fields(source: ClipSource, indices: Sequence[int], p: Preprocessing) -> np.ndarray:
     """Resized frames (N, h, w, 3), or flow fields (N, h, w, 2), at `indices`, counted from the clip's beginning.
     Raises UnreadableVideo: one of them cannot be read."""
     fields = fields_in(source, p)
     wanted = [fields[i] for i in indices]
     if p.modality == "rgb":
-        return resize(read_frames(source.path, wanted), p.resize)
+        return read_resized(source.path, wanted, p.resize)
     if source.flow and (source.segment.whole or len(source.frames()) > 1):
         return read_extracted(Path(source.flow), wanted, p)
     last = source.frames()[-1]
     needed = sorted({min(i + step, last) for i in wanted for step in (0, 1)})
-    frames = dict(zip(needed, resize(read_frames(source.path, needed), p.resize), strict=True))
+    frames = dict(zip(needed, read_resized(source.path, needed, p.resize), strict=True))
     return np.stack([flow_field(frames[min(i, last)], frames[min(i + 1, last)], p.flow_bound) for i in wanted])
 
 

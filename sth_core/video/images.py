@@ -1,17 +1,22 @@
 """Folders of extracted frames (00001.jpg, img_00001.jpg, frame000001.png, ...) and of optical flow."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from sth_core.stopping import raise_if_stopping
-from sth_core.video.container import UnreadableVideo
+from sth_core.video.container import UnreadableVideo, check_limit
+from sth_core.video.limits import video_limits
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which cannot be raised for one file; `VideoLimits` is stricter
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)\.(?:jpe?g|png|webp|bmp|tiff?)", re.IGNORECASE)
 FLOW = re.compile(r"(.*[-_])?[xy]_|flow_", re.IGNORECASE)
 
@@ -33,7 +38,9 @@ def images_of(folder: Path) -> dict[str, list[str]]:
 @lru_cache(maxsize=20_000)
 def _images(folder: Path, mtime_ns: int) -> dict[str, list[str]]:
     found: dict[str, dict[int, str]] = {}
-    for entry in folder.iterdir():
+    limits = video_limits()
+    for others, entry in enumerate(folder.iterdir()):
+        check_limit(folder, limits.of_names(others))
         if (match := NUMBERED.fullmatch(entry.name)) and not entry.name.startswith("."):
             images, number = found.setdefault(match["prefix"], {}), int(match["number"])
             if number in images:
@@ -55,22 +62,36 @@ def frame_names(folder: Path) -> list[str]:
     return next(iter(kinds.values()))
 
 
-def read_images(folder: Path, indices: Sequence[int]) -> np.ndarray:
-    """The frames at `indices`, counted from 0: uint8 RGB (len(indices), H, W, 3)."""
-    names = frame_names(folder)
-    read = {int(i): read_image(folder / names[i], cv2.IMREAD_COLOR_RGB) for i in dict.fromkeys(indices)}
-    shapes = {picture.shape for picture in read.values()}
+def read_images(folder: Path, indices: Sequence[int], each: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The frames at `indices`, counted from 0, `each` as it returns it: uint8 RGB (len(indices), H, W, 3)."""
+    names, shapes, read = frame_names(folder), set(), {}
+    for i in dict.fromkeys(map(int, indices)):
+        picture = read_image(folder / names[i], cv2.IMREAD_COLOR_RGB)
+        shapes.add(picture.shape)
+        read[i] = each(picture)
     if len(shapes) > 1:
         raise UnreadableVideo(f"{folder}: its frames differ in size: {', '.join(map(str, sorted(shapes)))}")
     return np.stack([read[int(i)] for i in indices])
 
 
+def check_image_size(path: Path, content: np.ndarray) -> None:
+    """Raises UnreadableVideo: by its header, an image is beyond a limit, or it is none."""
+    try:
+        with Image.open(BytesIO(content.data), formats=FORMATS) as image:
+            width, height = image.size
+    except Exception as error:  # Pillow raises errors of many kinds for a damaged header
+        raise UnreadableVideo(f"{path}: not an image that can be decoded") from error
+    check_limit(path, video_limits().of_picture(width, height))
+
+
 def read_image(path: Path, flags: int) -> np.ndarray:
     """The pixels of one image as they are stored, without EXIF rotation; `flags` are OpenCV's IMREAD flags.
-    Raises UnreadableVideo: it cannot be decoded."""
+    Raises UnreadableVideo: it cannot be decoded, or is beyond a limit."""
     raise_if_stopping()
     try:
+        check_limit(path, video_limits().of_image_file(path.stat().st_size))
         content = np.fromfile(path, np.uint8)
+        check_image_size(path, content)
         image = cv2.imdecode(content, flags | cv2.IMREAD_IGNORE_ORIENTATION) if len(content) else None
     except OSError as error:
         raise UnreadableVideo(f"{path}: {error.strerror}") from error

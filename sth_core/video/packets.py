@@ -10,14 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
+from pathlib import Path
 
 import av
 import numpy as np
 
 from sth_core.stopping import raise_if_stopping
 from sth_core.video.bits import CodedPicture, Inspector, NoPicture, Unproven
+from sth_core.video.container import check_limit
 from sth_core.video.h264 import H264Inspector
 from sth_core.video.hevc import HevcInspector
+from sth_core.video.limits import video_limits
 from sth_core.video.vp9_av1 import Av1Inspector, Vp9Inspector
 
 # mp4 and mov, webm and mkv. Not mpegts (its seeking is a guess by bytes), not avi.
@@ -133,11 +136,12 @@ class PacketReader:
         return ""
 
 
-def read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
-    """The packets of a file that was just opened."""
-    reader = PacketReader(stream)
-    for packet in container.demux(stream):
+def read_packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
+    """The packets of a file that was just opened. Raises BeyondLimit: they are too many."""
+    reader, limits = PacketReader(stream), video_limits()
+    for number, packet in enumerate(container.demux(stream)):
         raise_if_stopping()
+        check_limit(path, limits.of_frames(number))
         if packet.size == 0:
             continue  # an empty sample, or the demuxer's end marker
         if packet.pts is None:

@@ -60,7 +60,7 @@ def timeline(path: Path) -> Timeline:
 @lru_cache(maxsize=20_000)
 def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
     with opened(path) as (container, stream):
-        packets = read_packets(container, stream)
+        packets = read_packets(path, container, stream)
         trusted = any(name in container.format.name for name in TIMES_ARE_TRUE)
         kind = container.format.name.split(",")[0]
     if not packets.problem and not packets.unproven and len(packets.times):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from analysis.report.plots import jpeg_uri
 from analysis.runs.run_directory import Run
-from sth_core.video import UnreadableVideo, count_frames, read_frames
-from sth_core.video.transforms import resize
+from sth_core.video import UnreadableVideo, count_frames
+from sth_core.video.fields import read_resized
 from workbench.components.cached import cache_data_of_files
 from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
 
@@ -33,7 +33,7 @@ def cached_sprite_sheet(path: Path) -> tuple[str, float] | None:
     """Frames of the whole clip side by side as a JPEG (a data URI), and height / width of one; None if unreadable."""
     try:
         count = count_frames(path)
-        frames = resize(read_frames(path, [int(i) for i in (np.arange(FRAMES) + 0.5) * count / FRAMES]), SHORT_SIDE)
+        frames = read_resized(path, [int(i) for i in (np.arange(FRAMES) + 0.5) * count / FRAMES], SHORT_SIDE)
     except UnreadableVideo:
         return None
     _, height, width, _ = frames.shape

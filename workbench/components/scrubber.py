@@ -54,13 +54,16 @@ class Curve:
     dash: tuple[int, ...] = ()
 
 
+def shown_size(frame: np.ndarray) -> np.ndarray:
+    """A frame (H, W, 3), no larger than is shown."""
+    return resize(frame[None], MOST_PIXELS)[0] if min(frame.shape[:2]) > MOST_PIXELS else frame
+
+
 @cache_data_of_files(show_spinner="Reading frames", max_entries=64)
 def cached_jpegs(path: Path, start: int) -> tuple[list[str], int, int]:
     """JPEGs (as data URIs) of a chunk of frames from `start` on, their height and width."""
     numbers = range(start, min(start + CHUNK, cached_frame_count(path)))
-    frames = read_frames(path, list(numbers))
-    if min(frames.shape[1:3]) > MOST_PIXELS:
-        frames = resize(frames, MOST_PIXELS)
+    frames = read_frames(path, list(numbers), each=shown_size)
     return [jpeg_uri(frame, 88) for frame in frames], frames.shape[1], frames.shape[2]
 
 
