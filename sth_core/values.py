@@ -69,7 +69,7 @@ class OneOf:
 Text = Annotated[str, Items(0, 4096)]
 Label = Annotated[str, Items(1, 1000)]  # the name of a class
 NAMES: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-NAMES |= {dict: "a table of names and values", NoneType: "nothing"}
+NAMES |= {dict: "a table of names and values", list: "a list", NoneType: "nothing"}
 UNITS = {str: " characters", tuple: " items"}
 
 

@@ -1,7 +1,11 @@
 """A training's folder is never overwritten by other work, and a training can be continued with other settings."""
 
 import json
+import pickle
+import random
 import shutil
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +14,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from sth_core import load_checkpoint
+from sth_core import load_checkpoint, training_state
 from sth_core.datasets.table import read_dataset
-from sth_core.errors import UserError
-from sth_core.training import Progress, Trained, train
+from sth_core.errors import OtherWork, UserError
+from sth_core.training import Progress, Trained, first_state, train
+from sth_core.training_state import TrainingState
 from tests.test_stop_and_go import RECIPE
 from tests.test_training import tiny, weights
 from workbench.cli import main
@@ -216,6 +221,137 @@ def test_a_damaged_state_is_named(share: float, folder: Path, table: pd.DataFram
     sentence = refusal(folder, table, {"optimisation__epochs": 2}, resume=True)
     assert sentence.startswith(f"{file} is damaged (") and sentence.count("\n") == 0
     assert "delete it to train from the first epoch again, or give --overwrite" in sentence
+
+
+@pytest.fixture(scope="module")
+def first(table: pd.DataFrame) -> TrainingState:
+    """The state before the first step, which no refused file changes."""
+    return first_state(tiny(**ONE_EPOCH), sorted(set(table["label"])), torch.device("cpu"))
+
+
+@pytest.fixture
+def state_file(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(finished / "state.pt", tmp_path))
+
+
+def state_refusal(state: TrainingState, file: Path) -> str:
+    """Why a state is refused; nothing has changed."""
+    before = {name: weight.clone() for name, weight in state.model.state_dict().items()}
+    with pytest.raises(OtherWork) as refused:
+        state.load(file, torch.device("cpu"))
+    assert all(torch.equal(weight, before[name]) for name, weight in state.model.state_dict().items())
+    assert state.epoch == 0 and not state.optimiser.state
+    sentence = str(refused.value)
+    assert sentence.endswith("; delete it to train from the first epoch again, or give --overwrite")
+    assert sentence.startswith(str(file)) and "\n" not in sentence
+    return sentence.removeprefix(f"{file} ")
+
+
+def edited_state(file: Path, *path: Any, value: Any) -> None:
+    """Replace a value of a saved state; `path` are the keys that lead to it."""
+    state = torch.load(file, weights_only=True)
+    inner = state
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is GONE:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value(inner[path[-1]]) if callable(value) else value
+    torch.save(state, file)
+
+
+GONE = object()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        (("model",), GONE, "state has ['sums', 'epoch', 'step',"),
+        (("model",), {}, "missing backbone.conv1.weight, and "),
+        (("model", "fc.weight"), torch.zeros(3, 3), "fc.weight is (3, 3) where the network has (8, "),
+        (("model", "fc.weight"), "a text", "'fc.weight' is no tensor"),
+        (("model", "fc.weight"), lambda w: w.to_sparse(), "'fc.weight' is no tensor"),
+        (("model", "fc.weight"), lambda w: w.to(torch.int8), "fc.weight is of type torch.int8"),
+        (("model", "fc.weight"), lambda w: w * torch.nan, "fc.weight has a value that is not finite"),
+        (("model", "backbone.bn1.running_var"), lambda w: w - 9, "running_var has a value that is a variance below 0"),
+        (("epoch",), -1, "state has epoch -1, not a whole number from 0"),
+        (("epoch",), 2, "its metrics are not those of its epochs"),
+        (("step",), "1", "state has step '1'"),
+        (("best",), float("nan"), "state has best nan"),
+        (("metrics", 0), [], "metrics is []"),
+        (("metrics", 0, "loss"), None, "metrics has loss None, not a number"),
+        (("sums", "loss"), float("inf"), "sums has loss inf"),
+        (("val_failures",), {"a": 3}, "val_failures has {'a': 3}, not texts"),
+        (("scaler",), {"scale": 1.0}, "scaler has ['scale']"),
+        (("optimiser", "param_groups"), [], "the optimiser's parameters are others"),
+        (("optimiser", "param_groups", 0, "lr"), float("nan"), "the optimiser's learning rate is none"),
+        (("optimiser", "state", 0), None, "the optimiser's momentum does not fit the network"),
+        (("optimiser", "state", 0, "momentum_buffer"), torch.zeros(2), "momentum does not fit the network"),
+        (("optimiser", "state", 0, "momentum_buffer"), lambda w: w / 0, "or is not finite"),
+        (("optimiser", "state", 999), {"momentum_buffer": None}, "momentum does not fit the network"),
+    ],
+)
+def test_a_state_that_is_none_of_this_training_is_named_with_what_is_wrong(
+    path: tuple[Any, ...], value: Any, problem: str, first: TrainingState, state_file: Path
+) -> None:
+    edited_state(state_file, *path, value=value)
+    sentence = state_refusal(first, state_file)
+    assert sentence.startswith("is no state of this training: ") and problem in sentence
+
+
+def another_zip(file: Path) -> None:
+    with zipfile.ZipFile(file, "w") as opened:
+        opened.writestr("a.txt", "no state")
+
+
+def another_pickle(file: Path) -> None:
+    file.write_bytes(pickle.dumps({"model": Path}))
+
+
+def cut_off(share: float) -> Callable[[Path], Any]:
+    return lambda file: file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+
+
+def half_random(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2] + random.Random(0).randbytes(len(content) // 2))
+
+
+@pytest.mark.parametrize(
+    ("write", "beginning"),
+    [
+        *[(cut_off(share), "is damaged (") for share in (0, 0.0001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999)],
+        (another_zip, "is damaged ("),
+        (another_pickle, "is damaged ("),
+        (half_random, "is damaged ("),
+        (lambda file: file.write_bytes(random.Random(0).randbytes(5000)), "is damaged ("),
+        (lambda file: file.write_text("a text"), "is damaged ("),
+        (lambda file: torch.save([1, 2], file), "is no state of this training: state is [1, 2]"),
+        (lambda file: torch.save({}, file), "is no state of this training: state has []"),
+    ],
+)
+def test_a_strange_state_is_named(
+    write: Callable[[Path], Any], beginning: str, first: TrainingState, state_file: Path
+) -> None:
+    write(state_file)
+    assert state_refusal(first, state_file).startswith(beginning)
+
+
+def test_a_state_of_another_network_is_named(first: TrainingState, tmp_path: Path) -> None:
+    first_state(tiny(**ONE_EPOCH, model__width=16), ["a", "b"], torch.device("cpu")).save(tmp_path / "state.pt")
+    assert "is no state of this training: backbone.conv1.weight is (16, 3, 7, 7)" in state_refusal(
+        first, tmp_path / "state.pt"
+    )
+
+
+def test_a_state_is_on_the_disk_before_it_has_its_name(
+    first: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(training_state, "sync", lambda path: synced.append(path))
+    first.save(tmp_path / "state.pt")
+    assert len(synced) == 2 and synced[1] == tmp_path
+    assert synced[0].parent == tmp_path and synced[0].name.startswith(".state.")
 
 
 def test_a_network_without_its_state_is_not_trained_again(folder: Path, table: pd.DataFrame) -> None:
