@@ -1,16 +1,27 @@
 """Studies: TOML files that vary values of a recipe; every combination is trained with every seed."""
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from sth_core.errors import UserError
+from sth_core.errors import UserError, first_few, shorten
+from sth_core.optimisation import Seed
 from sth_core.recipe import load_recipe, read_toml
+from sth_core.values import Between, Items, Text, describe_values, fits
 
 KEYS = ("recipe", "seeds", "axes")  # and perhaps "paper"
+MOST_CELLS = 1000
+LONGEST_NAME = 200  # bytes: of a folder, with a number or an ending
+Name = Annotated[str, Items(1, 100)]  # of an axis or a value, which is part of the name of a folder
+Percent = Annotated[float, Between(0, 100)]
+VALUES: dict[str, Any] = {
+    "recipe": Annotated[str, Items(1, 4096)], "seeds": Annotated[tuple[Seed, ...], Items(1, MOST_CELLS)],
+    "axes": dict, "paper": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,29 +69,53 @@ def load_study(path: Path | str) -> Study:
     Raises UserError: no such study, not TOML, an unknown key, or a combination that makes no recipe."""
     file, content = read_toml(path, "study")
     if not set(KEYS) <= set(content) <= {*KEYS, "paper"}:
-        raise UserError(f"{path}: a study has the keys {', '.join(KEYS)}, this one {', '.join(content) or 'none'}")
+        raise UserError(
+            f"{path}: a study has the keys {', '.join(KEYS)}, this one {first_few(list(content), 5) or 'none'}"
+        )
+    for key, hint in VALUES.items():
+        if key in content and not fits(content[key], hint):
+            raise UserError(f"{path}: {key} must be {describe_values(hint)}, got {shorten(content[key])}")
     seeds, axes = content["seeds"], content["axes"]
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
-        raise UserError(f"{path}: seeds must be a list of whole numbers, got {seeds!r}")
-    if not isinstance(axes, dict) or not all(isinstance(v, dict) and v for v in axes.values()):
-        raise UserError(f"{path}: [axes.NAME] must name values and their changes, got {axes!r}")
-    paper = content.get("paper", {})
-    last = list(axes.values())[-1] if axes else {}
-    if paper and (set(paper) != {"of", "top1"} or not set(paper["top1"]) <= set(last)):
-        wanted = f"of and top1, of values of the last axis ({', '.join(last)})"
-        raise UserError(f"{path}: [paper] must have {wanted}, got {paper}")
+    for axis, values in axes.items():
+        if not isinstance(values, dict) or not values or not all(fits(name, Name) for name in (axis, *values)):
+            names = f"each named by {describe_values(Name)}"
+            raise UserError(
+                f"{path}: [axes.{shorten(axis)}] must be values, {names}, and their changes, got {shorten(values)}"
+            )
+    if (number := len(seeds) * math.prod(map(len, axes.values()))) > MOST_CELLS:
+        raise UserError(f"{path}: a study may have {MOST_CELLS:,} trainings, this one has {number:,}")
     changes = {axis: {name: _changes(path, name, of_name) for name, of_name in v.items()} for axis, v in axes.items()}
-    recipe, _ = read_toml(str(content["recipe"]), "recipe", file.parent)
+    paper = content.get("paper", {})
+    check_paper(path, paper, list(list(axes.values())[-1] if axes else ()))
+    recipe, _ = read_toml(content["recipe"], "recipe", file.parent)
     study = Study(recipe, tuple(seeds), changes, paper)
     names = [cell.name for cell in study.cells]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"{path}: two combinations would be called {sorted(twice)[0]}; choose other names")
+    longest = max(names, key=lambda name: len(name.encode()))
+    if len(longest.encode()) > LONGEST_NAME:
+        raise UserError(f"{path}: a combination would be called {shorten(longest)}; choose shorter names")
     for cell in study.cells:
-        load_recipe(study.recipe, cell.changes)  # now, not after hours
+        try:
+            load_recipe(study.recipe, cell.changes)  # now, not after hours
+        except UserError as error:
+            raise UserError(f"{path}: {cell.name}: {error}") from error
     return study
+
+
+def check_paper(path: Path | str, paper: dict[str, Any], last: list[str]) -> None:
+    """Raises UserError: results of the paper that are not of values of the last axis."""
+    top1 = paper.get("top1")
+    known = isinstance(top1, dict) and set(top1) <= set(last) and all(fits(share, Percent) for share in top1.values())
+    if paper and not (set(paper) == {"of", "top1"} and fits(paper["of"], Text) and known):
+        wanted = f"of, a text, and top1, percent of values of the last axis ({', '.join(last)})"
+        raise UserError(f"{path}: [paper] must have {wanted}, got {shorten(paper)}")
 
 
 def _changes(path: Path | str, value: str, changes: Any) -> tuple[str, ...]:
     if not isinstance(changes, dict):
-        raise UserError(f'{path}: {value} must be changes, {{ "section.key" = value }}, got {changes!r}')
-    return tuple(f"{key}={json.dumps(new)}" for key, new in changes.items())
+        raise UserError(f'{path}: {value} must be changes, {{ "section.key" = value }}, got {shorten(changes)}')
+    try:
+        return tuple(f"{key}={json.dumps(new)}" for key, new in changes.items())
+    except TypeError as error:  # a date or a time, which no setting is
+        raise UserError(f"{path}: {value} has a value that no setting can have, got {shorten(changes)}") from error

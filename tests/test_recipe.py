@@ -236,3 +236,97 @@ def test_an_unknown_name_is_refused_with_the_nearest(load: Callable, name: str, 
     with pytest.raises(UserError) as refused:
         load(name)
     assert f" {name}: no such file, and " in str(refused.value) and sentence in str(refused.value)
+
+
+NUMBERS = ["true", '"3"', "[]", "{}", "nan", "inf", "-inf", "-1", "1e300", "1979-05-27"]
+OUT_OF_RANGE = {
+    "optimisation.epochs": [0, 100_001, 2.5],
+    "optimisation.batch_size": [0, 65_537, 2.5],
+    "optimisation.accumulate": [0, 65_537],
+    "optimisation.learning_rate": [0, 1001],
+    "optimisation.warmup_epochs": [100_001],
+    "optimisation.momentum": [1, 1.5],
+    "optimisation.weight_decay": [1, 2],
+    "optimisation.label_smoothing": [1, 1.1],
+    "optimisation.clip_gradient": [0, 1e10],
+    "optimisation.seed": [2**63, 0.5],
+    "optimisation.evaluate_every": [100_001, 0.5],
+    "preprocessing.frames": [0, 1025, 10**9],
+    "preprocessing.resize": [0, 4097],
+    "preprocessing.crop": [0, 4097],
+    "preprocessing.flow_bound": [0, 1001],
+    "preprocessing.stride": [1025],
+    "model.frames": [0, 1025],
+    "model.width": [0, 1025],
+    "model.dropout": [1, 1.5],
+    "model.temporal_fraction": [1.5],
+    "data.fold": [0, 1001],
+}
+LISTS = {
+    "optimisation.decay_epochs": ["[-1]", "[0.5]", "[[1]]", "[true]", '["1"]', "[100001]"],
+    "preprocessing.mean": ["[]", "[0.1, 0.2]", "[nan]", "[1.1]", "[-0.1]", "[123.675, 116.28, 103.53]", '["a"]'],
+    "preprocessing.std": ["[]", "[0]", "[0.0]", "[-0.2]", "[inf]", "[58.4]", "[1e-9]"],
+    "preprocessing.resize": ["[]", "[1]", "[1, 2, 3]", "[0, 100]", "[100, 0.5]", "[5000, 100]", '["a", "b"]'],
+    "augment.crop_scales": ["[0]", "[0.01]", "[-0.5]", "[nan]", "[true]", "[[1]]"],
+    "augment.flip_swaps": ['["a", "b"]', '[["a"]]', '[["a", "b", "c"]]', '[["a", 1]]', '[["", "b"]]', '[["a", "a"]]'],
+    "augment.reverse_swaps": ['[["a", "b"], ["b", "c"]]', '[["a", "b"], ["a", "b"]]'],
+    "model.dilations": ["[]", "[0]", "[65]", "[1.5]", "[1000000000]"],
+    "data.held_out": ["[1]", '"a"', "[[]]"],
+}
+
+
+@pytest.mark.parametrize("key", [*OUT_OF_RANGE, *LISTS])
+def test_every_number_has_a_range_and_its_sentence_names_key_and_value(key: str) -> None:
+    given = [*NUMBERS, *map(str, OUT_OF_RANGE[key])] if key in OUT_OF_RANGE else LISTS[key]
+    for value in given:
+        with pytest.raises(UserError) as refused:
+            load_recipe(MOTION, (f"{key}={value}",))
+        sentence, name = str(refused.value), key.partition(".")[2]
+        assert f"{name} must " in sentence and "got" in sentence and "\n" not in sentence, sentence
+
+
+def test_a_clip_that_fits_into_no_memory_is_refused() -> None:
+    large = ("preprocessing.resize=4096", "preprocessing.frames=64", "model.frames=64")
+    with pytest.raises(UserError, match="at most 134,217,728 values, got 64 frames of 4096 x 4096 pixels with 3 chan"):
+        load_recipe(MOTION, large)
+
+
+def test_a_vgg_needs_a_crop_that_its_poolings_leave_something_of() -> None:
+    with pytest.raises(UserError, match="crop must be at least 32 for a vgg16, got 31"):
+        load_recipe(MOTION, ("model.backbone=vgg16", "preprocessing.crop=31"))
+
+
+@pytest.mark.parametrize("value", ["1e999999999", ".5e999999999", "1/1e999999999", "9" * 5000, "[" * 3000])
+def test_a_change_of_a_huge_number_takes_no_time(value: str) -> None:
+    with pytest.raises(UserError, match="width must be a whole number from 1 to 1,024"):
+        load_recipe(MOTION, (f"model.width={value}",))
+
+
+def test_a_change_of_two_lines_is_no_value() -> None:
+    with pytest.raises(UserError, match="width must be a whole number"):
+        load_recipe(MOTION, ("model.width=8\nx = 3",))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda text: "model = 3\n", "'model' must be a section such as [model], got 3"),
+        (lambda text: "[[model]]\n" + text.partition("[preproc")[0], "is not a TOML file"),
+        (lambda text: text + f"\nx = {'[' * 5000}", "nested too deep"),
+        (lambda text: text + f"\nx = {'9' * 5000}", "is not a TOML file"),
+        (lambda text: text + "#" * 2**20, "it has more than 1,048,576 bytes"),
+        (lambda text: text + "\0", "is not a TOML file"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused(change: Callable[[str], str], sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(change((SHIPPED_RECIPES / f"{MOTION}.toml").read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(UserError) as refused:
+        load_recipe(path, ("model.width=8",))
+    assert str(path) in str(refused.value) and sentence in str(refused.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + (SHIPPED_RECIPES / f"{MOTION}.toml").read_bytes())
+    assert load_recipe(path) == load_recipe(MOTION)
