@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sth_core.checkpoint_metadata import CUT_OFF, CheckpointFacts, read_facts
+from sth_core.checkpoint_metadata import CUT_OFF, WAYS, CheckpointFacts, read_facts
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.files import cannot_write, temporary_beside
@@ -125,7 +125,7 @@ def refuse_misfits(facts: CheckpointFacts, file: Any, path: Path) -> None:
         with torch.device("meta"):
             expected = VideoNetwork(facts.config).state_dict()
     except ValueError as error:
-        raise UserError(f"{path}: config: {error}") from error
+        raise UserError(f"{path}: config: {error}{WAYS}") from error
     given = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     shapes = {name: tuple(part.get_shape()) for name, part in given.items()}
     if problems := misfits({name: tuple(tensor.shape) for name, tensor in expected.items()}, shapes):

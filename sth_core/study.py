@@ -68,27 +68,11 @@ def load_study(path: Path | str) -> Study:
     """Read a study: a file, or a shipped one by its name. Its recipe lies beside it, or is a shipped one.
     Raises UserError: no such study, not TOML, an unknown key, or a combination that makes no recipe."""
     file, content = read_toml(path, "study")
-    if not set(KEYS) <= set(content) <= {*KEYS, "paper"}:
-        raise UserError(
-            f"{path}: a study has the keys {', '.join(KEYS)}, this one {first_few(list(content), 5) or 'none'}"
-        )
-    for key, hint in VALUES.items():
-        if key in content and not fits(content[key], hint):
-            raise UserError(f"{path}: {key} must be {describe_values(hint)}, got {shorten(content[key])}")
+    check_content(path, content)
     seeds, axes = content["seeds"], content["axes"]
-    for axis, values in axes.items():
-        if not isinstance(values, dict) or not values or not all(fits(name, Name) for name in (axis, *values)):
-            names = f"each named by {describe_values(Name)}"
-            raise UserError(
-                f"{path}: [axes.{shorten(axis)}] must be values, {names}, and their changes, got {shorten(values)}"
-            )
-    if (number := len(seeds) * math.prod(map(len, axes.values()))) > MOST_CELLS:
-        raise UserError(f"{path}: a study may have {MOST_CELLS:,} trainings, this one has {number:,}")
     changes = {axis: {name: _changes(path, name, of_name) for name, of_name in v.items()} for axis, v in axes.items()}
-    paper = content.get("paper", {})
-    check_paper(path, paper, list(list(axes.values())[-1] if axes else ()))
     recipe, _ = read_toml(content["recipe"], "recipe", file.parent)
-    study = Study(recipe, tuple(seeds), changes, paper)
+    study = Study(recipe, tuple(seeds), changes, content.get("paper", {}))
     names = [cell.name for cell in study.cells]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"{path}: two combinations would be called {sorted(twice)[0]}; choose other names")
@@ -101,6 +85,27 @@ def load_study(path: Path | str) -> Study:
         except UserError as error:
             raise UserError(f"{path}: {cell.name}: {error}") from error
     return study
+
+
+def check_content(path: Path | str, content: dict[str, Any]) -> None:
+    """Raises UserError: an unknown key, values of another type or out of range, or too many trainings."""
+    if not set(KEYS) <= set(content) <= {*KEYS, "paper"}:
+        found = first_few(list(content), 5) or "none"
+        raise UserError(f"{path}: a study has the keys {', '.join(KEYS)}, this one {found}")
+    for key, hint in VALUES.items():
+        if key in content and not fits(content[key], hint):
+            raise UserError(f"{path}: {key} must be {describe_values(hint)}, got {shorten(content[key])}")
+    for axis, values in content["axes"].items():
+        if not isinstance(values, dict) or not values or not all(fits(name, Name) for name in (axis, *values)):
+            names = f"each named by {describe_values(Name)}"
+            raise UserError(
+                f"{path}: [axes.{shorten(axis)}] must be values, {names}, and their changes, got {shorten(values)}"
+            )
+    number = len(content["seeds"]) * math.prod(map(len, content["axes"].values()))
+    if number > MOST_CELLS:
+        raise UserError(f"{path}: a study may have {MOST_CELLS:,} trainings, this one has {number:,}")
+    last = list(content["axes"].values())[-1] if content["axes"] else ()
+    check_paper(path, content.get("paper", {}), list(last))
 
 
 def check_paper(path: Path | str, paper: dict[str, Any], last: list[str]) -> None:

@@ -409,6 +409,31 @@ def test_a_flow_network_of_another_width_is_refused() -> None:
         load_2d_weights(model, resnet18_weights(), "x.pth")
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("layer1.0.conv1.weight", lambda w: w * torch.nan, "layer1.0.conv1.weight has a value that is not finite"),
+        ("bn1.running_var", lambda w: w - 1e6, "bn1.running_var has a value that is a variance below 0"),
+        ("bn1.weight", lambda w: w.double() + 1e300, "bn1.weight has a value that is not finite"),
+        ("conv1.weight", lambda w: w.to(torch.int8), "conv1.weight must be plain floating-point numbers, got int8"),
+        ("fc.weight", lambda w: w.to(torch.complex64), "fc.weight must be plain floating-point numbers, got complex64"),
+        ("fc.weight", lambda w: w.to_sparse(), "fc.weight must be plain floating-point numbers, got float32, sp"),
+        ("fc.weight", lambda w: w.to("meta"), "numbers, got float32, strided, on meta"),
+        ("bn1.num_batches_tracked", lambda w: w.float(), "num_batches_tracked must be plain whole numbers, got"),
+    ],
+)  # fmt: skip
+def test_weights_that_no_network_can_have_are_refused_and_nothing_is_changed(
+    name: str, change: Callable[[Tensor], Tensor], sentence: str
+) -> None:
+    model, weights = create_model("resnet18", 1000, frames=2), resnet18_weights()
+    before = copied(model)
+    weights[name] = change(weights[name])
+    with pytest.raises(UserError) as refused:
+        load_2d_weights(model, weights, "x.pth")
+    assert str(refused.value).startswith("x.pth") and sentence in str(refused.value)
+    assert unchanged(model, before)
+
+
 def test_counts_of_batches_may_be_missing() -> None:
     """They do in files of PyTorch before 0.4.1; nothing computes with them."""
     weights = {name: tensor for name, tensor in resnet18_weights().items() if not name.endswith("num_batches_tracked")}
