@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from sth_core.recipe import SHIPPED_RECIPES
 from sth_core.resumable import Work, working_on
 from sth_core.study import load_study
 from tests.test_stop_and_go import RECIPE, ROOT, same
+from workbench import study_runner
 from workbench.cli import main
 from workbench.study_runner import study_work
 
@@ -92,10 +94,20 @@ def done(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert time.monotonic() < deadline, "its trainings go on without it"
         time.sleep(0.1)
     assert not list(out.glob("runs/*seed1/run.json")), "it was done before it was stopped"
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 0, again.stdout + again.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_runner.RunningCell, "start_next", call_next)
+        patch.setattr(study_runner, "SECONDS_BETWEEN_POLLS", 0)
+        again = CliRunner().invoke(main, words(folder / "study.toml", scenes_folder, out))
+    assert again.exit_code == 0, again.output
     assert "Mean over seeds" in again.stdout and "page: " in again.stdout
     return out
+
+
+def call_next(cell: study_runner.RunningCell) -> subprocess.Popen[bytes]:
+    """Calls the next command in this process, where the runner starts one, which takes seconds: the killed study did."""
+    called = CliRunner().invoke(main, cell.waiting.pop(0))
+    cell.log.write_text(called.output, encoding="utf-8")
+    return Mock(spec=subprocess.Popen, poll=lambda: called.exit_code)
 
 
 def test_each_cell_is_trained_as_its_recipe_says_and_recorded(done: Path) -> None:
