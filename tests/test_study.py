@@ -104,7 +104,7 @@ def done(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call_next(cell: study_runner.RunningCell) -> subprocess.Popen[bytes]:
-    """Calls the next command in this process, where the runner starts one, which takes seconds: the killed study did."""
+    """Calls the next command in this process; the study that was killed had started its own, which take seconds."""
     called = CliRunner().invoke(main, cell.waiting.pop(0))
     cell.log.write_text(called.output, encoding="utf-8")
     return Mock(spec=subprocess.Popen, poll=lambda: called.exit_code)
