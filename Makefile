@@ -1,6 +1,7 @@
 # make demo    set up, make the demo's clips and runs, serve the app
 # make test    set up, run the tests
 # make check   set up, then format, lint and types
+# make mutants set up, make small errors in copies of the code, and count those that no test notices (an hour)
 # make setup   only set up (.venv)
 #
 # make test PACKAGES="--upgrade --editable .[dev]"   with the newest versions instead of those of requirements.txt
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := --requirement requirements.txt
 
-.PHONY: demo test check setup
+.PHONY: demo test check mutants setup
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -24,6 +25,9 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+mutants: $(INSTALLED)
+	$(BIN)/sth benchmark mutants
 
 setup: $(INSTALLED)
 
