@@ -4,15 +4,16 @@ As a script: install Playwright's if no Chromium is installed.
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -44,35 +45,31 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 @contextmanager
-def serving(runs: Path) -> Iterator[tuple[str, int]]:
-    """`sth app RUNS` on a free port: its address, once it answers, and its process's number."""
+def serving(runs: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """`sth app RUNS` on a free port: the address that it prints, and its process's number. Without options it needs no
+    token, so that each new browser may open each address."""
     port = free_port()
-    command = [sys.executable, "-m", "workbench", "app", str(runs), "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
+    options = options or ("--no-token",)
+    command = [sys.executable, "-u", "-m", "workbench", "app", str(runs), "--port", str(port), *options]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        wait_for(f"{address}/_stcore/health", server)
-        yield address, server.pid
+        yield printed_address(server), server.pid
     finally:
         end(server)
 
 
-def wait_for(address: str, server: subprocess.Popen, patience: float = 120) -> None:
-    """Until a server answers.
+def printed_address(server: subprocess.Popen) -> str:
+    """The address that `sth app` prints once it answers there; what it prints later is read and dropped.
 
     Raises:
-        RuntimeError: it has stopped, or took too long.
+        RuntimeError: it has stopped without.
     """
-    late = time.monotonic() + patience
-    while time.monotonic() < late:
-        if server.poll() is not None:
-            raise RuntimeError("the app stopped")
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError(f"the app did not answer in {patience:.0f} s")
+    assert server.stdout is not None
+    for line in server.stdout:
+        if found := re.search(r"STH Workbench: (http://\S+)", line):
+            threading.Thread(target=server.stdout.read, daemon=True).start()  # a full pipe would stop the server
+            return found[1]
+    raise RuntimeError("the app stopped")
 
 
 def end(server: subprocess.Popen, patience: float = 60) -> None:
@@ -84,6 +81,17 @@ def end(server: subprocess.Popen, patience: float = 60) -> None:
         server.kill()
 
 
+IS_FUNCTION = re.compile(r"\s*(\w+|\([^)]*\))\s*=>")
+POLL = """arg => new Promise((resolve, reject) => {
+    const found = %s, last = performance.now() + %d
+    const check = () => {
+        const value = found(arg)
+        if (value) resolve(value)
+        else if (performance.now() > last) reject(new Error(`it did not become true: ${found}`))
+        else requestAnimationFrame(check)
+    }
+    check()
+})"""
 APP = "document.querySelector('[data-testid=stApp]')"
 DRAWN = f"{APP}?.dataset.testScriptState === 'notRunning' && !document.querySelector('[data-testid=stSkeleton]')"
 # Of a script that is over before the browser has drawn that it runs, only what it changed is seen.
@@ -103,6 +111,15 @@ ANSWERED = f"""text => {{
 }}"""
 
 
+def until(page: Page, script: str, arg: object = None, patience: int = 120_000) -> Any:
+    """Wait until an expression, or a function of `arg`, is true in the page, and return it.
+
+    Playwright's own wait_for_function calls eval in the page, which the app's content security policy forbids.
+    """
+    function = script if IS_FUNCTION.match(script) else f"() => {script}"
+    return page.evaluate(POLL % (function, patience), arg)
+
+
 def watch(page: Page) -> None:
     """From now on `answered` waits for a script that is yet to begin."""
     page.evaluate(WATCH)
@@ -110,13 +127,13 @@ def watch(page: Page) -> None:
 
 def settle(page: Page, patience: int = 120_000) -> None:
     """Wait until the page's script has ended and all is drawn."""
-    page.wait_for_function(DRAWN, timeout=patience)
+    until(page, DRAWN, patience=patience)
 
 
 def answered(page: Page, text: str, patience: int = 120_000) -> float:
     """Seconds from the last click or key since `watch` until a script has run since, all is drawn, and the page shows
     `text`: by the browser's clock, as what drives the browser takes time of its own."""
-    return float(page.wait_for_function(ANSWERED, arg=text, timeout=patience).json_value()) / 1000
+    return float(until(page, ANSWERED, text, patience)) / 1000
 
 
 if __name__ == "__main__" and installed_browser() is None:

@@ -137,12 +137,15 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def laptop(browser: Browser) -> Iterator[Page]:
-    """A page of somebody who was never here before, with the screen of a 13-inch laptop."""
+    """A page of somebody who was never here before, with the screen of a 13-inch laptop, on which nothing violates the
+    app's content security policy."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
-    page = context.new_page()
+    page, said = context.new_page(), list[str]()
     page.set_default_timeout(PATIENCE)
+    page.on("console", lambda message: said.append(message.text))
     yield page
     context.close()
+    assert not [text for text in said if "Content Security Policy" in text]
 
 
 @pytest.fixture

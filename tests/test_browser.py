@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from benchmarks.browser import settle
+from benchmarks.browser import settle, until
 
 pytestmark = pytest.mark.browser
 
@@ -53,9 +53,9 @@ def test_the_video_plays(tab: Page, address: str):
     tab.goto(f"{address}/clip?run=motion-rgb-p4")
     video = tab.locator("video")
     expect(video).to_be_visible()
-    tab.wait_for_function("document.querySelector('video').readyState >= 2")  # loadeddata may be over while it seeks
+    until(tab, "document.querySelector('video').readyState >= 2")  # loadeddata may be over while it seeks
     video.evaluate("v => v.play()")
-    tab.wait_for_function("document.querySelector('video').currentTime > 0.2")
+    until(tab, "document.querySelector('video').currentTime > 0.2")
     assert video.evaluate("v => [v.videoWidth, v.videoHeight]") == [320, 240]
 
 
@@ -68,7 +68,7 @@ def test_next_misclassified_shows_another_clip(tab: Page, address: str):
         caption = tab.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first
         expect(caption).not_to_have_text(shown[-1])
         shown.append(caption.inner_text())
-        tab.wait_for_function("shown => new URLSearchParams(location.search).get('clip') === shown", arg=shown[-1])
+        until(tab, "shown => new URLSearchParams(location.search).get('clip') === shown", arg=shown[-1])
     assert len(set(shown)) == 3
     tab.go_back()
     expect(tab.get_by_test_id("stCaptionContainer").filter(has_text=shown[1]).first).to_be_visible()
@@ -87,7 +87,7 @@ def test_a_page_writes_its_default_choice_into_the_url(page: Page, browser: Brow
     expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
     caption = page.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first
     shown = caption.inner_text()
-    page.wait_for_function("window.location.search.includes('clip=')")
+    until(page, "window.location.search.includes('clip=')")
     assert parse_qs(urlsplit(page.url).query)["clip"] == [shown]
     other = browser.new_page()
     other.goto(page.url)
@@ -107,7 +107,7 @@ def test_a_square_of_the_confusion_matrix_opens_its_clips(tab: Page, address: st
     expect(matrix.locator(".status")).to_contain_text(f"{label}, predicted {prediction}: ")
     canvas.click(position={"x": x, "y": y})
     expect(tab.get_by_role("heading", name=f"{label}, predicted {prediction}")).to_be_visible()
-    tab.wait_for_function("new URLSearchParams(location.search).has('said')")
+    until(tab, "new URLSearchParams(location.search).has('said')")
     query = parse_qs(urlsplit(tab.url).query)
     assert (query["label"], query["said"]) == ([label], [prediction])
     expect(tab.locator(".thumbnail").first).to_be_visible()
@@ -142,7 +142,7 @@ def test_from_plot_to_frame_by_keyboard(page: Page, address: str):
     first = page.locator(".thumbnail").first
     expect(first).to_be_visible()
     first.focus()
-    page.wait_for_function("getComputedStyle(document.activeElement).animationName === 'play'")  # it plays
+    until(page, "getComputedStyle(document.activeElement).animationName === 'play'")  # it plays
     page.get_by_role("link", name="Inspect").first.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="What if")).to_be_visible()
@@ -156,20 +156,20 @@ def test_back_takes_one_step_for_each_view(page: Page, address: str):
     page.goto(f"{address}/predictions?run=appearance-rgb-p4&outcome=misclassified&confidence=0.4&confidence=1.0")
     fit = page.get_by_text("clips match").first
     expect(fit).to_be_visible()
-    page.wait_for_function("history.patched")  # browser_history.js has run
+    until(page, "history.patched")  # browser_history.js has run
     kept = fit.inner_text()
     assert not kept.startswith("240 of")  # the filters are in force
     page.get_by_role("link", name="Inspect").first.click()
     expect(page.locator(".status")).to_contain_text("frame")
     first = parse_qs(urlsplit(page.url).query)["clip"]
     page.get_by_role("link", name="Next misclassified").click()
-    page.wait_for_function("old => new URLSearchParams(location.search).get('clip') !== old", arg=first[0])
+    until(page, "old => new URLSearchParams(location.search).get('clip') !== old", arg=first[0])
     page.get_by_role("link", name="Attention").click()
     expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
     page.go_back()
     expect(page.locator(".status")).to_contain_text("frame")
     page.go_back()
-    page.wait_for_function("old => new URLSearchParams(location.search).get('clip') === old", arg=first[0])
+    until(page, "old => new URLSearchParams(location.search).get('clip') === old", arg=first[0])
     expect(page.get_by_test_id("stCaptionContainer").filter(has_text=first[0]).first).to_be_visible()
     page.go_back()
     expect(page.get_by_role("heading", name="Predictions")).to_be_visible()
@@ -185,7 +185,7 @@ def test_the_tour_is_offered_once_and_leads_through_the_demo_by_keyboard(page: P
     seen = []
     for number in range(1, 8):
         expect(page.get_by_text(f"{number} of 7 ·")).to_be_visible()
-        page.wait_for_function(f"new URLSearchParams(location.search).get('tour') === '{number}'")
+        until(page, f"new URLSearchParams(location.search).get('tour') === '{number}'")
         seen.append(page.get_by_test_id("stHeading").first.inner_text())
         if number == 3:
             expect(page.get_by_role("heading", name=", predicted ")).to_be_visible()  # the cell is open
@@ -206,7 +206,7 @@ def test_the_tour_is_offered_once_and_leads_through_the_demo_by_keyboard(page: P
 def test_a_page_without_charts_preloads_plotly(page: Page, address: str):
     fetched = "performance.getEntriesByType('resource').filter(r => r.name.includes('/PlotlyChart.')).length"
     page.goto(f"{address}/notes")
-    page.wait_for_function(f"{fetched} === 1")
+    until(page, f"{fetched} === 1")
     page.get_by_role("link", name="Attention", exact=True).click()
     expect(page.locator(".js-plotly-plot .scatterlayer").first).to_be_visible()
     assert page.evaluate(fetched) == 1

@@ -2,19 +2,14 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from benchmarks.browser import end, free_port, serving, settle, wait_for
-from tests.conftest import PATIENCE
+from benchmarks.browser import serving, settle
 from tests.test_app import edit
 from tests.tiny import write_run
 
@@ -103,36 +98,3 @@ def test_names_are_never_rendered_as_html(tab: Page, served: str):
 
 def quoted(text: str) -> str:
     return "".join(f"%{byte:02x}" for byte in text.encode())
-
-
-def test_only_a_browser_with_the_token_gets_in(browser: Browser, page: Page, demo: Path):
-    port = free_port("127.0.0.2")
-    command = [sys.executable, "-u", "-m", "workbench", "app", str(demo / "runs"), "--host", "127.0.0.2"]
-    server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True)
-    try:
-        printed = ""
-        while not printed:
-            found = re.search(r"STH Workbench: (http://\S+)", server.stdout.readline())
-            printed = found[1] if found else ""
-        base = printed.split("/?")[0]
-        wait_for(f"{base}/_stcore/health", server)
-        page.goto(printed)
-        expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
-        assert "token" not in page.url
-        (kept,) = (cookie for cookie in page.context.cookies() if cookie["name"] == f"sth_token_{port}")
-        assert kept["httpOnly"] and kept["value"] in printed
-        page.reload()
-        expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
-        second = page.context.new_page()
-        second.goto(f"{base}/predictions?run=motion-rgb-p4", timeout=PATIENCE)
-        expect(second.get_by_role("heading", name="Predictions")).to_be_visible()
-        stranger = browser.new_page()
-        stranger.goto(f"{base}/predictions?run=motion-rgb-p4", timeout=PATIENCE)
-        expect(stranger.get_by_text("it ends in a token")).to_be_visible()
-        assert "motion-rgb-p4" not in stranger.locator("body").inner_text()
-        stranger.close()
-        upload = Request(f"{base}/_stcore/upload_file/session/file", b"no video", method="PUT")
-        with pytest.raises(HTTPError, match="403"):
-            urlopen(upload)
-    finally:
-        end(server)

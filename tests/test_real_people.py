@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from playwright.sync_api import Page, expect
 
 from analysis.runs.run_directory import failures, open_run, predictions
-from benchmarks.browser import serving, settle
+from benchmarks.browser import serving, settle, until
 from tests.test_app import CLIP, PREDICTIONS, open_page, words
 from tests.test_browser import a_mistake
 from workbench.cli import main
@@ -83,7 +83,7 @@ def test_from_plot_to_frame_by_keyboard(run: Path, page: Page):
         page.get_by_role("slider", name="Frame").focus()
         page.keyboard.press("ArrowRight")
         expect(page.locator(f".scrubber[data-frame='{before + 1}']")).to_be_visible()
-        page.wait_for_function("n => new URLSearchParams(location.search).get('frame') === n", arg=str(before + 1))
+        until(page, "n => new URLSearchParams(location.search).get('frame') === n", arg=str(before + 1))
 
 
 def test_a_class_folder_of_real_videos_trains_too(real_data: Path, tmp_path: Path):

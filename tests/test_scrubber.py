@@ -16,7 +16,7 @@ from analysis.explain.faithfulness import occlusion_drop
 from analysis.explain.gradcam import cam_layers, default_layer, gradcam
 from analysis.explain.overlay import draw_heatmap, input_box, scale_maps
 from analysis.runs.run_directory import open_run
-from benchmarks.browser import settle
+from benchmarks.browser import settle, until
 from sth_core import load_checkpoint
 from sth_core.video import count_frames, read_frames
 from sth_core.video.clip_source import ClipSource
@@ -68,7 +68,7 @@ def test_the_arrow_keys_show_exact_frames(tab: Page, address: str, video: Path):
         assert nearest() == to
         assert slider.get_attribute("aria-valuenow") == str(to)
     expect(tab.locator(".status")).to_contain_text(f"frame 0 of {count}")
-    tab.wait_for_function("new URLSearchParams(location.search).get('frame') === '0'")
+    until(tab, "new URLSearchParams(location.search).get('frame') === '0'")
 
 
 def test_the_browser_draws_the_same_map_as_python(tab: Page, address: str, video: Path, demo: Path):
@@ -106,7 +106,7 @@ def test_a_link_opens_the_same_frame_layer_and_class_in_another_browser(page: Pa
     page.get_by_role("slider", name="Frame").focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("new URLSearchParams(location.search).get('frame') === '1'")
+    until(page, "new URLSearchParams(location.search).get('frame') === '1'")
     mine = at_frame(page, 1)
     other = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     other.goto(page.url)

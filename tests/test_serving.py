@@ -2,15 +2,19 @@
 
 import os
 import socket
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
 from sth_core.errors import UserError
 from workbench.cli import main
 from workbench.roots import allowed_roots, resolve_inside
+
+snicaddr = namedtuple("snicaddr", ["family", "address"])
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ def served(monkeypatch: pytest.MonkeyPatch, *options: Any) -> tuple[str, list[st
     monkeypatch.setattr("workbench.serve.check_address", lambda host, port: None)  # of hosts that are not this one
     monkeypatch.setattr(os, "execv", lambda _, command: started.extend(command))
     monkeypatch.setattr(os, "chdir", lambda _: None)
-    environment = dict(os.environ) | {"STH_TOKEN": "of another server"}
+    environment = dict(os.environ)
     monkeypatch.setattr(os, "environ", environment)
     result = CliRunner().invoke(main, ["app", *map(str, options)])
     return result.output, started, environment
@@ -72,20 +76,40 @@ def served(monkeypatch: pytest.MonkeyPatch, *options: Any) -> tuple[str, list[st
 
 def test_by_default_the_app_is_this_machines_alone(tmp_path, monkeypatch):
     _, flags, environment = served(monkeypatch, tmp_path / "runs")
-    assert environment["STH_ADDRESS"] == "http://localhost:8501" and "STH_TOKEN" not in environment
-    for flag in ("server.address=127.0.0.1", "server.allowedHosts=localhost", "server.maxUploadSize=200"):
+    assert environment["STH_ORIGINS"] == "http://localhost:8501 http://127.0.0.1:8501"
+    assert environment["STH_NEEDS_TOKEN"] and not served(monkeypatch, tmp_path, "--no-token")[2]["STH_NEEDS_TOKEN"]
+    for flag in ("server.address=127.0.0.1", "browser.serverAddress=localhost", "server.maxUploadSize=200"):
         assert f"--{flag}" in flags
     assert "--server.enableXsrfProtection=true" in flags and "--server.enableCORS=true" in flags
+    assert [flag for flag in flags if "allowedOrigins" in flag] == [
+        "--client.allowedOrigins=http://localhost:8501", "--client.allowedOrigins=http://127.0.0.1:8501",
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "2001:db8::7"])
-def test_another_host_needs_a_token_which_is_printed_once(host, tmp_path, monkeypatch):
-    _, flags, environment = served(monkeypatch, tmp_path, "--host", host, "--max-upload", 5)
-    token, address = environment["STH_TOKEN"], environment["STH_ADDRESS"]
-    assert len(token) >= 40 and address.endswith(f":8501/?token={token}")
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [("192.0.2.7", "http://192.0.2.7:8501"), ("2001:db8::7", "http://[2001:db8::7]:8501"), ("lab", "http://lab:8501")],
+)
+def test_another_host_is_served_by_that_name_alone_and_by_what_a_proxy_calls_it(host, origin, tmp_path, monkeypatch):
+    proxy = ("--origin", "https://lab.example.org", "--origin", "http://localhost:9000")
+    _, flags, environment = served(monkeypatch, tmp_path, "--host", host, "--max-upload", 5, *proxy)
+    assert environment["STH_ORIGINS"].split() == [origin, proxy[1], proxy[3]] and environment["STH_NEEDS_TOKEN"]
     assert f"--server.address={host}" in flags and "--server.maxUploadSize=5" in flags
-    assert not any(token in flag for flag in flags)
-    assert ("[2001:db8::7]:8501" in address) == (":" in host)
+
+
+def test_at_all_addresses_the_app_has_every_name_of_this_machine_and_no_other(tmp_path, monkeypatch):
+    interface = {"eth0": [snicaddr(socket.AF_INET, "192.0.2.7"), snicaddr(socket.AF_INET6, "fe80::1%eth0")]}
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: interface | {"lo": [snicaddr(socket.AF_PACKET, "00:00")]})
+    monkeypatch.setattr(socket, "gethostname", lambda: "lab")
+    _, _, environment = served(monkeypatch, tmp_path, "--host", "0.0.0.0", "--port", 80)
+    names = ["lab", "lab.local", "localhost", "127.0.0.1", "192.0.2.7", "[fe80::1]"]
+    assert environment["STH_ORIGINS"].split() == [f"http://{name}" for name in names]
+
+
+@pytest.mark.parametrize("origin", ["lab.example.org", "https://lab/path", "*", "http://*.org", "file:///x", "http://a b"])
+def test_what_is_no_origin_is_refused(origin, tmp_path, monkeypatch):
+    said, flags, _ = served(monkeypatch, tmp_path, "--origin", origin)
+    assert said.startswith(f"sth: --origin {origin} is no address such as") and not flags
 
 
 @pytest.mark.parametrize(

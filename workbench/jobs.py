@@ -26,7 +26,6 @@ from filelock import FileLock
 
 from sth_core.errors import UserError
 from sth_core.files import write_json
-from workbench.access import TOKEN
 from workbench.pace import read_duration
 from workbench.roots import resolve_inside
 
@@ -116,10 +115,9 @@ def start_job(runs: Path, run: Path, arguments: list[str]) -> Job:
         folder = jobs_folder(runs) / f"{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
         folder.mkdir()
         command = [sys.executable, "-m", "workbench", *arguments]
-        environment = {name: value for name, value in os.environ.items() if name != TOKEN}
         with (folder / "log.txt").open("wb") as log:
             streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-            child = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+            child = subprocess.Popen(command, start_new_session=True, **streams)
         process = JobProcess.of(child.pid)  # if it has ended it is a zombie, which has these values too
         with suppress(psutil.Error):
             psutil.Process(child.pid).nice(PRIORITY)

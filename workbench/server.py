@@ -7,6 +7,7 @@ run; imported modules are excluded from it, or every click would wait until all 
 import atexit
 import gc
 import os
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,8 +16,12 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 import workbench.uploads  # noqa: F401
-from workbench.access import TOKEN, Gate
-from workbench.serve import ADDRESS
+from workbench.access import Gate
+from workbench.serve import NEEDS_TOKEN, ORIGINS
+
+HTML = Path(st.__file__).parent / "static" / "index.html"  # of every page
+ORIGINS_SERVED = os.environ[ORIGINS].split()
+token = secrets.token_urlsafe() if os.environ[NEEDS_TOKEN] else None
 
 
 @asynccontextmanager
@@ -25,10 +30,10 @@ async def print_address(app: st.App) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     atexit.register(gc.unfreeze)  # or libraries would report leaked objects
-    print(f"\nSTH Workbench: {os.environ[ADDRESS]}   (Ctrl-C stops it)", flush=True)
+    address = ORIGINS_SERVED[0] + (f"/?token={token}" if token else "")
+    print(f"\nSTH Workbench: {address}   (Ctrl-C stops it)", flush=True)
     yield
 
 
-token = os.environ.get(TOKEN)
-gate = [Middleware(Gate, token=token)] if token else None
-app = st.App(Path(__file__).parent.parent / "app.py", middleware=gate, lifespan=print_address)
+gate = Middleware(Gate, origins=ORIGINS_SERVED, token=token, html=HTML.read_text(encoding="utf-8"))
+app = st.App(Path(__file__).parent.parent / "app.py", middleware=[gate], lifespan=print_address)

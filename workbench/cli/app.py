@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from workbench.cli.kinds import FOLDER, TEXT
-from workbench.cli.options import port_option
+from workbench.cli.options import port_option, token_option
 
 UPLOAD = click.IntRange(1, 100_000)  # MB; Streamlit keeps an upload in memory
 
@@ -13,16 +13,20 @@ UPLOAD = click.IntRange(1, 100_000)  # MB; Streamlit keeps an upload in memory
 @click.command("app")
 @click.argument("runs", type=FOLDER)
 @port_option
-@click.option(
-    "--host", default="localhost", type=TEXT, show_default=True, help="Another address: other machines, with a token."
-)
+@click.option("--host", default="localhost", type=TEXT, show_default=True, help="Another address: other machines.")
 @click.option("--root", "roots", multiple=True, type=FOLDER, help="A folder whose networks and datasets may be used.")
 @click.option("--max-upload", default=200, show_default=True, type=UPLOAD, help="MB of an uploaded video.")
-def app_command(runs: Path, port: int, host: str, roots: tuple[Path, ...], max_upload: int) -> None:
+@click.option(
+    "--origin", "origins", multiple=True, type=TEXT, help="Another address that leads to the app, by a proxy or so."
+)
+@token_option
+def app_command(
+    runs: Path, port: int, host: str, roots: tuple[Path, ...], max_upload: int, origins: tuple[str, ...], token: bool
+) -> None:
     """Browse a folder of RUNS in the web browser, and run networks on videos of your own.
 
-    Served to this machine alone, unless --host says otherwise.
+    Served to this machine alone, unless --host says otherwise, and to browsers that have opened the printed address.
     """
     from workbench.serve import serve
 
-    serve(runs, port, host, roots, max_upload)
+    serve(runs, port, host, roots, max_upload=max_upload, token=token, more_origins=origins)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from workbench.cli.kinds import FOLDER
-from workbench.cli.options import port_option
+from workbench.cli.options import port_option, token_option
 from workbench.cli.terminal import notify, print_table, progress_bars, say
 
 
@@ -14,7 +14,8 @@ from workbench.cli.terminal import notify, print_table, progress_bars, say
 @click.option("--no-app", is_flag=True, help="Make it all, but do not serve it.")
 @click.option("--retrain", is_flag=True, help="Train the networks anew first (hours on a laptop).")
 @port_option
-def demo_command(out: Path, no_app: bool, retrain: bool, port: int) -> None:
+@token_option
+def demo_command(out: Path, no_app: bool, retrain: bool, port: int, token: bool) -> None:
     """Make clips, record eight networks on them, draw the figures, and serve the app."""
     from workbench import demo
     from workbench.serve import check_address, serve
@@ -27,4 +28,4 @@ def demo_command(out: Path, no_app: bool, retrain: bool, port: int) -> None:
     print_table(table.columns, table.itertuples(index=False))
     say(f"runs: {out / 'runs'}   figures: {out / 'figures'}   clips: {out / 'synthetic'}")
     if not no_app:
-        serve(out / "runs", port)
+        serve(out / "runs", port, token=token)

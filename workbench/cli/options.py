@@ -40,6 +40,9 @@ group_pattern_option = click.option(
     help="Finds a clip's group (its source video) in its path.",
 )
 port_option = click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
+token_option = click.option(
+    "--token/--no-token", default=True, help="With --no-token, every user of this machine (or network) can use the app."
+)
 
 
 def seed_option(default: int, what: str) -> Callable[[Command], Command]:
