@@ -109,7 +109,11 @@ def test_only_the_apps_own_pages_may_use_it(token: str | None, origin: str | Non
     assert socket["type"] == ("websocket.accept" if own else "websocket.close")
     for path, method in WRITES:
         assert ask(path, method=method, token=token, origin=origin, cookie=COOKIE)[0]["status"] == (200 if own else 403)
-    for path in (*PATHS, "/_stcore/health", "/component/a/b.js"):  # a program, or a page that is opened, names no origin
+    for path in (
+        *PATHS,
+        "/_stcore/health",
+        "/component/a/b.js",
+    ):  # a program, or a page that is opened, names no origin
         read = ask(path, token=token, origin=origin, cookie=COOKIE)
         assert read[0]["status"] == (200 if own or origin is None else 403)
 

@@ -106,7 +106,9 @@ def test_at_all_addresses_the_app_has_every_name_of_this_machine_and_no_other(tm
     assert environment["STH_ORIGINS"].split() == [f"http://{name}" for name in names]
 
 
-@pytest.mark.parametrize("origin", ["lab.example.org", "https://lab/path", "*", "http://*.org", "file:///x", "http://a b"])
+@pytest.mark.parametrize(
+    "origin", ["lab.example.org", "https://lab/path", "*", "http://*.org", "file:///x", "http://a b"]
+)
 def test_what_is_no_origin_is_refused(origin, tmp_path, monkeypatch):
     said, flags, _ = served(monkeypatch, tmp_path, "--origin", origin)
     assert said.startswith(f"sth: --origin {origin} is no address such as") and not flags

@@ -26,7 +26,7 @@ def connected(base: str, *, origin: str | None = None, cookie: str = "") -> Iter
 
 def visit(socket: ClientConnection, page: str = "", query: str = "") -> list[ForwardMsg]:
     """All that the app sends until the page's script has ended."""
-    asked, answers = BackMsg(), []
+    asked, answers = BackMsg(), list[ForwardMsg]()
     asked.rerun_script.page_name, asked.rerun_script.query_string = page, query
     socket.send(asked.SerializeToString())
     while not answers or answers[-1].WhichOneof("type") != "script_finished":

@@ -22,7 +22,9 @@ NO_TOKEN = (
     "Open this app by the address that `sth app` printed when it was started: it ends in a token. "
     "If this browser has opened it already, press Enter in the address bar.\n"
 )
-OTHER_HOST = "This app is not served at {}. If that address leads to it, start `sth app` with --origin and the address.\n"
+OTHER_HOST = (
+    "This app is not served at {}. If that address leads to it, start `sth app` with --origin and the address.\n"
+)
 OTHER_ORIGIN = "This app answers only its own pages, and this request comes from {}.\n"
 COOKIE_FLAGS = "Path=/; HttpOnly; SameSite=Strict"  # until the browser is closed; not sent from other sites' pages
 NOT_STORED = {"cache-control": "no-store"}

@@ -8,7 +8,6 @@ finished when the last line that `sth record` prints, with the run's path, is in
 """
 
 import json
-import os
 import platform
 import re
 import secrets

@@ -143,6 +143,7 @@ def show_jobs() -> None:
     if not jobs:
         return
     st.subheader("Recordings")
+    st.caption("Everyone who uses this app sees these and can cancel them. A cancelled recording keeps its clips.")
     running = any(job_status(job).state == "running" for job in jobs)
     st.fragment(list_jobs, run_every=REFRESH_SECONDS if running else None)()
 
