@@ -102,7 +102,11 @@ def explained_differences(out: Path, kept: pd.DataFrame) -> dict[str, str]:
     if not file.is_file():
         unknown = "labels or splits of its clips differ; of a training of an earlier version it is not known which"
         return {"clips": "", "clips_sha256": unknown}
-    before = read_csv(file)
+    try:
+        before = read_csv(file)[COLUMNS]
+    except (ValueError, KeyError, OSError):  # pandas' errors are ValueErrors
+        unknown = f"labels or splits of its clips differ; {file} cannot be read, so that it is not known which"
+        return {"clips": "", "clips_sha256": unknown}
     return {
         "clips": "",
         "clips_sha256": name_differences(before, kept, {"label": "label", "split": "split"}),
