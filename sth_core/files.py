@@ -69,9 +69,7 @@ def temporary_beside(path: Path) -> Iterator[Path]:
     temporary = path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        short = len(os.fsencode(path.name)) <= LONGEST_NAME
-        stem = path.stem if short else hashlib.sha256(os.fsencode(path.name)).hexdigest()
-        temporary = path.with_name(f".{stem}.{os.getpid()}.part{path.suffix[:50]}")
+        temporary = path.with_name(f".{short_name(path.name, path.stem)}.{os.getpid()}.part{path.suffix[:50]}")
         yield temporary
         temporary.replace(path)
     except OSError as error:
@@ -82,6 +80,11 @@ def temporary_beside(path: Path) -> Iterator[Path]:
         if temporary != path:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def short_name(name: str, shown: str) -> str:
+    """`shown`, or the checksum of `name` if that is so long that nothing can be added to it."""
+    return shown if len(os.fsencode(name)) <= LONGEST_NAME else hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def cannot_write(path: Path, error: Exception) -> UserError:

@@ -31,6 +31,7 @@ from sth_core.video.flow import Extraction, flow_field, flow_images, read_extrac
 from sth_core.video.transforms import Preprocessing, mirror
 from tests import datasets_on_disk as on_disk
 from tests.datasets_on_disk import FRAMES, HEIGHT, WIDTH, class_folders_of_videos, flow_folder, frame_folder, video
+from tests.tiny import write_moving_video
 from workbench.cli import main
 
 SMALL = Extraction(side=HEIGHT)  # the frames are not resized
@@ -542,3 +543,10 @@ def test_what_says_how_flow_was_extracted_may_be_damaged(tmp_path: Path) -> None
     (tmp_path / "flow.json").write_text('{"algorithm": "dis", "bou')
     with pytest.raises(UserError, match=rf"^{tmp_path / 'flow.json'} is damaged \(.*\); extract the flow again$"):
         read_extracted(clip, [0], FLOW)
+
+
+def test_the_flow_of_a_video_with_the_longest_name(tmp_path: Path) -> None:
+    write_moving_video(tmp_path / "video.mp4", frames=3)
+    target = tmp_path / "flow" / ("ü" * 127 + "x")
+    assert extract_clip(tmp_path / "video.mp4", target, Extraction("dis", 20.0, 32)) == ""
+    assert len(list(target.iterdir())) == 4 and list(target.parent.iterdir()) == [target]

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from analysis.explain.overlay import HeatmapTable, draw_heatmap, input_box, overlay, scale_maps
+from analysis.explain.overlay import (
+    HeatmapTable,
+    draw_heatmap,
+    fit_text,
+    input_box,
+    load_font,
+    overlay,
+    scale_maps,
+)
 from sth_core.video.transforms import Preprocessing
 
 
@@ -57,3 +65,11 @@ def test_a_heatmap_by_tables_is_that_by_computation(signed: bool) -> None:
     untouched = picture.copy()
     HeatmapTable(0.6, signed).draw_on(untouched, np.zeros((5, 6)))
     assert np.abs(untouched.astype(int) - picture).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "\0", "\u202ex", "x" * 100_000, "日本", ""], ids=lambda text: ascii(text)[:20]
+)
+def test_every_name_can_be_drawn(text: str) -> None:
+    shown = fit_text(text, 12, 200)
+    assert load_font(12).getlength(shown) <= 200 and "\n" not in shown

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from analysis.explain.overlay import HeatmapTable, OverlayPanel, fit_text, load_font, seen_frames, shaded_canvas
 from analysis.explain.video_explanation import TOP_CLASSES, VideoExplanation
+from sth_core.errors import visible
 from sth_core.video.transforms import Preprocessing
 
 WHITE, GREY, BAR, CURVE, DARK = (255, 255, 255), (190, 190, 190), (0, 114, 178, 220), (230, 159, 0), (24, 24, 24)
@@ -19,7 +20,7 @@ def title_band(e: VideoExplanation, width: int, size: int) -> Image.Image:
     """One line with as many parts of the title as fit."""
     image, draw = shaded_canvas(width, LINE_HEIGHT * size)
     room = width - size
-    texts = [" · ".join(e.title[:n]) for n in range(len(e.title), 0, -1)]
+    texts = [visible(" · ".join(e.title[:n])) for n in range(len(e.title), 0, -1)]
     text = next((text for text in texts if load_font(size).getlength(text) <= room), fit_text(e.title[0], size, room))
     draw.text((size / 2, image.height / 2), text, WHITE, load_font(size), "lm")
     return image

@@ -13,9 +13,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from sth_core.errors import visible
 from sth_core.video.fields import read_resized
 from sth_core.video.modality import FLOW_STACK
 from sth_core.video.transforms import Preprocessing, crop, resize
+
+LONGEST_TEXT = 1000  # characters of which a part is drawn
 
 NORMALISATIONS = ("clip", "frame")
 FOR, AGAINST = (213, 94, 0), (0, 114, 178)  # of the Okabe-Ito palette, which colour-blind readers can tell apart
@@ -134,6 +137,7 @@ def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def fit_text(text: str, size: int, width: float) -> str:
     """The text, shortened with an ellipsis if it is wider than `width` pixels."""
+    text = visible(text)[:LONGEST_TEXT]  # fonts have no line breaks
     if load_font(size).getlength(text) <= width:
         return text
     while text and load_font(size).getlength(f"{text}…") > width:

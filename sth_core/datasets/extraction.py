@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sth_core.datasets.media import flow_name, video_names, walk
-from sth_core.files import naming
+from sth_core.files import naming, short_name
 from sth_core.prefetch import in_processes
 from sth_core.resumable import Work, no_report, working_on
 from sth_core.video.container import UnreadableVideo
@@ -80,7 +80,7 @@ def flow_targets(clips: pd.DataFrame, folder: Path, out: Path) -> tuple[dict[str
 
 def extract_clip(path: Path, target: Path, how: Extraction) -> str:
     """One clip's flow; returns why it could not be computed, or nothing."""
-    unfinished = target.with_name(f".{target.name}.part")
+    unfinished = target.with_name(f".{short_name(target.name, target.name)}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
