@@ -28,6 +28,7 @@ from benchmarks.measuring import machine, peak_resident, print_head, print_row
 
 VIEWPORT: ViewportSize = {"width": 1440, "height": 900}
 PATIENCE = 120_000  # milliseconds
+TIMES_OPENED = 2  # each page
 CORRECT = "Correct+and+misclassified"
 LOCAL = ("look for a label",)  # interactions that the browser answers without the server
 
@@ -176,7 +177,7 @@ def print_pages(context: BrowserContext, address: str, names: list[str]) -> floa
     print_head("page", "first time, s", "again, s")
     for name, (query, text) in pages(names[0], names[1], "val%2Fclass%20001%2F000001.mp4").items():
         times = []
-        for _ in range(2):
+        for _ in range(TIMES_OPENED):
             page = context.new_page()
             times.append(timed(partial(page.goto, f"{address}/{query}"), page, text))
             page.close()

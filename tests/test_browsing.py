@@ -13,6 +13,7 @@ from analysis.attention.clip_profiles import clip_overview, confusion_profile, s
 from analysis.runs.run_directory import open_run
 from analysis.statistics.calibration import calibration_bins, calibration_error
 from analysis.statistics.confusion import confused_pairs, confusion_cells
+from benchmarks import browsing
 from tests.test_benchmark_decoding import tables
 from tests.tiny import write_run
 from workbench.cli import main
@@ -94,7 +95,8 @@ def test_the_overview_has_needs_order_from_probes(tmp_path: Path) -> None:
 
 
 @pytest.mark.browser
-def test_the_browsing_benchmark(tmp_path: Path) -> None:
+def test_the_browsing_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browsing, "TIMES_OPENED", 1)  # a page takes seconds in a browser
     size = ["--clips", "600", "--classes", "6", "--layers", "2", "--runs", "2", "--sessions", "2", "--rounds", "1"]
     result = CliRunner().invoke(main, ["benchmark", "browsing", *size])
     assert result.exit_code == 0, result.output
