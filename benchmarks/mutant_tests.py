@@ -103,13 +103,17 @@ def run_tests(request: dict[str, Any], out: Path) -> int:
     files = list(dict.fromkeys(name.partition("::")[0] for name in request.get("tests") or request["files"]))
     options = [option for option in OPTIONS if option != "-x" or not traced]
     collect = ["--collect-only"] if request.get("collect") else []
-    code = pytest.main([*options, *collect, f"--basetemp={base}", *files], plugins=[plugin, MadeScenes(plugin.scenes)])
+    plugins, code = [plugin, MadeScenes(plugin.scenes)], 0
+    for i, names in enumerate([files] if collect else [[file] for file in files]):  # the next if nothing failed
+        code = int(pytest.main([*options, *collect, f"--basetemp={base}-{i}", *names], plugins=plugins))
+        shutil.rmtree(f"{base}-{i}", ignore_errors=True)
+        if code:
+            break
     found: dict[str, Any] = {"seconds": plugin.seconds, "failed": plugin.failed, "lines": plugin.lines}
     if collect:
         found["modules"] = sorted(name for name, module in sys.modules.items() if is_foreign(module))
     out.write_text(json.dumps(found), encoding="utf-8")
-    shutil.rmtree(base, ignore_errors=True)
-    return int(code)
+    return code
 
 
 def is_foreign(module: object) -> bool:

@@ -1,6 +1,7 @@
 """Small changes to a Python file, each of which a test should notice.
 
-None is made to docstrings, annotations, decorators, the texts of messages, or what prints an object.
+None is made to docstrings, annotations, decorators, the texts of messages, what prints an object, or zip's `strict`,
+which guards what is so anyway.
 """
 
 import ast
@@ -135,7 +136,7 @@ def changeable_parts(node: ast.AST) -> Iterator[ast.AST]:
             return
         case ast.ExceptHandler():
             yield from node.body
-        case ast.Call(func=ast.Name("isinstance" | "cast")):
+        case ast.Call(func=ast.Name("isinstance" | "cast")) | ast.keyword("strict"):
             return
         case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[ast.Tuple(elements)]):
             yield from [node.left, *elements]  # their order is nothing
@@ -245,7 +246,7 @@ def call_changes(node: ast.Call) -> Changes:
     if len(plain) == len(node.args) >= 2:
         yield "arguments swapped", ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
     for i, keyword in enumerate(node.keywords):
-        if keyword.arg:
+        if keyword.arg and keyword.arg != "strict":
             rest = node.keywords[:i] + node.keywords[i + 1 :]
             yield "keyword dropped", ast.Call(node.func, node.args, rest)
     if isinstance(node.func, ast.Attribute) and node.func.attr in DROPPED_CALLS:

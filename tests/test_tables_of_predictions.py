@@ -1,0 +1,76 @@
+"""The bins of calibration and the cells of confusion, by hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.statistics.accuracy import accuracy_per_class, share_interval, summarize_accuracy, wilson_interval
+from analysis.statistics.calibration import calibration_bins, calibration_error
+from analysis.statistics.confusion import confused_pairs, confusion_cells
+
+
+def rows(pairs: list[tuple[str, str]], **more: object) -> pd.DataFrame:
+    """Predictions of (label, prediction)."""
+    table = pd.DataFrame(pairs, columns=["label", "prediction"]).assign(clip_id=[f"c{i}" for i in range(len(pairs))])
+    return table.assign(correct=table["label"] == table["prediction"], **more)
+
+
+def test_bins_of_calibration_by_hand() -> None:
+    confidence = np.array([0.05, 0.25, 0.29, 0.21, 0.95, 1.0, 0.99], np.float32)
+    table = rows([(label, "a") for label in "baabaab"], confidence=confidence)
+    bins = calibration_bins(table)
+    assert list(bins) == ["low", "high", "n", "confidence", "accuracy", "accuracy_low", "accuracy_high"]
+    assert bins[["low", "high", "n"]].to_numpy().tolist() == [[0, 0.1, 1], [0.2, 0.3, 3], [0.9, 1, 3]]
+    assert bins["confidence"].tolist() == pytest.approx([0.05, 0.25, 0.98], abs=1e-7)
+    assert bins["accuracy"].tolist() == pytest.approx([0, 2 / 3, 2 / 3])
+    interval = list(zip(bins["accuracy_low"], bins["accuracy_high"], strict=True))
+    assert interval == [wilson_interval(0, 1), wilson_interval(2, 3), wilson_interval(2, 3)]
+    error = (0.05 + 3 * (2 / 3 - 0.25) + 3 * (0.98 - 2 / 3)) / 7  # below, above, below the diagonal
+    assert calibration_error(bins) == pytest.approx(error)
+    assert math.isnan(calibration_error(bins[:0]))
+
+
+def test_a_bins_interval_is_over_source_videos_and_its_means_are_of_full_precision() -> None:
+    table = rows([("a", "a"), ("a", "b"), ("b", "b")], confidence=[0.5] * 3, group=["u", "u", "v"])
+    found = calibration_bins(table).iloc[0]
+    expected = share_interval(np.array([True, False, True]), np.array([0, 0, 1]))
+    assert (found["accuracy_low"], found["accuracy_high"]) == expected != wilson_interval(2, 3)
+    many = rows([("a", "a")] * 3000, confidence=np.full(3000, 0.55, np.float16))
+    assert calibration_bins(many)["confidence"][0] == float(np.float16(0.55))
+
+
+PAIRS = ["aa", "ab", "ab", "ac", "ba", "cb", "cb"]  # label, prediction
+
+
+@pytest.mark.parametrize("kind", ["str", "category"])
+def test_cells_of_confusion_by_hand(kind: str) -> None:
+    table = rows([(pair[0], pair[1]) for pair in PAIRS])
+    cells = confusion_cells(table.astype({"label": kind, "prediction": kind}))
+    assert cells.astype({"label": str, "prediction": str}).to_numpy().tolist() == [
+        ["a", "a", 1, 0.25],
+        ["a", "b", 2, 0.5],
+        ["a", "c", 1, 0.25],
+        ["b", "a", 1, 1.0],
+        ["c", "b", 2, 1.0],
+    ]
+    pairs = confused_pairs(cells)
+    assert list(pairs) == ["label", "prediction", "n", "share", "reverse"]
+    assert pairs.index.tolist() == [0, 1, 2, 3]
+    assert pairs.astype({"label": str, "prediction": str}).to_numpy().tolist() == [
+        ["c", "b", 2, 1.0, 0],  # of two with 2 clips the one with the larger share
+        ["a", "b", 2, 0.5, 1],
+        ["b", "a", 1, 1.0, 2],
+        ["a", "c", 1, 0.25, 0],
+    ]
+
+
+def test_metrics_have_rows_of_their_own_numbers() -> None:
+    table = rows([("a", "a"), ("b", "a")], scores=[[0.9, 0.1], [0.6, 0.4]])
+    assert summarize_accuracy(table, ["a", "b"]).index.tolist() == [0, 1, 2]
+
+
+def test_classes_of_a_categorical_column_that_no_clip_has_are_confused_with_none() -> None:
+    table = rows([("a", "a"), ("b", "a")]).astype({"label": pd.CategoricalDtype([*"cab"])})
+    assert accuracy_per_class(table, [*"abc"])["most_confused_with"].tolist() == ["", "a", ""]
