@@ -25,6 +25,7 @@ def runs(tmp_path: Path) -> Path:
             table[~table["clip_id"].isin(sorted(table["clip_id"].unique())[:2])].to_parquet(file)
     lost = sorted(clip_ids(folder / "whole"))[0]
     pd.DataFrame({"clip_id": [lost], "path": [""], "reason": ["gone"]}).to_parquet(folder / "fewer/failures.parquet")
+    edit(folder / "fewer", clips=11)
     edit(folder / "unfinished", finished=None)
     edit(folder / "flat", attention=False, layers=[])
     torn = next((folder / "torn" / "predictions").iterdir())
@@ -44,7 +45,8 @@ def edit(run: Path, **values: object) -> None:
 
 
 REASONS = {
-    "damaged": "run.json cannot be read", "empty": "it has no recorded clip", "torn": "cannot be read (Parquet",
+    "damaged": "run.json cannot be read", "empty": "it has no recorded clip",
+    "torn": "its predictions cannot be read (part-",
     "unfinished": "recording has not finished: 12 of 12 clips so far",
 }  # fmt: skip
 

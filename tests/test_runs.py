@@ -59,8 +59,9 @@ def test_find_runs_finds_nested_runs_and_says_what_is_wrong(tmp_path: Path) -> N
     assert list(problems) == ["bare", "bytes", "good", "half", "list", "study/deep/nested", "torn"]
     assert problems["good"] == problems["study/deep/nested"] == ""
     assert problems["half"].startswith("recording has not finished: 2 of 4 clips so far; the same `sth record`")
-    for name in ("torn", "list", "bytes"):
+    for name in ("torn", "bytes"):
         assert problems[name].startswith("run.json cannot be read (")
+    assert problems["list"] == "run.json holds [], not a JSON object"
     assert problems["bare"] == "run.json lacks checkpoint_sha256, classes, finished, modality, temporal_fraction"
 
 
@@ -75,7 +76,8 @@ def test_a_value_that_no_recording_writes(run: Path, change: dict[str, Any]) -> 
     (run / "run.json").write_text(json.dumps(meta | change))
     opened = open_run(run)
     assert opened.meta == {}
-    assert opened.problem.startswith("run.json has a value that does not fit (")
+    ((key, value),) = change.items()
+    assert opened.problem.startswith(f"run.json has {key} = {value!r}, which is not ")
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:

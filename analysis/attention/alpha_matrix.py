@@ -12,12 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import special
 
+from analysis.runs.run_check import INCOMPLETE
 from analysis.runs.run_directory import Run, clips_of, read_shards
 from analysis.statistics.uncertainty import group_sums, standard_error
 from sth_core.errors import UserError
 from sth_core.shards import shards
-
-INCOMPLETE = "{}: its attention does not cover all clips and layers; record it again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +53,8 @@ def read_alpha(run: Run) -> Alpha:
         if not np.isin(table["layer_index"], layers["layer_index"]).all():
             raise UserError(INCOMPLETE.format(run.path))
         shard_names, matrix = shard_matrix(table, layers["layer_index"].to_numpy())
+        if matrix.size != len(table):  # a row stands twice, or is not there
+            raise UserError(INCOMPLETE.format(run.path))
         names.append(shard_names)
         matrices.append(matrix)
     if not names:

@@ -3,15 +3,18 @@
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from analysis.runs.run_directory import SHARD_KINDS, Run, failures
+from analysis.runs.run_check import INCOMPLETE
+from analysis.runs.run_directory import Run, clip_table, failures, read_shards
 from sth_core.datasets.media import counted
-from sth_core.errors import NOT_FINITE
+from sth_core.errors import NOT_FINITE, UserError
 from sth_core.shards import shards
 
 MOST_NAMES = 3
+ATTENTION_COLUMNS = ("clip_id", "layer_index", "layer", "stage", "alpha_spatial", "alpha_temporal")
 
 
 def some_names(names: Collection[str]) -> str:
@@ -29,27 +32,77 @@ def why_unreadable(run: Run) -> str:
         return run.problem or "it has no recorded clip"
     if not isinstance(run.path, Path):  # in object storage each file would be a request
         return ""
-    files = [file for kind in SHARD_KINDS for file in shards(run.path, kind)]
-    for file in (*files, *run.path.glob("failures.parquet")):
-        try:
-            pq.read_metadata(file)
-        except (pa.ArrowException, OSError) as error:
-            return f"{file.relative_to(run.path)} cannot be read ({error})"
+    try:
+        check_tables(run)
+    except UserError as error:
+        return str(error).removeprefix(f"{run.path}: ")
     return ""
+
+
+def check_tables(run: Run) -> None:
+    """Raises UserError: a table of the run cannot be read, or not all clips that it should have are there once."""
+    predicted = clip_table(run)
+    unread, clips = len(failures(run)), run.meta["clips"]
+    if not run.problem and len(predicted) + unread != clips:
+        there = f"{counted(len(predicted), 'clip')} and {counted(unread, 'failure')}"
+        raise UserError(f"run.json says {counted(clips, 'clip')}, its tables have {there}; the same command resumes it")
+    if run.meta.get("attention") and shards(run.path, "attention"):
+        check_attention(run, predicted)
+
+
+def check_attention(run: Run, predicted: pa.Table) -> None:
+    """Raises UserError: there is not one row of attention for each of the predicted clips and each layer."""
+    recorded, clips, layers = set(predicted["shard"].unique().to_pylist()), [], set[int]()
+    for name, table in read_shards(run, "attention", ATTENTION_COLUMNS, ("clip_id",)):
+        if name not in recorded or not len(table):  # a shard's attention is written before its predictions
+            continue
+        of_shard = pc.unique(table["clip_id"])
+        layers = layers or set(pc.unique(table["layer_index"]).to_pylist())
+        if set(pc.unique(table["layer_index"]).to_pylist()) != layers or len(table) != len(of_shard) * len(layers):
+            raise UserError(INCOMPLETE.format(run.path))
+        clips.append(of_shard.cast(pa.large_string()))
+    found = pa.concat_arrays(clips) if clips else pa.array([], pa.large_string())
+    if not found.take(pc.array_sort_indices(found)).equals(
+        pa.array(predicted["clip_id"].to_pandas(), pa.large_string())
+    ):
+        raise UserError(INCOMPLETE.format(run.path))
 
 
 def why_no_attention(run: Run) -> str:
     """Why a run that can be read has no attention."""
     if run.meta.get("fused"):
         return "it is fused from other runs, which gives no attention"
-    if run.meta["attention"]:
+    if run.meta.get("attention"):
         return "its attention is missing"
     return "it was recorded without attention" if run.meta.get("layers") else "its network has no attention"
 
 
 def why_left_out(run: Run) -> str:
     """Why a run is in no table of results: it cannot be read, or has not finished; empty for others."""
-    return run.problem or why_unreadable(run)
+    if reason := run.problem or why_unreadable(run):
+        return reason
+    try:
+        check_scores(run)
+    except UserError as error:
+        return str(error).removeprefix(f"{run.path}: ")
+    return ""
+
+
+def check_scores(run: Run) -> None:
+    """Raises UserError: the scores of a clip are not there, or not a finite one for each class. Reads all of them."""
+    for name, table in read_shards(run, "predictions", ("clip_id",), (), ("scores",)):
+        if "scores" not in table.column_names:  # in runs of early versions
+            return
+        scores = table["scores"].combine_chunks()
+        wrong = pc.not_equal(pc.list_value_length(scores), len(run.meta["classes"]))
+        if len(rows := pc.indices_nonzero(wrong)):
+            what = f"has {len(scores[rows[0].as_py()])} scores, the run has {len(run.meta['classes'])} classes"
+        elif not np.isfinite(values := pc.list_flatten(scores).to_numpy(zero_copy_only=False)).all():
+            rows = [np.flatnonzero(~np.isfinite(values))[0] // len(run.meta["classes"])]
+            what = "has scores that are not finite"
+        else:
+            continue
+        raise UserError(f"{run.path}: {table['clip_id'][int(rows[0])]} {what} ({name}); record it again")
 
 
 def split_usable(runs: list[Run]) -> tuple[list[Run], dict[str, str]]:

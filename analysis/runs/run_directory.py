@@ -4,6 +4,7 @@ A run may lie in object storage: wherever a path is asked for, a URL that fsspec
 """
 
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -22,12 +23,12 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from analysis.runs.correctness import with_correctness
+from analysis.runs.run_check import MODALITIES, check_schema, check_values, wrong_in
 from analysis.runs.run_folders import run_folders
 from sth_core.errors import UserError
 from sth_core.resumable import Work
 from sth_core.shards import shards
 
-NEEDED = {"dataset", "modality", "temporal_fraction", "classes", "clips", "checkpoint_sha256", "finished"}
 CLIP_COLUMNS = ("clip_id", "label", "prediction", "correct", "confidence")
 OPTIONAL_COLUMNS = ("path", "margin", "disagreement")  # that not every version has recorded
 FAILURE_COLUMNS = ["clip_id", "path", "reason"]
@@ -63,7 +64,7 @@ class Run:
 
     @property
     def modality(self) -> str:
-        return {"rgb": "RGB", "flow": "Flow", "rgb+flow": "RGB + Flow"}[self.meta["modality"]]
+        return MODALITIES[self.meta["modality"]]
 
     @property
     def title(self) -> str:
@@ -130,18 +131,15 @@ def open_run(folder: str | Path) -> Run:
     """
     path = location(folder)
     try:
-        meta = EARLIER_RECORDINGS | json.loads((path / "run.json").read_text(encoding="utf-8"))
-        missing = NEEDED - meta.keys()
+        said = json.loads((path / "run.json").read_text(encoding="utf-8"))
     except Exception as error:  # torn, no object, no such file; object storage has errors of its own
         return Run(path, {}, f"run.json cannot be read ({error})")
-    if missing:
-        return Run(path, {}, f"run.json lacks {', '.join(sorted(missing))}")
+    if wrong := wrong_in(said):
+        return Run(path, {}, wrong)
+    meta = EARLIER_RECORDINGS | said
     run = Run(path, meta)
     try:
-        run.title  # noqa: B018 (fails where a value is not one that a recording writes)
-        done = len(predictions(run)) if run.usable and not meta["finished"] else 0
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        return Run(path, {}, f"run.json has a value that does not fit ({type(error).__name__}: {error})")
+        done = len(clip_table(run)) if run.usable and not meta["finished"] else 0
     except UserError as error:
         return Run(path, {}, str(error))
     if meta["finished"]:
@@ -161,19 +159,28 @@ def predictions(run: Run) -> pd.DataFrame:
     (`with_correctness`).
 
     In a run that was recorded before there was a column `group`, each clip is a group of its own.
+
+    Raises:
+        UserError: there are none, they cannot be read, or a clip stands twice.
     """
+    clip_table(run)
     table = query(run, "predictions", "SELECT * FROM {files} ORDER BY clip_id")
     table = with_correctness(table, run.meta["classes"])
     return table if "group" in table else table.assign(group=table["clip_id"])
 
 
 def failures(run: Run) -> pd.DataFrame:
-    """A row per clip that could not be read: clip_id, path, reason."""
+    """A row per clip that could not be read: clip_id, path, reason. Raises UserError: the table cannot be read."""
     path = run.path / "failures.parquet"
-    if not path.is_file():
+    if not path.is_file() and not (isinstance(path, Path) and os.path.lexists(path)):  # a folder, a link to nowhere
         return pd.DataFrame(columns=FAILURE_COLUMNS)
-    with path.open("rb") as file:
-        return pd.read_parquet(file)
+    try:
+        with path.open("rb") as file:
+            table = pq.read_table(file, use_threads=False)
+        check_schema(table.schema, FAILURE_COLUMNS)
+        return table.to_pandas()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{run.path}: failures.parquet cannot be read ({error})") from error
 
 
 def clips_of(run: Run) -> pd.DataFrame:
@@ -187,12 +194,7 @@ def clips_of(run: Run) -> pd.DataFrame:
     Raises:
         UserError: there are none, or they cannot be read.
     """
-    tables = []
-    more = (*OPTIONAL_COLUMNS, "group", "frame_indices")
-    for name, rows in read_shards(run, "predictions", CLIP_COLUMNS, ("label", "prediction"), more):
-        tables.append(rows.append_column("shard", pa.array([name] * len(rows)).dictionary_encode()))
-    table = pa.concat_tables(tables).unify_dictionaries()
-    table = table.take(pc.sort_indices(table["clip_id"]))
+    table = clip_table(run, ("frame_indices",))
     if "frame_indices" in table.column_names:
         frames = table["frame_indices"].combine_chunks()
         middle = pc.add(frames.offsets[:-1], pc.divide(frames.value_lengths(), 2))
@@ -202,6 +204,26 @@ def clips_of(run: Run) -> pd.DataFrame:
         clips[name] = clips[name].cat.reorder_categories(sorted(clips[name].cat.categories))
     unknown = {name: np.nan for name in OPTIONAL_COLUMNS if name not in clips}
     return clips.assign(**unknown) if "group" in clips else clips.assign(group=clips["clip_id"], **unknown)
+
+
+def clip_table(run: Run, more: tuple[str, ...] = ()) -> pa.Table:
+    """`CLIP_COLUMNS`, those of `OPTIONAL_COLUMNS`, group and `more` that there are, and shard, ordered by clip_id.
+    Raises UserError: there are none, they cannot be read, or a clip stands twice."""
+    tables, more = [], (*OPTIONAL_COLUMNS, "group", *more)
+    for name, rows in read_shards(run, "predictions", CLIP_COLUMNS, ("label", "prediction"), more):
+        tables.append(rows.append_column("shard", pa.array([name] * len(rows)).dictionary_encode()))
+    try:
+        table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+        check_values(table)
+    except (pa.ArrowException, ValueError) as error:
+        raise UserError(f"{run.path}: its predictions cannot be read (its parts differ: {error})") from error
+    table = table.take(pc.sort_indices(table["clip_id"]))
+    clips = table["clip_id"]
+    if len(again := pc.indices_nonzero(pc.equal(clips[1:], clips[:-1]))):
+        first, second = again[0].as_py(), again[0].as_py() + 1
+        places = " and ".join(sorted({str(table["shard"][i]) for i in (first, second)}))
+        raise UserError(f"{run.path}: {clips[first]} stands twice in its predictions ({places}); record it again")
+    return table
 
 
 def read_shards(
@@ -219,13 +241,15 @@ def read_shards(
     for file in files:
         try:
             with file.open("rb") as opened:
+                schema = pq.read_schema(opened)
+                check_schema(schema, columns)
                 parquet = pq.ParquetFile(opened, read_dictionary=list(repeated))
-                there = parquet.schema_arrow.names
-                if lacking := set(columns) - set(there):
-                    raise OSError(f"it lacks {', '.join(sorted(lacking))}")
-                table = parquet.read([*columns, *(name for name in more if name in there)], use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{run.path}: its {kind} cannot be read ({file.name}: {error})") from error
+                there = [name for name in more if name in schema.names]
+                table = parquet.read([*columns, *there], use_threads=False)
+                check_values(table)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            why = " ".join(str(error).split())  # some of Arrow's end with a new line
+            raise UserError(f"{run.path}: its {kind} cannot be read ({file.name}: {why})") from error
         yield file.name, table
 
 

@@ -36,7 +36,9 @@ def cached_result(name: str, runs: list[Run], compute: Callable[[], Any], *param
 def shard_times(run: Run) -> list[tuple[str, int]]:
     """The run's shards, and when each was written."""
     files = [file for kind in ("predictions", "attention", "probes") for file in (run.path / kind).glob("*.parquet")]
-    return [(file.name, file.stat().st_mtime_ns) for file in sorted(files)]
+    # Of a link itself, as it may lead nowhere; object storage has none.
+    times = {file: (file.lstat() if isinstance(file, Path) else file.stat()).st_mtime_ns for file in files}
+    return [(file.name, times[file]) for file in sorted(times)]
 
 
 @st.cache_resource(show_spinner="Computing", max_entries=CACHED_RESULTS)
