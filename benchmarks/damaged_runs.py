@@ -117,7 +117,7 @@ TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "other clips": lambda t: t.assign(clip_id="x" + t["clip_id"]),
 }  # fmt: skip
 COLUMNS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "predictions": {"label": (None, 1), "prediction": (None, 2.0), "confidence": ("high", None), "correct": ("yes", 3)},
+    "predictions": {"label": (None, 1), "prediction": (None, 2.0), "confidence": ("high",), "correct": ("yes", 3)},
     "attention": {"alpha_temporal": ("x", None, np.nan, np.inf, -3.0, 7.0), "layer_index": ("a", None, 99)},
 }
 

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -89,20 +88,16 @@ def why_left_out(run: Run) -> str:
 
 
 def check_scores(run: Run) -> None:
-    """Raises UserError: the scores of a clip are not there, or not a finite one for each class. Reads all of them."""
+    """Raises UserError: a clip has not one score for each class. Reads all scores; `with_correctness` leaves out those
+    that are not finite."""
     for name, table in read_shards(run, "predictions", ("clip_id",), (), ("scores",)):
         if "scores" not in table.column_names:  # in runs of early versions
             return
-        scores = table["scores"].combine_chunks()
-        wrong = pc.not_equal(pc.list_value_length(scores), len(run.meta["classes"]))
-        if len(rows := pc.indices_nonzero(wrong)):
-            what = f"has {len(scores[rows[0].as_py()])} scores, the run has {len(run.meta['classes'])} classes"
-        elif not np.isfinite(values := pc.list_flatten(scores).to_numpy(zero_copy_only=False)).all():
-            rows = [np.flatnonzero(~np.isfinite(values))[0] // len(run.meta["classes"])]
-            what = "has scores that are not finite"
-        else:
-            continue
-        raise UserError(f"{run.path}: {table['clip_id'][int(rows[0])]} {what} ({name}); record it again")
+        lengths = pc.list_value_length(table["scores"])
+        if len(rows := pc.indices_nonzero(pc.not_equal(lengths, len(run.meta["classes"])))):
+            clip, scores = table["clip_id"][rows[0].as_py()], lengths[rows[0].as_py()]
+            what = f"{clip} has {scores} scores ({name}), the run has {len(run.meta['classes'])} classes"
+            raise UserError(f"{run.path}: {what}; record it again")
 
 
 def split_usable(runs: list[Run]) -> tuple[list[Run], dict[str, str]]:

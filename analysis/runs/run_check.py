@@ -111,7 +111,7 @@ COLUMNS: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
     "correct": (pt.is_boolean, "true or false"),
     **dict.fromkeys(("scores", "frame_indices"), (is_list, "a list")),
 }
-MAY_BE_MISSING = {"correct", "margin", "disagreement", "path"}  # in a row
+MAY_BE_MISSING = {"correct", "confidence", "margin", "disagreement", "path"}  # in a row: of scores that are not finite
 
 
 def check_schema(schema: pa.Schema, needed: Iterable[str]) -> None:
