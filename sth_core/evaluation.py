@@ -15,7 +15,10 @@ from sth_core.inference import for_inference
 from sth_core.network import VideoNetwork
 from sth_core.prefetch import prefetch
 from sth_core.stopping import stop_requested
+from sth_core.video.modality import CHANNELS
 from sth_core.video.transforms import Preprocessing, normalise
+
+VALUES_AT_ONCE = 2**26  # of the network's input: eight clips of 16 stacks of flow, 224 x 224 pixels, fit
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ def refuse_not_finite(logits: Tensor, what: str) -> None:
         raise UserError(f"{what}: {NOT_FINITE}; its weights, or the video, are broken")
 
 
+def views_at_once(batch_size: int, p: Preprocessing) -> int:
+    """Of a batch: fewer than its size if they are so large that VALUES_AT_ONCE would be exceeded."""
+    return max(1, min(batch_size, VALUES_AT_ONCE // (p.frames * p.crop**2 * CHANNELS[p.modality])))
+
+
 @torch.inference_mode()
 def run_over(
     model: VideoNetwork, clips: EvaluationClips, preprocessing: Preprocessing, batch_size: int = 8, workers: int = 2
@@ -53,13 +61,13 @@ def run_over(
     device = next(model.parameters()).device
     model.eval()
     samples = prefetch(clips.__getitem__, range(len(clips)), workers, ahead=batch_size + workers)
-    views, K = clips.protocol.views, model.config.num_classes
+    views, K, at_once = clips.protocol.views, model.config.num_classes, views_at_once(batch_size, preprocessing)
     while batch := list(islice(samples, batch_size)):
         readable = [s for s in batch if s.views is not None]
         failed = [s for s in batch if s.views is None]
         logits = [torch.empty(0, views, K)]
         alphas: list[dict[str, Tensor]] = []
-        for some in in_batches([s.views for s in batch if s.views is not None], batch_size):
+        for some in in_batches([s.views for s in batch if s.views is not None], at_once):
             pixels = normalise(torch.cat(some).to(device), preprocessing)
             of_views, attention = model.forward_with_attention(pixels)
             logits += [clips.unmirror_logits(of_one.cpu())[None] for of_one in of_views.split(views)]

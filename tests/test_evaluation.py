@@ -20,12 +20,12 @@ from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.mirroring import mirror_order
 from sth_core.datasets.table import CLIP_COLUMNS, Annotation, read_dataset
 from sth_core.errors import UserError
-from sth_core.evaluation import in_batches, run_over
+from sth_core.evaluation import in_batches, run_over, views_at_once
 from sth_core.shards import shards
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clips
 from sth_core.video.sampling import Protocol
-from sth_core.video.transforms import crops, normalise
+from sth_core.video.transforms import Preprocessing, crops, normalise
 from tests.tiny import RGB, save_tiny
 from workbench.cli import main
 
@@ -217,3 +217,16 @@ def test_the_paper_s_results_are_those_that_it_prints() -> None:
     assert ours.loc[("Kinetics-400", "16")].tolist() == [74.1, 91.6]
     assert ours.loc[("HMDB-51", "16"), "top1"] == 74.8
     assert set(table["table"]) == {2, 3, 4, 5} and table["top1"].between(15, 100).all()
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "expected"),
+    [
+        (RGB, 8),
+        (Preprocessing("flow", frames=16, mean=(0.5,), std=(0.1,)), 8),
+        (Preprocessing(frames=32, resize=512, crop=512), 2),
+        (Preprocessing(frames=2, resize=2048, crop=2048), 2),
+    ],
+)
+def test_a_batch_of_large_clips_is_taken_in_parts(preprocessing: Preprocessing, expected: int) -> None:
+    assert views_at_once(8, preprocessing) == expected

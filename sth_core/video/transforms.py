@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # reading videos must not wait for torch
 Clip = UInt8[np.ndarray, "T H W C"]
 
 Side = Annotated[int, Between(1, 4096)]  # of a frame, in pixels
-MOST_VALUES = 2**27  # of a resized clip, each a byte: 8 frames of 2048 x 2048 pixels fit
+MOST_VALUES = 2**25  # of a resized clip, each a byte: 64 frames of 320 x 480 pixels fit
 
 cv2.setNumThreads(1)  # clips are read in parallel, not the pixels of one
 
@@ -153,4 +153,4 @@ def normalise(clips: 'UInt8[Tensor, "*B T H W C"]', p: Preprocessing) -> 'Float[
     """Pixels or flow fields -> the network's input, float32."""
     channels, pixels = clips.shape[-1], clips.float()
     mean, std = (pixels.new_tensor(v).repeat(channels // len(v)) * 255 for v in (p.mean, p.std))
-    return ((pixels - mean) / std).movedim(-1, -3).contiguous()
+    return pixels.sub_(mean).div_(std).movedim(-1, -3).contiguous()
