@@ -173,7 +173,7 @@ def import_quietly(names: list[str]) -> None:
             import_module(name)
 
 
-def main() -> None:
+def answer_requests() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "import" in request:
@@ -185,4 +185,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer_requests()
