@@ -2,10 +2,12 @@
 
 import os
 import struct
+import time
 import tracemalloc
 import weakref
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from sth_core.video.container import BeyondLimit
 from sth_core.video.fields import read_resized
 from sth_core.video.limits import VARIABLE, VideoLimits
 from sth_core.video.transforms import Preprocessing, resize
+from sth_core.video.turns import DECODING, LARGE, a_turn
 from workbench.uploads import decode_upload
 
 ONE_FRAME = b"!\xf9\x04\x00\x0a\x00\x00\x00," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
@@ -167,3 +170,21 @@ def test_an_upload_is_refused_without_a_way_that_only_the_server_has(tmp_path: P
     content = gif(tmp_path / "clip.gif", 20_000, 10_000).read_bytes()
     with pytest.raises(UserError, match=r"20000 x 10000 pixels.*; at most [\d,]+ in all are read$"):
         decode_upload(content, Preprocessing(frames=4, resize=36, crop=32))
+
+
+def test_large_pictures_are_decoded_a_few_at_a_time() -> None:
+    """Here 100 million pixels at once; a thread never waits for itself."""
+    most, at_once, open_now = 100_000_000, [], []
+
+    def decode(pixels: int) -> None:
+        with a_turn(pixels, most), a_turn(pixels, most):  # the second is of a file opened meanwhile
+            open_now.append(pixels)
+            at_once.append(sum(open_now))
+            time.sleep(0.01)
+            open_now.remove(pixels)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(decode, [40_000_000] * 8))
+    assert len(at_once) == 8 and max(at_once) <= 80_000_000 and DECODING == []
+    with a_turn(LARGE - 1, 0), a_turn(LARGE - 1, 0):
+        assert DECODING == []  # small ones take no turns

@@ -11,7 +11,8 @@ from av.stream import Disposition
 
 from sth_core.errors import UserError
 from sth_core.stopping import raise_if_stopping
-from sth_core.video.limits import VARIABLE, Excess, video_limits
+from sth_core.video.limits import VARIABLE, Excess, pixels_in_memory, video_limits
+from sth_core.video.turns import a_turn
 
 # Without this list FFmpeg reads an image as a video of one frame, and follows a playlist to other files.
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,dv"
@@ -70,10 +71,12 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
                 raise UnreadableVideo(f"{path}: FFmpeg has no decoder for its video")
             context = stream.codec_context
             bits = context.format.padded_bits_per_pixel if context.format else 0
-            check_limit(path, limits.of_picture(*picture_size(path, context), bits))
+            size = picture_size(path, context)
+            check_limit(path, limits.of_picture(*size, bits))
             stream.codec_context.thread_count = 1
             stream.codec_context.options = largest
-            yield container, stream
+            with a_turn(pixels_in_memory(*size, bits), limits.pixels):
+                yield container, stream
     except av.error.ExitError as error:
         raise BeyondLimit(path, limits.of_search()) from error
     except av.FFmpegError as error:

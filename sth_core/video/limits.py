@@ -15,6 +15,11 @@ BITS = 24  # of a pixel in memory: RGB, or YUV 4:2:0 of 10 bits
 VARIABLE = "STH_VIDEO_LIMITS"
 
 
+def pixels_in_memory(width: int, height: int, bits: int) -> int:
+    """How many pixels of BITS bits take the memory of a picture."""
+    return -(-width * height * max(BITS, bits) // BITS)
+
+
 class Excess(NamedTuple):
     """What is beyond a limit, and how to read it all the same."""
 
@@ -26,7 +31,8 @@ class Excess(NamedTuple):
 class VideoLimits:
     """The most that is read of one video or folder of frames."""
 
-    pixels: int = 2**24  # of a picture, as it is stored and as it is shown: 4096 x 4096, each of 24 bits
+    pixels: int = 2**24  # of a picture, as it is stored and as it is shown: 4096 x 4096, each of 24 bits;
+    # and of all large ones that a process decodes at the same time
     elongation: int = 64  # times that the longer side of a picture is as long as the other
     frames: int = 10**6  # nine hours at 30 frames a second
     seconds: int = 10  # of searching a file for its beginning, or for its next frame
@@ -49,7 +55,7 @@ class VideoLimits:
     def of_picture(self, width: int, height: int, bits: int = BITS) -> Excess | None:
         """Of a picture of which each pixel has so many bits in the decoder's memory."""
         size, (short, long) = f"{width} x {height} pixels", sorted((width, height))
-        needed = -(-width * height * max(BITS, bits) // BITS)
+        needed = pixels_in_memory(width, height, bits)
         if needed > self.pixels:
             deep = f" of {bits} bits, as much as {needed:,} of {BITS} bits" if bits > BITS else ""
             found = f"its pictures have {size}{deep}; at most {self.pixels:,} in all are read"
