@@ -146,9 +146,9 @@ def test_limits_are_the_defaults_where_none_are_given() -> None:
 
 def test_deep_pixels_count_more() -> None:
     limits = VideoLimits(pixels=100)
-    assert limits.of_picture(10, 10, 12) is limits.of_picture(10, 10, 24) is limits.of_picture(10, 5, 48) is None
-    assert (excess := limits.of_picture(10, 10, 48))
-    assert "of 48 bits, as much as 200 of 24 bits" in excess.found
+    assert limits.of_picture(10, 10) is limits.of_picture(10, 10, 12) is limits.of_picture(10, 5, 24) is None
+    assert (excess := limits.of_picture(10, 10, 24))
+    assert "of 24 bits, as much as 200 of 12 bits" in excess.found
 
 
 def test_frames_resized_one_by_one_equal_those_resized_together(tmp_path: Path) -> None:

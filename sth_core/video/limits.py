@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sth_core.errors import UserError
 
-BITS = 24  # of a pixel in memory: RGB, or YUV 4:2:0 of 10 bits
+BITS = 12  # of a pixel in a decoder's memory: YUV 4:2:0 of 8 bits
 VARIABLE = "STH_VIDEO_LIMITS"
 
 
@@ -31,7 +31,7 @@ class Excess(NamedTuple):
 class VideoLimits:
     """The most that is read of one video or folder of frames."""
 
-    pixels: int = 2**24  # of a picture, as it is stored and as it is shown: 4096 x 4096, each of 24 bits;
+    pixels: int = 2**24  # of a picture, as it is stored and as it is shown: 4096 x 4096, in a decoder each of 12 bits;
     # and of all large ones that a process decodes at the same time
     elongation: int = 64  # times that the longer side of a picture is as long as the other
     frames: int = 10**6  # nine hours at 30 frames a second

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition, get_ident
 
+from sth_core.memory import give_back_freed_memory
 from sth_core.stopping import raise_if_stopping
 
 LARGE = 2**22  # pixels; smaller ones take no turns
@@ -35,6 +36,7 @@ def a_turn(pixels: int, most: int) -> Iterator[None]:
     try:
         yield
     finally:
+        give_back_freed_memory()  # or each thread's part of the C library's memory keeps a decoder's pictures
         with CHANGED:
             DECODING.remove(mine)
             CHANGED.notify_all()
