@@ -379,3 +379,16 @@ def test_the_page_lists_counts_and_filters(run, monkeypatch):
     assert list(shown(app.run()).dataframe[0].value["clip_id"]) == ["c2", "c3"]  # the chosen tag is gone
     (run.path / "notes.sqlite").write_bytes(b"no database at all" * 100)
     assert "not a database" in words(app.run())
+
+
+@pytest.mark.parametrize("text", ["CAST(x'ec20' AS TEXT)", "x'00'", "5.5"])
+def test_a_damaged_note_is_a_sentence(tmp_path: Path, text: str) -> None:
+    run = open_run(write_run(tmp_path / "run", [[0.5]]))
+    save_note(run, "c0", "a note", 0)
+    with closing(sqlite3.connect(run.path / "notes.sqlite")) as connection, connection:
+        connection.execute("PRAGMA ignore_check_constraints = 1")
+        connection.execute(f"UPDATE history SET text = {text}")
+        if text == "5.5":  # a column of text keeps no number
+            connection.execute("UPDATE history SET changed = x'01'")
+    with pytest.raises(UserError, match=r"notes.sqlite cannot be read \("):
+        notes_table(run)

@@ -105,7 +105,10 @@ def _changes(connection: sqlite3.Connection, clip_id: str | None = None) -> list
     """The changes of one clip, or of all, in order."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'history'").fetchone() is None:
         return []  # the process that made the file was killed before its first transaction
-    return [Change(*row) for row in connection.execute(HISTORY, [clip_id])]
+    rows = connection.execute(HISTORY, [clip_id]).fetchall()
+    if any(list(map(type, row)) != [int, str, str, str, str] for row in rows):
+        raise sqlite3.DatabaseError("a value in it is of another type than was written")
+    return [Change(*row) for row in rows]
 
 
 def _append(connection: sqlite3.Connection, clip_id: str, kind: str, text: str) -> None:
@@ -122,7 +125,7 @@ def _read(run: Run, clip_id: str | None = None) -> list[Change]:
             address = f"{_file(run).absolute().as_uri()}?{way}"
             with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as connection:
                 return _changes(connection, clip_id)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             failure = error
     raise UserError(f"{_file(run)} cannot be read ({failure}).") from failure
 
@@ -142,7 +145,7 @@ def _writing(run: Run, clip_id: str) -> Iterator[sqlite3.Connection]:
             connection.execute(SCHEMA)
             yield connection
             connection.execute("COMMIT")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise UserError(f"Notes cannot be written to {_file(run)} ({error}).") from error
 
 
