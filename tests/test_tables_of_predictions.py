@@ -74,3 +74,9 @@ def test_metrics_have_rows_of_their_own_numbers() -> None:
 def test_classes_of_a_categorical_column_that_no_clip_has_are_confused_with_none() -> None:
     table = rows([("a", "a"), ("b", "a")]).astype({"label": pd.CategoricalDtype([*"cab"])})
     assert accuracy_per_class(table, [*"abc"])["most_confused_with"].tolist() == ["", "a", ""]
+
+
+def test_if_all_clips_of_several_videos_are_wrong_the_interval_mirrors_that_of_all_correct() -> None:
+    groups = np.array([0, 0, 1, 1])
+    low, high = share_interval(np.zeros(4, bool), groups)
+    assert (1 - high, 1 - low) == pytest.approx(share_interval(np.ones(4, bool), groups)) and low == 0 < high < 1
