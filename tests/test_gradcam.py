@@ -338,3 +338,14 @@ def test_values_are_summed_by_frame_in_whatever_order_it_was_seen(seen):
     assert frames.tolist() == [2, 5, 9] and sums.tolist() == [2, 10, 100]
     maps = sum_by_frame(np.array(seen), values[:, None, None] * np.ones((2, 3)))[1]
     assert maps.shape == (3, 2, 3) and maps[0].tolist() == [[2.0] * 3] * 2
+
+
+def test_the_maps_of_several_clips_are_those_of_each_alone() -> None:
+    model = tiny_network()
+    clips, targets = torch.randn(3, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2])
+    together = signed_maps(model, clips, targets, ("layer2.0.conv1",), definition="per_clip")
+    for i in range(3):
+        alone = signed_maps(model, clips[i : i + 1], targets[i : i + 1], tuple(together), definition="per_clip")
+        for layer, branches in alone.items():
+            for branch, maps in branches.items():
+                torch.testing.assert_close(together[layer][branch][i : i + 1], maps, rtol=1e-4, atol=1e-6)
