@@ -301,3 +301,15 @@ def test_a_run_without_mistakes_says_so(one_run, monkeypatch):
         pd.read_parquet(part).assign(correct=True).to_parquet(part)
     assert "No clip is misclassified." in words(open_page(one_run, monkeypatch, PREDICTIONS))
     assert not open_page(one_run, monkeypatch, CLIP).exception
+
+
+def test_with_roots_no_file_outside_of_them_is_opened(demo, tmp_path, monkeypatch):
+    monkeypatch.setenv("STH_ROOTS", str(tmp_path))
+    outside = "The file lies outside of the folders that this app may read"
+    app = open_page(demo / "runs", monkeypatch, CLIP, run="appearance-rgb-p4")
+    assert words(app).count(outside) == 1 and not app.get("video") and "Grad-CAM over time" not in words(app)
+    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4")
+    assert words(app).count(outside) == 12
+    monkeypatch.setenv("STH_ROOTS", str(demo / "synthetic"))
+    app = open_page(demo / "runs", monkeypatch, CLIP, run="appearance-rgb-p4")
+    assert outside not in words(app) and app.get("video")

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.runs.chosen_clips import choose_split
 from sth_core.checkpoint import Checkpoint
-from sth_core.datasets.table import Annotation, read_dataset
+from sth_core.datasets.table import Annotation, only_inside, open_dataset, read_dataset
 from sth_core.datasets.trained_clips import trained_on, training_keys
 from sth_core.errors import UserError
 from sth_core.video.transforms import Preprocessing
@@ -103,3 +103,20 @@ def test_columns_of_the_network_s_own_training_are_not_needed(folder: Path) -> N
     assert "there is no column 'motion', as in the network's training, so it has no labels" in chosen.found.sentence
     with pytest.raises(UserError, match="has no column 'colour'"):
         choose_split(network(annotation=own), folder, replace(own, label="colour"), "")
+
+
+def test_a_clip_that_leads_out_of_the_folders_is_not_read_and_the_reason_does_not_tell_whether_it_exists(tmp_path):
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    for folder in (data, outside):
+        folder.mkdir()
+        for name in ("a.mp4", "b.mp4"):
+            (folder / name).touch()
+    (data / "link.mp4").symlink_to(outside / "a.mp4")
+    (data / "folder").symlink_to(outside)
+    led_out = ["../outside/a.mp4", "link.mp4", "folder/b.mp4", str(outside / "b.mp4")]
+    rows = [f"{path},x,val" for path in ["a.mp4", "../data/b.mp4", *led_out]]
+    (data / "manifest.csv").write_text("\n".join(["path,label,split", *rows]))
+    dataset = only_inside(open_dataset(data), [tmp_path / "runs", data])
+    reason = f"it lies outside of the folders that may be read: {tmp_path / 'runs'}, {data}"
+    problems = dataset.clips.set_index("clip_id")["problem"].to_dict()
+    assert problems == {"a.mp4": "", "../data/b.mp4": ""} | dict.fromkeys(led_out, reason)

@@ -252,6 +252,7 @@ def test_the_form_starts_a_job_that_can_be_cancelled(recorded, tmp_path, scenes_
     assert not job.process.find() and job.run == tmp_path / "mine"
     assert job.command[3:] == [
         "record", str(recorded[0] / "tiny.safetensors"), f"--data={scenes_folder}", f"--out={tmp_path / 'mine'}",
+        f"--inside={tmp_path}", f"--inside={scenes_folder}",
     ]  # fmt: skip
 
 

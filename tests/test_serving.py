@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from sth_core.errors import UserError
 from workbench.cli import main
-from workbench.roots import allowed_roots, resolve_inside
+from workbench.roots import allowed_roots, may_read, resolve_inside
 
 snicaddr = namedtuple("snicaddr", ["family", "address"])
 
@@ -60,6 +60,29 @@ def test_what_leads_out_of_the_roots_is_refused_and_the_roots_are_named(path, ro
 def test_a_path_that_is_not_absolute_is_refused(path, roots):
     with pytest.raises(UserError, match="no absolute path"):
         resolve_inside(path, roots)
+
+
+@pytest.mark.parametrize("given", ["{a}", ":{a}", "{a}:", ":{a}:", "::{a}"])
+def test_an_empty_root_is_none_and_not_the_working_folder(given, roots, tmp_path, monkeypatch):
+    monkeypatch.setenv("STH_RUNS", str(roots[0]))
+    monkeypatch.setenv("STH_ROOTS", given.format(a=roots[1]))
+    monkeypatch.chdir(tmp_path / "outside")
+    assert allowed_roots() == roots
+    monkeypatch.setenv("STH_ROOTS", "")
+    assert allowed_roots() == roots[:1]
+    with pytest.raises(UserError, match="lies outside"):
+        resolve_inside(tmp_path / "outside" / "x", allowed_roots())
+
+
+def test_what_a_run_names_is_read_inside_the_roots_alone_if_some_are_given(roots, tmp_path, monkeypatch):
+    monkeypatch.setenv("STH_RUNS", str(roots[0]))
+    (roots[1] / "out").symlink_to(tmp_path / "outside")
+    inside = [roots[0] / "a.mp4", roots[1] / "set" / "a.mp4", roots[1] / "out" / ".." / "data" / "a.mp4"]
+    outside = [tmp_path / "a.mp4", roots[1] / "out" / "a.mp4", roots[1] / ".." / "a.mp4", f"{roots[1]}2/a.mp4"]
+    monkeypatch.setenv("STH_ROOTS", "")
+    assert all(may_read(path) for path in (*inside, *outside))
+    monkeypatch.setenv("STH_ROOTS", str(roots[1]))
+    assert [may_read(path) for path in inside] == [True] * 3 and not any(may_read(path) for path in outside)
 
 
 def served(monkeypatch: pytest.MonkeyPatch, *options: Any) -> tuple[str, list[str], dict[str, str]]:

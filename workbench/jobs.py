@@ -13,6 +13,7 @@ import re
 import secrets
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -82,9 +83,11 @@ class JobStatus:
     log: str
 
 
-def record_job(runs: Path, name: str, checkpoint: Path, data: Path, split: str, label: str = "") -> Job:
+def record_job(
+    runs: Path, name: str, checkpoint: Path, data: Path, split: str, label: str = "", *, inside: Sequence[Path] = ()
+) -> Job:
     """Start `sth record` in the background; without `label`, with the labels that the network was trained on; without
-    `split`, of the clips that `sth record` takes then.
+    `split`, of the clips that `sth record` takes then. With `inside` it reads no video outside of these folders.
 
     Raises:
         UserError: the name cannot be a run's, the folder is missing, or too many jobs are running.
@@ -101,6 +104,7 @@ def record_job(runs: Path, name: str, checkpoint: Path, data: Path, split: str, 
         raise UserError(f"{run} exists already and is no run; choose another name")
     words = ["record", str(checkpoint), f"--data={data}", f"--out={run}"]
     words += [f"--{name}={value}" for name, value in (("split", split), ("label", label)) if value]
+    words += [f"--inside={folder}" for folder in inside]
     return start_job(runs, run, words)
 
 

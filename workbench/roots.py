@@ -19,6 +19,15 @@ def allowed_roots() -> list[Path]:
     return [runs_folder().resolve(), *(Path(root) for root in os.environ.get(ROOTS, "").split(os.pathsep) if root)]
 
 
+def may_read(path: str | Path) -> bool:
+    """Whether the app may open a video that a run names: without a `--root` every one, else those inside the roots.
+
+    A run's network is identified by its checksum instead.
+    """
+    roots = allowed_roots()
+    return len(roots) == 1 or any(Path(os.path.realpath(path)).is_relative_to(root.resolve()) for root in roots)
+
+
 def resolve_inside(path: str | Path, roots: Sequence[Path]) -> Path:
     """The absolute path that `path` leads to, with its links and `..` resolved; it need not exist.
 

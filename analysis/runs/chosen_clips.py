@@ -1,6 +1,6 @@
 """Which clips of a dataset a command takes: a split that the user names, or what fits the dataset and the network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.entries import NoSuchColumn
 from sth_core.datasets.found import Found
 from sth_core.datasets.splits import ALL
-from sth_core.datasets.table import Annotation, Dataset, open_dataset
+from sth_core.datasets.table import Annotation, Dataset, only_inside, open_dataset
 from sth_core.datasets.trained_clips import trained_on
 from sth_core.errors import UserError
 
@@ -51,12 +51,16 @@ class ChosenClips:
         return replace(self, clips=self.clips.loc[rows].reset_index(drop=True), trained=trained)
 
 
-def choose_split(checkpoint: Checkpoint, data: Path, annotation: Annotation, split: str) -> ChosenClips:
-    """The clips of a split; of all splits for "all".
+def choose_split(
+    checkpoint: Checkpoint, data: Path, annotation: Annotation, split: str, *, inside: Sequence[Path] = ()
+) -> ChosenClips:
+    """The clips of a split; of all splits for "all". With `inside`, a clip outside of these folders is not read.
 
     Without a split: "val" if the dataset names splits; else the clips that the network was not trained on, if it was
     trained on others of this dataset; else all. Raises UserError: the dataset cannot be read, or there are no clips."""
     dataset = open_for_network(checkpoint, data, annotation)
+    if inside:
+        dataset = only_inside(dataset, inside)
     clips, found = dataset.clips, dataset.found
     keys = checkpoint.training.get(TRAINING_KEYS)
     trained = None if keys is None else trained_on(clips, keys)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from sth_core.resumable import no_report
 
@@ -17,6 +18,8 @@ class DatasetOptions:
 
     `split` is a split of the dataset, "all", or empty for what fits the dataset and the network (`choose_split`).
 
+    With `inside`, `record` reads no video outside of these folders, whatever the dataset lists.
+
     `overwrite` moves earlier results of other work aside instead of refusing them. `progress` is called with the
     number of clips done and in total, `notify` with a sentence for the user; `command` is kept with the results.
     """
@@ -26,6 +29,7 @@ class DatasetOptions:
     batch_size: int = 8
     workers: int = 2
     overwrite: bool = False
+    inside: tuple[Path, ...] = ()
     command: str = ""
     progress: Callable[[int, int], None] = no_report
     notify: Callable[[str], None] = no_report

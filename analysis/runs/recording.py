@@ -81,7 +81,7 @@ def record(
         checkpoint = load_checkpoint(checkpoint_path, processes.device)
         earlier = {} if options.overwrite else open_run(run).meta
         annotation = with_groups_of(annotation or checkpoint.annotation, earlier)
-        chosen = choose_split(checkpoint, data, annotation, options.split)
+        chosen = choose_split(checkpoint, data, annotation, options.split, inside=options.inside)
         notify_choice(chosen, options)
         table, layers = chosen.clips, checkpoint.model.attention_layers if with_attention else []
         facts = describe(checkpoint, checkpoint_path, data, annotation, protocol) | chosen.facts

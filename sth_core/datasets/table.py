@@ -1,6 +1,7 @@
 """A dataset on disk, read as one table of clips."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -145,6 +146,20 @@ def open_dataset(folder: Path, annotation: Annotation = Annotation()) -> Dataset
     if annotation.direction:
         clips = with_backward(clips)
     return Dataset(clips.sort_values("clip_id", ignore_index=True), found)
+
+
+def only_inside(dataset: Dataset, folders: Sequence[Path]) -> Dataset:
+    """The dataset, in which a clip has a `problem` if its video or flow, links followed, is outside of them."""
+    allowed, names = [folder.resolve() for folder in folders], ", ".join(map(str, folders))
+    clips = dataset.clips
+
+    def outside(path: str) -> bool:
+        return bool(path) and not any(Path(os.path.realpath(path)).is_relative_to(folder) for folder in allowed)
+
+    # The same sentence whether it exists or not: it must not tell which files lie outside.
+    problem = f"it lies outside of the folders that may be read: {names}"
+    led_out = clips["path"].map(outside) | clips["flow"].map(outside)
+    return replace(dataset, clips=clips.assign(problem=clips["problem"].mask(led_out, problem)))
 
 
 def read_annotations(folder: Path, annotation: Annotation, media: Media) -> Annotations:

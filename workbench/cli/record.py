@@ -1,10 +1,13 @@
 """`sth record`: a network's predictions and attention over a dataset; and what other commands share with it."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from workbench.cli.kinds import FOLDER
 from workbench.cli.options import Command, DatasetArguments, dataset_options
 from workbench.cli.terminal import Show, is_main_process, progress_bars, say
 
@@ -25,8 +28,10 @@ def view_options(command: Command) -> Command:
 @click.command("record")
 @view_options
 @click.option("--vectors", is_flag=True, help="Keep α of every channel too, not only each layer's means.")
-def record_command(dataset: DatasetArguments, clips: int, crops: str, vectors: bool) -> None:
+@click.option("--inside", multiple=True, type=FOLDER, help="Read no video outside of these folders, links followed.")
+def record_command(dataset: DatasetArguments, clips: int, crops: str, vectors: bool, inside: tuple[Path, ...]) -> None:
     """Record a network's predictions and attention over a dataset."""
+    dataset = replace(dataset, options=replace(dataset.options, inside=inside))
     record_dataset(dataset, clips, int(crops), vectors=vectors)
 
 

@@ -16,10 +16,12 @@ from sth_core.video import UnreadableVideo, count_frames
 from sth_core.video.fields import read_resized
 from workbench.components.cached import cache_data_of_files
 from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
+from workbench.roots import may_read
 
 COLUMNS = 4
 CLIPS_PER_PAGE = 12
 NO_LABEL = "no label"
+OUTSIDE = "The file lies outside of the folders that this app may read; `sth app --root` names more:"
 FRAMES, SHORT_SIDE = 8, 150  # of a thumbnail; pixels
 STYLE = """<style>
 .thumbnail { width: 100%; background-size: FRAMES00% 100%; background-position: 42.9% 0; border-radius: 6px }
@@ -59,6 +61,9 @@ def show_linked_clips(run: Run, clips: pd.DataFrame, column_config: dict[str, An
 
 def show_thumbnail(path: Path, alt: str) -> None:
     """The middle frame of a clip; the clip plays while the pointer or the focus is on it."""
+    if not may_read(path):
+        st.caption(f"{OUTSIDE} {escape_markdown(str(path))}")
+        return
     found = cached_sprite_sheet(path) if path.exists() else None
     if found is None:
         st.caption(f"The video is missing or unreadable: {escape_markdown(str(path))}")

@@ -20,8 +20,9 @@ from workbench.components.cached import cached_alpha, cached_checkpoint, cached_
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import show_chart
 from workbench.components.context import CLIP_PAGE, choose_run, escape_markdown, linked_selectbox
-from workbench.components.gallery import NO_LABEL, clip_query, show_gallery
+from workbench.components.gallery import NO_LABEL, OUTSIDE, clip_query, show_gallery
 from workbench.components.notes import show_notes_panel
+from workbench.roots import may_read
 
 MOST_OPTIONS = 2000  # the browser receives all options of a select box
 KEYS_OF_ONE_CLIP = ("class", "against", "frame")  # URL parameters that mean nothing for another clip
@@ -107,9 +108,14 @@ def load_run_checkpoint(run: Run) -> Checkpoint | None:
         return None
 
 
+def is_allowed(source: ClipSource) -> bool:
+    return may_read(source.path) and (not source.flow or may_read(source.flow))
+
+
 def is_readable(clip: pd.Series) -> bool:
+    source = ClipSource.from_row(clip)
     try:
-        return len(ClipSource.from_row(clip).frames()) > 0
+        return is_allowed(source) and len(source.frames()) > 0
     except UnreadableVideo:
         return False
 
@@ -128,9 +134,13 @@ def show_player(run: Run, clip: pd.Series) -> None:
     """The video in the browser's player, and the highest scores."""
     source = ClipSource.from_row(clip)
     try:
+        if not is_allowed(source):
+            raise UserError(f"{OUTSIDE} {source.path}")
         st.video(clip_views.cached_browser_video(source.path, str(source.segment)), loop=True, muted=True)
     except (OSError, UnreadableVideo):
         st.info("The video has been moved, deleted or damaged. The page shows what was recorded of it.")
+    except UserError as error:
+        st.info(escape_markdown(str(error)))
     if not source.segment.whole:
         st.caption(f"The clip is a part of its video: {source.segment}. Frames are numbered as in the whole video.")
     clip_views.show_top_scores(top_classes(list(clip["scores"]), run.meta["classes"]), clip["label"])

@@ -134,7 +134,8 @@ def show_record_form(checkpoint: Path) -> None:
         name = c.text_input("Name of the run", placeholder="first", help="Letters, digits, -, _ and . only.")
         if st.form_submit_button("Record", icon=":material/play_arrow:"):
             with errors_shown():
-                record_job(roots[0], name, checkpoint, resolve_inside(folder, roots), split, label)
+                data = resolve_inside(folder, roots)
+                record_job(roots[0], name, checkpoint, data, split, label, inside=roots)
 
 
 def show_jobs() -> None:
