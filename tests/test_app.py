@@ -310,6 +310,7 @@ def test_with_roots_no_file_outside_of_them_is_opened(demo, tmp_path, monkeypatc
     assert words(app).count(outside) == 1 and not app.get("video") and "Grad-CAM over time" not in words(app)
     app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4")
     assert words(app).count(outside) == 12
-    monkeypatch.setenv("STH_ROOTS", str(demo / "synthetic"))
+    video = Path(clips_of(open_run(demo / "runs" / "appearance-rgb-p4"))["path"].iloc[0])
+    monkeypatch.setenv("STH_ROOTS", str(video.parent))
     app = open_page(demo / "runs", monkeypatch, CLIP, run="appearance-rgb-p4")
     assert outside not in words(app) and app.get("video")
