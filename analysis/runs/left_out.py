@@ -13,7 +13,7 @@ from sth_core.errors import NOT_FINITE, UserError
 from sth_core.shards import shards
 
 MOST_NAMES = 3
-ATTENTION_COLUMNS = ("clip_id", "layer_index", "layer", "stage", "alpha_spatial", "alpha_temporal")
+ATTENTION_COLUMNS, NAMES_OF_LAYERS = ("clip_id", "layer_index", "alpha_temporal"), ("layer", "stage")
 
 
 def some_names(names: Collection[str]) -> str:
@@ -52,7 +52,7 @@ def check_tables(run: Run) -> None:
 def check_attention(run: Run, predicted: pa.Table) -> None:
     """Raises UserError: there is not one row of attention for each of the predicted clips and each layer."""
     recorded, clips, layers = set(predicted["shard"].unique().to_pylist()), [], set[int]()
-    for name, table in read_shards(run, "attention", ATTENTION_COLUMNS, ("clip_id",)):
+    for name, table in read_shards(run, "attention", ATTENTION_COLUMNS, ("clip_id",), unread=NAMES_OF_LAYERS):
         if name not in recorded or not len(table):  # a shard's attention is written before its predictions
             continue
         of_shard = pc.unique(table["clip_id"])
@@ -61,9 +61,7 @@ def check_attention(run: Run, predicted: pa.Table) -> None:
             raise UserError(INCOMPLETE.format(run.path))
         clips.append(of_shard.cast(pa.large_string()))
     found = pa.concat_arrays(clips) if clips else pa.array([], pa.large_string())
-    if not found.take(pc.array_sort_indices(found)).equals(
-        pa.array(predicted["clip_id"].to_pandas(), pa.large_string())
-    ):
+    if not found.take(pc.array_sort_indices(found)).equals(predicted["clip_id"].cast(found.type).combine_chunks()):
         raise UserError(INCOMPLETE.format(run.path))
 
 

@@ -227,10 +227,11 @@ def clip_table(run: Run, more: tuple[str, ...] = ()) -> pa.Table:
 
 
 def read_shards(
-    run: Run, kind: str, columns: tuple[str, ...], repeated: tuple[str, ...], more: tuple[str, ...] = ()
-) -> Iterator[tuple[str, pa.Table]]:
+    run: Run, kind: str, columns: tuple[str, ...], repeated: tuple[str, ...], more: tuple[str, ...] = (),
+    unread: tuple[str, ...] = (),
+) -> Iterator[tuple[str, pa.Table]]:  # fmt: skip
     """The shards of a run: the name of each, and these columns, with those of `more` that it has. Texts that are
-    `repeated` from row to row are read as dictionaries.
+    `repeated` from row to row are read as dictionaries; it must have the columns `unread` too.
 
     Raises:
         UserError: there are no shards, they lack one of the columns, or they cannot be read.
@@ -242,7 +243,7 @@ def read_shards(
         try:
             with file.open("rb") as opened:
                 schema = pq.read_schema(opened)
-                check_schema(schema, columns)
+                check_schema(schema, (*columns, *unread))
                 parquet = pq.ParquetFile(opened, read_dictionary=list(repeated))
                 there = [name for name in more if name in schema.names]
                 table = parquet.read([*columns, *there], use_threads=False)
