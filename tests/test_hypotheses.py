@@ -16,6 +16,7 @@ from analysis.attention.alpha_tables import (
     depth_weights,
 )
 from analysis.attention.hypotheses import (
+    COMPARISON,
     DATASETS,
     DEPTH,
     MODALITY,
@@ -70,7 +71,9 @@ def test_one_in_which_none_holds(tmp_path: Path) -> None:
     a_run(tmp_path, "b", 0.45, -0.1, dataset="jester", temporal_fraction=1 / 8)
     a_run(tmp_path, "c", 0.55, -0.1, dataset="ucf101")
     a_run(tmp_path, "d", 0.45, -0.1, dataset="jester", modality="flow")
-    table = hypothesis_verdicts(evaluate_hypotheses(find_runs(tmp_path)))
+    found = evaluate_hypotheses(find_runs(tmp_path))
+    assert list(found) == COMPARISON and "jester, resnet18 sth, p = 1/4, RGB" in set(found["compared"])
+    table = hypothesis_verdicts(found)
     assert list(table["verdict"]) == ["does not hold"] * 4
 
 

@@ -1,14 +1,18 @@
 """The bins of calibration and the cells of confusion, by hand."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.runs.run_directory import open_run
 from analysis.statistics.accuracy import accuracy_per_class, share_interval, summarize_accuracy, wilson_interval
 from analysis.statistics.calibration import calibration_bins, calibration_error
 from analysis.statistics.confusion import confused_pairs, confusion_cells
+from analysis.statistics.results import run_results
+from tests.tiny import write_run
 
 
 def rows(pairs: list[tuple[str, str]], **more: object) -> pd.DataFrame:
@@ -37,8 +41,9 @@ def test_a_bins_interval_is_over_source_videos_and_its_means_are_of_full_precisi
     found = calibration_bins(table).iloc[0]
     expected = share_interval(np.array([True, False, True]), np.array([0, 0, 1]))
     assert (found["accuracy_low"], found["accuracy_high"]) == expected != wilson_interval(2, 3)
-    many = rows([("a", "a")] * 3000, confidence=np.full(3000, 0.55, np.float16))
-    assert calibration_bins(many)["confidence"][0] == float(np.float16(0.55))
+    two = np.array([0.91, 0.97], np.float32)  # their mean has a bit more than a float32
+    mean = calibration_bins(rows([("a", "a")] * 2, confidence=two))["confidence"][0]
+    assert mean == two.astype(float).mean() != two.mean()
 
 
 PAIRS = ["aa", "ab", "ab", "ac", "ba", "cb", "cb"]  # label, prediction
@@ -80,3 +85,13 @@ def test_if_all_clips_of_several_videos_are_wrong_the_interval_mirrors_that_of_a
     groups = np.array([0, 0, 1, 1])
     low, high = share_interval(np.zeros(4, bool), groups)
     assert (1 - high, 1 - low) == pytest.approx(share_interval(np.ones(4, bool), groups)) and low == 0 < high < 1
+
+
+def test_results_of_a_run_that_says_little_of_itself(tmp_path: Path) -> None:
+    """Runs of earlier versions lack frames, start and seed; top-5 is of the scores."""
+    path = write_run(tmp_path / "old", [[0.5], [0.5]])
+    part = path / "predictions" / "part-00000.parquet"
+    pd.read_parquet(part).assign(scores=[[0.9, 0.1], [0.8, 0.2]]).to_parquet(part)
+    (row,) = run_results([open_run(path)]).to_dict("records")
+    assert [row[name] for name in ("frames", "start", "seed", "p", "views")] == ["", "", None, "1/4", "1 x center"]
+    assert [row[name] for name in ("n", "top1", "top5", "mean_class", "unread")] == [2, 50, 100, 50, 0]

@@ -192,3 +192,8 @@ def test_a_short_video_repeats_its_last_flow_fields(tmp_path: Path) -> None:
     assert indices.tolist() == [0, 0, 0, 0]
     assert np.array_equal(clip[..., 2:4], clip[..., 8:10])  # fields 1 and 4: there are fields 0 and 1 only
     assert motion(clip[0, ..., 8:10], 8.0) == pytest.approx([2, 0], abs=0.3)
+
+
+@pytest.mark.parametrize(("resize", "side"), [(64, 64), ((64, 80), 64), ((80, 64), 64)])
+def test_the_short_side_is_the_smaller_one(resize: int | tuple[int, int], side: int) -> None:
+    assert Preprocessing(resize=resize, crop=48).short_side == side

@@ -256,3 +256,10 @@ def test_the_bootstrap_of_a_rank_correlation_resamples_whole_groups() -> None:
         drawn.append(stats.spearmanr(clips["x"].iloc[rows], clips["y"].iloc[rows])[0])
     found = rank_correlations(clips, "x", "y").set_index("over").loc["clips"]
     assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+
+
+def test_classes_that_a_resample_does_not_draw_have_no_mean_in_it() -> None:
+    """Each class is a source video of its own, so that most resamples lack some."""
+    clips = pd.DataFrame({"label": [*"abcdef"], "group": [*"uvwxyz"], "x": range(6), "y": [1, 2, 3, 4, 5, 9]})
+    found = rank_correlations(clips, "x", "y")
+    assert found[["value", "low", "high"]].to_numpy().tolist() == [[1, 1, 1]] * 2

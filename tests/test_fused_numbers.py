@@ -1,0 +1,96 @@
+"""Fusing runs, by hand: the scores, what run.json says of them, and which weights are refused."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.runs.run_directory import Run, open_run
+from analysis.statistics.fusion import fused_meta, fused_predictions, validate_fusion
+from sth_core.errors import UserError
+from tests.tiny import write_run
+
+
+def table(scores: list[list[float]], **more: Any) -> pd.DataFrame:
+    """The predictions of one run."""
+    rows = {"clip_id": ["u", "v"], "path": ["u.mp4", "v.mp4"], "label": ["a", "c"], "group": ["g", "h"]}
+    rows |= {"scores": [np.array(row) for row in scores], "frame_indices": [[0, 1], [2, 3]]}
+    return pd.DataFrame(rows | more).set_index("clip_id")
+
+
+def test_fused_predictions_by_hand() -> None:
+    one, other = table([[0.8, 0.2, 0.0], [0.2, 0.2, 0.6]]), table([[0.0, 0.6, 0.4], [0.0, 0.2, 0.8]])
+    fused = fused_predictions([one, other], np.array([0.25, 0.75]), ["a", "b", "c"])
+    assert list(fused) == [
+        "clip_id", "path", "label", "prediction", "correct", "confidence", "margin", "disagreement", "scores",
+        "view_scores", "frame_indices", "flow", "backward", "segment", "group", "bytes",
+    ]  # fmt: skip
+    first, second = fused.to_dict("records")
+    assert first["scores"].tolist() == pytest.approx([0.2, 0.5, 0.3]) and first["scores"].dtype == np.float32
+    assert second["scores"].tolist() == pytest.approx([0.05, 0.2, 0.75])
+    assert [(row["prediction"], row["correct"]) for row in (first, second)] == [("b", False), ("c", True)]
+    assert [row["confidence"] for row in (first, second)] == pytest.approx([0.5, 0.75])
+    assert [row["margin"] for row in (first, second)] == pytest.approx([0.2, 0.55])
+    assert [row["disagreement"] for row in (first, second)] == [0.5, 0]  # "a" of the first run is not "b"
+    assert np.array(first["view_scores"]).tolist() == [[0.8, 0.2, 0.0], [0.0, 0.6, 0.4]]
+    assert (first["clip_id"], first["path"], first["group"], first["frame_indices"]) == ("u", "u.mp4", "g", [0, 1])
+    assert [first[name] for name in ("flow", "backward", "segment", "bytes")] == ["", False, "", 0]
+
+
+def test_what_a_run_says_of_its_clips_is_kept_and_one_class_has_no_second() -> None:
+    one = table([[1.0], [1.0]], flow=["f", ""], backward=[True, False], segment=["0-1", ""], bytes=[7, 8])
+    fused = fused_predictions([one, one], np.array([0.5, 0.5]), ["a"])
+    assert fused[["flow", "backward", "segment", "bytes"]].to_numpy().tolist() == [
+        ["f", True, "0-1", 7],
+        ["", False, "", 8],
+    ]
+    assert fused["margin"].tolist() == [1, 1]
+
+
+def run(name: str, **meta: Any) -> Run:
+    facts = {"arch": "resnet18", "conv": "sth", "frames": 8, "width": 64, "modality": "rgb", "dataset": "set"}
+    facts |= {"checkpoint": f"{name}.safetensors", "checkpoint_sha256": f"sha of {name}"}
+    kept = {"attention": True, "vectors": True, "layers": ["x"], "relabelled": ["y"], "clips": 9}
+    return Run(Path("runs") / name, facts | kept | meta)
+
+
+def test_what_is_said_of_fused_runs_by_hand() -> None:
+    meta = fused_meta([run("one"), run("two", frames=16, modality="flow")], [0.25, 0.75], 5)
+    assert meta == {
+        "arch": "resnet18", "conv": "sth", "frames": "16 + 8", "width": 64, "modality": "rgb+flow", "dataset": "set",
+        "attention": False, "vectors": False, "layers": [], "relabelled": [], "clips": 5,
+        "checkpoint": "", "checkpoint_sha256": "",
+        "fused": [
+            {"run": "one", "checkpoint_sha256": "sha of one", "weight": 0.25},
+            {"run": "two", "checkpoint_sha256": "sha of two", "weight": 0.75},
+        ],
+    }  # fmt: skip
+    same = fused_meta([run("one"), run("two")], [0.5, 0.5], 5)
+    assert (same["frames"], same["modality"]) == (8, "rgb")
+
+
+@pytest.mark.parametrize(("trained", "clips", "kept"), [((2, 3), 9, 3), ((2, None), 9, 2), ((7, 8), 5, 5)])
+def test_clips_that_a_network_was_trained_on_are_at_most_all(trained: tuple, clips: int, kept: int) -> None:
+    runs = [run(str(i), trained_clips=number) for i, number in enumerate(trained)]
+    assert fused_meta(runs, [0.5, 0.5], clips)["trained_clips"] == kept
+
+
+@pytest.mark.parametrize("weights", [[1, -0.5], [0, 0], [1], [1, 1, 1], [1, float("nan")], [1, float("inf")]])
+def test_weights_that_are_refused(weights: list[float]) -> None:
+    with pytest.raises(UserError, match="a finite weight for each of the 2 runs, none below 0, one above 0"):
+        validate_fusion([run("one", classes=["a"]), run("two", classes=["a"])], weights)
+
+
+def test_weights_from_zero_on_and_other_classes(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / name, [[0.5]]) for name in ("one", "two")]
+    runs = [open_run(path) for path in paths]
+    validate_fusion(runs, [0, 0.5])
+    with pytest.raises(UserError, match=r"two and .*one do not have the same classes"):
+        validate_fusion([runs[0], replace(runs[1], meta=runs[1].meta | {"classes": ["b", "a"]})], [1, 1])
+    with pytest.raises(UserError, match="two: it is unfinished"):
+        validate_fusion([runs[0], replace(runs[1], problem="it is unfinished")], [1, 1])
+    with pytest.raises(UserError, match="at least two runs, got 1"):
+        validate_fusion(runs[:1], [1])
