@@ -19,7 +19,7 @@ from benchmarks.mutations import Mutant
 from sth_core.errors import UserError
 
 NOT_COPIED = {".git", ".venv", "build", "dist", "demo", "out", "runs"}
-SLOWEST = 3.0  # seconds; tests that take longer are left out
+SLOWEST = 10.0  # seconds; tests that take longer are left out
 
 
 @dataclass

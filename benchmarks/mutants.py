@@ -50,7 +50,7 @@ TESTS = {  # of each module, the files tests/test_NAME.py
     "sth_core/convolution.py": "sth_conv baselines gradcam",
     "sth_core/inference.py": "network baselines",
     "sth_core/network.py": "network initialisation complexity",
-    "sth_core/datasets/splits.py": "datasets found",
+    "sth_core/datasets/splits.py": "assigned_splits datasets found",
     "sth_core/resumable.py": "resumable overwriting",
     "workbench/access.py": "access",
     "workbench/roots.py": "serving access",

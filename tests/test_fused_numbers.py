@@ -17,8 +17,8 @@ from tests.tiny import write_run
 def table(scores: list[list[float]], **more: Any) -> pd.DataFrame:
     """The predictions of one run."""
     rows = {"clip_id": ["u", "v"], "path": ["u.mp4", "v.mp4"], "label": ["a", "c"], "group": ["g", "h"]}
-    rows |= {"scores": [np.array(row) for row in scores], "frame_indices": [[0, 1], [2, 3]]}
-    return pd.DataFrame(rows | more).set_index("clip_id")
+    scored: dict[str, Any] = {"scores": [np.array(row) for row in scores], "frame_indices": [[0, 1], [2, 3]]}
+    return pd.DataFrame(rows | scored | more).set_index("clip_id")
 
 
 def test_fused_predictions_by_hand() -> None:

@@ -226,3 +226,10 @@ def test_several_processes_write_shards_of_one_table(tmp_path: Path) -> None:
 def test_it_needs_no_torch() -> None:
     code = "import sys, sth_core.resumable, sth_core.shards; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_what_is_moved_aside_is_on_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("sth_core.resumable.sync", synced.append)
+    begin(work(folder), overwrite=True)
+    assert synced[0] == folder / ".replaced-1" and {folder, folder.parent} <= set(synced)

@@ -161,3 +161,13 @@ def test_roots_are_handed_to_the_app_as_they_are(tmp_path, monkeypatch):
     for wrong in ("c:d", "nothing"):
         said, flags, _ = served(monkeypatch, tmp_path / "runs", "--root", tmp_path / wrong)
         assert said.startswith("sth: --root") and not flags
+
+
+def test_the_folders_that_the_app_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("STH_RUNS", "STH_ROOTS"):
+        monkeypatch.delenv(name, raising=False)
+    assert allowed_roots() == [tmp_path / "demo" / "runs"]
+    monkeypatch.setenv("STH_RUNS", "runs")
+    monkeypatch.setenv("STH_ROOTS", os.pathsep.join(["/one", "", "/two"]))
+    assert allowed_roots() == [tmp_path / "runs", Path("/one"), Path("/two")]
