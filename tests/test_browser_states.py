@@ -2,14 +2,16 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from benchmarks.browser import serving, settle
+from analysis.runs.notes import note_of, save_note
+from analysis.runs.run_directory import open_run
+from benchmarks.browser import serving, settle, until
 from tests.test_app import edit
 from tests.tiny import write_run
 
@@ -18,9 +20,13 @@ EVIL = '<img src=x onerror="window.evil=1"><b>bold</b>'
 
 
 @pytest.fixture(scope="module")
-def served(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("states") / "runs"
+
+
+@pytest.fixture(scope="module")
+def served(demo: Path, runs: Path) -> Iterator[str]:
     """The app on a folder of runs in every bad state."""
-    runs = tmp_path_factory.mktemp("states") / "runs"
     good = demo / "runs" / "appearance-rgb-p4"
     for name in ("gone", "moved", "unfinished"):
         shutil.copytree(good, runs / name)
@@ -98,3 +104,39 @@ def test_names_are_never_rendered_as_html(tab: Page, served: str):
 
 def quoted(text: str) -> str:
     return "".join(f"%{byte:02x}" for byte in text.encode())
+
+
+def note_box(page: Page) -> Locator:
+    settle(page)
+    box = page.get_by_role("textbox", name="Note", exact=True)
+    if not box.is_visible():
+        page.get_by_text("Tags and notes").click()
+    expect(box).to_be_visible()
+    return box
+
+
+def test_a_typed_note_is_kept_until_it_is_saved(page: Page, served: str, runs: Path):
+    clip = f"{served}/clip?run=gone&clip=val%2F0001_00007.mp4"
+    leave: dict[str, Callable[[], object]] = {
+        "by a link": lambda: page.get_by_role("link", name="Notes", exact=True).click(),
+        "by a closed tab": lambda: page.goto("about:blank"),
+    }
+    page.goto(f"{served}/notes?run=gone")
+    typed = ""
+    for how, go in leave.items():
+        page.goto(clip)
+        expect(note_box(page)).to_have_value(typed)
+        typed = f"left {how}"
+        note_box(page).fill(typed)
+        go()
+    page.goto(clip)
+    expect(note_box(page)).to_have_value(typed)
+    save_note(open_run(runs / "gone"), "val/0001_00007.mp4", "another's", 0)
+    page.reload()
+    expect(note_box(page)).to_have_value(typed)
+    page.get_by_role("button", name="Save the note").click()
+    expect(page.get_by_text("Somebody saved another text")).to_be_visible()
+    page.get_by_role("button", name="Save the note").click()
+    expect(page.get_by_text("The note is saved.")).to_be_visible()
+    until(page, "Object.keys(localStorage).filter(key => key.startsWith('sth note')).length === 0")
+    assert note_of(open_run(runs / "gone"), "val/0001_00007.mp4").text == typed

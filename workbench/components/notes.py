@@ -1,17 +1,20 @@
 """Tags and a note on a clip, for the Clip page, and a filter by tags for the sidebar.
 
-An unsaved text stays in the session, per clip, with the version of the note from which it started.
+An unsaved text stays in the session and in the browser, per clip, with the version of the note from which it started.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import streamlit as st
 
 from analysis.runs import notes
 from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
+from workbench.components.browser import js_component
 from workbench.components.context import errors_shown, escape_markdown
 
+NOTE_DRAFT = js_component("note_draft")
 SUGGESTIONS = 12  # the run's most frequent tags
 
 
@@ -69,8 +72,10 @@ def show_note(run: Run, clip_id: str, key: str, read_only: bool) -> None:
         st.session_state.pop(f"{key} conflict", None)
     st.session_state[text_key] = st.session_state[f"{key} draft"] = draft
     hint = "What do you see in this clip?"
-    st.text_area("Note", key=text_key, max_chars=notes.LONGEST_NOTE, disabled=read_only, placeholder=hint)
+    with st.container(key="note_box"):
+        st.text_area("Note", key=text_key, max_chars=notes.LONGEST_NOTE, disabled=read_only, placeholder=hint)
     if not read_only:
+        keep_in_browser(run, clip_id, key, draft, saved)
         args = (key, save_entered_note, run, clip_id, key)
         st.button("Save the note", key=f"{key} save", icon=":material/save:", on_click=run_action, args=args)
     if conflict := st.session_state.get(f"{key} conflict"):
@@ -85,6 +90,22 @@ def show_note(run: Run, clip_id: str, key: str, read_only: bool) -> None:
         unsaved = " · you have unsaved changes" if draft != saved.text else ""
         st.caption(f"Last saved {format_time(saved.changed)}{unsaved}")
     show_history(run, clip_id)
+
+
+def keep_in_browser(run: Run, clip_id: str, key: str, draft: str, saved: notes.Note) -> None:
+    """Keep what is typed in the browser until it is saved, and put what the browser has kept back into the box."""
+    seen: notes.Note = st.session_state[f"{key} seen"]
+    component = f"{key} kept"
+
+    def restore() -> None:
+        kept = st.session_state[component].get("kept") or {}
+        text, version = str(kept.get("text", ""))[: notes.LONGEST_NOTE], kept.get("version")
+        if version != seen.version:  # another text was saved since: saving this one must say so
+            st.session_state[f"{key} seen"] = replace(saved, text="", version=int(version or 0))
+        st.session_state[f"{key} text"] = text
+
+    data = {"key": f"{run.path} {clip_id}", "version": seen.version, "text": draft, "saved": saved.text}
+    NOTE_DRAFT(key=component, data=data, on_kept_change=restore)
 
 
 def show_history(run: Run, clip_id: str) -> None:
