@@ -95,7 +95,10 @@ def test_only_the_workbench_imports_streamlit() -> None:
 @pytest.mark.parametrize(
     ("package", "others"),
     [
-        ("sth_core.video", ("sth_core.errors", "sth_core.files", "sth_core.stopping", "sth_core.values")),
+        (
+            "sth_core.video",
+            ("sth_core.errors", "sth_core.files", "sth_core.memory", "sth_core.stopping", "sth_core.values"),
+        ),
         (
             "sth_core.datasets",
             (
