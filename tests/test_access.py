@@ -186,3 +186,19 @@ def test_only_the_scripts_of_the_page_itself_may_run() -> None:
 )  # fmt: skip
 def test_a_host_is_named_with_its_port_unless_the_scheme_implies_it(origin: str, hosts: list[str]) -> None:
     assert hosts_of(origin) == hosts
+
+
+def test_what_the_pages_may_load_from_where() -> None:
+    policy = dict(
+        part.split(" ", 1) for part in headers_of(ask(method="GET")[0])["content-security-policy"].split("; ")
+    )
+    assert policy["connect-src"] == "'self' ws://localhost:8501 wss://lab.example.org"
+    none = {name for name, sources in policy.items() if sources == "'none'"}
+    assert none == {"object-src", "base-uri", "frame-ancestors"}
+    own = {name for name, sources in policy.items() if sources.split()[0] == "'self'"}
+    assert own == {
+        f"{name}-src" for name in ("default", "script", "style", "img", "media", "font", "connect", "worker")
+    } | {"form-action"}
+    blobs = {name for name, sources in policy.items() if "blob:" in sources}
+    assert blobs == {"script-src", "img-src", "media-src", "worker-src"}
+    assert {name for name, sources in policy.items() if "'unsafe-inline'" in sources} == {"style-src"}
