@@ -349,3 +349,14 @@ def test_the_maps_of_several_clips_are_those_of_each_alone() -> None:
         for layer, branches in alone.items():
             for branch, maps in branches.items():
                 torch.testing.assert_close(together[layer][branch][i : i + 1], maps, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("branches", "title"),
+    [
+        (("joint",), "a (8 x 4 x 6, stride 16)"),
+        (("joint", "spatial", "temporal"), "a (8 x 4 x 6, stride 16, spatial and temporal branch)"),
+    ],
+)
+def test_the_title_of_a_layer(branches: tuple[str, ...], title: str) -> None:
+    assert CamLayer("a", 8, 4, 6, 16, branches).title == title
