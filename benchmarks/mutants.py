@@ -42,7 +42,7 @@ TESTS = {  # of each module, the files tests/test_NAME.py
     "analysis/attention/hypotheses.py": "hypotheses conditions",
     "sth_core/evaluation.py": "evaluation shared_evaluation training_clips not_finite",
     "sth_core/trainer.py": "training training_folder shared_evaluation not_finite",
-    "sth_core/distributed.py": "shared_evaluation",
+    "sth_core/distributed.py": "shared_evaluation process_groups",
     "sth_core/training_clips.py": "training_clips training_folder",
     "sth_core/video/transforms.py": "transforms sampling checkpoint",
     "sth_core/video/sampling.py": "sampling positions",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sth_core import STHConv, Tap
 from sth_core.convolution import temporal_conv
-from sth_core.sth_conv import AttentiveIntegration, temporal_types
+from sth_core.sth_conv import AttentiveIntegration, DepthwiseSTHConv, temporal_types
 
 DOUBLE = torch.float64
 FRACTIONS = [1 / 2, 1 / 4, 1 / 8]
@@ -241,3 +241,21 @@ def test_attention_depends_on_the_clip_from_the_start(seed: int) -> None:
     alpha = integration(*clips.chunk(2, 1))
     assert torch.allclose(alpha.sum(1), torch.ones(6, 16))
     assert (alpha.std(0) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("variant", "groups"), [("hybrid", [0, 0, 0, 0, 1, 1, 1, 1]), ("merge", [0, 1, 0, 0, 0, 1, 1, 1])]
+)
+def test_depthwise_channels_share_alpha_in_groups_of_n(variant: str, groups: list[int]) -> None:
+    """Of 8 channels with n = 4, two are temporal: each has three spatial ones."""
+    conv = DepthwiseSTHConv(8, 8, temporal_fraction=1 / 4, variant=variant, attention=True, frames=2)
+    assert conv.integration.group_of.tolist() == groups
+    assert [groups[i] for i in conv.temporal_channels] == [0, 1]
+    assert [groups[i] for i in conv.spatial_channels] == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_temporal_kernel_of_five_reads_two_frames_on_both_sides() -> None:
+    x = torch.arange(6.0).view(6, 1, 1, 1)  # one clip
+    shifted = temporal_conv(x, torch.tensor([[[1.0, 0, 0, 0, 0]]]), frames=6)
+    assert shifted.flatten().tolist() == [0, 0, 0, 1, 2, 3]
+    assert temporal_conv(x, torch.tensor([[[0.0, 0, 0, 1, 0]]]), frames=6).flatten().tolist() == [1, 2, 3, 4, 5, 0]

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sth_core.checkpoint import save_checkpoint
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import open_dataset
 from sth_core.errors import UserError
 from sth_core.evaluation import accuracy
-from sth_core.training_clips import explained_differences, identity_of, training_clips, write_kept
+from sth_core.training_clips import explained_differences, identity_of, keys_of_network, training_clips, write_kept
 from tests.tiny import CLASSES, RGB, copy_clips, tiny_network
 
 
@@ -93,3 +94,16 @@ def test_val_clips_whose_label_is_no_class_are_not_counted_and_it_is_said(scenes
     assert found.clips == 2 and found.share in (0, 0.5, 1)
     none = accuracy(tiny_network(), EvaluationClips(data.val, ["x"] * len(CLASSES), RGB), RGB)
     assert none.clips == 0 and np.isnan(none.share)
+
+
+@pytest.mark.parametrize(("rows", "counts"), [(ROWS[:2], "{'train': 2}"), (ROWS[2:], "{'val': 2}")])
+def test_a_training_needs_both_splits(rows: list[tuple[str, str, str]], counts: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"needs clips in the splits 'train' and 'val'; this dataset has {counts}"):
+        training_clips(open_dataset(dataset(tmp_path, rows)).clips)
+
+
+def test_the_clips_of_the_network_that_training_starts_from_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "start.safetensors"
+    save_checkpoint(file, tiny_network(), CLASSES, RGB, training={"train_keys": "the keys"})
+    assert keys_of_network(file) == "the keys"
+    assert [keys_of_network(other) for other in (None, tmp_path / "none.safetensors", tmp_path / "a.pth")] == [""] * 3
