@@ -31,10 +31,10 @@ class Tests:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def of(self, mutant: Mutant) -> list[str]:
-        """Those that run the mutant's statement, the fastest file first, and in it the fastest test."""
+        """Those that run the mutant's statement, or all if that runs at the import; the fastest file first."""
         wanted = None if mutant.lines is None else set(range(mutant.lines[0], mutant.lines[1] + 1))
         of_file = {name: lines.get(mutant.path, set()) for name, lines in self.lines.items()}
-        chosen = [name for name, lines in of_file.items() if (lines if wanted is None else lines & wanted)]
+        chosen = [name for name, lines in of_file.items() if wanted is None or lines & wanted]
         totals: dict[str, float] = {}
         for name in chosen:
             file = name.partition("::")[0]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.runs.run_directory import Run, open_run
-from analysis.statistics.fusion import fused_meta, fused_predictions, validate_fusion
+from analysis.statistics.fusion import fuse, fused_meta, fused_predictions, validate_fusion
 from sth_core.errors import UserError
 from tests.tiny import write_run
 
@@ -94,3 +94,17 @@ def test_weights_from_zero_on_and_other_classes(tmp_path: Path) -> None:
         validate_fusion([runs[0], replace(runs[1], problem="it is unfinished")], [1, 1])
     with pytest.raises(UserError, match="at least two runs, got 1"):
         validate_fusion(runs[:1], [1])
+
+
+def test_a_fused_run_is_one_part_and_names_the_clips_that_are_left_out(tmp_path: Path) -> None:
+    runs = []
+    for name, clips in (("one", 3), ("two", 2)):
+        path = write_run(tmp_path / name, [[0.5]] * clips)
+        part = path / "predictions" / "part-00000.parquet"
+        scores = {"scores": [[0.9, 0.1]] * clips, "view_scores": [[[0.9, 0.1]]] * clips, "frame_indices": [[0]] * clips}
+        pd.read_parquet(part).assign(path="", group="g", margin=0.8, **scores).to_parquet(part)
+        runs.append(open_run(path))
+    fused = fuse(runs, [1, 1], tmp_path / "both")
+    assert (fused.run, fused.clips) == (tmp_path / "both", 2) and [*fused.left_out.values()] == [["c2"]]
+    assert [file.name for file in (fused.run / "predictions").iterdir()] == ["part-00000.parquet"]
+    assert pd.read_parquet(fused.run / "failures.parquet")["clip_id"].tolist() == ["c2"]

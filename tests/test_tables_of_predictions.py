@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.runs.run_directory import open_run
+from analysis.runs.caveats import accuracy_caveats
+from analysis.runs.run_directory import open_run, predictions
 from analysis.statistics.accuracy import accuracy_per_class, share_interval, summarize_accuracy, wilson_interval
 from analysis.statistics.calibration import calibration_bins, calibration_error
 from analysis.statistics.confusion import confused_pairs, confusion_cells
@@ -95,3 +96,12 @@ def test_results_of_a_run_that_says_little_of_itself(tmp_path: Path) -> None:
     (row,) = run_results([open_run(path)]).to_dict("records")
     assert [row[name] for name in ("frames", "start", "seed", "p", "views")] == ["", "", None, "1/4", "1 x center"]
     assert [row[name] for name in ("n", "top1", "top5", "mean_class", "unread")] == [2, 50, 100, 50, 0]
+
+
+def test_all_caveats_of_a_run_stand_in_its_note(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "some", [[0.5], [0.5]], trained_clips=1)
+    part = path / "predictions" / "part-00000.parquet"
+    pd.read_parquet(part).assign(scores=[[0.9, 0.1]] * 2, label=["a", "z"]).to_parquet(part)
+    run = open_run(path)
+    first, second = accuracy_caveats(run.meta, predictions(run))
+    assert run_results([run])["note"][0] == f"{first} {second}"
