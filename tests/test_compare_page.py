@@ -119,6 +119,8 @@ def test_a_run_without_a_clip_in_common_is_named_and_left_out(folder, monkeypatc
 def test_a_run_of_fewer_clips_makes_all_numbers_those_of_its_clips(folder, monkeypatch) -> None:
     kept = set(pd.read_parquet(folder / "c" / "predictions")["clip_id"][::3])
     rewrite(folder / "c", lambda table: table[table["clip_id"].isin(kept)])
+    meta = json.loads((folder / "c" / "run.json").read_text())
+    (folder / "c" / "run.json").write_text(json.dumps(meta | {"clips": len(kept)}))
     app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"])
     right = right_of(folder, "abc")
     np.testing.assert_allclose(app.dataframe[0].value["accuracy"], 100 * right.mean())

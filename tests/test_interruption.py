@@ -104,7 +104,7 @@ def started(words: list[str], **more: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*STH, *words], cwd=ROOT, text=True, env=environment, start_new_session=True, **streams)
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 120) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end

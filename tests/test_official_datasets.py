@@ -642,8 +642,10 @@ def test_a_split_that_does_not_exist_is_refused(
     assert (result.exit_code, result.stderr) == (2, f"sth: {sentence}\n")
 
 
-def test_a_format_that_nobody_knows_is_refused_with_those_that_are(disk: dict[str, Path]) -> None:
-    assert refused(disk["jester"], Annotation(format="jestre")) == (
+def test_a_format_that_nobody_knows_is_refused_with_those_that_are() -> None:
+    with pytest.raises(UserError) as error:
+        Annotation(format="jestre")
+    assert str(error.value) == (
         "unknown dataset format 'jestre'; possible: manifest, hugging_face, something_v1, something_v2, jester, "
         "kinetics, ucf101, hmdb51, lists, folders"
     )

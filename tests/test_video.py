@@ -78,7 +78,8 @@ def test_reading_videos_needs_neither_torch_nor_the_network() -> None:
         "print({name for name in sys.modules if name == 'torch' or name.startswith('sth_core.')})",
     )
     out = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True).stdout
-    needed = {"sth_core.video", "sth_core.errors", "sth_core.files", "sth_core.stopping", *modules}
+    others = {f"sth_core.{name}" for name in ("video", "errors", "files", "memory", "stopping", "values")}
+    needed = {*others, *modules}
     assert ast.literal_eval(out) == needed
 
 
