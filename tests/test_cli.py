@@ -188,7 +188,7 @@ def test_ctrl_c_and_on_again(checkpoint: Path, scenes_folder: Path, tmp_path: Pa
         while not (run / "run.json").exists() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 130, said

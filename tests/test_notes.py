@@ -147,7 +147,7 @@ def test_concurrent_threads_and_processes_lose_no_tag(run):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda n: [add_tag(run, "c0", f"t{n}-{i}") for i in range(10)], range(8)))
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert process.returncode == 0
     wanted = {f"t{n}-{i}" for n in range(8) for i in range(10)} | {f"p{n}-{i}" for n in range(2) for i in range(20)}
     assert len(tags_of(run, "c0")) == 120 and set(tags_of(run, "c0")) == wanted
@@ -171,7 +171,7 @@ def test_a_killed_writer_loses_no_committed_tag(run):
     kept = [process.stdout.readline().strip() for _ in range(5)]
     assert set(kept) <= set(tags_of(run, "c0"))  # read while the other writes
     process.kill()
-    kept += process.communicate(timeout=20)[0].split()
+    kept += process.communicate(timeout=300)[0].split()
     assert process.returncode == -signal.SIGKILL
     assert tags_of(run, "c0")[: len(kept)] == kept and len(tags_of(run, "c0")) <= len(kept) + 1
     with sqlite3.connect(run.path / "notes.sqlite") as connection:

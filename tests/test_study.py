@@ -88,7 +88,7 @@ def done(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert process.poll() is None, process.stderr and process.stderr.read()
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     deadline = time.monotonic() + 120
     while subprocess.run(["pgrep", "-f", str(out)], stdout=subprocess.DEVNULL).returncode == 0:
         assert time.monotonic() < deadline, "its trainings go on without it"
