@@ -19,12 +19,13 @@ from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.files import cannot_write, temporary_beside
 from sth_core.inference import for_inference
-from sth_core.network import VideoNetwork
+from sth_core.network import ModelConfig, VideoNetwork
 from sth_core.video.transforms import Preprocessing
 
 MOST_NAMED = 4  # tensors that do not fit, all named in the message
 # The types of numbers that a file may hold, where the network has floating-point numbers or others.
 FLOATS, COUNTS = ("F64", "F32", "F16", "BF16"), ("I64",)
+ORDINARY_WIDTH, ORDINARY_CLASSES = 64, 1000  # the largest network of so many has 170 million weights, 0.7 GB
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -91,8 +92,8 @@ def sort_metadata(content: bytes) -> bytes:
 def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu") -> Checkpoint:
     """Build the network of a checkpoint file and give it its weights.
 
-    The metadata are checked first, then the shapes of the weights, which are compared with those of a network without
-    memory: a file that lies about them takes none.
+    The metadata are checked first, then the shapes of the weights: a file that claims a large network takes no memory
+    if it does not hold its weights.
 
     Raises UserError: no such file, not a checkpoint of this project, metadata that cannot be, or weights that do not
     fit, are not finite, or are a negative variance."""
@@ -104,8 +105,7 @@ def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu
     try:
         facts = read_facts(path)
         with safe_open(path, "pt") as file:
-            refuse_misfits(facts, file, path)
-            model = VideoNetwork(facts.config)
+            model = build_fitting(facts.config, file, path)
             with torch.no_grad():
                 for name, tensor in model.state_dict(keep_vars=True).items():
                     tensor.copy_(file.get_tensor(name))
@@ -119,13 +119,21 @@ def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu
     return Checkpoint(model.to(device).eval(), *facts_kept)
 
 
-def refuse_misfits(facts: CheckpointFacts, file: Any, path: Path) -> None:
-    """Raises UserError: an open safetensors file does not hold the weights of the network that it describes."""
+def build_fitting(config: ModelConfig, file: Any, path: Path) -> VideoNetwork:
+    """The network whose weights an open safetensors file holds. Raises UserError: it holds others."""
     try:
-        with torch.device("meta"):
-            expected = VideoNetwork(facts.config).state_dict()
+        if config.width > ORDINARY_WIDTH or config.num_classes > ORDINARY_CLASSES:
+            with torch.device("meta"):  # not always: torch takes a second to import what computes without memory
+                refuse_misfits(VideoNetwork(config).state_dict(), file, path)
+        model = VideoNetwork(config)
     except ValueError as error:
         raise UserError(f"{path}: config: {error}{WAYS}") from error
+    refuse_misfits(model.state_dict(), file, path)
+    return model
+
+
+def refuse_misfits(expected: Mapping[str, Tensor], file: Any, path: Path) -> None:
+    """Raises UserError: an open safetensors file does not hold tensors of these names, shapes and kinds of numbers."""
     given = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     shapes = {name: tuple(part.get_shape()) for name, part in given.items()}
     if problems := misfits({name: tuple(tensor.shape) for name, tensor in expected.items()}, shapes):

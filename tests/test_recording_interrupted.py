@@ -66,12 +66,10 @@ import pandas as pd
 import torch
 from analysis.runs import recording, rows
 from analysis.runs.dataset_options import DatasetOptions
-from sth_core.checkpoint import load_checkpoint
 
 checkpoint, data, folder, kills, part = *map(Path, sys.argv[1:4]), int(sys.argv[4]), int(sys.argv[5])
 rows.CLIPS_PER_SHARD, rows.SECONDS_PER_SHARD = part, 0
 torch.set_num_threads(1)
-load_checkpoint(checkpoint)  # once for all children: the first one of a process imports much of torch
 to_parquet, fsync = pd.DataFrame.to_parquet, os.fsync
 
 def write_slowly(table, path, index):

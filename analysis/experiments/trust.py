@@ -41,6 +41,7 @@ from analysis.statistics.uncertainty import rank_correlation
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.changes import name_changes
 from sth_core.errors import NOT_FINITE
+from sth_core.evaluation import is_finite
 from sth_core.files import sha256
 from sth_core.network import VideoNetwork, pick_device
 from sth_core.resumable import Work, working_on
@@ -184,7 +185,7 @@ def remove_relabelled(shards: Shards, table: pd.DataFrame, options: DatasetOptio
 @torch.inference_mode()
 def has_finite_scores(checkpoint: Checkpoint, clip: Tensor) -> bool:
     """Of one clip (T, C, H, W)."""
-    return bool(torch.isfinite(checkpoint.inference_model(clip[None])).all())
+    return bool(is_finite(checkpoint.inference_model(clip[None])).all())
 
 
 @torch.inference_mode()
@@ -193,9 +194,10 @@ def clip_alphas(checkpoint: Checkpoint, table: pd.DataFrame, workers: int) -> di
     found = {}
     read = normalised_clips(checkpoint, table, workers, ahead=2 * workers)
     for clip_id, (clip, _) in zip(table["clip_id"], read, strict=True):
-        if clip is not None and has_finite_scores(checkpoint, clip):
-            alphas = checkpoint.inference_model.forward_with_attention(clip[None])[1]
-            found[clip_id] = {layer: alpha.cpu() for layer, alpha in alphas.items()}
+        if clip is not None:
+            logits, alphas = checkpoint.inference_model.forward_with_attention(clip[None])
+            if is_finite(logits).all():
+                found[clip_id] = {layer: alpha.cpu() for layer, alpha in alphas.items()}
     return found
 
 

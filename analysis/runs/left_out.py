@@ -1,6 +1,6 @@
 """What a result leaves out, by name and with the reason: runs that cannot be used, and clips that a run lacks."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,8 +31,13 @@ def why_unreadable(run: Run) -> str:
         return run.problem or "it has no recorded clip"
     if not isinstance(run.path, Path):  # in object storage each file would be a request
         return ""
+    return refusal(check_tables, run)
+
+
+def refusal(check: Callable[[Run], None], run: Run) -> str:
+    """Why a check refuses a run, without the run's path; empty if it does not."""
     try:
-        check_tables(run)
+        check(run)
     except UserError as error:
         return str(error).removeprefix(f"{run.path}: ")
     return ""
@@ -55,9 +60,9 @@ def check_attention(run: Run, predicted: pa.Table) -> None:
     for name, table in read_shards(run, "attention", ATTENTION_COLUMNS, ("clip_id",), unread=NAMES_OF_LAYERS):
         if name not in recorded or not len(table):  # a shard's attention is written before its predictions
             continue
-        of_shard = pc.unique(table["clip_id"])
-        layers = layers or set(pc.unique(table["layer_index"]).to_pylist())
-        if set(pc.unique(table["layer_index"]).to_pylist()) != layers or len(table) != len(of_shard) * len(layers):
+        of_shard, its_layers = pc.unique(table["clip_id"]), set(pc.unique(table["layer_index"]).to_pylist())
+        layers = layers or its_layers
+        if its_layers != layers or len(table) != len(of_shard) * len(layers):
             raise UserError(INCOMPLETE.format(run.path))
         clips.append(of_shard.cast(pa.large_string()))
     found = pa.concat_arrays(clips) if clips else pa.array([], pa.large_string())
@@ -76,13 +81,7 @@ def why_no_attention(run: Run) -> str:
 
 def why_left_out(run: Run) -> str:
     """Why a run is in no table of results: it cannot be read, or has not finished; empty for others."""
-    if reason := run.problem or why_unreadable(run):
-        return reason
-    try:
-        check_scores(run)
-    except UserError as error:
-        return str(error).removeprefix(f"{run.path}: ")
-    return ""
+    return run.problem or why_unreadable(run) or refusal(check_scores, run)
 
 
 def check_scores(run: Run) -> None:

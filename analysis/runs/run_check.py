@@ -4,67 +4,65 @@ A run directory may have been copied halfway, edited, or written by another prog
 is left out by name, with the reason.
 """
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.types as pt
 
+from sth_core.errors import shorten
+from sth_core.values import Between, OneOf, describe_values, fits
+
 MODALITIES = {"rgb": "RGB", "flow": "Flow", "rgb+flow": "RGB + Flow"}
-LONGEST_SHOWN = 60  # characters of a value in a sentence
 ROUNDING = 1e-3  # of float16 and float32 sums, by which an α may leave [0, 1]
 INCOMPLETE = "{}: its attention does not cover all clips and layers once; record it again"
-Check = tuple[Callable[[Any], bool], str]  # whether a value fits, and what would
 
 
-def is_text(value: Any) -> bool:
-    return isinstance(value, str)
+@dataclass(frozen=True)
+class Different:
+    """A list of at least one item, none of which stands twice."""
+
+    def holds(self, value: Collection[Any]) -> bool:
+        return 0 < len(value) == len(set(value))
+
+    def __str__(self) -> str:
+        return "of different names"
 
 
-def is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+@dataclass(frozen=True)
+class With:
+    """A table that has these names, and perhaps others."""
+
+    names: tuple[str, ...]
+
+    def holds(self, value: dict[str, Any]) -> bool:
+        return value.keys() >= set(self.names)
+
+    def __str__(self) -> str:
+        return f"with {', '.join(self.names)}"
 
 
-def is_fraction(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
-
-
-def is_flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def are_classes(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(is_text, value)) and len(set(value)) == len(value)
-
-
-def are_layers(value: Any) -> bool:
-    keys = {"index", "layer", "stage"}
-    return isinstance(value, list) and all(isinstance(layer, dict) and keys <= layer.keys() for layer in value)
-
-
-TEXT: Check = (is_text, "a text")
-COUNT: Check = (is_count, "a whole number from 0")
-FLAG: Check = (is_flag, "true or false")
+Whole = Annotated[int, Between(0, 2**53 - 1)]
 # Of what commands and pages read; each but for NEEDED may be missing.
-KEYS: dict[str, Check] = {
-    "dataset": TEXT,
-    "modality": (lambda value: value in list(MODALITIES), f"one of {', '.join(MODALITIES)}"),
-    "temporal_fraction": (is_fraction, "a number from 0 to 1"),
-    "classes": (are_classes, "a list of different names"),
-    "clips": COUNT,
-    "checkpoint_sha256": TEXT,
-    "finished": TEXT,
+KEYS: dict[str, Any] = {
+    "dataset": str,
+    "modality": Annotated[str, OneOf(MODALITIES)],
+    "temporal_fraction": Annotated[float, Between(0, 1)],
+    "classes": Annotated[tuple[str, ...], Different()],
+    "clips": Whole,
+    "checkpoint_sha256": str,
+    "finished": str,
     **dict.fromkeys(
         ("arch", "conv", "data", "label", "split", "split_from", "groups_from", "group_pattern", "checkpoint", "start",
-         "started", "command"), TEXT,
+         "started", "command"), str,
     ),
-    **dict.fromkeys(("seed", "trained_clips"), COUNT),
-    **dict.fromkeys(("attention", "direction", "vectors"), FLAG),
-    "layers": (are_layers, "a list of layers"),
-    **dict.fromkeys(("protocol", "versions"), (lambda value: isinstance(value, dict), "a JSON object")),
-    **dict.fromkeys(("fused", "relabelled"), (lambda value: isinstance(value, list), "a list")),
+    **dict.fromkeys(("seed", "trained_clips"), Whole),
+    **dict.fromkeys(("attention", "direction", "vectors"), bool),
+    "layers": tuple[Annotated[dict, With(("index", "layer", "stage"))], ...],
+    **dict.fromkeys(("protocol", "versions"), dict),
+    **dict.fromkeys(("fused", "relabelled"), list),
 }  # fmt: skip
 NEEDED = {"dataset", "modality", "temporal_fraction", "classes", "clips", "checkpoint_sha256", "finished"}
 MAY_BE_NULL = {"finished", "seed", "trained_clips", "split_from", "groups_from", "arch", "conv", "start"}  # not known
@@ -73,20 +71,15 @@ MAY_BE_NULL = {"finished", "seed", "trained_clips", "split_from", "groups_from",
 def wrong_in(meta: Any) -> str:
     """What is wrong with what run.json says; empty if nothing is. Keys that this version does not know may be there."""
     if not isinstance(meta, dict):
-        return f"run.json holds {shown(meta)}, not a JSON object"
+        return f"run.json holds {shorten(meta)}, not a JSON object"
     if missing := NEEDED - meta.keys():
         return f"run.json lacks {', '.join(sorted(missing))}"
-    for key, (fits, what) in KEYS.items():
+    for key, hint in KEYS.items():
         if key not in meta or (meta[key] is None and key in MAY_BE_NULL):
             continue
-        if not fits(meta[key]):
-            return f"run.json has {key} = {shown(meta[key])}, which is not {what}"
+        if not fits(meta[key], hint):
+            return f"run.json has {key} = {shorten(meta[key])}, which is not {describe_values(hint)}"
     return ""
-
-
-def shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
 def is_texts(kind: pa.DataType) -> bool:

@@ -17,6 +17,7 @@ from sth_core.datasets.media import counted
 from sth_core.datasets.splits import WORDS_OF_SPLITS
 from sth_core.datasets.text_files import as_table_text, csv_header, csv_rows, read_json, text_lines
 from sth_core.errors import UserError
+from sth_core.values import has_surrogates
 from sth_core.video.segment import Segment
 
 DEFAULT_LABEL = "label"  # the column of labels, where no other is asked for
@@ -303,6 +304,6 @@ def _as_text(value: Any, source: str, column: str, trimmed: list[str]) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     text = str(value)
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if has_surrogates(text):
         raise UserError(f"{source}: {column} is {text!r}, which is not Unicode text")
     return as_table_text(f"{source}, {column}", text, trimmed)
