@@ -132,13 +132,18 @@ def move_aside(work: Work) -> Path | None:
         if (path / LOCK).is_file():
             with locked(path):
                 pass  # no other process works there
-    target = next(path for n in count(1) if not (path := work.folder / f".replaced-{n}").exists())
+    target = replaced_folder(work.folder)
     for path in found:
         moved = target / path.relative_to(work.folder)
         moved.parent.mkdir(parents=True, exist_ok=True)
         path.rename(moved)
     sync(target)
     return target
+
+
+def replaced_folder(folder: Path) -> Path:
+    """The first FOLDER/.replaced-N that does not exist."""
+    return next(path for n in count(1) if not (path := folder / f".replaced-{n}").exists())
 
 
 def read_earlier(work: Work, resume: bool = False) -> Json:

@@ -3,12 +3,15 @@
 What is written is on the disk before it has its name: neither a killed process nor a power cut leaves half a shard.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from sth_core.files import sync, temporary_beside
+
+PART_NAME = re.compile(r"part-\d{5,9}\.parquet")
 
 
 def shards(folder: Path, kind: str) -> list[Path]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from analysis.experiments.clip_reading import normalised_clips
 from analysis.explain.alpha_replacement import donor_clips, intervention_table, places
+from analysis.runs.damaged_parts import part_of, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run
@@ -45,6 +46,7 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
     shards, facts, owned = effects_in(run.path), {"clips": len(table)}, ("effects", "index.html", "*.csv")
     work = Work(shards.folder, "interventions.json", "set of interventions", identity, owned)
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
+        set_aside_damaged(work, shards, options.notify, part_of(table))
         shards.tidy()
         finished = shards.done()
         if len(finished) == len(table):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from analysis.experiments.probe_tables import KIND, NEEDS_LABELS, PLAIN, PROBES, SLOW, probes_in
 from analysis.runs.correctness import correctness, counted_clips
+from analysis.runs.damaged_parts import part_of, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run, predictions
@@ -104,6 +105,7 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
     facts = {"clips": len(table)}
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
         shards = probes_in(run.path)
+        set_aside_damaged(work, shards, options.notify, part_of(table))
         shards.tidy()
         missing = table[~table["clip_id"].isin(shards.done())].reset_index(drop=True)
         writer = ProbeWriter(shards, checkpoint, shuffles, options.batch_size)

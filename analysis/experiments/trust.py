@@ -34,6 +34,7 @@ from analysis.explain.gradcam import DEFINITIONS, SPATIAL, TEMPORAL, cam_layers,
 from analysis.explain.weight_randomization import randomized_models
 from analysis.runs.chosen_clips import choose_split
 from analysis.runs.correctness import correctness
+from analysis.runs.damaged_parts import set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import notify_choice
 from analysis.runs.relabelling import remove_shards_of
@@ -144,6 +145,7 @@ def trust(
     failures: dict[str, str] = {}
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
         shards = Shards(out, TABLES)
+        set_aside_damaged(work, shards, options.notify)
         shards.tidy()
         remove_relabelled(shards, table, options)
         finished = shards.done()

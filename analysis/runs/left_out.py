@@ -6,11 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.runs.damaged_parts import damaged_parts
 from analysis.runs.run_check import INCOMPLETE
 from analysis.runs.run_directory import Run, clip_table, failures, read_shards
 from sth_core.datasets.media import counted
 from sth_core.errors import NOT_FINITE, UserError
-from sth_core.shards import shards
+from sth_core.shards import Shards, shards
 
 MOST_NAMES = 3
 ATTENTION_COLUMNS, NAMES_OF_LAYERS = ("clip_id", "layer_index", "alpha_temporal"), ("layer", "stage")
@@ -52,6 +53,8 @@ def check_tables(run: Run) -> None:
         raise UserError(f"run.json says {counted(clips, 'clip')}, its tables have {there}; the same command resumes it")
     if run.meta.get("attention") and shards(run.path, "attention"):
         check_attention(run, predicted)
+    for name, why in damaged_parts(Shards(run.path, ("probes",))).items():
+        raise UserError(f"{run.path}: its probes cannot be read ({name}: {why}); `sth probe` makes them again")
 
 
 def check_attention(run: Run, predicted: pa.Table) -> None:
@@ -90,6 +93,8 @@ def check_scores(run: Run) -> None:
     for name, table in read_shards(run, "predictions", ("clip_id",), (), ("scores",)):
         if "scores" not in table.column_names:  # in runs of early versions
             return
+        if not len(table):  # whose lists are of no type
+            continue
         lengths = pc.list_value_length(table["scores"])
         if len(rows := pc.indices_nonzero(pc.not_equal(lengths, len(run.meta["classes"])))):
             clip, scores = table["clip_id"][rows[0].as_py()], lengths[rows[0].as_py()]

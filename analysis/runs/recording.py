@@ -20,10 +20,21 @@ import pandas as pd
 
 from analysis.runs.chosen_clips import ChosenClips, choose_split, open_for_network
 from analysis.runs.correctness import counted_clips, has_scores, with_correctness
+from analysis.runs.damaged_parts import recorded_part, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.left_out import why_unreadable
 from analysis.runs.relabelling import RunChanges, changes_since, join_anew, refuse_gone
 from analysis.runs.rows import ShardWriter, written_if_stopped
-from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, open_run, predictions, run_work
+from analysis.runs.run_directory import (
+    FAILURE_COLUMNS,
+    RECORDING,
+    SHARD_KINDS,
+    Run,
+    description,
+    open_run,
+    predictions,
+    run_work,
+)
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
@@ -33,7 +44,7 @@ from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.files import sha256
 from sth_core.network import pick_device
-from sth_core.resumable import Work, read_earlier, working_on
+from sth_core.resumable import Work, locked, read_earlier, working_on
 from sth_core.shards import Shards, shards, write_table
 from sth_core.video.sampling import Protocol
 from sth_core.video.transforms import Preprocessing
@@ -79,7 +90,7 @@ def record(
     """
     with distributed_context(options.device) as processes:
         checkpoint = load_checkpoint(checkpoint_path, processes.device)
-        earlier = {} if options.overwrite else open_run(run).meta
+        earlier = {} if options.overwrite else description(run)[0]
         annotation = with_groups_of(annotation or checkpoint.annotation, earlier)
         chosen = choose_split(checkpoint, data, annotation, options.split, inside=options.inside)
         notify_choice(chosen, options)
@@ -87,6 +98,8 @@ def record(
         facts = describe(checkpoint, checkpoint_path, data, annotation, protocol) | chosen.facts
         facts |= {"attention": bool(layers), "vectors": vectors}
         work = run_work(run, facts)
+        if processes.is_main:
+            set_aside_earlier(work, len(checkpoint.classes), [layer.index for layer in layers], options)
         changes = changes_of(work, table, checkpoint.classes, options) if processes.is_main else RunChanges()
         if notes := [*earlier.get("relabelled", []), *[changes.note] * bool(changes)]:
             facts["relabelled"] = notes
@@ -136,6 +149,14 @@ def notify_choice(chosen: ChosenClips, options: DatasetOptions) -> None:
     options.notify(chosen.found.sentence)
     if chosen.why:
         options.notify(chosen.why)
+
+
+def set_aside_earlier(work: Work, classes: int, layers: list[int], options: DatasetOptions) -> None:
+    """Set the damaged parts of an earlier call aside, before they are read."""
+    if options.overwrite or not read_earlier(work):
+        return
+    with locked(work.folder):
+        set_aside_damaged(work, Shards(work.folder, SHARD_KINDS), options.notify, recorded_part(classes, layers))
 
 
 def changes_of(work: Work, table: pd.DataFrame, classes: list[str], options: DatasetOptions) -> RunChanges:
@@ -239,7 +260,7 @@ def open_or_record(
     with_attention, vectors = True, False
     if run.meta.get("finished") and not options.overwrite:
         read_earlier(work)
-        if not changes_since(folder, chosen.clips, checkpoint.classes):
+        if not why_unreadable(run) and not changes_since(folder, chosen.clips, checkpoint.classes):
             notify_choice(chosen, options)
             return run
         with_attention, vectors = run.meta["attention"], run.meta["vectors"]

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from sqlite3 import connect
+from sqlite3 import DatabaseError, connect
 from typing import Any
 
 import pandas as pd
@@ -22,7 +22,7 @@ from analysis.runs.run_directory import SHARD_KINDS
 from sth_core.datasets.changes import Changes, changed_values, name_changes
 from sth_core.datasets.media import counted
 from sth_core.datasets.trained_clips import file_bytes
-from sth_core.errors import OtherWork, first_few
+from sth_core.errors import OtherWork, UserError, first_few
 from sth_core.files import sync, temporary_beside
 from sth_core.resumable import Work, utc_now
 from sth_core.shards import Shards
@@ -197,9 +197,14 @@ def rewrite_shards(folder: Path, clips: set[str], change: Callable[[pa.Table], p
 def rename_notes(file: Path, moved: dict[str, str]) -> None:
     """Notes and tags follow the clips that were moved."""
     if file.is_file():
-        with closing(connect(file)) as connection, connection:
-            names = [(now, before) for before, now in moved.items()]
-            connection.executemany("UPDATE history SET clip_id = ? WHERE clip_id = ?", names)
+        try:
+            with closing(connect(file)) as connection, connection:
+                names = [(now, before) for before, now in moved.items()]
+                connection.executemany("UPDATE history SET clip_id = ? WHERE clip_id = ?", names)
+        except DatabaseError as error:
+            raise UserError(
+                f"the notes of clips that moved cannot be renamed: {file} ({error}); move it away"
+            ) from error
 
 
 def remove_shards_of(shards: Shards, clips: set[str]) -> None:

@@ -92,17 +92,18 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pt.is_integer(kind) or pt.is_floating(kind))
 
 
-def is_list(kind: pa.DataType) -> bool:
-    return bool(pt.is_list(kind) or pt.is_large_list(kind))
+def is_numbers(kind: pa.DataType) -> bool:
+    of = kind.value_type if pt.is_list(kind) or pt.is_large_list(kind) else None
+    return of is not None and bool(is_number(of) or pt.is_null(of))
 
 
 # The columns that are read, by name; where a type may differ between versions, all of them fit.
 COLUMNS: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
-    **dict.fromkeys(("clip_id", "label", "prediction", "path", "layer", "stage", "group"), (is_texts, "text")),
-    **dict.fromkeys(("confidence", "margin", "disagreement", "alpha_temporal"), (is_number, "a number")),
+    **dict.fromkeys(("clip_id", "label", "prediction", "path", "layer", "stage", "group", "probe"), (is_texts, "text")),
+    **dict.fromkeys(("confidence", "margin", "disagreement", "alpha_temporal", "score_label"), (is_number, "a number")),
     "layer_index": (pt.is_integer, "a whole number"),
     "correct": (pt.is_boolean, "true or false"),
-    **dict.fromkeys(("scores", "frame_indices"), (is_list, "a list")),
+    **dict.fromkeys(("scores", "frame_indices"), (is_numbers, "a list of numbers")),
 }
 MAY_BE_MISSING = {"correct", "confidence", "margin", "disagreement", "path"}  # in a row: of scores that are not finite
 

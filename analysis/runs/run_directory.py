@@ -130,13 +130,9 @@ def open_run(folder: str | Path) -> Run:
         UserError: `folder` is a URL that cannot be read.
     """
     path = location(folder)
-    try:
-        said = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    except Exception as error:  # torn, no object, no such file; object storage has errors of its own
-        return Run(path, {}, f"run.json cannot be read ({error})")
-    if wrong := wrong_in(said):
+    meta, wrong = description(path)
+    if wrong:
         return Run(path, {}, wrong)
-    meta = EARLIER_RECORDINGS | said
     run = Run(path, meta)
     try:
         done = len(clip_table(run)) if run.usable and not meta["finished"] else 0
@@ -146,6 +142,16 @@ def open_run(folder: str | Path) -> Run:
         return run
     so_far = f"{done} of {meta['clips']} clips so far"
     return Run(path, meta, f"recording has not finished: {so_far}; the same `sth record` command resumes it")
+
+
+def description(path: Path) -> tuple[dict[str, Any], str]:
+    """(what run.json says, what is wrong with it); one of them is empty. The tables are not looked at."""
+    try:
+        said = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except Exception as error:  # torn, no object, no such file; object storage has errors of its own
+        return {}, f"run.json cannot be read ({error})"
+    wrong = wrong_in(said)
+    return ({}, wrong) if wrong else (EARLIER_RECORDINGS | said, "")
 
 
 def run_work(folder: Path, facts: dict[str, Any], keys: tuple[str, ...] = RECORDING) -> Work:

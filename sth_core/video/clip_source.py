@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sth_core.video.container import UnreadableVideo
 from sth_core.video.segment import WHOLE, Segment
 
 if TYPE_CHECKING:  # only for the annotation
@@ -26,8 +27,10 @@ class ClipSource:
     @classmethod
     def from_row(cls, row: "Mapping[Hashable, Any] | pd.Series") -> "ClipSource":
         """The clip of a row of the table of clips, or of a run's predictions; those of earlier versions lack columns.
-        Raises UserError: its segment is none."""
+        Raises UserError: its segment is none; UnreadableVideo: it does not say where the video is."""
         flow, segment = (text if isinstance(text := row.get(name), str) else "" for name in ("flow", "segment"))
+        if not isinstance(row.get("path"), str):  # runs of early versions have none
+            raise UnreadableVideo("it is not recorded where the video is")
         return cls(Path(row["path"]), flow, row.get("backward") in (True,), Segment.parse(segment))
 
     def frames(self) -> range:

@@ -33,12 +33,13 @@ def cached_result(name: str, runs: list[Run], compute: Callable[[], Any], *param
     return _cached_result(name, repr((key, parameters)), compute)  # Streamlit hashes one string faster than many
 
 
-def shard_times(run: Run) -> list[tuple[str, int]]:
-    """The run's shards, and when each was written."""
+def shard_times(run: Run) -> list[tuple[str, int, int]]:
+    """The run's shards and its table of failures, with the size of each and when it was written."""
     files = [file for kind in ("predictions", "attention", "probes") for file in (run.path / kind).glob("*.parquet")]
+    files += run.path.glob("failures.parquet")
     # Of a link itself, as it may lead nowhere; object storage has none.
-    times = {file: (file.lstat() if isinstance(file, Path) else file.stat()).st_mtime_ns for file in files}
-    return [(file.name, times[file]) for file in sorted(times)]
+    found = {file: file.lstat() if isinstance(file, Path) else file.stat() for file in files}
+    return [(file.name, found[file].st_size, found[file].st_mtime_ns) for file in sorted(found)]
 
 
 @st.cache_resource(show_spinner="Computing", max_entries=CACHED_RESULTS)

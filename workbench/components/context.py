@@ -96,6 +96,7 @@ def usable_runs(*, warn: bool = False) -> dict[str, Run]:
             f"There are no runs in {escape_markdown(str(folder))} yet. Record one with `sth record CHECKPOINT --data "
             "DIR -o RUN`, RUN a folder in it, or all runs of the demo with `make demo`. Then reload this page."
         )
+    show_changed_runs({run_id(run): run for run in runs})
     reasons = {run_id(run): cached_why_unreadable(run) for run in runs}
     usable = {run_id(run): run for run in runs if not reasons[run_id(run)]}
     if warn or not usable:
@@ -106,6 +107,33 @@ def usable_runs(*, warn: bool = False) -> dict[str, Run]:
     if not usable:
         end_page("No run has a recorded clip yet.")
     return usable
+
+
+def show_changed_runs(runs: dict[str, Run]) -> None:
+    """Say once which runs were removed, or replaced by other ones, since this session last looked."""
+    seen = st.session_state.get("runs seen", {})
+    now = {name: (run.meta["checkpoint_sha256"], run.meta.get("started")) for name, run in runs.items() if run.meta}
+    st.session_state["runs seen"] = now
+    removed = [name for name in seen if name not in runs]
+    replaced = [name for name in now if now[name] != seen.get(name, now[name])]
+    for names, what in ((removed, "removed"), (replaced, "replaced by another recording, which is shown now")):
+        if names:
+            have = "has" if len(names) == 1 else "have"
+            st.warning(f"**{escape_markdown(some_names(names))}** {have} been {what}.", icon=":material/sync_problem:")
+
+
+def end_if_gone(key: str, label: str, usable: dict[str, Run]) -> None:
+    """If the run that this session chose as `key` is there no more, say so, offer the others, and end the page: another
+    run's numbers are not shown in its place."""
+    gone = st.session_state.get(f"{key} chosen")
+    if gone is None or gone in usable or st.query_params.get(key, gone) != gone:
+        return
+    other = st.sidebar.selectbox(label, list(usable), index=None, key=f"{key} instead", placeholder="choose another")
+    if other is None:
+        end_page(f"The run {escape_markdown(gone)}, which was open here, has been removed or cannot be read any more. "
+                 "Choose another one in the sidebar.")  # fmt: skip
+    st.session_state[f"{key} chosen"] = st.query_params[key] = other
+    st.rerun()
 
 
 def choose_one(label: str, options: Sequence[Option], key: str, default: Option | None = None, **more: Any) -> Option:
@@ -151,6 +179,7 @@ def linked_selectbox(
 def choose_run() -> Run:
     """The run in the URL, which the select box in the sidebar changes."""
     usable = usable_runs()
+    end_if_gone("run", "Run", usable)
     with st.sidebar:
         run = usable[linked_selectbox("Run", list(usable), "run")]
         st.caption(escape_markdown(run.title))

@@ -93,7 +93,10 @@ def show_gallery(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], key: str
         if i % COLUMNS == 0:
             columns = st.columns(COLUMNS)
         with columns[i % COLUMNS], st.container(border=True):
-            show_thumbnail(Path(clip.path), f"frames of {clip.clip_id}")
+            if isinstance(clip.path, str):
+                show_thumbnail(Path(clip.path), f"frames of {clip.clip_id}")
+            else:
+                st.caption("The run does not say where the video is.")
             right = pd.notna(clip.correct) and clip.correct
             predicted = "" if right else f"  \npredicted: {escape_markdown(clip.prediction)}"
             st.markdown(f"**{escape_markdown(clip.label or NO_LABEL)}**{predicted} ({clip.confidence:.0%})")

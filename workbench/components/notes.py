@@ -20,7 +20,9 @@ SUGGESTIONS = 12  # the run's most frequent tags
 
 def choose_tags(run: Run) -> list[str]:
     """The tags chosen in the sidebar and in the URL, for `clips_with`. A run without tags shows no control."""
-    counts = notes.tag_counts(run)
+    counts: dict[str, int] = {}
+    with st.sidebar, errors_shown():  # notes that cannot be read are no reason not to show the run
+        counts = notes.tag_counts(run)
     if not counts:
         return []
     hint = "Clips that have all these."

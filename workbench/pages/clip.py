@@ -113,8 +113,8 @@ def is_allowed(source: ClipSource) -> bool:
 
 
 def is_readable(clip: pd.Series) -> bool:
-    source = ClipSource.from_row(clip)
     try:
+        source = ClipSource.from_row(clip)
         return is_allowed(source) and len(source.frames()) > 0
     except UnreadableVideo:
         return False
@@ -132,8 +132,10 @@ def show_explanations(checkpoint: Checkpoint, run: Run, clip: pd.Series) -> None
 
 def show_player(run: Run, clip: pd.Series) -> None:
     """The video in the browser's player, and the highest scores."""
-    source = ClipSource.from_row(clip)
     try:
+        source = ClipSource.from_row(clip)
+        if not source.segment.whole:
+            st.caption(f"The clip is a part of its video: {source.segment}. Frames are numbered as in the whole video.")
         if not is_allowed(source):
             raise UserError(f"{OUTSIDE} {source.path}")
         st.video(clip_views.cached_browser_video(source.path, str(source.segment)), loop=True, muted=True)
@@ -141,9 +143,8 @@ def show_player(run: Run, clip: pd.Series) -> None:
         st.info("The video has been moved, deleted or damaged. The page shows what was recorded of it.")
     except UserError as error:
         st.info(escape_markdown(str(error)))
-    if not source.segment.whole:
-        st.caption(f"The clip is a part of its video: {source.segment}. Frames are numbered as in the whole video.")
-    clip_views.show_top_scores(top_classes(list(clip["scores"]), run.meta["classes"]), clip["label"])
+    if "scores" in clip:  # runs of early versions have none
+        clip_views.show_top_scores(top_classes(list(clip["scores"]), run.meta["classes"]), clip["label"])
 
 
 def show_clip_attention(run: Run, table: pd.DataFrame, row: int) -> None:

@@ -19,6 +19,7 @@ from workbench.components.compare_views import (
 )
 from workbench.components.context import (
     choose_one,
+    end_if_gone,
     end_page,
     escape_markdown,
     linked_selectbox,
@@ -34,6 +35,8 @@ def show_compare_page() -> None:
     st.title("Compare")
     st.caption("Two or more runs on the same clips: RGB and optical flow, two values of p, or two checkpoints.")
     usable = usable_runs()
+    for key in ("a", "b"):
+        end_if_gone(key, key.upper(), usable)
     if len(usable) < 2:
         end_page("A comparison needs two runs, and this folder has one. Record another network on the same clips.")
     names = choose_runs(usable)
