@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 LONGEST_NAME = 200  # bytes, of which a temporary name is made; with what is added, no name may have more than 255
 FORMULA = re.compile(r"\s*[=+\-@'＝＋－＠]|[\t\r]")  # a spreadsheet computes a cell that begins so; ' is doubled
 HARMLESS = re.compile(r"-|[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # a dash that stands for nothing, a number
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # several machines may write into one folder
+LEFTOVER = re.compile(r"\.(?P<stem>.*)\.(?P<host>[0-9a-f]{6})\.(?P<pid>\d{1,9})\.part(\..*)?", re.DOTALL)
 WAYS = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space: the quota is used up",
@@ -69,7 +72,7 @@ def temporary_beside(path: Path) -> Iterator[Path]:
     temporary = path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{short_name(path.name, path.stem)}.{os.getpid()}.part{path.suffix[:50]}")
+        temporary = path.with_name(f".{short_name(path.name, path.stem)}{written_by_me()}{path.suffix[:50]}")
         yield temporary
         temporary.replace(path)
     except OSError as error:
@@ -80,6 +83,11 @@ def temporary_beside(path: Path) -> Iterator[Path]:
         if temporary != path:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def written_by_me() -> str:
+    """The end of a temporary name (`LEFTOVER`), which says what process of what machine writes it."""
+    return f".{HOST}.{os.getpid()}.part"
 
 
 def short_name(name: str, shown: str) -> str:

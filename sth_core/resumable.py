@@ -20,12 +20,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from sth_core.errors import OtherWork, first_few, shorten
+from sth_core.files import sync, write_json
+from sth_core.outputs import LOCK, locked, writing_into
 
-from sth_core.errors import OtherWork, UserError, first_few, shorten
-from sth_core.files import sync, system_reason, write_json
-
-LOCK = ".lock"
 PACKAGES = ("sth-workbench", "torch", "numpy", "av", "opencv-contrib-python-headless")
 Json = dict[str, Any]
 
@@ -91,7 +89,7 @@ def working_on(
     is there to FOLDER/.replaced-N first, and tells `notify`; `resume` accepts other values of `work.adjustable`.
     Raises UserError: the folder holds other work, its file is damaged, or another process works there."""
     work.folder.mkdir(parents=True, exist_ok=True)
-    with locked(work.folder):
+    with locked(work.folder), writing_into(work.folder, *work.owned):
         if overwrite and (replaced := move_aside(work)):
             notify(f"the earlier {work.noun} was moved to {replaced}")
         earlier = read_earlier(work, resume)
@@ -102,25 +100,6 @@ def working_on(
         sync(work.folder.parent)
         yield meta
         write_json(work.folder / work.file, meta | {"finished": utc_now()})
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, which the system releases if the process dies; raises UserError if another holds it, or
-    there can be none."""
-    lock = FileLock(folder / LOCK, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        wait = "wait until it has finished, or choose another folder"
-        raise UserError(f"another process works in {folder}; {wait}") from error
-    except (OSError, NotImplementedError) as error:
-        reason = system_reason(error) if isinstance(error, OSError) else "its file system has no locks; name another"
-        raise UserError(f"cannot lock {folder} ({reason})") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def move_aside(work: Work) -> Path | None:

@@ -35,7 +35,7 @@ from sth_core.files import (
     write_csv,
     write_json,
 )
-from sth_core.resumable import locked
+from sth_core.outputs import locked
 from sth_core.shards import write_table
 from sth_core.training_board import training_board
 from tests.tiny import CLASSES, RGB, tiny_network, write_moving_video

@@ -23,6 +23,7 @@ from benchmarks.recording import CLASSES, synthetic_results, table_of
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
+from sth_core.files import HOST
 from sth_core.resumable import no_report
 from sth_core.shards import Shards
 from sth_core.video.sampling import Protocol
@@ -289,7 +290,7 @@ def test_parts_are_on_the_disk_before_they_are_named(record_dozen, tmp_path, mon
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "replace", named)
     record_dozen(tmp_path / "run", 8)
-    temporary = f".part-00000.{os.getpid()}.part.parquet"
+    temporary = f".part-00000.{HOST}.{os.getpid()}.part.parquet"
     expected = [
         step
         for kind in ("attention", "predictions")

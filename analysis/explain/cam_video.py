@@ -18,6 +18,7 @@ from analysis.explain.overlay import HeatmapTable, input_box, map_reach
 from analysis.explain.video_explanation import CamOptions, VideoExplanation, explain_video
 from sth_core.checkpoint import Checkpoint
 from sth_core.files import temporary_beside, write_json
+from sth_core.outputs import writing_file
 from sth_core.prefetch import prefetch
 from sth_core.video.container import UnreadableVideo, opened
 from sth_core.video.decoding import all_frames, count_frames
@@ -83,11 +84,6 @@ def cam_video(
             done += 1
             progress(done, frames)
 
-    write_video(out, encoded(), rate, FAST_PRESET)
-    with temporary_beside(out.with_suffix(".png")) as temporary:
-        contact_sheet(path, e, p).save(temporary)
-    with temporary_beside(out.with_suffix(".npy")) as temporary:
-        np.save(temporary, e.maps.astype(np.float16), allow_pickle=False)
     recipe = {
         **facts,
         "video": str(path.resolve()), "frames": frames, "frames_per_second": rate,
@@ -95,5 +91,11 @@ def cam_video(
         "seen": e.seen.tolist(), "cam_share": e.mass.tolist(), "top": dict(e.top), "alpha_temporal": e.alpha,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "av": av.__version__},
     }  # fmt: skip
-    write_json(out.with_suffix(".json"), recipe)
+    with writing_file(out):
+        write_video(out, encoded(), rate, FAST_PRESET)
+        with temporary_beside(out.with_suffix(".png")) as temporary:
+            contact_sheet(path, e, p).save(temporary)
+        with temporary_beside(out.with_suffix(".npy")) as temporary:
+            np.save(temporary, e.maps.astype(np.float16), allow_pickle=False)
+        write_json(out.with_suffix(".json"), recipe)
     return e

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import plotly.graph_objects as go
 import plotly.io
 
-from sth_core.files import temporary_beside
+from sth_core.files import temporary_beside, written_by_me
 
 PICTURES = ("pdf", "svg", "png")
 NO_BROWSER = (
@@ -17,7 +17,7 @@ NO_BROWSER = (
 
 def write_pictures(figures: dict[str, go.Figure], out: Path, kinds: tuple[str, ...] = PICTURES) -> str:
     """Write out/NAME.KIND of each figure, all by one browser; returns why they could not be, empty if they were."""
-    with TemporaryDirectory() as temporary:
+    with TemporaryDirectory(prefix=".pictures-", suffix=written_by_me(), dir=out) as temporary:
         drawn = {Path(temporary) / f"{name}.{kind}": figure for name, figure in figures.items() for kind in kinds}
         heights = [figure.layout.height for figure in drawn.values()]
         try:  # 1000 pixels wide; a PNG has twice as many

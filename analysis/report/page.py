@@ -19,6 +19,7 @@ from plotly.offline import get_plotlyjs
 
 from analysis.report.plots import jpeg_uri, on_paper
 from sth_core.files import write_atomically, write_csv
+from sth_core.outputs import writing_into
 
 LOADER = FileSystemLoader(Path(__file__).parent)
 TEMPLATE = Environment(loader=LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template("page.html")
@@ -131,11 +132,12 @@ def write_page(
 
     `title` is that of the browser's tab, `command` made the numbers.
     """
-    for section in sections:
-        for name, table in section.data.items():
-            write_csv(path.with_name(f"{name}.csv"), table)
     plotly = Markup(get_plotlyjs()) if any(section.figure for section in sections) else ""
     facts = {"heading": heading, "title": title or heading, "about": about, "command": command}
-    with write_atomically(path) as file:
-        file.write(TEMPLATE.render(**facts, sections=sections, plotly=plotly, jpeg_uri=jpeg_uri))
+    with writing_into(path.parent):
+        for section in sections:
+            for name, table in section.data.items():
+                write_csv(path.with_name(f"{name}.csv"), table)
+        with write_atomically(path) as file:
+            file.write(TEMPLATE.render(**facts, sections=sections, plotly=plotly, jpeg_uri=jpeg_uri))
     return path

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
 from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.hypotheses import evaluate_hypotheses, hypothesis_verdicts
@@ -23,7 +24,8 @@ from analysis.report.page import Finding, PageTable, Section, TableCell, write_p
 from analysis.report.plots import SupplementFigure, on_paper
 from analysis.runs.left_out import why_no_attention, why_unreadable
 from analysis.runs.run_directory import Run
-from sth_core.files import temporary_beside, write_json
+from sth_core.files import write_atomically, write_json
+from sth_core.outputs import writing_into
 
 HYPOTHESES_CAPTION = (
     "A comparison holds if its effect has the sign that the paper reports and its p-value, after Holm's correction for "
@@ -35,6 +37,7 @@ MAY_LACK = {  # the figures that not all runs have, and when
     "figure9_appearance_classes": f"Figures 9 and 10: no run predicts two of its classes well (at least {ACCURATE:.0%} "
     "of two clips or more) with the input and p of Figure 5",
 }
+PLOTLY = "plotly.min.js"  # as Plotly's pages name it
 TONES = {"holds": "passes", "does not hold": "fails"}
 
 
@@ -63,11 +66,21 @@ def write_figures(
     items = [*supplement_figures(attention_by_layer(runs)), *class_figures(runs)]
     if not items:
         return None
+    with writing_into(out):
+        return write_supplement(items, runs, left_out, out, pictures, command)
+
+
+def write_supplement(
+    items: list[SupplementFigure], runs: list[Run], left_out: dict[str, str], out: Path, pictures: bool, command: str
+) -> WrittenSupplement:
+    """Write the figures `items` of `runs`, and one page with all."""
     comparisons = evaluate_hypotheses(runs)
+    with write_atomically(out / PLOTLY) as script:  # which the figures' pages share
+        script.write(get_plotlyjs())
     figures = {item.name: with_caption(item) for item in items}
     for item in items:
-        with temporary_beside(out / f"{item.name}.html") as page:  # it shares plotly.min.js with the others
-            figures[item.name].write_html(page, include_plotlyjs="directory", div_id=item.name)
+        with write_atomically(out / f"{item.name}.html") as own_page:
+            own_page.write(figures[item.name].to_html(include_plotlyjs="directory", div_id=item.name))
         write_json(out / f"{item.name}.json", figure_provenance(item, runs) | {"command": command})
     missing = write_pictures(figures, out) if pictures else ""
     kinds = ["json", *(PICTURES if pictures and not missing else ())]

@@ -14,6 +14,7 @@ from sth_core.datasets.media import flow_name, video_names, walk
 from sth_core.files import naming, short_name
 from sth_core.prefetch import in_processes
 from sth_core.resumable import Work, no_report, working_on
+from sth_core.shards import write_failures
 from sth_core.video.container import UnreadableVideo
 from sth_core.video.decoding import all_frames
 from sth_core.video.flow import Extraction, flow_field, read_extraction
@@ -34,7 +35,7 @@ def extract_flow(
     progress: Callable[[int, int], None] = no_report,
     notify: Callable[[str], None] = no_report,
 ) -> dict[str, str]:
-    """Write <out>/<video>/flow_x_00001.jpg and flow_y_00001.jpg of each clip's video, and flow.json.
+    """Write <out>/<video>/flow_x_00001.jpg and flow_y_00001.jpg of each clip's video, flow.json and failures.parquet.
 
     `folder` is the dataset's, by default that above `out`. A video of several clips is extracted once. Its folder
     appears when it is whole; those that are there are not extracted again. Returns the reason for each clip_id whose
@@ -55,6 +56,7 @@ def extract_flow(
             if reason:
                 failures |= dict.fromkeys(ids[path], reason)
             progress(done, videos)
+        write_failures(out, failures)
     return failures
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 
 from sth_core.datasets.sprites import APPEARANCES, SPRITE, draw_background, draw_object
 from sth_core.files import read_csv, write_csv
+from sth_core.outputs import writing_into
 from sth_core.prefetch import in_processes
 from sth_core.resumable import no_report
 from sth_core.video.encoding import write_video
@@ -149,11 +150,23 @@ def synthesize(
     """
     paths = [folder / split / f"{seed:04d}_{i:05d}.mp4" for i in range(clips)]
     scenes = dict(zip(paths, draw_scenes(clips, seed), strict=True))
+    with writing_into(folder, split):
+        write_missing(scenes, workers, progress)
+        return add_to_manifest(folder, scenes, split, seed)
+
+
+def write_missing(scenes: dict[Path, Scene], workers: int | None, progress: Callable[[int, int], None]) -> None:
+    """Write the clips that are not there."""
+    clips = len(scenes)
     waiting = {path: (scene, path) for path, scene in scenes.items() if not path.exists()}
     before = clips - len(waiting)
     progress(before, clips)
     for done, _ in enumerate(in_processes(write_clip, waiting, workers), start=before + 1):
         progress(done, clips)
+
+
+def add_to_manifest(folder: Path, scenes: dict[Path, Scene], split: str, seed: int) -> Path:
+    """Write the split's clips into `folder`/manifest.csv beside those of other splits; returns its path."""
     rows = [
         (path.relative_to(folder).as_posix(), scene.motion, scene.appearance, split, length_of(scene), seed)
         for path, scene in scenes.items()

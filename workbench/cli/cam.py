@@ -1,5 +1,6 @@
 """`sth cam`: Grad-CAM over time of one's own videos, as videos."""
 
+from contextlib import nullcontext
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,7 @@ def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Pat
     """Write the files of one video or of a folder of videos, and print a line for each."""
     from analysis.explain.cam_video import cam_video
     from sth_core.files import sha256
+    from sth_core.outputs import writing_into
 
     targets, many = files_of(video, out)
     facts = {
@@ -82,7 +84,7 @@ def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Pat
         "command": command_line(),
     }
     lines, failures = [], []
-    with progress_bars() as show:
+    with writing_into(out) if many else nullcontext(), progress_bars() as show:
         for number, (path, file) in enumerate(targets.items(), start=1):
             report = no_report if many else partial(show, f"painting {path.name}", unit="frame")
             try:

@@ -91,13 +91,15 @@ def data_check_command(
     from analysis.report.dataset_page import write_dataset_page
     from sth_core.datasets.check import check_dataset
     from sth_core.datasets.checked import CheckedDataset
+    from sth_core.outputs import writing_into
 
     out = out or Path(f"{folder.resolve().name}-check")
     dataset = annotated_dataset(folder, recipe, changes, group_pattern)
-    with progress_bars() as show:
-        clips = check_dataset(dataset.clips, out, workers, partial(show, "checking clips"))
-    checked = CheckedDataset.compared(dataset.found, clips)
-    page = write_dataset_page(checked, out)
+    with writing_into(out):
+        with progress_bars() as show:
+            clips = check_dataset(dataset.clips, out, workers, partial(show, "checking clips"))
+        checked = CheckedDataset.compared(dataset.found, clips)
+        page = write_dataset_page(checked, out)
     print_shown(split_table(clips))
     for finding in dataset_findings(checked):
         notify(f"{' ' if finding.tone == PASSES else '!'} {finding.text}")
@@ -149,7 +151,6 @@ def data_flow_command(
     """
     from sth_core.datasets.extraction import extract_flow
     from sth_core.datasets.media import FLOW_FOLDER
-    from sth_core.shards import write_failures
     from sth_core.video.flow import Extraction
 
     out = out or folder / FLOW_FOLDER
@@ -159,7 +160,6 @@ def data_flow_command(
             table, out, Extraction(algorithm, bound, side), workers, folder=folder, command=command_line(),
             overwrite=overwrite, progress=partial(show, "extracting flow"), notify=notify,
         )  # fmt: skip
-    write_failures(out, failures)
     for clip_id, reason in list(failures.items())[:MOST_NAMED]:
         say(f"not extracted: {clip_id}: {reason}")
     say(f"flow of {len(table) - len(failures)} clips, {len(failures)} could not be read: {out}")

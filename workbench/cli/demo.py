@@ -17,12 +17,13 @@ from workbench.cli.terminal import notify, print_table, progress_bars, say
 @token_option
 def demo_command(out: Path, no_app: bool, retrain: bool, port: int, token: bool) -> None:
     """Make clips, record eight networks on them, draw the figures, and serve the app."""
+    from sth_core.outputs import writing_into
     from workbench import demo
     from workbench.serve import check_address, serve
 
     if not no_app:
         check_address("localhost", port)  # before the work, not after it
-    with progress_bars() as show:
+    with writing_into(out), progress_bars() as show:
         networks = demo.retrain(out, show, notify) if retrain else demo.SHIPPED_NETWORKS
         table = demo.make_demo(out, networks, show, notify)
     print_table(table.columns, table.itertuples(index=False))

@@ -25,6 +25,7 @@ def import_weights_command(
     The file must hold tensors and plain values only: nothing that needs pickle is loaded.
     """
     from sth_core.checkpoint import save_checkpoint
+    from sth_core.outputs import writing_file
     from sth_core.pretrained import load_2d_weights
     from sth_core.recipe import build_model, load_recipe
     from sth_core.weight_files import read_pth
@@ -39,5 +40,6 @@ def import_weights_command(
     model = build_model(loaded, len(names), str(recipe))
     done = load_2d_weights(model, read_pth(weights, averaged=ema, notify=notify), str(weights))
     facts = {"imported": weights.name} | ({"ema": True} if ema else {})
-    save_checkpoint(out, model, names, loaded.preprocessing, loaded.data, facts)
+    with writing_file(out):
+        save_checkpoint(out, model, names, loaded.preprocessing, loaded.data, facts)
     say(f"{len(done.taken)} tensors taken, {len(done.kept)} left at random; network: {out}")

@@ -24,6 +24,7 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     from analysis.runs.run_directory import find_runs
     from analysis.statistics.results import run_results, summarize_seeds, with_left_out
     from sth_core.files import write_csv
+    from sth_core.outputs import writing_file
 
     print_paper_results()
     if folder is None:
@@ -47,7 +48,8 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     for sentence, some in runs[runs["note"] != ""].groupby("note", sort=False):
         notify(f"{', '.join(some['run'])}: {sentence}")
     if file:
-        write_csv(file, with_left_out(runs, left_out))
+        with writing_file(file):
+            write_csv(file, with_left_out(runs, left_out))
         say(f"table: {file}")
 
 
