@@ -57,14 +57,15 @@ def test_a_second_process_is_refused_and_a_killed_one_leaves_nothing(kind: str, 
     ("name", "seconds_old", "stays"),
     [
         (f".a.{HOST}.999999999.part.csv", 0, False),  # of no process
-        (f".a.{HOST}.{os.getpid()}.part.csv", 0, True),
-        (f".a.{HOST}.{os.getpid()}.part.csv", 10**9, False),  # of an earlier process with this number
+        (f".a.{HOST}.{{this}}.part.csv", 0, True),
+        (f".a.{HOST}.{{this}}.part.csv", 10**9, False),  # of an earlier process with this number
         (".a.0aaaa0.1.part", 0, True),  # of another machine, where it may be written now
         (".a.0aaaa0.1.part", 10**6, False),
         ("a.0aaaa0.1.part", 10**6, True), (".a.part", 10**6, True), (f"{HOST}.1.part.csv", 0, True),  # of others
     ],
 )  # fmt: skip
 def test_which_files_are_leftovers(name: str, seconds_old: float, stays: bool, tmp_path: Path) -> None:
+    name = name.format(this=os.getpid())
     (tmp_path / name).touch()
     os.utime(tmp_path / name, (time.time() - seconds_old,) * 2)
     (tmp_path / f".b.{HOST}.999999999.part").mkdir()
