@@ -39,7 +39,7 @@ COMMANDS = {
     "record": f"record {{network}} {DATA} --split val --batch-size 1 -o {{out}}",
     "train": f"train {{recipe}} {DATA} --save-every 0 -o {{out}}",
     "probe": f"probe {{network}} {DATA} --split val --batch-size 1 -o {{out}}",
-    "intervene": f"intervene {{network}} {DATA} --split val --batch-size 1 -o {{out}}",
+    "intervene": f"intervene {{network}} {DATA} --split val --batch-size 2 -o {{out}}",
     "trust": f"trust {{network}} {DATA} --split val --clips 3 -o {{out}}",
     "figures": "figures {runs} -o {out}",
     "cam": "cam {network} {videos} --device cpu -o {out}",
