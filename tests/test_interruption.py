@@ -45,6 +45,7 @@ COMMANDS = {  # a command, what stops it, and whether a clip is in work then
     "flow": ("data flow {data} --workers 2 -o {out}", signal.SIGTERM),
     "study": (f"study {{study}} {DATA} --jobs 1 -o {{out}}", signal.SIGINT),
 }
+KILLED = ("check", "flow", "study")  # which start processes; their main process alone is killed, in a second call
 
 
 def write_long_video(path: Path, packets: int) -> None:
@@ -135,11 +136,12 @@ def running(processes: list[psutil.Process]) -> list[psutil.Process]:
     return left
 
 
-def stopped(name: str, folder: Path) -> Stopped:
+def stopped(name: str, folder: Path, kill: bool = False) -> Stopped:
     command, number = COMMANDS[name]
+    out, number = (folder / f"{name} killed", signal.SIGKILL) if kill else (folder / name, number)
     paths = {key: folder / file for key, file in (("recipe", "recipe.toml"), ("study", "study.toml"), ("data", "data"))}
-    paths |= {"network": folder / "network.safetensors", "out": folder / name}
-    process = started(command.format(**paths).split())
+    paths |= {"network": folder / "network.safetensors", "out": out}
+    process = started([word.format(**paths) for word in command.split()])
     try:
         one = psutil.Process(process.pid)
         wait_until(lambda: reads_a_long_clip(one) or process.poll() is not None)
@@ -150,19 +152,23 @@ def stopped(name: str, folder: Path) -> Stopped:
         seconds = seconds_until(lambda: process.poll() is not None, SECONDS)
         if process.poll() is None:
             process.send_signal(signal.SIGABRT)  # prints where each thread is (PYTHONFAULTHANDLER)
-        said, _ = process.communicate(timeout=300)
         seconds_until(lambda: not running(children), SECONDS)
         left = running(children)
+        for child in left:  # it may hold the other end of the pipe
+            child.kill()
+        said, _ = process.communicate(timeout=300)
     finally:
         process.kill()
-    return Stopped(process.returncode, said, seconds, left, folder / name)
+    return Stopped(process.returncode, said, seconds, left, out)
 
 
 @pytest.fixture(scope="module")
 def all_stopped(folder: Path) -> dict[str, Stopped]:
     """All commands at the same time, as most of their time is that of importing torch."""
-    with ThreadPoolExecutor(len(COMMANDS)) as pool:
-        return dict(zip(COMMANDS, pool.map(lambda name: stopped(name, folder), COMMANDS), strict=True))
+    with ThreadPoolExecutor(len(COMMANDS) + len(KILLED)) as pool:
+        ways = {name: (name, False) for name in COMMANDS} | {f"{name} killed": (name, True) for name in KILLED}
+        ended = {key: pool.submit(stopped, name, folder, kill) for key, (name, kill) in ways.items()}
+        return {key: future.result() for key, future in ended.items()}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -175,6 +181,12 @@ def test_a_command_is_stopped_while_it_decodes(name: str, all_stopped: dict[str,
     assert done.seconds < SECONDS
     assert not done.left
     assert not list(done.out.rglob(".*.part*"))
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_no_process_outlives_a_main_process_that_was_killed_alone(name: str, all_stopped: dict[str, Stopped]) -> None:
+    done = all_stopped[f"{name} killed"]
+    assert done.code == -signal.SIGKILL and not done.left, done.said
 
 
 def test_what_was_read_is_kept(all_stopped: dict[str, Stopped]) -> None:
