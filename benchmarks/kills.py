@@ -28,7 +28,7 @@ import pandas as pd
 import psutil
 
 from benchmarks.hostile_cases import Goods, make_goods
-from benchmarks.hostile_inputs import MEMORY, SECONDS, resident_of
+from benchmarks.hostile_inputs import SECONDS
 from benchmarks.measuring import machine, print_head, print_row
 from sth_core.files import LEFTOVER
 from sth_core.outputs import LOCK
@@ -71,7 +71,7 @@ ENDED, LOOK = 10.0, 0.05  # seconds in which all processes must have ended; betw
 EARLY = 0.2  # the share of kills before the command writes
 MARK = "STH_KILLED"  # in the environment of the processes of a trial: its folder
 FAULTS = (
-    "failed again", "traceback", "hang", "memory", "rows lost", "rows doubled", "wrong result", "leftovers", "processes"
+    "failed again", "traceback", "hang", "rows lost", "rows doubled", "wrong result", "leftovers", "processes"
 )  # fmt: skip
 
 
@@ -112,8 +112,12 @@ def trials(seed: int, count: int, folder: Path, commands: tuple[str, ...] = tupl
             shutil.rmtree(out, ignore_errors=True)
         return outcome
 
+    def without_kill(name: str) -> Undisturbed:
+        out = folder / name.replace(" ", "-")
+        return run_undisturbed(words_of(name, goods, out), out)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        run = pool.map(lambda name: run_undisturbed(words_of(name, goods, folder / name), folder / name), commands)
+        run = pool.map(without_kill, commands)
         undisturbed = dict(zip(commands, run, strict=True))
         yield from pool.map(trial, range(count))
 
@@ -205,22 +209,13 @@ def processes_left(out: Path, children: list[psutil.Process]) -> dict[psutil.Pro
 
 def again(words: list[str], out: Path, undisturbed: Undisturbed) -> dict[str, str]:
     """Run the command again; its faults."""
-    peak = 0
-
-    def ended() -> bool:
-        nonlocal peak
-        peak = max(peak, resident_of(process.pid))
-        return process.poll() is not None
-
     with started(words, out) as process:
-        if not holds(ended, SECONDS):
+        if not holds(lambda: process.poll() is not None, SECONDS):
             return {"hang": f"more than {SECONDS} s"}
     said = log_of(out).read_text(encoding="utf-8", errors="replace")
     faults = {"failed again": said.strip().splitlines()[-1]} if process.returncode else {}
     if "Traceback (most recent call last)" in said:
         faults["traceback"] = said[said.index("Traceback") :]
-    if peak > MEMORY:
-        faults["memory"] = f"{peak / 2**20:.0f} MB"
     if left := [str(path) for path in (*out.rglob(".*"), *out.parent.glob(f".{out.name}*")) if is_leftover(path)]:
         faults["leftovers"] = ", ".join(left)
     return faults | differences(undisturbed.contents, contents(out))
@@ -242,7 +237,10 @@ def contents(out: Path) -> dict[str, object]:
         if path.name in ("state.pt", "log.txt") or path.suffix == ".jsonl" or "tensorboard" in path.parts:
             continue  # in another order or with more than an undisturbed call writes
         if path.suffix == ".parquet":
-            rows = ["|".join(map(repr, row)) for row in pd.read_parquet(path).itertuples(index=False)]
+            rows = [
+                "|".join(map(repr, row)).replace(str(out), "OUT")
+                for row in pd.read_parquet(path).itertuples(index=False)
+            ]
             of_kind = found.setdefault(str(name.parent if path.stem.startswith("part-") else name), [])
             assert isinstance(of_kind, list)
             of_kind.extend(rows)

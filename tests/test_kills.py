@@ -114,11 +114,15 @@ def test_what_a_command_may_not_leave(name: str, left: bool) -> None:
 
 
 def test_a_row_for_each_command(capsys: pytest.CaptureFixture[str]) -> None:
-    ways = ((GROUP, True, {}), (ALONE, True, {"processes": "x"}), (GROUP, False, {"hang": "x", "processes": "x"}))
+    ways: tuple[tuple[str, bool, dict[str, str]], ...] = (
+        (GROUP, True, {}),
+        (ALONE, True, {"processes": "x"}),
+        (GROUP, False, {"hang": "x", "processes": "x"}),
+    )
     print_summary([KillOutcome("cam", way, 1.0, in_time, faults) for way, in_time, faults in ways])
     assert capsys.readouterr().out.splitlines()[2:] == [
-        "| cam | 2 | 1 | 0 | 2 | 0 | 0 | 1 | 0 | 0 | 0 | 0 | 0 | 2 |",
-        "| all | 2 | 1 | 0 | 2 | 0 | 0 | 1 | 0 | 0 | 0 | 0 | 0 | 2 |",
+        "| cam | 2 | 1 | 0 | 2 | 0 | 0 | 1 | 0 | 0 | 0 | 0 | 2 |",
+        "| all | 2 | 1 | 0 | 2 | 0 | 0 | 1 | 0 | 0 | 0 | 0 | 2 |",
     ]
 
 
