@@ -2,6 +2,7 @@
 # make test    set up, run the tests
 # make check   set up, then format, lint and types
 # make mutants set up, make small errors in copies of the code, and count those that no test notices (an hour)
+# make faults  set up, kill commands at random moments, give them bad inputs, and count what goes wrong (half an hour)
 # make setup   only set up (.venv)
 #
 # make test PACKAGES="--upgrade --editable .[dev]"   with the newest versions instead of those of requirements.txt
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := --requirement requirements.txt
 
-.PHONY: demo test check mutants setup
+.PHONY: demo test check mutants faults setup
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -28,6 +29,9 @@ check: $(INSTALLED)
 
 mutants: $(INSTALLED)
 	$(BIN)/sth benchmark mutants
+
+faults: $(INSTALLED)
+	$(BIN)/sth benchmark faults
 
 setup: $(INSTALLED)
 

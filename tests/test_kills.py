@@ -7,7 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.faults import COLUMNS, print_faults
 from benchmarks.hostile_cases import Goods
+from benchmarks.hostile_inputs import FAULTS as INPUT_FAULTS
+from benchmarks.hostile_inputs import HostileOutcome
 from benchmarks.kills import (
     ALONE,
     ASKED,
@@ -23,6 +26,7 @@ from benchmarks.kills import (
     run_undisturbed,
     words_of,
 )
+from benchmarks.kills import FAULTS as KILL_FAULTS
 from sth_core.files import HOST, written_by_me
 
 FEW = ["--clips", "3"]
@@ -129,3 +133,19 @@ def test_a_row_for_each_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_command_that_fails_undisturbed_is_said(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="failed undisturbed: no such thing"):
         run_undisturbed([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path / "out")
+
+
+def test_one_table_of_kills_and_bad_inputs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every fault is in a column."""
+    named = {word for words in COLUMNS.values() for word in words}
+    assert named == {*KILL_FAULTS, *INPUT_FAULTS, "refused"}
+    kinds: tuple[dict[str, str], ...] = ({}, {"rows lost": "x", "traceback": "x"})
+    of_kills = [KillOutcome("cam", GROUP, 1.0, True, faults) for faults in kinds]
+    of_inputs = [
+        HostileOutcome("video", "", verdict, "", 1.5, 0) for verdict in ("refused", "done", "refused", "crash")
+    ]
+    assert print_faults(of_kills, of_inputs) == 3
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| kills | 2 | 0 | 1 | 0 | 0 | 1 | 0 | 0 | 0 |",
+        "| bad inputs | 4 | 2 | 1 | 0 | 0 | 0 | 0 | 0 | 0 |",
+    ]
