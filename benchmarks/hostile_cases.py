@@ -354,6 +354,50 @@ def a_state(goods: Goods, folder: Path, rng: np.random.Generator) -> Case:
     return Case("training state", what, words + more, out)
 
 
+OUTPUTS = {  # commands whose outputs are damaged before they are called again
+    "record": "record {network} {data} --split val",
+    "probe": "probe {network} {data} --split val",
+    "intervene": "intervene {network} {data} --split val",
+    "trust": "trust {network} {data} --split val --clips 3",
+    "train": "train {recipe} {data}",
+    "study": "study {study} {data} --jobs 1",
+    "fuse": "fuse {run} {run}",
+    "flow": "data flow {videos} --side 32 --workers 1",
+    "check": "data check {videos} --workers 1",
+}
+DAMAGED = {".json", ".jsonl", ".csv", ".parquet", ".safetensors", ".jpg", ".txt"}
+
+
+def an_output(goods: Goods, folder: Path, rng: np.random.Generator) -> Case:
+    """A command is called again with its own output, one of whose files is damaged."""
+    name = list(OUTPUTS)[int(rng.integers(len(OUTPUTS)))]
+    (goods.folder / "study.toml").write_text(STUDY, encoding="utf-8")
+    paths = {
+        "network": goods.checkpoint, "run": goods.run, "videos": goods.data,
+        "data": f"--data {goods.data} --device cpu",
+        **{kind: goods.folder / f"{kind}.toml" for kind in ("recipe", "study")},
+    }  # fmt: skip
+    words, good, out = OUTPUTS[name].format(**paths).split(), goods.folder / "outputs" / name, folder / "out"
+    if not good.exists():
+        CliRunner().invoke(main, [*words, "-o", str(good)])
+    shutil.copytree(good, out)
+    kinds: dict[tuple[str, str], list[Path]] = {}  # a table of many parts is as likely as a single file
+    for path in out.rglob("*"):
+        if path.suffix in DAMAGED:
+            kinds.setdefault(
+                (path.parent.name if path.suffix in (".parquet", ".jpg") else path.name, path.suffix), []
+            ).append(path)
+    of_kind = sorted(kinds)
+    file = pick(kinds[of_kind[int(rng.integers(len(of_kind)))]], rng)
+    if file.suffix == ".json" and rng.random() < 0.6:
+        value, what = strange_value(json.loads(file.read_text(encoding="utf-8")), rng)
+        file.write_text(json.dumps(value), encoding="utf-8")
+        what = f"{file.name}: {what}"
+    else:
+        what = damage(file, rng)
+    return Case("earlier output", f"{name}, {what}", [*words, "-o", str(out)], out)
+
+
 def some_arguments(goods: Goods, folder: Path, rng: np.random.Generator) -> Case:
     out = str(folder / "out")
     good = [
@@ -385,6 +429,7 @@ MAKERS: dict[str, Callable[[Goods, Path, np.random.Generator], Case]] = {
     "study": partial(a_toml, kind="study"),
     "run directory": a_run,
     "training state": a_state,
+    "earlier output": an_output,
     "manifest": a_manifest,
     "annotation file": a_list,
     "video": a_video,

@@ -125,14 +125,19 @@ class Worker:
 
 
 def resident_of(pid: int) -> int:
-    """The memory of a process and its children, in bytes."""
-    total = 0
+    """The memory of a process and its children, in bytes. If it seems too much, what they share is counted once, which
+    takes the system longer to find out."""
+    total = shared_once = 0
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        for each in (process, *process.children(recursive=True)):
+        processes = (process, *process.children(recursive=True))
+        for each in processes:
             with suppress(psutil.Error):
                 total += each.memory_info().rss
-    return total
+        for each in processes if total > MEMORY else ():
+            with suppress(psutil.Error):
+                shared_once += each.memory_full_info().pss
+    return shared_once or total
 
 
 def serve(connection: Connection) -> None:

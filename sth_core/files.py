@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sth_core.errors import UserError
+from sth_core.errors import UserError, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,6 +115,19 @@ def write_atomically(path: Path) -> Iterator[IO[str]]:
 def write_json(path: Path, value: Any) -> None:
     with write_atomically(path) as file:
         file.write(json.dumps(value, indent=2) + "\n")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object that `write_json` wrote. Raises UserError: the file cannot be read, or holds something else."""
+    try:
+        with naming(path):
+            value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = system_reason(error) if isinstance(error, OSError) else error
+        raise UserError(f"{path} is damaged ({reason})") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged (it holds {shorten(value)}, not a JSON object)")
+    return value
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:

@@ -20,8 +20,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sth_core.errors import OtherWork, first_few, shorten
-from sth_core.files import sync, write_json
+from sth_core.errors import OtherWork, UserError, first_few, shorten
+from sth_core.files import read_object, sync, write_json
 from sth_core.outputs import LOCK, locked, writing_into
 
 PACKAGES = ("sth-workbench", "torch", "numpy", "av", "opencv-contrib-python-headless")
@@ -94,7 +94,8 @@ def working_on(
             notify(f"the earlier {work.noun} was moved to {replaced}")
         earlier = read_earlier(work, resume)
         meta = (facts or {}) | work.identity | provenance(command)
-        meta |= {"started": earlier.get("started", meta["started"])}
+        if isinstance(started := earlier.get("started"), str):
+            meta["started"] = started
         write_json(work.folder / work.file, meta)
         sync(work.folder)
         sync(work.folder.parent)
@@ -136,10 +137,10 @@ def read_earlier(work: Work, resume: bool = False) -> Json:
             raise OtherWork(f"{work.folder} holds {names} but no {work.file} that describes it", ways)
         return {}
     try:
-        earlier = json.loads(file.read_text(encoding="utf-8"))
-        differences = work.differences(earlier)
-    except (ValueError, AttributeError) as error:
-        raise OtherWork(f"{file} is damaged ({error})", ways) from error
+        earlier = read_object(file)
+    except UserError as error:
+        raise OtherWork(str(error), ways) from error
+    differences = work.differences(earlier)
     adjusted = differences.keys() <= work.adjustable
     if differences and not (resume and adjusted):
         plain = {key: f"{key} is {shorten(old)}, now {shorten(new)}" for key, (old, new) in differences.items()}

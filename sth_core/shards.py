@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sth_core.errors import UserError
 from sth_core.files import sync, temporary_beside
 
 PART_NAME = re.compile(r"part-\d{5,9}\.parquet")
@@ -77,6 +78,16 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_parquet(temporary, index=False)
         sync(temporary)
     sync(path.parent)
+
+
+def read_failures(folder: Path) -> dict[str, str]:
+    """What `write_failures` wrote. Raises UserError: the table cannot be read."""
+    file = folder / "failures.parquet"
+    try:
+        table = pd.read_parquet(file, columns=["clip_id", "reason"])
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are among them
+        raise UserError(f"{file} cannot be read ({' '.join(str(error).split())})") from error
+    return dict(zip(table["clip_id"], table["reason"], strict=True))
 
 
 def write_failures(folder: Path, failures: dict[str, str]) -> None:

@@ -32,12 +32,21 @@ from sth_core.optimisation import optimiser_of, set_train
 from sth_core.pretrained import load_2d_weights, load_imagenet, start_from, without_classifier
 from sth_core.recipe import Recipe, Start, build_model
 from sth_core.resumable import Json, no_report, read_earlier, working_on
-from sth_core.shards import write_failures
+from sth_core.shards import read_failures, write_failures
 from sth_core.stopping import hear_signals, uninterrupted
 from sth_core.trainer import NotFiniteStep, Trainer
 from sth_core.training_board import Board, training_board
 from sth_core.training_clips import training_clips, write_kept
-from sth_core.training_state import BEST, NETWORK, STATE, TrainingState, resume_state, training_work
+from sth_core.training_state import (
+    BEST,
+    FINISHED,
+    NETWORK,
+    STATE,
+    TrainingState,
+    resume_state,
+    training_work,
+    type_problem,
+)
 from sth_core.weight_files import read_pth
 
 
@@ -101,10 +110,9 @@ def train(
         work = training_work(out, recipe, state.model, data)
         earlier = {} if overwrite else read_earlier(work, resume)
         if earlier.get("finished") and not work.differences(earlier) and (out / NETWORK).is_file():
+            done = finished_training(out, earlier)
             notify(f"the training in {out} was finished before; nothing was done")
-            failures = pd.read_parquet(out / "failures.parquet").set_index("clip_id")["reason"].to_dict()
-            share = earlier["val_accuracy"]
-            return Trained(out / NETWORK, math.nan if share is None else share, earlier["val_clips"], failures)
+            return done
         resume_state(state, work, earlier, distributed.device, notify)
         clips = TrainClips(data.train, classes, recipe.preprocessing, recipe.augment)
         if not clips.load(lambda done, total: progress(Progress("reading", done, total)), memory):
@@ -125,6 +133,14 @@ def train(
             share = None if math.isnan(trained.accuracy) else trained.accuracy
             meta |= {"val_accuracy": share, "val_clips": trained.clips}
         return trained
+
+
+def finished_training(out: Path, described: Json) -> Trained:
+    """What a training that was finished before left in `out`. Raises UserError: its files are damaged."""
+    if problem := type_problem({name: described.get(name) for name in FINISHED}, FINISHED, "it"):
+        raise UserError(f"{out / 'training.json'} is damaged ({problem}); --overwrite moves the training aside")
+    share = described["val_accuracy"]
+    return Trained(out / NETWORK, math.nan if share is None else share, described["val_clips"], read_failures(out))
 
 
 def first_state(

@@ -104,6 +104,8 @@ def explained_differences(out: Path, kept: pd.DataFrame) -> dict[str, str]:
         return {"clips": "", "clips_sha256": unknown}
     try:
         before = read_csv(file)[COLUMNS]
+        if before["clip_id"].duplicated().any():
+            raise ValueError("a clip stands twice")
     except (ValueError, KeyError, OSError):  # pandas' errors are ValueErrors
         unknown = f"labels or splits of its clips differ; {file} cannot be read, so that it is not known which"
         return {"clips": "", "clips_sha256": unknown}

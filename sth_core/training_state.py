@@ -5,11 +5,12 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import torch
 
 from sth_core.checkpoint import broken_weights, misfits
 from sth_core.errors import OtherWork, UserError, shorten
-from sth_core.files import cannot_write, sync, temporary_beside
+from sth_core.files import cannot_write, naming, sync, temporary_beside
 from sth_core.network import VideoNetwork
 from sth_core.recipe import SECTIONS, Recipe
 from sth_core.resumable import Json, Work, flatten_keys
@@ -34,6 +35,7 @@ SAVED: dict[str, Any] = {  # by the names of its parts, what a state's file has
 SUMS = dict.fromkeys(("loss", "correct", "clips"), Finite)
 METRICS = {"epoch": Whole, "loss": Finite, "accuracy": Finite, "learning_rate": Finite, "val_accuracy": float,
            "val_clips": Whole}  # fmt: skip
+FINISHED = {"val_accuracy": Finite | None, "val_clips": Whole}  # of training.json
 SCALER = {"scale": Finite, "growth_factor": Finite, "backoff_factor": Finite, "growth_interval": Whole,
           "_growth_tracker": Whole}  # fmt: skip
 COUNTERS = ("epoch", "step", "metrics", "best", "val_failures")  # of a state, saved as they are
@@ -164,6 +166,19 @@ def type_problem(values: Any, wanted: dict[str, Any], what: str) -> str:
         return f"{what} has {shorten(list(values))}, not {', '.join(wanted)}"
     wrong = next((name for name, hint in wanted.items() if not fits(values[name], hint)), None)
     return "" if wrong is None else f"{what} has {wrong} {shorten(values[wrong])}, not {describe_values(wanted[wrong])}"
+
+
+def read_metrics(file: Path) -> pd.DataFrame:
+    """The epochs of a metrics.csv. Raises UserError: the table cannot be read."""
+    try:
+        with naming(file):
+            table = pd.read_csv(file)
+        missing = [name for name in METRICS if name not in table or not pd.api.types.is_numeric_dtype(table[name])]
+    except (OSError, ValueError) as error:  # pandas' errors are ValueErrors
+        raise UserError(f"{file} cannot be read ({error})") from error
+    if missing:
+        raise UserError(f"{file} cannot be read (it has no numbers in {', '.join(missing)})")
+    return table
 
 
 def training_work(out: Path, recipe: Recipe, model: VideoNetwork, clips: TrainingClips) -> Work:

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from analysis.report.dataset_page import dataset_findings
 from sth_core import prefetch
 from sth_core.datasets import check
-from sth_core.datasets.check import ClipCheck, check_clip, check_clips, check_dataset
+from sth_core.datasets.check import ClipCheck, check_clip, check_clips, check_dataset, read_notes
 from sth_core.datasets.checked import CheckedDataset
 from sth_core.datasets.found import Found
 from sth_core.datasets.lookalikes import find_duplicates
@@ -290,6 +290,19 @@ def test_the_second_check_decodes_nothing(tmp_path: Path, decoded: list[str]) ->
     assert decoded == []
     assert second.exit_code == first.exit_code == 1
     assert {name: (tmp_path / "out" / name).read_bytes() for name in reports} == reports
+
+
+def test_a_damaged_line_of_an_earlier_check_is_left_out(tmp_path: Path, decoded: list[str]) -> None:
+    check_dataset(read_dataset(sound_set(tmp_path / "data")), tmp_path)
+    notes = tmp_path / "checked.jsonl"
+    first, *others = notes.read_bytes().splitlines(keepends=True)
+    clip = json.loads(first)
+    damaged = [
+        {"frames": "x"}, {"thumbnails": clip["thumbnails"][1:]}, {"thumbnails": 3}, {"path": None}, {"unknown": 1},
+    ]  # fmt: skip
+    lines = [json.dumps(clip | change).encode() + b"\n" for change in damaged]
+    notes.write_bytes(b"".join([*lines, b"\xff" + first, b"[" * 9999 + b"\n", b"[1]\n", *others, first[:50]]))
+    assert len(read_notes(notes)) == len(others)
 
 
 def test_only_what_has_changed_is_looked_at_again(tmp_path: Path, decoded: list[str]) -> None:

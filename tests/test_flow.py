@@ -538,9 +538,12 @@ def test_extracted_flow_is_that_which_would_be_computed(resize: int | tuple[int,
     assert np.median(extracted[inner], (0, 1, 2)) == pytest.approx(np.median(computed[inner], (0, 1, 2)), abs=3)
 
 
-def test_what_says_how_flow_was_extracted_may_be_damaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content", ['{"algorithm": "dis", "bou', "[]", '{"algorithm": []}', '{"bound": -1}', "[" * 9999]
+)
+def test_what_says_how_flow_was_extracted_may_be_damaged(content: str, tmp_path: Path) -> None:
     clip = stored(tmp_path, SMALL)
-    (tmp_path / "flow.json").write_text('{"algorithm": "dis", "bou')
+    (tmp_path / "flow.json").write_text(content)
     with pytest.raises(UserError, match=rf"^{tmp_path / 'flow.json'} is damaged \(.*\); extract the flow again$"):
         read_extracted(clip, [0], FLOW)
 

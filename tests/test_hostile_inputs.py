@@ -18,7 +18,7 @@ def goods(tmp_path_factory: pytest.TempPathFactory) -> Goods:
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_bad_input_is_refused_in_a_sentence_or_named(goods: Goods, tmp_path: Path, kind: str) -> None:
     """And changes nothing of the good ones: what was recorded of them equals what is recorded without it."""
-    for i in range(EACH):
+    for i in range(EACH if kind != "earlier output" else 1):  # each of these is two commands or more
         number = list(MAKERS).index(kind) + i * len(MAKERS)
         case = make_case(goods, tmp_path / str(number), number, SEED)
         verdict, detail = judged(case, answer_of(case.words))

@@ -72,6 +72,21 @@ def test_a_recording_in_the_background_makes_a_run(recorded):
     assert [job.run.name for job in find_jobs(runs)] == ["second", "first"] and find_jobs(runs)[1] == good
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", "[" * 9999, {"run": 3}, {"process": {"pid": "1"}}, {"process": {"pid": -1}}, {"command": [1]}],
+)
+def test_a_damaged_job_is_named_and_the_others_are_listed(content, recorded, tmp_path):
+    _, good, _ = recorded
+    folders = [Path(shutil.copytree(good.folder, tmp_path / ".jobs" / name)) for name in ("1", "2")]
+    file = folders[0] / "job.json"
+    stored = json.loads(file.read_text())
+    file.write_text(content if isinstance(content, str) else json.dumps(stored | content))
+    said = []
+    assert [job.folder.name for job in find_jobs(tmp_path, said.append)] == ["2"]
+    assert len(said) == 1 and said[0].startswith(f"{file} is damaged (")
+
+
 def test_a_failure_is_its_last_line(recorded):
     *_, bad = recorded
     status = job_status(bad)

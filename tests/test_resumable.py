@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,12 @@ def test_a_damaged_file_is_refused_or_moved_aside(text: str, folder: Path) -> No
     assert (folder / "work.json").read_text() == text
     with working_on(work(folder), overwrite=True):
         assert (folder / ".replaced-1" / "work.json").read_text() == text
+
+
+def test_a_beginning_that_is_no_text_is_not_kept(folder: Path) -> None:
+    (folder / "work.json").write_text(json.dumps(json.loads((folder / "work.json").read_text()) | {"started": []}))
+    begin(work(folder))
+    assert datetime.fromisoformat(json.loads((folder / "work.json").read_text())["started"])
 
 
 def test_results_of_unknown_work_are_refused(folder: Path) -> None:

@@ -18,7 +18,7 @@ from sth_core import load_checkpoint, training_state
 from sth_core.datasets.table import read_dataset
 from sth_core.errors import OtherWork, UserError
 from sth_core.training import Progress, Trained, first_state, train
-from sth_core.training_state import TrainingState
+from sth_core.training_state import TrainingState, read_metrics
 from tests.test_stop_and_go import RECIPE
 from tests.test_training import tiny, weights
 from workbench.cli import main
@@ -136,6 +136,50 @@ def test_a_finished_training_is_not_repeated(folder: Path, table: pd.DataFrame) 
     assert again == Trained(folder / "model.safetensors", first["val_accuracy"], 8, {})
     assert sentences == [f"the training in {folder} was finished before; nothing was done"]
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("failures.parquet", b"PAR1", "failures.parquet cannot be read ("),
+        ("failures.parquet", b"", "failures.parquet cannot be read ("),
+        ("training.json", {"val_accuracy": "x"}, "training.json is damaged (it has val_accuracy 'x', not a number"),
+        ("training.json", {"val_clips": None}, "training.json is damaged (it has val_clips None, not a whole number"),
+        ("training.json", b"[" * 9999, "training.json is damaged ("),
+        ("training.json", b"[1]", "training.json is damaged (it holds [1], not a JSON object)"),
+        ("training.json", b"{}\xff", "training.json is damaged ("),
+    ],
+)
+def test_a_finished_training_whose_files_are_damaged(
+    name: str, content: bytes | dict[str, Any], said: str, folder: Path, table: pd.DataFrame
+) -> None:
+    file = folder / name
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(file.read_text()) | content).encode()
+    file.write_bytes(content)
+    assert said in refusal(folder, table, ONE_EPOCH)
+
+
+def test_a_kept_table_of_clips_in_which_one_stands_twice_explains_nothing(folder: Path, table: pd.DataFrame) -> None:
+    file = folder / "clips.csv"
+    file.write_text(file.read_text() + file.read_text().splitlines()[1] + "\n")
+    changed = table.assign(label=table["label"].where(table.index != 0, table["label"].iloc[-1]))
+    assert "clips.csv cannot be read, so that it is not known which" in refusal(folder, changed, ONE_EPOCH)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "No columns"), (b"epoch,loss\n0,1\n", "it has no numbers in accuracy, learning_rate, val_accuracy"),
+        (b"\xff\xfe", "codec"), (b'a,b\n"1', "EOF"),
+        (b"epoch,loss,accuracy,learning_rate,val_accuracy,val_clips\n0,x,1,1,1,1\n", "it has no numbers in loss"),
+    ],
+)  # fmt: skip
+def test_damaged_metrics_are_named(content: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "metrics.csv"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{file} cannot be read .*{said}"):
+        read_metrics(file)
 
 
 def test_resume_continues_with_more_epochs_and_another_learning_rate(folder: Path, table: pd.DataFrame) -> None:

@@ -7,25 +7,26 @@ Nothing about a job is kept in memory, so that every page of every app on the fo
 finished when the last line that `sth record` prints, with the run's path, is in its log.
 """
 
-import json
 import platform
 import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
 from filelock import FileLock
 
-from sth_core.errors import UserError
-from sth_core.files import write_json
+from sth_core.errors import UserError, shorten
+from sth_core.files import read_object, write_json
+from sth_core.resumable import no_report
+from sth_core.values import Between, fits, hints_of
 from workbench.pace import read_duration
 from workbench.roots import resolve_inside
 
@@ -43,7 +44,7 @@ PROGRESS = re.compile(r"recording .+: (?P<done>\d+)/(?P<total>\d+)(?:, (?P<left>
 class JobProcess:
     """A process, distinguished from a later one with the same number by the time of its creation."""
 
-    pid: int
+    pid: Annotated[int, Between(1, 2**31)]
     created: float = 0.0  # seconds since 1970
     host: str = ""
 
@@ -59,6 +60,9 @@ class JobProcess:
             return found if same and found.status() != psutil.STATUS_ZOMBIE else None
         except psutil.Error:
             return None
+
+
+STORED = {"run": str, "command": tuple[str, ...], "started": str, "cancelled": bool}  # of a job.json
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,15 @@ def start_job(runs: Path, run: Path, arguments: list[str]) -> Job:
     return job
 
 
-def find_jobs(runs: Path) -> list[Job]:
-    """All jobs of a folder of runs, the newest first."""
-    return [read_job(file) for file in sorted(jobs_folder(runs).glob("*/job.json"), reverse=True)]
+def find_jobs(runs: Path, damaged: Callable[[str], object] = no_report) -> list[Job]:
+    """All jobs of a folder of runs, the newest first; `damaged` is told of each that cannot be read."""
+    jobs = []
+    for file in sorted(jobs_folder(runs).glob("*/job.json"), reverse=True):
+        try:
+            jobs.append(read_job(file))
+        except UserError as error:
+            damaged(str(error))
+    return jobs
 
 
 def job_status(job: Job) -> JobStatus:
@@ -184,10 +194,16 @@ def write_job(job: Job) -> None:
 
 
 def read_job(file: Path) -> Job:
-    """A job.json; the process of one that was written before `created` was stored counts as ended."""
-    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    process = JobProcess(**{k: v for k, v in values["process"].items() if k in ("pid", "created", "host")})
-    return Job(file.parent, **values | {"run": Path(values["run"]), "process": process})
+    """A job.json; the process of one that was written before `created` was stored counts as ended.
+    Raises UserError: it is damaged."""
+    values = {"cancelled": False} | read_object(file)
+    process = {"created": 0.0, "host": ""} | (values["process"] if isinstance(values.get("process"), dict) else {})
+    for found, wanted in ((values, STORED), (process, hints_of(JobProcess))):
+        for name, hint in wanted.items():
+            if not fits(found.get(name), hint):
+                raise UserError(f"{file} is damaged ({name} is {shorten(found.get(name))})")
+    stored = {name: values[name] for name in STORED} | {"folder": file.parent, "run": Path(values["run"])}
+    return Job(**stored, process=JobProcess(**{name: process[name] for name in hints_of(JobProcess)}))
 
 
 def read_tail(file: Path) -> str:

@@ -7,7 +7,6 @@
 When it is stopped and started again, it continues: finished cells stay, the others resume their training.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from analysis.runs.run_directory import open_run
 from sth_core.errors import UserError
 from sth_core.recipe import load_recipe
 from sth_core.resumable import Work, flatten_keys, no_report, working_on
@@ -123,10 +123,9 @@ def study_work(study: Study, data: Path, out: Path) -> Work:
 
 
 def cell_is_recorded(out: Path, cell: StudyCell) -> bool:
-    file = out / "runs" / cell.name / "run.json"
-    return file.is_file() and bool(json.loads(file.read_text(encoding="utf-8"))["finished"])
+    return bool(open_run(out / "runs" / cell.name).meta.get("finished"))
 
 
 def epochs_done(out: Path, cell: StudyCell) -> int:
     file = out / "networks" / cell.name / "metrics.csv"
-    return len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
+    return len(file.read_bytes().splitlines()) - 1 if file.is_file() else 0

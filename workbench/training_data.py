@@ -1,13 +1,14 @@
 """The dataset of a training or a study: read as the recipe says, and whether earlier cells were trained on the same."""
 
-import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from sth_core.datasets.entries import NoSuchColumn
 from sth_core.datasets.table import Annotation, Dataset, open_dataset
-from sth_core.errors import OtherWork
+from sth_core.errors import OtherWork, UserError
+from sth_core.files import read_object
 from sth_core.recipe import SHIPPED_RECIPES, load_recipe, read_toml
 from sth_core.study import Study, StudyCell
 from sth_core.training_clips import explained_differences, identity_of, training_clips
@@ -47,7 +48,9 @@ def check_study_data(study: Study, data: Path, out: Path | None, notify: Callabl
         now = identity_of(kept)
         for folder in [out / "networks" / cell.name for cell in of_one] if out else ():
             file = folder / "training.json"
-            earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+            earlier = {}
+            with suppress(UserError):  # damaged: `sth train` says so of its network
+                earlier = read_object(file) if file.is_file() else {}
             other = [key for key in now if key in earlier and earlier[key] != now[key]]
             if earlier.get("finished") and other:
                 words = "; ".join(filter(None, (explained_differences(folder, kept).get(key) for key in other)))

@@ -18,7 +18,10 @@ from analysis.runs.correctness import counted_clips
 from analysis.runs.left_out import some_names, split_usable
 from analysis.runs.run_directory import find_runs, open_run, predictions
 from analysis.statistics.results import METRICS, run_results, with_left_out
+from sth_core.errors import UserError
 from sth_core.study import slug
+from sth_core.training_state import METRICS as EPOCH_COLUMNS
+from sth_core.training_state import read_metrics
 
 
 def write_study_page(out: Path) -> Path:
@@ -26,14 +29,20 @@ def write_study_page(out: Path) -> Path:
     study = json.loads((out / "study.json").read_text(encoding="utf-8"))
     cells = pd.DataFrame([{"run": cell["name"], "seed": cell["seed"], **cell["values"]} for cell in study["cells"]])
     question, *axes = cells.columns.drop(["run", "seed"])
-    epochs = [pd.read_csv(out / "networks" / run / "metrics.csv").assign(run=run) for run in cells["run"]]
+    epochs, without_curve = [], {}
+    for run in cells["run"]:
+        try:
+            epochs.append(read_metrics(out / "networks" / run / "metrics.csv").assign(run=run))
+        except UserError as error:
+            without_curve[run] = str(error)
     usable, unusable = split_usable(find_runs(out / "runs"))
     left_out = {Path(path).name: reason for path, reason in unusable.items()}
     left_out |= dict.fromkeys(set(cells["run"]) - {run.name for run in usable} - left_out.keys(), "it is not recorded")
     left_out |= {run.name: "it is no cell of the study" for run in usable if run.name not in set(cells["run"])}
     results, suffixes = run_results(usable).drop(columns="seed"), ("", " of the run")
     results = cells.merge(results, on="run", suffixes=suffixes)
-    curves = cells.merge(pd.concat(epochs), on="run", suffixes=suffixes)
+    none = cells[:0].reindex(columns=[*cells.columns, *EPOCH_COLUMNS])
+    curves = cells.merge(pd.concat(epochs), on="run", suffixes=suffixes) if epochs else none
     sections: list[Section] = []
     for value, runs in results.groupby(question, sort=False):
         name = slug(str(value))
@@ -50,6 +59,7 @@ def write_study_page(out: Path) -> Path:
     notes = results[results["note"] != ""].groupby("note", sort=False)["run"]
     said = [note if len(of) == len(results) else f"{some_names(of.tolist())}: {note}" for note, of in notes]
     said += [f"{name} is left out: {reason}." for name, reason in left_out.items()]
+    said += [f"{name} has no curve: {reason}." for name, reason in without_curve.items()]
     about = " ".join([f"Recipe: {Path(study['recipe']).name}.", *said])
     page = write_page(out / "index.html", "Study", sections, about=about)
     write_pictures(figures, out, ("png",))

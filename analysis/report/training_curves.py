@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-import pandas as pd
 from plotly.subplots import make_subplots
 
 from analysis.report.page import Section, write_page
 from analysis.report.plots import COLOURS, add_line
+from sth_core.training_state import read_metrics
 
 
 def write_training_curves(metrics: Path) -> Path:
     """Draw a training's metrics.csv as curves.html beside it: the loss, and the accuracy on training and held-out
     clips, by epoch."""
-    figure, table = make_subplots(1, 2, subplot_titles=("loss", "accuracy")), pd.read_csv(metrics)
+    figure, table = make_subplots(1, 2, subplot_titles=("loss", "accuracy")), read_metrics(metrics)
     for column, name, colour in (("loss", "loss", 0), ("accuracy", "training", 0), ("val_accuracy", "held out", 1)):
         known = table.dropna(subset=column)
         place = 1 if column == "loss" else 2

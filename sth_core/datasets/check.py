@@ -13,11 +13,12 @@ import pandas as pd
 
 from sth_core.datasets.frame_defects import FrameDefects
 from sth_core.datasets.media_facts import MediaFacts, facts_of, missing_numbers
-from sth_core.datasets.thumbnails import pack_thumbnails, thumbnail, thumbnail_positions
+from sth_core.datasets.thumbnails import pack_thumbnails, thumbnail, thumbnail_positions, unpack_thumbnails
 from sth_core.errors import first_few
 from sth_core.files import naming
 from sth_core.prefetch import in_processes
 from sth_core.resumable import no_report
+from sth_core.values import fits, hints_of
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.completeness import announced_frames
 from sth_core.video.container import UnreadableVideo
@@ -168,12 +169,18 @@ def check_dataset(
 def read_notes(notes: Path) -> dict[tuple[str, str], ClipCheck]:
     """{(path, segment): result} of what an earlier check wrote, whose last line may be cut off.
 
-    A line of another version, with other keys, is left out: its clip is checked again."""
-    names, found = {column.name for column in fields(ClipCheck)}, {}
-    for line in notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else ():
-        with suppress(ValueError, TypeError):
-            if (values := json.loads(line)).keys() == names:
+    A damaged line, or one of another version, is left out: its clip is checked again."""
+    hints, found = hints_of(ClipCheck), {}
+    with naming(notes):
+        lines = notes.read_bytes().splitlines() if notes.is_file() else ()
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            values = json.loads(line)
+            if not isinstance(values, dict) or values.keys() != hints.keys():
+                continue
+            if all(fits(values[name], hint) for name, hint in hints.items()):
                 clip = ClipCheck(**values)
+                unpack_thumbnails([clip.thumbnails])
                 found[clip.path, clip.segment] = clip
     return found
 

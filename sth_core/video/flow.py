@@ -4,19 +4,21 @@ A field is uint8 (H, W, 2), x and y: v * 127 / bound + 128, clipped to 1..255, f
 TSN's is v * 127.5 / bound + 127.5, which differs by one step at most.
 """
 
-import json
 import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
 
 from sth_core.errors import UserError
+from sth_core.files import read_object
 from sth_core.stopping import raise_if_stopping
+from sth_core.values import BadValue, Between, OneOf, check_fields
 from sth_core.video.container import UnreadableVideo
 from sth_core.video.images import NUMBERED, images_of, read_image
 
@@ -120,9 +122,12 @@ class Extraction:
     `bound` is the largest displacement and `side` the short side, in pixels of the frames that flow was computed from.
     """
 
-    algorithm: str = "dis"
-    bound: float = TSN_BOUND
-    side: int = 256
+    algorithm: Annotated[str, OneOf(ALGORITHMS)] = "dis"
+    bound: Annotated[float, Between(0, 10_000, above=True)] = TSN_BOUND
+    side: Annotated[int, Between(1, 16_384)] = 256
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def extraction_of(folder: Path) -> Extraction | None:
@@ -135,7 +140,9 @@ def extraction_of(folder: Path) -> Extraction | None:
 @lru_cache(maxsize=64)
 def read_extraction(file: Path) -> Extraction:
     try:
-        described = dict(json.loads(file.read_text(encoding="utf-8")))
+        described = read_object(file)
         return Extraction(**{f.name: described[f.name] for f in fields(Extraction) if f.name in described})
-    except (OSError, ValueError, TypeError) as error:
+    except BadValue as error:
         raise UserError(f"{file} is damaged ({error}); extract the flow again") from error
+    except UserError as error:
+        raise UserError(f"{error}; extract the flow again") from error

@@ -140,7 +140,10 @@ def show_record_form(checkpoint: Path) -> None:
 
 def show_jobs() -> None:
     """The recordings, refreshed while one runs."""
-    jobs = find_jobs(runs_folder().resolve())
+    damaged: list[str] = []
+    jobs = find_jobs(runs_folder().resolve(), damaged.append)
+    for sentence in damaged:
+        st.caption(f"A recording is not listed: {escape_markdown(sentence)}.")
     if not jobs:
         return
     st.subheader("Recordings")
