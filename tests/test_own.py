@@ -82,7 +82,7 @@ def test_a_damaged_job_is_named_and_the_others_are_listed(content, recorded, tmp
     file = folders[0] / "job.json"
     stored = json.loads(file.read_text())
     file.write_text(content if isinstance(content, str) else json.dumps(stored | content))
-    said = []
+    said: list[str] = []
     assert [job.folder.name for job in find_jobs(tmp_path, said.append)] == ["2"]
     assert len(said) == 1 and said[0].startswith(f"{file} is damaged (")
 
