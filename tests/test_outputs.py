@@ -7,11 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
+from torchvision.models import resnet18
 
 from sth_core.errors import UserError
 from sth_core.files import HOST, temporary_beside, write_json
 from sth_core.outputs import remove_leftovers, writing_file, writing_into
+from tests.test_stop_and_go import RECIPE
+from tests.test_study import STUDY
 from workbench.cli import main
 
 HOLDING = """
@@ -96,16 +100,45 @@ COMMANDS = {
     "fuse": "fuse {run} {run} -o {out}",
     "cam": "cam {network} {data} --device cpu -o {out}",
     "demo": "demo --no-app -o {out}",
+    "train": "train {recipe} --data {data} --device cpu -o {out}",
+    "study": "study {study} --data {data} --device cpu -o {out}",
+}
+FILES = {
+    "results": "results {run} --csv {out}",
+    "import": "import {weights} {recipe} --classes {classes} -o {out} --set model.width=64 --set model.conv=2d",
+    "cam": "cam {network} {clip} --device cpu -o {out}",
 }
 
 
+@pytest.fixture(scope="module")
+def inputs(
+    checkpoint: Path, scenes_folder: Path, recorded: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """{what it is: its path} of all that the commands read."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    (folder / "study.toml").write_text(STUDY, encoding="utf-8")
+    (folder / "classes.txt").write_text("one\ntwo\n", encoding="utf-8")
+    torch.save(resnet18(num_classes=2).state_dict(), folder / "weights.pth")
+    made = {Path(name).stem: folder / name for name in ("recipe.toml", "study.toml", "classes.txt", "weights.pth")}
+    clip = next(scenes_folder.glob("val/*.mp4"))
+    return made | {"network": checkpoint, "data": scenes_folder, "run": recorded, "clip": clip}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_respects_the_lock_of_its_folder(
-    name: str, checkpoint: Path, scenes_folder: Path, recorded: Path, tmp_path: Path
-) -> None:
-    paths = {"network": checkpoint, "data": scenes_folder, "run": recorded, "out": tmp_path}
+def test_every_command_respects_the_lock_of_its_folder(name: str, inputs: dict[str, Path], tmp_path: Path) -> None:
     with holding(tmp_path, "folder") as process:
-        answer = CliRunner().invoke(main, [word.format(**paths) for word in COMMANDS[name].split()])
+        answer = CliRunner().invoke(main, [word.format(**inputs, out=tmp_path) for word in COMMANDS[name].split()])
         process.kill()
     assert answer.exit_code == 2 and f"another process works in {tmp_path}" in answer.output, answer.output
     assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} <= set()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_command_respects_the_lock_of_its_file(name: str, inputs: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / {"results": "table.csv", "import": "network.safetensors", "cam": "clip.mp4"}[name]
+    with holding(out, "file") as process:
+        answer = CliRunner().invoke(main, [word.format(**inputs, out=out) for word in FILES[name].split()])
+        process.kill()
+    assert answer.exit_code == 2 and f"another process writes {out}" in answer.output, answer.output
+    assert not out.exists()
