@@ -1,9 +1,9 @@
-"""The kills of `sth benchmark kills` and the bad inputs of `sth benchmark hostile_inputs`, and one table of both.
+"""Commands that are killed and commands with bad inputs, and one table of both.
 
 \b
     sth benchmark faults [--kills 72] [--inputs 504] [--seed 0] [-o FOLDER]
 
-It takes about half an hour on two cores.
+It runs `sth benchmark kills` and `sth benchmark hostile_inputs`, and takes about half an hour on two cores.
 """
 
 import shutil
