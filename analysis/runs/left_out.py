@@ -32,10 +32,10 @@ def why_unreadable(run: Run) -> str:
         return run.problem or "it has no recorded clip"
     if not isinstance(run.path, Path):  # in object storage each file would be a request
         return ""
-    return refusal(check_tables, run)
+    return sentence_of(check_tables, run)
 
 
-def refusal(check: Callable[[Run], None], run: Run) -> str:
+def sentence_of(check: Callable[[Run], None], run: Run) -> str:
     """Why a check refuses a run, without the run's path; empty if it does not."""
     try:
         check(run)
@@ -84,7 +84,7 @@ def why_no_attention(run: Run) -> str:
 
 def why_left_out(run: Run) -> str:
     """Why a run is in no table of results: it cannot be read, or has not finished; empty for others."""
-    return run.problem or why_unreadable(run) or refusal(check_scores, run)
+    return run.problem or why_unreadable(run) or sentence_of(check_scores, run)
 
 
 def check_scores(run: Run) -> None:
