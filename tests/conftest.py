@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from filelock import FileLock
 from playwright.sync_api import Browser, Page, expect
 
+import workbench.demo
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
 from benchmarks.browser import chromium, serving
@@ -25,8 +26,8 @@ PATIENCE = 120_000  # milliseconds that a browser test waits for what must come:
 LONGEST = [
     f"test_{name}.py"
     for name in (
-        "browser", "stop_and_go", "synthetic_learning", "browsing", "scrubber", "browser_states", "own", "study",
-        "recording_interrupted", "recipe", "network", "trust", "app", "figures",
+        "browser", "stop_and_go", "synthetic_learning", "network", "recording_interrupted", "browsing", "trust",
+        "scrubber", "browser_states", "study", "interruption", "overwriting", "own", "recipe", "demo", "app", "figures",
     )
 ]  # fmt: skip
 
@@ -117,8 +118,14 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def demo(shared: Path) -> Path:
-    """The whole demo as `sth demo --no-app` makes it, with the networks that ship: read it, never write in it."""
-    return made_once(shared / "demo", lambda folder: make_demo(folder, SHIPPED_NETWORKS, lambda *_: None))
+    """The demo as `sth demo --no-app` makes it with the shipped networks, of 60 clips: read it, never write in it."""
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workbench.demo, "CLIPS", 60)
+            make_demo(folder, SHIPPED_NETWORKS, lambda *_: None)
+
+    return made_once(shared / "demo", make)
 
 
 @pytest.fixture(scope="session")

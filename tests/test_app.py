@@ -62,7 +62,7 @@ def test_the_attention_page_draws_figures_5_to_8_with_n(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch)
     assert [s.value.split(":")[0] for s in app.subheader] == ["Figure 5", "Figure 6", "Figure 7", "Figure 8"]
     assert len(app.get("plotly_chart")) == 4
-    assert words(app).count("n = 240 clips a run") == 4
+    assert words(app).count("n = 60 clips a run") == 4
 
 
 def test_figures_use_the_chosen_runs_only(demo, monkeypatch):
@@ -77,7 +77,7 @@ def test_the_predictions_page_counts_what_the_run_holds(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4", view="All clips")
     clips = app.dataframe[-1].value
     wrong = int((~clips["correct"]).sum())
-    assert len(clips) == 240
+    assert len(clips) == 60
     assert {m.label: m.value for m in app.metric} == {
         "Accuracy": f"{clips['correct'].mean():.1%}", "Misclassified": str(wrong), "Unreadable": "0",
     }  # fmt: skip
@@ -104,7 +104,7 @@ def test_filters_narrow_the_table(demo, monkeypatch):
 
 def test_filters_are_in_the_link(demo, monkeypatch):
     open_link = {
-        "run": "appearance-rgb-p4",
+        "run": "appearance-flow-p4",
         "view": "All clips",
         "outcome": "misclassified",
         "confidence": ["0.5", "1.0"],
@@ -141,7 +141,7 @@ def test_the_other_views_of_the_predictions(view, charts, demo, monkeypatch):
     ("view", "text"),
     [
         ("Hypotheses", "Temporal attention rises with depth (Figure 5)"),
-        ("By class", "n = 20 clips a class"),
+        ("By class", "n = 5 clips a class"),
         ("Correct and misclassified", "of the correct and of the misclassified"),
         ("Unusual clips", "class's standard deviations"),
     ],
@@ -169,21 +169,23 @@ def test_a_choice_on_one_page_does_not_filter_another(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch, COMPARE, a="motion-rgb-p4", b="appearance-rgb-p4", changed="lost")
     app.switch_page(PREDICTIONS).run()
     assert {control.label: control.value for control in app.segmented_control}["Outcome"] == "all"
-    assert "outcome" not in app.query_params and "240 of 240 clips match" in words(app)
+    assert "outcome" not in app.query_params and "60 of 60 clips match" in words(app)
 
 
 def test_the_order_of_what_if_does_not_filter_by_needs_order(demo, monkeypatch, tmp_path):
     shutil.copytree(demo / "runs" / "motion-rgb-p4", tmp_path / "run")
     clips = clips_of(open_run(tmp_path / "run"))["clip_id"]
+    made_up = {"repeat": 0, "label": "opening", "prediction": "opening", "correct": True}
     probes = [
-        pd.DataFrame({"clip_id": clips, "probe": p, "score_label": s}) for p, s in (("plain", 0.9), ("shuffled", 0.1))
+        pd.DataFrame({"clip_id": clips, "probe": p, "score_label": s} | made_up)
+        for p, s in (("plain", 0.9), ("shuffled", 0.1))
     ]
     probes[1].loc[0, "score_label"] = 0.5
     (tmp_path / "run" / "probes").mkdir()
     pd.concat(probes).to_parquet(tmp_path / "run" / "probes" / "part-00000.parquet")
     app = open_page(tmp_path, monkeypatch, CLIP, order="reversed")
     app.switch_page(PREDICTIONS).run()
-    assert not app.exception and "240 of 240 clips match" in words(app)
+    assert not app.exception and "60 of 60 clips match" in words(app)
     assert {s.label: s.value for s in app.slider}["Needs order"] == pytest.approx((0.4, 0.8))
 
 
@@ -210,7 +212,7 @@ def test_what_if_changes_the_scores_of_a_network_that_uses_order(demo, monkeypat
 
 def test_the_clip_page_opens_the_clip_of_the_link(demo, monkeypatch):
     table = clip_overview(open_run(demo / "runs" / "appearance-rgb-p4"))
-    wrong = table[~table["correct"]].iloc[0]
+    wrong = table[~table["correct"]].iloc[-1]
     app = open_page(demo / "runs", monkeypatch, CLIP, run="appearance-rgb-p4", clip=wrong["clip_id"])
     text = words(app)
     assert wrong["label"] in text
@@ -249,9 +251,9 @@ def test_an_unfinished_run_shows_its_recorded_clips(page, one_run, monkeypatch):
     first, *others = sorted((run / "predictions").glob("*.parquet"))
     for part in others:
         part.unlink()
-    pd.read_parquet(first).head(64).to_parquet(first)
+    pd.read_parquet(first).head(40).to_parquet(first)
     app = open_page(one_run, monkeypatch, page)
-    assert "recording has not finished: 64 of 240 clips" in words(app)
+    assert "recording has not finished: 40 of 60 clips" in words(app)
 
 
 @pytest.mark.parametrize("page", ["", PREDICTIONS, CLIP])
@@ -262,7 +264,7 @@ def test_an_empty_and_a_damaged_run_show_a_message(page, one_run, monkeypatch):
     (one_run / "broken").mkdir()
     (one_run / "broken" / "run.json").write_text("{")
     text = words(open_page(one_run, monkeypatch, page))
-    assert "0 of 240 clips" in text
+    assert "0 of 60 clips" in text
     assert "run.json cannot be read" in text
 
 
@@ -308,7 +310,7 @@ def test_with_roots_no_file_outside_of_them_is_opened(demo, tmp_path, monkeypatc
     outside = "The file lies outside of the folders that this app may read"
     app = open_page(demo / "runs", monkeypatch, CLIP, run="appearance-rgb-p4")
     assert words(app).count(outside) == 1 and not app.get("video") and "Grad-CAM over time" not in words(app)
-    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4")
+    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-flow-p4")
     assert words(app).count(outside) == 12
     video = Path(clips_of(open_run(demo / "runs" / "appearance-rgb-p4"))["path"].iloc[0])
     monkeypatch.setenv("STH_ROOTS", str(video.parent))

@@ -158,7 +158,7 @@ def test_back_takes_one_step_for_each_view(page: Page, address: str):
     expect(fit).to_be_visible()
     until(page, "history.patched")  # browser_history.js has run
     kept = fit.inner_text()
-    assert not kept.startswith("240 of")  # the filters are in force
+    assert not kept.startswith("60 of")  # the filters are in force
     page.get_by_role("link", name="Inspect").first.click()
     expect(page.locator(".status")).to_contain_text("frame")
     first = parse_qs(urlsplit(page.url).query)["clip"]

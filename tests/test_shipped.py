@@ -39,7 +39,7 @@ def test_the_demo_records_every_clip_of_every_network(demo: Path):
     for network in NETWORKS:
         run = open_run(demo / "runs" / network.name)
         assert not run.problem
-        assert len(predictions(run)) == 240
+        assert len(predictions(run)) == 60
         assert failures(run).empty
     assert len(list((demo / "figures").glob("figure*.html"))) == 6
 
@@ -47,14 +47,14 @@ def test_the_demo_records_every_clip_of_every_network(demo: Path):
 @pytest.mark.parametrize("p", ["p2", "p4", "p8"])
 def test_the_motion_networks_know_the_order_of_time(demo: Path, p: str):
     pair, order = order_accuracy(predictions(open_run(demo / "runs" / f"motion-rgb-{p}")))
-    assert pair >= 0.95
-    assert order >= 0.95
+    assert pair >= 0.98  # of 60 clips
+    assert order >= 0.98
 
 
-def test_at_a_quarter_of_temporal_kernels_95_of_100_motions_are_right(demo: Path):
+def test_at_a_quarter_of_temporal_kernels_98_of_100_motions_are_right(demo: Path):
     table = summarize_demo(demo / "runs").set_index("network")
-    assert table.loc["motion-rgb-p4", "accuracy"] >= 0.95
-    assert table.loc["motion-flow-p4", "accuracy"] >= 0.95
+    assert table.loc["motion-rgb-p4", "accuracy"] >= 0.98
+    assert table.loc["motion-flow-p4", "accuracy"] >= 0.98
 
 
 def test_the_same_pixels_under_two_questions(demo: Path):
