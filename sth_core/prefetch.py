@@ -15,6 +15,7 @@ from sth_core.stopping import (
     stop_requested,
     without_ctrl_c,
 )
+from sth_core.video.turns import SharedCount, share_turns, shared_count
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,6 +49,12 @@ def prefetch(
                 future.cancel()
 
 
+def begin_in_pool(count: SharedCount) -> None:
+    """In a new process of a pool: it ends with the process that started it, and shares its turns with the others."""
+    prepare_pool_process()
+    share_turns(count)
+
+
 def in_processes(
     function: Callable[..., Result], arguments: Mapping[Item, tuple[Any, ...]], workers: int | None
 ) -> Generator[tuple[Item, Result], None, None]:
@@ -57,7 +64,8 @@ def in_processes(
     asked to stop: then the calls are interrupted. The processes are spawned, not forked: the caller may have threads,
     and Windows and macOS must spawn.
     """
-    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn"), prepare_pool_process) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers or os.cpu_count(), context, begin_in_pool, (shared_count(context),)) as pool:
         try:
             with without_ctrl_c():
                 futures = {pool.submit(interruptible_call, function, *of_key): key for key, of_key in arguments.items()}

@@ -78,6 +78,8 @@ def test_results_and_figures_say_it(runs: Path, tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "table.csv").set_index("run")
     assert table.loc[str(runs / "damaged"), "note"].startswith("left out: run.json")
     assert table["unread"].dropna().tolist() == [1, 0, 0]
+    cells = pd.read_csv(tmp_path / "table.csv", dtype=str)[["n", "frames", "unread"]]
+    assert not cells.stack().str.contains(".", regex=False).any()  # 12, not 12.0
     said = ends_well("figures", runs, "-o", tmp_path / "figures")
     assert f"left out: {runs / 'flat'}: its network has no attention" in said and "left out: Figure 8: " in said
     assert "recording has not finished: 12 of 12 clips so far" in said

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -16,12 +17,13 @@ import numpy as np
 import pytest
 
 from sth_core.errors import UserError
+from sth_core.prefetch import in_processes
 from sth_core.video import count_frames, read_frames
 from sth_core.video.container import BeyondLimit
 from sth_core.video.fields import read_resized
 from sth_core.video.limits import VARIABLE, VideoLimits
 from sth_core.video.transforms import Preprocessing, resize
-from sth_core.video.turns import DECODING, LARGE, a_turn
+from sth_core.video.turns import DECODING, LARGE, SHARED, a_turn, share_turns, shared_count
 from workbench.uploads import decode_upload
 
 ONE_FRAME = b"!\xf9\x04\x00\x0a\x00\x00\x00," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
@@ -188,3 +190,37 @@ def test_large_pictures_are_decoded_a_few_at_a_time() -> None:
     assert len(at_once) == 8 and max(at_once) <= 80_000_000 and DECODING == []
     with a_turn(LARGE - 1, 0), a_turn(LARGE - 1, 0):
         assert DECODING == []  # small ones take no turns
+
+
+def test_processes_of_a_pool_take_turns_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One waits while another decodes a large picture, and never for itself."""
+    monkeypatch.setattr("sth_core.video.turns.SHARED", [])
+    monkeypatch.setattr("sth_core.video.turns.LONGEST", 0.0)
+    count, entered = shared_count(get_context("spawn")), []
+    share_turns(count)
+    count.value = LARGE  # another process decodes one
+
+    def decode() -> None:
+        with a_turn(LARGE, LARGE), a_turn(LARGE, LARGE):
+            entered.append(count.value)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(decode)
+        time.sleep(0.3)
+        assert not entered and not waiting.done()
+        count.value = 0
+        waiting.result(10)
+    assert entered == [2 * LARGE] and count.value == 0 and DECODING == []
+
+
+def test_a_pool_gives_its_processes_one_count() -> None:
+    assert SHARED == [] and sorted(dict(in_processes(add_to_shared, {i: (i,) for i in range(3)}, 2)).values()) == [
+        1, 2, 3,
+    ]  # fmt: skip
+
+
+def add_to_shared(_: int) -> int:
+    [count] = SHARED
+    with count.get_lock():
+        count.value += 1
+        return count.value

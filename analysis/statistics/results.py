@@ -13,6 +13,7 @@ from analysis.statistics.accuracy import summarize_accuracy, summarize_direction
 METRICS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class accuracy"}  # name of a column: of a metric
 METRICS |= {name: name for name in ("action", "direction")}
 SAME_BUT_SEED = ["dataset", "network", "conv", "p", "modality", "frames", "views", "start"]  # equal in such runs
+WHOLE = ["seed", "frames", "n", "unread"]  # columns of whole numbers
 
 
 def paper_results() -> pd.DataFrame:
@@ -50,7 +51,10 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
 
 
 def with_left_out(results: pd.DataFrame, left_out: Mapping[str, str]) -> pd.DataFrame:
-    """The table of `run_results`, and at its end a row with nothing but a note for each run that is left out."""
+    """The table of `run_results`, and at its end a row with nothing but a note for each run that is left out; whole
+    numbers stay whole where others are missing."""
+    whole = [name for name in WHOLE if pd.api.types.is_numeric_dtype(results[name])]
+    results = results.astype(dict.fromkeys(whole, "Int64"))
     rows = [{"run": name, "note": f"left out: {reason}"} for name, reason in left_out.items()]
     return pd.concat([results, pd.DataFrame(rows)], ignore_index=True) if rows else results
 
