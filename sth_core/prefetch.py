@@ -15,7 +15,7 @@ from sth_core.stopping import (
     stop_requested,
     without_ctrl_c,
 )
-from sth_core.video.turns import SharedCount, share_turns, shared_count
+from sth_core.video.turns import SharedCount, share_turns, shared_count, sharing_until_the_end
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,6 +55,11 @@ def begin_in_pool(count: SharedCount) -> None:
     share_turns(count)
 
 
+def call_in_turn(function: Callable[..., Result], *arguments: Any) -> Result:
+    with sharing_until_the_end():
+        return function(*arguments)
+
+
 def in_processes(
     function: Callable[..., Result], arguments: Mapping[Item, tuple[Any, ...]], workers: int | None
 ) -> Generator[tuple[Item, Result], None, None]:
@@ -68,7 +73,10 @@ def in_processes(
     with ProcessPoolExecutor(workers or os.cpu_count(), context, begin_in_pool, (shared_count(context),)) as pool:
         try:
             with without_ctrl_c():
-                futures = {pool.submit(interruptible_call, function, *of_key): key for key, of_key in arguments.items()}
+                futures = {
+                    pool.submit(interruptible_call, call_in_turn, function, *of_key): key
+                    for key, of_key in arguments.items()
+                }
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:

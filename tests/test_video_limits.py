@@ -23,7 +23,7 @@ from sth_core.video.container import BeyondLimit
 from sth_core.video.fields import read_resized
 from sth_core.video.limits import VARIABLE, VideoLimits
 from sth_core.video.transforms import Preprocessing, resize
-from sth_core.video.turns import DECODING, LARGE, SHARED, a_turn, share_turns, shared_count
+from sth_core.video.turns import DECODING, LARGE, SHARED, a_turn, share_turns, shared_count, sharing_until_the_end
 from workbench.uploads import decode_upload
 
 ONE_FRAME = b"!\xf9\x04\x00\x0a\x00\x00\x00," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
@@ -193,7 +193,7 @@ def test_large_pictures_are_decoded_a_few_at_a_time() -> None:
 
 
 def test_processes_of_a_pool_take_turns_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One waits while another decodes a large picture, and never for itself."""
+    """One waits while another decodes a large picture, and never for itself; its turn lasts as long as its call."""
     monkeypatch.setattr("sth_core.video.turns.SHARED", [])
     monkeypatch.setattr("sth_core.video.turns.LONGEST", 0.0)
     count, entered = shared_count(get_context("spawn")), []
@@ -201,7 +201,9 @@ def test_processes_of_a_pool_take_turns_together(monkeypatch: pytest.MonkeyPatch
     count.value = LARGE  # another process decodes one
 
     def decode() -> None:
-        with a_turn(LARGE, LARGE), a_turn(LARGE, LARGE):
+        with sharing_until_the_end():
+            with a_turn(LARGE, LARGE), a_turn(LARGE, LARGE):
+                pass
             entered.append(count.value)
 
     with ThreadPoolExecutor(1) as pool:
@@ -210,7 +212,7 @@ def test_processes_of_a_pool_take_turns_together(monkeypatch: pytest.MonkeyPatch
         assert not entered and not waiting.done()
         count.value = 0
         waiting.result(10)
-    assert entered == [2 * LARGE] and count.value == 0 and DECODING == []
+    assert entered == [LARGE] and count.value == 0 and DECODING == []
 
 
 def test_a_pool_gives_its_processes_one_count() -> None:

@@ -1,6 +1,7 @@
 """Large pictures are decoded a few at a time, by all threads and by all processes of a pool together: a decoder keeps
 up to some twenty of them."""
 
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -26,6 +27,7 @@ class SharedCount(Protocol):
 
 
 SHARED: list[SharedCount] = []  # of a pool's process alone: the pixels that all of them decode at the same time
+KEPT: list[int] = []  # what of it is this process's, until its call ends
 
 
 def shared_count(context: SpawnContext) -> SharedCount:
@@ -41,7 +43,7 @@ def share_turns(count: SharedCount) -> None:
 def try_to_take_turn(mine: tuple[int, int], most: int, *, at_once: bool) -> bool:
     """Add a video to those that are decoded if there is room, or `at_once`; the caller holds CHANGED."""
     thread, pixels = mine
-    waits_for_nobody = at_once or any(other == thread for other, _ in DECODING)
+    waits_for_nobody = at_once or bool(KEPT) or any(other == thread for other, _ in DECODING)
     with ExitStack() as held:
         for count in SHARED:
             held.enter_context(count.get_lock())
@@ -49,19 +51,38 @@ def try_to_take_turn(mine: tuple[int, int], most: int, *, at_once: bool) -> bool
         if taken and taken + pixels > most and not waits_for_nobody:
             return False
         for count in SHARED:
-            count.value += pixels
+            more = max(0, pixels - sum(KEPT))  # one after the other, as a rule
+            count.value += more
+            KEPT.append(more)
         DECODING.append(mine)
     return True
 
 
 def leave_turn(mine: tuple[int, int]) -> None:
-    """Remove a video from those that are decoded."""
+    """Remove a video from those that this process decodes; the pool's count keeps it (`sharing_until_the_end`)."""
     with CHANGED:
         DECODING.remove(mine)
+        CHANGED.notify_all()
+
+
+@contextmanager
+def sharing_until_the_end() -> Iterator[None]:
+    """One call of a pool's process: it keeps its turn until all that it decoded with is freed."""
+    try:
+        yield
+    finally:
+        if KEPT:
+            free_decoders()
         for count in SHARED:
             with count.get_lock():
-                count.value -= mine[1]
-        CHANGED.notify_all()
+                count.value -= sum(KEPT)
+        KEPT.clear()
+
+
+def free_decoders() -> None:
+    """PyAV's containers and streams refer to each other: only the garbage collector ends a decoder."""
+    gc.collect()
+    give_back_freed_memory()  # or each thread's part of the C library's memory keeps a decoder's pictures
 
 
 @contextmanager
@@ -78,8 +99,10 @@ def a_turn(pixels: int, most: int) -> Iterator[None]:
         while not try_to_take_turn(mine, most, at_once=not SHARED and time.monotonic() - began >= LONGEST):
             raise_if_stopping()
             CHANGED.wait(0.2)
+    if SHARED:
+        free_decoders()  # of the files that the call had open before
     try:
         yield
     finally:
-        give_back_freed_memory()  # or each thread's part of the C library's memory keeps a decoder's pictures
+        give_back_freed_memory()
         leave_turn(mine)
