@@ -50,12 +50,20 @@ def main(killed: int, inputs: int, seed: int, out: Path | None) -> None:
 
 
 def print_faults(of_kills: list[KillOutcome], of_inputs: list[HostileOutcome]) -> int:
-    """Print a row for the kills and one for the bad inputs; returns how many faults there were."""
+    """Print a row for the kills and one for the bad inputs, "-" where a column is not measured of them; returns how
+    many faults there were."""
     print_head("", "tried", *COLUMNS)
-    seen = {"kills": [set(o.faults) for o in of_kills], "bad inputs": [{o.verdict} for o in of_inputs]}
+    seen = {
+        "kills": (kills.FAULTS, [set(o.faults) for o in of_kills]),
+        "bad inputs": (hostile_inputs.VERDICTS, [{o.verdict} for o in of_inputs]),
+    }
     faults = 0
-    for name, outcomes in seen.items():
+    for name, (known, outcomes) in seen.items():
         counts = [sum(not found.isdisjoint(words) for found in outcomes) for words in COLUMNS.values()]
-        print_row(name, len(outcomes), *counts)
+        cells = [
+            "-" if set(known).isdisjoint(words) else count
+            for count, words in zip(counts, COLUMNS.values(), strict=True)
+        ]
+        print_row(name, len(outcomes), *cells)
         faults += sum(counts[1:])
     return faults

@@ -146,6 +146,6 @@ def test_one_table_of_kills_and_bad_inputs(capsys: pytest.CaptureFixture[str]) -
     ]
     assert print_faults(of_kills, of_inputs) == 3
     assert capsys.readouterr().out.splitlines()[2:] == [
-        "| kills | 2 | 0 | 1 | 0 | 0 | 1 | 0 | 0 | 0 |",
-        "| bad inputs | 4 | 2 | 1 | 0 | 0 | 0 | 0 | 0 | 0 |",
+        "| kills | 2 | - | 1 | 0 | - | 1 | 0 | 0 | 0 |",
+        "| bad inputs | 4 | 2 | 1 | 0 | 0 | 0 | 0 | 0 | - |",
     ]
