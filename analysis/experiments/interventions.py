@@ -18,7 +18,7 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
-from sth_core.errors import UserError
+from sth_core.errors import NOT_FINITE, UserError
 from sth_core.resumable import Work, working_on
 from sth_core.shards import Shards
 
@@ -61,9 +61,17 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
             donors = donor_clips(list(rows["label"]), seed)
             other = {layer: alpha[donors] for layer, alpha in alphas.items()}
             effects = intervention_table(model, clips, rows, checkpoint.classes, plain, mean, other)
-            shards.write({"effects": effects[~effects["clip_id"].isin(finished)]})
+            name_not_finite(rows, effects, options)
+            if len(new := effects[~effects["clip_id"].isin(finished)]):
+                shards.write({"effects": new})
             done = min(total, done + options.batch_size)
             options.progress(done, total)
+
+
+def name_not_finite(rows: pd.DataFrame, effects: pd.DataFrame, options: DatasetOptions) -> None:
+    """Say which clips of a batch have no effects."""
+    for clip_id in sorted(set(rows["clip_id"]) - set(effects["clip_id"])):
+        options.notify(f"left out: {clip_id}: with α replaced, {NOT_FINITE}")
 
 
 def clip_batches(

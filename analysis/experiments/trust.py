@@ -167,7 +167,11 @@ def trust(
                 failures[clip_id] = failure
             else:
                 donor = alphas[names[donors[clip_id]]] if alphas else {}
-                shards.write(clip_tables(tests, clip_result(tests, clip, table.iloc[[row]], donor, seed + row)))
+                tables = clip_tables(tests, clip_result(tests, clip, table.iloc[[row]], donor, seed + row))
+                if len(tables["alpha"]):
+                    shards.write(tables)
+                else:
+                    failures[clip_id] = f"with α replaced, {NOT_FINITE}"
             options.progress(done, len(table))
     return failures
 

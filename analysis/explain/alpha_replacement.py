@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sth_core.convolution import Tap
-from sth_core.evaluation import refuse_not_finite
+from sth_core.evaluation import is_finite
 from sth_core.network import VideoNetwork
 
 HALF, SPATIAL_ONLY, TEMPORAL_ONLY, DATASET_MEAN, ANOTHER_CLIP = REPLACEMENTS = (
@@ -98,13 +98,13 @@ def intervention_table(
     model: VideoNetwork, clips: Tensor, rows: pd.DataFrame, classes: list[str], plain: Tensor,
     mean: Mapping[str, Tensor], other: Mapping[str, Tensor],
 ) -> pd.DataFrame:  # fmt: skip
-    """The `replacement_rows` of every place and kind (`interventions`).
-    Raises UserError: scores that are not finite."""
-    tables = []
+    """The `replacement_rows` of every place and kind (`interventions`), without the clips whose scores are not finite
+    at one of them."""
+    tables, finite = [], np.ones(len(rows), bool)
     for place, kind, logits in interventions(model, clips, mean, other):
-        refuse_not_finite(logits, f"with α of {place} replaced ({kind})")
+        finite &= is_finite(logits).cpu().numpy()
         tables.append(replacement_rows(rows, classes, plain.cpu(), logits.cpu(), place=place, kind=kind))
-    return pd.concat(tables)
+    return pd.concat([table[finite] for table in tables])
 
 
 def pick_column(values: Float[Tensor, "B K"], column: Int64[Tensor, "B"]) -> Float[np.ndarray, "B"]:
