@@ -122,9 +122,7 @@ def test_a_donor_is_another_clip_of_another_class() -> None:
     assert all(i != j for n in range(2, 10) for i, j in enumerate(donor_clips(["a"] * n))) and donor_clips(["a"]) == [0]
 
 
-def test_a_clip_without_finite_scores_under_an_intervention_is_left_out(
-    model: VideoNetwork, clips: Tensor
-) -> None:
+def test_a_clip_without_finite_scores_under_an_intervention_is_left_out(model: VideoNetwork, clips: Tensor) -> None:
     with torch.inference_mode():
         plain, alphas = model.forward_with_attention(clips[:1])
     classes = [str(i) for i in range(plain.shape[1])]
