@@ -122,9 +122,10 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         with naming(path):
             value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = system_reason(error) if isinstance(error, OSError) else error
-        raise UserError(f"{path} is damaged ({reason})") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({system_reason(error)})") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error})") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} is damaged (it holds {shorten(value)}, not a JSON object)")
     return value

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from sth_core.errors import UserError
 from sth_core.files import sync, temporary_beside
@@ -85,7 +86,7 @@ def read_failures(folder: Path) -> dict[str, str]:
     file = folder / "failures.parquet"
     try:
         table = pd.read_parquet(file, columns=["clip_id", "reason"])
-    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are among them
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise UserError(f"{file} cannot be read ({' '.join(str(error).split())})") from error
     return dict(zip(table["clip_id"], table["reason"], strict=True))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from filelock import FileLock
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -28,6 +29,7 @@ from sth_core.files import (
     inert,
     naming,
     read_csv,
+    read_object,
     sha256,
     sync,
     system_sentence,
@@ -36,7 +38,7 @@ from sth_core.files import (
     write_json,
 )
 from sth_core.outputs import locked
-from sth_core.shards import write_table
+from sth_core.shards import read_failures, write_table
 from sth_core.training_board import training_board
 from tests.tiny import CLASSES, RGB, tiny_network, write_moving_video
 from workbench.cli import mistake
@@ -133,6 +135,30 @@ def test_what_the_system_refuses_names_the_file(
     with pytest.raises(UserError) as said:
         write_json(path, 1)
     assert f"cannot write {path} ({os.strerror(code)}; {WAYS[code]}" in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, r"cannot be read \(Is a directory\)"), (b"", r"is damaged \("),
+        (b"\xff", r"is damaged \("), (b"[1]", r"is damaged \(it holds \[1\], not a JSON object\)"),
+        (b"[" * 9999, r"is damaged \("),
+    ],
+)  # fmt: skip
+def test_a_json_file_that_cannot_be_read_is_no_damaged_one(content: bytes | None, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "work.json"
+    file.mkdir() if content is None else file.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{file} {said}"):
+        read_object(file)
+
+
+def test_a_table_of_a_kind_that_pyarrow_does_not_know_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise pa.ArrowNotImplementedError("no such encoding")
+
+    monkeypatch.setattr(pd, "read_parquet", unknown)
+    with pytest.raises(UserError, match=r"failures.parquet cannot be read \(no such encoding\)"):
+        read_failures(tmp_path)
 
 
 def test_reading_and_locking_name_the_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
