@@ -1,7 +1,7 @@
 """Commands that are killed and commands with bad inputs, and one table of both.
 
 \b
-    sth benchmark faults [--kills 72] [--inputs 504] [--seed 0] [-o FOLDER]
+    sth benchmark faults [--kills 72] [--inputs 546] [--seed 0] [-o FOLDER]
 
 It runs `sth benchmark kills` and `sth benchmark hostile_inputs`, and takes about half an hour on two cores.
 """
@@ -29,7 +29,7 @@ COLUMNS = {
 
 @click.command(help=__doc__)
 @click.option("--kills", "killed", default=72, show_default=True, type=click.IntRange(1))
-@click.option("--inputs", default=504, show_default=True, type=click.IntRange(1))
+@click.option("--inputs", default=546, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=0, show_default=True)
 @click.option("-o", "--out", type=FOLDER, help="A new folder; what a fault left stays there.")
 def main(killed: int, inputs: int, seed: int, out: Path | None) -> None:
