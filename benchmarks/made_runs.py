@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sth_core.files import write_json
+from sth_core.shards import write_table
 
 CLIPS_PER_SHARD = 4000
 FRAMES = 8
@@ -29,7 +29,7 @@ def make_run(
         tables = (predictions_table(numbers, names, random), attention_table(numbers, names, layer_names, random))
         for kind, table in zip(("predictions", "attention"), tables, strict=True):
             (run / kind).mkdir(parents=True, exist_ok=True)
-            pq.write_table(table, run / kind / f"part-{shard:05d}.parquet")
+            write_table(run / kind / f"part-{shard:05d}.parquet", table)
     pd.DataFrame(columns=["clip_id", "path", "reason"]).to_parquet(run / "failures.parquet")
     write_json(
         run / "run.json",

@@ -6,9 +6,11 @@ What is written is on the disk before it has its name: neither a killed process 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sth_core.errors import UserError
 from sth_core.files import sync, temporary_beside
@@ -48,7 +50,7 @@ class Shards:
 
     def done(self) -> set[str]:
         """The clip_id of each clip in a whole shard."""
-        return {clip for file in self.whole() for clip in pd.read_parquet(file, columns=["clip_id"])["clip_id"]}
+        return {clip for file in self.whole() for clip in read_shard(file, ["clip_id"])["clip_id"].to_pylist()}
 
     def next_number(self) -> int:
         """The first number that no shard has, nor any after it: of several processes one may be ahead."""
@@ -67,25 +69,38 @@ class Shards:
     def read(self, kind: str) -> pd.DataFrame:
         """All rows of a kind in whole shards, ordered by clip_id."""
         whole = {file.name for file in self.whole()}
-        tables = [pd.read_parquet(file) for file in shards(self.folder, kind) if file.name in whole]
+        tables = [read_shard(file).to_pandas() for file in shards(self.folder, kind) if file.name in whole]
         if not tables:
             return pd.DataFrame(columns=["clip_id"])
         return pd.concat(tables, ignore_index=True).sort_values("clip_id", kind="stable", ignore_index=True)
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a Parquet file that is on the disk before it has its name."""
+def write_table(path: Path, table: pd.DataFrame | pa.Table) -> None:
+    """Write a Parquet file that is on the disk before it has its name, with a checksum of each page of its values."""
+    rows = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
     with temporary_beside(path) as temporary:
-        table.to_parquet(temporary, index=False)
+        pq.write_table(rows, temporary, write_page_checksum=True)
         sync(temporary)
     sync(path.parent)
+
+
+def open_shard(file: BinaryIO, **options: Any) -> pq.ParquetFile:
+    """What `write_table` wrote. To read values that are no longer those that were written raises OSError; files of
+    earlier versions have no checksums."""
+    return pq.ParquetFile(file, page_checksum_verification=True, **options)
+
+
+def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """These columns, or all of them. Raises ArrowException, OSError or ValueError: they cannot be read."""
+    with path.open("rb") as file:
+        return open_shard(file).read(columns, use_threads=False)
 
 
 def read_failures(folder: Path) -> dict[str, str]:
     """What `write_failures` wrote. Raises UserError: the table cannot be read."""
     file = folder / "failures.parquet"
     try:
-        table = pd.read_parquet(file, columns=["clip_id", "reason"])
+        table = read_shard(file, ["clip_id", "reason"]).to_pandas()
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise UserError(f"{file} cannot be read ({' '.join(str(error).split())})") from error
     return dict(zip(table["clip_id"], table["reason"], strict=True))

@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
-from analysis.runs.left_out import split_usable
-from analysis.runs.run_directory import clips_of, find_runs, open_run, predictions
+from analysis.runs.left_out import split_usable, why_unreadable
+from analysis.runs.run_directory import SHARD_KINDS, clips_of, find_runs, open_run, predictions
 from benchmarks.damaged_runs import damaged_runs
 from benchmarks.made_runs import make_run
 from sth_core.errors import UserError
@@ -85,3 +86,27 @@ def test_scores_are_one_for_each_class(tmp_path: Path) -> None:
     pd.read_parquet(file).assign(scores=[[0.5, 0.5], [0.2, 0.3, 0.5]]).to_parquet(file)
     reason = split_usable([open_run(run)])[1][str(run)]
     assert reason.startswith("c1 has 3 scores (part-00000.parquet), the run has 2 classes")
+
+
+def test_one_changed_bit_in_any_column_is_found(recorded: Path, tmp_path: Path) -> None:
+    for kind in SHARD_KINDS:
+        file = sorted((recorded / kind).iterdir())[0]
+        group = pq.read_metadata(file).row_group(0)
+        chunks = {(chunk := group.column(i)).path_in_schema.split(".")[0]: chunk for i in range(group.num_columns)}
+        for column, chunk in chunks.items():
+            run = shutil.copytree(recorded, tmp_path / f"{kind} {column}")
+            with (run / kind / file.name).open("r+b") as damaged:
+                start = chunk.dictionary_page_offset or chunk.data_page_offset
+                damaged.seek(place := start + chunk.total_compressed_size - 1)
+                byte = damaged.read(1)[0]
+                damaged.seek(place)
+                damaged.write(bytes([byte ^ 1]))
+    found = find_runs(tmp_path)
+    read_when_needed = {"attention alpha_spatial"}
+    assert {run.name for run in split_usable(found)[0]} == read_when_needed
+    unseen = {"scores", "view_scores", "flow", "backward", "segment", "bytes"}
+    assert {run.name for run in found if not why_unreadable(run)} == read_when_needed | {
+        f"predictions {column}" for column in unseen
+    }
+    with pytest.raises(UserError, match=r"its predictions cannot be read .*CRC"):
+        predictions(open_run(tmp_path / "predictions scores"))

@@ -156,7 +156,7 @@ def test_a_table_of_a_kind_that_pyarrow_does_not_know_is_named(tmp_path: Path, m
     def unknown(*_: object, **__: object) -> None:
         raise pa.ArrowNotImplementedError("no such encoding")
 
-    monkeypatch.setattr(pd, "read_parquet", unknown)
+    monkeypatch.setattr("sth_core.shards.read_shard", unknown)
     with pytest.raises(UserError, match=r"failures.parquet cannot be read \(no such encoding\)"):
         read_failures(tmp_path)
 

@@ -63,7 +63,8 @@ recording.record(Path(checkpoint), Path(data), Path(run), DatasetOptions(batch_s
 KILLS = """
 import os, random, signal, sys, time, traceback
 from pathlib import Path
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from analysis.runs import recording, rows
 from analysis.runs.dataset_options import DatasetOptions
@@ -71,10 +72,12 @@ from analysis.runs.dataset_options import DatasetOptions
 checkpoint, data, folder, kills, part = *map(Path, sys.argv[1:4]), int(sys.argv[4]), int(sys.argv[5])
 rows.CLIPS_PER_SHARD, rows.SECONDS_PER_SHARD = part, 0
 torch.set_num_threads(1)
-to_parquet, fsync = pd.DataFrame.to_parquet, os.fsync
+write_table, fsync = pq.write_table, os.fsync
 
-def write_slowly(table, path, index):
-    content = to_parquet(table, None, index=index)
+def write_slowly(table, path, **options):
+    sink = pa.BufferOutputStream()
+    write_table(table, sink, **options)
+    content = sink.getvalue().to_pybytes()
     with open(path, "wb", buffering=0) as file:
         file.write(content[: len(content) // 2])
         time.sleep(0.01)
@@ -84,7 +87,7 @@ def sync_slowly(handle):
     fsync(handle)
     time.sleep(0.005)
 
-pd.DataFrame.to_parquet, os.fsync = write_slowly, sync_slowly
+pq.write_table, os.fsync = write_slowly, sync_slowly
 
 def start(run):
     child = os.fork()

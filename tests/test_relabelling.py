@@ -13,7 +13,7 @@ from analysis.experiments.interventions import effects_in, intervene
 from analysis.experiments.probe_tables import probes_in
 from analysis.experiments.probes import probe
 from analysis.experiments.trust import TABLES, remove_relabelled
-from analysis.runs import recording, relabelling
+from analysis.runs import recording
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.notes import note_of, save_note
 from analysis.runs.recording import checkpoint_and_clips, open_or_record, record
@@ -90,7 +90,7 @@ def test_an_interrupted_correction_is_finished_by_the_next_call(checkpoint, few,
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(relabelling, "sync", synced)
+        patch.setattr("sth_core.shards.sync", synced)
         record(checkpoint, few, run)
     assert 0 < predictions(open_run(run))["label"].eq(CLASSES[0]).sum() < 4
     record(checkpoint, few, run)

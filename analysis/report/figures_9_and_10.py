@@ -18,8 +18,8 @@ from analysis.experiments.probe_tables import KIND, order_dependence
 from analysis.report.figures_5_to_8 import main_setting
 from analysis.report.plots import COLOURS, SupplementFigure, error_bars, jpeg_uri
 from analysis.runs.caveats import accuracy_caveats
-from analysis.runs.correctness import is_correct
-from analysis.runs.run_directory import Run, predictions
+from analysis.runs.correctness import is_correct, with_correctness
+from analysis.runs.run_directory import Run, clip_table
 from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.shards import shards
 from sth_core.video import UnreadableVideo
@@ -90,7 +90,7 @@ def rank_classes(run: Run) -> pd.DataFrame:
         table = table.merge(order_dependence(run)[["label", "drop"]].rename(columns={"drop": "order"}), on="label")
         rank = table["alpha_temporal"].rank() + table["order"].rank()
     table = table.loc[rank.sort_values(kind="stable").index]
-    clips = predictions(run)
+    clips = with_correctness(clip_table(run).to_pandas(), run.meta["classes"])
     clips = clips[is_correct(clips)].sort_values(["confidence", "clip_id"], ascending=[False, True])
     clips = clips.drop_duplicates("label").rename(columns={"clip_id": "clip"})
     return table.merge(clips.filter(["label", "clip", "path", "frame_indices"]), on="label")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from analysis.runs.run_check import check_schema, check_values
 from analysis.runs.run_directory import CLIP_COLUMNS
@@ -16,7 +15,7 @@ from sth_core.datasets.media import counted
 from sth_core.errors import first_few
 from sth_core.files import sync
 from sth_core.resumable import Work, replaced_folder
-from sth_core.shards import PART_NAME, Shards, shards
+from sth_core.shards import PART_NAME, Shards, read_shard, shards
 
 # By kind of table: the columns that tell its rows apart, and those that there must be beside them. The tables of
 # `trust` must have those of their first part.
@@ -97,8 +96,7 @@ def files_of_part(parts: Shards, name: str) -> dict[str, Path]:
 def read_part(file: Path, kind: str) -> pa.Table:
     """The whole table, as damage may lie in any column. Raises what is wrong with it: ArrowException, OSError or
     ValueError."""
-    with file.open("rb") as opened:
-        table = pq.ParquetFile(opened).read(use_threads=False)
+    table = read_shard(file)
     keys, others = ROWS.get(kind, (("clip_id",), ()))
     check_schema(table.schema, (*keys, *others))
     if not len(table):

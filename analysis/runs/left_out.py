@@ -14,7 +14,7 @@ from sth_core.errors import NOT_FINITE, UserError
 from sth_core.shards import Shards, shards
 
 MOST_NAMES = 3
-ATTENTION_COLUMNS, NAMES_OF_LAYERS = ("clip_id", "layer_index", "alpha_temporal"), ("layer", "stage")
+ATTENTION_COLUMNS = ("clip_id", "layer_index", "layer", "stage", "alpha_temporal")
 
 
 def some_names(names: Collection[str]) -> str:
@@ -60,7 +60,7 @@ def check_tables(run: Run) -> None:
 def check_attention(run: Run, predicted: pa.Table) -> None:
     """Raises UserError: there is not one row of attention for each of the predicted clips and each layer."""
     recorded, clips, layers = set(predicted["shard"].unique().to_pylist()), [], set[int]()
-    for name, table in read_shards(run, "attention", ATTENTION_COLUMNS, ("clip_id",), unread=NAMES_OF_LAYERS):
+    for name, table in read_shards(run, "attention", ATTENTION_COLUMNS, ("clip_id", "layer", "stage")):
         if name not in recorded or not len(table):  # a shard's attention is written before its predictions
             continue
         of_shard, its_layers = pc.unique(table["clip_id"]), set(pc.unique(table["layer_index"]).to_pylist())
@@ -88,9 +88,9 @@ def why_left_out(run: Run) -> str:
 
 
 def check_scores(run: Run) -> None:
-    """Raises UserError: a clip has not one score for each class. Reads all scores; `with_correctness` leaves out those
-    that are not finite."""
-    for name, table in read_shards(run, "predictions", ("clip_id",), (), ("scores",)):
+    """Raises UserError: a column of the predictions cannot be read, or a clip has not one score for each class. Reads
+    all scores; `with_correctness` leaves out those that are not finite."""
+    for name, table in read_shards(run, "predictions", ("clip_id",), (), None):
         if "scores" not in table.column_names:  # in runs of early versions
             return
         if not len(table):  # whose lists are of no type

@@ -45,7 +45,7 @@ from sth_core.evaluation import BatchResult, run_over
 from sth_core.files import sha256
 from sth_core.network import pick_device
 from sth_core.resumable import Work, locked, read_earlier, working_on
-from sth_core.shards import Shards, shards, write_table
+from sth_core.shards import Shards, read_shard, shards, write_table
 from sth_core.video.sampling import Protocol
 from sth_core.video.transforms import Preprocessing
 
@@ -230,7 +230,8 @@ def initial_weights(training: dict[str, Any]) -> str:
 
 def recorded_accuracy(run: Path, classes: list[str]) -> float:
     """The share of correct predictions among the clips of a known label; NaN if there are none."""
-    tables = [pd.read_parquet(file, columns=["label", "correct", "confidence"]) for file in shards(run, "predictions")]
+    columns = ["label", "correct", "confidence"]
+    tables = [read_shard(file, columns).to_pandas() for file in shards(run, "predictions")]
     counted = [counted_clips(with_correctness(table, classes))["correct"] for table in tables]
     correct = pd.concat(counted) if counted else pd.Series(dtype=bool)
     return float(correct.mean()) if len(correct) else math.nan

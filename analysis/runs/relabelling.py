@@ -23,9 +23,8 @@ from sth_core.datasets.changes import Changes, changed_values, name_changes
 from sth_core.datasets.media import counted
 from sth_core.datasets.trained_clips import file_bytes
 from sth_core.errors import OtherWork, UserError, first_few
-from sth_core.files import sync, temporary_beside
 from sth_core.resumable import Work, utc_now
-from sth_core.shards import Shards
+from sth_core.shards import Shards, read_shard, write_table
 
 LABELLED = (("", "probes"), ("interventions", "effects"))  # folder and kind of tables that depend on labels
 COMPARED = (
@@ -106,7 +105,7 @@ def recorded_clips(run: Path) -> pd.DataFrame:
     tables = []
     for file in Shards(run, SHARD_KINDS).whole():
         names = pq.read_schema(file).names
-        table = pd.read_parquet(file, columns=[name for name in COMPARED if name in names])
+        table = read_shard(file, [name for name in COMPARED if name in names]).to_pandas()
         tables.append(pd.DataFrame({"group": table["clip_id"], "segment": "", "bytes": 0}).assign(**table))
     if not tables:
         return pd.DataFrame(columns=list(COMPARED)).set_index("clip_id")
@@ -187,11 +186,8 @@ def with_values(table: pa.Table, name: str, values: list[Any]) -> pa.Table:
 def rewrite_shards(folder: Path, clips: set[str], change: Callable[[pa.Table], pa.Table]) -> None:
     """Change the shards in a folder that have a row of one of these clips."""
     for file in sorted(folder.glob("part-*.parquet")):
-        if not clips.isdisjoint(pq.read_table(file, columns=["clip_id"])["clip_id"].to_pylist()):
-            with temporary_beside(file) as temporary:
-                pq.write_table(change(pq.read_table(file)), temporary)
-                sync(temporary)
-            sync(folder)
+        if not clips.isdisjoint(read_shard(file, ["clip_id"])["clip_id"].to_pylist()):
+            write_table(file, change(read_shard(file)))
 
 
 def rename_notes(file: Path, moved: dict[str, str]) -> None:
@@ -210,6 +206,6 @@ def rename_notes(file: Path, moved: dict[str, str]) -> None:
 def remove_shards_of(shards: Shards, clips: set[str]) -> None:
     """Remove the shards that have a row of one of these clips; their other clips are computed anew as well."""
     for file in shards.whole() if clips else ():
-        if not clips.isdisjoint(pq.read_table(file, columns=["clip_id"])["clip_id"].to_pylist()):
+        if not clips.isdisjoint(read_shard(file, ["clip_id"])["clip_id"].to_pylist()):
             file.unlink()
     shards.tidy()

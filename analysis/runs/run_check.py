@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from sth_core.errors import shorten
@@ -92,20 +93,29 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pt.is_integer(kind) or pt.is_floating(kind))
 
 
+def is_list(kind: pa.DataType) -> bool:
+    return bool(pt.is_list(kind) or pt.is_large_list(kind))
+
+
 def is_numbers(kind: pa.DataType) -> bool:
-    of = kind.value_type if pt.is_list(kind) or pt.is_large_list(kind) else None
-    return of is not None and bool(is_number(of) or pt.is_null(of))
+    return is_list(kind) and bool(is_number(kind.value_type) or pt.is_null(kind.value_type))
 
 
+TEXTS = ("clip_id", "label", "prediction", "path", "flow", "segment", "layer", "stage", "group", "probe")
 # The columns that are read, by name; where a type may differ between versions, all of them fit.
 COLUMNS: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
-    **dict.fromkeys(("clip_id", "label", "prediction", "path", "layer", "stage", "group", "probe"), (is_texts, "text")),
+    **dict.fromkeys(TEXTS, (is_texts, "text")),
     **dict.fromkeys(("confidence", "margin", "disagreement", "alpha_temporal", "score_label"), (is_number, "a number")),
     "layer_index": (pt.is_integer, "a whole number"),
-    "correct": (pt.is_boolean, "true or false"),
+    "bytes": (pt.is_integer, "a whole number"),
+    **dict.fromkeys(("correct", "backward"), (pt.is_boolean, "true or false")),
     **dict.fromkeys(("scores", "frame_indices"), (is_numbers, "a list of numbers")),
+    "view_scores": (lambda kind: is_list(kind) and is_numbers(kind.value_type), "a list of lists of numbers"),
 }
-MAY_BE_MISSING = {"correct", "confidence", "margin", "disagreement", "path"}  # in a row: of scores that are not finite
+# In a row: of scores that are not finite, or recorded by a version that did not know them.
+MAY_BE_MISSING = {
+    "correct", "confidence", "margin", "disagreement", "path", "flow", "segment", "bytes", "backward", "view_scores",
+}  # fmt: skip
 
 
 def check_schema(schema: pa.Schema, needed: Iterable[str]) -> None:
@@ -125,6 +135,11 @@ def check_values(table: pa.Table) -> None:
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.null_count and name not in MAY_BE_MISSING:
             raise ValueError(f"{column.null_count} of its {len(table)} rows have no {name}")
+    if (
+        "frame_indices" in table.column_names
+        and pc.any(pc.equal(pc.list_value_length(table["frame_indices"]), 0)).as_py()
+    ):
+        raise ValueError("a row's frame_indices are empty")
     if "alpha_temporal" in table.column_names and len(table):
         values = table["alpha_temporal"].to_numpy()
         if not ((values >= -ROUNDING) & (values <= 1 + ROUNDING)).all():  # false for NaN

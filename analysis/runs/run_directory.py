@@ -27,7 +27,7 @@ from analysis.runs.run_check import MODALITIES, check_schema, check_values, wron
 from analysis.runs.run_folders import run_folders
 from sth_core.errors import UserError
 from sth_core.resumable import Work
-from sth_core.shards import shards
+from sth_core.shards import open_shard, read_shard, shards
 
 CLIP_COLUMNS = ("clip_id", "label", "prediction", "correct", "confidence")
 OPTIONAL_COLUMNS = ("path", "margin", "disagreement")  # that not every version has recorded
@@ -169,8 +169,7 @@ def predictions(run: Run) -> pd.DataFrame:
     Raises:
         UserError: there are none, they cannot be read, or a clip stands twice.
     """
-    clip_table(run)
-    table = query(run, "predictions", "SELECT * FROM {files} ORDER BY clip_id")
+    table = clip_table(run, whole=True).to_pandas().drop(columns="shard").astype({"label": str, "prediction": str})
     table = with_correctness(table, run.meta["classes"])
     return table if "group" in table else table.assign(group=table["clip_id"])
 
@@ -181,8 +180,7 @@ def failures(run: Run) -> pd.DataFrame:
     if not path.is_file() and not (isinstance(path, Path) and os.path.lexists(path)):  # a folder, a link to nowhere
         return pd.DataFrame(columns=FAILURE_COLUMNS)
     try:
-        with path.open("rb") as file:
-            table = pq.read_table(file, use_threads=False)
+        table = read_shard(path)
         check_schema(table.schema, FAILURE_COLUMNS)
         return table.to_pandas()
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -200,7 +198,7 @@ def clips_of(run: Run) -> pd.DataFrame:
     Raises:
         UserError: there are none, or they cannot be read.
     """
-    table = clip_table(run, ("frame_indices",))
+    table = clip_table(run)
     if "frame_indices" in table.column_names:
         frames = table["frame_indices"].combine_chunks()
         middle = pc.add(frames.offsets[:-1], pc.divide(frames.value_lengths(), 2))
@@ -212,10 +210,11 @@ def clips_of(run: Run) -> pd.DataFrame:
     return clips.assign(**unknown) if "group" in clips else clips.assign(group=clips["clip_id"], **unknown)
 
 
-def clip_table(run: Run, more: tuple[str, ...] = ()) -> pa.Table:
-    """`CLIP_COLUMNS`, those of `OPTIONAL_COLUMNS`, group and `more` that there are, and shard, ordered by clip_id.
-    Raises UserError: there are none, they cannot be read, or a clip stands twice."""
-    tables, more = [], (*OPTIONAL_COLUMNS, "group", *more)
+def clip_table(run: Run, *, whole: bool = False) -> pa.Table:
+    """`CLIP_COLUMNS`, those of `OPTIONAL_COLUMNS`, group and frame_indices that there are, or all columns that there
+    are; and shard; ordered by clip_id. Raises UserError: there are none, they cannot be read, or a clip stands twice.
+    """
+    tables, more = [], None if whole else (*OPTIONAL_COLUMNS, "group", "frame_indices")
     for name, rows in read_shards(run, "predictions", CLIP_COLUMNS, ("label", "prediction"), more):
         tables.append(rows.append_column("shard", pa.array([name] * len(rows)).dictionary_encode()))
     try:
@@ -233,25 +232,30 @@ def clip_table(run: Run, more: tuple[str, ...] = ()) -> pa.Table:
 
 
 def read_shards(
-    run: Run, kind: str, columns: tuple[str, ...], repeated: tuple[str, ...], more: tuple[str, ...] = (),
-    unread: tuple[str, ...] = (),
-) -> Iterator[tuple[str, pa.Table]]:  # fmt: skip
-    """The shards of a run: the name of each, and these columns, with those of `more` that it has. Texts that are
-    `repeated` from row to row are read as dictionaries; it must have the columns `unread` too.
+    run: Run,
+    kind: str,
+    columns: tuple[str, ...],
+    repeated: tuple[str, ...],
+    more: tuple[str, ...] | None = (),
+    *,
+    shard: str | None = None,
+) -> Iterator[tuple[str, pa.Table]]:
+    """The shards of a run, or the one of this name: the name of each, and these columns, with those of `more` (None:
+    all others) that it has. Texts that are `repeated` from row to row are read as dictionaries.
 
     Raises:
         UserError: there are no shards, they lack one of the columns, or they cannot be read.
     """
-    files = shards(run.path, kind)
+    files = [file for file in shards(run.path, kind) if shard in (None, file.name)]
     if not files:
         raise UserError(f"{run.path} holds no {kind}")
     for file in files:
         try:
             with file.open("rb") as opened:
                 schema = pq.read_schema(opened)
-                check_schema(schema, (*columns, *unread))
-                parquet = pq.ParquetFile(opened, read_dictionary=list(repeated))
-                there = [name for name in more if name in schema.names]
+                check_schema(schema, columns)
+                parquet = open_shard(opened, read_dictionary=list(repeated))
+                there = [name for name in schema.names if (more is None or name in more) and name not in columns]
                 table = parquet.read([*columns, *there], use_threads=False)
                 check_values(table)
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -262,14 +266,14 @@ def read_shards(
 
 def clip_of(run: Run, clip: pd.Series) -> pd.Series:
     """All columns of the prediction of one of `clips_of`'s clips."""
-    sql = "SELECT * FROM {files} WHERE clip_id = ?"
-    found = query(run, "predictions", sql, [clip["clip_id"]], clip["shard"])
+    [(_, table)] = read_shards(run, "predictions", CLIP_COLUMNS, (), None, shard=clip["shard"])
+    found = table.filter(pc.equal(table["clip_id"], clip["clip_id"])).to_pandas()
     return with_correctness(found, run.meta["classes"]).iloc[0]
 
 
-def query(run: Run, kind: str, sql: str, values: list[Any] | None = None, shard: str | None = None) -> pd.DataFrame:
-    """Run `sql`, in which {files} means the run's shards of this kind, or the one of this name."""
-    files = [file for file in shards(run.path, kind) if shard in (None, file.name)]
+def query(run: Run, kind: str, sql: str, values: list[Any] | None = None) -> pd.DataFrame:
+    """Run `sql`, in which {files} means the run's shards of this kind. DuckDB does not look at their checksums."""
+    files = shards(run.path, kind)
     if not files:
         raise UserError(f"{run.path} holds no {kind}")
     table = f"read_parquet([{', '.join(map(_quoted, files))}])"
