@@ -1,11 +1,11 @@
 """Training that is interrupted, distributed over processes, or reads its clips from disk ends with the same network."""
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from analysis.attention.alpha_matrix import read_alpha
 from analysis.runs.dataset_options import DatasetOptions
@@ -26,10 +27,10 @@ from sth_core.optimisation import learning_rate, set_train
 from sth_core.recipe import load_recipe
 from sth_core.shards import shards
 from sth_core.training import Progress, train
+from tests.forked import ROOT, Forked, command, run, sth, sth_by_two
 from tests.test_training import tiny, weights
 from tests.tiny import FLOW, RGB, one_torch_thread, save_tiny, tiny_network
 
-ROOT = Path(__file__).parent.parent
 RECIPE = """
 [data]
 label = "motion"
@@ -68,17 +69,9 @@ def recipe(tmp_path: Path) -> Path:
 TWO_EPOCHS = ("--set", "optimisation.epochs=2")
 
 
-def command(recipe: Path, data: Path, out: Path, *more: str) -> list[str]:
-    words = ["-m", "workbench", "train", str(recipe), "--data", str(data), "-o", str(out), "--device", "cpu"]
+def training(recipe: Path, data: Path, out: Path, *more: str) -> list[str]:
+    words = ["train", str(recipe), "--data", str(data), "-o", str(out), "--device", "cpu"]
     return [*words, "--save-every", "0", *more]
-
-
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=one_thread())
-
-
-def one_thread() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def same(a: Path, b: Path) -> bool:
@@ -88,25 +81,22 @@ def same(a: Path, b: Path) -> bool:
 
 def stop(words: list[str], out: Path, when: Callable[[], bool], number: signal.Signals) -> None:
     """Start a training, and end it by a signal as soon as `when` holds."""
-    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=one_thread(), stderr=subprocess.PIPE, text=True)
-    try:
-        while not when():
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.01)
-        process.send_signal(number)
-        _, output = process.communicate(timeout=300)
-    finally:
-        process.kill()
+    with Forked(command, *words) as process:
+        process.wait_until(when)
+        os.kill(process.pid, number)
+        process.wait()
     assert not (out / "model.safetensors").exists(), "it was done before it was stopped"
-    if number != signal.SIGKILL:
-        assert process.returncode == 128 + number and "stopped; the same command continues from here" in output
+    if number == signal.SIGKILL:
+        assert process.code == -number
+    else:
+        assert process.code == 128 + number and "stopped; the same command continues from here" in process.said
 
 
 def test_interrupted_three_times_it_ends_with_the_same_weights(
     recipe: Path, scenes_folder: Path, tmp_path: Path, whole: Path
 ) -> None:
     out = tmp_path / "broken"
-    words = command(recipe, scenes_folder, out)
+    words = training(recipe, scenes_folder, out)
     last = (0, 0)
     for lines, number in ((0, signal.SIGTERM), (2, signal.SIGINT), (3, signal.SIGKILL)):  # metrics.csv has a head
 
@@ -117,8 +107,8 @@ def test_interrupted_three_times_it_ends_with_the_same_weights(
         state = torch.load(out / "state.pt", weights_only=True)
         assert (state["epoch"], state["step"]) > last
         last = state["epoch"], state["step"]
-    again = run(*words)
-    assert again.returncode == 0, again.stderr
+    again = sth(*words)
+    assert again.code == 0, again.said
     assert same(out, whole)
     for name in ("model.safetensors", "metrics.csv"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
@@ -133,8 +123,8 @@ def whole(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A training without interruption."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
-    done = run(*command(folder / "recipe.toml", scenes_folder, folder / "run"))
-    assert done.returncode == 0, done.stderr
+    done = sth(*training(folder / "recipe.toml", scenes_folder, folder / "run"))
+    assert done.code == 0, done.said
     return folder / "run"
 
 
@@ -147,16 +137,15 @@ def test_a_run_shows_its_curves_and_keeps_its_best_epoch(whole: Path) -> None:
     assert "scatter" in (whole / "curves.html").read_text(encoding="utf-8")
 
 
-def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
-    return run("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words)
-
-
 @pytest.fixture(scope="module")
 def by_two(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two epochs by two processes."""
+    """Two epochs by two processes, which torchrun starts."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
-    done = torchrun(*command(folder / "recipe.toml", scenes_folder, folder / "run", *TWO_EPOCHS))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = training(folder / "recipe.toml", scenes_folder, folder / "run", *TWO_EPOCHS)
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*torchrun, "-m", "workbench", *words], cwd=ROOT, env=alone, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("held-out clips; network:") == 1
     return folder / "run"
@@ -179,21 +168,21 @@ def test_two_processes_train_as_one_that_accumulates_two_parts(
 
 def test_two_processes_refuse_the_folder_of_another_training(recipe: Path, scenes_folder: Path, by_two: Path) -> None:
     before = (by_two / "model.safetensors").read_bytes()
-    refused = torchrun(*command(recipe, scenes_folder, by_two, *TWO_EPOCHS, "--set", "optimisation.seed=1"))
-    assert refused.returncode and refused.stderr.count("(optimisation.seed is 0, now 1)") == 2
-    done = torchrun(*command(recipe, scenes_folder, by_two, *TWO_EPOCHS))
-    assert done.returncode == 0 and done.stdout.count("was finished before; nothing was done") == 1
+    words = training(recipe, scenes_folder, by_two, *TWO_EPOCHS)
+    for refused in sth_by_two(*words, "--set", "optimisation.seed=1"):
+        assert refused.code == 2 and refused.said.count("(optimisation.seed is 0, now 1)") == 1
+    first, second = sth_by_two(*words)
+    assert first.code == 0 and "was finished before; nothing was done" in first.said
+    assert second.code == 0 and not second.said
     assert (by_two / "model.safetensors").read_bytes() == before
 
 
 def test_two_processes_record_the_same_as_one(scenes_folder: Path, tmp_path: Path) -> None:
     network = save_tiny(tmp_path / "model.safetensors")
-    done = torchrun(
-        "-m", "workbench", "record", str(network), "--data", str(scenes_folder), "-o", str(tmp_path / "two"),
-        "--device", "cpu", "--batch-size", "1",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("24 clips, 0 of them unreadable") == 1
+    words = ("record", network, "--data", scenes_folder, "-o", tmp_path / "two", "--device", "cpu", "--batch-size", 1)
+    first, second = sth_by_two(*words)
+    assert first.code == second.code == 0, first.said + second.said
+    assert "24 clips, 0 of them unreadable" in first.said and not second.said
     record(network, scenes_folder, tmp_path / "one", DatasetOptions(batch_size=1))
     one, two = (open_run(tmp_path / name) for name in ("one", "two"))
     assert two.problem == "" and len(shards(two.path, "predictions")) == 2
@@ -204,33 +193,32 @@ def test_two_processes_record_the_same_as_one(scenes_folder: Path, tmp_path: Pat
     np.testing.assert_allclose(*alphas, atol=1e-5)
 
 
-LOSES_A_PROCESS = """
-import os, signal, sys
-from pathlib import Path
-from sth_core.datasets.table import read_dataset
-from sth_core.recipe import load_recipe
-from sth_core.training import train
+def train_and_die_once(recipe: Path, data: Path, out: Path) -> None:
+    """As one of two processes, of which the second kills itself after its sixth step, but not when restarted."""
+    loaded = load_recipe(recipe, ("optimisation.epochs=2",))
 
-recipe, data, out = sys.argv[1:]
-loaded = load_recipe(Path(recipe), ("optimisation.epochs=2",))
-
-def report(p):
-    if p.stage == "training" and p.done == 6 and os.environ["RANK"] == "1":
-        if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    def die(p: Progress) -> None:
+        first_attempt = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if (p.stage, p.done, os.environ["RANK"]) == ("training", 6, "1") and first_attempt:
             os.kill(os.getpid(), signal.SIGKILL)
 
-train(loaded, read_dataset(Path(data), loaded.data), Path(out), "cpu", report, save_every=0)
-"""
+    train(loaded, read_dataset(data, loaded.data), out, "cpu", die, save_every=0)
+
+
+def under_torchrun(call: Callable[..., None], *arguments: Path) -> None:
+    """What `torchrun --standalone --nproc-per-node 2 --max-restarts 1` does, but its processes are forked."""
+    config = LaunchConfig(
+        1, 1, 2, run_id="once", rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=1, start_method="fork"
+    )
+    elastic_launch(config, call)(*arguments)
 
 
 def test_a_process_that_dies_is_restarted_and_nothing_is_lost(
     recipe: Path, scenes_folder: Path, tmp_path: Path, by_two: Path
 ) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(LOSES_A_PROCESS, encoding="utf-8")
-    done = torchrun("--max-restarts", "1", str(script), str(recipe), str(scenes_folder), str(tmp_path / "run"))
-    assert done.returncode == 0, done.stderr
-    assert "exitcode: -9" in done.stderr
+    done = run(under_torchrun, train_and_die_once, recipe, scenes_folder, tmp_path / "run")
+    assert done.code == 0, done.said
+    assert "exitcode: -9" in done.said
     assert same(tmp_path / "run", by_two)
 
 
@@ -318,21 +306,15 @@ def test_tensorboard_shows_each_step_once_although_training_was_stopped(scenes_f
     assert (first + last) / 2 == pytest.approx(metrics["loss"][0], rel=1e-6)  # the epoch's mean over its two steps
 
 
-FILLS_UP = """
-import resource, sys
-from workbench.cli import main
-
-size = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # no file can grow beyond: as on a disk that is full
-main()
-"""
+def with_a_full_disk(size: int, *words: str) -> None:
+    """`sth WORDS` when no file can grow beyond `size` bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    command(*words)
 
 
 def test_a_full_disk_is_reported_and_nothing_is_lost(
     recipe: Path, scenes_folder: Path, tmp_path: Path, whole: Path
 ) -> None:
-    script = tmp_path / "fills_up.py"
-    script.write_text(FILLS_UP, encoding="utf-8")
     shutil.copytree(whole, tmp_path / "run")
 
     def written() -> dict[Path, bytes]:
@@ -341,9 +323,9 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(
 
     before = written()
     assert {tmp_path / "run" / name for name in ("model.safetensors", "state.pt", "metrics.csv")} < set(before)
-    words = command(recipe, scenes_folder, tmp_path / "run", "--set", "optimisation.epochs=4", "--resume")[2:]
-    full = run(str(script), str(100_000), *words)
-    assert full.returncode == 2 and "Traceback" not in full.stderr
-    assert f"cannot write {tmp_path / 'run' / 'state.pt'}" in full.stderr
-    assert "what was written before is kept" in full.stderr
+    words = training(recipe, scenes_folder, tmp_path / "run", "--set", "optimisation.epochs=4", "--resume")
+    full = run(with_a_full_disk, 100_000, *words)
+    assert full.code == 2 and "Traceback" not in full.said
+    assert f"cannot write {tmp_path / 'run' / 'state.pt'}" in full.said
+    assert "what was written before is kept" in full.said
     assert written() == before
