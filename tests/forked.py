@@ -14,9 +14,8 @@ import torch
 from workbench.cli import main
 
 FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["torch._dynamo", "torch.utils.tensorboard", "pytest", "workbench.cli.record", "workbench.cli.train", __name__]
-)
+COMMANDS = ["workbench.cli.record", "workbench.cli.train", "analysis.report.training_curves"]
+FORKS.set_forkserver_preload([__name__, "pytest", "torch._dynamo", "torch.utils.tensorboard", *COMMANDS])
 ROOT = Path(__file__).parent.parent
 
 

@@ -66,6 +66,16 @@ def recipe(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def data(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """18 clips to train on, three steps an epoch, and 6 to test with."""
+    folder = tmp_path_factory.mktemp("data")
+    table = pd.read_csv(scenes_folder / "manifest.csv").groupby("split").head(18)
+    table["path"] = [str(scenes_folder / path) for path in table["path"]]
+    table.drop(table[table["split"] == "val"].index[6:]).to_csv(folder / "manifest.csv", index=False)
+    return folder
+
+
 TWO_EPOCHS = ("--set", "optimisation.epochs=2")
 
 
@@ -93,10 +103,10 @@ def stop(words: list[str], out: Path, when: Callable[[], bool], number: signal.S
 
 
 def test_interrupted_three_times_it_ends_with_the_same_weights(
-    recipe: Path, scenes_folder: Path, tmp_path: Path, whole: Path
+    recipe: Path, data: Path, tmp_path: Path, whole: Path
 ) -> None:
     out = tmp_path / "broken"
-    words = training(recipe, scenes_folder, out)
+    words = training(recipe, data, out)
     last = (0, 0)
     for lines, number in ((0, signal.SIGTERM), (2, signal.SIGINT), (3, signal.SIGKILL)):  # metrics.csv has a head
 
@@ -119,11 +129,11 @@ def lines_of(file: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training without interruption."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
-    done = sth(*training(folder / "recipe.toml", scenes_folder, folder / "run"))
+    done = sth(*training(folder / "recipe.toml", data, folder / "run"))
     assert done.code == 0, done.said
     return folder / "run"
 
@@ -138,12 +148,12 @@ def test_a_run_shows_its_curves_and_keeps_its_best_epoch(whole: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def by_two(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def by_two(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two epochs by two processes, which torchrun starts."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = training(folder / "recipe.toml", scenes_folder, folder / "run", *TWO_EPOCHS)
+    words = training(folder / "recipe.toml", data, folder / "run", *TWO_EPOCHS)
     alone = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*torchrun, "-m", "workbench", *words], cwd=ROOT, env=alone, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -152,12 +162,12 @@ def by_two(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_two_processes_train_as_one_that_accumulates_two_parts(
-    recipe: Path, scenes_folder: Path, tmp_path: Path, by_two: Path
+    recipe: Path, data: Path, tmp_path: Path, by_two: Path
 ) -> None:
     """Batch norm sees a process's part of the batch; otherwise only the order of sums differs."""
     alone = load_recipe(recipe, ("optimisation.epochs=2", "optimisation.accumulate=2"))
     with one_torch_thread():  # as each of the two has
-        train(alone, read_dataset(scenes_folder, alone.data), tmp_path / "one", "cpu")
+        train(alone, read_dataset(data, alone.data), tmp_path / "one", "cpu")
     first, second = weights(tmp_path / "one"), weights(by_two)
     for name in first:
         if "running" not in name and "num_batches" not in name:
@@ -166,9 +176,9 @@ def test_two_processes_train_as_one_that_accumulates_two_parts(
     assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=1e-3)
 
 
-def test_two_processes_refuse_the_folder_of_another_training(recipe: Path, scenes_folder: Path, by_two: Path) -> None:
+def test_two_processes_refuse_the_folder_of_another_training(recipe: Path, data: Path, by_two: Path) -> None:
     before = (by_two / "model.safetensors").read_bytes()
-    words = training(recipe, scenes_folder, by_two, *TWO_EPOCHS)
+    words = training(recipe, data, by_two, *TWO_EPOCHS)
     for refused in sth_by_two(*words, "--set", "optimisation.seed=1"):
         assert refused.code == 2 and refused.said.count("(optimisation.seed is 0, now 1)") == 1
     first, second = sth_by_two(*words)
@@ -177,13 +187,13 @@ def test_two_processes_refuse_the_folder_of_another_training(recipe: Path, scene
     assert (by_two / "model.safetensors").read_bytes() == before
 
 
-def test_two_processes_record_the_same_as_one(scenes_folder: Path, tmp_path: Path) -> None:
+def test_two_processes_record_the_same_as_one(data: Path, tmp_path: Path) -> None:
     network = save_tiny(tmp_path / "model.safetensors")
-    words = ("record", network, "--data", scenes_folder, "-o", tmp_path / "two", "--device", "cpu", "--batch-size", 1)
+    words = ("record", network, "--data", data, "-o", tmp_path / "two", "--device", "cpu", "--batch-size", 1)
     first, second = sth_by_two(*words)
     assert first.code == second.code == 0, first.said + second.said
-    assert "24 clips, 0 of them unreadable" in first.said and not second.said
-    record(network, scenes_folder, tmp_path / "one", DatasetOptions(batch_size=1))
+    assert "6 clips, 0 of them unreadable" in first.said and not second.said
+    record(network, data, tmp_path / "one", DatasetOptions(batch_size=1))
     one, two = (open_run(tmp_path / name) for name in ("one", "two"))
     assert two.problem == "" and len(shards(two.path, "predictions")) == 2
     a, b = predictions(one), predictions(two)
@@ -194,12 +204,12 @@ def test_two_processes_record_the_same_as_one(scenes_folder: Path, tmp_path: Pat
 
 
 def train_and_die_once(recipe: Path, data: Path, out: Path) -> None:
-    """As one of two processes, of which the second kills itself after its sixth step, but not when restarted."""
+    """As one of two processes, of which the second kills itself after its fifth step, but not when restarted."""
     loaded = load_recipe(recipe, ("optimisation.epochs=2",))
 
     def die(p: Progress) -> None:
         first_attempt = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-        if (p.stage, p.done, os.environ["RANK"]) == ("training", 6, "1") and first_attempt:
+        if (p.stage, p.done, os.environ["RANK"]) == ("training", 5, "1") and first_attempt:
             os.kill(os.getpid(), signal.SIGKILL)
 
     train(loaded, read_dataset(data, loaded.data), out, "cpu", die, save_every=0)
@@ -214,9 +224,9 @@ def under_torchrun(call: Callable[..., None], *arguments: Path) -> None:
 
 
 def test_a_process_that_dies_is_restarted_and_nothing_is_lost(
-    recipe: Path, scenes_folder: Path, tmp_path: Path, by_two: Path
+    recipe: Path, data: Path, tmp_path: Path, by_two: Path
 ) -> None:
-    done = run(under_torchrun, train_and_die_once, recipe, scenes_folder, tmp_path / "run")
+    done = run(under_torchrun, train_and_die_once, recipe, data, tmp_path / "run")
     assert done.code == 0, done.said
     assert "exitcode: -9" in done.said
     assert same(tmp_path / "run", by_two)
@@ -313,7 +323,7 @@ def with_a_full_disk(size: int, *words: str) -> None:
 
 
 def test_a_full_disk_is_reported_and_nothing_is_lost(
-    recipe: Path, scenes_folder: Path, tmp_path: Path, whole: Path
+    recipe: Path, data: Path, tmp_path: Path, whole: Path
 ) -> None:
     shutil.copytree(whole, tmp_path / "run")
 
@@ -323,7 +333,7 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(
 
     before = written()
     assert {tmp_path / "run" / name for name in ("model.safetensors", "state.pt", "metrics.csv")} < set(before)
-    words = training(recipe, scenes_folder, tmp_path / "run", "--set", "optimisation.epochs=4", "--resume")
+    words = training(recipe, data, tmp_path / "run", "--set", "optimisation.epochs=4", "--resume")
     full = run(with_a_full_disk, 100_000, *words)
     assert full.code == 2 and "Traceback" not in full.said
     assert f"cannot write {tmp_path / 'run' / 'state.pt'}" in full.said
