@@ -322,9 +322,7 @@ def with_a_full_disk(size: int, *words: str) -> None:
     command(*words)
 
 
-def test_a_full_disk_is_reported_and_nothing_is_lost(
-    recipe: Path, data: Path, tmp_path: Path, whole: Path
-) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_lost(recipe: Path, data: Path, tmp_path: Path, whole: Path) -> None:
     shutil.copytree(whole, tmp_path / "run")
 
     def written() -> dict[Path, bytes]:
