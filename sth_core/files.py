@@ -40,6 +40,10 @@ WAYS = {
 }
 
 
+# Of a file that may be whole: another user, more open files, or the mount being back may read it.
+MAY_BE_WHOLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE)
+
+
 def system_reason(error: OSError) -> str:
     """Why the system refused, and what to do, for a sentence that names the file."""
     if error.errno in WAYS:  # whose text may be a library's: "Error writing bytes to file. Detail: ..."
@@ -51,6 +55,16 @@ def system_sentence(error: OSError) -> str:
     """What the system refused, of which file, and what to do."""
     name = error.filename2 or error.filename
     return f"{os.fsdecode(name)}: {system_reason(error)}" if isinstance(name, str | bytes) else system_reason(error)
+
+
+def error_sentence(error: UserError | OSError) -> str:
+    """What a user is told of what the user or the system did not allow."""
+    return system_sentence(error) if isinstance(error, OSError) else str(error)
+
+
+def why_unread(error: Exception) -> str:
+    """Why a file could not be read, in one line, for a sentence that names it; of Arrow's some end with a new line."""
+    return " ".join((system_reason(error) if isinstance(error, OSError) else str(error)).split())
 
 
 @contextmanager

@@ -13,15 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sth_core.errors import UserError
-from sth_core.files import sync, temporary_beside
+from sth_core.files import sync, system_sentence, temporary_beside
 
 PART_NAME = re.compile(r"part-\d{5,9}\.parquet")
 
 
 def shards(folder: Path, kind: str) -> list[Path]:
-    """The shards of a kind, in order; not those that a killed process left half written, whose names are hidden."""
+    """The shards of a kind, in order; not those that a killed process left half written, whose names are hidden.
+    Raises UserError: the system does not let the folder be read."""
     place = folder / kind  # iterdir, as UPath.glob would take a bracket in the folder's name for a pattern
-    files = place.iterdir() if place.is_dir() else ()
+    try:
+        files = list(place.iterdir()) if place.is_dir() else []
+    except OSError as error:
+        raise UserError(system_sentence(error)) from error
     return sorted(file for file in files if file.suffix == ".parquet" and not file.name.startswith("."))
 
 

@@ -101,15 +101,21 @@ def test_an_unfinished_recording_with_a_damaged_part_keeps_what_run_json_says(
     assert open_run(run).meta["relabelled"] == [{"when": "earlier"}]
 
 
-@pytest.mark.parametrize("name", ["cut", "empty", "doubled", "rows twice", "a row lost", "beside a stray one"])
+@pytest.mark.parametrize(
+    "name", ["cut", "empty", "doubled", "rows twice", "a row lost", "beside a stray one", "no plain", "no reversed"]
+)
 def test_damaged_probes_leave_the_run_out(name: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [[0.5]] * 4)
-    probes = pd.DataFrame({"clip_id": [f"c{i}" for i in range(4)] * 2, "probe": ["plain"] * 4 + ["shuffled"] * 4})
+    kinds = ["plain"] * 4 + ["shuffled"] * 4 + ["reversed"] * 4
+    probes = pd.DataFrame({"clip_id": [f"c{i}" for i in range(4)] * 3, "probe": kinds})
     row: dict[str, Any] = {"repeat": 0, "label": "a", "prediction": "a", "correct": True, "score_label": 0.5}
     (run / "probes").mkdir()
     probes.assign(**row).to_parquet(run / "probes" / LAST)
     assert split_usable([open_run(run)])[1] == {}
-    damage(run, "probes", name)
+    if name.startswith("no "):
+        probes[probes["probe"] != name.removeprefix("no ")].assign(**row).to_parquet(run / "probes" / LAST)
+    else:
+        damage(run, "probes", name)
     reason = split_usable([open_run(run)])[1][str(run)]
     assert reason.startswith("its probes cannot be read (") and reason.endswith("; `sth probe` makes them again")
 

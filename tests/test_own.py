@@ -74,7 +74,17 @@ def test_a_recording_in_the_background_makes_a_run(recorded):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", "[" * 9999, {"run": 3}, {"process": {"pid": "1"}}, {"process": {"pid": -1}}, {"command": [1]}],
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 9999,
+        {"run": 3},
+        {"process": {"pid": "1"}},
+        {"process": {"pid": -1}},
+        {"command": [1]},
+        {"started": "today"},
+    ],
 )
 def test_a_damaged_job_is_named_and_the_others_are_listed(content, recorded, tmp_path):
     _, good, _ = recorded

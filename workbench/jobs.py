@@ -24,7 +24,7 @@ import psutil
 from filelock import FileLock
 
 from sth_core.errors import UserError, shorten
-from sth_core.files import read_object, write_json
+from sth_core.files import read_object, system_reason, write_json
 from sth_core.resumable import no_report
 from sth_core.values import Between, fits, hints_of
 from workbench.pace import read_duration
@@ -136,12 +136,20 @@ def start_job(runs: Path, run: Path, arguments: list[str]) -> Job:
 
 def find_jobs(runs: Path, damaged: Callable[[str], object] = no_report) -> list[Job]:
     """All jobs of a folder of runs, the newest first; `damaged` is told of each that cannot be read."""
-    jobs = []
-    for file in sorted(jobs_folder(runs).glob("*/job.json"), reverse=True):
+    jobs, folders, place = list[Job](), list[Path](), jobs_folder(runs)
+    try:
+        folders = sorted(place.iterdir(), reverse=True)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        damaged(f"{place} cannot be read ({system_reason(error)})")
+    for folder in folders:
         try:
-            jobs.append(read_job(file))
+            jobs.append(read_job(folder / "job.json"))
         except UserError as error:
-            damaged(str(error))
+            begins = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)  # or it is the lock
+            if not begins:
+                damaged(str(error))
     return jobs
 
 
@@ -202,13 +210,20 @@ def read_job(file: Path) -> Job:
         for name, hint in wanted.items():
             if not fits(found.get(name), hint):
                 raise UserError(f"{file} is damaged ({name} is {shorten(found.get(name))})")
+    try:
+        datetime.fromisoformat(values["started"])
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error})") from error
     stored = {name: values[name] for name in STORED} | {"folder": file.parent, "run": Path(values["run"])}
     return Job(**stored, process=JobProcess(**{name: process[name] for name in hints_of(JobProcess)}))
 
 
 def read_tail(file: Path) -> str:
-    """The end of a log, without characters that control a terminal."""
-    with file.open("rb") as log:
-        log.seek(max(0, file.stat().st_size - LOG_TAIL))
-        text = log.read(LOG_TAIL).decode("utf-8", "replace")
+    """The end of a log, without characters that control a terminal; of one that cannot be read, why."""
+    try:
+        with file.open("rb") as log:
+            log.seek(max(0, file.stat().st_size - LOG_TAIL))
+            text = log.read(LOG_TAIL).decode("utf-8", "replace")
+    except OSError as error:
+        return f"{file} cannot be read ({system_reason(error)})"
     return "".join(character for character in text if character.isprintable() or character == "\n")

@@ -13,9 +13,10 @@ from analysis.runs.run_check import check_schema, check_values
 from analysis.runs.run_directory import CLIP_COLUMNS
 from sth_core.datasets.media import counted
 from sth_core.errors import first_few
-from sth_core.files import sync
+from sth_core.files import MAY_BE_WHOLE, sync, why_unread
 from sth_core.resumable import Work, replaced_folder
 from sth_core.shards import PART_NAME, Shards, read_shard, shards
+from sth_core.video.reorder import REVERSED, SHUFFLED
 
 # By kind of table: the columns that tell its rows apart, and those that there must be beside them. The tables of
 # `trust` must have those of their first part.
@@ -32,6 +33,7 @@ KEYS_OF_TRUST = {
     "alpha": ("clip_id", "place", "kind"),
     "clips": ("clip_id",),
 }
+NEEDED_PROBES = ("plain", REVERSED, SHUFFLED)  # by which clips and classes are ranked
 MAY_BE_NAN = {"score_label", "alpha_temporal"}  # of a label that the network does not know, or without attention
 Tables = dict[str, pa.Table]
 
@@ -58,7 +60,8 @@ def set_aside_damaged(
 
 
 def damaged_parts(parts: Shards, check: Callable[[Tables], None] = lambda _: None) -> dict[str, str]:
-    """{name: why} of the parts that cannot be used; one whose last table was not written yet is none of them."""
+    """{name: why} of the parts that cannot be used; one whose last table was not written yet is none of them.
+    Raises OSError: the system does not let one be read now, which may be whole (`MAY_BE_WHOLE`)."""
     found: dict[str, str] = {}
     seen: set[str] = set()
     columns: dict[str, list[str]] = {}
@@ -81,7 +84,9 @@ def damaged_parts(parts: Shards, check: Callable[[Tables], None] = lambda _: Non
             if again := sorted(clips & seen):
                 raise ValueError(f"{again[0]} stands in another part too")
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            found[name] = " ".join(str(error).split())
+            if isinstance(error, OSError) and error.errno in MAY_BE_WHOLE:
+                raise
+            found[name] = why_unread(error)
         else:
             seen |= clips
     return found
@@ -104,6 +109,10 @@ def read_part(file: Path, kind: str) -> pa.Table:
     strict = [name for name in (*keys, *others) if kind == "attention" or name not in MAY_BE_NAN]
     check_values(table.select(list(dict.fromkeys(strict))))
     check_keys(table, [name for name in KEYS_OF_TRUST.get(kind, keys) if name in table.column_names])
+    if kind == "probes" and (
+        lacking := [name for name in NEEDED_PROBES if name not in set(table["probe"].to_pylist())]
+    ):
+        raise ValueError(f"it has no {lacking[0]} probe")
     return table
 
 

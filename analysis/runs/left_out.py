@@ -11,6 +11,7 @@ from analysis.runs.run_check import INCOMPLETE
 from analysis.runs.run_directory import Run, clip_table, failures, read_shards
 from sth_core.datasets.media import counted
 from sth_core.errors import NOT_FINITE, UserError
+from sth_core.files import error_sentence
 from sth_core.shards import Shards, shards
 
 MOST_NAMES = 3
@@ -28,20 +29,24 @@ def why_unreadable(run: Run) -> str:
     """Why nothing of a run can be shown: it is damaged, or has no clip; empty for others, also for unfinished ones."""
     if not run.meta:
         return run.problem
-    if not run.usable:
-        return run.problem or "it has no recorded clip"
-    if not isinstance(run.path, Path):  # in object storage each file would be a request
-        return ""
-    return sentence_of(check_tables, run)
+    return sentence_of(check_recorded_clips, run)
 
 
 def sentence_of(check: Callable[[Run], None], run: Run) -> str:
-    """Why a check refuses a run, without the run's path; empty if it does not."""
+    """Why a check refuses a run, or the system a file of it, without the run's path; empty if neither does."""
     try:
         check(run)
-    except UserError as error:
-        return str(error).removeprefix(f"{run.path}: ")
+    except (UserError, OSError) as error:
+        return error_sentence(error).removeprefix(f"{run.path}: ")
     return ""
+
+
+def check_recorded_clips(run: Run) -> None:
+    """Raises UserError: the run has none, or a table of it cannot be read."""
+    if not run.usable:
+        raise UserError(run.problem or "it has no recorded clip")
+    if isinstance(run.path, Path):  # in object storage each file would be a request
+        check_tables(run)
 
 
 def check_tables(run: Run) -> None:

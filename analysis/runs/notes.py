@@ -5,6 +5,7 @@ lose nothing. Every call opens the file, does one short transaction and closes i
 only the file, and a killed process leaves it as it was before or after its transaction.
 """
 
+import errno
 import json
 import os
 import sqlite3
@@ -18,10 +19,11 @@ import pandas as pd
 
 from analysis.runs.run_directory import Run, query
 from sth_core.errors import UserError
-from sth_core.files import inert
+from sth_core.files import WAYS, inert
 
 LONGEST_TAG, LONGEST_NOTE = 60, 10_000  # characters
-PATIENCE = 15.0  # seconds to wait for another's transaction
+PATIENCE, READING_PATIENCE = 15.0, 3.0  # seconds that a write, and a page, waits for another's transaction
+VERSION = 0  # of the file, its `user_version`; a later version of this program may write others
 TAG, UNTAG, NOTE, ASIDE = "tag", "untag", "note", "aside"  # kinds of change; ASIDE: the text that lost a conflict
 SCHEMA = """CREATE TABLE IF NOT EXISTS history (
     version INTEGER PRIMARY KEY AUTOINCREMENT, clip_id TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
@@ -29,6 +31,7 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS history (
 HISTORY = (
     "SELECT version, clip_id, kind, text, changed FROM history WHERE clip_id = coalesce(?, clip_id) ORDER BY version"
 )
+LEADS_OUT = "{} is a link out of its run's folder, and is not followed; put the file itself there."
 CLASSIFICATION = "fiftyone.core.fields.EmbeddedDocumentField(fiftyone.core.labels.Classification)"
 STRING = "fiftyone.core.fields.StringField"
 FIELDS = {"clip_id": STRING, "ground_truth": CLASSIFICATION, "prediction": CLASSIFICATION, "note": STRING}
@@ -71,9 +74,22 @@ def why_not_kept(run: Run) -> str:
     if not isinstance(run.path, Path):
         return f"Notes cannot be kept in object storage ({run.path}); copy the run to a local folder."
     file = _file(run)
+    if leads_out(run):
+        return LEADS_OUT.format(file)
     if not os.access(run.path, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):
         return f"Notes cannot be kept in {run.path}, as it is read-only; copy the run to a folder of your own."
     return ""
+
+
+def leads_out(run: Run) -> bool:
+    """Whether notes.sqlite is a link out of the run's folder, to a file that a run from elsewhere must not name."""
+    file = _file(run)
+    return file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(run.path))
+
+
+def _failure(error: Exception) -> str:
+    locked = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return f"{error}; another program holds it: close it there, and try again" if locked else str(error)
 
 
 def _without(text: str, categories: tuple[str, ...], but: str = "") -> str:
@@ -102,7 +118,10 @@ def _note(changes: list[Change]) -> Note:
 
 
 def _changes(connection: sqlite3.Connection, clip_id: str | None = None) -> list[Change]:
-    """The changes of one clip, or of all, in order."""
+    """The changes of one clip, or of all, in order. Raises DatabaseError: they are not as this version writes them."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise sqlite3.DatabaseError(f"a newer version of this program wrote it, in format {version}; use that version")
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'history'").fetchone() is None:
         return []  # the process that made the file was killed before its first transaction
     rows = connection.execute(HISTORY, [clip_id]).fetchall()
@@ -116,18 +135,22 @@ def _append(connection: sqlite3.Connection, clip_id: str, kind: str, text: str) 
 
 
 def _read(run: Run, clip_id: str | None = None) -> list[Change]:
-    if not isinstance(run.path, Path) or not _file(run).is_file():
+    if not isinstance(run.path, Path) or not os.path.lexists(_file(run)):
         return []
+    if leads_out(run):
+        raise UserError(LEADS_OUT.format(_file(run)))
     # To read, SQLite makes two files beside this one, which it cannot in a read-only folder; "immutable" makes none,
     # but does not notice other writers.
     for way in ("mode=rw", "immutable=1") if why_not_kept(run) else ("mode=rw",):
         try:
             address = f"{_file(run).absolute().as_uri()}?{way}"
-            with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as connection:
+            with closing(sqlite3.connect(address, uri=True, timeout=READING_PATIENCE)) as connection:
                 return _changes(connection, clip_id)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             failure = error
-    raise UserError(f"{_file(run)} cannot be read ({failure}).") from failure
+    refused = f"{os.strerror(errno.EACCES)}; {WAYS[errno.EACCES]}"
+    why = _failure(failure) if os.access(_file(run), os.R_OK) else refused
+    raise UserError(f"{_file(run)} cannot be read ({why}).") from failure
 
 
 @contextmanager
@@ -146,7 +169,7 @@ def _writing(run: Run, clip_id: str) -> Iterator[sqlite3.Connection]:
             yield connection
             connection.execute("COMMIT")
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise UserError(f"Notes cannot be written to {_file(run)} ({error}).") from error
+        raise UserError(f"Notes cannot be written to {_file(run)} ({_failure(error)}).") from error
 
 
 def tags_of(run: Run, clip_id: str) -> list[str]:

@@ -26,6 +26,7 @@ from analysis.runs.correctness import with_correctness
 from analysis.runs.run_check import MODALITIES, check_schema, check_values, wrong_in
 from analysis.runs.run_folders import run_folders
 from sth_core.errors import UserError
+from sth_core.files import why_unread
 from sth_core.resumable import Work
 from sth_core.shards import open_shard, read_shard, shards
 
@@ -73,6 +74,7 @@ class Run:
 
     @property
     def usable(self) -> bool:
+        """Whether it has predictions. Raises UserError: the system does not let their folder be read."""
         return bool(shards(self.path, "predictions"))
 
 
@@ -109,7 +111,9 @@ def find_runs(folder: str | Path) -> list[Run]:
     where = location(folder)
     if isinstance(where, Path):
         found, unread = run_folders(where)
-        return [open_run(path) for path in found] + [Run(path, {}, why) for path, why in sorted(unread.items())]
+        parts = {path / kind for path in found for kind in OWNED}  # a run says itself which of its own cannot be read
+        others = sorted((path, why) for path, why in unread.items() if path not in parts)
+        return [open_run(path) for path in found] + [Run(path, {}, why) for path, why in others]
     root = where.path.rstrip("/")
     try:
         files = [file for file in where.fs.glob(f"{escape(root)}/**/run.json") if not hidden(file.removeprefix(root))]
@@ -137,7 +141,7 @@ def open_run(folder: str | Path) -> Run:
     try:
         done = len(clip_table(run)) if run.usable and not meta["finished"] else 0
     except UserError as error:
-        return Run(path, {}, str(error))
+        return Run(path, {}, str(error).removeprefix(f"{path}: "))
     if meta["finished"]:
         return run
     so_far = f"{done} of {meta['clips']} clips so far"
@@ -149,7 +153,7 @@ def description(path: Path) -> tuple[dict[str, Any], str]:
     try:
         said = json.loads((path / "run.json").read_text(encoding="utf-8"))
     except Exception as error:  # torn, no object, no such file; object storage has errors of its own
-        return {}, f"run.json cannot be read ({error})"
+        return {}, f"run.json cannot be read ({why_unread(error)})"
     wrong = wrong_in(said)
     return ({}, wrong) if wrong else (EARLIER_RECORDINGS | said, "")
 
@@ -177,14 +181,14 @@ def predictions(run: Run) -> pd.DataFrame:
 def failures(run: Run) -> pd.DataFrame:
     """A row per clip that could not be read: clip_id, path, reason. Raises UserError: the table cannot be read."""
     path = run.path / "failures.parquet"
-    if not path.is_file() and not (isinstance(path, Path) and os.path.lexists(path)):  # a folder, a link to nowhere
-        return pd.DataFrame(columns=FAILURE_COLUMNS)
     try:
+        if not path.is_file() and not (isinstance(path, Path) and os.path.lexists(path)):  # a folder, a link to nowhere
+            return pd.DataFrame(columns=FAILURE_COLUMNS)
         table = read_shard(path)
         check_schema(table.schema, FAILURE_COLUMNS)
         return table.to_pandas()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{run.path}: failures.parquet cannot be read ({error})") from error
+        raise UserError(f"{run.path}: failures.parquet cannot be read ({why_unread(error)})") from error
 
 
 def clips_of(run: Run) -> pd.DataFrame:
@@ -259,8 +263,7 @@ def read_shards(
                 table = parquet.read([*columns, *there], use_threads=False)
                 check_values(table)
         except (pa.ArrowException, OSError, ValueError) as error:
-            why = " ".join(str(error).split())  # some of Arrow's end with a new line
-            raise UserError(f"{run.path}: its {kind} cannot be read ({file.name}: {why})") from error
+            raise UserError(f"{run.path}: its {kind} cannot be read ({file.name}: {why_unread(error)})") from error
         yield file.name, table
 
 

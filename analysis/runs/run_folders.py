@@ -1,5 +1,6 @@
 """Where runs lie below a folder, whatever links there are."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def run_folders(folder: Path) -> tuple[list[Path], dict[Path, str]]:
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(here) as entries:
+                if not os.access(here, os.X_OK):  # its names may be read, and nothing else of it
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(here))
                 children = [entry for entry in entries if not entry.name.startswith(".")]
         except (FileNotFoundError, NotADirectoryError):
             continue  # there is none, or it has just been removed

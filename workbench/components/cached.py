@@ -20,9 +20,19 @@ if TYPE_CHECKING:
 
 CACHED_RESULTS = 192  # of all runs together
 
+
+def state_of(path: Path) -> tuple[int, ...]:
+    """What changes when a file does, or who may read it; of a link itself. Empty if it may not be looked at."""
+    try:  # object storage has no links, and no time of a change of rights
+        found = path.lstat() if isinstance(path, Path) else path.stat()
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns, getattr(found, "st_ctime_ns", 0)
+
+
 # Caches a function of files: a file that has changed is read again.
 cache_data_of_files = partial(
-    st.cache_data, hash_funcs={type(Path()): lambda path: (str(path), path.stat().st_mtime_ns if path.exists() else 0)}
+    st.cache_data, hash_funcs={type(Path()): lambda path: (str(path), state_of(path), state_of(path.resolve()))}
 )
 cached_sha256 = cache_data_of_files(show_spinner=False, max_entries=64)(sha256)
 
@@ -33,13 +43,11 @@ def cached_result(name: str, runs: list[Run], compute: Callable[[], Any], *param
     return _cached_result(name, repr((key, parameters)), compute)  # Streamlit hashes one string faster than many
 
 
-def shard_times(run: Run) -> list[tuple[str, int, int]]:
-    """The run's shards and its table of failures, with the size of each and when it was written."""
+def shard_times(run: Run) -> list[tuple[str, tuple[int, ...]]]:
+    """The run's shards and its table of failures, with the state of each (`state_of`)."""
     files = [file for kind in ("predictions", "attention", "probes") for file in (run.path / kind).glob("*.parquet")]
     files += run.path.glob("failures.parquet")
-    # Of a link itself, as it may lead nowhere; object storage has none.
-    found = {file: file.lstat() if isinstance(file, Path) else file.stat() for file in files}
-    return [(file.name, found[file].st_size, found[file].st_mtime_ns) for file in sorted(found)]
+    return [(file.name, state_of(file)) for file in sorted(files)]
 
 
 @st.cache_resource(show_spinner="Computing", max_entries=CACHED_RESULTS)

@@ -12,7 +12,7 @@ from analysis.explain.overlay import overlay
 from analysis.explain.video_explanation import CamOptions
 from sth_core.checkpoint import Checkpoint
 from workbench.components.clip_views import ExplainedClip, show_frame_strip
-from workbench.components.context import escape_markdown, linked_selectbox
+from workbench.components.context import errors_shown, escape_markdown, linked_selectbox
 from workbench.components.scrubber import CAM_COLOUR, DROP_COLOUR, Curve, show_scrubber
 
 DEFINITION_NAMES = {"per_step": "weights per step", "per_clip": "weights per clip"}
@@ -105,6 +105,11 @@ def cam_caption(options: CamOptions) -> str:
 @st.fragment
 def show_cam_scrubber(clip: ExplainedClip, cam: Cam, options: CamOptions) -> None:
     """The clip frame by frame. As a fragment: a step in it redraws nothing else of the page."""
+    with errors_shown():  # app.py does not catch an error of a fragment that runs alone
+        draw_cam_scrubber(clip, cam, options)
+
+
+def draw_cam_scrubber(clip: ExplainedClip, cam: Cam, options: CamOptions) -> None:
     scrubber = st.container()  # above its toggle
     cost = f"Needs {len(cam.maps) + 1} forward passes."
     hint = f"How far the score of the class falls when a neighbour replaces the frame. {cost}"

@@ -1,7 +1,7 @@
 """What every page needs: the runs, and controls whose choice is in the URL, so that a link opens the same view."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -11,8 +11,10 @@ import streamlit as st
 from analysis.runs.left_out import some_names, unread_sentence, why_unreadable
 from analysis.runs.run_directory import Run, find_runs
 from sth_core.errors import UserError, visible
+from sth_core.files import error_sentence
 from workbench.components.cached import cached_result
 from workbench.roots import runs_folder
+from workbench.runs_in_roots import within_roots
 
 Option = TypeVar("Option")
 WORD_JOINER = "\u2060"
@@ -47,11 +49,24 @@ def end_page(message: str) -> NoReturn:
 
 @contextmanager
 def errors_shown() -> Iterator[None]:
-    """Show a `UserError` of this part of the page in its place; the other parts stay."""
+    """Show what the user or the system did not allow in this part of the page in its place; the other parts stay."""
     try:
         yield
-    except UserError as error:
-        st.error(escape_markdown(str(error)))
+    except (UserError, OSError) as error:
+        st.error(escape_markdown(error_sentence(error)))
+
+
+def run_action(key: str, action: Callable[..., object], *args: object) -> None:
+    """Do what was clicked; if it fails, `show_problem` says why when the page is next drawn."""
+    try:
+        action(*args)
+    except (UserError, OSError) as error:
+        st.session_state[f"{key} problem"] = error_sentence(error)
+
+
+def show_problem(key: str) -> None:
+    if problem := st.session_state.pop(f"{key} problem", ""):
+        st.error(escape_markdown(problem))
 
 
 def run_id(run: Run) -> str:
@@ -90,7 +105,7 @@ def usable_runs(*, warn: bool = False) -> dict[str, Run]:
     The sidebar names the runs that are not among them; with `warn` the page does, and the unfinished ones too.
     """
     folder = runs_folder()
-    runs = find_runs(folder)
+    runs = [within_roots(run) for run in find_runs(folder)]
     if not runs:
         end_page(
             f"There are no runs in {escape_markdown(str(folder))} yet. Record one with `sth record CHECKPOINT --data "

@@ -36,7 +36,7 @@ def cached_sprite_sheet(path: Path) -> tuple[str, float] | None:
     try:
         count = count_frames(path)
         frames = read_resized(path, [int(i) for i in (np.arange(FRAMES) + 0.5) * count / FRAMES], SHORT_SIDE)
-    except UnreadableVideo:
+    except (OSError, UnreadableVideo):
         return None
     _, height, width, _ = frames.shape
     return jpeg_uri(np.concatenate(list(frames), 1), 80), height / width
@@ -64,7 +64,7 @@ def show_thumbnail(path: Path, alt: str) -> None:
     if not may_read(path):
         st.caption(f"{OUTSIDE} {escape_markdown(str(path))}")
         return
-    found = cached_sprite_sheet(path) if path.exists() else None
+    found = cached_sprite_sheet(path)
     if found is None:
         st.caption(f"The video is missing or unreadable: {escape_markdown(str(path))}")
         return

@@ -3,16 +3,14 @@
 An unsaved text stays in the session and in the browser, per clip, with the version of the note from which it started.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import streamlit as st
 
 from analysis.runs import notes
 from analysis.runs.run_directory import Run
-from sth_core.errors import UserError
 from workbench.components.browser import js_component
-from workbench.components.context import errors_shown, escape_markdown
+from workbench.components.context import errors_shown, escape_markdown, run_action, show_problem
 
 NOTE_DRAFT = js_component("note_draft")
 SUGGESTIONS = 12  # the run's most frequent tags
@@ -60,8 +58,7 @@ def show_tags(run: Run, clip_id: str, key: str, read_only: bool) -> None:
                 "Tags of other clips", suggestions, key=pills_key, format_func=escape_markdown,
                 on_change=run_action, args=(key, add_entered_tag, run, clip_id, pills_key),
             )  # fmt: skip
-    if problem := st.session_state.pop(f"{key} problem", ""):
-        st.error(escape_markdown(problem))
+    show_problem(key)
 
 
 def show_note(run: Run, clip_id: str, key: str, read_only: bool) -> None:
@@ -124,14 +121,6 @@ def show_history(run: Run, clip_id: str) -> None:
 def format_time(changed: str) -> str:
     """Date, hour and minute of a UTC time in ISO 8601."""
     return escape_markdown(changed[:16].replace("T", " ")) + " UTC"
-
-
-def run_action(key: str, action: Callable[..., object], *args: object) -> None:
-    """Do what was clicked; if it fails, the panel shows why when it is next drawn."""
-    try:
-        action(*args)
-    except UserError as error:
-        st.session_state[f"{key} problem"] = str(error)
 
 
 def add_entered_tag(run: Run, clip_id: str, widget: str) -> None:

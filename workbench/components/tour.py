@@ -10,8 +10,16 @@ from analysis.runs.run_directory import open_run
 from analysis.statistics.confusion import confused_pairs, confusion_cells
 from workbench.components.browser import set_cookie
 from workbench.components.cached import cached_overview
-from workbench.components.context import ATTENTION_PAGE, CLIP_PAGE, COMPARE_PAGE, OWN_PAGE, PREDICTIONS_PAGE
+from workbench.components.context import (
+    ATTENTION_PAGE,
+    CLIP_PAGE,
+    COMPARE_PAGE,
+    OWN_PAGE,
+    PREDICTIONS_PAGE,
+    cached_why_unreadable,
+)
 from workbench.roots import runs_folder
+from workbench.runs_in_roots import within_roots
 
 OFFERED = "sth_tour_offered"  # a cookie: this person took the tour, or declined it
 MOTION, FLOW, APPEARANCE = DEMO = ("motion-rgb-p4", "motion-flow-p4", "appearance-rgb-p4")
@@ -68,8 +76,9 @@ STOPS = (
 
 
 def show_tour() -> None:
-    """Above a page: the stop of the tour that the URL names, or on a first visit the offer of a tour."""
-    if not all(open_run(runs_folder() / name).usable for name in DEMO):
+    """Above a page: the stop of the tour that the URL names, or on a first visit the offer of a tour. There is none if
+    the demo's runs cannot be read."""
+    if any(cached_why_unreadable(within_roots(open_run(runs_folder() / name))) for name in DEMO):
         return
     number = st.query_params.get("tour", "")
     if number.isdecimal() and 1 <= int(number) <= len(STOPS):

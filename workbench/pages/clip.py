@@ -13,6 +13,7 @@ from analysis.runs.run_directory import Run, clip_of
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
+from sth_core.files import error_sentence
 from sth_core.video import UnreadableVideo
 from sth_core.video.clip_source import ClipSource
 from workbench.components import clip_views
@@ -95,6 +96,12 @@ def forget_clip() -> None:
 
 def load_run_checkpoint(run: Run) -> Checkpoint | None:
     """The run's checkpoint; without it, the page says why there is no Grad-CAM."""
+    if run.meta.get("fused"):
+        st.info("Grad-CAM explains one network, and this run is fused from several: open one of those runs.")
+        return None
+    if not run.meta.get("checkpoint"):
+        st.info("Grad-CAM needs the run's checkpoint, and run.json does not say where it is.")
+        return None
     path, content = Path(run.meta["checkpoint"]), run.meta["checkpoint_sha256"]
     try:
         if not path.is_file():
@@ -103,9 +110,11 @@ def load_run_checkpoint(run: Run) -> Checkpoint | None:
             replaced = f"{path} has been replaced by another one since the run was recorded"
             raise UserError(f"Grad-CAM needs the run's checkpoint, but {replaced}.")
         return cached_checkpoint(str(path), content)
+    except OSError as error:
+        st.info(escape_markdown(f"Grad-CAM needs the run's checkpoint, which cannot be read: {error_sentence(error)}."))
     except UserError as error:
         st.info(escape_markdown(str(error)))
-        return None
+    return None
 
 
 def is_allowed(source: ClipSource) -> bool:
@@ -116,7 +125,7 @@ def is_readable(clip: pd.Series) -> bool:
     try:
         source = ClipSource.from_row(clip)
         return is_allowed(source) and len(source.frames()) > 0
-    except UnreadableVideo:
+    except (OSError, UnreadableVideo):
         return False
 
 
@@ -139,8 +148,11 @@ def show_player(run: Run, clip: pd.Series) -> None:
         if not is_allowed(source):
             raise UserError(f"{OUTSIDE} {source.path}")
         st.video(clip_views.cached_browser_video(source.path, str(source.segment)), loop=True, muted=True)
-    except (OSError, UnreadableVideo):
-        st.info("The video has been moved, deleted or damaged. The page shows what was recorded of it.")
+    except (OSError, UnreadableVideo) as error:
+        gone = (
+            "The video has been moved, deleted or damaged, or may not be read. The page shows what was recorded of it."
+        )
+        st.info(f"{gone}  \n{escape_markdown(error_sentence(error))}")
     except UserError as error:
         st.info(escape_markdown(str(error)))
     if "scores" in clip:  # runs of early versions have none

@@ -1,5 +1,6 @@
 """Your own: a network on an uploaded video, or recorded on a folder of videos by a background job."""
 
+import os
 from hashlib import sha256 as hash_of
 from pathlib import Path
 
@@ -20,10 +21,19 @@ from workbench.components import clip_views
 from workbench.components.cached import cached_checkpoint, cached_sha256
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
-from workbench.components.context import PREDICTIONS_PAGE, errors_shown, escape_markdown
+from workbench.components.context import (
+    PREDICTIONS_PAGE,
+    errors_shown,
+    escape_markdown,
+    run_action,
+    run_id,
+    show_left_out,
+    show_problem,
+)
 from workbench.jobs import Job, cancel_job, find_jobs, job_status, record_job
 from workbench.pace import format_duration
 from workbench.roots import allowed_roots, resolve_inside, runs_folder
+from workbench.runs_in_roots import within_roots
 from workbench.uploads import DecodedUpload, UploadLimits, decode_upload
 
 BY_PATH = ""  # the option of a network that no run has
@@ -49,11 +59,12 @@ def show_own_page() -> None:
 
 def choose_network() -> tuple[Path, Checkpoint] | None:
     """A checkpoint of one of the runs, if the file has not been replaced since, or another one by its path."""
-    run_of = {
-        run.meta["checkpoint"]: run
-        for run in find_runs(runs_folder())
-        if run.meta.get("checkpoint") and Path(run.meta["checkpoint"]).is_file()
-    }
+    runs = [within_roots(run) for run in find_runs(runs_folder())]
+    with st.sidebar:
+        show_left_out({run_id(run): run.problem for run in runs if not run.meta}, "not listed")
+    checkpoints = {run.meta.get("checkpoint", ""): run for run in runs}
+    # Path.is_file raises an error where a folder may not be entered.
+    run_of = {path: run for path, run in checkpoints.items() if os.path.isfile(path)}  # noqa: PTH113
     names = {path: f"{Path(path).name} ({run.title})" for path, run in run_of.items()}
     names[BY_PATH] = "another, by its path"
     chosen = st.selectbox("Network", [*names], format_func=names.__getitem__)
@@ -142,9 +153,7 @@ def show_jobs() -> None:
     """The recordings, refreshed while one runs."""
     damaged: list[str] = []
     jobs = find_jobs(runs_folder().resolve(), damaged.append)
-    for sentence in damaged:
-        st.caption(f"A recording is not listed: {escape_markdown(sentence)}.")
-    if not jobs:
+    if not jobs and not damaged:
         return
     st.subheader("Recordings")
     st.caption("Everyone who uses this app sees these and can cancel them. A cancelled recording keeps its clips.")
@@ -153,9 +162,13 @@ def show_jobs() -> None:
 
 
 def list_jobs() -> None:
-    for job in find_jobs(runs_folder().resolve())[:MOST_JOBS]:
-        with st.container(border=True):
-            show_job(job)
+    with errors_shown():  # app.py does not catch an error of a fragment that runs alone
+        damaged: list[str] = []
+        for job in find_jobs(runs_folder().resolve(), damaged.append)[:MOST_JOBS]:
+            with st.container(border=True):
+                show_job(job)
+        for sentence in damaged:
+            st.caption(f"A recording is not listed: {escape_markdown(sentence)}.")
 
 
 def show_job(job: Job) -> None:
@@ -167,7 +180,8 @@ def show_job(job: Job) -> None:
         left = f", {format_duration(status.seconds_left)} left" if status.seconds_left is not None else ""
         progress = f"{status.done} of {status.total} clips{left}" if status.total else "starting"
         text.progress(status.done / status.total if status.total else 0.0, text=progress)
-        button.button("Cancel", key=f"cancel {job.folder.name}", on_click=cancel_job, args=(job,))
+        name = f"cancel {job.folder.name}"
+        button.button("Cancel", key=name, on_click=run_action, args=(name, cancel_job, job))
     elif status.state == "finished":
         text.caption(escape_markdown(status.last_line))
         for sentence in accuracy_caveats(open_run(job.run).meta):
@@ -179,6 +193,7 @@ def show_job(job: Job) -> None:
     else:
         why = "The machine was restarted during this recording" if status.state == "lost" else "It was cancelled"
         text.caption(f"{why}. To resume it, record under the same name.")
+    show_problem(f"cancel {job.folder.name}")
     if status.log:
         with st.expander("Log"):
             st.code(status.log, language=None)
