@@ -1,5 +1,6 @@
 """Processes that begin at once: they are forked from one that has imported PyTorch and the `sth` command."""
 
+import faulthandler
 import os
 import socket
 import time
@@ -67,6 +68,7 @@ def begin(output: str, environment: dict[str, str], call: Callable[..., object],
     os.environ.update(environment)
     os.chdir(ROOT)
     torch.set_num_threads(1)
+    faulthandler.enable()
     call(*arguments)
 
 
@@ -76,14 +78,9 @@ def run(call: Callable[..., object], *arguments: object, **environment: str) -> 
         return process.wait()
 
 
-def command(*words: object) -> None:
+def sth(*words: object) -> None:
     """`sth WORDS` in this process, which it ends."""
     main([str(word) for word in words])
-
-
-def sth(*words: object, **environment: str) -> Forked:
-    """`sth WORDS`, once it has ended."""
-    return run(command, *words, **environment)
 
 
 def sth_by_two(*words: object) -> list[Forked]:
@@ -93,5 +90,5 @@ def sth_by_two(*words: object) -> list[Forked]:
         port = str(free.getsockname()[1])
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     with ExitStack() as both:
-        ranks = [both.enter_context(Forked(command, *words, RANK=r, LOCAL_RANK=r, **group)) for r in ("0", "1")]
+        ranks = [both.enter_context(Forked(sth, *words, RANK=r, LOCAL_RANK=r, **group)) for r in ("0", "1")]
         return [rank.wait() for rank in ranks]

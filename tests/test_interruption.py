@@ -28,7 +28,8 @@ from sth_core import trainer, training
 from sth_core.datasets.table import read_dataset
 from sth_core.stopping import Interrupted, hear_signals, raise_if_stopping, stop_requested, uninterrupted
 from sth_core.training import train
-from tests.test_stop_and_go import RECIPE, ROOT, same
+from tests.forked import ROOT, Forked, sth
+from tests.test_stop_and_go import RECIPE, same
 from tests.test_study import STUDY
 from tests.test_training import tiny
 from tests.tiny import copy_clips, one_torch_thread, save_tiny, write_moving_video
@@ -93,7 +94,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Stopped:
     """A command that was stopped while it decoded a long clip."""
 
-    code: int
+    code: int | None
     said: str
     seconds: float
     left: list[psutil.Process]
@@ -141,30 +142,26 @@ def stopped(name: str, folder: Path, kill: bool = False) -> Stopped:
     out, number = (folder / f"{name} killed", signal.SIGKILL) if kill else (folder / name, number)
     paths = {key: folder / file for key, file in (("recipe", "recipe.toml"), ("study", "study.toml"), ("data", "data"))}
     paths |= {"network": folder / "network.safetensors", "out": out}
-    process = started([word.format(**paths) for word in command.split()])
-    try:
+    with Forked(sth, *(word.format(**paths) for word in command.split())) as process:
         one = psutil.Process(process.pid)
-        wait_until(lambda: reads_a_long_clip(one) or process.poll() is not None)
+        wait_until(lambda: reads_a_long_clip(one) or process.code is not None)
         time.sleep(0.5)
         children = one.children(recursive=True)
         # The terminal sends Ctrl-C to all processes that belong to it.
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-        seconds = seconds_until(lambda: process.poll() is not None, SECONDS)
-        if process.poll() is None:
-            process.send_signal(signal.SIGABRT)  # prints where each thread is (PYTHONFAULTHANDLER)
+        seconds = seconds_until(lambda: process.code is not None, SECONDS)
+        if process.code is None:
+            os.kill(process.pid, signal.SIGABRT)  # prints where each thread is
         seconds_until(lambda: not running(children), SECONDS)
         left = running(children)
-        for child in left:  # it may hold the other end of the pipe
+        for child in left:
             child.kill()
-        said, _ = process.communicate(timeout=300)
-    finally:
-        process.kill()
-    return Stopped(process.returncode, said, seconds, left, out)
+        return Stopped(process.wait().code, process.said, seconds, left, out)
 
 
 @pytest.fixture(scope="module")
 def all_stopped(folder: Path) -> dict[str, Stopped]:
-    """All commands at the same time, as most of their time is that of importing torch."""
+    """All commands at the same time, as they wait for most of it."""
     with ThreadPoolExecutor(len(COMMANDS) + len(KILLED)) as pool:
         ways = {name: (name, False) for name in COMMANDS} | {f"{name} killed": (name, True) for name in KILLED}
         ended = {key: pool.submit(stopped, name, folder, kill) for key, (name, kill) in ways.items()}

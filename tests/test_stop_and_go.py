@@ -27,7 +27,7 @@ from sth_core.optimisation import learning_rate, set_train
 from sth_core.recipe import load_recipe
 from sth_core.shards import shards
 from sth_core.training import Progress, train
-from tests.forked import ROOT, Forked, command, run, sth, sth_by_two
+from tests.forked import ROOT, Forked, run, sth, sth_by_two
 from tests.test_training import tiny, weights
 from tests.tiny import FLOW, RGB, one_torch_thread, save_tiny, tiny_network
 
@@ -91,7 +91,7 @@ def same(a: Path, b: Path) -> bool:
 
 def stop(words: list[str], out: Path, when: Callable[[], bool], number: signal.Signals) -> None:
     """Start a training, and end it by a signal as soon as `when` holds."""
-    with Forked(command, *words) as process:
+    with Forked(sth, *words) as process:
         process.wait_until(when)
         os.kill(process.pid, number)
         process.wait()
@@ -117,7 +117,7 @@ def test_interrupted_three_times_it_ends_with_the_same_weights(
         state = torch.load(out / "state.pt", weights_only=True)
         assert (state["epoch"], state["step"]) > last
         last = state["epoch"], state["step"]
-    again = sth(*words)
+    again = run(sth, *words)
     assert again.code == 0, again.said
     assert same(out, whole)
     for name in ("model.safetensors", "metrics.csv"):
@@ -133,7 +133,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training without interruption."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
-    done = sth(*training(folder / "recipe.toml", data, folder / "run"))
+    done = run(sth, *training(folder / "recipe.toml", data, folder / "run"))
     assert done.code == 0, done.said
     return folder / "run"
 
@@ -319,7 +319,7 @@ def test_tensorboard_shows_each_step_once_although_training_was_stopped(scenes_f
 def with_a_full_disk(size: int, *words: str) -> None:
     """`sth WORDS` when no file can grow beyond `size` bytes."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-    command(*words)
+    sth(*words)
 
 
 def test_a_full_disk_is_reported_and_nothing_is_lost(recipe: Path, data: Path, tmp_path: Path, whole: Path) -> None:

@@ -17,7 +17,7 @@ from sth_core.errors import UserError
 from sth_core.recipe import SHIPPED_RECIPES
 from sth_core.resumable import Work, working_on
 from sth_core.study import load_study
-from tests.test_stop_and_go import RECIPE, ROOT, same
+from tests.test_stop_and_go import RECIPE, same
 from workbench import study_runner
 from workbench.cli import main
 from workbench.study_runner import study_work
