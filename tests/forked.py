@@ -72,7 +72,7 @@ def begin(output: str, environment: dict[str, str], call: Callable[..., object],
     call(*arguments)
 
 
-def run(call: Callable[..., object], *arguments: object, **environment: str) -> Forked:
+def ended(call: Callable[..., object], *arguments: object, **environment: str) -> Forked:
     """The process, once it has ended."""
     with Forked(call, *arguments, **environment) as process:
         return process.wait()

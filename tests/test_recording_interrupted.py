@@ -4,11 +4,11 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -20,108 +20,56 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import RecordingSummary, record
 from analysis.runs.run_directory import SHARD_KINDS, open_run, predictions
 from benchmarks.recording import CLASSES, synthetic_results, table_of
+from sth_core import shards
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
-from sth_core.files import HOST
+from sth_core.files import HOST, temporary_beside
 from sth_core.resumable import no_report
 from sth_core.shards import Shards
 from sth_core.video.sampling import Protocol
+from tests.forked import Forked, ended
 from tests.tiny import attention_of, copy_clips, save_tiny
 
 PART, BATCH = 4, 2
 
-# Records, and kills itself without a word when the second part (clips 4 to 7) comes to be written.
-DIES = """
-import os, signal, sys
-from pathlib import Path
-from analysis.runs import recording, rows
-from analysis.runs.dataset_options import DatasetOptions
-from sth_core import shards
-from sth_core.files import temporary_beside
 
-moment, checkpoint, data, run, part, batch = sys.argv[1:]
-write_table = shards.write_table
+def record_and_die(moment: str, checkpoint: Path, data: Path, run: Path) -> None:
+    """Record, and kill this process without a word when the second part (clips 4 to 7) comes to be written."""
+    write_table = shards.write_table
 
-def write(path, table):
-    if path.name == "part-00001.parquet" and path.parent.name == moment.split()[-1]:
-        if moment.startswith("half"):
-            with temporary_beside(path) as temporary:
-                table.to_parquet(temporary)
-                os.truncate(temporary, temporary.stat().st_size // 2)
-                os.kill(os.getpid(), signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
-    write_table(path, table)
+    def write(path: Path, table: pd.DataFrame) -> None:
+        if path.name == "part-00001.parquet" and path.parent.name == moment.split()[-1]:
+            if moment.startswith("half"):
+                with temporary_beside(path) as temporary:
+                    table.to_parquet(temporary)
+                    os.truncate(temporary, temporary.stat().st_size // 2)
+                    os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
+        write_table(path, table)
 
-shards.write_table, rows.CLIPS_PER_SHARD, rows.SECONDS_PER_SHARD = write, int(part), 0
-recording.record(Path(checkpoint), Path(data), Path(run), DatasetOptions(batch_size=int(batch)))
-"""
+    shards.write_table, rows.CLIPS_PER_SHARD, rows.SECONDS_PER_SHARD = write, PART, 0
+    record(checkpoint, data, run, DatasetOptions(batch_size=BATCH))
 
-# Imports once, then forks a recording again and again, and kills it after a random time; a run that got to its end is
-# followed by another, until enough were killed. The disk is made slow, so that many die while they write. Prints of
-# each killed one the run, and how many of its parts stood.
-KILLS = """
-import os, random, signal, sys, time, traceback
-from pathlib import Path
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from analysis.runs import recording, rows
-from analysis.runs.dataset_options import DatasetOptions
 
-checkpoint, data, folder, kills, part = *map(Path, sys.argv[1:4]), int(sys.argv[4]), int(sys.argv[5])
-rows.CLIPS_PER_SHARD, rows.SECONDS_PER_SHARD = part, 0
-torch.set_num_threads(1)
-write_table, fsync = pq.write_table, os.fsync
+def record_slowly(checkpoint: Path, data: Path, run: Path, part: int) -> None:
+    """Record on a disk that is slow, so that many a process dies while it writes."""
+    to_parquet, fsync = pd.DataFrame.to_parquet, os.fsync
 
-def write_slowly(table, path, **options):
-    sink = pa.BufferOutputStream()
-    write_table(table, sink, **options)
-    content = sink.getvalue().to_pybytes()
-    with open(path, "wb", buffering=0) as file:
-        file.write(content[: len(content) // 2])
-        time.sleep(0.01)
-        file.write(content[len(content) // 2 :])
+    def write_slowly(table: pd.DataFrame, path: Path, index: bool) -> None:
+        content = to_parquet(table, None, index=index)
+        with path.open("wb", buffering=0) as file:
+            file.write(content[: len(content) // 2])
+            time.sleep(0.01)
+            file.write(content[len(content) // 2 :])
 
-def sync_slowly(handle):
-    fsync(handle)
-    time.sleep(0.005)
+    def sync_slowly(handle: int) -> None:
+        fsync(handle)
+        time.sleep(0.005)
 
-pq.write_table, os.fsync = write_slowly, sync_slowly
-
-def start(run):
-    child = os.fork()
-    if child:
-        return child
-    try:
-        recording.record(checkpoint, data, run, DatasetOptions(batch_size=1, device="cpu"))
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-
-def end(child):
-    status = os.waitpid(child, 0)[1]
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-        sys.exit("a recording failed")
-    return os.WIFSIGNALED(status)
-
-began = time.monotonic()
-end(start(folder / "timed"))
-whole = time.monotonic() - began
-random = random.Random(7)
-run = killed = 0
-while killed < kills:
-    child = start(folder / f"run{run}")
-    time.sleep(random.uniform(0, whole))
-    os.kill(child, signal.SIGKILL)
-    if end(child):
-        killed += 1
-        print(run, len(list((folder / f"run{run}" / "predictions").glob("part-*"))))
-    else:
-        run += 1
-end(start(folder / f"run{run}"))
-"""
+    pd.DataFrame.to_parquet, os.fsync = write_slowly, sync_slowly
+    rows.CLIPS_PER_SHARD, rows.SECONDS_PER_SHARD = part, 0
+    record(checkpoint, data, run, DatasetOptions(batch_size=1, device="cpu"))
 
 
 class Cut(Exception):
@@ -220,9 +168,8 @@ def test_cut_off_twice_and_gone_on_with_other_batches(record_dozen, whole, tmp_p
 @pytest.mark.parametrize("moment", ["at attention", "at predictions", "half of predictions"])
 def test_a_killed_process(moment, checkpoint, dozen, record_dozen, whole, tmp_path):
     run = tmp_path / "run"
-    arguments = [moment, str(checkpoint), str(dozen), str(run), str(PART), str(BATCH)]
-    died = subprocess.run([sys.executable, "-c", DIES, *arguments], capture_output=True, text=True, timeout=300)
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    died = ended(record_and_die, moment, checkpoint, dozen, run)
+    assert died.code == -signal.SIGKILL, died.said
     left_over = [file.name for file in (run / "predictions").iterdir() if file.name.startswith(".")]
     assert bool(left_over) == moment.startswith("half")
     cut_off = open_run(run)
@@ -233,13 +180,21 @@ def test_a_killed_process(moment, checkpoint, dozen, record_dozen, whole, tmp_pa
 
 
 def test_killed_at_random_moments(checkpoint, dozen, whole, tmp_path):
-    kills, part = 24, 2
-    command = [sys.executable, "-c", KILLS, str(checkpoint), str(dozen), str(tmp_path), str(kills), str(part)]
-    alone = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=alone)
-    assert done.returncode == 0, done.stderr
-    moments = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
-    assert len(moments) == kills
+    """A run that got to its end is followed by another, until enough were killed."""
+    kills, part, random = 24, 2, Random(7)
+    began = time.monotonic()
+    assert ended(record_slowly, checkpoint, dozen, tmp_path / "timed", part).code == 0
+    seconds, number, moments = time.monotonic() - began, 0, list[tuple[int, int]]()
+    while len(moments) < kills:
+        run = tmp_path / f"run{number}"
+        with Forked(record_slowly, checkpoint, dozen, run, part) as process:
+            process.wait(random.uniform(0, seconds))
+        assert process.code in (0, -signal.SIGKILL), process.said
+        if process.code:
+            moments.append((number, len(list((run / "predictions").glob("part-*")))))
+        else:
+            number += 1
+    assert ended(record_slowly, checkpoint, dozen, tmp_path / f"run{number}", part).code == 0
     in_the_middle = [parts for _, parts in moments if 0 < parts < 12 // part]
     assert len(in_the_middle) >= kills // 3 and len(set(in_the_middle)) >= 3, moments
     for run in {f"run{number}" for number, _ in moments}:

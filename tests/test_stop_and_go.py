@@ -27,9 +27,9 @@ from sth_core.optimisation import learning_rate, set_train
 from sth_core.recipe import load_recipe
 from sth_core.shards import shards
 from sth_core.training import Progress, train
-from tests.forked import ROOT, Forked, run, sth, sth_by_two
+from tests.forked import ROOT, Forked, ended, sth, sth_by_two
 from tests.test_training import tiny, weights
-from tests.tiny import FLOW, RGB, one_torch_thread, save_tiny, tiny_network
+from tests.tiny import FLOW, RGB, listed_clips, one_torch_thread, save_tiny, tiny_network
 
 RECIPE = """
 [data]
@@ -69,11 +69,7 @@ def recipe(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def data(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """18 clips to train on, three steps an epoch, and 6 to test with."""
-    folder = tmp_path_factory.mktemp("data")
-    table = pd.read_csv(scenes_folder / "manifest.csv").groupby("split").head(18)
-    table["path"] = [str(scenes_folder / path) for path in table["path"]]
-    table.drop(table[table["split"] == "val"].index[6:]).to_csv(folder / "manifest.csv", index=False)
-    return folder
+    return listed_clips(scenes_folder, tmp_path_factory.mktemp("clips") / "data", train=18, val=6)
 
 
 TWO_EPOCHS = ("--set", "optimisation.epochs=2")
@@ -117,7 +113,7 @@ def test_interrupted_three_times_it_ends_with_the_same_weights(
         state = torch.load(out / "state.pt", weights_only=True)
         assert (state["epoch"], state["step"]) > last
         last = state["epoch"], state["step"]
-    again = run(sth, *words)
+    again = ended(sth, *words)
     assert again.code == 0, again.said
     assert same(out, whole)
     for name in ("model.safetensors", "metrics.csv"):
@@ -133,7 +129,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training without interruption."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
-    done = run(sth, *training(folder / "recipe.toml", data, folder / "run"))
+    done = ended(sth, *training(folder / "recipe.toml", data, folder / "run"))
     assert done.code == 0, done.said
     return folder / "run"
 
@@ -226,7 +222,7 @@ def under_torchrun(call: Callable[..., None], *arguments: Path) -> None:
 def test_a_process_that_dies_is_restarted_and_nothing_is_lost(
     recipe: Path, data: Path, tmp_path: Path, by_two: Path
 ) -> None:
-    done = run(under_torchrun, train_and_die_once, recipe, data, tmp_path / "run")
+    done = ended(under_torchrun, train_and_die_once, recipe, data, tmp_path / "run")
     assert done.code == 0, done.said
     assert "exitcode: -9" in done.said
     assert same(tmp_path / "run", by_two)
@@ -332,7 +328,7 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(recipe: Path, data: Path, t
     before = written()
     assert {tmp_path / "run" / name for name in ("model.safetensors", "state.pt", "metrics.csv")} < set(before)
     words = training(recipe, data, tmp_path / "run", "--set", "optimisation.epochs=4", "--resume")
-    full = run(with_a_full_disk, 100_000, *words)
+    full = ended(with_a_full_disk, 100_000, *words)
     assert full.code == 2 and "Traceback" not in full.said
     assert f"cannot write {tmp_path / 'run' / 'state.pt'}" in full.said
     assert "what was written before is kept" in full.said

@@ -1,9 +1,9 @@
 """`sth study`: a grid of trainings, interrupted and resumed, and its page."""
 
 import json
+import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from unittest.mock import Mock
@@ -17,7 +17,9 @@ from sth_core.errors import UserError
 from sth_core.recipe import SHIPPED_RECIPES
 from sth_core.resumable import Work, working_on
 from sth_core.study import load_study
+from tests.forked import Forked, sth
 from tests.test_stop_and_go import RECIPE, same
+from tests.tiny import listed_clips
 from workbench import study_runner
 from workbench.cli import main
 from workbench.study_runner import study_work
@@ -78,17 +80,19 @@ def test_the_studies_that_ship(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def done(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve clips to train on, and twelve to test with."""
+    return listed_clips(scenes_folder, tmp_path_factory.mktemp("clips") / "data", train=12, val=12)
+
+
+@pytest.fixture(scope="module")
+def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that was killed while its first networks were trained, and then resumed."""
     folder = tmp_path_factory.mktemp("study")
     out = folder / "out"
-    command = [sys.executable, "-m", "workbench", *words(written(folder), scenes_folder, out)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list(out.glob("networks/*/state.pt")):
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=300)
+    with Forked(sth, *words(written(folder), data, out)) as process:
+        process.wait_until(lambda: list(out.glob("networks/*/state.pt")))
+        os.kill(process.pid, signal.SIGKILL)
     deadline = time.monotonic() + 120
     while subprocess.run(["pgrep", "-f", str(out)], stdout=subprocess.DEVNULL).returncode == 0:
         assert time.monotonic() < deadline, "its trainings go on without it"
@@ -97,7 +101,7 @@ def done(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_runner.RunningCell, "start_next", call_next)
         patch.setattr(study_runner, "SECONDS_BETWEEN_POLLS", 0)
-        again = CliRunner().invoke(main, words(folder / "study.toml", scenes_folder, out))
+        again = CliRunner().invoke(main, words(folder / "study.toml", data, out))
     assert again.exit_code == 0, again.output
     assert "Mean over seeds" in again.stdout and "page: " in again.stdout
     return out
@@ -115,7 +119,7 @@ def test_each_cell_is_trained_as_its_recipe_says_and_recorded(done: Path) -> Non
         config = load_checkpoint(done / "networks" / cell.name / "model.safetensors").model.config
         assert (config.conv, config.temporal_fraction) == (("sth", 0.5) if "sth" in cell.name else ("2d", 0.0))
         meta = json.loads((done / "runs" / cell.name / "run.json").read_text())
-        assert (meta["seed"], meta["start"], meta["clips"]) == (cell.seed, "random weights", 24) and meta["finished"]
+        assert (meta["seed"], meta["start"], meta["clips"]) == (cell.seed, "random weights", 12) and meta["finished"]
     assert not same(done / "networks" / "what_moves-2d-seed0", done / "networks" / "what_moves-2d-seed1")
 
 
@@ -134,10 +138,10 @@ def test_its_page_shows_what_its_tables_say(done: Path) -> None:
     assert len(curves) == 4 and set(curves["epoch"]) == {1}
 
 
-def test_what_is_done_is_not_done_again(done: Path, scenes_folder: Path) -> None:
+def test_what_is_done_is_not_done_again(done: Path, data: Path) -> None:
     networks = sorted(done.glob("networks/*/model.safetensors"))
     before = [file.stat().st_mtime_ns for file in networks]
-    result = CliRunner().invoke(main, words(done.parent / "study.toml", scenes_folder, done))
+    result = CliRunner().invoke(main, words(done.parent / "study.toml", data, done))
     assert result.exit_code == 0, result.output
     assert [file.stat().st_mtime_ns for file in networks] == before
 
@@ -171,7 +175,7 @@ def test_a_cell_that_fails_ends_the_study_with_its_last_words(study: Path, tmp_p
         (tmp_path / "damaged" / path).write_bytes(b"not a video")
     labels = pd.DataFrame(rows, columns=["path", "motion", "appearance", "split"])
     labels.to_csv(tmp_path / "damaged" / "manifest.csv", index=False)
-    result = CliRunner().invoke(main, words(study, tmp_path / "damaged", tmp_path / "out"))
+    result = CliRunner().invoke(main, [*words(study, tmp_path / "damaged", tmp_path / "out"), "--jobs", "1"])
     assert result.exit_code == 2
     assert "what_moves-" in result.output and "training clips could be read" in result.output
     result = CliRunner().invoke(main, words(study, tmp_path / "nowhere", tmp_path / "elsewhere"))

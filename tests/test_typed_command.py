@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.runs.run_directory import open_run
-from tests.test_cli import ends_well
 from tests.forked import ROOT
+from tests.test_cli import ends_well
 from tests.tiny import copy_clips, save_tiny
 from workbench.cli.kinds import PATH, RECIPE, RUNS
 from workbench.cli.options import changes_option, device_option, overwrite_option

@@ -95,6 +95,16 @@ def copy_clips(scenes: Path, folder: Path, count: int, train_rows: bool = False)
     return folder
 
 
+def listed_clips(scenes: Path, folder: Path, **counts: int) -> Path:
+    """A dataset of the first clips of each split of `scenes`, which stay where they are."""
+    table = pd.read_csv(scenes / "manifest.csv")
+    table["path"] = [str(scenes / path) for path in table["path"]]
+    folder.mkdir()
+    some = [table[table["split"] == split].head(count) for split, count in counts.items()]
+    pd.concat(some).to_csv(folder / "manifest.csv", index=False)
+    return folder
+
+
 def attention_of(run: Path) -> pd.DataFrame:
     """The attention of all clips and layers that a run directory has, in order."""
     tables = [pd.read_parquet(file) for file in (run / "attention").glob("part-*.parquet")]
