@@ -1,5 +1,8 @@
 """Scores that are not finite rank no class: the clip is left out with the reason, and never counted as right."""
 
+import html
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from analysis.experiments.interventions import BROKEN
+from analysis.explain import alpha_replacement
+from analysis.explain.alpha_replacement import HALF, interventions
 from analysis.explain.video_explanation import CamOptions, explain_video
+from analysis.report.intervention_page import clips_without_effects
 from analysis.runs.recording import record, recorded_accuracy
-from analysis.runs.run_directory import clips_of, failures, open_run, predictions
+from analysis.runs.run_directory import Run, clips_of, failures, open_run, predictions
 from analysis.statistics.accuracy import accuracy_per_class, summarize_accuracy
 from analysis.statistics.calibration import calibration_bins
 from analysis.statistics.confusion import confusion_cells
@@ -20,9 +27,11 @@ from analysis.statistics.results import run_results
 from sth_core import evaluation
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.clips import EvaluationClips
+from sth_core.datasets.media import counted
 from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.errors import NOT_FINITE, UserError
 from sth_core.evaluation import accuracy
+from sth_core.shards import read_failures, write_failures
 from sth_core.video.transforms import normalise
 from tests.tiny import RGB, copy_clips, save_tiny, tiny_network
 from workbench.cli import main
@@ -143,3 +152,42 @@ def test_an_explanation_and_what_if_refuse_them(overflowing: Path, few: Path) ->
         explain_video(loaded, next((few / "val").iterdir()), CamOptions("layer1.1"))
     with pytest.raises(UserError, match="scores of it are not finite"):
         what_if_scores(loaded, np.zeros((4, 32, 32, 3), np.uint8), "as it is", "as it is")
+
+
+@pytest.mark.parametrize("broken", [1, 4])
+def test_interventions_name_the_clips_without_finite_scores_and_do_not_try_them_again(
+    broken: int, checkpoint: Path, few: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(whole, tmp_path / "run")) / "interventions"
+    calls: list[int] = []
+
+    def one_kind_is_broken(model: Any, clips: torch.Tensor, *alphas: Any) -> Iterator[tuple[str, str, torch.Tensor]]:
+        calls.append(len(clips))
+        for place, kind, logits in interventions(model, clips, *alphas):
+            bad = (torch.arange(len(clips)) < broken)[:, None] & (kind == HALF)
+            yield place, kind, torch.where(bad, torch.nan, logits)
+
+    monkeypatch.setattr(alpha_replacement, "interventions", one_kind_is_broken)
+    words = ["intervene", str(checkpoint), "--data", str(few), "-o", str(folder.parent), "--device", "cpu"]
+    for _ in range(2):
+        result = CliRunner().invoke(main, words)
+        names = read_failures(folder)
+        listed = f"{NOT_FINITE}: {', '.join(names)}; the same command does not try again."
+        said = f"{counted(broken, 'clip')} left out, as with α replaced, {listed}"
+        assert set(names.values()) == {BROKEN} and said in " ".join(result.output.split()), result.output
+        if broken == 4:
+            assert result.exit_code == 2 and f"{folder.parent} has no effect to show." in result.output
+        else:
+            page = html.unescape((folder / "index.html").read_text())
+            assert result.exit_code == 0 and said in page and "3 clips." in page
+    assert calls == [4]
+
+
+def test_clips_that_could_not_be_read_have_no_effects_and_are_tried_again(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    assert clips_without_effects(run) == ""
+    write_failures(tmp_path / "interventions", {"a": "no video", "b": BROKEN})
+    assert "1 clip left out, could not be read: a; the same command tries again." in clips_without_effects(run)
+    (tmp_path / "interventions" / "failures.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"failures.parquet cannot be read \(.*; remove it, and its clips are tried ag"):
+        clips_without_effects(run)

@@ -1,4 +1,8 @@
-"""`interventions` over a dataset, written beside a run: RUN/interventions/effects/*.parquet and interventions.json.
+"""`interventions` over a dataset, written beside a run:
+
+    RUN/interventions/interventions.json    what was done
+    RUN/interventions/effects/*.parquet     a row per clip, place and kind of replaced alpha
+    RUN/interventions/failures.parquet      a row per clip that has no effects, and why; only if there are any
 
 An interrupted call is resumed with the batches that are missing.
 """
@@ -20,15 +24,18 @@ from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import NOT_FINITE, UserError
 from sth_core.resumable import Work, working_on
-from sth_core.shards import Shards
+from sth_core.shards import Shards, read_failures, write_failures
+
+BROKEN = f"with α replaced, {NOT_FINITE}"
 
 
 def effects_in(run: Path) -> Shards:
     return Shards(run / "interventions", ("effects",))
 
 
-def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, seed: int = 0) -> None:
-    """Replace attention in every clip that `run` recorded; `data` is the dataset's folder.
+def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, seed: int = 0) -> dict[str, str]:
+    """Replace attention in every clip that `run` recorded; `data` is the dataset's folder. Returns why clips, by
+    clip_id, have no effects; of these a later call tries again only those that could not be read.
 
     Clips are taken in an order that `seed` draws, so that the donor clip can be any of the same batch.
 
@@ -43,49 +50,74 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
     table = table.sample(frac=1, random_state=seed).reset_index(drop=True)
     identity = {"checkpoint_sha256": run.meta["checkpoint_sha256"], "data": str(data.resolve())}
     identity |= {"split": run.meta["split"], "batch_size": options.batch_size, "seed": seed}
-    shards, facts, owned = effects_in(run.path), {"clips": len(table)}, ("effects", "index.html", "*.csv")
-    work = Work(shards.folder, "interventions.json", "set of interventions", identity, owned)
+    shards, owned = effects_in(run.path), ("effects", "failures.parquet", "index.html", "*.csv")
+    work, facts = (
+        Work(shards.folder, "interventions.json", "set of interventions", identity, owned),
+        {"clips": len(table)},
+    )
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
         set_aside_damaged(work, shards, options.notify, part_of(table))
         shards.tidy()
-        finished = shards.done()
-        if len(finished) == len(table):
-            return
-        done, total = len(finished), len(table)
+        earlier = left_out_clips(run.path)
+        failures = {clip: reason for clip, reason in earlier.items() if reason == BROKEN}
+        finished = shards.done() | failures.keys()
+        if len(finished) < len(table):
+            replace_alpha(checkpoint, table, shards, finished, failures, options, seed)
+        if failures != earlier:
+            write_failures(shards.folder, failures)
+    return failures
+
+
+def replace_alpha(
+    checkpoint: Checkpoint, table: pd.DataFrame, shards: Shards, finished: set[str], failures: dict[str, str],
+    options: DatasetOptions, seed: int,
+) -> None:  # fmt: skip
+    """Write the effects of the clips that are not `finished`; those that have none are put into `failures`."""
+    done, total = len(finished), len(table)
+    options.progress(done, total)
+    options.notify(f"first the mean of α over all {total} clips is taken")
+    model, mean = checkpoint.inference_model, mean_alpha(checkpoint, table, options)
+    for rows, clips in clip_batches(checkpoint, table, options, finished, failures):
+        with torch.inference_mode():
+            plain, alphas = model.forward_with_attention(clips)
+        donors = donor_clips(list(rows["label"]), seed)
+        other = {layer: alpha[donors] for layer, alpha in alphas.items()}
+        effects = intervention_table(model, clips, rows, checkpoint.classes, plain, mean, other)
+        if broken := set(rows["clip_id"]) - set(effects["clip_id"]) - finished:
+            failures |= dict.fromkeys(sorted(broken), BROKEN)
+            write_failures(shards.folder, failures)
+        if len(new := effects[~effects["clip_id"].isin(finished)]):
+            shards.write({"effects": new})
+        done = min(total, done + options.batch_size)
         options.progress(done, total)
-        options.notify(f"first the mean of α over all {total} clips is taken")
-        model, mean = checkpoint.inference_model, mean_alpha(checkpoint, table, options)
-        for rows, clips in clip_batches(checkpoint, table, options, finished):
-            with torch.inference_mode():
-                plain, alphas = model.forward_with_attention(clips)
-            donors = donor_clips(list(rows["label"]), seed)
-            other = {layer: alpha[donors] for layer, alpha in alphas.items()}
-            effects = intervention_table(model, clips, rows, checkpoint.classes, plain, mean, other)
-            name_not_finite(rows, effects, options)
-            if len(new := effects[~effects["clip_id"].isin(finished)]):
-                shards.write({"effects": new})
-            done = min(total, done + options.batch_size)
-            options.progress(done, total)
 
 
-def name_not_finite(rows: pd.DataFrame, effects: pd.DataFrame, options: DatasetOptions) -> None:
-    """Say which clips of a batch have no effects."""
-    for clip_id in sorted(set(rows["clip_id"]) - set(effects["clip_id"])):
-        options.notify(f"left out: {clip_id}: with α replaced, {NOT_FINITE}")
+def left_out_clips(run: Path) -> dict[str, str]:
+    """{clip_id: why} of the clips that have no effects. Raises UserError: the table cannot be read."""
+    folder = effects_in(run).folder
+    try:
+        return read_failures(folder) if (folder / "failures.parquet").is_file() else {}
+    except UserError as error:
+        raise UserError(f"{error}; remove it, and its clips are tried again") from error
 
 
 def clip_batches(
-    checkpoint: Checkpoint, table: pd.DataFrame, options: DatasetOptions, without: set[str]
+    checkpoint: Checkpoint, table: pd.DataFrame, options: DatasetOptions, without: set[str], unread: dict[str, str]
 ) -> Iterator[tuple[pd.DataFrame, Tensor]]:
-    """Each batch's rows and its clips (B, T, C, H, W), normalised; not those whose clips are all in `without`."""
+    """Each batch's rows and its clips (B, T, C, H, W), normalised; not those whose clips are all in `without`. Why
+    clips cannot be read is put into `unread`."""
     size = options.batch_size
     batches = [table.iloc[i : i + size] for i in range(0, len(table), size)]
     batches = [rows for rows in batches if not set(rows["clip_id"]) <= without]
+    if not batches:
+        return
     clips = normalised_clips(checkpoint, pd.concat(batches), options.workers, ahead=size + options.workers)
     for rows in batches:
-        read = [clip for clip, _ in islice(clips, len(rows))]
-        if readable := [clip for clip in read if clip is not None]:
-            yield rows[[clip is not None for clip in read]], torch.stack(readable)
+        read = list(islice(clips, len(rows)))
+        found = [clip is not None for clip, _ in read]
+        unread |= {name: why for name, (clip, why) in zip(rows["clip_id"], read, strict=True) if clip is None}
+        if readable := [clip for clip, _ in read if clip is not None]:
+            yield rows[found], torch.stack(readable)
 
 
 @torch.inference_mode()
@@ -93,7 +125,7 @@ def mean_alpha(checkpoint: Checkpoint, table: pd.DataFrame, options: DatasetOpti
     """{layer: mean alpha over all clips (2, C_out)}"""
     sums: dict[str, Tensor] = {}
     count = 0
-    for rows, clips in clip_batches(checkpoint, table, options, set()):
+    for rows, clips in clip_batches(checkpoint, table, options, set(), {}):
         for layer, alpha in checkpoint.inference_model.forward_with_attention(clips)[1].items():
             sums[layer] = sums.get(layer, 0) + alpha.double().sum(0)
         count += len(rows)

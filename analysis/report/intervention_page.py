@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.experiments.interventions import effects_in
+from analysis.experiments.interventions import BROKEN, effects_in, left_out_clips
 from analysis.experiments.trust_tables import class_replacement_effects, replacement_effects
 from analysis.explain.alpha_replacement import ANOTHER_CLIP, DATASET_MEAN, EVERY_LAYER
 from analysis.report.page import Section, write_page
 from analysis.report.plots import styled
 from analysis.runs.caveats import accuracy_caveats
+from analysis.runs.left_out import left_out_sentence
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
 from sth_core.errors import UserError
@@ -21,13 +22,24 @@ def intervention_tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The effects by place and kind, and, of alpha replaced everywhere, by class and kind.
 
     Raises:
-        UserError: `sth intervene` has not been run on this run.
+        UserError: `sth intervene` has not been run on this run, or all clips were left out.
     """
     effects = effects_in(run.path).read("effects")
+    if effects.empty and (left_out := clips_without_effects(run)):
+        raise UserError(f"{run.path} has no effect to show. {left_out}")
     if effects.empty:
         raise UserError(f"{run.path} holds no interventions; `sth intervene` makes them")
     groups = predictions(run).set_index("clip_id")["group"]
     return replacement_effects(effects, groups), class_replacement_effects(effects, groups)
+
+
+def clips_without_effects(run: Run) -> str:
+    """Which clips were left out, and whether the same command tries them again; empty if none were."""
+    left_out = left_out_clips(run.path)
+    broken = [clip for clip, reason in left_out.items() if reason == BROKEN]
+    unread = [clip for clip, reason in left_out.items() if reason != BROKEN]
+    kinds = ((broken, f"as {BROKEN}", "does not try again"), (unread, "could not be read", "tries again"))
+    return " ".join(f"{left_out_sentence(why, clips)}; the same command {what}." for clips, why, what in kinds if clips)
 
 
 def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
@@ -50,7 +62,8 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
             f"{how} {describe_clips_per_class(classes['n'])}.",
         )
         sections.append(Section("By class, everywhere", figure=by_class, caption=caption, data={"classes": classes}))
-    about = " ".join([f"{run.title}, {clips} clips.", *accuracy_caveats(run.meta, predictions(run))])
+    facts = [f"{run.title}, {clips} clips.", *accuracy_caveats(run.meta, predictions(run)), clips_without_effects(run)]
+    about = " ".join(filter(None, facts))
     page = write_page(
         out / "index.html", heading, sections, title=f"{heading} {run.title}", about=about,
         command=meta["command"],

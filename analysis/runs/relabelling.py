@@ -147,6 +147,8 @@ def join_anew(run: Path, changes: RunChanges, table: pd.DataFrame, classes: list
     for folder, kind in LABELLED:
         if stale and (run / folder / kind).is_dir():
             remove_shards_of(Shards(run / folder, (kind,)), stale)
+    if stale:
+        (run / "interventions" / "failures.parquet").unlink(missing_ok=True)  # whose clips are tried again
     if changes.moved:
         rename_notes(run / "notes.sqlite", changes.moved)
         rewrite_shards(run / "attention", set(changes.moved), partial(with_new_names, moved=changes.moved))

@@ -17,7 +17,11 @@ def intervene_command(dataset: DatasetArguments, seed: int) -> None:
     stage and everywhere. When it was stopped, the same command continues.
     """
     from analysis.experiments.interventions import intervene
-    from analysis.report.intervention_page import summarize_interventions, write_intervention_page
+    from analysis.report.intervention_page import (
+        clips_without_effects,
+        summarize_interventions,
+        write_intervention_page,
+    )
 
     with progress_bars() as show:
         run = open_dataset_run(dataset, show)
@@ -25,4 +29,6 @@ def intervene_command(dataset: DatasetArguments, seed: int) -> None:
         intervene(run, dataset.data, options, seed=seed)
     page, places = write_intervention_page(run)
     say(summarize_interventions(places))
+    if left_out := clips_without_effects(run):
+        say(left_out)
     say(f"page: {page}")
