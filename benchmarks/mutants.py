@@ -54,7 +54,7 @@ TESTS = {  # of each module, the files tests/test_NAME.py
     "sth_core/resumable.py": "resumable overwriting",
     "workbench/access.py": "access",
     "workbench/roots.py": "serving access",
-    "workbench/uploads.py": "uploads",
+    "workbench/uploads.py": "uploads upload_process",
 }
 
 

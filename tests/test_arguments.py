@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 
 from sth_core.errors import UserError
-from sth_core.network import pick_device
+from sth_core.network import devices_here, pick_device
 from tests.test_cli import mistake
 from workbench.cli import COMMANDS, main
 from workbench.cli.kinds import FILE, FOLDER, PATH, RUNS, DeviceKind, NumberKind, PathKind, TextKind
@@ -97,6 +98,31 @@ def test_a_number_is_finite_and_in_its_range(given: str) -> None:
 def test_a_device_computes_or_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"^no device .* computes here(; possible: auto, cpu| \(did you mean 'cpu')"):
         pick_device(name)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "other", "expected"),
+    [(0, False, ["cpu"]), (1, False, ["cpu", "cuda", "cuda:0"]), (2, True, ["cpu", "cuda", "cuda:0", "cuda:1", "mps"])],
+)
+def test_the_devices_of_this_machine(gpus: int, other: bool, expected: list[str], monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.mps, "is_available", lambda: other, raising=False)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: False)
+    assert devices_here() == expected
+
+
+@pytest.mark.parametrize(("gpu", "name"), [(False, "cpu"), (True, "cuda")])
+def test_a_gpu_is_taken_if_there_is_one(gpu: bool, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    empty = torch.empty
+
+    def made(*size: int, device: str) -> torch.Tensor:
+        asked.append(device)
+        return empty(*size)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch, "empty", made)
+    assert pick_device() == pick_device("auto") == torch.device("cpu") and asked == [name] * 2
 
 
 def test_a_mistyped_device_is_recognised() -> None:

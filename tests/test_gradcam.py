@@ -20,6 +20,7 @@ from analysis.explain.gradcam import (
     cam_layers,
     default_layer,
     gradcam,
+    mass_shares,
     signed_maps,
     sum_by_frame,
 )
@@ -329,6 +330,15 @@ def test_default_layer_is_the_deepest_block_with_six_by_six_cells(sides: tuple[i
 def test_the_shares_of_the_frames_sum_to_one() -> None:
     cam = Cam(np.array([[[1.0, 2.0]], [[0.0, -3.0]], [[4.0, 1.0]]]), "layer1.0", 0, "per_step")
     assert cam.per_frame.tolist() == [3 / 8, 0, 5 / 8]
+
+
+def test_a_clip_without_a_map_has_shares_of_zero_whatever_the_memory_held_before() -> None:
+    for frames in (1, 2, 4, 8, 4, 2, 1):
+        freed = [np.full((2, frames), np.nan) for _ in range(20)]
+        del freed
+        maps = np.zeros((2, frames, 3, 3))
+        maps[1, 0] = 2
+        assert mass_shares(maps).tolist() == [[0.0] * frames, [1.0] + [0.0] * (frames - 1)]
 
 
 @pytest.mark.parametrize("seen", [[2, 2, 5, 9], [9, 5, 2, 2], [5, 2, 9, 2]])
