@@ -140,9 +140,10 @@ def prepare(workers: Workers, files: list[str]) -> None:
             shutil.copytree(scenes, worker.work / "scenes")
 
 
-def measure_tests(workers: Workers, root: Path, files: list[str]) -> dict[str, Tests]:
-    """{file: its tests}, kept from one time to the next while the code is the same."""
-    sources = hash_sources(root)
+def measure_tests(workers: Workers, root: Path, files: list[str], paths: Iterable[str]) -> dict[str, Tests]:
+    """{file: its tests}, with the lines of the modules `paths` that each test runs; kept from one time to the next while
+    the code and the modules are the same."""
+    sources = hash_sources(root) + "\n".join(sorted(paths)).encode()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sth-workbench" / "mutants"
 
     def measure(worker: Worker, file: str) -> Tests:

@@ -122,7 +122,7 @@ def judge(
         workers = Workers(Path(place), root, table, jobs)
         try:
             prepare(workers, files)
-            measured = measure_tests(workers, root, files)
+            measured = measure_tests(workers, root, files, table)
             for path, of_module in table.items():
                 print(f"{path} ({len(scores) + 1}/{len(table)}, {time.monotonic() - began:.0f} s)", file=sys.stderr)
                 chosen = sample(mutants(path, (root / path).read_text(encoding="utf-8")), count, seed)

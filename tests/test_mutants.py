@@ -2,9 +2,12 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from benchmarks.mutant_workers import measure_tests
 from benchmarks.mutants import REPOSITORY, judge
 from benchmarks.mutations import mutants
 
@@ -57,6 +60,29 @@ def test_mutants_are_killed_if_a_test_runs_and_sees_them_and_nothing_is_changed(
     assert score.killed == 3 and score.share == 3 / 8
     assert not measured["tests/test_small.py"].left_out
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
+
+
+def test_the_lines_that_tests_run_are_kept_for_the_modules_that_were_traced_alone(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    traced: list[str] = []
+
+    def measured(paths: list[str]) -> dict[str, set[int]]:
+        def ask(files: list[str], trace: bool) -> dict[str, Any]:
+            assert trace
+            traced.extend(paths)
+            lines = {str(repository / path): [1, 2] for path in paths}
+            return {"seconds": {f"{files[0]}::test": 0.1}, "failed": [], "lines": {f"{files[0]}::test": lines}}
+
+        worker = SimpleNamespace(copy=repository, ask=ask)
+        workers: Any = SimpleNamespace(map=lambda task, values: [task(worker, value) for value in values])
+        found = measure_tests(workers, repository, ["tests/test_small.py"], paths)
+        return found["tests/test_small.py"].lines["tests/test_small.py::test"]
+
+    assert measured(["other.py"]) == {"other.py": {1, 2}}
+    assert measured(["small.py"]) == measured(["small.py"]) == {"small.py": {1, 2}}
+    assert traced == ["other.py", "small.py"]  # the third time it was kept
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from sth_core import Tap, VideoNetwork, create_model
 from sth_core.backbones import BACKBONES as BUILDERS
+from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
 from sth_core.inference import GroupedKernels, PaddedKernel, for_inference
 from sth_core.network import CONVS, ModelConfig, count_parameters
+from sth_core.sth_conv import DepthwiseSTHConv, STHConv
 
 BACKBONES = list(BUILDERS)
 
@@ -293,6 +295,57 @@ def test_a_wrong_name_is_refused_with_the_near_one(argument: dict[str, str], sen
 def test_a_config_without_hybrid_kernels_has_no_p_and_no_attention(conv: str) -> None:
     config = ModelConfig("resnet18", 2, conv=conv, temporal_fraction=1 / 4, attention=True, dilations=[1, 2])
     assert (config.temporal_fraction, config.attention, config.dilations) == (0, False, (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "conv", "kind", "expected"),
+    [
+        ("resnet18", "sth", STHConv, {"variant": "hybrid", "block": 8, "dilation": 3}),
+        ("resnet18", "sth_merge", STHConv, {"variant": "merge", "block": 8, "dilation": 3}),
+        ("mobilenet_v2", "sth", DepthwiseSTHConv, {"variant": "hybrid", "stride": 2}),
+        ("mobilenet_v2", "sth_merge", DepthwiseSTHConv, {"variant": "merge", "stride": 2}),
+        ("resnet18", "2d", SpatialConv, {"groups": 1, "out_channels": 16}),
+        ("resnet18", "tsm", SpatialConv, {"groups": 1, "out_channels": 16}),
+        ("resnet18", "2plus1d_sequential", SeparableConv, {"parallel": False, "dilation": 3, "frames": 2}),
+        ("resnet18", "2plus1d_parallel", SeparableConv, {"parallel": True, "dilation": 3, "frames": 2}),
+        ("resnet18", "3d", InflatedConv, {"in_channels": 16, "out_channels": 16, "dilation": 3, "frames": 2}),
+        ("mobilenet_v2", "3d", InflatedConv, {"groups": 48, "stride": 2, "frames": 2}),
+    ],
+)
+def test_each_convolution_gets_what_the_config_says(backbone, conv, kind, expected: dict[str, Any]) -> None:
+    """The sixth convolution of ResNet-18, of 16 channels; the second of MobileNetV2, depthwise with a stride."""
+    model = create_model(backbone, 3, frames=2, conv=conv, width=8 if backbone == "resnet18" else 16,
+                         temporal_fraction=1 / 2, attention=False, dilations=(1, 2, 3))  # fmt: skip
+    place = "layer2.0.conv2" if backbone == "resnet18" else "features.2.conv.1.0"
+    module = model.get_submodule(f"backbone.{place}")
+    assert type(module) is kind
+    assert {name: getattr(module, name) for name in expected} == expected
+    shifts = [m.frames for m in model.modules() if isinstance(m, TemporalShift)]
+    assert set(shifts) == ({2} if conv == "tsm" else set())
+
+
+@pytest.mark.parametrize(
+    ("field", "fitting", "others"),
+    [
+        ("num_classes", [1, 100_000], [0, 100_001]),
+        ("frames", [1, 1024], [0, 1025]),
+        ("width", [1, 1024], [0, 1025]),
+        ("dropout", [0.0, 0.99], [-0.01, 1.0]),
+        ("dilations", [(1,), (64,) * 100], [(), (65,), (0,), (1,) * 101]),
+    ],
+)
+def test_the_ranges_of_a_config(field: str, fitting: list[Any], others: list[Any]) -> None:
+    for value in fitting:
+        assert getattr(ModelConfig(**{"backbone": "resnet18", "num_classes": 2, field: value}), field) == value
+    for value in others:
+        with pytest.raises(ValueError, match=field):
+            ModelConfig(**{"backbone": "resnet18", "num_classes": 2, field: value})
+
+
+def test_the_defaults_of_a_config() -> None:
+    plain = {"frames": 8, "conv": "sth", "temporal_fraction": 0.25, "attention": True, "dilations": (1,)}
+    plain |= {"modality": "rgb", "width": 64, "dropout": 0.5}
+    assert asdict(ModelConfig("vgg16", 7)) == {"backbone": "vgg16", "num_classes": 7} | plain
 
 
 def test_a_network_for_inference_refuses_a_tap_that_reads_branches() -> None:
