@@ -141,8 +141,8 @@ def prepare(workers: Workers, files: list[str]) -> None:
 
 
 def measure_tests(workers: Workers, root: Path, files: list[str], paths: Iterable[str]) -> dict[str, Tests]:
-    """{file: its tests}, with the lines of the modules `paths` that each test runs; kept from one time to the next while
-    the code and the modules are the same."""
+    """{file: its tests}, with the lines of the modules `paths` that each test runs; kept from one time to the next
+    while the code and these modules are the same."""
     sources = hash_sources(root) + "\n".join(sorted(paths)).encode()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sth-workbench" / "mutants"
 
