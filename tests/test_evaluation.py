@@ -229,4 +229,4 @@ def test_the_paper_s_results_are_those_that_it_prints() -> None:
     ],
 )
 def test_a_batch_of_large_clips_is_taken_in_parts(preprocessing: Preprocessing, expected: int) -> None:
-    assert views_at_once(8, preprocessing) == expected
+    assert views_at_once(8, preprocessing) == expected and views_at_once(1, preprocessing) == 1

@@ -1,5 +1,6 @@
 """Fusing runs, by hand: the scores, what run.json says of them, and which weights are refused."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,18 @@ def test_weights_from_zero_on_and_other_classes(tmp_path: Path) -> None:
         validate_fusion([runs[0], replace(runs[1], problem="it is unfinished")], [1, 1])
     with pytest.raises(UserError, match="at least two runs, got 1"):
         validate_fusion(runs[:1], [1])
+
+
+def test_runs_without_a_common_clip_are_not_fused(tmp_path: Path) -> None:
+    runs = []
+    for name in ("one", "two"):
+        part = write_run(tmp_path / name, [[0.5]]) / "predictions" / "part-00000.parquet"
+        pd.read_parquet(part).assign(clip_id=name, scores=[[0.9, 0.1]]).to_parquet(part)
+        runs.append(open_run(tmp_path / name))
+    sentence = f"the runs have no clip in common: {tmp_path / 'one'}, {tmp_path / 'two'}"
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        fuse(runs, [1, 1], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
 
 
 def test_a_fused_run_is_one_part_and_names_the_clips_that_are_left_out(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from analysis.runs.run_directory import open_run, predictions
 from analysis.statistics.accuracy import accuracy_per_class, share_interval, summarize_accuracy, wilson_interval
 from analysis.statistics.calibration import calibration_bins, calibration_error
 from analysis.statistics.confusion import confused_pairs, confusion_cells
-from analysis.statistics.results import run_results
+from analysis.statistics.results import run_results, with_left_out
 from tests.tiny import write_run
 
 
@@ -96,6 +96,15 @@ def test_results_of_a_run_that_says_little_of_itself(tmp_path: Path) -> None:
     (row,) = run_results([open_run(path)]).to_dict("records")
     assert [row[name] for name in ("frames", "start", "seed", "p", "views")] == ["", "", None, "1/4", "1 x center"]
     assert [row[name] for name in ("n", "top1", "top5", "mean_class", "unread")] == [2, 50, 100, 50, 0]
+
+
+def test_runs_that_are_left_out_are_rows_at_the_end(tmp_path: Path) -> None:
+    results = run_results([open_run(write_run(tmp_path / "good", [[0.5], [0.5]], frames=8))])
+    both = with_left_out(results, {"bad": "it has no run.json", "worse": "it is empty"})
+    assert both.index.tolist() == [0, 1, 2] and both["run"].tolist() == ["good", "bad", "worse"]
+    assert both["note"].tolist()[1:] == ["left out: it has no run.json", "left out: it is empty"]
+    assert both["n"].tolist() == [2, pd.NA, pd.NA] and str(both["frames"].dtype) == "Int64"
+    assert with_left_out(results, {})["n"].tolist() == [2]
 
 
 def test_all_caveats_of_a_run_stand_in_its_note(tmp_path: Path) -> None:

@@ -195,6 +195,7 @@ def test_mcnemar_by_hand(gained: int, lost: int, p: float) -> None:
         (0.1, 0.0, 6, 0),
         (0.1, 0.0, 1, 1),
         (0.1, np.nan, 1, 1),
+        (0.1, 0.01, 1, 1),  # one group tells nothing, whatever its error
     ],
 )
 def test_p_of_a_mean_by_hand(value: float, error: float, groups: int, p: float) -> None:
@@ -241,6 +242,15 @@ def test_rank_correlations_over_classes_and_over_clips() -> None:
     constant = rank_correlations(clips.assign(alpha=0.1), "alpha", "drop").assign(layer="mean")
     assert constant[["value", "low", "high"]].isna().all(axis=None)
     assert "is the same in all clips" in probe_summary_sentence(constant)
+
+
+@pytest.mark.parametrize(("clips", "known"), [(1, False), (2, False), (3, True), (4, True)])
+def test_a_rank_correlation_needs_three_values(clips: int, known: bool) -> None:
+    numbers = np.arange(float(clips))
+    table = pd.DataFrame({"label": list("abcd")[:clips], "group": list("wxyz")[:clips], "x": numbers, "y": numbers**2})
+    found = rank_correlations(table, "x", "y")
+    assert found["n"].tolist() == [clips] * 2
+    assert found["value"].tolist() == pytest.approx([1, 1] if known else [np.nan] * 2, nan_ok=True)
 
 
 def test_the_bootstrap_of_a_rank_correlation_resamples_whole_groups() -> None:
