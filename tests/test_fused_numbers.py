@@ -100,8 +100,8 @@ def test_weights_from_zero_on_and_other_classes(tmp_path: Path) -> None:
 def test_runs_without_a_common_clip_are_not_fused(tmp_path: Path) -> None:
     runs = []
     for name in ("one", "two"):
-        part = write_run(tmp_path / name, [[0.5]]) / "predictions" / "part-00000.parquet"
-        pd.read_parquet(part).assign(clip_id=name, scores=[[0.9, 0.1]]).to_parquet(part)
+        for part in sorted(write_run(tmp_path / name, [[0.5]]).glob("*/part-00000.parquet")):
+            pd.read_parquet(part).assign(clip_id=name, scores=[[0.9, 0.1]]).to_parquet(part)
         runs.append(open_run(tmp_path / name))
     sentence = f"the runs have no clip in common: {tmp_path / 'one'}, {tmp_path / 'two'}"
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):

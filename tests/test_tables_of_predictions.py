@@ -99,7 +99,10 @@ def test_results_of_a_run_that_says_little_of_itself(tmp_path: Path) -> None:
 
 
 def test_runs_that_are_left_out_are_rows_at_the_end(tmp_path: Path) -> None:
-    results = run_results([open_run(write_run(tmp_path / "good", [[0.5], [0.5]], frames=8))])
+    path = write_run(tmp_path / "good", [[0.5], [0.5]], frames=8)
+    part = path / "predictions" / "part-00000.parquet"
+    pd.read_parquet(part).assign(scores=[[0.9, 0.1]] * 2).to_parquet(part)
+    results = run_results([open_run(path)])
     both = with_left_out(results, {"bad": "it has no run.json", "worse": "it is empty"})
     assert both.index.tolist() == [0, 1, 2] and both["run"].tolist() == ["good", "bad", "worse"]
     assert both["note"].tolist()[1:] == ["left out: it has no run.json", "left out: it is empty"]
