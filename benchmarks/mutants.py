@@ -46,7 +46,7 @@ TESTS = {  # of each module, the files tests/test_NAME.py
     "sth_core/training_clips.py": "training_clips training_folder",
     "sth_core/video/transforms.py": "transforms sampling checkpoint",
     "sth_core/video/sampling.py": "sampling positions",
-    "sth_core/sth_conv.py": "sth_conv initialisation shapes pretrained",
+    "sth_core/sth_conv.py": "sth_conv initialisation baselines shapes pretrained",
     "sth_core/convolution.py": "sth_conv baselines gradcam",
     "sth_core/inference.py": "network baselines",
     "sth_core/network.py": "network initialisation complexity arguments",

@@ -45,6 +45,14 @@ def test_runs_that_differ_in_more_than_their_seed_are_two_conditions(other: dict
     assert [c.runs for c in group_conditions(runs)] == [(runs[0], runs[2]), (runs[1],)]
 
 
+@pytest.mark.parametrize("key", ["start", "data", "split", "conv"])
+def test_a_run_that_does_not_say_a_fact_is_as_one_where_it_is_empty(key: str) -> None:
+    """Those of earlier versions lack some; an STH network is taken for the hybrid variant."""
+    silent, empty = a_run(seed=0), a_run(seed=1, **{key: "sth" if key == "conv" else ""})
+    del silent.meta[key]
+    assert [c.runs for c in group_conditions([silent, empty])] == [(silent, empty)]
+
+
 @pytest.mark.parametrize(
     ("seeds", "sizes"),
     [([0, 1, 2], [3]), ([0, 0], [1, 1]), ([None, None], [1, 1]), ([0, None, 1], [1, 1, 1]), ([0, 1, 1], [1, 1, 1])],

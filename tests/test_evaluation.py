@@ -68,6 +68,15 @@ def test_alpha_is_the_mean_over_the_views(checkpoint: Path, table: pd.DataFrame)
         torch.testing.assert_close(batch.attention[name][0], alpha.mean(0), rtol=0, atol=1e-5)
 
 
+def test_a_clip_that_cannot_be_read_is_among_those_that_failed(checkpoint: Path, table: pd.DataFrame) -> None:
+    loaded, broken = load_checkpoint(checkpoint), table.assign(path=["gone.mp4", *table["path"][1:]])
+    (whole,) = run_over(loaded.inference_model, EvaluationClips(table, loaded.classes, RGB), RGB)
+    (batch,) = run_over(loaded.inference_model, EvaluationClips(broken, loaded.classes, RGB), RGB)
+    assert [s.row for s in batch.samples] == [1, 2] and [s.row for s in whole.samples] == [0, 1, 2]
+    assert [(s.row, s.failure) for s in batch.failed] == [(0, "gone.mp4: no such file")] and not whole.failed
+    torch.testing.assert_close(batch.logits, whole.logits[1:], atol=1e-4, rtol=1e-4)
+
+
 def test_a_mirrored_view_speaks_for_the_mirrored_class() -> None:
     classes = ["moving left", "moving right", "opening"]
     nothing = pd.DataFrame(columns=CLIP_COLUMNS)

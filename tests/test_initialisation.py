@@ -104,7 +104,7 @@ def test_p_is_one_over_a_whole_number(p: float, n: int) -> None:
     assert temporal_types(p) == n
 
 
-@pytest.mark.parametrize("p", [0.26, 0.24, 0.251, 0.249, 0.33, 0.34, 0.9, 0.51, 1.0001, 1.2, 0, -0.25, -1])
+@pytest.mark.parametrize("p", [0.26, 0.24, 0.251, 0.249, 0.33, 0.34, 0.9, 0.51, 1.0000005, 1.0001, 1.2, 0, -0.25, -1])
 def test_p_near_one_over_a_whole_number_is_refused(p: float) -> None:
     with pytest.raises(ValueError, match=f"temporal_fraction must be 1/n for a whole number n .*, got {p}"):
         temporal_types(p)

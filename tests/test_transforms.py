@@ -1,13 +1,17 @@
 """From frames to the network's input, in numbers that can be checked by hand."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from sth_core.values import BadValue
 from sth_core.video import read_frames
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.encoding import SMALL, write_video
@@ -43,6 +47,42 @@ def motion(field: np.ndarray, bound: float) -> list[float]:
     """The median displacement (x, y) away from the borders, in pixels."""
     inner = field[16:-16, 16:-16].astype(float)
     return list((np.median(inner, (0, 1)) - 128) * bound / 127)
+
+
+def test_the_defaults_of_the_preprocessing() -> None:
+    imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    plain = {"modality": "rgb", "frames": 8, "resize": 256, "crop": 224, "flow_bound": 20.0, "stride": 0}
+    assert asdict(Preprocessing()) == plain | imagenet
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({"crop": 256}, True),
+        ({"crop": 257}, False),
+        ({"resize": (224, 300)}, True),
+        ({"resize": (300, 223)}, False),
+        ({"std": (0.001, 10.0, 1.0)}, True),
+        ({"std": (0.0009, 1.0, 1.0)}, False),
+        ({"std": (1.0, 10.1, 1.0)}, False),
+        ({"mean": (0.0, 1.0, 0.5)}, True),
+        ({"mean": (0.0, 1.01, 0.5)}, False),
+        ({"flow_bound": 0.01}, True),
+        ({"flow_bound": 0.009}, False),
+        ({"flow_bound": 1000.0}, True),
+        ({"flow_bound": 1001.0}, False),
+        ({"stride": 1024}, True),
+        ({"stride": 1025}, False),
+        ({"stride": -1}, False),
+        ({"frames": 170}, True),  # 170 x 256 x 256 x 3 values are 33,423,360, of at most 2^25
+        ({"frames": 171}, False),
+        ({"modality": "flow", "mean": (0.5,), "std": (0.1,), "frames": 51}, True),  # x 10 channels: 33,423,360 too
+        ({"modality": "flow", "mean": (0.5,), "std": (0.1,), "frames": 52}, False),
+    ],
+)
+def test_the_ranges_of_the_preprocessing(changes: dict[str, Any], fits: bool) -> None:
+    with nullcontext() if fits else pytest.raises(BadValue):
+        Preprocessing(**changes)
 
 
 @pytest.mark.parametrize(
