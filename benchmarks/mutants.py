@@ -34,7 +34,7 @@ TESTS = {  # of each module, the files tests/test_NAME.py
     "analysis/statistics/accuracy.py": "accuracy tables_of_predictions correctness direction",
     "analysis/statistics/calibration.py": "tables_of_predictions correctness",
     "analysis/statistics/confusion.py": "tables_of_predictions correctness",
-    "analysis/statistics/fusion.py": "fused_numbers evaluation",
+    "analysis/statistics/fusion.py": "fused_numbers evaluation not_finite",
     "analysis/statistics/results.py": "tables_of_predictions correctness direction evaluation",
     "analysis/statistics/uncertainty.py": "uncertainty hypotheses compare_runs",
     "analysis/explain/gradcam.py": "gradcam",

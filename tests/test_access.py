@@ -118,6 +118,12 @@ def test_only_the_apps_own_pages_may_use_it(token: str | None, origin: str | Non
         assert read[0]["status"] == (200 if own or origin is None else 403)
 
 
+@pytest.mark.parametrize(("origin", "named"), [(None, "no page"), (OTHER, OTHER)])
+def test_where_a_refused_request_comes_from_is_said(origin: str | None, named: str) -> None:
+    body = ask("/_stcore/agent/mcp", method="POST", origin=origin, cookie=COOKIE)[1]["body"].decode()
+    assert body == f"This app answers only its own pages, and this request comes from {named}.\n"
+
+
 @pytest.mark.parametrize(
     ("site", "mode", "dest", "status"),
     [

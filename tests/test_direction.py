@@ -133,6 +133,8 @@ def test_runs_that_differ_in_the_seed_are_averaged() -> None:
     other = {**alike, **metrics, "run": "alone", "seed": 0, "top1": 10.0, "conv": "tsm"}
     (row,) = summarize_seeds(pd.DataFrame([*runs, other])).to_dict("records")
     assert (row["conv"], row["seeds"], row["n"], row["top1"], row["top1_sd"]) == ("sth", 3, 24, 60, 10)
+    earlier = [{**run, "dataset": "a"} for run in runs]  # rows stay in the order of the runs
+    assert summarize_seeds(pd.DataFrame([*runs, *earlier]))["dataset"].tolist() == ["d", "a"]
 
 
 def test_the_option_is_the_recipe_s(scenes_folder: Path, tmp_path: Path) -> None:

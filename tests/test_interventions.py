@@ -115,10 +115,16 @@ def test_outcomes_by_hand() -> None:
     assert set(rows["kind"]) == {HALF}
 
 
+def test_the_replacements_have_the_names_of_the_tables() -> None:
+    names = ("one half", "spatial only", "temporal only", "the dataset's mean", "another clip's")
+    assert names == REPLACEMENTS and EVERY_LAYER == "everywhere"
+
+
 def test_a_donor_is_another_clip_of_another_class() -> None:
     labels = ["a", "b", "a", "c", "a", "a"]
     found = donor_clips(labels, seed=3)
     assert all(labels[i] != labels[j] for i, j in enumerate(found)) and found == donor_clips(labels, seed=3)
+    assert donor_clips(labels) == donor_clips(labels, seed=0) != donor_clips(labels, seed=1)
     assert all(i != j for n in range(2, 10) for i, j in enumerate(donor_clips(["a"] * n))) and donor_clips(["a"]) == [0]
 
 

@@ -327,9 +327,10 @@ def test_another_number_of_crops_is_refused() -> None:
         crops(grid(6, 9), 4, 5, "rgb")
 
 
-def test_a_scaled_crop_has_one_of_the_sides_and_gets_everywhere() -> None:
+@pytest.mark.parametrize(("H", "W"), [(40, 60), (60, 40)])
+def test_a_scaled_crop_has_one_of_the_sides_and_gets_everywhere(H: int, W: int) -> None:
     """x in one channel and y in another: where a crop begins and ends shows in it."""
-    H, W, side = 40, 60, 10
+    side = 10
     clip = np.zeros((2, H, W, 3), np.uint8)
     clip[..., 0], clip[..., 1] = np.arange(W) * 4, np.arange(H)[:, None] * 4
     rng = np.random.default_rng(0)
@@ -344,8 +345,8 @@ def test_a_scaled_crop_has_one_of_the_sides_and_gets_everywhere() -> None:
         centres.append(((float(right) + left) / 8, (float(bottom) + top) / 8))
     assert sides == {40, 20}  # of the short side
     x, y = zip(*centres, strict=True)
-    assert min(x) < 11 and max(x) > 48  # a side of 20: centres from 9.5 to 49.5
-    assert min(y) < 11 and max(y) > 28
+    assert min(x) < 11 and max(x) > W - 12  # a side of 20: centres from 9.5 to 49.5 where the clip has 60 pixels
+    assert min(y) < 11 and max(y) > H - 12
 
 
 def test_a_scaled_crop_without_scales_keeps_its_pixels() -> None:

@@ -93,7 +93,11 @@ def test_results_of_a_run_that_says_little_of_itself(tmp_path: Path) -> None:
     path = write_run(tmp_path / "old", [[0.5], [0.5]])
     part = path / "predictions" / "part-00000.parquet"
     pd.read_parquet(part).assign(scores=[[0.9, 0.1], [0.8, 0.2]]).to_parquet(part)
-    (row,) = run_results([open_run(path)]).to_dict("records")
+    run = open_run(path)
+    for name in ("arch", "conv"):
+        del run.meta[name]
+    (row,) = run_results([run]).to_dict("records")
+    assert [row[name] for name in ("network", "conv")] == ["", ""]
     assert [row[name] for name in ("frames", "start", "seed", "p", "views")] == ["", "", None, "1/4", "1 x center"]
     assert [row[name] for name in ("n", "top1", "top5", "mean_class", "unread")] == [2, 50, 100, 50, 0]
 

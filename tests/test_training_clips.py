@@ -106,4 +106,6 @@ def test_the_clips_of_the_network_that_training_starts_from_are_kept(tmp_path: P
     file = tmp_path / "start.safetensors"
     save_checkpoint(file, tiny_network(), CLASSES, RGB, training={"train_keys": "the keys"})
     assert keys_of_network(file) == "the keys"
+    save_checkpoint(tmp_path / "silent.safetensors", tiny_network(), CLASSES, RGB)
+    assert keys_of_network(tmp_path / "silent.safetensors") == ""
     assert [keys_of_network(other) for other in (None, tmp_path / "none.safetensors", tmp_path / "a.pth")] == [""] * 3

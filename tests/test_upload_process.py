@@ -85,6 +85,7 @@ FAILED = "decoding the video failed (%s): it is damaged, or needs more memory th
         (2, "ü" * 1000),
         (3, FAILED % "code 3"),
         (-signal.SIGXCPU, "the video takes more than 5 s of computing; try a shorter one"),
+        (-signal.SIGHUP, FAILED % "SIGHUP"),
         (-signal.SIGKILL, FAILED % "SIGKILL"),
         (-signal.SIGSEGV, FAILED % "SIGSEGV"),
         (None, "the video was not decoded within 1.5 s; try a shorter one"),
