@@ -120,4 +120,5 @@ def test_a_fused_run_is_one_part_and_names_the_clips_that_are_left_out(tmp_path:
     fused = fuse(runs, [1, 1], tmp_path / "both")
     assert (fused.run, fused.clips) == (tmp_path / "both", 2) and [*fused.left_out.values()] == [["c2"]]
     assert [file.name for file in (fused.run / "predictions").iterdir()] == ["part-00000.parquet"]
+    assert open_run(fused.run).meta["clips"] == 3
     assert pd.read_parquet(fused.run / "failures.parquet")["clip_id"].tolist() == ["c2"]
