@@ -77,7 +77,7 @@ def test_who_has_the_cookie_is_let_through(path: str, cookie: str) -> None:
 @pytest.mark.parametrize(
     "path,query,to",
     [("/", "", "/"), ("/clip", "run=a%2Fb&clip=x+y&view=", "/clip?run=a%2Fb&clip=x+y&view="),
-     ("//elsewhere.org/x", "", "/elsewhere.org/x"), ("/a\r\nb", "", "/a%0D%0Ab")],
+     ("//elsewhere.org/x", "", "/elsewhere.org/x"), ("/x", "", "/x"), ("/a\r\nb", "", "/a%0D%0Ab")],
 )  # fmt: skip
 def test_the_token_in_an_address_becomes_a_cookie_and_leaves_it(path: str, query: str, to: str) -> None:
     start, _ = ask(path, f"token={RIGHT}&{query}")

@@ -160,7 +160,7 @@ def description(path: Path) -> tuple[dict[str, Any], str]:
 
 def run_work(folder: Path, facts: dict[str, Any], keys: tuple[str, ...] = RECORDING) -> Work:
     """The recording into `folder` that run.json describes by `facts`; `keys` of them make it the same as another."""
-    identity = {key: facts.get(key) for key in keys}
+    identity = {key: facts[key] for key in keys if key in facts}
     return Work(folder, "run.json", "recording", identity, OWNED, EARLIER_RECORDINGS)
 
 
