@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from analysis.runs import rows
 from analysis.runs.damaged_parts import recorded_part, set_aside_damaged
@@ -18,9 +19,10 @@ from analysis.runs.recording import open_or_record, record
 from analysis.runs.run_directory import SHARD_KINDS, open_run, predictions, run_work
 from benchmarks.damaged_runs import PARTS, TABLES
 from sth_core.shards import Shards
-from tests.test_app import CLIP, COMPARE, PREDICTIONS, open_page, words
+from tests.test_app import CLIP, COMPARE, FIGURES, NOTES, PREDICTIONS, open_page, words
 from tests.tiny import attention_of, write_run
 
+ATTENTION = ""
 LAST = "part-00002.parquet"
 DAMAGES: dict[str, Callable[[Path, np.random.Generator], None]] = {
     **PARTS,
@@ -120,6 +122,10 @@ def test_damaged_probes_leave_the_run_out(name: str, tmp_path: Path) -> None:
     assert reason.startswith("its probes cannot be read (") and reason.endswith("; `sth probe` makes them again")
 
 
+def numbers_of(app: AppTest) -> list[Any]:
+    return [*app.metric, *app.dataframe, *app.get("plotly_chart")]
+
+
 def two_runs(folder: Path) -> Path:
     for name in ("first", "second"):
         write_run(folder / "runs" / name, [[0.5, 0.5]] * 4, parts=2)
@@ -134,28 +140,73 @@ def test_a_run_that_does_not_say_where_its_videos_are_is_shown(
     assert not app.error and ("does not say where the video is" in words(app) or "has been moved" in words(app))
 
 
-@pytest.mark.parametrize("page,query", [(PREDICTIONS, {"run": "first"}), (COMPARE, {"a": "second", "b": "first"})])
+@pytest.mark.parametrize(
+    ("page", "query"),
+    [
+        (PREDICTIONS, {"run": "first"}),
+        (CLIP, {"run": "first"}),
+        (NOTES, {"run": "first"}),
+        (COMPARE, {"a": "second", "b": "first"}),
+        (ATTENTION, {"show": "By class"}),
+        (ATTENTION, {"show": "Correct and misclassified", "of": "first"}),
+    ],
+)
 def test_a_run_that_is_removed_while_it_is_open_is_said(
     page: str, query: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = two_runs(tmp_path)
     app = open_page(runs, monkeypatch, page, **query)
-    assert app.metric or app.dataframe
+    assert numbers_of(app) or page in (CLIP, NOTES)
+    shutil.rmtree(runs / "first")
+    for removed in (1, 0):
+        app.run()
+        assert not app.exception and not numbers_of(app)
+        assert words(app).count("**first** has been removed") == removed
+        assert "The run first, which was open here" in words(app)
+    sidebar = next(box for box in app.selectbox if box.value is None)
+    sidebar.set_value("second").run()
+    assert not app.exception and (numbers_of(app) or page in (CLIP, NOTES, COMPARE))
+
+
+@pytest.mark.parametrize(("page", "shown"), [(ATTENTION, "Runs shown: "), (FIGURES, "Runs: ")])
+@pytest.mark.parametrize("chosen", [["first", "second"], ["first"]])
+def test_figures_of_runs_are_of_those_that_are_left(
+    page: str, shown: str, chosen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = two_runs(tmp_path)
+    app = open_page(runs, monkeypatch, page)
+    app.multiselect[0].set_value(chosen).run()
+    assert f"{shown}{', '.join(chosen)}" in words(app)
     shutil.rmtree(runs / "first")
     app.run()
-    assert not app.exception and not app.metric and not app.dataframe
-    assert "**first** has been removed" in words(app) and "The run first, which was open here" in words(app)
+    assert not app.exception and "**first** has been removed" in words(app)
+    assert app.multiselect[0].value == chosen[1:]
+    if chosen[1:]:
+        assert f"{shown}second" in words(app) and app.get("plotly_chart")
+    else:
+        assert shown not in words(app) and not numbers_of(app)
 
 
-def test_a_run_that_is_replaced_while_it_is_open_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("page", "before", "after"),
+    [
+        (PREDICTIONS, ["50.0%", "2", "0"], ["50.0%", "1", "0"]),
+        (ATTENTION, "n = 4 clips a run", "n = 2 clips a run"),
+        (FIGURES, "n = 4 clips a run", "n = 2 clips a run"),
+    ],
+)
+def test_a_run_that_is_replaced_while_it_is_open_is_said(
+    page: str, before: str | list[str], after: str | list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = two_runs(tmp_path)
-    app = open_page(runs, monkeypatch, PREDICTIONS, run="first")
-    assert [metric.value for metric in app.metric] == ["50.0%", "2", "0"]
+    shutil.rmtree(runs / "second")
+    app = open_page(runs, monkeypatch, page, run="first")
+    assert [metric.value for metric in app.metric] == before if app.metric else before in words(app)
     shutil.rmtree(runs / "first")
-    write_run(runs / "first", [[0.5, 0.5]], checkpoint_sha256="another")
+    write_run(runs / "first", [[0.5, 0.5]] * 2, checkpoint_sha256="another")
     app.run()
     assert "**first** has been replaced by another recording" in words(app)
-    assert [metric.value for metric in app.metric] == ["100.0%", "0", "0"]
+    assert [metric.value for metric in app.metric] == after if app.metric else after in words(app)
 
 
 def test_a_run_is_browsed_while_it_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,13 +137,14 @@ def show_changed_runs(runs: dict[str, Run]) -> None:
             st.warning(f"**{escape_markdown(some_names(names))}** {have} been {what}.", icon=":material/sync_problem:")
 
 
-def end_if_gone(key: str, label: str, usable: dict[str, Run]) -> None:
-    """If the run that this session chose as `key` is there no more, say so, offer the others, and end the page: another
-    run's numbers are not shown in its place."""
+def end_if_gone(key: str, label: str, usable: dict[str, Run], offered: Sequence[str] | None = None) -> None:
+    """If the run that this session chose as `key` is there no more, say so, offer others (by default all), and end the
+    page: another run's numbers are not shown in its place."""
     gone = st.session_state.get(f"{key} chosen")
     if gone is None or gone in usable or st.query_params.get(key, gone) != gone:
         return
-    other = st.sidebar.selectbox(label, list(usable), index=None, key=f"{key} instead", placeholder="choose another")
+    names = list(usable) if offered is None else offered
+    other = st.sidebar.selectbox(label, names, index=None, key=f"{key} instead", placeholder="choose another")
     if other is None:
         end_page(f"The run {escape_markdown(gone)}, which was open here, has been removed or cannot be read any more. "
                  "Choose another one in the sidebar.")  # fmt: skip

@@ -9,7 +9,15 @@ from sth_core.files import csv_text
 from workbench.components import attention_views
 from workbench.components.cached import cached_attention_table
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
-from workbench.components.context import choose_one, end_page, escape_markdown, show_left_out, usable_runs
+from workbench.components.context import (
+    choose_one,
+    end_if_gone,
+    end_page,
+    escape_markdown,
+    linked_selectbox,
+    show_left_out,
+    usable_runs,
+)
 
 HYPOTHESES = "Hypotheses"
 VIEWS_OF_ONE_RUN = {
@@ -32,12 +40,16 @@ MOST_CLIPS = 400_000  # if the runs have more clips, only the first run is chose
 def show_attention_page() -> None:
     st.title("Attention")
     st.caption("How much each layer of a network weighs its temporal branch (α_T) and its spatial branch (α_S).")
-    chosen, view = choose_runs_and_view(usable_runs(warn=True))
+    usable = usable_runs(warn=True)
+    chosen, view = choose_runs_and_view(usable)
+    if not chosen:
+        end_page("No run is chosen.")
     with_attention = [name for name, run in chosen.items() if has_attention(run)]
     if not with_attention:
         end_page("None of the chosen runs has recorded attention. " + WHO_HAS_ATTENTION)
     if view in VIEWS_OF_ONE_RUN:
-        run = chosen[st.selectbox("Run", with_attention, key="of", bind="query-params")]
+        end_if_gone("of", "Run", usable, with_attention)
+        run = chosen[linked_selectbox("Run", with_attention, "of", default_in_url=False)]
         st.caption(escape_markdown(run.title))
         VIEWS_OF_ONE_RUN[view](run)
         return
