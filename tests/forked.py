@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -67,6 +68,7 @@ def begin(output: str, environment: dict[str, str], call: Callable[..., object],
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in a shell's background ignore Ctrl-C
     torch.set_num_threads(1)
     faulthandler.enable()
     call(*arguments)

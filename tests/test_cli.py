@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,11 @@ from click.testing import CliRunner, Result
 from analysis.runs.run_directory import open_run, predictions
 from sth_core.errors import UserError
 from sth_core.files import sha256
+from tests import forked
+from tests.forked import Forked
 from tests.tiny import save_tiny, write_run
 from workbench.cli import COMMANDS, main
 
-# A shell that starts tests in the background lets them ignore Ctrl-C: here it must work.
-STH = [
-    sys.executable,
-    "-c",
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from workbench.cli import main; main(prog_name='sth')",
-]
 RECIPE = """
 [data]
 label = "motion"
@@ -166,7 +160,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
 
 
 def test_a_mistake_in_a_real_process(tmp_path: Path) -> None:
-    command = [*STH, "record", "nothing.safetensors", "--data", str(tmp_path), "-o", "run"]
+    command = [sys.executable, "-m", "workbench", "record", "nothing.safetensors", "--data", str(tmp_path), "-o", "run"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "sth: no such checkpoint: nothing.safetensors\n"
@@ -180,20 +174,13 @@ def test_developers_can_have_the_traceback(tmp_path: Path, monkeypatch: pytest.M
 def test_ctrl_c_and_on_again(checkpoint: Path, scenes_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["record", str(checkpoint), "--data", str(scenes_folder), "-o", str(run)]
-    process = subprocess.Popen(
-        [*STH, *arguments, "--batch-size", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        end = time.monotonic() + 120
-        while not (run / "run.json").exists() and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.02)
+    with Forked(forked.sth, *arguments, "--batch-size", "1") as process:
+        process.wait_until((run / "run.json").exists)
         os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=300)
-    finally:
-        process.kill()
-    assert process.returncode == 130, said
-    assert "sth: stopped; the same command continues from here\n" in said
-    assert "Traceback" not in said
+        process.wait()
+    assert process.code == 130, process.said
+    assert "sth: stopped; the same command continues from here\n" in process.said
+    assert "Traceback" not in process.said
     assert "recording has not finished" in open_run(run).problem
     ends_well(*arguments)
     assert open_run(run).problem == ""

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.attention.clip_profiles import clip_overview
+from analysis.experiments import probes
 from analysis.experiments.probe_tables import (
     DROPPED,
     FROZEN,
@@ -43,19 +42,10 @@ from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import Preprocessing
 from tests.datasets_on_disk import flow_folder, frame_folder
+from tests.forked import Forked
 from tests.test_cli import ends_well, mistake, sth
 from tests.tiny import CLASSES, FLOW, RGB, copy_clips, save_tiny, write_run
 
-# Probes a run, a clip at a time.
-PROBES_SLOWLY = """
-import sys
-from pathlib import Path
-from analysis.experiments import probes
-from analysis.runs.run_directory import open_run
-
-probes.CLIPS_PER_SHARD = 1
-probes.probe(open_run(sys.argv[1]), Path(sys.argv[2]), shuffles=2)
-"""
 COLUMNS = ["clip_id", "probe", "repeat", "label", "prediction", "correct", "confidence", "score_label", "score_plain"]
 
 
@@ -114,7 +104,7 @@ def words(networks: Path, name: str, data: Path, run: Path) -> tuple[object, ...
 
 
 @pytest.fixture(scope="module")
-def runs(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory, few_resamples: None) -> Path:
     """What `sth probe` makes of a network with and without time."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("sth", "flat"):
@@ -178,15 +168,20 @@ def test_tables_and_page(runs: Path) -> None:
     assert "it has no attention" in probe_summary_sentence(alpha_order_agreement(flat))
 
 
+def probe_slowly(run: Path, data: Path) -> None:
+    """A clip at a time."""
+    probes.CLIPS_PER_SHARD = 1
+    probe(open_run(run), data, shuffles=2)
+
+
 def test_killed_it_goes_on_and_ends_as_one_call_would(runs: Path, scenes_folder: Path, tmp_path: Path) -> None:
     run = shutil.copytree(runs / "sth", tmp_path / "run", ignore=shutil.ignore_patterns("probes"))
-    started = subprocess.Popen([sys.executable, "-c", PROBES_SLOWLY, str(run), str(scenes_folder)])
     parts = run / "probes"
-    while started.poll() is None and not list(parts.glob("part-*.parquet")):
-        time.sleep(0.002)
-    time.sleep(np.random.default_rng().uniform(0, 0.05))
-    os.kill(started.pid, signal.SIGKILL)
-    assert started.wait() == -signal.SIGKILL
+    with Forked(probe_slowly, run, scenes_folder) as process:
+        process.wait_until(lambda: list(parts.glob("part-*.parquet")))
+        time.sleep(np.random.default_rng().uniform(0, 0.05))
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.code == -signal.SIGKILL
     written = {file: file.stat().st_mtime_ns for file in parts.glob("part-*.parquet")}
     assert 0 < len(written) < 24
     assert probe(open_run(run), scenes_folder, shuffles=2) == {}
