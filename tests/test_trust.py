@@ -26,7 +26,7 @@ from analysis.statistics.uncertainty import mcnemar
 from benchmarks.planted import PLACE, shares_inside
 from sth_core.shards import Shards
 from tests.test_cli import ends_well, mistake, sth
-from tests.tiny import save_tiny
+from tests.tiny import CLASSES, save_tiny
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def out(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory, few_resamples: None) -> Path:
     """A trust folder of three clips, interrupted after the second and resumed."""
     folder = tmp_path_factory.mktemp("trust") / "out"
 
@@ -107,16 +107,20 @@ def test_no_clips_and_no_readable_clip_are_sentences(networks: Path, scenes_fold
 
 
 def test_interventions_over_a_run(networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
-    words = ("intervene", networks / "sth.safetensors", "--data", scenes_folder, "-o", tmp_path / "run")
+    table = pd.read_csv(scenes_folder / "manifest.csv")
+    table = table[(table["split"] == "val") & table["motion"].isin(CLASSES[:6])]
+    (tmp_path / "data").mkdir()
+    table.assign(path=f"{scenes_folder}/" + table["path"]).to_csv(tmp_path / "data" / "manifest.csv", index=False)
+    words = ("intervene", networks / "sth.safetensors", "--data", tmp_path / "data", "-o", tmp_path / "run")
     said = ends_well(*words)
     run = open_run(tmp_path / "run")
     folder = effects_in(run.path).folder
     places, classes = intervention_tables(run)
     assert summarize_interventions(places) in said and "by class" in (folder / "index.html").read_text().lower()
-    assert set(places["n"]) == {24} and set(classes["n"]) == {2}
+    assert set(places["n"]) == {12} and set(classes["n"]) == {2}
     assert set(classes["kind"]) == set(REPLACEMENTS)
     effects = effects_in(run.path).read("effects")
-    assert len(effects) == 24 * (16 + 4 + 1) * len(REPLACEMENTS)
+    assert len(effects) == 12 * (16 + 4 + 1) * len(REPLACEMENTS)
     before = sorted((folder / "effects").iterdir())
     before[1].unlink()  # as if it had been killed there
     ends_well(*words)
