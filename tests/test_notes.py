@@ -21,6 +21,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from upath import UPath
 
+from analysis.runs import notes
 from analysis.runs.notes import (
     Conflict,
     Note,
@@ -39,7 +40,7 @@ from analysis.runs.notes import (
 )
 from analysis.runs.run_directory import Run, open_run
 from sth_core.errors import UserError
-from tests.test_app import NOTES, open_page, words
+from tests.test_app import NOTES, PREDICTIONS, open_page, words
 from tests.tiny import write_run
 
 ROOT = Path(__file__).parent.parent
@@ -392,3 +393,52 @@ def test_a_damaged_note_is_a_sentence(tmp_path: Path, text: str) -> None:
             connection.execute("UPDATE history SET changed = x'01'")
     with pytest.raises(UserError, match=r"notes.sqlite cannot be read \("):
         notes_table(run)
+
+
+HELD = r"database is locked; another program holds it: close it there, and try again"
+NEWER = r"a newer version of this program wrote it, in format 1; use that version"
+UNUSABLE = {  # how notes.sqlite came to be so -> what is said by who reads, and by who writes
+    "locked": (f"notes.sqlite cannot be read ({HELD}).", f"notes.sqlite ({HELD})."),
+    "newer": (f"notes.sqlite cannot be read ({NEWER}).", f"notes.sqlite ({NEWER})."),
+    "link": ("is a link out of its run's folder, and is not followed; put the file itself there.",) * 2,
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_notes_that_are_held_newer_or_elsewhere_are_a_sentence_and_stay_as_they_are(
+    kind: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, reading, writing = run.path / "notes.sqlite", *UNUSABLE[kind]
+    monkeypatch.setattr(notes, "PATIENCE", 0.1)
+    monkeypatch.setattr(notes, "READING_PATIENCE", 0.1)
+    save_note(run, "c0", "kept", 0)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        if kind == "newer":
+            other.execute("PRAGMA user_version = 1")
+        if kind == "locked":
+            other.execute("BEGIN EXCLUSIVE")
+        if kind == "link":
+            file.rename(tmp_path / "other.sqlite")
+            file.symlink_to(tmp_path / "other.sqlite")
+        before = file.read_bytes()
+        for act, sentence in (
+            (lambda: note_of(run, "c0"), reading),
+            (lambda: notes_table(run), reading),
+            (lambda: add_tag(run, "c0", "more"), writing),
+            (lambda: save_note(run, "c0", "another", note_of(run, "c0").version), reading),
+        ):
+            with pytest.raises(UserError) as refused:
+                act()
+            assert str(refused.value).endswith(sentence), refused.value
+        app = open_page(run.path.parent, monkeypatch, PREDICTIONS, run=run.name)
+        assert app.metric and sentence in words(app)
+        assert file.read_bytes() == before
+    if kind == "locked":
+        assert note_of(run, "c0").text == "kept"
+
+
+def test_a_link_inside_the_run_is_followed(run: Run) -> None:
+    (run.path / "notes.sqlite").symlink_to("kept.sqlite")
+    add_tag(run, "c0", "seen")
+    assert tags_of(run, "c0") == ["seen"] and (run.path / "kept.sqlite").is_file()

@@ -103,6 +103,7 @@ def test_by_default_the_app_is_this_machines_alone(tmp_path, monkeypatch):
     assert environment["STH_NEEDS_TOKEN"] and not served(monkeypatch, tmp_path, "--no-token")[2]["STH_NEEDS_TOKEN"]
     for flag in ("server.address=127.0.0.1", "browser.serverAddress=localhost", "server.maxUploadSize=200"):
         assert f"--{flag}" in flags
+    assert (environment["MALLOC_ARENA_MAX"], environment["ARROW_DEFAULT_MEMORY_POOL"]) == ("2", "system")
     assert "--server.enableXsrfProtection=true" in flags and "--server.enableCORS=true" in flags
     assert [flag for flag in flags if "allowedOrigins" in flag] == [
         "--client.allowedOrigins=http://localhost:8501", "--client.allowedOrigins=http://127.0.0.1:8501",

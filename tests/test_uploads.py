@@ -1,9 +1,12 @@
 """Uploads: what is decoded, and what is refused."""
 
+import math
 import os
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,12 @@ import pytest
 from sth_core.errors import UserError
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clip
+from sth_core.video.limits import VideoLimits
 from sth_core.video.transforms import Preprocessing, crop
 from tests.tiny import FLOW, RGB, write_moving_video
 from workbench import uploads
+from workbench.cli.app import app_command
+from workbench.serve import serve
 from workbench.uploads import UploadLimits, decode_upload, load_arrays
 
 INDICES = np.arange(4)
@@ -105,3 +111,30 @@ def test_the_child_gets_neither_the_token_nor_credentials(video, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         decode_upload(video.read_bytes(), FLOW)
     assert set(given) <= {*uploads.INHERITED, "XDG_CACHE_HOME", "OMP_NUM_THREADS"}
+
+
+def rows_of(document: str) -> dict[str, str]:
+    """{first cell: second cell} of all tables of a document."""
+    text = (Path(__file__).parent.parent / "docs" / document).read_text(encoding="utf-8")
+    return dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", text, re.MULTILINE))
+
+
+def test_limits_of_uploads_are_those_of_the_docs() -> None:
+    rows, limits = rows_of("run-in-the-app.md"), UploadLimits()
+    assert limits == UploadLimits(200, 20_000, 3840 * 2160, 2 * 2**30, 60, 120.0)
+    assert rows["file"] == f"`--max-upload` ({limits.megabytes} MB)" and rows["frames"] == f"{limits.frames:,}"
+    assert math.prod(map(int, rows["pixels"].split(" x "))) == limits.pixels
+    assert rows["memory of the decoding process"] == f"{limits.memory / 2**30:g} GiB (Linux only)"
+    assert rows["computing time"] == f"{limits.cpu_seconds} s"
+    assert rows["total time"] == "two minutes" and limits.seconds == 2 * 60
+    given = {option.name: option.default for option in app_command.params}
+    assert given["max_upload"] == limits.megabytes == signature(serve).parameters["max_upload"].default
+
+
+def test_limits_of_videos_are_those_of_the_docs() -> None:
+    rows, limits = rows_of("data.md"), VideoLimits()
+    [pixels] = [value for name, value in rows.items() if name.startswith("pixels of a picture")]
+    assert pixels == f"{limits.pixels:,} (4096 x 4096)"
+    assert rows["the long side of a picture, as a multiple of the short one"] == str(limits.elongation)
+    assert rows["frames of a video"] == f"{limits.frames:,}"
+    assert rows["seconds until a first frame is found in a file"] == str(limits.seconds)

@@ -117,11 +117,16 @@ def _note(changes: list[Change]) -> Note:
     return next((Note(c.text, c.version, c.changed) for c in reversed(changes) if c.kind == NOTE), Note())
 
 
-def _changes(connection: sqlite3.Connection, clip_id: str | None = None) -> list[Change]:
-    """The changes of one clip, or of all, in order. Raises DatabaseError: they are not as this version writes them."""
+def _check_version(connection: sqlite3.Connection) -> None:
+    """Raises DatabaseError: a later version of this program wrote the file."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise sqlite3.DatabaseError(f"a newer version of this program wrote it, in format {version}; use that version")
+
+
+def _changes(connection: sqlite3.Connection, clip_id: str | None = None) -> list[Change]:
+    """The changes of one clip, or of all, in order. Raises DatabaseError: they are not as this version writes them."""
+    _check_version(connection)
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'history'").fetchone() is None:
         return []  # the process that made the file was killed before its first transaction
     rows = connection.execute(HISTORY, [clip_id]).fetchall()
@@ -162,6 +167,7 @@ def _writing(run: Run, clip_id: str) -> Iterator[sqlite3.Connection]:
         raise UserError(f"{run.path} has no clip {clip_id!r}.")
     try:
         with closing(sqlite3.connect(_file(run), timeout=PATIENCE, isolation_level=None)) as connection:
+            _check_version(connection)
             with suppress(sqlite3.OperationalError):  # a file system without shared memory, or another process does it
                 connection.execute("PRAGMA journal_mode = WAL")  # readers wait for nobody
             connection.execute("BEGIN IMMEDIATE")
