@@ -55,7 +55,7 @@ def small_clips(count: int, seed: int) -> Clips:
 def train_on_both_labels(conv: str, frames: int, epochs: int, clips: Clips) -> VideoNetwork:
     """A network trained on `frames` neighbouring frames at a time; its logits are 12 motions, 12 things."""
     torch.manual_seed(1)
-    model = create_model("resnet18", 24, frames=frames, conv=conv, attention=False, width=16, dropout=0.0)
+    model = create_model("resnet18", 24, frames=frames, conv=conv, attention=False, width=8, dropout=0.0)
     model = model.to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.SGD(model.parameters(), RATE, momentum=0.9, nesterov=True, weight_decay=5e-4)
     steps = epochs * (len(clips.pixels) // BATCH)
