@@ -26,8 +26,8 @@ PATIENCE = 120_000  # milliseconds that a browser test waits for what must come:
 LONGEST = [
     f"test_{name}.py"
     for name in (
-        "browser", "stop_and_go", "synthetic_learning", "network", "recording_interrupted", "browsing", "trust",
-        "scrubber", "browser_states", "study", "interruption", "overwriting", "own", "recipe", "demo", "app", "figures",
+        "browser", "browser_states", "synthetic_learning", "stop_and_go", "interruption", "browser_access", "scrubber",
+        "browsing", "network", "app", "trust", "recording_interrupted", "overwriting", "study", "own", "recipe", "demo",
     )
 ]  # fmt: skip
 
