@@ -150,7 +150,7 @@ def read_earlier(work: Work, resume: bool = False) -> Json:
     return earlier
 
 
-def provenance(command: str = "") -> Json:
+def provenance(command: str) -> Json:
     """By what the work is done and since when; `finished` is not known yet."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
