@@ -1,7 +1,7 @@
 """Whether the tests notice small errors in the code: each is made in a copy of a module, and that module's tests run.
 
 \b
-    sth benchmark mutants                                       80 mutants of each of 24 modules
+    sth benchmark mutants                                       60 mutants of each of 24 modules
     sth benchmark mutants --modules 'sampling|transforms' --count 1000
 
 A mutant is one small change: of an operator, a comparison, a constant, an argument, a condition, a statement, a bound.
@@ -135,7 +135,7 @@ def judge(
 
 @click.command(help=__doc__)
 @click.option("--modules", default=".", help="A regular expression that a module's path contains; by default all.")
-@click.option("--count", default=80, show_default=True, type=click.IntRange(1), help="At most so many of a module.")
+@click.option("--count", default=60, show_default=True, type=click.IntRange(1), help="At most so many of a module.")
 @click.option("--seed", default=0, show_default=True, help="Which mutants are drawn.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="all cores", type=click.IntRange(1))
 def main(modules: str, count: int, seed: int, jobs: int) -> None:

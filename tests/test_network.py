@@ -18,7 +18,7 @@ from sth_core.backbones import BACKBONES as BUILDERS
 from sth_core.backbones import VGG16, BasicBlock, Bottleneck, MobileNetV2, ResNet
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
 from sth_core.inference import GroupedKernels, PaddedKernel, for_inference
-from sth_core.network import CONVS, ModelConfig, count_parameters
+from sth_core.network import CONVS, ModelConfig, channels_last, count_parameters
 from sth_core.sth_conv import DepthwiseSTHConv, STHConv
 
 BACKBONES = list(BUILDERS)
@@ -366,6 +366,14 @@ def test_the_defaults_of_a_config() -> None:
     plain = {"frames": 8, "conv": "sth", "temporal_fraction": 0.25, "attention": True, "dilations": (1,)}
     plain |= {"modality": "rgb", "width": 64, "dropout": 0.5}
     assert asdict(ModelConfig("vgg16", 7)) == {"backbone": "vgg16", "num_classes": 7} | plain
+
+
+@pytest.mark.parametrize("conv", ["sth", "3d"])
+def test_the_channels_are_innermost_in_each_weight(conv: str) -> None:
+    model = channels_last(create_model("resnet18", 2, frames=2, conv=conv, width=8))
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    weights = [w for w in model.parameters() if w.ndim in formats]
+    assert len(weights) == 20 and all(w.is_contiguous(memory_format=formats[w.ndim]) for w in weights)
 
 
 def test_a_network_for_inference_refuses_a_tap_that_reads_branches() -> None:
