@@ -14,7 +14,7 @@ from workbench.runs_in_roots import within_roots
 
 ATTENTION, OWN = "", "workbench/pages/own.py"
 LINKS = ["", "run.json", "predictions", "predictions/part-00001.parquet", "attention", "probes", "notes.sqlite", "x/y"]
-OUT = " is a link out of the folders that this app may read; `sth app --root` names more"
+OUT = " is a link out of the folders that this app may read; add the folder it leads to with `sth app --root`"
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ def within_roots(run: Run) -> Run:
     if link is None:
         return run
     where = "the run" if link == run.path else link.relative_to(run.path)
-    why = f"{where} is a link out of the folders that this app may read; `sth app --root` names more"
+    why = (
+        f"{where} is a link out of the folders that this app may read; add the folder it leads to with `sth app --root`"
+    )
     return Run(run.path, {}, why)
 
 

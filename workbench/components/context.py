@@ -79,7 +79,8 @@ def show_run_warnings(runs: Iterable[Run]) -> None:
     for run in runs:
         if problem := run.problem or cached_why_unreadable(run):
             text = f"**{escape_markdown(run.name)}**: {escape_markdown(problem)}"
-            st.warning(text, icon=":material/hourglass_top:")
+            unfinished = bool(run.meta and run.problem)
+            st.warning(text, icon=":material/hourglass_top:" if unfinished else ":material/warning:")
 
 
 def cached_why_unreadable(run: Run) -> str:
