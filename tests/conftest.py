@@ -32,6 +32,7 @@ LONGEST = [
 ]  # fmt: skip
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is no such hook
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: the tests in a browser and of processes mostly wait."""
     return (os.cpu_count() or 1) + 1
