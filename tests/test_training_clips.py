@@ -51,6 +51,11 @@ def test_differences_are_named(change, sentence, tmp_path):
     assert explained_differences(tmp_path, now)["clips_sha256"] == sentence
 
 
+def test_the_order_of_the_clips_makes_no_difference(tmp_path: Path) -> None:
+    clips = kept(dataset(tmp_path, ROWS))
+    assert identity_of(clips) == identity_of(clips[::-1])
+
+
 def test_a_file_that_was_replaced_under_its_name_is_named(tmp_path):
     folder = dataset(tmp_path / "videos", ROWS)
     before = kept(folder)
@@ -108,4 +113,5 @@ def test_the_clips_of_the_network_that_training_starts_from_are_kept(tmp_path: P
     assert keys_of_network(file) == "the keys"
     save_checkpoint(tmp_path / "silent.safetensors", tiny_network(), CLASSES, RGB)
     assert keys_of_network(tmp_path / "silent.safetensors") == ""
+    (tmp_path / "a.pth").write_bytes(b"weights of another project")
     assert [keys_of_network(other) for other in (None, tmp_path / "none.safetensors", tmp_path / "a.pth")] == [""] * 3
