@@ -28,6 +28,7 @@ from unittest.mock import patch
 
 import av
 import click
+import cv2
 import numpy as np
 import torch
 from av.video.reformatter import VideoReformatter
@@ -64,6 +65,7 @@ def main(folder: Path | None, count: int, length: int, frames: int, rounds: int)
         }
         videos, absent = video_readers()
         packages = [f"{name} {version(name)}" for name in ("av", "decord2", "torchcodec") if name not in absent]
+        packages.append(f"OpenCV {cv2.__version__}")
         print(f"\n{frames} frames of a clip; {machine()}, {', '.join(packages)}, median of {rounds} rounds\n")
         for kind, paths in files.items():
             lengths = [count_frames(path) for path in paths]
@@ -127,6 +129,21 @@ def pyav(path: Path, indices: list[int], to_the_end: bool = True, convert_all: b
     return np.rot90(np.stack([pictures[i] for i in indices]), round(frame.rotation) // 90, (1, 2))
 
 
+def opencv(path: Path, indices: list[int], *, seek: bool) -> np.ndarray:
+    """Seek to each frame, or go through all in order and convert only these."""
+    capture, pictures = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]), {}
+    if seek:
+        for i in set(indices):
+            capture.set(cv2.CAP_PROP_POS_FRAMES, i)
+            pictures[i] = capture.read()[1]
+    else:
+        for i in range(max(indices) + 1):
+            capture.grab()
+            if i in indices:
+                pictures[i] = capture.retrieve()[1]
+    return np.stack([pictures[i] for i in indices])[..., ::-1]
+
+
 def decord(path: Path, indices: list[int]) -> np.ndarray:
     return import_module("decord").VideoReader(str(path), num_threads=1).get_batch(indices).asnumpy()
 
@@ -157,6 +174,8 @@ def video_readers() -> tuple[dict[str, Reader], list[str]]:
         "PyAV, in order": partial(pyav, to_the_end=False),
         "PyAV, full decode": partial(pyav, convert_all=True),
         "PyAV, full decode, only these converted": pyav,
+        "OpenCV, in order": partial(opencv, seek=False),
+        "OpenCV, seeking": partial(opencv, seek=True),
     }
     modes: dict[str, Reader] = {f"torchcodec, {m}": partial(torchcodec, seek_mode=m) for m in ("exact", "approximate")}
     absent = []

@@ -8,6 +8,7 @@ after a crash, or one that takes more than a minute or 2 GiB, a new worker goes 
 """
 
 import multiprocessing
+import os
 import shutil
 import sys
 import tempfile
@@ -61,9 +62,10 @@ def trials(seed: int, count: int, folder: Path, kinds: tuple[str, ...] = tuple(M
     """Make `count` bad inputs in a new folder, give each to a command, and judge what it gave.
 
     What a fault left behind stays in `folder`/<number>; the rest is removed."""
+    folder = folder.absolute()
     goods = make_goods(folder / "goods")
     numbers = (n for n in range(sys.maxsize) if list(MAKERS)[n % len(MAKERS)] in kinds)
-    worker = Worker()
+    worker = Worker(folder / "home" / "within")
     try:
         for _, number in zip(range(count), numbers, strict=False):
             place = folder / f"{number:05d}"
@@ -77,15 +79,18 @@ def trials(seed: int, count: int, folder: Path, kinds: tuple[str, ...] = tuple(M
 
 
 class Worker:
-    """A process that runs commands, replaced when it does not answer."""
+    """A process that runs commands in an empty folder (`home`: the word ".." must not lead to other files), replaced
+    when it does not answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
+        home.mkdir(parents=True)
+        self.home = home
         self.start()
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs,), daemon=False)
+        self.process = context.Process(target=serve, args=(theirs, self.home), daemon=False)
         self.process.start()
         theirs.close()
         self.connection.recv()  # it has imported what commands import
@@ -140,8 +145,9 @@ def resident_of(pid: int) -> int:
     return shared_once or total
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: Connection, home: Path) -> None:
     """The worker: an `Answer` for the words of each command."""
+    os.chdir(home)
     CliRunner().invoke(sth, ["record", "--help"])
     connection.send("ready")
     while True:

@@ -31,14 +31,18 @@ from sth_core.errors import UserError
 REPOSITORY = Path(__file__).parent.parent
 EQUIVALENT = "equivalent_mutants.toml"
 TESTS = {  # of each module, the files tests/test_NAME.py
-    "analysis/statistics/accuracy.py": "accuracy tables_of_predictions correctness direction",
+    "analysis/statistics/accuracy.py": "accuracy intervals tables_of_predictions correctness direction",
     "analysis/statistics/calibration.py": "tables_of_predictions correctness",
     "analysis/statistics/confusion.py": "tables_of_predictions correctness",
     "analysis/statistics/fusion.py": "fused_numbers evaluation not_finite",
     "analysis/statistics/results.py": "tables_of_predictions correctness direction evaluation",
-    "analysis/statistics/uncertainty.py": "uncertainty hypotheses compare_runs",
+    "analysis/statistics/clusters.py": "intervals hypotheses compare_runs",
+    "analysis/statistics/correlations.py": "intervals",
+    "analysis/statistics/effects.py": "intervals hypotheses",
+    "analysis/statistics/shares.py": "intervals accuracy compare_runs",
     "analysis/explain/gradcam.py": "gradcam",
     "analysis/explain/alpha_replacement.py": "interventions not_finite",
+    "analysis/attention/conditions.py": "conditions hypotheses",
     "analysis/attention/hypotheses.py": "hypotheses conditions",
     "sth_core/evaluation.py": "evaluation shared_evaluation training_clips not_finite",
     "sth_core/trainer.py": "trainer training training_folder shared_evaluation not_finite",

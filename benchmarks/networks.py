@@ -21,7 +21,9 @@ from analysis.runs.correctness import is_correct
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
 from analysis.runs.run_directory import Run, open_run, predictions
-from analysis.statistics.accuracy import group_numbers, share_interval
+from analysis.statistics.accuracy import group_numbers
+from analysis.statistics.clusters import describe_interval
+from analysis.statistics.shares import share_interval
 from benchmarks.measuring import machine, print_head, print_row
 from sth_core.checkpoint import load_checkpoint
 from sth_core.network import count_parameters
@@ -72,6 +74,6 @@ def cells(network: DemoNetwork, file: Path, run: Run) -> tuple[object, ...]:
     if run.meta["attention"]:
         alpha = f"{read_alpha(run).mean.mean():.3f}"
     parameters = f"{count_parameters(load_checkpoint(file).model) / 1e6:.2f} M"
-    accuracy = f"{correct.mean():.3f} ({low:.3f} to {high:.3f})"
+    accuracy = f"{correct.mean():.3f} ({describe_interval(low, high, '.3f')})"
     numbers = (run.modality, run.p, parameters, accuracy, pair, order, alpha)
     return network.name, run.meta["label"], *numbers, f"`{network.command}`"

@@ -21,7 +21,8 @@ import torch
 
 from analysis.experiments.trust import explanations, maps_of
 from analysis.explain.faithfulness import centre_prior, random_map, upsample_maps
-from analysis.statistics.uncertainty import mean_effect
+from analysis.statistics.clusters import describe_interval
+from analysis.statistics.effects import mean_effect
 from benchmarks.measuring import machine, print_head, print_row
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.sprites import APPEARANCES, draw_background, draw_object
@@ -127,5 +128,5 @@ def main(network: Path, clips: int, seed: int) -> None:
         cells = [f"{100 * np.mean(values):.1f}"]
         for control in ("random map", "centre prior"):
             e = mean_effect(100 * (np.array([values]) - np.array([found[control, what]])), np.arange(len(values)))
-            cells.append("" if name == control else f"{e.value:+.1f} ({e.low:+.1f} to {e.high:+.1f})")
+            cells.append("" if name == control else f"{e.value:+.1f} ({describe_interval(e.low, e.high, '+.1f')})")
         print_row(name, what, *cells)

@@ -24,9 +24,10 @@ from analysis.attention.alpha_tables import (
     alpha_clip_table,
     alpha_layer_table,
 )
-from analysis.attention.hypotheses import compare_conditions, group_conditions, rise_with_depth, stack_values
+from analysis.attention.conditions import Pair, group_conditions
+from analysis.attention.hypotheses import compare_pair, rise_with_depth, stack_values
 from analysis.runs.run_directory import Run, find_runs
-from analysis.statistics.uncertainty import mean_effect
+from analysis.statistics.effects import mean_effect
 from benchmarks.made_runs import make_run
 from benchmarks.measuring import in_own_process, machine, peak_resident, print_head, print_row, seconds, take_turns
 from workbench.cli.kinds import FOLDER
@@ -49,7 +50,7 @@ NUMBERS: dict[str, tuple[str, Callable[[list[Run]], object]]] = {  # title, what
     ),
     "pair": (
         "hypothesis of Figure 8: two runs, clip by clip",
-        lambda runs: compare_conditions(group_conditions(runs[:1])[0], group_conditions(runs[1:])[0]),
+        lambda runs: compare_pair(Pair("", group_conditions(runs[:1])[0], group_conditions(runs[1:])[0])),
     ),
 }
 

@@ -92,14 +92,6 @@ def recorded(shared: Path, checkpoint: Path, scenes_folder: Path) -> Path:
     return made_once(shared / "recorded", lambda run: record(checkpoint, scenes_folder, run, options))
 
 
-@pytest.fixture(scope="module")
-def few_resamples() -> Iterator[None]:
-    """For tests that do not read the intervals of rank correlations, of which a page has many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.statistics.uncertainty.CORRELATION_RESAMPLES", 20)
-        yield
-
-
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a benchmark measures in a process of its own is called in this one: a process takes seconds to start."""

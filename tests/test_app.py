@@ -178,7 +178,7 @@ def test_the_order_of_what_if_does_not_filter_by_needs_order(demo, monkeypatch, 
     made_up = {"repeat": 0, "label": "opening", "prediction": "opening", "correct": True}
     probes = [
         pd.DataFrame({"clip_id": clips, "probe": p, "score_label": s} | made_up)
-        for p, s in (("plain", 0.9), ("shuffled", 0.1))
+        for p, s in (("plain", 0.9), ("shuffled", 0.1), ("reversed", 0.5))
     ]
     probes[1].loc[0, "score_label"] = 0.5
     (tmp_path / "run" / "probes").mkdir()

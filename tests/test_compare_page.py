@@ -79,7 +79,7 @@ def test_a_third_run_is_added(folder, monkeypatch) -> None:
     assert charts(app) == 3  # differences, attention, and the pair's attention
     n = right.sum(axis=1).value_counts()
     assert " · ".join(f"**{k}**: {n.get(k, 0)}" for k in range(4)) in words(app)
-    assert "of 3 pairs (p < 0.05: the larger p of McNemar's exact" in words(app)
+    assert "of 3 pairs (p < 0.05: McNemar's test, clustered" in words(app)
 
 
 def test_a_link_opens_the_runs_and_the_clips_that_so_many_get_right(folder, monkeypatch) -> None:

@@ -25,7 +25,8 @@ from analysis.attention.compare_runs import (
     side_by_side,
 )
 from analysis.runs.run_directory import open_run
-from analysis.statistics.uncertainty import holm_correction
+from analysis.statistics.clusters import cluster_means
+from analysis.statistics.effects import holm_correction
 from tests.tiny import write_run
 from workbench.components.compare_views import alpha_by_layer_figure, pairwise_differences_figure, run_letter
 
@@ -52,7 +53,7 @@ def test_two_runs_on_the_same_clips(tmp_path: Path) -> None:
     both = side_by_side(clip_overview(a), clip_overview(b))
     assert list(both["outcome"]) == ["lost", "gained", "both correct", "gained"] and len(both) == 4
     change = accuracy_change(both, clip_overview(a)["group"][:4])
-    assert change.value == 0.25 and change.p == stats.binomtest(2, 3).pvalue
+    assert change.value == 0.25 and change.p == pytest.approx(2 * stats.norm.sf(1 / 3**0.5))  # 2 gained, 1 lost
     by_layer = alpha_change(read_alpha(a), read_alpha(b))
     np.testing.assert_allclose(by_layer["change"], [0.1, -0.2])
     np.testing.assert_allclose(by_layer["low"], by_layer["high"], atol=1e-6)  # all clips changed alike
@@ -90,8 +91,8 @@ def test_what_a_run_alone_gets_right_and_wrong() -> None:
     assert found["only_correct"].to_dict() == {"r0": 2, "r1": 0, "r2": 1}
     assert found["only_wrong"].to_dict() == {"r0": 1, "r1": 1, "r2": 0}
     assert found["accuracy"].tolist() == [5 / 8, 3 / 8, 5 / 8] and set(found["n"]) == {8}
-    wilson = stats.binomtest(3, 8).proportion_ci(method="wilson")
-    assert (found.loc["r1", "low"], found.loc["r1", "high"]) == pytest.approx((wilson.low, wilson.high), abs=1e-4)
+    exact = stats.binomtest(3, 8).proportion_ci(method="exact")
+    assert (found.loc["r1", "low"], found.loc["r1", "high"]) == pytest.approx((exact.low, exact.high), abs=1e-4)
 
 
 def test_differences_are_those_of_a_loop_over_the_clips() -> None:
@@ -106,12 +107,13 @@ def test_differences_are_those_of_a_loop_over_the_clips() -> None:
     assert list(found[columns].itertuples(index=False, name=None)) == expected
 
 
-def test_p_is_mcnemars_corrected_by_holm_for_all_pairs() -> None:
+def test_p_is_mcnemar_s_corrected_by_holm_for_all_pairs() -> None:
     # r0 against r1: 8 clips against none; r0 against r2: 4 against none; r1 against r2: none against 4.
     found = pairwise_differences(of_matrix(["1111111100", "0000000000", "0001111000"])).set_index(["a", "b"])
     assert found[["only_a", "only_b"]].to_numpy().tolist() == [[8, 0], [4, 0], [0, 4]]
-    # Alone: 2 / 2**8, 2 / 2**4, 2 / 2**4. Holm: times 3, times 2, and the last no smaller than the one before.
-    assert found["p"].tolist() == [6 / 256, 4 / 16, 4 / 16]
+    # Alone: 8 / sqrt(8) standard errors, 2, 2. Holm: times 3, times 2, and the last no smaller than the one before.
+    alone = [2 * stats.norm.sf(z) for z in (8**0.5, 2, 2)]
+    assert found["p"].tolist() == pytest.approx([3 * alone[0], 2 * alone[1], 2 * alone[1]])
 
 
 def test_of_clips_that_share_source_videos_p_is_over_these() -> None:
@@ -125,9 +127,11 @@ def test_of_clips_that_share_source_videos_p_is_over_these() -> None:
     found = pairwise_differences(runs)
     assert found["p"].tolist() == pytest.approx(holm_correction(p))
     assert not np.allclose(found["p"], pairwise_differences(alone)["p"])
-    # r0 less r1, by source video: 3, 3 and 2 of 3, 3 and 4 clips. Mean 0.8; residual sums 0.6, 0.6 and -1.2.
-    error = math.sqrt(3 / 2 * (0.6**2 + 0.6**2 + 1.2**2)) / 10
-    assert p[0] == pytest.approx(2 * stats.t.sf(0.8 / error, 2))
+    # r0 less r1, by source video: 3, 3 and 2 of 3, 3 and 4 clips. Mean 0.8; residual sums 0.6, 0.6 and -1.2, whose
+    # squares are weighed by 1 / 0.7, 1 / 0.7 and 1 / 0.6; ten independent clips: variance 0.8 x 0.2 / 10.
+    clustered = (0.36 / 0.7 + 0.36 / 0.7 + 1.44 / 0.6) / 100
+    df = cluster_means(np.array([[3.0], [3], [2]]), np.array([3.0, 3, 4])).df
+    assert p[0] == pytest.approx(2 * stats.t.sf(8**0.5 / (clustered / 0.016) ** 0.5, df))
 
 
 def test_sets_of_runs_that_are_right() -> None:
@@ -159,7 +163,9 @@ def test_the_map_says_row_less_column_and_marks_what_is_told_apart() -> None:
     assert [list(row) for row in square.text] == [
         ["", "+80.0 *", "+40.0"], ["-80.0 *", "", "-40.0"], ["-40.0", "+40.0", ""],
     ]  # fmt: skip
-    assert square.customdata[1][0].tolist() == [0, 8, 6 / 256]  # of B minus A: correct in B only, in A only, p
+    assert square.customdata[1][0].tolist() == pytest.approx(
+        [0, 8, 6 * stats.norm.sf(8**0.5)]
+    )  # of B minus A: correct in B only, in A only, p
     assert square.zmin == -square.zmax
 
 

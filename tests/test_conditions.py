@@ -9,29 +9,40 @@ import pandas as pd
 import pytest
 
 from analysis.attention.alpha_matrix import Alpha
+from analysis.attention.conditions import (
+    Condition,
+    Pair,
+    group_conditions,
+    pairs_of_kinds,
+    pairs_of_modalities,
+    pairs_of_proportions,
+)
 from analysis.attention.hypotheses import (
     DEPTH,
-    Condition,
-    compare_conditions,
-    group_conditions,
+    PROPORTION,
+    Comparison,
+    Tested,
+    compare_pair,
     hypothesis_verdicts,
     judge_hypothesis,
-    pairs_of_kinds,
-    pairs_of_proportions,
     rise_with_depth,
+    seeds_needed,
+    spread_of_seeds,
     stack_values,
 )
 from analysis.runs.run_directory import Run
-from analysis.statistics.uncertainty import Effect, mean_effect, unpaired_effect
+from analysis.statistics.effects import Effect, mean_effect, paired_difference, unpaired_difference
 
 META = {
     "arch": "resnet18", "conv": "sth", "width": 64, "frames": 8, "start": "", "data": "/data", "split": "val",
     "protocol": {"clips_per_video": 1}, "dataset": "jester", "temporal_fraction": 0.25, "modality": "rgb",
+    "trained_on": "0", "recipe": {"optimisation": {"epochs": 14, "seed": 0}},
 }  # fmt: skip
 OTHER_FACTS = [
     *({"arch": "resnet50"}, {"conv": "sth_merge"}, {"width": 32}, {"frames": 16}, {"start": "ImageNet"}),
     *({"data": "/elsewhere"}, {"split": "test"}, {"protocol": {"clips_per_video": 2}}, {"dataset": "ucf101"}),
-    *({"temporal_fraction": 0.5}, {"modality": "flow"}),
+    *({"temporal_fraction": 0.5}, {"modality": "flow"}, {"trained_on": "1"}, {"kind": "appearance"}),
+    {"recipe": {"optimisation": {"epochs": 4}}},
 ]
 
 
@@ -62,34 +73,69 @@ def test_runs_are_one_condition_only_if_each_has_a_seed_of_its_own(seeds: list[i
     assert [len(c.runs) for c in group_conditions(runs)] == sizes
 
 
-def a_condition(dataset: str = "jester", network: str = "r18", p: str = "1/4", modality: str = "RGB") -> Condition:
-    return Condition(dataset, network, p, modality, ())
-
-
-def test_a_proportion_is_compared_with_the_next_larger_one_of_the_same_network_dataset_and_modality() -> None:
-    proportions = [a_condition(p=p) for p in ("1/8", "1/2", "1", "1/16", "1/4")]
-    others = [
-        a_condition("ucf101", p="1/2"),
-        a_condition(network="r50", p="1/2"),
-        a_condition(modality="Flow", p="1/2"),
+def test_seeds_and_folders_of_checkpoints_are_no_difference() -> None:
+    recipes = [
+        {"optimisation": {"seed": seed}, "start": {"checkpoint": f"/somewhere/{seed}/rgb.safetensors"}}
+        for seed in (0, 1)
     ]
-    pairs = pairs_of_proportions([*proportions, *others])
-    assert [(a.p, b.p) for _, a, b in pairs] == [("1/16", "1/8"), ("1/8", "1/4"), ("1/4", "1/2"), ("1/2", "1")]
-    assert {(a.dataset, b.network) for _, a, b in pairs} == {("jester", "r18")}
-    assert pairs[0][0] == "jester, r18, RGB: p = 1/16 less 1/8"
-    assert pairs_of_proportions([a_condition(), a_condition()]) == []
+    runs = [a_run(str(i), seed=i, recipe=recipe) for i, recipe in enumerate(recipes)]
+    [condition] = group_conditions(runs)
+    assert condition["recipe.start.checkpoint"] == "rgb.safetensors" and condition["no fact"] == "not recorded"
+
+
+def a_condition(**meta: Any) -> Condition:
+    return group_conditions([a_run(**meta)])[0]
+
+
+def test_a_proportion_is_compared_with_the_next_larger_one_of_a_network_that_is_alike() -> None:
+    proportions = [
+        a_condition(temporal_fraction=p, recipe={"model": {"temporal_fraction": p}, "optimisation": {"epochs": 14}})
+        for p in (1 / 8, 1 / 2, 1, 1 / 16, 1 / 4)
+    ]
+    others = [
+        a_condition(temporal_fraction=1 / 2, **other) for other in OTHER_FACTS if "temporal_fraction" not in other
+    ]
+    pairs = pairs_of_proportions([*proportions, *others]).compared
+    assert [(a.first["p"], a.second["p"]) for a in pairs] == [
+        ("1/16", "1/8"),
+        ("1/8", "1/4"),
+        ("1/4", "1/2"),
+        ("1/2", "1/1"),
+    ]
+    assert all(pair.first in proportions and pair.second in proportions for pair in pairs)
+    assert pairs[0].name == "jester, resnet18 sth, RGB: p = 1/16 less 1/8"
+    assert pairs_of_proportions([a_condition(), a_condition()]).compared == []
+
+
+def test_a_pair_is_left_out_only_if_no_other_networks_are_compared_for_it() -> None:
+    small, large = a_condition(temporal_fraction=1 / 8), a_condition()
+    wide = a_condition(width=128)
+    assert pairs_of_proportions([small, large, wide]).left_out == {}
+    left_out = pairs_of_proportions([small, wide]).left_out
+    assert list(left_out.values()) == ["they also differ in width (64, 128)"]
+    more = a_condition(width=128, frames=4, start="x", split="y", trained_on="z")
+    assert pairs_of_proportions([small, more]).left_out.popitem()[1].endswith("and 2 more")
 
 
 def test_kinds_are_compared_within_a_network_and_what_else_must_be_the_same() -> None:
-    every = [a_condition(*of) for of in product(("jester", "ucf101"), ("r18", "r50"), ("1/4", "1/8"), ("RGB", "Flow"))]
-    pairs = pairs_of_kinds(every, lambda c: c.dataset, ("jester", "ucf101"), "p", "modality")
-    assert len(pairs) == 8 and pairs[0][0] == "r18, p = 1/4, RGB: jester less ucf101"
-    for _, a, b in pairs:
-        assert (a.dataset, b.dataset) == ("jester", "ucf101")
-        assert (a.network, a.p, a.modality) == (b.network, b.p, b.modality)
-    pairs = pairs_of_kinds(every, lambda c: c.modality, ("Flow", "RGB"), "dataset", "p")
-    assert len(pairs) == 8 and pairs[0][0] == "r18, jester, p = 1/4: Flow less RGB"
-    assert all((a.modality, b.modality, a.dataset) == ("Flow", "RGB", b.dataset) for _, a, b in pairs)
+    facts = product(("temporal", "appearance"), ("resnet18", "resnet50"), (1 / 4, 1 / 8), ("rgb", "flow"))
+    every = [
+        a_condition(
+            dataset=kind, kind=kind, data=f"/{kind}", trained_on=kind, arch=arch, temporal_fraction=p,
+            modality=modality,
+            recipe={"data": {"label": kind}, "augment": {"flip_swaps": kind}, "preprocessing": {"mean": modality}},
+        )
+        for kind, arch, p, modality in facts
+    ]  # fmt: skip
+    pairs = pairs_of_kinds(every).compared
+    assert len(pairs) == 8 and pairs[0].name == "resnet18 sth, p = 1/4, RGB: temporal less appearance"
+    for pair in pairs:
+        assert (pair.first["dataset"], pair.second["dataset"]) == ("temporal", "appearance")
+        assert all(pair.first[fact] == pair.second[fact] for fact in ("network", "p", "modality"))
+    pairs = pairs_of_modalities(every).compared
+    assert len(pairs) == 8 and pairs[0].name == "resnet18 sth, temporal, p = 1/4: Flow less RGB"
+    assert all(pair.first["modality"] == "Flow" and pair.second["modality"] == "RGB" for pair in pairs)
+    assert all(pair.first[fact] == pair.second[fact] for pair in pairs for fact in ("network", "p", "dataset"))
 
 
 VALUES = {"a": 0.1, "b": 0.4, "c": 0.2, "d": 0.8}
@@ -102,51 +148,42 @@ def an_alpha(clips: str, more: float = 0.0, rise: float = 0.0) -> Alpha:
     return Alpha(table, pd.DataFrame({"layer_index": [0, 1]}), np.array(own)[:, None] + np.array([-rise / 2, rise / 2]))
 
 
-def compared(
-    first: list[Alpha], second: list[Alpha], data: tuple[str, str] = ("/data", "/data")
-) -> tuple[Effect, bool]:
-    """`compare_conditions` of a run for each alpha."""
+def compared(first: list[Alpha], second: list[Alpha], data: tuple[str, str] = ("/data", "/data")) -> Comparison:
+    """`compare_pair` of a run for each alpha."""
     alphas = dict(enumerate([*first, *second]))
     runs = [a_run(str(i), data=data[i >= len(first)]) for i in alphas]
-    a, b = (Condition("jester", "r18", "1/4", "RGB", tuple(some)) for some in (runs[: len(first)], runs[len(first) :]))
-    return compare_conditions(a, b, lambda run: alphas[int(run.name)])
+    sides = (tuple(runs[: len(first)]), tuple(runs[len(first) :]))
+    a, b = (Condition((("data", of_side),), some) for of_side, some in zip(data, sides, strict=True))
+    return compare_pair(Pair("", a, b), lambda run: alphas[int(run.name)])
 
 
 def test_only_the_clips_that_both_have_are_compared_clip_by_clip() -> None:
-    found, paired = compared([an_alpha("abc", 0.1)], [an_alpha("bcd")])
+    found = compared([an_alpha("abc", 0.1)], [an_alpha("bcd")])
     expected = mean_effect(np.array([[0.14, 0.12]]), np.arange(2))
-    assert (
-        paired and vars(found) == pytest.approx(vars(expected)) and (found.value, found.n) == pytest.approx((0.13, 2))
-    )
+    assert found.paired and vars(found.effect) == pytest.approx(vars(expected))
+    assert (found.effect.value, found.effect.n) == pytest.approx((0.13, 2))
 
 
-def test_several_seeds_are_compared_seed_by_seed() -> None:
-    found, paired = compared([an_alpha("abcd", m) for m in (0.1, 0.3)], [an_alpha("abcd", m) for m in (0, 0.1)])
-    assert paired and (found.n, found.seeds) == (4, 2)
-    assert found.value == pytest.approx((0.1 + 0.2) / 2 * 1.375)  # the mean of 1 + VALUES is 1.375
+@pytest.mark.parametrize("more", [((0.1, 0.3), (0.0, 0.1)), ((0.1, 0.3), (0.0,)), ((0.2,), (0.0, 0.1, 0.1))])
+def test_clips_are_compared_clip_by_clip_whatever_the_number_of_seeds(more: tuple[tuple[float, ...], ...]) -> None:
+    found = compared(*([an_alpha("abcd", m) for m in of_side] for of_side in more))
+    a, b = (np.array([[VALUES[c] + m * (1 + VALUES[c]) for c in "abcd"] for m in of_side]) for of_side in more)
+    expected = paired_difference(a, b, np.arange(4))
+    assert found.paired and list(vars(found.effect).values()) == pytest.approx(list(vars(expected).values()))
+    assert found.effect.value == pytest.approx((np.mean(more[0]) - np.mean(more[1])) * 1.375)  # the mean of 1 + VALUES
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "data"),
-    [
-        ([0.1, 0.2], [0.0], ("/data", "/data")),
-        ([0.1], [0.0, 0.1, 0.2], ("/data", "/data")),
-        ([0.1], [0.0], ("/data", "/elsewhere")),
-    ],
-    ids=["two seeds and one", "one seed and three", "other data"],
-)
-def test_what_cannot_be_paired_is_compared_unpaired(first, second, data) -> None:
-    found, paired = compared([an_alpha("abcd", m) for m in first], [an_alpha("abcd", m) for m in second], data)
-    a, b = ([[VALUES[c] + m * (1 + VALUES[c]) for c in "abcd"] for m in some] for some in (first, second))
-    expected = unpaired_effect(np.array(a), np.arange(4), np.array(b), np.arange(4))
-    assert not paired and found.seeds == min(len(first), len(second))
-    assert list(vars(found).values()) == pytest.approx(list(vars(expected).values()))
+def test_other_data_is_compared_unpaired() -> None:
+    found = compared([an_alpha("abcd", 0.1)], [an_alpha("abcd")], ("/data", "/elsewhere"))
+    a, b = (np.array([[VALUES[c] + m * (1 + VALUES[c]) for c in "abcd"]]) for m in (0.1, 0.0))
+    expected = unpaired_difference(a, np.arange(4), b, np.arange(4))
+    assert not found.paired and list(vars(found.effect).values()) == pytest.approx(list(vars(expected).values()))
 
 
 def test_without_a_common_clip_nothing_is_paired() -> None:
-    found, paired = compared([an_alpha("ab", 0.1)], [an_alpha("cd")])
-    assert not paired and found.n == 4
-    assert found.value == pytest.approx(0.25 + 0.125 - 0.5)
+    found = compared([an_alpha("ab", 0.1)], [an_alpha("cd")])
+    assert not found.paired and found.effect.n == 4
+    assert found.effect.value == pytest.approx(0.25 + 0.125 - 0.5)
 
 
 def test_values_are_stacked_by_clip_in_whatever_order_they_stand() -> None:
@@ -159,13 +196,13 @@ def test_values_are_stacked_by_clip_in_whatever_order_they_stand() -> None:
 
 def test_the_rise_with_depth_is_over_the_clips_and_all_seeds() -> None:
     alphas = {"0": an_alpha("abcd", rise=0.2), "1": an_alpha("abcd", rise=0.4)}
-    condition = Condition("jester", "r18", "1/4", "RGB", (a_run("0"), a_run("1")))
+    condition = Condition((), (a_run("0"), a_run("1")))
     found = rise_with_depth(condition, lambda run: alphas[run.name])
-    assert found is not None and found.value == pytest.approx(0.3) and found.seeds == 2
+    assert found is not None and found.effect.value == pytest.approx(0.3) and found.effect.seeds == 2
 
 
-def an_effect(value: float, p: float) -> Effect:
-    return Effect(value, value - 1, value + 1, p, 10, 1)
+def an_effect(value: float, p: float, seeds: int = 3) -> Effect:
+    return Effect(value, value - 1, value + 1, p, 10, seeds)
 
 
 @pytest.mark.parametrize(
@@ -177,26 +214,56 @@ def an_effect(value: float, p: float) -> Effect:
         ([(-1, 0.04)], ["does not hold"]),
         ([(-1, 0.07)], ["undecided"]),
         ([(1, 0.03), (1, 0.03)], ["undecided", "undecided"]),  # 0.06 each, corrected for two
+        ([(1, 0.03), (1, 0.001, 1)], ["holds", "these networks only"]),  # one training is not counted
+        ([(1, np.nan)], ["undecided"]),
         ([(1, 0.024), (-1, 0.024)], ["holds", "does not hold"]),
         ([(1, 0.001), (-1, 0.04), (1, 0.6)], ["holds", "undecided", "undecided"]),
     ],
 )
 def test_a_verdict_is_that_of_the_corrected_p_and_the_sign(effects, verdicts) -> None:
-    rows = judge_hypothesis(DEPTH, [(f"{i}", an_effect(*of), True) for i, of in enumerate(effects)])
+    rows = judge_hypothesis(DEPTH, [Comparison(f"{i}", an_effect(*of), True) for i, of in enumerate(effects)], 0.01)
     assert [row["verdict"] for row in rows] == verdicts
-    assert [row["effect"] for row in rows] == [value for value, _ in effects]
+    assert [row["effect"] for row in rows] == [effect[0] for effect in effects]
+    assert all((row["seeds_needed"] is None) == (row["verdict"] in ("holds", "does not hold")) for row in rows)
+
+
+def test_how_many_seeds_would_decide() -> None:
+    """4.303 x 0.01 / sqrt(3) = 0.0248 for one network, and sqrt(2) times that, 0.0351, for two."""
+    assert seeds_needed(0.0249, 0.01, 1) == 3 and seeds_needed(-0.0247, 0.01, 1) == 4
+    assert seeds_needed(0.0352, 0.01, 2) == 3 and seeds_needed(0.0350, 0.01, 2) == 4
+    assert seeds_needed(0.0001, 0.01, 1) is None
+    rows = judge_hypothesis(PROPORTION, [Comparison("", an_effect(0.03, 0.2), True)], 0.01)
+    assert rows[0]["seeds_needed"] == 4
+
+
+def test_the_spread_of_trainings_is_that_of_all_networks_with_several_seeds() -> None:
+    alphas = {
+        name: an_alpha("abcd", more) for name, more in (("0", 0.0), ("1", 0.2), ("2", 0.1), ("3", 0.1), ("4", 0.4))
+    }
+    conditions = [Condition((), tuple(a_run(name) for name in names)) for names in ("01", "234", "0")]
+    # means 0.375 + more x 1.375: squares around the mean of a network
+    squares = 1.375**2 * (2 * 0.1**2 + (0.1**2 + 0.1**2 + 0.2**2))
+    assert spread_of_seeds(conditions, lambda run: alphas[run.name]) == pytest.approx((squares / 3) ** 0.5)
+    assert spread_of_seeds(conditions[2:], lambda run: alphas[run.name]) == 0.01
 
 
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
-        (["holds", "holds"], ("holds", 2, 2, 0, 0)),
-        (["holds", "undecided"], ("undecided", 2, 1, 0, 1)),
-        (["does not hold", "undecided"], ("does not hold", 2, 0, 1, 1)),
-        (["holds", "does not hold", "undecided"], ("mixed", 3, 1, 1, 1)),
-        ([], ("not tested", 0, 0, 0, 0)),
+        (["holds", "holds"], ("holds", 2, 2, 0, 0, 0)),
+        (["holds", "holds", "undecided"], ("holds", 3, 2, 0, 1, 0)),
+        (["holds", "undecided"], ("undecided", 2, 1, 0, 1, 0)),
+        (["holds", *["undecided"] * 7], ("undecided", 8, 1, 0, 7, 0)),
+        (["does not hold", "undecided"], ("undecided", 2, 0, 1, 1, 0)),
+        (["does not hold", *["undecided"] * 7], ("undecided", 8, 0, 1, 7, 0)),
+        (["does not hold", "does not hold", "undecided"], ("does not hold", 3, 0, 2, 1, 0)),
+        (["holds", "does not hold", "undecided"], ("mixed", 3, 1, 1, 1, 0)),
+        (["these networks only"] * 2, ("these networks only", 2, 0, 0, 0, 2)),
+        (["these networks only"] * 2 + ["holds"], ("holds", 3, 1, 0, 0, 2)),
+        (["these networks only", "undecided"], ("undecided", 2, 0, 0, 1, 1)),
+        ([], ("not tested", 0, 0, 0, 0, 0)),
     ],
 )
 def test_the_verdict_over_all_comparisons(verdicts: list[str], expected: tuple) -> None:
-    table = pd.DataFrame({"hypothesis": DEPTH, "verdict": verdicts})
-    assert tuple(hypothesis_verdicts(table).iloc[0])[1:] == expected
+    tested = Tested(pd.DataFrame({"hypothesis": DEPTH, "verdict": verdicts}), {})
+    assert tuple(hypothesis_verdicts(tested).iloc[0])[1:] == expected

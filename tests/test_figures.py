@@ -102,14 +102,15 @@ def test_proportions_are_in_order(study: dict[str, SupplementFigure]) -> None:
 
 
 def test_bands_and_bars_are_intervals_of_the_mean(study: dict[str, SupplementFigure]) -> None:
-    """Of two clips, resampling draws both, or one of them twice: the 95 % interval is from the one to the other."""
+    """Of two clips that are 0.2 apart: Student's t with one degree of freedom."""
+    half = 12.7062047 * 0.1
     bands = [trace for trace in study["figure5_layers"].figure.data if trace.fill == "toself"]
     assert len(bands) == 2
-    np.testing.assert_allclose(bands[0].y[:3], np.array([0.6, 0.7, 0.8]))
-    np.testing.assert_allclose(bands[0].y[3:], np.array([0.6, 0.5, 0.4]))
+    np.testing.assert_allclose(bands[0].y[:3], np.array([0.5, 0.6, 0.7]) + half, rtol=1e-6)
+    np.testing.assert_allclose(bands[0].y[3:], np.array([0.7, 0.6, 0.5]) - half, rtol=1e-6)
     for bar in study["figure7_datasets"].figure.data:
-        np.testing.assert_allclose(bar.error_y.array, [0.1, 0.1])
-        np.testing.assert_allclose(bar.error_y.arrayminus, [0.1, 0.1])
+        np.testing.assert_allclose(bar.error_y.array, [half, half], rtol=1e-6)
+        np.testing.assert_allclose(bar.error_y.arrayminus, [half, half], rtol=1e-6)
     np.testing.assert_allclose(study["figure5_layers"].data["sd"], SD)
 
 
@@ -119,9 +120,11 @@ def test_seeds_of_one_network_are_one_line(tmp_path: Path) -> None:
     item = supplement_figures(attention_by_layer(find_runs(tmp_path)))[0]
     assert plotted(item.figure)["set: α_T"] == pytest.approx([0.5] * 3)
     assert set(item.data["run"]) == {"seed0, seed1, seed2"} and set(item.data["seeds"]) == {3}
-    half = (
-        4.302653 * (0.01 / 3 + 0.01**2) ** 0.5
-    )  # Student's t of two degrees of freedom; the variances of seeds and clips
+    over_seeds, over_clips = (
+        4.302653**2 * 0.01 / 3,
+        12.7062047**2 * 0.01**2,
+    )  # variances of the mean 0.01 / 3 and 0.01^2
+    half = (over_seeds + over_clips) ** 0.5
     assert item.data["high"].to_numpy() == pytest.approx(0.5 + half, abs=1e-6)
     assert "3 seeds" in item.caption and "over clips and seeds" in item.caption
 

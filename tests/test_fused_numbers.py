@@ -52,25 +52,35 @@ def test_what_a_run_says_of_its_clips_is_kept_and_one_class_has_no_second() -> N
 
 
 def run(name: str, **meta: Any) -> Run:
-    facts = {"arch": "resnet18", "conv": "sth", "frames": 8, "width": 64, "modality": "rgb", "dataset": "set"}
+    facts = {
+        "arch": "resnet18",
+        "conv": "sth",
+        "frames": 8,
+        "width": 64,
+        "modality": "rgb",
+        "dataset": "set",
+        "temporal_fraction": 0.25,
+    }
     facts |= {"checkpoint": f"{name}.safetensors", "checkpoint_sha256": f"sha of {name}"}
     kept = {"attention": True, "vectors": True, "layers": ["x"], "relabelled": ["y"], "clips": 9}
     return Run(Path("runs") / name, facts | kept | meta)
 
 
 def test_what_is_said_of_fused_runs_by_hand() -> None:
-    meta = fused_meta([run("one"), run("two", frames=16, modality="flow")], [0.25, 0.75], 5)
+    meta = fused_meta([run("one"), run("two", frames=16, modality="flow", temporal_fraction=0.5)], [0.25, 0.75], 5)
     assert meta == {
         "arch": "resnet18", "conv": "sth", "frames": "16 + 8", "width": 64, "modality": "rgb+flow", "dataset": "set",
+        "temporal_fraction": 0.25, "recipe": {},
         "attention": False, "vectors": False, "layers": [], "relabelled": [], "clips": 5,
         "checkpoint": "", "checkpoint_sha256": "",
         "fused": [
-            {"run": "one", "checkpoint_sha256": "sha of one", "weight": 0.25},
-            {"run": "two", "checkpoint_sha256": "sha of two", "weight": 0.75},
+            {"run": "one", "checkpoint_sha256": "sha of one", "weight": 0.25, "p": "1/4"},
+            {"run": "two", "checkpoint_sha256": "sha of two", "weight": 0.75, "p": "1/2"},
         ],
     }  # fmt: skip
+    assert Run(Path("fused"), meta).p == "1/4 + 1/2"
     same = fused_meta([run("one"), run("two")], [0.5, 0.5], 5)
-    assert (same["frames"], same["modality"]) == (8, "rgb")
+    assert (same["frames"], same["modality"]) == (8, "rgb") and Run(Path("fused"), same).p == "1/4"
 
 
 @pytest.mark.parametrize(("trained", "clips", "kept"), [((2, 3), 9, 3), ((2, None), 9, 2), ((7, 8), 5, 5)])

@@ -15,17 +15,20 @@ from analysis.explain.alpha_replacement import (
     EVERY_LAYER,
     HALF,
     REPLACEMENTS,
-    SPATIAL_ONLY,
-    TEMPORAL_ONLY,
+    RESET_TO_SPATIAL,
+    RESET_TO_TEMPORAL,
+    WITHOUT_SPATIAL,
+    WITHOUT_TEMPORAL,
     SetAlpha,
-    donor_clips,
+    donor_of,
+    donor_pool,
     intervention_table,
     interventions,
     places,
-    replacement,
     replacement_rows,
+    replacing,
 )
-from sth_core.network import VideoNetwork, create_model
+from sth_core.network import AttentionRecorder, VideoNetwork, create_model
 from sth_core.sth_conv import STHConv
 from tests.tiny import tiny_network
 
@@ -40,16 +43,26 @@ def clips() -> Tensor:
     return torch.randn(3, 4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize(("kind", "share"), [(HALF, (0.5, 0.5)), (SPATIAL_ONLY, (1, 0)), (TEMPORAL_ONLY, (0, 1))])
-def test_a_layer_weighs_its_parts_as_it_is_told(kind: str, share: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "share", "learnt"),
+    [
+        (HALF, (0.5, 0.5), False), (RESET_TO_SPATIAL, (1, 0), False), (RESET_TO_TEMPORAL, (0, 1), False),
+        (WITHOUT_TEMPORAL, (1, 0), True), (WITHOUT_SPATIAL, (0, 1), True),
+    ],
+)  # fmt: skip
+def test_a_layer_weighs_its_parts_as_it_is_told(kind: str, share: tuple[float, float], learnt: bool) -> None:
+    """Without one part, the other keeps its learnt weights: (alpha_S, 0) is not (1, 0)."""
     torch.manual_seed(0)
     conv = STHConv(8, 8, attention=True, frames=4, name="it").eval()
     x = torch.randn(8, 8, 5, 5)
     spatial, temporal = conv.parts(x)
-    values = replacement(kind, {"it": torch.zeros(2, 8)}, {})
-    found = conv(x, SetAlpha(values))
-    assert torch.allclose(found, share[0] * spatial + share[1] * temporal, atol=1e-6)
-    assert torch.equal(conv(x, SetAlpha({"another layer": values["it"]})), conv(x))
+    recorder = AttentionRecorder()
+    conv(x, recorder)
+    weights = recorder.recorded["it"].repeat_interleave(4, 0)[..., None, None] if learnt else torch.ones(8, 2, 1, 1, 1)
+    found = conv(x, replacing(kind, ["it"]))
+    expected = share[0] * weights[:, 0] * spatial + share[1] * weights[:, 1] * temporal
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert torch.equal(conv(x, replacing(kind, ["another layer"])), conv(x))
 
 
 def test_its_own_alpha_put_back_changes_nothing(model: VideoNetwork, clips: Tensor) -> None:
@@ -82,11 +95,12 @@ def test_every_place_and_kind(model: VideoNetwork, clips: Tensor) -> None:
 def test_two_threads_replace_what_they_were_told(model: VideoNetwork, clips: Tensor) -> None:
     alphas = model.forward_with_attention(clips)[1]
     mean = {name: alpha.mean(0).detach() for name, alpha in alphas.items()}
-    kinds = [SPATIAL_ONLY, TEMPORAL_ONLY] * 6
+    layers = [layer.name for layer in model.attention_layers]
+    kinds = [WITHOUT_TEMPORAL, RESET_TO_TEMPORAL] * 6
 
     def ask(kind: str) -> Tensor:
         with torch.inference_mode():
-            return model(clips, SetAlpha(replacement(kind, mean, {})))
+            return model(clips, replacing(kind, layers, mean))
 
     alone = {kind: ask(kind) for kind in kinds}
     with ThreadPoolExecutor(2) as pool:
@@ -116,16 +130,28 @@ def test_outcomes_by_hand() -> None:
 
 
 def test_the_replacements_have_the_names_of_the_tables() -> None:
-    names = ("one half", "spatial only", "temporal only", "the dataset's mean", "another clip's")
-    assert names == REPLACEMENTS and EVERY_LAYER == "everywhere"
+    assert REPLACEMENTS == (
+        "one half", "no temporal part: (α_S, 0)", "no spatial part: (0, α_T)", "reset to (1, 0)", "reset to (0, 1)",
+        "the dataset's mean", "another clip's",
+    )  # fmt: skip
+    assert EVERY_LAYER == "everywhere"
 
 
 def test_a_donor_is_another_clip_of_another_class() -> None:
     labels = ["a", "b", "a", "c", "a", "a"]
-    found = donor_clips(labels, seed=3)
-    assert all(labels[i] != labels[j] for i, j in enumerate(found)) and found == donor_clips(labels, seed=3)
-    assert donor_clips(labels) == donor_clips(labels, seed=0) != donor_clips(labels, seed=1)
-    assert all(i != j for n in range(2, 10) for i, j in enumerate(donor_clips(["a"] * n))) and donor_clips(["a"]) == [0]
+    found = [donor_of(i, labels, range(6), seed=3) for i in range(6)]
+    assert all(j is not None and labels[i] != labels[j] for i, j in enumerate(found))
+    assert found == [donor_of(i, labels, range(6), seed=3) for i in range(6)]
+    assert len({tuple(donor_of(i, labels, range(6), seed) for i in range(6)) for seed in range(20)}) > 10
+    for n in range(2, 10):  # of one class only: still never the clip itself, and not always the same other
+        assert all(donor_of(i, ["a"] * n, range(n)) not in (i, None) for i in range(n))
+    assert donor_of(0, ["a"], [0]) is None and donor_of(1, ["a", "a"], [0]) == 0
+
+
+def test_donors_are_drawn_from_the_whole_set() -> None:
+    assert donor_pool(5) == [0, 1, 2, 3, 4]
+    pool = donor_pool(10_000, seed=1)
+    assert len(set(pool)) == 256 and pool == sorted(pool) and max(pool) > 9_000 and pool != donor_pool(10_000, seed=2)
 
 
 def test_a_clip_without_finite_scores_under_an_intervention_is_left_out(model: VideoNetwork, clips: Tensor) -> None:
@@ -135,6 +161,6 @@ def test_a_clip_without_finite_scores_under_an_intervention_is_left_out(model: V
     rows = pd.DataFrame({"clip_id": ["a"], "label": ["0"]})
     mean = {layer: alpha[0] for layer, alpha in alphas.items()}
     table = intervention_table(model, clips[:1], rows, classes, plain, mean, alphas)
-    assert len(table) == len(places(model)) * 5 and table["kind"].value_counts().nunique() == 1
+    assert len(table) == len(places(model)) * 7 and table["kind"].value_counts().nunique() == 1
     broken = {layer: torch.full_like(alpha, torch.nan) for layer, alpha in alphas.items()}
     assert intervention_table(model, clips[:1], rows, classes, plain, mean, broken).empty

@@ -35,7 +35,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def places(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory, few_resamples: None) -> dict[str, Path]:
+def places(scenes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("places")
     places = {name: save_tiny(folder / f"{name}.safetensors", seed=i) for i, name in enumerate("AB")}
     clips = sorted((scenes_folder / "val").iterdir())[:3]

@@ -9,10 +9,11 @@ import pytest
 
 from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.run_directory import open_run, predictions
-from analysis.statistics.accuracy import accuracy_per_class, share_interval, summarize_accuracy, wilson_interval
+from analysis.statistics.accuracy import accuracy_per_class, summarize_accuracy
 from analysis.statistics.calibration import calibration_bins, calibration_error
 from analysis.statistics.confusion import confused_pairs, confusion_cells
 from analysis.statistics.results import run_results, with_left_out
+from analysis.statistics.shares import share_interval
 from tests.tiny import write_run
 
 
@@ -31,7 +32,7 @@ def test_bins_of_calibration_by_hand() -> None:
     assert bins["confidence"].tolist() == pytest.approx([0.05, 0.25, 0.98], abs=1e-7)
     assert bins["accuracy"].tolist() == pytest.approx([0, 2 / 3, 2 / 3])
     interval = list(zip(bins["accuracy_low"], bins["accuracy_high"], strict=True))
-    assert interval == [wilson_interval(0, 1), wilson_interval(2, 3), wilson_interval(2, 3)]
+    assert interval == [share_interval(np.arange(n) < right, np.arange(n)) for right, n in ((0, 1), (2, 3), (2, 3))]
     error = (0.05 + 3 * (2 / 3 - 0.25) + 3 * (0.98 - 2 / 3)) / 7  # below, above, below the diagonal
     assert calibration_error(bins) == pytest.approx(error)
     assert math.isnan(calibration_error(bins[:0]))
@@ -41,7 +42,8 @@ def test_a_bins_interval_is_over_source_videos_and_its_means_are_of_full_precisi
     table = rows([("a", "a"), ("a", "b"), ("b", "b")], confidence=[0.5] * 3, group=["u", "u", "v"])
     found = calibration_bins(table).iloc[0]
     expected = share_interval(np.array([True, False, True]), np.array([0, 0, 1]))
-    assert (found["accuracy_low"], found["accuracy_high"]) == expected != wilson_interval(2, 3)
+    assert (found["accuracy_low"], found["accuracy_high"]) == expected
+    assert expected != share_interval(np.array([True, False, True]), np.arange(3))
     two = np.array([0.91, 0.97], np.float32)  # their mean has a bit more than a float32
     mean = calibration_bins(rows([("a", "a")] * 2, confidence=two))["confidence"][0]
     assert mean == two.astype(float).mean() != two.mean()

@@ -10,11 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy import special
 
 from analysis.runs.run_check import INCOMPLETE
 from analysis.runs.run_directory import Run, clips_of, read_shards
-from analysis.statistics.uncertainty import group_sums, standard_error
+from analysis.statistics.clusters import cluster_means, group_sums
 from sth_core.errors import UserError
 from sth_core.shards import shards
 
@@ -99,14 +98,14 @@ def alpha_by_layer(alpha: Alpha, chosen: pd.Series | list[int] | None = None) ->
 
 
 def layer_intervals(layers: pd.DataFrame, values: NDArray[np.floating], groups: pd.Series) -> pd.DataFrame:
-    """The layers with the mean of values (n, L), as alpha_temporal, and its 95 % interval over the groups (Student's t;
-    nan for a single one); no row if there are no clips."""
+    """The layers with the mean of values (n, L), as alpha_temporal, and its 95 % interval over the groups
+    (`cluster_means`; nan for a single one); no row if there are no clips."""
     if not len(values):
         return layers.iloc[:0].assign(n=0, groups=0, alpha_temporal=np.nan, low=np.nan, high=np.nan)
-    sums, counts = group_sums(values, groups)
-    mean, G = sums.sum(0) / len(values), len(counts)
-    half = special.stdtrit(max(G - 1, 1), 0.975) * standard_error(sums, counts)
-    return layers.assign(n=len(values), groups=G, alpha_temporal=mean, low=mean - half, high=mean + half)
+    found = cluster_means(*group_sums(values, groups))
+    return layers.assign(
+        n=found.n, groups=found.groups, alpha_temporal=found.value, low=found.low, high=found.high
+    )  # fmt: skip
 
 
 def alpha_profile(alpha: Alpha, rows: NDArray[np.intp]) -> pd.DataFrame:

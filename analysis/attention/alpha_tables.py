@@ -1,7 +1,7 @@
 """The attention of a run as tables: by layer, by clip, by class (Section 6.1).
 
-A run holds the mean over a layer's channels for each clip; the tables average these over clips. Intervals resample
-source videos if the run knows them, else clips (`analysis.statistics.uncertainty`).
+A run holds the mean over a layer's channels for each clip; the tables average these over clips. Intervals are over
+source videos if the run knows them, else over clips (`analysis.statistics.clusters`).
 """
 
 import numpy as np
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from analysis.attention.alpha_matrix import Alpha, alpha_by_layer
 from analysis.runs.correctness import counted_clips, is_correct
 from analysis.statistics.accuracy import mean_or_nan
-from analysis.statistics.uncertainty import MOST_GROUPS, cluster_means, group_sums, sum_by_code
+from analysis.statistics.clusters import cluster_means, group_sums, sum_by_code
 
 
 def alpha_layer_table(alpha: Alpha) -> pd.DataFrame:
-    """A row per layer, with the 95 % interval (low, high) and standard error of alpha_T; sd is over clips."""
+    """A row per layer, with the 95 % interval (low, high) of alpha_T; sd is over clips."""
     result = cluster_means(*group_sums(alpha.temporal, alpha.clips["group"]))
     return alpha.layers.assign(
         n=result.n, groups=result.groups, alpha_spatial=1 - result.value, alpha_temporal=result.value,
-        low=result.low, high=result.high, error=result.error, sd=alpha_by_layer(alpha)["sd"],
+        low=result.low, high=result.high, sd=alpha_by_layer(alpha)["sd"],
     )  # fmt: skip
 
 
@@ -31,15 +31,15 @@ def alpha_clip_table(alpha: Alpha, weights: NDArray[np.float64] | None = None) -
 
 
 def alpha_class_table(alpha: Alpha) -> pd.DataFrame:
-    """A row per class, with the mean of alpha_T over layers and clips, its 95 % interval and standard error;
-    accuracy is nan for labels that the network does not know."""
+    """A row per class, with the mean of alpha_T over layers and clips, its 95 % interval; accuracy is nan for
+    labels that the network does not know."""
     clips = alpha_clip_table(alpha)
-    resample = clips["group"].nunique() <= MOST_GROUPS
     rows = []
     for label, some in clips.groupby("label", observed=True):
-        mean = cluster_means(*group_sums(some[["value"]].to_numpy(float), some["group"]), resample=resample)
-        rows.append((label, mean.n, mean_or_nan(is_correct(counted_clips(some))), *mean.numbers))
-    return pd.DataFrame(rows, columns=["label", "n", "accuracy", "alpha_temporal", "low", "high", "error"])
+        mean = cluster_means(*group_sums(some[["value"]].to_numpy(float), some["group"]))
+        accuracy = mean_or_nan(is_correct(counted_clips(some)))
+        rows.append((label, mean.n, accuracy, mean.value.item(), mean.low.item(), mean.high.item()))
+    return pd.DataFrame(rows, columns=["label", "n", "accuracy", "alpha_temporal", "low", "high"])
 
 
 def alpha_class_layer_table(alpha: Alpha) -> pd.DataFrame:

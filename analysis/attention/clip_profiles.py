@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analysis.attention.alpha_matrix import Alpha, alpha_profile
 from analysis.runs.correctness import is_correct, is_misclassified
 from analysis.runs.run_directory import Run, clips_of, query
-from analysis.statistics.uncertainty import sum_by_code
+from analysis.statistics.clusters import sum_by_code
 from sth_core.shards import shards
 
 SMALLEST_DEVIATION = 1e-9  # of alpha_T: a smaller standard deviation is rounding

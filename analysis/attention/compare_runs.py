@@ -9,16 +9,9 @@ from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import Alpha, alpha_profile, layer_intervals
 from analysis.runs.correctness import is_correct
-from analysis.statistics.accuracy import group_numbers, share_interval
-from analysis.statistics.uncertainty import (
-    Effect,
-    group_sums,
-    holm_correction,
-    p_value,
-    paired_effect,
-    paired_p,
-    standard_error,
-)
+from analysis.statistics.accuracy import group_numbers
+from analysis.statistics.effects import Effect, holm_correction
+from analysis.statistics.shares import paired_effect, share_interval
 
 LOST, GAINED, *_ = OUTCOMES = ("lost", "gained", "both correct", "both misclassified")
 
@@ -128,17 +121,16 @@ def shared_accuracy(runs: SharedClips) -> pd.DataFrame:
 
 def pairwise_differences(runs: SharedClips) -> pd.DataFrame:
     """A row per pair of runs: only_a and only_b count the clips that only this one of the two predicts correctly,
-    difference is the accuracy of a minus that of b; p is `paired_p`, corrected for all pairs by Holm."""
+    difference is the accuracy of a minus that of b; p is that of `paired_effect`, corrected for all pairs by Holm."""
     correct = runs.correct.astype(float)
     only = (correct.T @ (1 - correct)).astype(int)  # N N: the run of the row is correct, that of the column wrong
     i, j = np.array(list(combinations(range(len(runs.names)), 2))).T
     names = np.array(runs.names, object)
     table = pd.DataFrame({"a": names[i], "b": names[j], "only_a": only[i, j], "only_b": only[j, i]})
-    change = (only[i, j] - only[j, i]) / len(correct)
-    sums, counts = group_sums(correct, runs.groups)
-    pairs = zip(change, standard_error(sums[:, i] - sums[:, j], counts), only[i, j], only[j, i], strict=True)
-    p = holm_correction([paired_p(p_value(float(d), float(e), len(counts)), int(a), int(b)) for d, e, a, b in pairs])
-    return table.assign(difference=change, p=p)
+    effects = [paired_effect(correct[:, a] - correct[:, b], runs.groups) for a, b in zip(i, j, strict=True)]
+    return table.assign(
+        difference=[effect.value for effect in effects], p=holm_correction([effect.p for effect in effects])
+    )  # fmt: skip
 
 
 def correct_sets(runs: SharedClips, count: int) -> list[tuple[tuple[str, ...], int]]:

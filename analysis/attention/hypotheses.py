@@ -1,144 +1,143 @@
 """The four hypotheses on learnt attention in Section 6.1 of the paper, tested on the given runs.
 
-Each hypothesis becomes one comparison or more: an effect in units of alpha_T with a 95 % interval and a p-value,
-corrected for all comparisons of the hypothesis (Holm). A comparison "holds" if its corrected p is below 0.05 and its
-effect has the sign that the paper gives, "does not hold" if it has the opposite sign, and is "undecided" otherwise.
-Runs that differ only in their seed are one network trained several times (`uncertainty.mean_effect`).
+Each hypothesis becomes one comparison or more: an effect in units of alpha_T with a 95 % interval. What is tested is
+whether trained networks differ, so that it takes several seeds of each: with one, the comparison is of "these networks
+only", however many clips they saw. The p-values of the others are corrected for their number (Holm). A comparison
+"holds" if its corrected p is below 0.05 and its effect has the sign that the paper gives, "does not hold" if it has the
+opposite sign, and is "undecided" otherwise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
 
 from analysis.attention.alpha_matrix import Alpha, read_alpha
 from analysis.attention.alpha_tables import alpha_clip_table, depth_weights
+from analysis.attention.conditions import (
+    Condition,
+    Pair,
+    group_conditions,
+    pairs_of_kinds,
+    pairs_of_modalities,
+    pairs_of_proportions,
+)
 from analysis.runs.run_directory import Run
-from analysis.statistics.uncertainty import SIGNIFICANCE_LEVEL, Effect, holm_correction, mean_effect, unpaired_effect
+from analysis.statistics.clusters import SIGNIFICANCE_LEVEL
+from analysis.statistics.effects import (
+    Effect,
+    Spread,
+    half_widths,
+    holm_correction,
+    mean_effect,
+    paired_difference,
+    unpaired_difference,
+)
 
 DEPTH = "Temporal attention rises with depth (Figure 5)"
 PROPORTION = "The smaller p, the higher α_T (Figure 6)"
 DATASETS = "α_T is higher on temporal-related than on appearance-related datasets (Figure 7)"
 MODALITY = "α_T is higher for Flow than for RGB (Figure 8)"
 HYPOTHESES = (DEPTH, PROPORTION, DATASETS, MODALITY)
-COMPARISON = ["hypothesis", "compared", "effect", "low", "high", "p", "p_holm", "n", "seeds", "paired", "verdict"]
-VERDICTS = ("does not hold", "undecided", "holds")  # the first that any comparison has is the hypothesis's
-DATASET_KINDS = {  # as Section 4.1 sorts its six datasets; the other words are those of our own datasets
-    "temporal": ("something", "jester", "motion", "both directions"),
-    "appearance": ("kinetics", "ucf", "hmdb", "appearance"),
-}
+COMPARISON = [
+    "hypothesis", "compared", "effect", "low", "high", "p", "p_holm", "n", "seeds", "seeds_needed", "paired", "verdict",
+]  # fmt: skip
+HOLDS, FAILS, UNDECIDED, THESE_ONLY = "holds", "does not hold", "undecided", "these networks only"
+NOT_TESTED, MIXED = "not tested", "mixed"
+SPREAD_OF_SEEDS = 0.01  # assumed standard deviation of alpha_T over trainings, where no run tells
+MOST_SEEDS = 50
+HOW_JUDGED = (
+    "A comparison holds if its effect on α_T has the sign that the paper reports and p < 0.05, corrected for all "
+    "comparisons of the hypothesis (Holm). The test is over trained networks, so each needs several seeds: with one, "
+    "the interval is over clips, and the result is about these networks only. Only networks that are alike but for the "
+    "one thing are compared. Seeds needed: how many of each network would decide an effect of this size."
+)
 
 
 @dataclass(frozen=True)
-class Condition:
-    """Runs of one network on one dataset, which differ only in the seed of their training."""
+class Comparison:
+    """What is compared, the effect, and whether it is paired, clip by clip."""
 
-    dataset: str
-    network: str
-    p: str
-    modality: str
-    runs: tuple[Run, ...]
+    name: str
+    effect: Effect
+    paired: bool
 
-    @property
-    def name(self) -> str:
-        return f"{self.dataset}, {self.network}, p = {self.p}, {self.modality}"
+
+@dataclass(frozen=True)
+class Tested:
+    """A row per comparison (`COMPARISON`), and for each hypothesis {what was not compared: why}."""
+
+    comparisons: pd.DataFrame
+    left_out: dict[str, dict[str, str]]
+
+    def of(self, hypothesis: str) -> pd.DataFrame:
+        """The comparisons of one hypothesis."""
+        return self.comparisons[self.comparisons["hypothesis"] == hypothesis].drop(columns="hypothesis")
 
 
 ReadAlpha = Callable[[Run], Alpha]
-NamedEffects = list[tuple[str, Effect, bool]]  # what is compared, the effect, whether it is paired
-NamedPairs = list[tuple[str, Condition, Condition]]
 
 
-def group_conditions(runs: list[Run]) -> list[Condition]:
-    """Group the runs that differ only in their seed; a run whose seed is unknown is a condition of its own."""
-    groups: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs:
-        m = run.meta
-        network = f"{m.get('arch', '')} {m.get('conv', 'sth')}"
-        other_facts = [str(m.get(key, "")) for key in ("width", "frames", "start", "data", "split", "protocol")]
-        groups.setdefault((m["dataset"], network, run.p, run.modality, *other_facts), []).append(run)
-    result = []
-    for (dataset, network, p, modality, *_), group in groups.items():
-        seeds = [run.meta.get("seed") for run in group]
-        only_seeds_differ = None not in seeds and len(set(seeds)) == len(seeds)
-        for members in [tuple(group)] if only_seeds_differ else [(run,) for run in group]:
-            result.append(Condition(dataset, network, p, modality, members))
-    return result
-
-
-def dataset_kind(dataset: str) -> str:
-    """ "temporal", "appearance", or "" if it is unknown."""
-    return next((kind for kind, words in DATASET_KINDS.items() if any(w in dataset.lower() for w in words)), "")
-
-
-def evaluate_hypotheses(runs: list[Run], read: ReadAlpha = read_alpha) -> pd.DataFrame:
-    """A row per comparison: what is compared, the effect and its verdict; none for a hypothesis that these runs cannot
-    test."""
+def evaluate_hypotheses(runs: list[Run], read: ReadAlpha = read_alpha) -> Tested:
+    """Test what these runs can: a hypothesis without comparisons has no row."""
     conditions = group_conditions(runs)
-    kinds, modalities = ("temporal", "appearance"), ("Flow", "RGB")
-    pairs = {
-        PROPORTION: pairs_of_proportions(conditions),
-        DATASETS: pairs_of_kinds(conditions, lambda c: dataset_kind(c.dataset), kinds, "p", "modality"),
-        MODALITY: pairs_of_kinds(conditions, lambda c: c.modality, modalities, "dataset", "p"),
-    }
-    rises = [(c.name, rise, True) for c in conditions if (rise := rise_with_depth(c, read))]
-    rows = judge_hypothesis(DEPTH, rises)
-    for hypothesis, compared in pairs.items():
-        rows += judge_hypothesis(hypothesis, [(name, *compare_conditions(a, b, read)) for name, a, b in compared])
-    return pd.DataFrame(rows, columns=COMPARISON)
+    spread = spread_of_seeds(conditions, read)
+    rises = [rise for c in conditions if (rise := rise_with_depth(c, read))]
+    rows, left_out = judge_hypothesis(DEPTH, rises, spread), {DEPTH: dict[str, str]()}
+    for hypothesis, pair_up in (
+        (PROPORTION, pairs_of_proportions),
+        (DATASETS, pairs_of_kinds),
+        (MODALITY, pairs_of_modalities),
+    ):
+        pairs = pair_up(conditions)
+        rows += judge_hypothesis(hypothesis, [compare_pair(pair, read) for pair in pairs.compared], spread)
+        left_out[hypothesis] = pairs.left_out
+    return Tested(named_apart(pd.DataFrame(rows, columns=COMPARISON)), left_out)
 
 
-def rise_with_depth(condition: Condition, read: ReadAlpha = read_alpha) -> Effect | None:
+def named_apart(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a number after names that stand twice in a hypothesis: networks that differ in other facts."""
+    by_name = table.groupby(["hypothesis", "compared"])
+    number, of = by_name.cumcount() + 1, by_name["compared"].transform("size")
+    return table.assign(compared=table["compared"].mask(of > 1, table["compared"] + " (" + number.astype(str) + ")"))
+
+
+def spread_of_seeds(conditions: list[Condition], read: ReadAlpha = read_alpha) -> float:
+    """The standard deviation over trainings of alpha_T, mean over layers and clips, of all networks that were trained
+    more than once; `SPREAD_OF_SEEDS` if there are none."""
+    squares, df = 0.0, 0
+    for c in conditions:
+        if len(c.runs) > 1:
+            means = np.array([float(read(run).mean.mean()) for run in c.runs])
+            squares += float(((means - means.mean()) ** 2).sum())
+            df += len(means) - 1
+    return float(np.sqrt(squares / df)) if df else SPREAD_OF_SEEDS
+
+
+def rise_with_depth(condition: Condition, read: ReadAlpha = read_alpha) -> Comparison | None:
     """The rise of alpha_T from the first layer to the last, on the straight line through all layers; None for a network
     of one layer."""
     alphas = [read(run) for run in condition.runs]
     L = len(alphas[0].layers)
     if L < 2:
         return None
-    return mean_effect(*stack_values([alpha_clip_table(alpha, depth_weights(L)) for alpha in alphas]))
+    values, groups = stack_values([alpha_clip_table(alpha, depth_weights(L)) for alpha in alphas])
+    return Comparison(condition.name, mean_effect(values, groups), True)
 
 
-def pairs_of_proportions(conditions: list[Condition]) -> NamedPairs:
-    """Each p with the next larger p, of the same dataset, network and modality."""
-    groups: dict[str, list[Condition]] = {}
-    for c in conditions:
-        groups.setdefault(f"{c.dataset}, {c.network}, {c.modality}", []).append(c)
-    pairs: NamedPairs = []
-    for name, group in groups.items():
-        for smaller, larger in pairwise(sorted(group, key=lambda c: Fraction(c.p))):
-            if smaller.p != larger.p:
-                pairs.append((f"{name}: p = {smaller.p} less {larger.p}", smaller, larger))
-    return pairs
+def compare_pair(pair: Pair, read: ReadAlpha = read_alpha) -> Comparison:
+    """alpha_T (mean over layers) of the first condition minus that of the second.
 
-
-def pairs_of_kinds(
-    conditions: list[Condition], kind: Callable[[Condition], str], kinds: tuple[str, str], *same: str
-) -> NamedPairs:
-    """Each condition of the first kind with each of the second, of one network and with equal attributes `same`."""
-    first, second = ([c for c in conditions if kind(c) == k] for k in kinds)
-    pairs: NamedPairs = []
-    for a, b in product(first, second):
-        if a.network == b.network and all(getattr(a, key) == getattr(b, key) for key in same):
-            fixed = ", ".join([a.network, *(f"p = {a.p}" if key == "p" else getattr(a, key) for key in same)])
-            one, other = (a.dataset, b.dataset) if a.dataset != b.dataset else kinds
-            pairs.append((f"{fixed}: {one} less {other}", a, b))
-    return pairs
-
-
-def compare_conditions(a: Condition, b: Condition, read: ReadAlpha = read_alpha) -> tuple[Effect, bool]:
-    """alpha_T (mean over layers) of `a` minus that of `b`, and whether the comparison is paired, clip by clip.
-
-    It is paired if both have the same clips and equally many seeds: the variance that the clips share then cancels.
+    It is paired if both have the same clips: the variance that the clips share then cancels.
     """
-    tables_a, tables_b = ([alpha_clip_table(read(run)) for run in c.runs] for c in (a, b))
-    if len(a.runs) == len(b.runs) and a.runs[0].meta.get("data") == b.runs[0].meta.get("data"):
-        values, groups = stack_values([*tables_a, *tables_b])
+    first, second = ([alpha_clip_table(read(run)) for run in c.runs] for c in (pair.first, pair.second))
+    if pair.first["data"] == pair.second["data"]:
+        values, groups = stack_values([*first, *second])
         if len(groups):
-            return mean_effect(values[: len(a.runs)] - values[len(a.runs) :], groups), True
-    return unpaired_effect(*stack_values(tables_a), *stack_values(tables_b)), False
+            S = len(first)
+            return Comparison(pair.name, paired_difference(values[:S], values[S:], groups), True)
+    return Comparison(pair.name, unpaired_difference(*stack_values(first), *stack_values(second)), False)
 
 
 def stack_values(tables: list[pd.DataFrame]) -> tuple[np.ndarray, pd.Series]:
@@ -148,24 +147,46 @@ def stack_values(tables: list[pd.DataFrame]) -> tuple[np.ndarray, pd.Series]:
     return values.to_numpy(float).T, by_clip[0]["group"].loc[values.index]
 
 
-def judge_hypothesis(hypothesis: str, effects: NamedEffects) -> list[dict[str, object]]:
-    """The comparisons of one hypothesis with their verdicts, the p-values corrected together."""
+def judge_hypothesis(hypothesis: str, found: Sequence[Comparison], spread: float) -> list[dict[str, object]]:
+    """The comparisons of one hypothesis with their verdicts; the p-values of those over several seeds are corrected
+    together."""
     rows = []
-    for (name, e, paired), p_holm in zip(effects, holm_correction([e.p for _, e, _ in effects]), strict=True):
-        sign = "holds" if e.value > 0 else "does not hold"
-        verdict = sign if p_holm < SIGNIFICANCE_LEVEL else "undecided"
-        row = {"hypothesis": hypothesis, "compared": name, "effect": e.value, "p_holm": p_holm, "paired": paired}
-        rows.append(vars(e) | row | {"verdict": verdict})
+    over_seeds = [c.effect.p if c.effect.seeds > 1 else np.nan for c in found]
+    for c, p_holm in zip(found, holm_correction(over_seeds), strict=True):
+        sign = HOLDS if c.effect.value > 0 else FAILS
+        verdict = THESE_ONLY if c.effect.seeds == 1 else sign if p_holm < SIGNIFICANCE_LEVEL else UNDECIDED
+        of_networks = 1 if hypothesis == DEPTH else 2
+        needed = seeds_needed(c.effect.value, spread, of_networks) if verdict in (THESE_ONLY, UNDECIDED) else None
+        row = {"hypothesis": hypothesis, "compared": c.name, "effect": c.effect.value, "p_holm": p_holm}
+        rows.append(vars(c.effect) | row | {"seeds_needed": needed, "paired": c.paired, "verdict": verdict})
     return rows
 
 
-def hypothesis_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per hypothesis, from the table of `evaluate_hypotheses`: the verdict over all comparisons (also "mixed" or
-    "not tested"), and how many hold, do not hold and are undecided."""
+def seeds_needed(effect: float, spread: float, networks: int) -> int | None:
+    """How many seeds of each network would decide an effect of this size, if trainings spread by `spread` (a standard
+    deviation) and clips are many; None if more than 50."""
+    for S in range(2, MOST_SEEDS + 1):
+        if half_widths([Spread(np.array([spread**2 / S]), S - 1)] * networks).item() < abs(effect):
+            return S
+    return None
+
+
+def hypothesis_verdicts(tested: Tested) -> pd.DataFrame:
+    """A row per hypothesis: the verdict over all comparisons, how many hold, do not hold and are undecided, and how
+    many are of networks that were trained once (these_only).
+
+    It holds (or does not) if more than half of the comparisons over seeds do and none says the opposite; it is mixed if
+    some hold and others do not, and else undecided."""
     rows = []
     for hypothesis in HYPOTHESES:
-        found = list(table.loc[table["hypothesis"] == hypothesis, "verdict"])
-        fails, undecided, holds = (found.count(verdict) for verdict in VERDICTS)
-        verdict = "mixed" if holds and fails else next((v for v in VERDICTS if v in found), "not tested")
-        rows.append((hypothesis, verdict, len(found), holds, fails, undecided))
-    return pd.DataFrame(rows, columns=["hypothesis", "verdict", "comparisons", "holds", "does_not_hold", "undecided"])
+        found = list(tested.of(hypothesis)["verdict"])
+        holds, fails, undecided, these = (found.count(v) for v in (HOLDS, FAILS, UNDECIDED, THESE_ONLY))
+        most = (len(found) - these) / 2
+        verdict = NOT_TESTED if not found else THESE_ONLY if these == len(found) else UNDECIDED
+        if holds and fails:
+            verdict = MIXED
+        elif max(holds, fails) > most:
+            verdict = HOLDS if holds else FAILS
+        rows.append((hypothesis, verdict, len(found), holds, fails, undecided, these))
+    columns = ["hypothesis", "verdict", "comparisons", "holds", "does_not_hold", "undecided", "these_only"]
+    return pd.DataFrame(rows, columns=columns)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from analysis.experiments.clip_reading import normalised_clips
-from analysis.explain.alpha_replacement import donor_clips, intervention_table, places
+from analysis.explain.alpha_replacement import REPLACEMENTS, donor_of, donor_pool, intervention_table, places
 from analysis.runs.damaged_parts import part_of, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
@@ -37,7 +37,7 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
     """Replace attention in every clip that `run` recorded; `data` is the dataset's folder. Returns why clips, by
     clip_id, have no effects; of these a later call tries again only those that could not be read.
 
-    Clips are taken in an order that `seed` draws, so that the donor clip can be any of the same batch.
+    The clips whose alpha replaces that of others are drawn from the whole dataset, with `seed` (`donor_of`).
 
     Raises:
         UserError: the run's network has no attention or is no longer there, or there are results of other work.
@@ -47,9 +47,9 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
         places(checkpoint.model)
     except ValueError as error:
         raise UserError(f"{run.path}: {error}") from error
-    table = table.sample(frac=1, random_state=seed).reset_index(drop=True)
     identity = {"checkpoint_sha256": run.meta["checkpoint_sha256"], "data": str(data.resolve())}
     identity |= {"split": run.meta["split"], "batch_size": options.batch_size, "seed": seed}
+    identity |= {"replacements": list(REPLACEMENTS)}
     shards, owned = effects_in(run.path), ("effects", "failures.parquet", "index.html", "*.csv")
     work, facts = (
         Work(shards.folder, "interventions.json", "set of interventions", identity, owned),
@@ -76,12 +76,13 @@ def replace_alpha(
     done, total = len(finished), len(table)
     options.progress(done, total)
     options.notify(f"first the mean of α over all {total} clips is taken")
-    model, mean = checkpoint.inference_model, mean_alpha(checkpoint, table, options)
+    model, (mean, donors) = checkpoint.inference_model, mean_and_donors(checkpoint, table, options, seed)
+    labels = list(table["label"])
     for rows, clips in clip_batches(checkpoint, table, options, finished, failures):
         with torch.inference_mode():
-            plain, alphas = model.forward_with_attention(clips)
-        donors = donor_clips(list(rows["label"]), seed)
-        other = {layer: alpha[donors] for layer, alpha in alphas.items()}
+            plain = model(clips)
+        chosen = [donor_of(clip, labels, list(donors), seed) for clip in rows.index]
+        other = stacked([donors[i] for i in chosen if i is not None]) if None not in chosen else {}
         effects = intervention_table(model, clips, rows, checkpoint.classes, plain, mean, other)
         if broken := set(rows["clip_id"]) - set(effects["clip_id"]) - finished:
             failures |= dict.fromkeys(sorted(broken), BROKEN)
@@ -120,13 +121,29 @@ def clip_batches(
             yield rows[found], torch.stack(readable)
 
 
+Alphas = dict[str, Tensor]  # {layer: (2, C_out)}
+
+
 @torch.inference_mode()
-def mean_alpha(checkpoint: Checkpoint, table: pd.DataFrame, options: DatasetOptions) -> dict[str, Tensor]:
-    """{layer: mean alpha over all clips (2, C_out)}"""
-    sums: dict[str, Tensor] = {}
-    count = 0
+def mean_and_donors(
+    checkpoint: Checkpoint, table: pd.DataFrame, options: DatasetOptions, seed: int
+) -> tuple[Alphas, dict[int, Alphas]]:
+    """The mean of alpha over all clips that can be read, and alpha of those of `donor_pool`, by row."""
+    sums: Alphas = {}
+    donors: dict[int, Alphas] = {}
+    count, pool = 0, set(donor_pool(len(table), seed))
     for rows, clips in clip_batches(checkpoint, table, options, set(), {}):
-        for layer, alpha in checkpoint.inference_model.forward_with_attention(clips)[1].items():
+        alphas = checkpoint.inference_model.forward_with_attention(clips)[1]
+        for layer, alpha in alphas.items():
             sums[layer] = sums.get(layer, 0) + alpha.double().sum(0)
+        donors |= {
+            row: {layer: alpha[i].clone() for layer, alpha in alphas.items()}
+            for i, row in enumerate(rows.index) if row in pool
+        }  # fmt: skip
         count += len(rows)
-    return {layer: (total / count).float() for layer, total in sums.items()}
+    return {layer: (total / count).float() for layer, total in sums.items()}, donors
+
+
+def stacked(alphas: list[Alphas]) -> Alphas:
+    """alpha of several clips as {layer: (B, 2, C_out)}."""
+    return {layer: torch.stack([of_clip[layer] for of_clip in alphas]) for layer in alphas[0]}

@@ -10,14 +10,10 @@ from numpy.typing import NDArray
 from analysis.attention.alpha_matrix import read_alpha
 from analysis.attention.alpha_tables import alpha_class_table
 from analysis.runs.run_directory import Run, predictions
-from analysis.statistics.uncertainty import (
-    FEWEST_RANKS,
-    Effect,
-    holm_correction,
-    mean_effect,
-    paired_p,
-    rank_correlations,
-)
+from analysis.statistics.clusters import describe_interval
+from analysis.statistics.correlations import FEW_CLASSES, FEWEST_RANKS, rank_correlations
+from analysis.statistics.effects import Effect, holm_correction, mean_effect
+from analysis.statistics.shares import paired_effect, share_interval
 from sth_core.errors import UserError
 from sth_core.shards import Shards, shards
 from sth_core.video.reorder import DROPPED, FAST, FROZEN, REVERSED, SHUFFLED, SUBSAMPLED
@@ -57,8 +53,7 @@ def score_difference(a: pd.Series, b: pd.Series) -> pd.Series:
 
 def effect_over_clips(values: pd.Series, groups: NDArray) -> Effect:
     """The mean of one value per clip; without interval and p-value if all clips are of one source video."""
-    found = mean_effect(values.to_numpy(float)[None], groups)
-    return found if len(set(groups)) > 1 else Effect(found.value, np.nan, np.nan, 1.0, found.n, 1)
+    return mean_effect(values.to_numpy(float)[None], groups)
 
 
 def interval_columns(found: Effect, name: str, prefix: str = "") -> dict[str, Any]:
@@ -78,11 +73,11 @@ def probe_table(run: Run) -> pd.DataFrame:
     groups = rows.groupby("clip_id")["group"].first().to_numpy()  # ordered by clip_id, like the tables above
     found: list[dict[str, Any]] = []
     for name in PROBES:
-        accuracy, change = effect_over_clips(correct[name], groups), correct[name] - correct[PLAIN]
-        cost = effect_over_clips(change, groups)
-        row = {"probe": name, "n": accuracy.n} | interval_columns(accuracy, "accuracy", "accuracy_")
-        row |= interval_columns(cost, "change")
-        row["p"] = paired_p(cost.p, int((change > 0).sum()), int((change < 0).sum()))
+        right = correct[name].to_numpy()
+        row = {"probe": name, "n": len(right), "accuracy": right.mean()}
+        row |= dict(zip(("accuracy_low", "accuracy_high"), share_interval(right, groups), strict=True))
+        cost = paired_effect(right - correct[PLAIN].to_numpy(), groups)
+        row |= interval_columns(cost, "change") | {"p": cost.p}
         moved = effect_over_clips(score_difference(score[name], score[PLAIN]), groups)
         found.append(row | interval_columns(moved, "score_change", "score_") | {"changed": float(changed[name].mean())})
     corrected = holm_correction([row["p"] for row in found if row["probe"] != PLAIN])
@@ -152,4 +147,5 @@ def probe_summary_sentence(found: pd.DataFrame) -> str:
     finding = "It is undecided whether classes with high α_T depend on the frame order"
     if low > 0 or high < 0:
         finding = f"Classes with high α_T depend {'more' if low > 0 else 'less'} on the frame order"
-    return f"{finding}: rank correlation {value:+.2f} (95 %: {low:+.2f} to {high:+.2f}) over {n:.0f} classes."
+    interval = describe_interval(low, high, "+.2f", FEW_CLASSES)
+    return f"{finding}: rank correlation {value:+.2f} (95 %: {interval}) over {n:.0f} classes."

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from analysis.experiments.clip_reading import normalised_clips
-from analysis.explain.alpha_replacement import donor_clips, intervention_table
+from analysis.explain.alpha_replacement import REPLACEMENTS, donor_of, intervention_table
 from analysis.explain.faithfulness import (
     REMOVAL_TESTS,
     area_under_curve,
@@ -38,7 +38,7 @@ from analysis.runs.damaged_parts import set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import notify_choice
 from analysis.runs.relabelling import remove_shards_of
-from analysis.statistics.uncertainty import rank_correlation
+from analysis.statistics.correlations import rank_correlation
 from sth_core.checkpoint import Checkpoint, load_checkpoint
 from sth_core.datasets.changes import name_changes
 from sth_core.errors import NOT_FINITE
@@ -50,7 +50,7 @@ from sth_core.shards import Shards
 
 TABLES = ("curves", "frames", "randomised", "alpha", "clips")
 PAGES = ("index.html", "verdicts.csv", "faithfulness.csv", "sanity.csv", "agreement.csv", "attention.csv")
-IDENTITY = ("checkpoint_sha256", "data", "split", "label", "clips", "seed")
+IDENTITY = ("checkpoint_sha256", "data", "split", "label", "clips", "seed", "replacements")
 RANDOM, CENTRE = CONTROLS = ("random map", "centre prior")
 
 
@@ -138,7 +138,7 @@ def trust(
         "network": f"{config.backbone}, {config.conv}, p = {config.temporal_fraction:g}, {config.modality}",
         "attention": config.attention, "classes": checkpoint.classes, "explanations": [vars(e) for e in wanted],
         "data": str(data.resolve()), "dataset": data.resolve().name, "seed": seed,
-        "label": checkpoint.annotation.label, **chosen.facts,
+        "label": checkpoint.annotation.label, **chosen.facts, "replacements": list(REPLACEMENTS),
         "checkpoint": str(checkpoint_path.resolve()), "checkpoint_sha256": sha256(checkpoint_path),
     }  # fmt: skip
     work = Work(out, "trust.json", "test of explanations", {key: facts[key] for key in IDENTITY}, (*TABLES, *PAGES))
@@ -155,8 +155,9 @@ def trust(
         layers: dict[str, Tensor] = next(iter(alphas.values()), {})
         mean = {layer: torch.cat([of_clip[layer] for of_clip in alphas.values()]).mean(0) for layer in layers}
         tests = TrustTests(checkpoint, wanted, randomized, mean, options.batch_size)
-        names, labels = list(alphas), table.set_index("clip_id")["label"]
-        donors = dict(zip(names, donor_clips(list(labels[names]), seed), strict=True))
+        names = list(alphas)
+        labels = list(table.set_index("clip_id")["label"][names])
+        donors = {name: donor_of(i, labels, range(len(names)), seed) for i, name in enumerate(names)}
         missing = table[~table["clip_id"].isin(finished)]
         read = normalised_clips(checkpoint, missing, options.workers, ahead=2 * options.workers)
         for done, (row, (clip, failure)) in enumerate(zip(missing.index, read, strict=True), 1 + len(finished)):
@@ -166,7 +167,8 @@ def trust(
             if clip is None:
                 failures[clip_id] = failure
             else:
-                donor = alphas[names[donors[clip_id]]] if alphas else {}
+                number = donors.get(clip_id)
+                donor = {} if number is None else alphas[names[number]]
                 tables = clip_tables(tests, clip_result(tests, clip, table.iloc[[row]], donor, seed + row))
                 if len(tables["alpha"]):
                     shards.write(tables)

@@ -1,6 +1,6 @@
 """The results of `trust` as tables: means with 95 % intervals over clips, and a verdict for each.
 
-Intervals and p-values are over source videos (`uncertainty`); p-values are corrected over each table (Holm).
+Intervals and p-values are over source videos (docs/statistics.md); p-values are corrected over each table (Holm).
 """
 
 import math
@@ -13,18 +13,13 @@ import pandas as pd
 from analysis.experiments.trust import CONTROLS, TABLES
 from analysis.explain.alpha_replacement import EVERY_LAYER
 from analysis.explain.faithfulness import DELETION
-from analysis.statistics.uncertainty import (
-    SIGNIFICANCE_LEVEL,
-    Effect,
-    holm_correction,
-    mean_effect,
-    paired_effect,
-    rank_correlation,
-    rank_correlations,
-)
+from analysis.statistics.clusters import SIGNIFICANCE_LEVEL
+from analysis.statistics.correlations import rank_correlation, rank_correlations
+from analysis.statistics.effects import Effect, holm_correction, mean_effect
+from analysis.statistics.shares import paired_effect
 from sth_core.shards import Shards
 
-NO_EFFECT = Effect(math.nan, math.nan, math.nan, 1.0, 0, 1)  # of no clips
+NO_EFFECT = Effect(math.nan, math.nan, math.nan, math.nan, 0, 1)  # of no clips
 PASSES, FAILS, OPEN = "passes", "fails", "undecided"
 STILL_THERE = 0.5  # rank correlation with the true map from which on a randomized network's map counts as the same
 
@@ -76,7 +71,7 @@ def faithfulness_table(results: TrustResults) -> pd.DataFrame:
 
 
 def sign_verdict(row: dict) -> str:
-    if row["p_holm"] >= SIGNIFICANCE_LEVEL:
+    if not row["p_holm"] < SIGNIFICANCE_LEVEL:  # also where it is nan
         return OPEN
     return PASSES if row["value"] > 0 else FAILS
 

@@ -1,10 +1,11 @@
-"""Interventions on attention: alpha is replaced by values that do not depend on the clip, and predictions are compared.
+"""Interventions on attention: alpha is replaced by values that do not depend on the clip, or a part of a layer is
+removed, and predictions are compared.
 
-High attention does not prove that it has an effect: a later layer may undo it. alpha_S + alpha_T stays 1. A `Tap`
-replaces alpha where it is computed: no module is patched, and many threads can use the same network at once.
+High attention does not prove that it has an effect: a later layer may undo it. A `Tap` replaces alpha where it is
+computed: no module is patched, and many threads can use the same network at once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,21 +18,40 @@ from sth_core.convolution import Tap
 from sth_core.evaluation import is_finite
 from sth_core.network import VideoNetwork
 
-HALF, SPATIAL_ONLY, TEMPORAL_ONLY, DATASET_MEAN, ANOTHER_CLIP = REPLACEMENTS = (
-    "one half", "spatial only", "temporal only", "the dataset's mean", "another clip's",
+HALF, WITHOUT_TEMPORAL, WITHOUT_SPATIAL, RESET_TO_SPATIAL, RESET_TO_TEMPORAL, DATASET_MEAN, ANOTHER_CLIP = (
+    "one half", "no temporal part: (α_S, 0)", "no spatial part: (0, α_T)", "reset to (1, 0)", "reset to (0, 1)",
+    "the dataset's mean", "another clip's",
+)  # fmt: skip
+REPLACEMENTS = (
+    HALF, WITHOUT_TEMPORAL, WITHOUT_SPATIAL, RESET_TO_SPATIAL, RESET_TO_TEMPORAL, DATASET_MEAN, ANOTHER_CLIP,
 )  # fmt: skip
 EVERY_LAYER = "everywhere"
-FIXED_ALPHAS = {HALF: (0.5, 0.5), SPATIAL_ONLY: (1.0, 0.0), TEMPORAL_ONLY: (0.0, 1.0)}  # alpha_S, alpha_T
+# Of alpha_S and alpha_T. To reset one to 1 also overwrites its learnt weights, channel by channel: only a factor of 0
+# measures what the other part alone is worth.
+FACTORS = {WITHOUT_TEMPORAL: (1.0, 0.0), WITHOUT_SPATIAL: (0.0, 1.0)}
+FIXED_ALPHAS = {HALF: (0.5, 0.5), RESET_TO_SPATIAL: (1.0, 0.0), RESET_TO_TEMPORAL: (0.0, 1.0)}
+MOST_DONORS = 256
 
 
 @dataclass(frozen=True)
 class SetAlpha(Tap):
-    """Replaces alpha by `values`: {layer: (2, C_out), or (B, 2, C_out) with one for each clip}."""
+    """Replaces alpha by `values`: {layer: (2, C_out) or (2, 1), or (B, 2, C_out) with one for each clip}."""
 
     values: Mapping[str, Tensor]
 
     def attention(self, layer: str, alpha: Float[Tensor, "B 2 C"]) -> Float[Tensor, "B 2 C"]:
         return self.values[layer].to(alpha).expand_as(alpha) if layer in self.values else alpha
+
+
+@dataclass(frozen=True)
+class ScaleAlpha(Tap):
+    """Multiplies alpha_S and alpha_T of these layers by `factors`: 0 removes a part, and leaves the other as it is."""
+
+    layers: frozenset[str]
+    factors: tuple[float, float]
+
+    def attention(self, layer: str, alpha: Float[Tensor, "B 2 C"]) -> Float[Tensor, "B 2 C"]:
+        return alpha * alpha.new_tensor(self.factors)[:, None] if layer in self.layers else alpha
 
 
 def places(model: VideoNetwork) -> dict[str, tuple[str, ...]]:
@@ -48,13 +68,17 @@ def places(model: VideoNetwork) -> dict[str, tuple[str, ...]]:
     return found | {EVERY_LAYER: tuple(layer.name for layer in layers)}
 
 
-def replacement(kind: str, mean: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """{layer: alpha} for every layer; `mean` (2, C_out) is the dataset's mean, `other` (B, 2, C_out) another clip's."""
-    if kind == DATASET_MEAN:
-        return mean
-    if kind == ANOTHER_CLIP:
-        return other
-    return {name: torch.tensor(FIXED_ALPHAS[kind])[:, None].expand_as(alpha) for name, alpha in mean.items()}
+def replacing(
+    kind: str, layers: Collection[str], mean: Mapping[str, Tensor] = {}, other: Mapping[str, Tensor] = {}
+) -> Tap:
+    """The tap that replaces alpha of these layers; `mean` has the dataset's mean (2, C_out) of each layer, `other`
+    another clip's (B, 2, C_out)."""
+    if kind in FACTORS:
+        return ScaleAlpha(frozenset(layers), FACTORS[kind])
+    if kind in FIXED_ALPHAS:
+        return SetAlpha(dict.fromkeys(layers, torch.tensor(FIXED_ALPHAS[kind])[:, None]))
+    values = {DATASET_MEAN: mean, ANOTHER_CLIP: other}[kind]
+    return SetAlpha({name: values[name] for name in layers})
 
 
 @torch.inference_mode()
@@ -64,11 +88,11 @@ def interventions(
     mean: Mapping[str, Float[Tensor, "2 _"]],
     other: Mapping[str, Float[Tensor, "B 2 _"]],
 ) -> Iterator[tuple[str, str, Float[Tensor, "B K"]]]:
-    """Every place and kind, with the logits (B, K) of clips (B, T, C, H, W) under it."""
+    """Every place and kind, with the logits (B, K) of clips (B, T, C, H, W) under it; without `other`, as where there
+    is only one clip, not another clip's alpha."""
     for place, layers in places(model).items():
-        for kind in REPLACEMENTS:
-            values = replacement(kind, mean, other)
-            yield place, kind, model(clips, SetAlpha({name: values[name] for name in layers}))
+        for kind in REPLACEMENTS if other else REPLACEMENTS[:-1]:
+            yield place, kind, model(clips, replacing(kind, layers, mean, other))
 
 
 def replacement_rows(
@@ -113,11 +137,14 @@ def pick_column(values: Float[Tensor, "B K"], column: Int64[Tensor, "B"]) -> Flo
     return np.where((column >= 0).numpy(), chosen, np.nan)
 
 
-def donor_clips(labels: list[str], seed: int = 0) -> list[int]:
-    """For each clip the number of another clip, of another class if possible, drawn with `seed`."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    found = []
-    for label, position in zip(labels, np.argsort(order), strict=True):
-        in_turn = np.roll(order, -position - 1).tolist()  # the clip itself last
-        found.append(next((i for i in in_turn if labels[i] != label), in_turn[0]))
-    return found
+def donor_pool(clips: int, seed: int = 0) -> list[int]:
+    """The numbers of the clips whose alpha may replace that of others: all, or 256 of them, drawn with `seed`."""
+    return sorted(np.random.default_rng(seed).permutation(clips)[:MOST_DONORS].tolist())
+
+
+def donor_of(clip: int, labels: Sequence[str], pool: Sequence[int], seed: int = 0) -> int | None:
+    """The number of another clip of `pool`, of another class if possible, drawn with `seed`; never the clip itself,
+    and None if there is no other."""
+    order = np.random.default_rng([seed, clip]).permutation(pool)
+    others = [int(i) for i in order if i != clip]
+    return next((i for i in others if labels[i] != labels[clip]), others[0] if others else None)

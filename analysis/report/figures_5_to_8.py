@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.attention.alpha_matrix import has_attention, read_alpha
+from analysis.attention.alpha_matrix import Alpha, has_attention, read_alpha
 from analysis.attention.alpha_tables import alpha_clip_table, alpha_layer_table
-from analysis.attention.hypotheses import ReadAlpha, group_conditions, stack_values
+from analysis.attention.conditions import group_conditions
+from analysis.attention.hypotheses import ReadAlpha, stack_values
 from analysis.report.plots import COLOURS, DASHES, SupplementFigure, add_line, error_bars, styled
 from analysis.runs.run_directory import Run
-from analysis.statistics.uncertainty import mean_effect, seed_interval
+from analysis.statistics.effects import half_widths, mean_effect, spreads_of
 
 
 def attention_by_layer(runs: list[Run], read: ReadAlpha = read_alpha) -> pd.DataFrame:
@@ -32,25 +33,28 @@ def attention_by_layer(runs: list[Run], read: ReadAlpha = read_alpha) -> pd.Data
     tables = []
     for c in group_conditions([run for run in runs if has_attention(run)]):
         alphas = [read(run) for run in c.runs]
-        layers = combine_seeds([alpha_layer_table(alpha) for alpha in alphas])
+        layers = alpha_layer_table(alphas[0]) if len(alphas) == 1 else mean_over_seeds(alphas)
         mean = mean_effect(*stack_values([alpha_clip_table(alpha) for alpha in alphas]))
         layers = layers.assign(
-            run=", ".join(run.name for run in c.runs), dataset=c.dataset, p=c.p, modality=c.modality, seeds=len(c.runs),
-            mean=mean.value, mean_low=mean.low, mean_high=mean.high,
+            run=", ".join(run.name for run in c.runs), **{name: c[name] for name in ("dataset", "p", "modality")},
+            seeds=len(c.runs), mean=mean.value, mean_low=mean.low, mean_high=mean.high,
         )  # fmt: skip
         tables.append(layers)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def combine_seeds(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """One table of those of `alpha_layer_table`, one per seed: means, with intervals over clips and seeds."""
-    if len(tables) == 1:
-        return tables[0]
-    values, errors, sds = (np.stack([t[name] for t in tables]) for name in ("alpha_temporal", "error", "sd"))  # S L
-    mean, (_, half) = values.mean(0), seed_interval(values, errors.mean(0))
-    return tables[0].assign(
-        alpha_spatial=1 - mean, alpha_temporal=mean, low=mean - half, high=mean + half, sd=sds.mean(0), error=np.nan
-    )
+def mean_over_seeds(alphas: list[Alpha]) -> pd.DataFrame:
+    """`alpha_layer_table` of the means over several trainings, on the clips that all of them have; intervals are over
+    clips and trainings, sd is the mean of the trainings' sds."""
+    shared = sorted(set.intersection(*(set(alpha.clips["clip_id"]) for alpha in alphas)))
+    rows = [pd.Index(alpha.clips["clip_id"]).get_indexer(shared) for alpha in alphas]
+    values = np.stack([alpha.temporal[of_run] for alpha, of_run in zip(alphas, rows, strict=True)])  # S N L
+    groups = alphas[0].clips["group"].iloc[rows[0]]
+    mean, half = values.mean((0, 1), np.float64), half_widths(spreads_of(values, groups))
+    return alphas[0].layers.assign(
+        n=len(shared), groups=groups.nunique(), alpha_spatial=1 - mean, alpha_temporal=mean, low=mean - half,
+        high=mean + half, sd=values.std(1, np.float64, ddof=1).mean(0) if len(shared) > 1 else 0.0,
+    )  # fmt: skip
 
 
 def supplement_figures(table: pd.DataFrame) -> list[SupplementFigure]:

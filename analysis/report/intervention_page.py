@@ -15,6 +15,7 @@ from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.left_out import left_out_sentence
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
+from analysis.statistics.clusters import describe_interval
 from sth_core.errors import UserError
 
 
@@ -83,8 +84,12 @@ def plot_replacement_effects(table: pd.DataFrame, rows: str) -> go.Figure:
         x=table["kind"], y=table[rows], z=points, text=text, texttemplate="%{text}", zmid=0, zmin=-100, zmax=100,
         colorscale=[[0, "#0072B2"], [0.5, "#ffffff"], [1, "#D55E00"]], colorbar_title="points",
     )  # fmt: skip
-    height = 110 + 26 * table[rows].nunique()
+    height = 126 + 26 * table[rows].nunique()
     figure = styled(go.Figure(heatmap), "α becomes ...", "", height=height, margin_t=10)
+    kinds = list(table["kind"].unique())
+    names = [kind.replace(": ", "<br>").replace(" to ", " to<br>").replace("_S", "<sub>S</sub>") for kind in kinds]
+    names = [name.replace("_T", "<sub>T</sub>") for name in names]
+    figure.update_xaxes(tickvals=kinds, ticktext=names, tickangle=0)
     return figure.update_yaxes(autorange="reversed", automargin=True, type="category")
 
 
@@ -99,7 +104,8 @@ def summarize_interventions(places: pd.DataFrame) -> str:
         )
     points = 100 * everywhere[["value", "low", "high"]]
     changes = "; ".join(
-        f"{kind}: {v:+.1f} points ({low:+.1f} to {high:+.1f})" for kind, v, low, high in points.itertuples()
+        f"{kind}: {v:+.1f} points ({describe_interval(low, high, '+.1f')})"
+        for kind, v, low, high in points.itertuples()
     )
     mattering = set(everywhere.index[everywhere["verdict"] == "matters"])
     of_clip = [kind for kind in (DATASET_MEAN, ANOTHER_CLIP) if kind in mattering]

@@ -49,7 +49,7 @@ def probe_sections(tables: dict[str, pd.DataFrame], clips: int, shuffles: int) -
         Section(
             "Accuracy by probe", figure=horizontal_bars(probes, "probe", "accuracy", "accuracy", "accuracy_"),
             caption=f"{sample}. Shuffled: mean of {shuffles} random orders. In the table, change is the accuracy less "
-            "that of plain, on the same clips; p is Holm's, and not below McNemar's exact test's; score change is "
+            "that of plain, on the same clips; p is Holm's; score change is "
             "that of the true class; changed is the share of clips with another prediction than plain.",
             table=with_intervals(probes.drop(columns="p"), probe_intervals), data={"probes": probes},
         ),
@@ -61,8 +61,8 @@ def probe_sections(tables: dict[str, pd.DataFrame], clips: int, shuffles: int) -
         ),
         Section(
             "α_T and the need for order",
-            caption="Spearman's rank correlation of α_T and the drop under shuffling, with 95 % bootstrap intervals "
-            "over source videos. They show how much other clips of these classes would differ, not other classes.",
+            caption="Spearman's rank correlation of α_T and the drop under shuffling, with 95 % intervals "
+            "over classes (which are taken for a sample of all classes) or over source videos.",
             table=with_intervals(found, {"value": ""}), data={"agreement": found},
         ),
         Section(

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from analysis.attention.alpha_matrix import has_attention
-from analysis.attention.hypotheses import evaluate_hypotheses, hypothesis_verdicts
+from analysis.attention.hypotheses import HOW_JUDGED, Tested, evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
 from analysis.report.figures_9_and_10 import ACCURATE, class_figures
 from analysis.report.image_export import PICTURES, write_pictures
@@ -24,14 +25,11 @@ from analysis.report.page import Finding, PageTable, Section, TableCell, write_p
 from analysis.report.plots import SupplementFigure, on_paper
 from analysis.runs.left_out import why_no_attention, why_unreadable
 from analysis.runs.run_directory import Run
+from analysis.statistics.clusters import describe_interval
+from sth_core.datasets.media import counted
 from sth_core.files import write_atomically, write_json
 from sth_core.outputs import writing_into
 
-HYPOTHESES_CAPTION = (
-    "A comparison holds if its effect has the sign that the paper reports and its p-value, after Holm's correction for "
-    "all comparisons of the hypothesis, is below 0.05. For networks that were trained once, the intervals are over "
-    "clips: they do not show how much another training would differ."
-)
 MAY_LACK = {  # the figures that not all runs have, and when
     "figure8_modalities": "Figure 8: no dataset has runs of RGB and of flow with the p of Figure 5",
     "figure9_appearance_classes": f"Figures 9 and 10: no run predicts two of its classes well (at least {ACCURATE:.0%} "
@@ -74,7 +72,7 @@ def write_supplement(
     items: list[SupplementFigure], runs: list[Run], left_out: dict[str, str], out: Path, pictures: bool, command: str
 ) -> WrittenSupplement:
     """Write the figures `items` of `runs`, and one page with all."""
-    comparisons = evaluate_hypotheses(runs)
+    tested = evaluate_hypotheses(runs)
     with write_atomically(out / PLOTLY) as script:  # which the figures' pages share
         script.write(get_plotlyjs())
     figures = {item.name: with_caption(item) for item in items}
@@ -84,7 +82,7 @@ def write_supplement(
         write_json(out / f"{item.name}.json", figure_provenance(item, runs) | {"command": command})
     missing = write_pictures(figures, out) if pictures else ""
     kinds = ["json", *(PICTURES if pictures and not missing else ())]
-    sections = [hypotheses_section(comparisons)] + [
+    sections = [hypotheses_section(tested)] + [
         Section(
             item.title, figure=item.figure, name=item.name, caption=item.caption, data={item.name: item.data},
             files=[f"{item.name}.{kind}" for kind in kinds],
@@ -96,7 +94,7 @@ def write_supplement(
     heading, about = "Attention: the paper's findings in these runs", ". ".join(said)
     page = write_page(out / "index.html", heading, sections, title="Attention", about=about)
     pages = [out / f"{name}.html" for name in figures]
-    return WrittenSupplement(page, pages, hypothesis_verdicts(comparisons), missing, said)
+    return WrittenSupplement(page, pages, hypothesis_verdicts(tested), missing, said)
 
 
 def figures_left_out(items: list[SupplementFigure]) -> list[str]:
@@ -139,29 +137,37 @@ def with_caption(item: SupplementFigure) -> go.Figure:
     return figure.update_layout(title=title, margin_t=above, height=height)
 
 
-def hypotheses_section(comparisons: pd.DataFrame) -> Section:
-    """The paper's hypotheses with their verdicts, and every comparison behind them."""
+def hypotheses_section(tested: Tested) -> Section:
+    """The paper's hypotheses with their verdicts, every comparison behind them, and those that were not made."""
     findings = []
-    for h in hypothesis_verdicts(comparisons).itertuples():
-        table, summary = None, "no runs to compare"
-        if h.comparisons:
-            table = comparison_table(comparisons[comparisons["hypothesis"] == h.hypothesis])
-            summary = f"{h.holds} of {h.comparisons} hold; against: {h.does_not_hold}, undecided: {h.undecided}"
+    for h in hypothesis_verdicts(tested).itertuples():
+        left_out = tested.left_out[h.hypothesis]
+        counts = f"{h.holds} of {h.comparisons} hold; against: {h.does_not_hold}, undecided: {h.undecided}"
+        counts += f", these networks only: {h.these_only}" * bool(h.these_only)
+        summary = counts if h.comparisons else "no runs to compare"
+        summary += f"; not compared: {len(left_out)}" * bool(left_out)
+        table = comparison_table(tested.of(h.hypothesis), left_out) if h.comparisons or left_out else None
         findings.append(Finding(h.hypothesis, TONES.get(h.verdict, "undecided"), h.verdict, summary, table))
-    title, data = "The hypotheses of Section 6.1", {"hypotheses": comparisons}
-    return Section(title, findings=findings, caption=HYPOTHESES_CAPTION, data=data)
+    title, data = "The hypotheses of Section 6.1", {"hypotheses": tested.comparisons}
+    return Section(title, findings=findings, caption=HOW_JUDGED, data=data)
 
 
-def comparison_table(comparisons: pd.DataFrame) -> PageTable:
-    effect, p, clips = "effect on α_T (95 %)", "p (Holm)", "clips"
-    rows = [
+def comparison_table(comparisons: pd.DataFrame, left_out: dict[str, str]) -> PageTable:
+    effect, p, clips, needed = "effect on α_T (95 %)", "p (Holm)", "clips", "seeds needed"
+    rows: list[dict[str, object]] = [
         {
             "compared": c.compared,
-            effect: f"{c.effect:+.4f} ({c.low:+.4f} to {c.high:+.4f})",
-            p: f"{c.p_holm:.2g}",
-            clips: f"{c.n}{f', {c.seeds} seeds' if c.seeds > 1 else ''}{'' if c.paired else ', not the same'}",
+            effect: f"{c.effect:+.4f} ({describe_interval(c.low, c.high, '+.4f')})",
+            p: "-" if np.isnan(c.p_holm) else f"{c.p_holm:.2g}",
+            clips: f"{c.n}, {counted(c.seeds, 'seed')}{'' if c.paired else ', not the same'}",
+            needed: "-" if pd.isna(c.seeds_needed) else f"{c.seeds_needed:.0f}",
             "verdict": TableCell(c.verdict, TONES.get(c.verdict, "undecided")),
         }
         for c in comparisons.itertuples()
     ]
-    return PageTable(pd.DataFrame(rows), dict.fromkeys((effect, p, clips), "number"))
+    none = {effect: "", p: "", clips: "", needed: ""}
+    rows += [
+        {"compared": name} | none | {"verdict": TableCell(f"not compared: {why}", "undecided")}
+        for name, why in left_out.items()
+    ]
+    return PageTable(pd.DataFrame(rows), dict.fromkeys((effect, p, clips, needed), "number"))

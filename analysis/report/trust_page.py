@@ -22,6 +22,8 @@ from analysis.report.plots import COLOURS, add_line, horizontal_bars, styled
 from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.chosen_clips import open_for_network
 from analysis.runs.correctness import counted_clips, with_correctness
+from analysis.statistics.clusters import describe_interval
+from analysis.statistics.correlations import FEW_VIDEOS
 from sth_core.checkpoint import load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.video.transforms import normalise
@@ -119,15 +121,16 @@ def replacement_section(results: TrustResults, table: pd.DataFrame) -> Section:
     """What replaced attention changes, and whether alpha_T is high in clips that depend on single frames."""
     caption = (
         "Change of accuracy, in points, when α_S and α_T of a layer, a stage or everywhere are replaced "
-        f"({len(results.clips)} clips, paired; *: p < 0.05 after Holm's correction, and by McNemar's exact test). If "
+        f"({len(results.clips)} clips, paired; *: p < 0.05 after Holm's correction). If "
         "the dataset's mean or another clip's α gives the same accuracy, the prediction does not depend on α of the "
         "single clip, however much α differs between layers."
     )
     found = trust_tables.attention_and_drop(results)
     if not np.isnan(found["value"]):
+        interval = describe_interval(found["low"], found["high"], "+.2f", FEW_VIDEOS)
         caption += (
             " Over clips, the rank correlation of α_T (mean over layers) with the drop of the score when single frames "
-            f"are hidden is {found['value']:+.2f} (95 %: {found['low']:+.2f} to {found['high']:+.2f})."
+            f"are hidden is {found['value']:+.2f} (95 %: {interval})."
         )
     return Section("Replace attention", figure=plot_replacement_effects(table, "place"), caption=caption)
 

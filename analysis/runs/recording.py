@@ -9,6 +9,7 @@ An interrupted recording is resumed with the clips that have no prediction yet, 
 clip nothing is kept in memory but its row in the table of clips.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -196,10 +197,13 @@ def describe(
         **{name: getattr(config, name) for name in NETWORK},
         "start": initial_weights(checkpoint.training),
         "seed": checkpoint.training.get("seed"),
+        "recipe": checkpoint.training.get("recipe", {}),
+        "trained_on": trained_on_of(checkpoint.training),
         "dataset": f"{data.resolve().name}{question}",
         "data": str(data.resolve()),
         "label": annotation.label,
         "direction": annotation.direction,
+        "kind": annotation.kind,
         "group_pattern": annotation.group_pattern,
         "protocol": {
             "clips_per_video": protocol.clips,
@@ -226,6 +230,12 @@ def initial_weights(training: dict[str, Any]) -> str:
         return ""
     start = training["recipe"].get("start", {})
     return "ImageNet" if start.get("imagenet") else Path(start.get("checkpoint", "")).name or "random weights"
+
+
+def trained_on_of(training: dict[str, Any]) -> str:
+    """A checksum of the clips that a network was trained on, by which two trainings on the same clips are known."""
+    keys = training.get("train_keys", "")
+    return hashlib.sha256(keys.encode()).hexdigest()[:16] if keys else ""
 
 
 def recorded_accuracy(run: Path, classes: list[str]) -> float:

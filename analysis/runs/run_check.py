@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from sth_core.datasets.table import DATASET_KINDS
 from sth_core.errors import shorten
 from sth_core.values import Between, OneOf, describe_values, fits
 
@@ -57,12 +58,13 @@ KEYS: dict[str, Any] = {
     "finished": str,
     **dict.fromkeys(
         ("arch", "conv", "data", "label", "split", "split_from", "groups_from", "group_pattern", "checkpoint", "start",
-         "started", "command"), str,
+         "started", "command", "trained_on"), str,
     ),
     **dict.fromkeys(("seed", "trained_clips"), Whole),
     **dict.fromkeys(("attention", "direction", "vectors"), bool),
     "layers": tuple[Annotated[dict, With(("index", "layer", "stage"))], ...],
-    **dict.fromkeys(("protocol", "versions"), dict),
+    **dict.fromkeys(("protocol", "versions", "recipe"), dict),
+    "kind": Annotated[str, OneOf(("", *DATASET_KINDS))],
     **dict.fromkeys(("fused", "relabelled"), list),
 }  # fmt: skip
 NEEDED = {"dataset", "modality", "temporal_fraction", "classes", "clips", "checkpoint_sha256", "finished"}

@@ -59,7 +59,9 @@ class Run:
 
     @property
     def p(self) -> str:
-        """The temporal fraction as the paper writes it: 1/4, or 0 for a 2D network."""
+        """The temporal fraction as the paper writes it: 1/4, or 0 for a 2D network; "1/4 + 1/2" of a fused run."""
+        if fused := [str(of["p"]) for of in self.meta.get("fused", ()) if isinstance(of, dict) and "p" in of]:
+            return " + ".join(dict.fromkeys(fused))
         p = self.meta["temporal_fraction"]
         return f"1/{round(1 / p)}" if p else "0"
 

@@ -5,44 +5,11 @@ import math
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special
 
 from analysis.runs.correctness import counted_clips, has_scores, is_correct
-from analysis.statistics.uncertainty import CONFIDENCE_LEVEL, Groups, group_sums, standard_error
+from analysis.statistics.shares import FEW, Reach, exact_interval, share_interval
 
-CLASS_RESAMPLES = 1000
-
-
-def wilson_interval(successes: float, n: float, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a proportion (Wilson 1927), which holds for small n and shares near 0 or 1."""
-    if n == 0:
-        return 0.0, 1.0
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def share_interval(correct: NDArray[np.bool_], groups: Groups) -> tuple[float, float]:
-    """The 95 % interval of the share of clips (n,) that are correct, if those of one group (a source video) are alike.
-
-    It is Wilson's interval with the effective n (Korn and Graubard 1998): n divided by the design effect, the variance
-    over groups relative to that of n independent clips, and reduced for few groups by Student's t. If all clips are
-    correct, or all wrong, the design effect is unknown and the effective n is the number of groups.
-    """
-    n = len(correct)
-    sums, counts = group_sums(correct[:, None].astype(float), groups)
-    G, share = len(counts), float(np.mean(correct)) if n else 0.0
-    if n == G:
-        return wilson_interval(share * n, n)
-    if G == 1:
-        return 0.0, 1.0
-    effective_n = float(G)
-    if 0 < share < 1:
-        design_effect = float(standard_error(sums, counts)[0]) ** 2 / (share * (1 - share) / (n - 1))
-        effective_n = n / max(design_effect, 1)
-    few_groups = special.stdtrit(n - 1, 0.5 + CONFIDENCE_LEVEL / 2) / special.stdtrit(G - 1, 0.5 + CONFIDENCE_LEVEL / 2)
-    return wilson_interval(share * effective_n * few_groups**2, effective_n * few_groups**2)
+MOST_GROUPS = 2000  # with more, Student's t is close to the normal distribution
 
 
 def group_numbers(clips: pd.DataFrame) -> NDArray[np.intp]:
@@ -63,10 +30,8 @@ def mean_or_nan(values: NDArray | list[float]) -> float:
 
 
 def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """The `metrics_table` of top-1, top-5 and mean class accuracy of clips with a label of `classes` and finite scores.
-
-    The interval of the mean class accuracy is a bootstrap that resamples each class's source videos.
-    """
+    """The `metrics_table` of top-1, top-5 and mean class accuracy (`class_mean_interval`) of clips with a label of
+    `classes` and finite scores."""
     numbers = {label: i for i, label in enumerate(classes)}
     known = predictions[predictions["label"].isin(numbers).to_numpy() & has_scores(predictions)]
     n, groups = len(known), group_numbers(known)
@@ -74,16 +39,55 @@ def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.Data
     scores = np.stack(list(known["scores"])) if n else np.empty((0, len(classes)))
     rank = (scores > scores[np.arange(n), labels][:, None]).sum(1)  # of the label: classes with a higher score
     table = metrics_table({"top-1": rank < 1, "top-5": rank < 5}, groups)
-    rng, values, drawn = np.random.default_rng(0), [], []
-    for label in np.unique(labels):
-        correct = (rank == 0)[labels == label]
-        sums, counts = group_sums(correct[:, None].astype(float), groups[labels == label])
-        weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), CLASS_RESAMPLES)
-        values.append(correct.mean())
-        drawn.append((weights @ sums)[:, 0] / (weights @ counts))
-    low, high = np.percentile(np.mean(drawn, 0), [2.5, 97.5]) if n else (0.0, 1.0)
-    mean_class = {"metric": "mean class accuracy", "value": mean_or_nan(values), "low": low, "high": high}
+    value, low, high = class_mean_interval(rank < 1, labels, groups)
+    mean_class = {"metric": "mean class accuracy", "value": value, "low": low, "high": high}
     return pd.concat([table, table[:1].assign(**mean_class)], ignore_index=True)
+
+
+def class_mean_interval(
+    correct: NDArray[np.bool_], labels: NDArray[np.intp], groups: NDArray[np.intp]
+) -> tuple[float, float, float]:
+    """The mean over K classes of the share of their clips (n,) that are correct, and its 95 % interval; nan for one
+    group. `labels` and `groups` are numbers from 0.
+
+    Like `share_interval` it is exact, and reaches as many standard errors as the groups ask for. The cluster-robust
+    standard error is that of the mean's linear approximation: each group's residuals are summed over all its classes,
+    with the correction CR2 in each. A class whose clips are all of one group counts as one clip.
+    """
+    n, G = len(correct), len(np.unique(groups))
+    if not n or G == 1:
+        return mean_or_nan([correct[labels == label].mean() for label in np.unique(labels)]), math.nan, math.nan
+    labels = np.unique(labels, return_inverse=True)[1]
+    of_class = np.bincount(labels)
+    K, accuracy = len(of_class), np.bincount(labels, correct) / of_class
+    value = float(accuracy.mean())
+    clips = K**2 / (1 / of_class).sum()  # the number of clips, of equally hard classes, that tell as much
+    codes, cell = np.unique(groups * K + labels, return_inverse=True)  # a cell: the clips of one group and class
+    group, label, count = codes // K, codes % K, np.bincount(cell)
+    alone = count == of_class[label]
+    scale = np.where(alone, 0, 1 / np.sqrt(1 - np.where(alone, 0, count / of_class[label]))) / (K * of_class[label])
+    residual = np.bincount(cell, correct - accuracy[labels])
+    variance = (np.bincount(group, scale * residual) ** 2).sum() + alone.sum() * value * (1 - value) / K**2
+    limits, wrong = [(math.inf, 1.0)], np.bincount(groups, ~correct)
+    differing = int(min((wrong > 0).sum(), (wrong < np.bincount(groups)).sum()))
+    if 0 < value < 1 and n > G:
+        df = class_mean_df(group, label, scale, count, of_class)
+        limits.append((df, math.sqrt(variance * clips / (value * (1 - value)))))
+    if differing < FEW and n > G:
+        limits.append((math.inf, math.sqrt(clips / min(G, K**2 / (1 / np.bincount(label)).sum()))))
+    return value, *exact_interval(value, clips, Reach(tuple(limits)).errors)
+
+
+def class_mean_df(group: NDArray, label: NDArray, scale: NDArray, count: NDArray, of_class: NDArray) -> float:
+    """Bell and McCaffrey's degrees of freedom of `class_mean_interval`, from its cells."""
+    G, K = group.max() + 1, len(of_class)
+    if G > MOST_GROUPS:
+        return math.inf
+    diagonal, parts = np.bincount(group, scale**2 * count), np.zeros((G, K))
+    parts[group, label] = scale * count / np.sqrt(of_class[label])
+    trace = (diagonal - (parts**2).sum(1)).sum()
+    squares = (diagonal**2).sum() - 2 * (diagonal * (parts**2).sum(1)).sum() + ((parts.T @ parts) ** 2).sum()
+    return float(trace**2 / squares) if squares > 0 else math.inf
 
 
 def summarize_direction_accuracy(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -121,7 +125,9 @@ def top_classes(scores: list[float], classes: list[str], k: int = 5) -> pd.DataF
 
 def describe_groups(n: int, groups: int) -> str:
     """What an interval is over: "24 clips" or "the 4 source videos of 24 clips"."""
-    return f"{n} clips" if groups == n else f"the {groups} source videos of {n} clips"
+    if groups == n or groups == 1:
+        return f"{n} clips" + " of one source video" * bool(n > 1 and groups == 1)
+    return f"the {groups} source videos of {n} clips"
 
 
 def describe_clips_per_class(n: pd.Series) -> str:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.runs.correctness import counted_clips, is_correct
-from analysis.statistics.accuracy import group_numbers, share_interval
+from analysis.statistics.accuracy import group_numbers
+from analysis.statistics.shares import share_interval
 
 CONFIDENCE_BINS = 10
 

@@ -125,11 +125,11 @@ def fused_meta(runs: list[Run], weights: list[float], clips: int) -> dict[str, A
         meta[key] = " + ".join(values) if len(values) > 1 else meta.get(key)
     meta["modality"] = "rgb+flow" if len({run.meta["modality"] for run in runs}) > 1 else meta["modality"]
     of = [
-        {"run": run.name, "checkpoint_sha256": run.meta["checkpoint_sha256"], "weight": weight}
+        {"run": run.name, "checkpoint_sha256": run.meta["checkpoint_sha256"], "weight": weight, "p": run.p}
         for run, weight in zip(runs, weights, strict=True)
     ]
     kept: dict[str, Any] = {"attention": False, "vectors": False, "layers": [], "relabelled": []}
     trained = [run.meta["trained_clips"] for run in runs if run.meta.get("trained_clips")]
     if trained:
         kept["trained_clips"] = min(max(trained), clips)
-    return meta | kept | {"clips": clips, "fused": of, "checkpoint": "", "checkpoint_sha256": ""}
+    return meta | kept | {"clips": clips, "fused": of, "checkpoint": "", "checkpoint_sha256": "", "recipe": {}}

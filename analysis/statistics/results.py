@@ -17,7 +17,8 @@ WHOLE = ["seed", "frames", "n", "unread"]  # columns of whole numbers
 
 
 def paper_results() -> pd.DataFrame:
-    """The validation rows of Tables 2 to 5: table, dataset, method, backbone, pretrain, frames, top1, top5 (percent).
+    """The rows of Tables 2 to 5: table, dataset, method, backbone, pretrain, frames, top1, top5 (on val, percent) and
+    test_top1 (on test, Table 2).
 
     Values are as printed; a cell that is illegible in the paper is empty. "8x6" means 8 frames in 6 views.
     """

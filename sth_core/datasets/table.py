@@ -22,10 +22,12 @@ from sth_core.datasets.splits import assign_splits, pattern_groups
 from sth_core.datasets.tables import DEFAULT_LABEL, AskedColumns
 from sth_core.datasets.unread import refuse_unread, with_unread
 from sth_core.errors import UserError
-from sth_core.values import BadValue, Between, Items, Text, check_fields
+from sth_core.values import BadValue, Between, Items, OneOf, Text, check_fields
 
 CLIP_COLUMNS = ["clip_id", "path", "label", "split", "group", "flow", "problem", "backward", "segment"]
 FORWARD, BACKWARD = "forward", "backward"
+
+DATASET_KINDS = TEMPORAL, APPEARANCE = ("temporal", "appearance")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Annotation:
     fifth of all groups, chosen by checksum. `format` is one of FORMATS, by default
     the first that fits. `fold` is the number of the official split (UCF-101, HMDB-51 and lists have three). `flow`
     is the folder of extracted flow, by default "flow" in the dataset's folder. With `direction` the table has each
-    clip twice, played forward and backward, with labels such as "hug, backward", which no single frame can tell.
+    clip twice, played forward and backward, with labels such as "hug, backward", which no single frame can tell. `kind`
+    says what the labels need, as Section 4.1 sorts datasets: "temporal" (order and motion), "appearance", or nothing.
 
     Raises BadValue: an unknown format, or another value that cannot be.
     """
@@ -52,6 +55,7 @@ class Annotation:
     fold: Annotated[int, Between(1, 1000)] = 1
     flow: Text = ""
     direction: bool = False
+    kind: Annotated[str, OneOf(("", *DATASET_KINDS))] = ""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -31,7 +31,8 @@ def figures_command(runs: Path, out: Path) -> None:
         raise UserError(f"no run with attention in {runs}; make one with `sth record`")
     for page in written.figures:
         say(f"{page} (numbers: .csv, recipe: .json)")
-    columns = ("the paper says (Section 6.1)", "these runs say", "comparisons", "hold", "do not", "undecided")
+    counts = ("comparisons", "hold", "do not", "undecided", "these networks only")
+    columns = ("the paper says (Section 6.1)", "these runs say", *counts)
     print_table(columns, written.hypotheses.itertuples(index=False))
     if written.without_pictures:
         say(written.without_pictures, err=True)

@@ -25,6 +25,7 @@ def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...], 
     from analysis.runs.left_out import left_out_sentence
     from analysis.runs.run_directory import open_run, predictions
     from analysis.statistics.accuracy import summarize_accuracy
+    from analysis.statistics.clusters import describe_interval
     from analysis.statistics.fusion import fuse
 
     opened = [open_run(run) for run in runs]
@@ -33,7 +34,8 @@ def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...], 
     classes = opened[0].meta["classes"]
     for run in (*opened, open_run(out)):
         top = summarize_accuracy(predictions(run), classes).iloc[0]
-        say(f"{run.name}: top-1 {top['value']:.3f} ({top['low']:.3f} to {top['high']:.3f}, {top['n']} clips)")
+        interval = describe_interval(top["low"], top["high"], ".3f")
+        say(f"{run.name}: top-1 {top['value']:.3f} ({interval}, {top['n']} clips)")
     for reason, clips in fused.left_out.items():
         say(left_out_sentence(reason, clips))
     say(f"{fused.clips} clips; run: {out}")

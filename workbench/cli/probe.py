@@ -1,5 +1,7 @@
 """`sth probe`: does a network use the frame order?"""
 
+from math import isnan
+
 import click
 
 from workbench.cli.options import DatasetArguments, dataset_options
@@ -22,6 +24,7 @@ def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
     from analysis.experiments.probes import probe
     from analysis.report.probe_page import write_probe_page
     from analysis.runs.run_directory import failures
+    from analysis.statistics.clusters import describe_interval
 
     with progress_bars() as show:
         run = open_dataset_run(dataset, show)
@@ -32,8 +35,9 @@ def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
     page, tables = write_probe_page(run)
     rows = []
     for row in tables["probes"].itertuples():
-        change = "" if row.Index == 0 else f"{100 * row.change:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
-        p = "" if row.Index == 0 else f"{row.p_holm:.2g}"
+        interval = describe_interval(100 * row.low, 100 * row.high, "+.1f")
+        change = "" if row.Index == 0 else f"{100 * row.change:+.1f} ({interval})"
+        p = "" if row.Index == 0 else "-" if isnan(row.p_holm) else f"{row.p_holm:.2g}"
         rows.append((row.probe, row.n, row.accuracy, change, p))
     print_table(("probe", "clips", "accuracy", "change in points (95 %)", "p (Holm)"), rows)
     say(probe_summary_sentence(tables["agreement"]))

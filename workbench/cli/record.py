@@ -43,6 +43,7 @@ def record_dataset(
     from analysis.runs.recording import record
     from analysis.runs.run_directory import failures, open_run, predictions
     from analysis.statistics.accuracy import describe_groups, summarize_accuracy
+    from analysis.statistics.clusters import describe_interval
     from sth_core.errors import NOT_FINITE
     from sth_core.memory import keep_freed_memory
     from sth_core.video.sampling import Protocol
@@ -61,7 +62,7 @@ def record_dataset(
     for row in summarize_accuracy(table, run.meta["classes"]).itertuples() if table is not None else ():
         if row.n:
             over = describe_groups(row.n, row.groups)
-            say(f"{row.metric}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, 95 % over {over})")
+            say(f"{row.metric}: {row.value:.3f} ({describe_interval(row.low, row.high, '.3f')}, 95 % over {over})")
     for sentence in accuracy_caveats(run.meta, table):
         say(sentence)
     accuracy = "no accuracy" if math.isnan(recorded.accuracy) else f"accuracy {recorded.accuracy:.3f}"

@@ -22,6 +22,7 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     """Print the results of the runs in FOLDER, and the paper's Tables 2 to 5."""
     from analysis.runs.left_out import split_usable
     from analysis.runs.run_directory import find_runs
+    from analysis.statistics.clusters import describe_interval
     from analysis.statistics.results import run_results, summarize_seeds, with_left_out
     from sth_core.files import write_csv
     from sth_core.outputs import writing_file
@@ -41,7 +42,7 @@ def results_command(folder: Path | None, file: Path | None) -> None:
         network = f"{row.network} {row.conv}, {row.modality}"
         top1, top5 = "-", "-"
         if row.n:
-            top1, top5 = f"{row.top1:.1f} ({row.top1_low:.1f} to {row.top1_high:.1f})", f"{row.top5:.1f}"
+            top1, top5 = f"{row.top1:.1f} ({describe_interval(row.top1_low, row.top1_high, '.1f')})", f"{row.top5:.1f}"
         rows.append((row.run, row.dataset, network, row.p, row.frames, row.views, top1, top5, row.n, row.unread))
     columns = ("run", "dataset", "network", "p", "frames", "views", "top-1", "top-5", "n", "unread")
     print_table(columns, rows, title=f"Runs in {folder}, % (95 % interval over clips)")
@@ -59,8 +60,10 @@ def print_paper_results() -> None:
 
     for (number, dataset), rows in paper_results().groupby(["table", "dataset"], sort=False):
         title = f"The paper's Table {number}: {dataset}, % on val"
-        table = Table("method", "backbone", "pretrain", "frames", "top-1", "top-5", title=title)
-        cells = rows[["method", "backbone", "pretrain", "frames", "top1", "top5"]].astype(object)
+        named = {"method": "method", "backbone": "backbone", "pretrain": "pretrain", "frames": "frames"}
+        named |= {"top1": "top-1", "top5": "top-5"} | ({"test_top1": "top-1 on test"} if number == 2 else {})
+        table = Table(*named.values(), title=title)
+        cells = rows[list(named)].astype(object)
         for row in cells.where(cells.notna(), "").itertuples(index=False):
             table.add_row(*map(str, row), style="bold" if row.method.startswith("STH") else "")
         print_shown(table)

@@ -7,13 +7,14 @@ import streamlit as st
 from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.alpha_tables import alpha_class_layer_table
 from analysis.attention.clip_profiles import correctness_profile, unusual_clips
-from analysis.attention.hypotheses import evaluate_hypotheses, hypothesis_verdicts
+from analysis.attention.hypotheses import HOW_JUDGED, evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.plots import COLOURS, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_clips_per_class
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.caveats import show_caveats, show_no_accuracy
 from workbench.components.chart import DIVERGING, LAYER_AXIS, add_layer_means, show_chart
+from workbench.components.context import escape_markdown
 from workbench.components.gallery import NO_LABEL, show_gallery
 
 VERDICT_COLOURS = {"holds": "green", "does not hold": "red"}
@@ -22,25 +23,21 @@ VERDICT_COLOURS = {"holds": "green", "does not hold": "red"}
 def show_hypotheses(runs: list[Run]) -> None:
     """The hypotheses of the paper's Section 6.1, tested on these runs."""
     with_attention = [run for run in runs if has_attention(run)]
-    table = cached_result("hypotheses", with_attention, lambda: evaluate_hypotheses(with_attention, cached_alpha))
-    for row in hypothesis_verdicts(table).itertuples():
+    tested = cached_result("hypotheses", with_attention, lambda: evaluate_hypotheses(with_attention, cached_alpha))
+    for row in hypothesis_verdicts(tested).itertuples():
         with st.container(border=True):
             colour = VERDICT_COLOURS.get(row.verdict)
             st.markdown(f"**{row.hypothesis}**: {f':{colour}[{row.verdict}]' if colour else row.verdict}")
-            comparisons = table[table["hypothesis"] == row.hypothesis].drop(columns="hypothesis")
-            if comparisons.empty:
+            for name, why in tested.left_out[row.hypothesis].items():
+                st.caption(f"Not compared: {escape_markdown(name)}; {escape_markdown(why)}.")
+            if not row.comparisons:
                 st.caption("Testing this hypothesis needs other runs.")
                 continue
-            counts = f"Holds: {row.holds}, does not hold: {row.does_not_hold}, undecided: {row.undecided}."
-            st.caption(f"{row.comparisons} comparisons. {counts}")
+            counts = f"Holds: {row.holds}, does not hold: {row.does_not_hold}, undecided: {row.undecided}"
+            st.caption(f"{row.comparisons} comparisons. {counts}, of these networks only: {row.these_only}.")
             with st.expander("Comparisons"):
-                st.dataframe(comparisons, hide_index=True, key=f"hypothesis_{row.Index}")
-    st.caption(
-        "**How to read this:** a comparison holds if its effect on α_T has the sign that the paper claims and "
-        "p < 0.05, corrected for all comparisons of the hypothesis (Holm). A hypothesis is mixed if some comparisons "
-        "hold and others do not. The intervals of a network that was trained once are over clips, and do not include "
-        "the variation between trainings."
-    )
+                st.dataframe(tested.of(row.hypothesis), hide_index=True, key=f"hypothesis_{row.Index}")
+    st.caption(f"**How to read this:** {HOW_JUDGED}")
 
 
 def show_class_heatmap(run: Run) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from analysis.attention.alpha_matrix import alpha_by_layer, has_attention
-from analysis.explain.alpha_replacement import HALF, SPATIAL_ONLY, TEMPORAL_ONLY, SetAlpha, replacement
+from analysis.explain.alpha_replacement import HALF, WITHOUT_SPATIAL, WITHOUT_TEMPORAL, replacing
 from analysis.explain.overlay import seen_frames
 from analysis.report.plots import COLOURS, add_line, styled
 from analysis.runs.run_directory import Run
@@ -34,7 +34,7 @@ FRAMES_PER_ROW = 8
 NO_ATTENTION = "This network has no attention (conv = '2d', or attention = false)."
 AS_IT_IS = "as it is"
 ORDERS = (AS_IT_IS, REVERSED, SHUFFLED, FROZEN)
-ALPHAS = (AS_IT_IS, HALF, SPATIAL_ONLY, TEMPORAL_ONLY)
+ALPHAS = (AS_IT_IS, HALF, WITHOUT_TEMPORAL, WITHOUT_SPATIAL)
 SCORES = """<style>
 .score { display: grid; grid-template-columns: 1fr auto; column-gap: 0.5rem; font-size: 0.875rem; line-height: 1.5 }
 .score .name { overflow-wrap: anywhere }
@@ -112,8 +112,7 @@ def what_if_scores(checkpoint: Checkpoint, pixels: np.ndarray, order: str, alpha
     if alpha == AS_IT_IS:
         logits = model(clip)
     else:
-        shapes = {name: a[0] for name, a in model.forward_with_attention(clip)[1].items()}
-        logits = model(clip, SetAlpha(replacement(alpha, shapes, {})))
+        logits = model(clip, replacing(alpha, [layer.name for layer in model.attention_layers]))
     refuse_not_finite(logits, "this clip")
     return logits.softmax(1)[0].numpy()
 

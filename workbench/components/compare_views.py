@@ -16,6 +16,7 @@ from analysis.report.plots import COLOURS, DASHES, styled
 from analysis.runs.left_out import clips_left_out, left_out_sentence
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
+from analysis.statistics.clusters import describe_interval
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.chart import DIVERGING, LAYER_AXIS, add_layer_means, show_chart
 from workbench.components.context import choose_one, escape_markdown
@@ -25,7 +26,7 @@ LINE_COLOURS = COLOURS[:6]  # without the two grays
 MOST_SETS = 5
 LONGEST_NAME = 36  # characters of a run's name beside an axis
 SIGNIFICANT = 0.05
-PAIRED = "the larger p of McNemar's exact test and Student's t over source videos"  # `uncertainty.paired_p`
+PAIRED = "McNemar's test, clustered by source video"  # `paired_effect`
 
 
 def run_letter(i: int) -> str:
@@ -100,7 +101,8 @@ def shortened(name: str) -> str:
 
 
 def show_accuracy_table(table: pd.DataFrame, letters: dict[str, str]) -> None:
-    interval = [f"{100 * low:.1f} to {100 * high:.1f} %" for low, high in zip(table["low"], table["high"], strict=True)]
+    ends = zip(table["low"], table["high"], strict=True)
+    interval = [describe_interval(low, high, ".1%") for low, high in ends]
     shown = table.assign(letter=table["run"].map(letters), accuracy=100 * table["accuracy"], interval=interval)
     columns = ["letter", "run", "accuracy", "interval", "only_correct", "only_wrong", "alpha_temporal"]
     if table["alpha_temporal"].isna().all():
@@ -109,7 +111,7 @@ def show_accuracy_table(table: pd.DataFrame, letters: dict[str, str]) -> None:
     config = {
         "letter": text("", width=30),
         "accuracy": number(format="%.1f %%"),
-        "interval": text("95 % interval", help="Wilson interval over source videos."),
+        "interval": text("95 % interval", help="Over source videos."),
         "only_correct": number("correct only here", help="Clips that all other runs misclassify."),
         "only_wrong": number("misclassified only here", help="Clips that all other runs classify correctly."),
         "alpha_temporal": number("mean α_T", format="%.3f", help="Mean over the layers and the common clips."),

@@ -8,6 +8,7 @@ from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import GAINED, LOST, OUTCOMES, accuracy_change, label_agreement, side_by_side
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
+from analysis.statistics.clusters import describe_interval
 from workbench.components.cached import cached_overview, cached_result
 from workbench.components.caveats import show_caveats
 from workbench.components.compare_views import (
@@ -27,8 +28,6 @@ from workbench.components.context import (
     usable_runs,
 )
 from workbench.components.gallery import format_clip_count, show_gallery
-
-FEW_GROUPS = 10  # with fewer source videos a bootstrap interval is too narrow
 
 
 def show_compare_page() -> None:
@@ -101,9 +100,8 @@ def show_accuracy_change(a: Run, b: Run, both: pd.DataFrame) -> None:
     fourth.metric("Lost", int(counts.get(LOST, 0)), help="Clips that B misclassifies and A does not.")
     st.caption(
         f"Accuracy of B minus accuracy of A: {100 * change.value:+.1f} points (95 % interval over "
-        f"{describe_groups(len(both), groups)}: {100 * change.low:+.1f} to {100 * change.high:+.1f}), p = "
+        f"{describe_groups(len(both), groups)}: {describe_interval(100 * change.low, 100 * change.high, '+.1f')}), p = "
         f"{change.p:.2g} ({PAIRED}). **How to read this:** if the interval contains 0, these clips show no difference."
-        + (f" With {groups} source videos the interval is too narrow; rely on p." if groups < FEW_GROUPS else "")
     )
 
 

@@ -8,7 +8,9 @@ from analysis.attention.clip_profiles import most_confident_first
 from analysis.runs.correctness import counted_clips, is_correct, is_misclassified
 from analysis.runs.notes import clips_with
 from analysis.runs.run_directory import Run, failures
-from analysis.statistics.accuracy import describe_groups, group_numbers, share_interval
+from analysis.statistics.accuracy import describe_groups, group_numbers
+from analysis.statistics.clusters import describe_interval
+from analysis.statistics.shares import share_interval
 from workbench.components import prediction_views
 from workbench.components.cached import cached_overview, cached_result
 from workbench.components.caveats import has_accuracy, show_caveats, show_no_accuracy
@@ -58,7 +60,7 @@ def show_accuracy(run: Run, table: pd.DataFrame) -> None:
     hint = "Share of the clips whose highest score is that of their label."
     left.metric("Accuracy", f"{1 - wrong / n:.1%}" if n else "-", help=hint)
     if n:
-        left.caption(f"95 % interval {low:.1%} to {high:.1%}, over {describe_groups(n, groups)}")
+        left.caption(f"95 % interval: {describe_interval(low, high, '.1%')}, over {describe_groups(n, groups)}")
     middle.metric("Misclassified", wrong if n else "-")
     right.metric("Unreadable", len(unreadable))
     show_caveats({"": run})

@@ -1,0 +1,89 @@
+"""Spearman's rank correlations, with 95 % intervals over source videos or over classes."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.statistics.clusters import Array, Groups, quantile_of_t
+
+FEWEST_RANKS = 3  # values of which a rank correlation is computed
+FEWEST_CLASSES, FEWEST_GROUPS = 5, 8  # over which there is an interval
+MOST_BLOCKS = 100  # into which the groups are divided
+FEW_CLASSES, FEW_VIDEOS = "fewer than 5 classes", "fewer than 8 source videos"
+LARGEST = 1 - 1e-6  # rank correlation; of 1, Fisher's z is infinite
+
+
+def rank_correlation(a: NDArray, b: NDArray) -> float:
+    """Spearman's rank correlation of two arrays of equal size; 0 if one of them is constant."""
+    return weighted_rank_correlation(rank_codes(a), rank_codes(b), np.ones(a.size))
+
+
+def rank_codes(values: NDArray) -> NDArray[np.intp]:
+    """(N,): the place of each value among the different values, from the smallest on."""
+    return np.unique(values.ravel(), return_inverse=True)[1]
+
+
+def weighted_rank_correlation(a: NDArray[np.intp], b: NDArray[np.intp], weight: Array) -> float:
+    """Spearman's rank correlation of values with these `rank_codes`, each counted `weight` times: to leave some out is
+    a weight of 0, so that nothing is sorted again."""
+    ranks = []
+    for codes in (a, b):
+        counts = np.bincount(codes, weight)
+        rank = (np.cumsum(counts) - (counts - 1) / 2)[codes]
+        ranks.append(rank - np.average(rank, weights=weight))
+    x, y = ranks
+    spread = np.sqrt((weight * x * x).sum() * (weight * y * y).sum())
+    return float((weight * x * y).sum() / spread) if spread > 1e-9 else 0.0
+
+
+def rank_correlations(clips: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """Spearman's rank correlation of two columns of `clips`, over classes (their means) and over clips: a row each.
+
+    Clips in which one of the two is nan are left out. The 95 % interval over clips is `jackknife_interval`, over their
+    groups. The one over classes, `class_interval`, takes the classes for a sample of all classes. All is nan with fewer
+    than three values, or if one of the two is constant.
+    """
+    clips = clips.dropna(subset=[a, b])
+    means = clips.groupby("label", observed=True)[[a, b]].mean()
+    rows = []
+    for over, table in (("classes", means), ("clips", clips)):
+        n, value, low, high = len(table), np.nan, np.nan, np.nan
+        first, second = (rank_codes(table[name].to_numpy(float)) for name in (a, b))
+        if n >= FEWEST_RANKS and first.max() > 0 and second.max() > 0:
+            correlation = partial(weighted_rank_correlation, first, second)
+            value = correlation(np.ones(n))
+            of_clips = over == "clips"
+            low, high = jackknife_interval(correlation, clips["group"]) if of_clips else class_interval(value, n)
+        rows.append((over, value, low, high, n))
+    return pd.DataFrame(rows, columns=["over", "value", "low", "high", "n"])
+
+
+def class_interval(value: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a rank correlation of n independent pairs, by Fisher's z with the variance of Bonett and
+    Wright (2000), (1 + value^2 / 2) / (n - 3); nan for fewer than five."""
+    if n < FEWEST_CLASSES:
+        return np.nan, np.nan
+    return around(value, quantile_of_t(np.inf) * np.sqrt((1 + value**2 / 2) / (n - 3)))
+
+
+def jackknife_interval(correlation: Callable[[Array], float], groups: Groups) -> tuple[float, float]:
+    """The 95 % interval of a correlation of clips, which gets the weight (N,) of each: whole groups are left out, one
+    after the other (of more than 100 groups, a hundredth of them), and Fisher's z has Student's t; nan for fewer than
+    eight groups."""
+    codes, names = pd.factorize(groups)
+    if len(names) < FEWEST_GROUPS:
+        return np.nan, np.nan
+    B = min(len(names), MOST_BLOCKS)
+    block = np.random.default_rng(0).permutation(np.arange(len(names)) % B)[codes]
+    z = np.arctanh(np.clip([correlation((block != i).astype(float)) for i in range(B)], -LARGEST, LARGEST))
+    error = np.sqrt((B - 1) * z.var())
+    return around(correlation(np.ones(len(codes))), quantile_of_t(B - 1) * error)
+
+
+def around(value: float, half: float) -> tuple[float, float]:
+    """The interval of a correlation that reaches `half` to both sides in Fisher's z."""
+    z = np.arctanh(np.clip(value, -LARGEST, LARGEST))
+    return float(np.tanh(z - half)), float(np.tanh(z + half))
