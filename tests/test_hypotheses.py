@@ -217,7 +217,16 @@ KINDS = {
         "20bn-jester-v1",
     ],
     "appearance": ["kinetics", "Kinetics-400", "k400", "K-700", "mini-kinetics-200", "UCF-101", "hmdb51"],
-    "": ["ut_interaction", "emotion_faces", "motion", "my kinetics", "ucf10", "synthetic: motion", "kinetics: scene"],
+    "": [
+        "ut_interaction",
+        "emotion_faces",
+        "motion",
+        "my kinetics",
+        "k",
+        "ucf10",
+        "synthetic: motion",
+        "kinetics: scene",
+    ],
 }
 
 

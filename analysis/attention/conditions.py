@@ -17,7 +17,7 @@ from sth_core.datasets.table import APPEARANCE, DATASET_KINDS, TEMPORAL
 # datasets say it themselves: `kind` in the recipe's [data].
 KNOWN_KINDS = {
     TEMPORAL: re.compile(r"(20bn)?(something){1,2}(v[12])?|(sth|ss)(v[12]|sthv[12])|(20bn)?jester(v1)?"),
-    APPEARANCE: re.compile(r"(mini)?(kinetics|k)(200|400|600|700)?|ucf101|hmdb51"),
+    APPEARANCE: re.compile(r"(mini)?kinetics(200|400|600|700)?|k(400|600|700)|ucf101|hmdb51"),
 }
 UNKNOWN = "not recorded"
 SEED = "optimisation.seed"
