@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
+from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.plots import SupplementFigure
 from analysis.runs.run_directory import Run, find_runs
 from tests.tiny import write_run
@@ -127,6 +129,15 @@ def test_seeds_of_one_network_are_one_line(tmp_path: Path) -> None:
     half = (over_seeds + over_clips) ** 0.5
     assert item.data["high"].to_numpy() == pytest.approx(0.5 + half, abs=1e-6)
     assert "3 seeds" in item.caption and "over clips and seeds" in item.caption
+
+
+def test_captions_say_what_their_intervals_are_over(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", [[0.4] * 3, [0.5] * 3, [0.6] * 3, [0.7] * 3])
+    for file in (tmp_path / "run" / "predictions").iterdir():
+        pd.read_parquet(file).assign(group=list("uvuv"), correct=True).to_parquet(file)
+    runs = find_runs(tmp_path)
+    items = [*supplement_figures(attention_by_layer(runs)), *class_figures(runs)]
+    assert len(items) == 5 and all("over source videos" in item.caption for item in items)
 
 
 def test_captions_say_how_many_clips(tmp_path: Path) -> None:

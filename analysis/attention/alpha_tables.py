@@ -38,8 +38,8 @@ def alpha_class_table(alpha: Alpha) -> pd.DataFrame:
     for label, some in clips.groupby("label", observed=True):
         mean = cluster_means(*group_sums(some[["value"]].to_numpy(float), some["group"]))
         accuracy = mean_or_nan(is_correct(counted_clips(some)))
-        rows.append((label, mean.n, accuracy, mean.value.item(), mean.low.item(), mean.high.item()))
-    return pd.DataFrame(rows, columns=["label", "n", "accuracy", "alpha_temporal", "low", "high"])
+        rows.append((label, mean.n, mean.groups, accuracy, mean.value.item(), mean.low.item(), mean.high.item()))
+    return pd.DataFrame(rows, columns=["label", "n", "groups", "accuracy", "alpha_temporal", "low", "high"])
 
 
 def alpha_class_layer_table(alpha: Alpha) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from analysis.attention.conditions import group_conditions
 from analysis.attention.hypotheses import ReadAlpha, stack_values
 from analysis.report.plots import COLOURS, DASHES, SupplementFigure, add_line, error_bars, styled
 from analysis.runs.run_directory import Run
+from analysis.statistics.accuracy import units_of
 from analysis.statistics.effects import half_widths, mean_effect, spreads_of
 
 
@@ -123,7 +124,8 @@ def main_setting(table: pd.DataFrame) -> tuple[str, str]:
 def captioned(name: str, title: str, caption: str, figure: go.Figure, data: pd.DataFrame) -> SupplementFigure:
     """The figure, its caption with the number of clips and seeds behind it."""
     clips, seeds = value_range(data["n"]), value_range(data["seeds"])
-    trained, over = ("", "clips") if seeds == "1" else (f", {seeds} seeds", "clips and seeds")
+    over = units_of(data)
+    trained, over = ("", over) if seeds == "1" else (f", {seeds} seeds", f"{over} and seeds")
     sample = f"n = {clips} clips a run{trained}; shaded or barred: 95 % intervals of the mean over {over}."
     return SupplementFigure(name, title, f"{caption} {sample}", figure, data)
 

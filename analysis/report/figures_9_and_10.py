@@ -20,7 +20,7 @@ from analysis.report.plots import COLOURS, SupplementFigure, error_bars, jpeg_ur
 from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.correctness import is_correct, with_correctness
 from analysis.runs.run_directory import Run, clip_table
-from analysis.statistics.accuracy import describe_clips_per_class
+from analysis.statistics.accuracy import describe_clips_per_class, units_of
 from sth_core.shards import shards
 from sth_core.video import UnreadableVideo
 from sth_core.video.fields import read_resized
@@ -65,8 +65,8 @@ def class_figure(name: str, number: str, which: str, ranked: list[pd.DataFrame])
     counts = " ".join(f"{run}: n = {describe_clips_per_class(some['n'])}." for run, some in rows.groupby("run"))
     caption = (
         f"Of the classes with an accuracy of at least {ACCURATE:.0%}, those with the {which} α_T (mean over layers; "
-        f"bars: 95 % intervals over clips){order}. Beside each class: its correct prediction with the highest "
-        f"confidence. {counts}"
+        f"bars: 95 % intervals over {units_of(rows)}){order}. Beside each class: its correct prediction with the "
+        f"highest confidence. {counts}"
     )
     data = rows.drop(columns=["path", "frame_indices"], errors="ignore")
     title = f"{number}: the classes with the {which} temporal attention"

@@ -130,6 +130,11 @@ def describe_groups(n: int, groups: int) -> str:
     return f"the {groups} source videos of {n} clips"
 
 
+def units_of(table: pd.DataFrame) -> str:
+    """What the intervals of a table with n and groups are over: "clips", or "source videos" if some clips share one."""
+    return "clips" if table["groups"].eq(table["n"]).all() else "source videos"
+
+
 def describe_clips_per_class(n: pd.Series) -> str:
     """The number of clips per class: "20 clips a class" or "3 to 20 clips a class"."""
     low, high = n.min(), n.max()

@@ -45,7 +45,7 @@ def results_command(folder: Path | None, file: Path | None) -> None:
             top1, top5 = f"{row.top1:.1f} ({describe_interval(row.top1_low, row.top1_high, '.1f')})", f"{row.top5:.1f}"
         rows.append((row.run, row.dataset, network, row.p, row.frames, row.views, top1, top5, row.n, row.unread))
     columns = ("run", "dataset", "network", "p", "frames", "views", "top-1", "top-5", "n", "unread")
-    print_table(columns, rows, title=f"Runs in {folder}, % (95 % interval over clips)")
+    print_table(columns, rows, title=f"Runs in {folder}, % (95 % interval over source videos, or clips without groups)")
     for sentence, some in runs[runs["note"] != ""].groupby("note", sort=False):
         notify(f"{', '.join(some['run'])}: {sentence}")
     if file:

@@ -135,7 +135,7 @@ def show_calibration(run: Run) -> None:
     show_chart(figure, key="calibration", alt="Accuracy by confidence")
     st.caption(
         f"Expected calibration error {calibration_error(bins):.3f}, n = {int(bins['n'].sum())} clips (whiskers: 95 % "
-        "Wilson intervals over source videos; larger points have more clips). **How to read this:** points below the "
+        "intervals over source videos; larger points have more clips). **How to read this:** points below the "
         "dotted line are overconfident: the confidence is higher than the accuracy."
     )
 
