@@ -1,7 +1,7 @@
 """Whether the tests notice small errors in the code: each is made in a copy of a module, and that module's tests run.
 
 \b
-    sth benchmark mutants                                       60 mutants of each of 24 modules
+    sth benchmark mutants                                       60 mutants of each of 28 modules
     sth benchmark mutants --modules 'sampling|transforms' --count 1000
 
 A mutant is one small change: of an operator, a comparison, a constant, an argument, a condition, a statement, a bound.
