@@ -75,7 +75,7 @@ def test_one_page_has_everything_and_needs_no_other(written: Path) -> None:
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
     for name in FIGURES:
         assert f'id="{name}"' in page and f'href="{name}.csv"' in page
-    assert "Temporal attention rises with depth" in page and "8 of 8 hold" in page
+    assert "Temporal attention rises with depth" in page and "these networks only: 8" in page
 
 
 def test_names_are_no_html(tmp_path: Path) -> None:
