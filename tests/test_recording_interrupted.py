@@ -184,27 +184,24 @@ def test_a_killed_process(moment, checkpoint, dozen, record_dozen, whole, tmp_pa
 
 
 def test_killed_at_random_moments(checkpoint, dozen, whole, tmp_path):
-    """A run that got to its end is followed by another, until enough were killed."""
-    kills, part, random = 24, 2, Random(7)
-    began = time.monotonic()
-    assert ended(record_slowly, checkpoint, dozen, tmp_path / "timed", part).code == 0
-    seconds, number, moments, in_the_middle = time.monotonic() - began, 0, list[tuple[int, int]](), list[int]()
-    while len(moments) < kills or len(in_the_middle) < kills // 3:
-        assert len(moments) < 4 * kills, moments
-        run = tmp_path / f"run{number}"
-        with Forked(record_slowly, checkpoint, dozen, run, part) as process:
-            process.wait(random.uniform(0, seconds))
-        assert process.code in (0, -signal.SIGKILL), process.said
-        if process.code:
-            moments.append((number, parts := len(list((run / "predictions").glob("part-*")))))
-            in_the_middle += [parts] * (0 < parts < 12 // part)
-        else:
-            number += 1
-    assert ended(record_slowly, checkpoint, dozen, tmp_path / f"run{number}", part).code == 0
-    assert len(set(in_the_middle)) >= 3, moments
-    for run in {f"run{number}" for number, _ in moments}:
-        assert_equal_runs(tmp_path / run, whole)
-        assert list((tmp_path / run).glob("*/.*")) == []
+    """Eight recordings, each killed three times, up to 0.2 s after a random part was written."""
+    runs, part, random, moments = 8, 2, Random(7), list[int]()
+    for run in (tmp_path / f"run{number}" for number in range(runs)):
+        for until in sorted(random.sample(range(12 // part), 3)):
+            with Forked(record_slowly, checkpoint, dozen, run, part) as process:
+                process.wait_until(lambda: parts_written(run) >= until)  # noqa: B023
+                process.wait(random.uniform(0, 0.2))
+            assert process.code in (0, -signal.SIGKILL), process.said
+            moments += [parts_written(run)] * (process.code != 0)
+        assert ended(record_slowly, checkpoint, dozen, run, part).code == 0
+        assert_equal_runs(run, whole)
+        assert list(run.glob("*/.*")) == []
+    in_the_middle = [parts for parts in moments if 0 < parts < 12 // part]
+    assert len(in_the_middle) >= runs and len(set(in_the_middle)) >= 3, moments
+
+
+def parts_written(run: Path) -> int:
+    return len(list((run / "predictions").glob("part-*")))
 
 
 def parts_of(run: Path, kind: str) -> list[str]:
