@@ -70,11 +70,6 @@ def measure_coverage(setting: Setting, groups: int, trials: int, seed: int = 0) 
 # Data.
 
 
-def alike(random: Random, G: int, rho: float, shape: tuple[int, ...] = ()) -> NDArray[np.float64]:
-    """(*shape, G): parts that the values of a group share, of variance rho."""
-    return random.normal(0, np.sqrt(rho), (*shape, G))
-
-
 def group_sizes(G: int, per: int, *, unequal: bool) -> NDArray[np.intp]:
     """(N,): the group of each clip; if unequal, a quarter of the groups has eight times as many clips."""
     sizes = np.full(G, per)
@@ -100,7 +95,7 @@ def of_means(G: int) -> Iterator[Setting]:
             groups = group_sizes(G, 5, unequal=unequal)
 
             def draw(random: Random, rho: float = rho, groups: NDArray = groups) -> Interval:
-                values = alike(random, G, rho)[groups] + random.normal(0, np.sqrt(1 - rho), len(groups))
+                values = random.normal(0, np.sqrt(rho), G)[groups] + random.normal(0, np.sqrt(1 - rho), len(groups))
                 found = cluster_means(*group_sums(values[:, None], groups))
                 return found.low.item(), found.high.item()
 
@@ -254,7 +249,7 @@ def main(trials: int, seed: int) -> None:
     least = []
     for name, settings in KINDS.items():
         row = {G: [measure_coverage(setting, G, trials, seed) for setting in settings(G)] for G in GROUPS}
-        print_row(name, len(row[GROUPS[-1]]), *(shown_range(row[G]) for G in GROUPS), *contradictions(row))
+        print_row(name, len(row[GROUPS[-1]]), *(shown_range(row[G]) for G in GROUPS), contradictions(row))
         lowest = min(
             (found for some in row.values() for found in some), key=lambda found: np.nan_to_num(found.share, nan=2)
         )
@@ -268,8 +263,8 @@ def shown_range(found: list[Coverage]) -> str:
     return f"{min(shares):.3f} to {max(shares):.3f}" if shares else "none"
 
 
-def contradictions(row: dict[int, list[Coverage]]) -> list[int]:
-    return [sum(found.contradictions for some in row.values() for found in some)]
+def contradictions(row: dict[int, list[Coverage]]) -> int:
+    return sum(found.contradictions for some in row.values() for found in some)
 
 
 if __name__ == "__main__":

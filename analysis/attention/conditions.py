@@ -2,13 +2,13 @@
 one thing alone."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from analysis.runs.run_directory import Run
 from sth_core.datasets.table import APPEARANCE, DATASET_KINDS, TEMPORAL
@@ -19,6 +19,7 @@ KNOWN_KINDS = {
     TEMPORAL: re.compile(r"(20bn)?(something){1,2}(v[12])?|(sth|ss)(v[12]|sthv[12])|(20bn)?jester(v1)?"),
     APPEARANCE: re.compile(r"(mini)?kinetics(200|400|600|700)?|k(400|600|700)|ucf101|hmdb51"),
 }
+Item = TypeVar("Item")
 UNKNOWN = "not recorded"
 SEED = "optimisation.seed"
 # Facts by which conditions differ if they differ in their data, their p or their modality alone; * is any text.
@@ -56,17 +57,21 @@ class Condition:
 
 def group_conditions(runs: list[Run]) -> list[Condition]:
     """Group the runs that differ only in their seed; a run whose seed is unknown is a condition of its own."""
-    groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
-    for run in runs:
-        groups.setdefault(network_facts(run), []).append(run)
     result = []
-    for facts, group in groups.items():
+    for group in grouped(runs, network_facts):
         seeds = [run.meta.get("seed") for run in group]
         only_seeds_differ = None not in seeds and len(set(seeds)) == len(seeds)
-        result += [
-            Condition(facts, tuple(some)) for some in ([group] if only_seeds_differ else [[run] for run in group])
-        ]
+        conditions = [group] if only_seeds_differ else [[run] for run in group]
+        result += [Condition(network_facts(group[0]), tuple(some)) for some in conditions]
     return result
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+    """The items of equal keys together, in the order in which they come first."""
+    groups: dict[Hashable, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
 
 
 def network_facts(run: Run) -> tuple[tuple[str, str], ...]:
@@ -76,8 +81,7 @@ def network_facts(run: Run) -> tuple[tuple[str, str], ...]:
     facts |= {"kind": dataset_kind(run), "trained on": str(m.get("trained_on", ""))}
     for name in ("dataset", "data", "split", "width", "frames", "start"):
         facts[name] = str(m.get(name, ""))
-    recipe = m.get("recipe")
-    known = flattened({"protocol": m.get("protocol", {}), "recipe": recipe or UNKNOWN})
+    known = flattened({"protocol": m.get("protocol", {}), "recipe": m.get("recipe") or UNKNOWN})
     facts |= {name: value for name, value in known.items() if not name.endswith(SEED)}
     return tuple(sorted(fact for fact in facts.items() if fact[1]))  # what is empty is as what is not said
 
@@ -142,13 +146,6 @@ def pairs_of(
             if (pair := named_pair(thing, same, first, second)).name not in done:
                 left_out.setdefault(pair.name, difference(first, second, free))
     return Pairs(compared, left_out)
-
-
-def grouped(conditions: list[Condition], key: Callable[[Condition], Any]) -> list[list[Condition]]:
-    groups: dict[Any, list[Condition]] = {}
-    for condition in conditions:
-        groups.setdefault(key(condition), []).append(condition)
-    return list(groups.values())
 
 
 def named_pair(thing: str, same: tuple[str, ...], first: Condition, second: Condition) -> Pair:

@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 from analysis.experiments.clip_reading import normalised_clips
-from analysis.explain.alpha_replacement import REPLACEMENTS, donor_of, donor_pool, intervention_table, places
+from analysis.explain.alpha_replacement import (
+    ANOTHER_CLIP,
+    REPLACEMENTS,
+    donor_of,
+    donor_pool,
+    intervention_table,
+    places,
+)
 from analysis.runs.damaged_parts import part_of, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
@@ -51,10 +58,8 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
     identity |= {"split": run.meta["split"], "batch_size": options.batch_size, "seed": seed}
     identity |= {"replacements": list(REPLACEMENTS)}
     shards, owned = effects_in(run.path), ("effects", "failures.parquet", "index.html", "*.csv")
-    work, facts = (
-        Work(shards.folder, "interventions.json", "set of interventions", identity, owned),
-        {"clips": len(table)},
-    )
+    work = Work(shards.folder, "interventions.json", "set of interventions", identity, owned)
+    facts = {"clips": len(table)}
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
         set_aside_damaged(work, shards, options.notify, part_of(table))
         shards.tidy()
@@ -77,12 +82,14 @@ def replace_alpha(
     options.progress(done, total)
     options.notify(f"first the mean of α over all {total} clips is taken")
     model, (mean, donors) = checkpoint.inference_model, mean_and_donors(checkpoint, table, options, seed)
-    labels = list(table["label"])
+    labels, pool = list(table["label"]), list(donors)
     for rows, clips in clip_batches(checkpoint, table, options, finished, failures):
         with torch.inference_mode():
             plain = model(clips)
-        chosen = [donor_of(clip, labels, list(donors), seed) for clip in rows.index]
+        chosen = [donor_of(clip, labels, pool, seed) for clip in rows.index]
         other = stacked([donors[i] for i in chosen if i is not None]) if None not in chosen else {}
+        if not other:
+            options.notify(f"there is no other clip whose α could be taken: not measured: {ANOTHER_CLIP} α")
         effects = intervention_table(model, clips, rows, checkpoint.classes, plain, mean, other)
         if broken := set(rows["clip_id"]) - set(effects["clip_id"]) - finished:
             failures |= dict.fromkeys(sorted(broken), BROKEN)

@@ -18,13 +18,11 @@ from sth_core.convolution import Tap
 from sth_core.evaluation import is_finite
 from sth_core.network import VideoNetwork
 
-HALF, WITHOUT_TEMPORAL, WITHOUT_SPATIAL, RESET_TO_SPATIAL, RESET_TO_TEMPORAL, DATASET_MEAN, ANOTHER_CLIP = (
+REPLACEMENTS = (
     "one half", "no temporal part: (α_S, 0)", "no spatial part: (0, α_T)", "reset to (1, 0)", "reset to (0, 1)",
     "the dataset's mean", "another clip's",
 )  # fmt: skip
-REPLACEMENTS = (
-    HALF, WITHOUT_TEMPORAL, WITHOUT_SPATIAL, RESET_TO_SPATIAL, RESET_TO_TEMPORAL, DATASET_MEAN, ANOTHER_CLIP,
-)  # fmt: skip
+HALF, WITHOUT_TEMPORAL, WITHOUT_SPATIAL, RESET_TO_SPATIAL, RESET_TO_TEMPORAL, DATASET_MEAN, ANOTHER_CLIP = REPLACEMENTS
 EVERY_LAYER = "everywhere"
 # Of alpha_S and alpha_T. To reset one to 1 also overwrites its learnt weights, channel by channel: only a factor of 0
 # measures what the other part alone is worth.

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -25,7 +24,7 @@ from analysis.report.page import Finding, PageTable, Section, TableCell, write_p
 from analysis.report.plots import SupplementFigure, on_paper
 from analysis.runs.left_out import why_no_attention, why_unreadable
 from analysis.runs.run_directory import Run
-from analysis.statistics.clusters import describe_interval
+from analysis.statistics.clusters import describe_interval, describe_p
 from sth_core.datasets.media import counted
 from sth_core.files import write_atomically, write_json
 from sth_core.outputs import writing_into
@@ -158,7 +157,7 @@ def comparison_table(comparisons: pd.DataFrame, left_out: dict[str, str]) -> Pag
         {
             "compared": c.compared,
             effect: f"{c.effect:+.4f} ({describe_interval(c.low, c.high, '+.4f')})",
-            p: "-" if np.isnan(c.p_holm) else f"{c.p_holm:.2g}",
+            p: describe_p(c.p_holm),
             clips: f"{c.n}, {counted(c.seeds, 'seed')}{'' if c.paired else ', not the same'}",
             needed: "-" if pd.isna(c.seeds_needed) else f"{c.seeds_needed:.0f}",
             "verdict": TableCell(c.verdict, TONES.get(c.verdict, "undecided")),

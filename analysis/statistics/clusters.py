@@ -54,6 +54,11 @@ def describe_interval(low: float, high: float, form: str, why: str = "one source
     return f"no interval: {why}" if np.isnan(low) else f"{low:{form}} to {high:{form}}"
 
 
+def describe_p(p: float) -> str:
+    """ "0.031"; "-" where there is none."""
+    return "-" if np.isnan(p) else f"{p:.2g}"
+
+
 def group_sums(values: NDArray[np.floating], groups: Groups) -> tuple[Array, Array]:
     """Values (N, K) and the group of each (N,) -> sums (G, K) and counts (G,) of the groups."""
     codes, _ = pd.factorize(groups)

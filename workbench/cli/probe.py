@@ -1,7 +1,5 @@
 """`sth probe`: does a network use the frame order?"""
 
-from math import isnan
-
 import click
 
 from workbench.cli.options import DatasetArguments, dataset_options
@@ -24,7 +22,7 @@ def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
     from analysis.experiments.probes import probe
     from analysis.report.probe_page import write_probe_page
     from analysis.runs.run_directory import failures
-    from analysis.statistics.clusters import describe_interval
+    from analysis.statistics.clusters import describe_interval, describe_p
 
     with progress_bars() as show:
         run = open_dataset_run(dataset, show)
@@ -37,7 +35,7 @@ def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
     for row in tables["probes"].itertuples():
         interval = describe_interval(100 * row.low, 100 * row.high, "+.1f")
         change = "" if row.Index == 0 else f"{100 * row.change:+.1f} ({interval})"
-        p = "" if row.Index == 0 else "-" if isnan(row.p_holm) else f"{row.p_holm:.2g}"
+        p = "" if row.Index == 0 else describe_p(row.p_holm)
         rows.append((row.probe, row.n, row.accuracy, change, p))
     print_table(("probe", "clips", "accuracy", "change in points (95 %)", "p (Holm)"), rows)
     say(probe_summary_sentence(tables["agreement"]))

@@ -8,7 +8,7 @@ from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import GAINED, LOST, OUTCOMES, accuracy_change, label_agreement, side_by_side
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
-from analysis.statistics.clusters import describe_interval
+from analysis.statistics.clusters import describe_interval, describe_p
 from workbench.components.cached import cached_overview, cached_result
 from workbench.components.caveats import show_caveats
 from workbench.components.compare_views import (
@@ -101,7 +101,8 @@ def show_accuracy_change(a: Run, b: Run, both: pd.DataFrame) -> None:
     st.caption(
         f"Accuracy of B minus accuracy of A: {100 * change.value:+.1f} points (95 % interval over "
         f"{describe_groups(len(both), groups)}: {describe_interval(100 * change.low, 100 * change.high, '+.1f')}), p = "
-        f"{change.p:.2g} ({PAIRED}). **How to read this:** if the interval contains 0, these clips show no difference."
+        f"{describe_p(change.p)} ({PAIRED}). **How to read this:** if the interval contains 0, these clips show no "
+        "difference."
     )
 
 
