@@ -3,6 +3,7 @@
 # make check   set up, then format, lint and types
 # make mutants set up, make small errors in copies of the code, and count those that no test notices (an hour)
 # make faults  set up, kill commands at random moments, give them bad inputs, and count what goes wrong (half an hour)
+# make docs-check  set up, run the commands again from which the numbers in docs/ come (ONLY=NAME: some of them)
 # make setup   only set up (.venv)
 #
 # make test PACKAGES="--upgrade --editable .[dev]"   with the newest versions instead of those of requirements.txt
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := --requirement requirements.txt
 
-.PHONY: demo test check mutants faults setup
+.PHONY: demo test check mutants faults docs-check setup
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -32,6 +33,9 @@ mutants: $(INSTALLED)
 
 faults: $(INSTALLED)
 	$(BIN)/sth benchmark faults
+
+docs-check: $(INSTALLED)
+	$(BIN)/sth benchmark docs check --only "$(ONLY)"
 
 setup: $(INSTALLED)
 
