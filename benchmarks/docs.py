@@ -18,6 +18,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
@@ -48,12 +49,13 @@ class Entry:
 
 def entries(path: Path = LIST) -> dict[str, Entry]:
     """docs/reproduce.toml."""
-    lists = ("needs", "before", "varies")
-    read = tomllib.loads(path.read_text(encoding="utf-8"))
-    return {
-        name: Entry(**{key: tuple(value) if key in lists else value for key, value in values.items()})
-        for name, values in read.items()
-    }
+    found = {}
+    for name, values in tomllib.loads(path.read_text(encoding="utf-8")).items():
+        plain: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        found[name] = Entry(**plain)
+    return found
 
 
 @click.group(help=__doc__)
