@@ -9,18 +9,21 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from sth_core.errors import UserError
 from sth_core.prefetch import in_processes
 from sth_core.video import count_frames, read_frames
 from sth_core.video.container import BeyondLimit
 from sth_core.video.fields import read_resized
+from sth_core.video.images import jpeg_size
 from sth_core.video.limits import VARIABLE, VideoLimits
 from sth_core.video.transforms import Preprocessing, resize
 from sth_core.video.turns import DECODING, LARGE, SHARED, a_turn, share_turns, shared_count, sharing_until_the_end
@@ -226,3 +229,32 @@ def add_to_shared(_: int) -> int:
     with count.get_lock():
         count.value += 1
         return count.value
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 300), (1920, 1080)], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"comment": b"\xff\xc0" * 500},
+        {"exif": b"Exif\x00\x00" + bytes(4000)},
+        {"quality": 1},
+    ],
+    ids=str,
+)
+def test_the_size_in_a_jpegs_header_is_the_one_that_pillow_reads(size, options) -> None:
+    file = BytesIO()
+    Image.new("RGB", size).save(file, "JPEG", **options)
+    content = file.getvalue()
+    assert jpeg_size(content) == size
+    start = content.index(b"\xff\xda")  # the first scan: every shorter part ends in the header
+    assert {jpeg_size(content[:n]) for n in range(start)} <= {None, size}
+    assert jpeg_size(content[:2] + b"\xff\xda" + content[2:]) is None
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "TIFF"])
+def test_what_is_no_jpeg_has_no_size_in_its_jpeg_header(kind: str) -> None:
+    file = BytesIO()
+    Image.new("RGB", (8, 8)).save(file, kind)
+    assert jpeg_size(file.getvalue()) is None and jpeg_size(b"") is None

@@ -31,7 +31,7 @@ from sth_core.shards import Shards
 from sth_core.stopping import uninterrupted
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.container import UnreadableVideo
-from sth_core.video.fields import count_fields, fields_of, positions_in, read_fields, stack_fields
+from sth_core.video.fields import count_fields, fields_of, positions_in, read_fields, read_wanted, stack_fields
 from sth_core.video.reorder import SHUFFLED, reorder
 from sth_core.video.sampling import slow_positions
 from sth_core.video.transforms import Preprocessing, crop, normalise, play_backward
@@ -55,9 +55,7 @@ def slow_view(source: ClipSource, p: Preprocessing) -> NDArray[np.uint8]:
     """T frames of the middle half of a clip (T, crop, crop, C), half as far apart: half the speed."""
     count = count_fields(source, p)
     wanted = fields_of(slow_positions(positions_in(count, p), p.frames, p.stride), count, p)
-    unique, where = np.unique(wanted, return_inverse=True)
-    fields = read_fields(source, unique.tolist(), p)
-    view = crop(stack_fields(fields[where.reshape(wanted.shape)]), p.crop)
+    view = crop(stack_fields(read_wanted(wanted, lambda indices: read_fields(source, indices, p))), p.crop)
     return play_backward(view, p.modality) if source.backward else view
 
 

@@ -21,9 +21,20 @@ from sth_core.resumable import no_report
 from sth_core.values import BadValue, Between, Items, Label, check_fields
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.container import UnreadableVideo
-from sth_core.video.fields import count_fields, fields_of, positions_in, read_clips, read_fields, stack_fields
+from sth_core.video.fields import (
+    Each,
+    as_it_is,
+    count_fields,
+    fields_in,
+    fields_of,
+    positions_in,
+    read_clips,
+    read_fields,
+    read_wanted,
+    stack_fields,
+)
 from sth_core.video.sampling import Protocol, training_positions
-from sth_core.video.transforms import Preprocessing, crops, mirror, play_backward, scaled_crop
+from sth_core.video.transforms import Preprocessing, RandomWindow, crops, mirror, play_backward
 
 SOURCE = ["clip_id", "path", "label", "flow", "problem", "backward", "segment"]  # the columns needed to read a clip
 
@@ -186,11 +197,10 @@ class TrainClips:
         """A random clip (T, H, W, C) uint8 of this row, augmented, and its class number; None if it cannot be read."""
         p, a, label = self.preprocessing, self.augment, self.sources[row]["label"]
         try:
-            clip = stack_fields(self.random_fields(row, rng))
+            clip = stack_fields(self.random_fields(row, rng, RandomWindow(p.crop, a.crop_scales, rng)))
         except UnreadableVideo as error:
             self.failures[self.sources[row]["clip_id"]] = str(error)
             return None
-        clip = scaled_crop(clip, p.crop, a.crop_scales, rng)
         if self.sources[row]["backward"]:
             clip = play_backward(clip, p.modality)
         if a.flip and label in self.mirrored and rng.random() < 0.5:
@@ -199,12 +209,15 @@ class TrainClips:
             clip, label = play_backward(clip, p.modality), backward
         return clip, self.numbers[label]
 
-    def random_fields(self, row: int, rng: np.random.Generator) -> np.ndarray:
-        """The frames or fields of a random clip, kept or read."""
-        p, kept = self.preprocessing, self.kept.get(row)
-        count = self.count(row) if kept is None else len(kept)
-        wanted = fields_of(training_positions(positions_in(count, p), p.frames, rng, p.stride), count, p)
-        if kept is not None:
-            return kept[wanted]
-        unique, where = np.unique(wanted, return_inverse=True)
-        return self.read(row, unique.tolist())[where.reshape(wanted.shape)]
+    def random_fields(self, row: int, rng: np.random.Generator, each: Each = as_it_is) -> np.ndarray:
+        """The frames or fields of a random clip, kept or read, `each` as it returns it."""
+        p, kept, source = self.preprocessing, self.kept.get(row), ClipSource.from_row(self.sources[row])
+        fields = fields_in(source, p) if kept is None else range(len(kept))
+        positions = training_positions(positions_in(len(fields), p), p.frames, rng, p.stride)
+
+        def read(indices: list[int]) -> np.ndarray:
+            if kept is None:
+                return read_fields(source, indices, p, each, fields)
+            return np.stack([each(kept[i]) for i in indices])
+
+        return read_wanted(fields_of(positions, len(fields), p), read)

@@ -18,7 +18,7 @@ from sth_core.shards import write_failures
 from sth_core.video.container import UnreadableVideo
 from sth_core.video.decoding import all_frames
 from sth_core.video.flow import Extraction, flow_field, read_extraction
-from sth_core.video.transforms import resize
+from sth_core.video.transforms import resize_frame
 
 JPEG_QUALITY = 95
 
@@ -86,7 +86,7 @@ def extract_clip(path: Path, target: Path, how: Extraction) -> str:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        frames = (resize(frame[None], how.side)[0] for frame in all_frames(path))
+        frames = (resize_frame(frame, how.side) for frame in all_frames(path))
         if (before := next(frames, None)) is None:
             raise UnreadableVideo(f"{path}: no frame can be decoded")
         number = 0

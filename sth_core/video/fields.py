@@ -4,7 +4,7 @@ A clip is uint8 (T, H, W, C): C = 3 for RGB; for flow C = 10, five consecutive f
 the motion from frame i to i + 1: extracted before, else computed from the resized frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,13 @@ from sth_core.video.decoding import read_frames
 from sth_core.video.flow import TSN_BOUND, extraction_of, flow_field, flow_images, to_8_bits
 from sth_core.video.modality import FLOW_STACK
 from sth_core.video.sampling import evaluation_positions
-from sth_core.video.transforms import Preprocessing, play_backward, resize
+from sth_core.video.transforms import Preprocessing, play_backward, resize, resize_frame
+
+Each = Callable[[np.ndarray], np.ndarray]  # of a frame or field (h, w, c)
+
+
+def as_it_is(field: np.ndarray) -> np.ndarray:
+    return field
 
 
 def count_fields(source: ClipSource, p: Preprocessing) -> int:
@@ -40,25 +46,38 @@ def fields_in(source: ClipSource, p: Preprocessing) -> range:
     return fields
 
 
-def read_resized(path: Path, indices: Sequence[int], to: int | tuple[int, int]) -> np.ndarray:
+def read_resized(path: Path, indices: Sequence[int], to: int | tuple[int, int], each: Each = as_it_is) -> np.ndarray:
     """Frames (N, h, w, 3) of a video or folder of frames, each resized when it is decoded: large ones are not kept.
-    Raises UnreadableVideo: one of them cannot be read."""
-    return read_frames(path, indices, each=lambda frame: resize(frame[None], to)[0])
+    `each` is applied to every resized frame. Raises UnreadableVideo: one of them cannot be read."""
+    return read_frames(path, indices, each=lambda frame: each(resize_frame(frame, to)))
 
 
-def read_fields(source: ClipSource, indices: Sequence[int], p: Preprocessing) -> np.ndarray:
-    """Resized frames (N, h, w, 3), or flow fields (N, h, w, 2), at `indices`, counted from the clip's beginning.
+def read_fields(
+    source: ClipSource, indices: Sequence[int], p: Preprocessing, each: Each = as_it_is, fields: range | None = None
+) -> np.ndarray:
+    """Resized frames (N, h, w, 3), or flow fields (N, h, w, 2), at `indices`, counted from the clip's beginning, `each`
+    as it returns it. `fields` are its `fields_in`, if they are known.
     Raises UnreadableVideo: one of them cannot be read."""
-    fields = fields_in(source, p)
+    fields = fields_in(source, p) if fields is None else fields
     wanted = [fields[i] for i in indices]
     if p.modality == "rgb":
-        return read_resized(source.path, wanted, p.resize)
+        return read_resized(source.path, wanted, p.resize, each)
     if source.flow and (source.segment.whole or len(source.frames()) > 1):
-        return read_extracted(Path(source.flow), wanted, p)
+        return np.stack(list(map(each, read_extracted(Path(source.flow), wanted, p))))
     last = source.frames()[-1]
     needed = sorted({min(i + step, last) for i in wanted for step in (0, 1)})
     frames = dict(zip(needed, read_resized(source.path, needed, p.resize), strict=True))
-    return np.stack([flow_field(frames[min(i, last)], frames[min(i + 1, last)], p.flow_bound) for i in wanted])
+    pairs = ((frames[min(i, last)], frames[min(i + 1, last)]) for i in wanted)
+    return np.stack([each(flow_field(*pair, p.flow_bound)) for pair in pairs])
+
+
+def read_wanted(wanted: np.ndarray, read: Callable[[list[int]], np.ndarray]) -> np.ndarray:
+    """The fields (..., h, w, c) at the indices `wanted` (...); `read` gets each index once, and they rise."""
+    unique, where = np.unique(wanted, return_inverse=True)
+    found = read(unique.tolist())
+    if len(unique) < wanted.size or (np.diff(wanted.ravel()) < 0).any():
+        found = found[where.ravel()]
+    return found.reshape(*wanted.shape, *found.shape[1:])
 
 
 def read_extracted(folder: Path, indices: Sequence[int], p: Preprocessing) -> np.ndarray:
@@ -100,8 +119,7 @@ def read_clips(source: ClipSource, p: Preprocessing, clips: int = 1) -> tuple[np
     fields = fields_in(source, p)
     starts = evaluation_positions(positions_in(len(fields), p), p.frames, clips, p.stride)
     wanted = fields_of(starts, len(fields), p)
-    unique, where = np.unique(wanted, return_inverse=True)
-    stacked = stack_fields(read_fields(source, unique.tolist(), p)[where.reshape(wanted.shape)])
+    stacked = stack_fields(read_wanted(wanted, lambda indices: read_fields(source, indices, p, fields=fields)))
     numbers = starts + fields.start
     if source.backward:
         return np.stack([play_backward(clip, p.modality) for clip in stacked]), numbers[:, ::-1]

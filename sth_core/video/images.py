@@ -1,10 +1,12 @@
 """Folders of extracted frames (00001.jpg, img_00001.jpg, frame000001.png, ...) and of optical flow."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from struct import unpack_from
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from sth_core.video.limits import video_limits
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which cannot be raised for one file; `VideoLimits` is stricter
+FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 of a JPEG
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)\.(?:jpe?g|png|webp|bmp|tiff?)", re.IGNORECASE)
 FLOW = re.compile(r"(.*[-_])?[xy]_|flow_", re.IGNORECASE)
@@ -74,14 +77,32 @@ def read_images(folder: Path, indices: Sequence[int], each: Callable[[np.ndarray
     return np.stack([read[int(i)] for i in indices])
 
 
-def check_image_size(path: Path, content: np.ndarray) -> None:
+def check_image_size(path: Path, content: bytes) -> None:
     """Raises UnreadableVideo: by its header, an image is beyond a limit, or it is none."""
-    try:
-        with Image.open(BytesIO(content.data), formats=FORMATS) as image:
-            width, height = image.size
-    except Exception as error:  # Pillow raises errors of many kinds for a damaged header
-        raise UnreadableVideo(f"{path}: not an image that can be decoded") from error
-    check_limit(path, video_limits().of_picture(width, height))
+    size = jpeg_size(content)
+    if size is None:
+        try:
+            with Image.open(BytesIO(content), formats=FORMATS) as image:
+                size = image.size
+        except Exception as error:  # Pillow raises errors of many kinds for a damaged header
+            raise UnreadableVideo(f"{path}: not an image that can be decoded") from error
+    check_limit(path, video_limits().of_picture(*size))
+
+
+def jpeg_size(content: bytes) -> tuple[int, int] | None:
+    """Width and height that a JPEG's frame header states (ITU-T T.81, B.2.2); None without one where the markers lead.
+
+    Pillow reads the whole header, ten times as long, and holds Python's lock while it does."""
+    place = 2 if content.startswith(b"\xff\xd8\xff") else len(content)
+    while place + 9 <= len(content) and content[place] == 0xFF:
+        marker = content[place + 1]
+        if marker in FRAME_MARKERS:
+            height, width = unpack_from(">HH", content, place + 5)
+            return width, height
+        if not 0xC0 <= marker <= 0xFE or 0xD0 <= marker <= 0xDA:  # no segment with a length, or the first scan
+            return None
+        place += 2 + int.from_bytes(content[place + 2 : place + 4])
+    return None
 
 
 def read_image(path: Path, flags: int) -> np.ndarray:
@@ -89,10 +110,13 @@ def read_image(path: Path, flags: int) -> np.ndarray:
     Raises UnreadableVideo: it cannot be decoded, or is beyond a limit."""
     raise_if_stopping()
     try:
-        check_limit(path, video_limits().of_image_file(path.stat().st_size))
-        content = np.fromfile(path, np.uint8)
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            check_limit(path, video_limits().of_image_file(size))
+            content = file.read(size)
         check_image_size(path, content)
-        image = cv2.imdecode(content, flags | cv2.IMREAD_IGNORE_ORIENTATION) if len(content) else None
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except OSError as error:
         raise UnreadableVideo(f"{path}: {error.strerror}") from error
     except cv2.error:

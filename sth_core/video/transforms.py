@@ -64,21 +64,33 @@ class Preprocessing:
 def resize(frames: UInt8[np.ndarray, "N H W C"], to: int | tuple[int, int]) -> UInt8[np.ndarray, "N h w C"]:
     """Resize each frame: `to` is the new short side, or (h, w)."""
     H, W = frames.shape[1:3]
-    if isinstance(to, int):
-        scale = to / min(H, W)
-        height, width = max(to, round(H * scale)), max(to, round(W * scale))
-    else:
-        height, width = to
+    height, width = resized_size(H, W, to)
     if (height, width) == (H, W):
         return frames
-    interpolation = cv2.INTER_AREA if height * width < H * W else cv2.INTER_LINEAR
     resized = np.empty((len(frames), height, width, frames.shape[3]), np.uint8)
     for frame, target in zip(frames, resized, strict=True):
-        for c in range(0, frame.shape[2], 4):  # OpenCV resizes at most four channels at once
-            channels = np.ascontiguousarray(frame[..., c : c + 4])
-            small = cv2.resize(channels, (width, height), interpolation=interpolation)
-            target[..., c : c + 4] = small.reshape(height, width, -1)  # OpenCV drops a single channel's axis
+        target[:] = resize_frame(frame, (height, width))
     return resized
+
+
+def resized_size(H: int, W: int, to: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a frame whose new short side, or height and width, is `to`."""
+    if not isinstance(to, int):
+        return to
+    return max(to, round(H * to / min(H, W))), max(to, round(W * to / min(H, W)))
+
+
+def resize_frame(frame: UInt8[np.ndarray, "H W C"], to: int | tuple[int, int]) -> UInt8[np.ndarray, "h w C"]:
+    """One frame of `resize`; it may be a part of a larger one, of which no copy is made."""
+    H, W, C = frame.shape
+    height, width = resized_size(H, W, to)
+    if (height, width) == (H, W):
+        return frame
+    interpolation = cv2.INTER_AREA if height * width < H * W else cv2.INTER_LINEAR
+    # OpenCV resizes at most four channels at once, and drops the axis of a single one.
+    parts = [frame] if C <= 4 else [np.ascontiguousarray(frame[..., c : c + 4]) for c in range(0, C, 4)]
+    resized = [cv2.resize(part, (width, height), interpolation=interpolation) for part in parts]
+    return np.concatenate(resized, 2) if len(parts) > 1 else resized[0].reshape(height, width, C)
 
 
 def crop(
@@ -92,17 +104,30 @@ def crop(
     return clip[..., y : y + side, x : x + side, :]
 
 
+@dataclass
+class RandomWindow:
+    """The same random square of each frame of a clip, its side one of `scales` of the short side, resized to `side`
+    (TSN); without scales the square has `side` pixels. The first frame (H, W, C) decides where it is."""
+
+    side: int
+    scales: tuple[float, ...]
+    rng: np.random.Generator
+    place: tuple[int, int, int] | None = None  # y, x and side of the square
+
+    def __call__(self, frame: UInt8[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "{self.side} {self.side} C"]:
+        if self.place is None:
+            H, W, rng = *frame.shape[:2], self.rng
+            patch = round(self.scales[rng.integers(len(self.scales))] * min(H, W)) if self.scales else self.side
+            self.place = int(rng.integers(H - patch + 1)), int(rng.integers(W - patch + 1)), patch
+        y, x, patch = self.place
+        return resize_frame(frame[y : y + patch, x : x + patch], (self.side, self.side))
+
+
 def scaled_crop(
     clip: Clip, side: int, scales: tuple[float, ...], rng: np.random.Generator
 ) -> UInt8[np.ndarray, "T {side} {side} C"]:
-    """A random square, its side one of `scales` of the short side, resized to `side` (TSN).
-
-    Without scales the square has `side` pixels.
-    """
-    if not scales:
-        return crop(clip, side, rng)
-    patch = round(scales[rng.integers(len(scales))] * min(clip.shape[1:3]))
-    return resize(crop(clip, patch, rng), (side, side))
+    """The `RandomWindow` of all frames of a clip."""
+    return np.stack(list(map(RandomWindow(side, scales, rng), clip)))
 
 
 def crops(clip: Clip, side: int, count: int, modality: str) -> UInt8[np.ndarray, "{count} T {side} {side} C"]:
@@ -128,7 +153,8 @@ def crops(clip: Clip, side: int, count: int, modality: str) -> UInt8[np.ndarray,
 
 def mirror(clip: Clip, modality: str) -> Clip:
     """The clip flipped left to right; horizontal flow changes its sign."""
-    clip = clip[:, :, ::-1].copy()
+    T, H, W, C = clip.shape
+    clip = cv2.flip(np.ascontiguousarray(clip).reshape(T * H, W, C), 1).reshape(T, H, W, C)
     if modality == "flow":
         clip[..., 0::2] = negative(clip[..., 0::2])
     return clip

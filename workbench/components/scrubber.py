@@ -18,7 +18,7 @@ from analysis.explain.overlay import AGAINST, FOR, input_box, map_reach, scale_m
 from analysis.explain.video_explanation import CamOptions
 from analysis.report.plots import COLOURS, jpeg_uri
 from sth_core.video import count_frames, read_frames
-from sth_core.video.transforms import resize
+from sth_core.video.transforms import resize_frame
 from workbench.components.browser import js_component
 from workbench.components.cached import cache_data_of_files
 from workbench.components.clip_views import ExplainedClip
@@ -56,7 +56,7 @@ class Curve:
 
 def shown_size(frame: np.ndarray) -> np.ndarray:
     """A frame (H, W, 3), no larger than is shown."""
-    return resize(frame[None], MOST_PIXELS)[0] if min(frame.shape[:2]) > MOST_PIXELS else frame
+    return resize_frame(frame, MOST_PIXELS) if min(frame.shape[:2]) > MOST_PIXELS else frame
 
 
 @cache_data_of_files(show_spinner="Reading frames", max_entries=64)
