@@ -199,7 +199,7 @@ def describe(
         "seed": checkpoint.training.get("seed"),
         "recipe": checkpoint.training.get("recipe", {}),
         "trained_on": trained_on_of(checkpoint.training),
-        "dataset": f"{data.resolve().name}{question}",
+        "dataset": f"{annotation.inside(data).resolve().name}{question}",
         "data": str(data.resolve()),
         "label": annotation.label,
         "direction": annotation.direction,

@@ -42,6 +42,7 @@ class Annotation:
     is the folder of extracted flow, by default "flow" in the dataset's folder. With `direction` the table has each
     clip twice, played forward and backward, with labels such as "hug, backward", which no single frame can tell. `kind`
     says what the labels need, as Section 4.1 sorts datasets: "temporal" (order and motion), "appearance", or nothing.
+    `folder` is a folder inside of the one that is given: the dataset's, where several lie beside each other.
 
     Raises BadValue: an unknown format, or another value that cannot be.
     """
@@ -56,15 +57,22 @@ class Annotation:
     flow: Text = ""
     direction: bool = False
     kind: Annotated[str, OneOf(("", *DATASET_KINDS))] = ""
+    folder: Text = ""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if Path(self.folder).is_absolute() or ".." in Path(self.folder).parts:
+            raise BadValue(f"folder must be one inside of the data's folder, got {self.folder!r}")
         if self.format and self.format not in FORMATS:
             raise BadValue(f"unknown dataset format {self.format!r}; possible: {', '.join(FORMATS)}")
 
     @property
     def columns(self) -> AskedColumns:
         return AskedColumns(self.label, self.split, self.group)
+
+    def inside(self, data: Path) -> Path:
+        """The dataset's own folder, in the folder that a command was given."""
+        return data / self.folder
 
 
 def readers(annotation: Annotation) -> dict[str, Callable[[DatasetFolder], Annotations | None]]:
@@ -94,12 +102,12 @@ class Dataset:
     found: Found
 
 
-def read_dataset(folder: Path, annotation: Annotation = Annotation()) -> pd.DataFrame:
+def read_dataset(data: Path, annotation: Annotation = Annotation()) -> pd.DataFrame:
     """The clips of `open_dataset`."""
-    return open_dataset(folder, annotation).clips
+    return open_dataset(data, annotation).clips
 
 
-def open_dataset(folder: Path, annotation: Annotation = Annotation()) -> Dataset:
+def open_dataset(data: Path, annotation: Annotation = Annotation()) -> Dataset:
     """All clips of a dataset, from its annotation files or, without any, a class for each folder of videos.
 
     Columns: clip_id (unique, sorted), path (absolute), label (empty if it is not known), split, group, flow (a folder
@@ -107,6 +115,7 @@ def open_dataset(folder: Path, annotation: Annotation = Annotation()) -> Dataset
     (whether it is to be played backward), segment (the part of the video that is the clip, as `Segment` writes it;
     empty: all of it).
     Raises UserError: no such folder, no clips in it, or annotation files that cannot be read."""
+    folder = annotation.inside(data)
     if not folder.is_dir():
         raise UserError(f"no such dataset folder: {folder}")
     media = Media(folder.resolve(), folder.resolve() / annotation.flow if annotation.flow else None)

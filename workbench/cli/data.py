@@ -44,15 +44,18 @@ def annotated_folder(command: Callable[..., None]) -> Callable[..., None]:
     return click.argument("folder", type=FOLDER)(command)
 
 
-def annotated_dataset(folder: Path, recipe: Path | None, changes: tuple[str, ...], group_pattern: str) -> "Dataset":
-    """The clips of a folder, after a line of what was found in it."""
+def annotated_dataset(
+    data: Path, recipe: Path | None, changes: tuple[str, ...], group_pattern: str
+) -> tuple[Path, "Dataset"]:
+    """The dataset's own folder and its clips, after a line of what was found in it."""
     from sth_core.datasets.table import open_dataset
     from sth_core.recipe import load_annotation
 
     changes += (f"group_pattern={json.dumps(group_pattern)}",) * bool(group_pattern)
-    dataset = open_dataset(folder, load_annotation(recipe, changes))
+    annotation = load_annotation(recipe, changes)
+    dataset = open_dataset(data, annotation)
     notify(dataset.found.sentence)
-    return dataset
+    return annotation.inside(data), dataset
 
 
 @data_command.command("synthesize")
@@ -93,8 +96,8 @@ def data_check_command(
     from sth_core.datasets.checked import CheckedDataset
     from sth_core.outputs import writing_into
 
+    folder, dataset = annotated_dataset(folder, recipe, changes, group_pattern)
     out = out or Path(f"{folder.resolve().name}-check")
-    dataset = annotated_dataset(folder, recipe, changes, group_pattern)
     with writing_into(out):
         with progress_bars() as show:
             clips = check_dataset(dataset.clips, out, workers, partial(show, "checking clips"))
@@ -153,8 +156,8 @@ def data_flow_command(
     from sth_core.datasets.media import FLOW_FOLDER
     from sth_core.video.flow import Extraction
 
-    out = out or folder / FLOW_FOLDER
-    table = annotated_dataset(folder, recipe, changes, group_pattern).clips
+    folder, dataset = annotated_dataset(folder, recipe, changes, group_pattern)
+    out, table = out or folder / FLOW_FOLDER, dataset.clips
     with progress_bars() as show:
         failures = extract_flow(
             table, out, Extraction(algorithm, bound, side), workers, folder=folder, command=command_line(),
