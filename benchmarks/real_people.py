@@ -16,6 +16,7 @@ import shutil
 import tarfile
 import time
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -33,7 +34,7 @@ from benchmarks.measuring import machine, print_head, print_row
 from sth_core.datasets.extraction import extract_flow
 from sth_core.datasets.media import FLOW_FOLDER
 from sth_core.errors import UserError
-from sth_core.files import write_csv
+from sth_core.files import read_object, write_csv
 from sth_core.network import pick_device
 from sth_core.outputs import LOCK
 from sth_core.prefetch import in_processes
@@ -68,20 +69,19 @@ class Place:
         return self.out / "runs" / cell.name
 
 
-def train_and_record(place: Place, cell: StudyCell, probed: bool) -> tuple[float, str]:
-    """Of one cell what is missing: (seconds that it took, what was not done)."""
-    began = time.time()
+def train_and_record(place: Place, cell: StudyCell, probed: bool) -> bool:
+    """Do what is missing of one cell; returns whether it is recorded: there may be no time to train it."""
     recipe = load_recipe(place.recipe, cell.changes)
     run = open_run(place.run(cell))
     if not run.meta.get("finished"):
-        if began > place.until:
-            return 0.0, "no time"
+        if time.time() > place.until:
+            return False
         torch.set_num_threads(place.threads)
         recipe = replace(recipe, data=open_training_data(place.recipe, recipe.data, place.data)[0])
         run = train_and_open(place, cell, recipe)
     if probed:
         look_inside(run, place)
-    return time.time() - began, ""
+    return True
 
 
 def train_and_open(place: Place, cell: StudyCell, recipe: Recipe) -> Run:
@@ -131,12 +131,12 @@ def main(
     place = Place(study.recipe, data, out, device, threads, began + 60 * minutes)
     first = set(study.seeds[:PROBED_SEEDS])
     work = {cell.name: (place, cell, cell.seed in first) for cell in cells}
-    seconds: dict[str, float] = {}
-    for name, (took, missing) in in_processes(train_and_record, work, jobs):
-        if not missing:
-            seconds[name] = took
-            print(f"{time.time() - began:6.0f} s: {name} ({took:.0f} s), {len(seconds)} of {len(cells)}", flush=True)
-    table = write_results(place, study, seconds)
+    done = 0
+    for name, recorded in in_processes(train_and_record, work, jobs):
+        done += recorded
+        if recorded:
+            print(f"{time.time() - began:6.0f} s: {name}, {done} of {len(cells)}", flush=True)
+    table = write_results(place, study)
     print(f"{len(table)} trainings are recorded after {time.time() - began:.0f} s: {out / 'results'}\n")
     print_over_cells(table, list(study.axes))
 
@@ -146,12 +146,9 @@ def chosen_cells(study: Study, seeds: int, only: tuple[str, ...]) -> list[StudyC
     values = {value for axis in study.axes.values() for value in axis}
     if unknown := [value for value in only if value not in values]:
         raise UserError(f"no axis of the study has the value {unknown[0]!r}; it has {', '.join(sorted(values))}")
-    wanted = study.seeds[: seeds or None]
-    of_axis = [set(only) & set(axis) for axis in study.axes.values()]
-    return [
-        cell for cell in study.cells
-        if cell.seed in wanted and all(not some or cell.values[axis] in some for axis, some in zip(study.axes, of_axis))
-    ]  # fmt: skip
+    wanted = {axis: set(only) & set(of_axis) or set(of_axis) for axis, of_axis in study.axes.items()}
+    first = study.seeds[: seeds or None]
+    return [c for c in study.cells if c.seed in first and all(c.values[axis] in some for axis, some in wanted.items())]
 
 
 def with_flow(study: Study, cells: list[StudyCell], data: Path, out: Path) -> Path:
@@ -161,17 +158,17 @@ def with_flow(study: Study, cells: list[StudyCell], data: Path, out: Path) -> Pa
     if all((r.data.inside(data) / FLOW_FOLDER / "flow.json").is_file() for r in needed.values()):
         return data
     copy = out / data.name
-    for folder in {recipe.data.folder for recipe in recipes.values()}:
-        shutil.copytree(data / folder, copy / folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    for name in {recipe.data.folder for recipe in recipes.values()}:
+        shutil.copytree(data / name, copy / name, dirs_exist_ok=True, copy_function=shutil.copyfile)
     for recipe in needed.values():
         p, folder = recipe.preprocessing, recipe.data.inside(copy)
-        side = p.short_side
+        how = Extraction("dis", p.flow_bound, p.short_side)
         table = open_training_data(study.recipe, recipe.data, copy)[1].clips
-        extract_flow(table, folder / FLOW_FOLDER, Extraction("dis", p.flow_bound, side), folder=folder)
+        extract_flow(table, folder / FLOW_FOLDER, how, folder=folder)
     return copy
 
 
-def write_results(place: Place, study: Study, seconds: dict[str, float]) -> pd.DataFrame:
+def write_results(place: Place, study: Study) -> pd.DataFrame:
     """OUT/results: trainings.csv, which is returned, and the runs of each seed."""
     results, rows = place.out / "results", []
     results.mkdir(parents=True, exist_ok=True)
@@ -187,13 +184,19 @@ def write_results(place: Place, study: Study, seconds: dict[str, float]) -> pd.D
             cell = done[run.name]
             row = {"run": run.name, **cell.values, "seed": seed, "kind": run.meta["kind"], "clips": result["n"]}
             row |= {key: result[key] for key in ("top1", "action", "direction")}
-            row["seconds"] = round(seconds.get(run.name, float("nan")), 1)
+            row["seconds"] = seconds_of(place.network(cell))
             if has_attention(run):
                 row |= alpha_values(run)
             rows.append(row)
     table = pd.DataFrame(rows)
     write_csv(results / "trainings.csv", table)
     return table
+
+
+def seconds_of(network: Path) -> float:
+    """From the first step of a training to its end, pauses included."""
+    meta = read_object(network / "training.json")
+    return (datetime.fromisoformat(meta["finished"]) - datetime.fromisoformat(meta["started"])).total_seconds()
 
 
 def alpha_values(run: Run) -> dict[str, float]:
@@ -220,7 +223,9 @@ def print_over_cells(table: pd.DataFrame, axes: list[str]) -> None:
     alpha = table["alpha_T"] if "alpha_T" in table else float("nan")
     for values, rows in table.assign(alpha_T=alpha).groupby(axes, sort=False):
         top1 = f"{rows['top1'].mean():.1f} ± {rows['top1'].std(ddof=0):.1f}"
-        mean = "" if rows["alpha_T"].isna().all() else f"{rows['alpha_T'].mean():.4f} ± {rows['alpha_T'].std(ddof=0):.4f}"
+        mean = (
+            "" if rows["alpha_T"].isna().all() else f"{rows['alpha_T'].mean():.4f} ± {rows['alpha_T'].std(ddof=0):.4f}"
+        )
         print_row(*values, top1, mean, len(rows), f"{rows['seconds'].mean():.0f}")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from sth_core.datasets.table import Annotation, open_dataset, read_dataset
 from sth_core.errors import UserError
+from sth_core.values import BadValue
 
 
 def put(folder: Path, *names: str) -> Path:
@@ -108,6 +109,21 @@ def test_a_new_clip_moves_no_other_between_the_splits(tmp_path: Path) -> None:
     before = read_dataset(put(tmp_path, *(f"hug/{i}.mp4" for i in range(50))), Annotation())
     after = read_dataset(put(tmp_path, "hug/new.mp4", "kick/new.mp4"), Annotation())
     assert set(records(before, "clip_id", "split")) < set(records(after, "clip_id", "split"))
+
+
+def test_a_dataset_may_lie_in_a_folder_beside_others(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        put(tmp_path / name, f"hug/{name}.mp4", f"kick/{name}.mp4")
+    dataset = open_dataset(tmp_path, Annotation(folder="b"))
+    assert list(dataset.clips["clip_id"]) == ["hug/b.mp4", "kick/b.mp4"] and dataset.found.name == "b"
+    with pytest.raises(UserError, match="no such dataset folder"):
+        open_dataset(tmp_path, Annotation(folder="c"))
+
+
+@pytest.mark.parametrize("folder", ["/etc", "../other", "a/../../other"])
+def test_the_folder_of_a_dataset_is_inside_of_the_given_one(folder: str) -> None:
+    with pytest.raises(BadValue, match="folder must be one inside of the data's folder"):
+        Annotation(folder=folder)
 
 
 def test_other_files_are_not_clips(tmp_path: Path) -> None:

@@ -180,6 +180,21 @@ def test_the_same_clips_are_compared_one_by_one(tmp_path: Path) -> None:
     assert paired.paired and paired.effect.low > 0 and not unpaired.paired and unpaired.effect.low < 0
 
 
+def test_two_questions_with_other_clips_held_out_are_compared_on_all_of_them(tmp_path: Path) -> None:
+    """Of 30 clips each, 10 are the same: the comparison is over all 60, and not paired."""
+    for seed in range(3):
+        for name, mean in (("up", 0.52), ("who", 0.5)):
+            a_run(tmp_path, f"{name}{seed}", mean, seed=seed, dataset=name)
+    for run in tmp_path.glob("who*"):
+        for file in run.glob("*/part-*.parquet"):
+            table = pd.read_parquet(file)
+            other = "d" + table["clip_id"].str.removeprefix("c")
+            table.assign(clip_id=table["clip_id"].where(table["clip_id"] < "c2", other)).to_parquet(file)
+    up, who = group_conditions(find_runs(tmp_path))
+    compared = compare_pair(Pair("", up, who))
+    assert (compared.paired, compared.effect.n, round(compared.effect.value, 6)) == (False, 60, 0.02)
+
+
 def test_seeds_are_a_level_of_their_own(tmp_path: Path) -> None:
     """Each training is sure of its rise over clips, but they do not agree on it: together they are not sure."""
     for seed, rise in enumerate((0.3, 0.02, -0.1)):

@@ -130,12 +130,13 @@ def rise_with_depth(condition: Condition, read: ReadAlpha = read_alpha) -> Compa
 def compare_pair(pair: Pair, read: ReadAlpha = read_alpha) -> Comparison:
     """alpha_T (mean over layers) of the first condition minus that of the second.
 
-    It is paired if both have the same clips: the variance that the clips share then cancels.
+    It is paired if both have the same clips (most of them, as some may be unreadable): the variance that the clips
+    share then cancels. Two questions about the same videos may hold out other ones; then it is not.
     """
     first, second = ([alpha_clip_table(read(run)) for run in c.runs] for c in (pair.first, pair.second))
     if pair.first["data"] == pair.second["data"]:
         values, groups = stack_values([*first, *second])
-        if len(groups):
+        if 2 * len(groups) > max(map(len, (*first, *second))):
             S = len(first)
             return Comparison(pair.name, paired_difference(values[:S], values[S:], groups), True)
     return Comparison(pair.name, unpaired_difference(*stack_values(first), *stack_values(second)), False)
