@@ -5,15 +5,17 @@
     sth benchmark decoding --clips FOLDER       your own video files, grouped by their suffix
 
 The readers read the middle frame of each segment of a clip, as evaluation does, in one thread, as uint8 RGB
-(frames, H, W, 3). They take turns clip by clip, so that a slow moment of the machine affects all; the table shows the
-median over the rounds. "sth" has the file's index cached, as in every epoch but the first; "sth, first time" also
-builds the index. A frame is correct if its pixels equal those of the same frame in a full decode by PyAV, or of the
-same JPEG read by PIL.
+(frames, H, W, 3). They take turns clip by clip, so that a slow moment of the machine affects all; the table shows
+medians over the rounds. Other programs slow down what the clock shows, so that the readers are compared by the
+processor's time: in each round that of a reader, divided by that of "sth"; the median, and the lowest and the highest.
+A difference is within the spread if that range includes 1. "sth" has the file's index cached, as in every epoch but
+the first; "sth, first time" also builds the index. A frame is correct if its pixels equal those of the same frame in a
+full decode by PyAV, or of the same JPEG read by PIL.
 """
 
 import os
-import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -46,6 +48,7 @@ from workbench.cli.kinds import PATH
 Reader = Callable[[Path, list[int]], np.ndarray]
 Clips = dict[Path, list[int]]  # and the frames to read of each
 FIRST = "sth, first time"
+PARTS = ("readers", "workers")  # readers take turns; several workers of this project's reader
 REPEATS = 4  # of all clips in a turn of workers, so that the last clip of one hardly matters
 
 
@@ -55,7 +58,8 @@ REPEATS = 4  # of all clips in a turn of workers, so that the last clip of one h
 @click.option("--length", default=300, show_default=True, type=click.IntRange(8), help="Frames of the longest of them.")
 @click.option("--frames", default=8, show_default=True, type=click.IntRange(1), help="Frames to read of a clip.")
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(1))
-def main(folder: Path | None, count: int, length: int, frames: int, rounds: int) -> None:
+@click.option("--part", "parts", multiple=True, default=PARTS, type=click.Choice(PARTS), help="Both by default.")
+def main(folder: Path | None, count: int, length: int, frames: int, rounds: int, parts: tuple[str, ...]) -> None:
     with TemporaryDirectory() as temporary, empty_cache(Path(temporary) / "cache"), torch_in_one_thread():
         scratch = Path(temporary)
         files = by_suffix(folder) if folder else make_clips(scratch, count, length)
@@ -74,25 +78,37 @@ def main(folder: Path | None, count: int, length: int, frames: int, rounds: int)
         for name in absent:
             print(f"- {name} is left out: not installed, or without FFmpeg's libraries (pip install {name})")
 
-        print()
-        print_head("files", "reader", "clips/s", "sth is x times as fast", "correct frames")
-        for kind, clips in kinds.items():
-            readers = FOLDER_READERS if files[kind][0].is_dir() else videos
-            truth = {path: (pil if path.is_dir() else pyav)(path, indices) for path, indices in clips.items()}
-            correct = {name: correct_frames(reader, clips, truth) for name, reader in readers.items()}
-            able = {name: reader for name, reader in readers.items() if correct[name] is not None}
-            took = readers_take_turns(able, clips, rounds, kind, scratch)
-            for name in readers:
-                cells = ["-", "-", "stops with an error"]
-                if name in able:
-                    cells = [f"{len(clips) / took[name]:.1f}", f"{took[name] / took['sth']:.2f}"]
-                    cells.append(f"{correct[name]}/{frames * len(clips)}")
-                print_row(kind, name, *cells)
+        if "readers" in parts:
+            print_readers(kinds, videos, rounds, scratch)
+        if "workers" in parts:
+            print_workers(kinds, rounds)
 
-        print("\nWorkers that call read_frames, clips/s:\n")
-        print_head("files", "1 thread", "2 threads", "x", "1 process", "2 processes", "x")
-        for kind, (t1, t2, p1, p2) in workers_take_turns(kinds, rounds).items():
-            print_row(kind, f"{t1:.1f} | {t2:.1f} | {t2 / t1:.2f} | {p1:.1f} | {p2:.1f} | {p2 / p1:.2f}")
+
+def print_readers(kinds: dict[str, Clips], videos: dict[str, Reader], rounds: int, scratch: Path) -> None:
+    print()
+    print_head("files", "reader", "clips/s", "ms of CPU a clip", "x sth's (lowest to highest)", "correct frames")
+    for kind, clips in kinds.items():
+        readers = FOLDER_READERS if next(iter(clips)).is_dir() else videos
+        truth = {path: (pil if path.is_dir() else pyav)(path, indices) for path, indices in clips.items()}
+        correct = {name: correct_frames(reader, clips, truth) for name, reader in readers.items()}
+        able = {name: reader for name, reader in readers.items() if correct[name] is not None}
+        took = readers_take_turns(able, clips, rounds, kind, scratch)
+        for name in readers:
+            cells = ["-", "-", "-", "stops with an error"]
+            if name in able:
+                wall, cpu = took[name].T
+                ratios = cpu / took["sth"][:, 1]
+                spread = f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+                cells = [f"{len(clips) / np.median(wall):.1f}", f"{1e3 * np.median(cpu) / len(clips):.1f}", spread]
+                cells.append(f"{correct[name]}/{sum(map(len, clips.values()))}")
+            print_row(kind, name, *cells)
+
+
+def print_workers(kinds: dict[str, Clips], rounds: int) -> None:
+    print("\nWorkers that call read_frames, clips/s:\n")
+    print_head("files", "1 thread", "2 threads", "x", "1 process", "2 processes", "x")
+    for kind, (t1, t2, p1, p2) in workers_take_turns(kinds, rounds).items():
+        print_row(kind, f"{t1:.1f} | {t2:.1f} | {t2 / t1:.2f} | {p1:.1f} | {p2:.1f} | {p2 / p1:.2f}")
 
 
 def by_suffix(folder: Path) -> dict[str, list[Path]]:
@@ -218,19 +234,19 @@ def torch_in_one_thread() -> Iterator[None]:
 
 def readers_take_turns(
     readers: dict[str, Reader], clips: Clips, rounds: int, kind: str, scratch: Path
-) -> dict[str, float]:
-    """Median seconds in which each reader reads all clips."""
-    times: dict[str, list[float]] = {name: [] for name in readers}
+) -> dict[str, np.ndarray]:
+    """The seconds in which each reader reads all clips, (rounds, 2): by the clock, and of the processor."""
+    times = {name: np.zeros((rounds, 2)) for name in readers}
     for i in range(rounds):
         print(f"{kind}: round {i + 1}/{rounds}", file=sys.stderr)
-        for values in times.values():
-            values.append(0)
         for path, indices in clips.items():
             count_frames(path)  # its index is in the cache again, also after a "first time"
             for name, reader in readers.items():
                 with empty_cache(Path(mkdtemp(dir=scratch))) if name == FIRST else nullcontext():
-                    times[name][-1] += seconds(partial(reader, path, indices))
-    return {name: statistics.median(values) for name, values in times.items()}
+                    before = time.process_time()
+                    wall = seconds(partial(reader, path, indices))
+                    times[name][i] += wall, time.process_time() - before
+    return times
 
 
 def workers_take_turns(kinds: dict[str, Clips], rounds: int) -> dict[str, list[float]]:

@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from difflib import SequenceMatcher
 from importlib.metadata import PackageNotFoundError, version
 from itertools import zip_longest
 from pathlib import Path
@@ -164,8 +165,9 @@ def run(entry: Entry, folder: Path, data: Path | None) -> str:
     for target in seen:
         if not (folder / target.name).exists():
             (folder / target.name).symlink_to(target.resolve())
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
+    first = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(REPOSITORY)}
+    paths = {name: os.pathsep.join(filter(None, (path, os.environ.get(name)))) for name, path in first.items()}
+    environment = os.environ | paths | {"COLUMNS": "200"}
     for command in (*entry.before, entry.command):
         done = subprocess.run(
             ["bash", "-c", command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False
@@ -177,8 +179,9 @@ def run(entry: Entry, folder: Path, data: Path | None) -> str:
 
 def head_now(command: str) -> dict[str, str]:
     """The head of an output that is made here and now."""
-    git = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--exclude=*"]
-    commit = subprocess.run(git, stdout=subprocess.PIPE, text=True, check=False).stdout.strip() or "unknown"
+    commit = _git("rev-parse", "--short", "HEAD") or "unknown"
+    if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs", ":!*.md"):
+        commit += ", with changes"
     found = [f"Python {platform.python_version()}"]
     for package in PACKAGES:
         try:
@@ -187,6 +190,13 @@ def head_now(command: str) -> dict[str, str]:
             continue
     today = date.today().isoformat()
     return {"command": command, "date": today, "commit": commit, "device": machine(), "versions": ", ".join(found)}
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(REPOSITORY), *arguments]
+    return subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
+    ).stdout.strip()
 
 
 def report(old: Output, new: Output, varies: tuple[str, ...]) -> bool:
@@ -202,17 +212,24 @@ def report(old: Output, new: Output, varies: tuple[str, ...]) -> bool:
 def differences(old: str, new: str, varies: tuple[str, ...]) -> Iterator[tuple[str, str, str, bool]]:
     """(where, old, new, whether it should be equal) of each cell of a table, or other line, that differs."""
     titles: list[str] = []
-    for before, after in zip_longest(old.strip().splitlines(), new.strip().splitlines(), fillvalue=""):
+    for before, after in aligned(old.strip().splitlines(), new.strip().splitlines()):
         cells, others = _cells(before), _cells(after)
         if not cells or len(cells) != len(others):
-            titles = []
+            titles = titles if cells or others else []
             if before != after:
-                yield "text", before, after, "text" not in varies or not (before and after)
+                yield "text", before, after, bool(cells or others) or "text" not in varies
             continue
         titles = titles or cells
-        for title, cell, other in zip(titles, cells, others, strict=False):
+        for title, cell, other in zip(titles, cells, others, strict=True):
             if cell != other:
                 yield f"{cells[0]}, {title}", cell, other, title not in varies or not re.search(NUMBER, other)
+
+
+def aligned(old: list[str], new: list[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of lines that are the same but for their numbers; what has no partner is beside an empty line."""
+    alike = [[re.sub(NUMBER, "#", line) for line in lines] for lines in (old, new)]
+    for _, i, i_end, j, j_end in SequenceMatcher(None, *alike, autojunk=False).get_opcodes():
+        yield from zip_longest(old[i:i_end], new[j:j_end], fillvalue="")
 
 
 def _cells(line: str) -> list[str]:
