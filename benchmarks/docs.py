@@ -103,7 +103,7 @@ def check_command(only: str, data: Path | None, work: Path | None, update: bool)
             continue
         print(f"{name}: {known[name].command}", flush=True)
         with tempfile.TemporaryDirectory() as temporary:
-            new = Output(head_now(known[name].command), run(known[name], work or Path(temporary), data))
+            new = Output(head_now(known[name]), run(known[name], work or Path(temporary), data))
         failed |= report(read_output(name), new, known[name].varies) if (OUTPUTS / f"{name}.md").exists() else False
         if update:
             print(f"  written: {write_output(name, new).relative_to(REPOSITORY)}")
@@ -125,22 +125,42 @@ def keep_command(name: str, printed: Path, note: str, on: str, **head: str) -> N
     if name not in (known := entries()):
         raise UserError(f"no {name} in docs/reproduce.toml; it has: {', '.join(known)}")
     said = {key: value for key, value in ({"date": on} | head | {"note": note}).items() if value}
-    print(write_output(name, Output(head_now(known[name].command) | said, printed.read_text(encoding="utf-8"))))
+    print(write_output(name, Output(head_now(known[name]) | said, printed.read_text(encoding="utf-8"))))
 
 
 @main.command("table")
-@click.argument("file", type=FILE)
+@click.argument("files", nargs=-1, required=True, metavar="[NAME=]FILE...")
 @click.option("--columns", default="", help="Titles, separated by commas; else all.")
 @click.option("--where", default="", help="Which rows, as pandas' `query` takes it.")
 @click.option("--digits", default=3, show_default=True, help="After the point.")
-def table_command(file: Path, columns: str, where: str, digits: int) -> None:
-    """Print a CSV file that a command wrote as a Markdown table."""
-    table = pd.read_csv(file)
-    table = table.query(where) if where else table
-    titles = columns.split(",") if columns else list(table.columns)
-    print_head(*titles)
-    for row in table[titles].astype(object).where(table[titles].notna(), "").itertuples(index=False):
-        print_row(*(f"{cell:.{digits}f}" if isinstance(cell, float) else cell for cell in row))
+@click.option("--cell", default="", help='"{value:+.1f} ({low:+.1f} to {high:+.1f})": one such column for each FILE.')
+@click.option("--scale", default=1.0, show_default=True, help="100 for percent: all fractions are multiplied by it.")
+def table_command(files: tuple[str, ...], columns: str, where: str, digits: int, cell: str, scale: float) -> None:
+    """Print CSV files that a command wrote as a Markdown table.
+
+    Files stand below each other; with --cell beside each other: a row for each combination of --columns, a column NAME
+    for each FILE.
+    """
+    named = [(name or Path(file).stem, file) for name, _, file in (file.rpartition("=") for file in files)]
+    tables = []
+    for name, file in named:
+        if not Path(file).is_file():
+            raise UserError(f"no such file: {file}")
+        table = pd.read_csv(file)
+        table = table.query(where) if where else table
+        fractions = table.select_dtypes("float").columns
+        table[fractions] = table[fractions] * scale
+        titles = columns.split(",") if columns else list(table.columns)
+        if cell:
+            texts = [cell.format_map(row) for row in table.to_dict("records")]
+            table[name] = ["" if "nan" in text else text for text in texts]
+            table = table[[*titles, name]].set_index(titles)
+        tables.append(table if cell else table[titles])
+    shown = pd.concat(tables, axis=1, sort=False).reset_index() if cell else pd.concat(tables)
+    print_head(*shown.columns)
+    for row in shown.astype(object).where(shown.notna(), "").itertuples(index=False):
+        print_row(*(f"{value:.{digits}f}" if isinstance(value, float) else value for value in row))
+    print()
 
 
 def why_not(entry: Entry, data: Path | None, *, named: bool) -> str:
@@ -177,7 +197,7 @@ def run(entry: Entry, folder: Path, data: Path | None) -> str:
     return done.stdout
 
 
-def head_now(command: str) -> dict[str, str]:
+def head_now(entry: Entry) -> dict[str, str]:
     """The head of an output that is made here and now."""
     commit = _git("rev-parse", "--short", "HEAD") or "unknown"
     if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs", ":!*.md"):
@@ -189,7 +209,14 @@ def head_now(command: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     today = date.today().isoformat()
-    return {"command": command, "date": today, "commit": commit, "device": machine(), "versions": ", ".join(found)}
+    head = {
+        "command": entry.command,
+        "date": today,
+        "commit": commit,
+        "device": machine(),
+        "versions": ", ".join(found),
+    }
+    return head | ({"note": entry.note} if entry.note else {})
 
 
 def _git(*arguments: str) -> str:

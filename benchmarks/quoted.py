@@ -30,10 +30,11 @@ SKIPPED = re.compile(
     r"`[^`]*`"  # code
     r"|\]\([^)]*\)|https?://\S+"  # targets of links
     r"|\b(?:Table|Figure|Section|Eq\.|Chapter|seed)s? \d+(?:(?:, \d+)*(?:,? (?:to|and|or) \d+))?(?:\.\d+)*"
-    r"|\d{4}-\d\d-\d\d|\d+\.\d+\.\d+\S*"  # dates, versions
+    r"|\d{4}-\d\d-\d\d|\d+\.\d+\.\d+\S*|\d+e-?\d+"  # dates, versions, powers of ten
     r"|\b(?:19|20)\d\d\b|\b95 %|\bp < 0\.05"  # years, the level of intervals
     r"|\b1/\d+|\b[A-Za-z_αβ][\w.-]*\d[\w.+-]*"  # proportions p, names with digits (ResNet-18, layer4.1.conv2, x86_64)
 )
+CONSTANTS = ("1", "60", "100", "1000")  # of a calculation: a share of 1, minutes, percent, thousands
 ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
@@ -103,7 +104,7 @@ def uncovered_numbers(page: str) -> list[str]:
     text = re.sub(r"^```.*?^```$", "", RENDERED.sub("", page), flags=re.M | re.S)
     for _, _, block in commented_blocks(text):
         text = text.replace(block, "", 1)
-    blocks = re.split(r"\n\s*\n", text)
+    blocks = re.split(r"\n\s*\n", COMMENT.sub("", text))
     return [block.strip()[:70] for block in blocks if re.search(r"(?<![\w.])\d+\.\d+(?![\w.])", SKIPPED.sub("", block))]
 
 
@@ -125,7 +126,7 @@ def _wrong_in(rest: str, block: str, folder: Path) -> Iterator[str]:
             given |= set(re.findall(NUMBER, part))
             continue
         given.add(number.strip())
-        operands = [value for value in re.findall(NUMBER, expression.replace("-", " - ")) if value not in ("1", "100")]
+        operands = [value for value in re.findall(NUMBER, expression.replace("-", " - ")) if value not in CONSTANTS]
         yield from (f"{n} of {part!r} is not in {names}" for n in operands if not _on_one_line([n], lines))
         if not _equal(number, _calculated(expression)):
             yield f"{part}: it is {_calculated(expression):.4g}"
