@@ -254,8 +254,8 @@ def differences(old: str, new: str, varies: tuple[str, ...]) -> Iterator[tuple[s
 
 def aligned(old: list[str], new: list[str]) -> Iterator[tuple[str, str]]:
     """Pairs of lines that are the same but for their numbers; what has no partner is beside an empty line."""
-    alike = [[re.sub(NUMBER, "#", line) for line in lines] for lines in (old, new)]
-    for _, i, i_end, j, j_end in SequenceMatcher(None, *alike, autojunk=False).get_opcodes():
+    a, b = ([re.sub(NUMBER, "#", line) for line in lines] for lines in (old, new))
+    for _, i, i_end, j, j_end in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         yield from zip_longest(old[i:i_end], new[j:j_end], fillvalue="")
 
 
