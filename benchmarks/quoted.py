@@ -34,6 +34,9 @@ SKIPPED = re.compile(
     r"|\b(?:19|20)\d\d\b|\b95 %|\bp < 0\.05"  # years, the level of intervals
     r"|\b1/\d+|\b[A-Za-z_αβ][\w.-]*\d[\w.+-]*"  # proportions p, names with digits (ResNet-18, layer4.1.conv2, x86_64)
 )
+MEASURED = re.compile(  # a decimal number, or one with a unit: some comment must say where it comes from
+    r"(?<![\w.])(?:\d+\.\d+(?![\w.])|\d[\d,]* (?:%|s\b|seconds|minutes|hours|ms\b|MB|GB|MiB|GiB|points|times as))"
+)
 CONSTANTS = ("1", "60", "100", "1000")  # of a calculation: a share of 1, minutes, percent, thousands
 ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
@@ -100,12 +103,12 @@ def wrong_numbers(page: str, folder: Path = OUTPUTS) -> list[str]:
 
 
 def uncovered_numbers(page: str) -> list[str]:
-    """The first words of each block that has a decimal number, and neither a comment before it nor is rendered."""
+    """The first words of each block that has a decimal number or one with a unit, and neither a comment before it nor is rendered."""
     text = re.sub(r"^```.*?^```$", "", RENDERED.sub("", page), flags=re.M | re.S)
     for _, _, block in commented_blocks(text):
         text = text.replace(block, "", 1)
     blocks = re.split(r"\n\s*\n", COMMENT.sub("", text))
-    return [block.strip()[:70] for block in blocks if re.search(r"(?<![\w.])\d+\.\d+(?![\w.])", SKIPPED.sub("", block))]
+    return [block.strip()[:70] for block in blocks if MEASURED.search(SKIPPED.sub("", block))]
 
 
 def commented_blocks(page: str) -> Iterator[tuple[str, str, str]]:

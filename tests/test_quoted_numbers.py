@@ -104,6 +104,7 @@ def test_numbers_are_looked_for_in_the_output(folder, comment, block, wrong):
     ("page", "count"),
     [
         ("It takes 1.5 s.\n", 1),
+        ("It takes 15 s.\n\n15 clips\n\n15 steps, 30 %\n", 2),
         ("Python 3.11.2, `x = 1.5`, ResNet-1.5\n\n```\n1.5\n```\n", 0),
         ("<!-- numbers: made -->\n1.5\n\n1.6\n", 1),
         ("<!-- not measured: settings -->\n1.5\n", 0),
