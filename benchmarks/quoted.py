@@ -103,7 +103,7 @@ def wrong_numbers(page: str, folder: Path = OUTPUTS) -> list[str]:
 
 
 def uncovered_numbers(page: str) -> list[str]:
-    """The first words of each block whose measured numbers (decimal, or with a unit) have no comment that names a source."""
+    """The first words of each block with measured numbers (decimal, or with a unit) and no comment on their source."""
     text = re.sub(r"^```.*?^```$", "", RENDERED.sub("", page), flags=re.M | re.S)
     for _, _, block in commented_blocks(text):
         text = text.replace(block, "", 1)
