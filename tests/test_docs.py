@@ -35,19 +35,24 @@ def below(group: click.Group) -> dict[str, click.Command]:
     return {name: group.get_command(context, name) for name in group.list_commands(context)}
 
 
+def assert_is_a_command(words: list[str], where: str) -> None:
+    """`words` begin with "sth" and name a command and options that it has."""
+    command: click.Command = main
+    rest = words[1:]
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        children = below(command)
+        assert rest[0] in children, f"{where}: no such command: {shlex.join(words)}"
+        command, rest = children[rest[0]], rest[1:]
+    known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--version"}
+    for word in rest:
+        if word.startswith("-"):
+            assert word.split("=")[0] in known, f"{where}: {shlex.join(words)} has no option {word}"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
 def test_every_command_shown_exists_and_takes_these_options(document):
     for words in commands_in(document):
-        command: click.Command = main
-        rest = words[1:]
-        while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-            children = below(command)
-            assert rest[0] in children, f"{document.name}: no such command: {shlex.join(words)}"
-            command, rest = children[rest[0]], rest[1:]
-        known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--version"}
-        for word in rest:
-            if word.startswith("-"):
-                assert word.split("=")[0] in known, f"{document.name}: {shlex.join(words)} has no option {word}"
+        assert_is_a_command(words, document.name)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The numbers in README.md and docs/ are those of the outputs that they come from."""
 
 import re
+import shlex
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +18,7 @@ from benchmarks.quoted import (
     write_output,
     wrong_numbers,
 )
+from tests.test_docs import assert_is_a_command
 from workbench.cli import main
 
 NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
@@ -65,6 +67,20 @@ def test_every_output_is_of_a_listed_command():
     assert quoted_names - {"decoding", "explaining"} <= kept
     for name in kept:
         assert read_output(name).head["command"] == listed[name].command, name
+
+
+def test_every_listed_command_exists_and_takes_these_options():
+    for name, entry in entries().items():
+        assert entry.minutes > 0
+        for line in (*entry.before, entry.command):
+            words = shlex.split(line.replace(";", " ; "))
+            starts = [i for i, word in enumerate(words) if word == "sth"]
+            assert starts or line in entry.before, name
+            for start in starts:
+                end = next(
+                    (i for i in range(start, len(words)) if words[i] in (";", "&&", "done", "sth") and i > start), None
+                )
+                assert_is_a_command(words[start:end], name)
 
 
 def test_a_table_is_rendered_by_its_number(folder):
