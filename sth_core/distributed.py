@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
+from sth_core.errors import UserError
 from sth_core.network import pick_device
 from sth_core.stopping import REQUEST, Interrupted, stop_requested
 
@@ -60,18 +61,33 @@ class DistributedContext:
 SINGLE_PROCESS = DistributedContext(0, 1, torch.device("cpu"))
 
 
+def own_gpu(device: str) -> str:
+    """Under torchrun: the GPU of this process's local rank, if `device` is "cuda", or "auto" where there are GPUs; else
+    `device` itself. Raises UserError: this machine has fewer GPUs than processes, or `device` is one GPU for all."""
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if device.startswith("cuda:") and processes > 1:
+        raise UserError(f"torchrun started {processes} processes for the one GPU {device}; give --device cuda")
+    if device != "cuda" and not (device == "auto" and torch.cuda.is_available()):
+        return device
+    if processes > gpus:
+        ways = f"give torchrun --nproc-per-node {gpus}, or --device cpu" if gpus else "give --device cpu"
+        has = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+        raise UserError(f"each process needs a GPU: torchrun started {processes} here, where there are {has}; {ways}")
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
 @contextmanager
 def distributed_context(device: str = "auto") -> Iterator[DistributedContext]:
     """This process's rank and device; under torchrun it belongs to the process group until the block ends.
 
     On GPUs each process takes the one of its local rank (NCCL); on CPUs the processes communicate by gloo.
+    Raises UserError: no such device, or not one GPU for each process of this machine.
     """
-    chosen = pick_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
-        yield DistributedContext(0, 1, chosen)
+        yield DistributedContext(0, 1, pick_device(device))
         return
+    chosen = pick_device(own_gpu(device))
     if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
     store, rank, world = next(rendezvous("env://"))
     if os.environ.get("GROUP_WORLD_SIZE") == "1":

@@ -13,12 +13,13 @@ from sth_core.distributed import SINGLE_PROCESS, DistributedContext
 from sth_core.errors import NOT_FINITE, UserError
 from sth_core.inference import for_inference
 from sth_core.network import VideoNetwork
+from sth_core.precision import at_least_fp32
 from sth_core.prefetch import prefetch
 from sth_core.stopping import stop_requested
 from sth_core.video.modality import CHANNELS
 from sth_core.video.transforms import Preprocessing, normalise
 
-VALUES_AT_ONCE = 2**26  # of the network's input: eight clips of 16 stacks of flow, 224 x 224 pixels, fit
+VALUES_AT_ONCE = 2**26  # of the network's input on a CPU: eight clips of 16 stacks of flow, 224 x 224 pixels, fit
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,11 @@ def refuse_not_finite(logits: Tensor, what: str) -> None:
         raise UserError(f"{what}: {NOT_FINITE}; its weights, or the video, are broken")
 
 
-def views_at_once(batch_size: int, p: Preprocessing) -> int:
-    """Of a batch: fewer than its size if they are so large that VALUES_AT_ONCE would be exceeded."""
+def views_at_once(batch_size: int, p: Preprocessing, device: torch.device) -> int:
+    """Of a batch: on a CPU fewer than its size if they are so large that VALUES_AT_ONCE would be exceeded. A GPU says
+    when its memory is full; without that limit of its own a CPU takes the memory of all programs."""
+    if device.type != "cpu":
+        return batch_size
     return max(1, min(batch_size, VALUES_AT_ONCE // (p.frames * p.crop**2 * CHANNELS[p.modality])))
 
 
@@ -61,16 +65,20 @@ def run_over(
     device = next(model.parameters()).device
     model.eval()
     samples = prefetch(clips.__getitem__, range(len(clips)), workers, ahead=batch_size + workers)
-    views, K, at_once = clips.protocol.views, model.config.num_classes, views_at_once(batch_size, preprocessing)
+    views, K, at_once = clips.protocol.views, model.config.num_classes, views_at_once(batch_size, preprocessing, device)
     while batch := list(islice(samples, batch_size)):
         readable = [s for s in batch if s.views is not None]
         failed = [s for s in batch if s.views is None]
         logits = [torch.empty(0, views, K)]
         alphas: list[dict[str, Tensor]] = []
         for some in in_batches([s.views for s in batch if s.views is not None], at_once):
-            pixels = normalise(torch.cat(some).to(device), preprocessing)
-            of_views, attention = model.forward_with_attention(pixels)
-            logits += [clips.unmirror_logits(of_one.cpu())[None] for of_one in of_views.split(views)]
+            parts = [
+                model.forward_with_attention(normalise(pixels.to(device), preprocessing))
+                for pixels in torch.cat(some).split(at_once)  # a sample may have more views than fit at once
+            ]
+            of_views = torch.cat([at_least_fp32(of_part).cpu() for of_part, _ in parts])
+            logits += [clips.unmirror_logits(of_one)[None] for of_one in of_views.split(views)]
+            attention = {name: torch.cat([a[name] for _, a in parts]) for name in parts[0][1]}
             alphas.append({name: a.unflatten(0, (-1, views)).mean(1).cpu() for name, a in attention.items()})
         together = {name: torch.cat([a[name] for a in alphas]) for name in next(iter(alphas), {})}
         yield without_not_finite(BatchResult(readable, failed, torch.cat(logits), together))

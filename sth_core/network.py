@@ -12,6 +12,7 @@ from sth_core.backbones import BACKBONES
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
 from sth_core.convolution import UNOBSERVED, ClipConvOptions, Tap
 from sth_core.errors import UserError, did_you_mean
+from sth_core.precision import at_least_fp32, without_autocast
 from sth_core.sth_conv import AttentiveIntegration, DepthwiseSTHConv, STHConv, temporal_types
 from sth_core.values import BadValue, Between, Items, Text, check_fields
 from sth_core.video.modality import CHANNELS, Frames
@@ -122,15 +123,16 @@ class VideoNetwork(nn.Module):
                 f"pass the tap to the network that it was made from (Checkpoint.model)"
             )
         features = self.backbone(clips.flatten(0, 1), tap)  # B*T F
-        logits = self.fc(self.dropout(features))
+        with without_autocast(features.device):  # in 16 bits two classes would often have the same score
+            logits = self.fc(self.dropout(features.to(self.fc.weight.dtype)))
         return logits.unflatten(0, (-1, T)).mean(1)
 
     def forward_with_attention(
         self, clips: Float[Tensor, "B T C H W"]
     ) -> tuple[Float[Tensor, "B K"], dict[str, Float[Tensor, "B 2 _"]]]:
-        """As `forward`, and {layer name: alpha (B, 2, C_out)}: [:, 0] alpha_S, [:, 1] alpha_T."""
+        """As `forward`, and {layer name: alpha (B, 2, C_out)}: [:, 0] alpha_S, [:, 1] alpha_T, in at least fp32."""
         tap = AttentionRecorder()
-        return self(clips, tap), tap.recorded
+        return self(clips, tap), {name: at_least_fp32(alpha) for name, alpha in tap.recorded.items()}
 
 
 class ConvMaker:

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from sth_core.values import BadValue, Between, Items, OneOf, check_fields
+from sth_core.values import PRECISIONS, BadValue, Between, Items, OneOf, check_fields
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SCHEDULES = ("cosine", "step")
 MOST_EPOCHS = 100_000
 Count = Annotated[int, Between(1, 65_536)]
@@ -24,7 +23,8 @@ class Optimisation:
 
     `batch_size` is that of a step, over all processes and its `accumulate` parts. The schedule is a
     "cosine" down to zero, or "step": a tenth after each of `decay_epochs`. `partial_bn` freezes all batch
-    norms but the first (TSN). `precision` is fp32, bf16 or fp16 (autocast); the weights stay in fp32.
+    norms but the first (TSN). `precision` is that of the arithmetic (`sth_core.precision`); the weights stay in fp32.
+    With `deterministic`, two trainings with one seed on one GPU give one network; on a CPU they do in any case.
     `evaluate_every` is the number of epochs between evaluations on the held-out clips; 0 evaluates only at the end.
 
     Raises BadValue: a value out of range, or the schedule "step" without `decay_epochs`.
@@ -45,6 +45,7 @@ class Optimisation:
     partial_bn: bool = False
     precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
     compile: bool = False
+    deterministic: bool = False
     evaluate_every: Annotated[int, Between(0, MOST_EPOCHS)] = 0
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ from sth_core.files import read_object, sync, write_json
 from sth_core.outputs import LOCK, locked, writing_into
 
 PACKAGES = ("sth-workbench", "torch", "numpy", "av", "opencv-contrib-python-headless")
+TOGETHER = " + "  # between the devices of work that went on on another one
 Json = dict[str, Any]
 
 
@@ -84,9 +85,10 @@ def working_on(
 ) -> Iterator[Json]:
     """While the block runs, no other process works in the folder; yields what the work's file says.
 
-    The file holds `facts`, the identity and the provenance; `finished` is set, and what the block added is written,
-    when the block ends without an exception. Equal work that was begun earlier is resumed. `overwrite` moves whatever
-    is there to FOLDER/.replaced-N first, and tells `notify`; `resume` accepts other values of `work.adjustable`.
+    The file holds `facts` (to a "device" among them those of earlier calls are added), the identity and the provenance;
+    `finished` is set, and what the block added is written, when the block ends without an exception. Equal work that
+    was begun earlier is resumed. `overwrite` moves whatever is there to FOLDER/.replaced-N first, and tells `notify`;
+    `resume` accepts other values of `work.adjustable`.
     Raises UserError: the folder holds other work, its file is damaged, or another process works there."""
     work.folder.mkdir(parents=True, exist_ok=True)
     with locked(work.folder), writing_into(work.folder, *work.owned):
@@ -96,6 +98,8 @@ def working_on(
         meta = (facts or {}) | work.identity | provenance(command)
         if isinstance(started := earlier.get("started"), str):
             meta["started"] = started
+        if isinstance(before := earlier.get("device"), str) and "device" in meta:
+            meta["device"] = TOGETHER.join(dict.fromkeys([*before.split(TOGETHER), meta["device"]]))
         write_json(work.folder / work.file, meta)
         sync(work.folder)
         sync(work.folder.parent)

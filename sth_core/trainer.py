@@ -22,7 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.distributed import DistributedContext
 from sth_core.evaluation import Accuracy, accuracy
-from sth_core.optimisation import PRECISIONS, Optimisation, hash_seed, learning_rate
+from sth_core.optimisation import Optimisation, hash_seed, learning_rate
+from sth_core.precision import autocast
 from sth_core.prefetch import prefetch
 from sth_core.stopping import uninterrupted
 from sth_core.training_state import EpochSums, TrainingState
@@ -140,10 +141,10 @@ class Trainer:
 
     def losses(self, part: Batch) -> tuple[torch.Tensor, float]:
         """The sum of the losses of some clips, and how many are classified correctly."""
-        device, dtype = self.distributed.device, PRECISIONS[self.settings.precision]
+        device = self.distributed.device
         pixels = torch.from_numpy(np.stack([clip for clip, _ in part])).to(device, non_blocking=True)
         labels = torch.tensor([label for _, label in part], device=device)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with autocast(self.settings.precision, device):
             logits = self.runner(normalise(pixels, self.clips.preprocessing))
             losses = F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing, reduction="sum")
         return losses, (logits.argmax(1) == labels).sum().item()
@@ -156,7 +157,8 @@ class Trainer:
         every = settings.evaluate_every or settings.epochs
         if row["epoch"] != settings.epochs and row["epoch"] % every:
             return row, None
-        found = accuracy(state.model, self.val_clips, self.val_clips.preprocessing, self.distributed)
+        with autocast(settings.precision, self.distributed.device):
+            found = accuracy(state.model, self.val_clips, self.val_clips.preprocessing, self.distributed)
         return row | {"val_accuracy": found.share, "val_clips": found.clips}, found
 
     def end_epoch(self, row: dict[str, Any], found: Accuracy | None) -> None:

@@ -29,6 +29,8 @@ from sth_core.errors import UserError, first_few
 from sth_core.files import write_csv
 from sth_core.network import VideoNetwork, channels_last
 from sth_core.optimisation import optimiser_of, set_train
+from sth_core.out_of_memory import saying_out_of_memory
+from sth_core.precision import HALF, arithmetic, computing_facts, replaced_precision
 from sth_core.pretrained import load_2d_weights, load_imagenet, start_from, without_classifier
 from sth_core.recipe import Recipe, Start, build_model
 from sth_core.resumable import Json, no_report, read_earlier, working_on
@@ -105,7 +107,14 @@ def train(
     classes = data.classes
     for note in data.notes:
         notify(note)
-    with distributed_context(device) as distributed, hear_signals():
+    settings = recipe.optimisation
+    with (
+        distributed_context(device) as distributed,
+        hear_signals(),
+        arithmetic(settings.precision, distributed.device, deterministic=settings.deterministic),
+    ):
+        if note := replaced_precision(settings.precision, distributed.device):
+            notify(note)
         state = first_state(recipe, classes, distributed.device, notify)
         work = training_work(out, recipe, state.model, data)
         earlier = {} if overwrite else read_earlier(work, resume)
@@ -119,12 +128,13 @@ def train(
             notify("the decoded clips would not fit into the memory that is for them: each epoch reads them again")
         refuse_without_clips(clips, len(clips.rows))
         val_clips = EvaluationClips(data.val, classes, recipe.preprocessing)
-        trainer = Trainer(recipe.optimisation, state, clips, val_clips, distributed)
+        trainer = Trainer(settings, state, clips, val_clips, distributed)
         run = TrainingRun(recipe, trainer, out, data.facts, progress, save_every)
         distributed.wait_for_all()  # all have read what is in the folder before one writes there
         folder: AbstractContextManager[Json] = nullcontext({})
         if distributed.is_main:
             facts = {"adjustments": state.adjustments, **data.sources}
+            facts |= computing_facts(settings.precision, distributed.device)
             folder = working_on(work, facts, command=command, overwrite=overwrite, resume=resume, notify=notify)
         with folder as meta:
             if distributed.is_main:
@@ -189,7 +199,8 @@ class TrainingRun:
         trainer, state, is_main = self.trainer, self.trainer.state, self.trainer.distributed.is_main
         with self.tensorboard() if is_main else nullcontext() as board, self.saved_if_stopped():
             while state.epoch < trainer.settings.epochs:
-                self.epoch(board)
+                with saying_out_of_memory(trainer.distributed.device, self.smaller_steps):
+                    self.epoch(board)
         all_failures = {k: v for found in trainer.distributed.gather(trainer.clips.failures) for k, v in found.items()}
         all_failures |= state.val_failures
         last = state.metrics[-1]
@@ -230,9 +241,24 @@ class TrainingRun:
     @property
     def ways(self) -> str:
         """What to do when numbers are not finite."""
-        o, kept = self.recipe.optimisation, (self.out / STATE).is_file()
-        saved = f"{self.out / STATE} keeps the last whole state" if kept else "nothing was saved yet"
+        o, saved = self.recipe.optimisation, self.saved
         return f"try a smaller learning_rate (now {o.learning_rate}) or clip_gradient (now {o.clip_gradient}); {saved}"
+
+    @property
+    def saved(self) -> str:
+        kept = (self.out / STATE).is_file()
+        return f"{self.out / STATE} keeps the last whole state" if kept else "nothing was saved yet"
+
+    def smaller_steps(self) -> str:
+        """What to do when a step does not fit into memory."""
+        o, world = self.recipe.optimisation, self.trainer.distributed.world
+        at_once = math.ceil(o.batch_size / (world * o.accumulate))
+        ways = [f"optimisation.accumulate={2 * o.accumulate} (the same step in smaller parts)"] * (at_once > 1)
+        ways += ["optimisation.precision=bf16"] * (o.precision not in HALF)
+        tried = f"try --resume with --set {' or --set '.join(ways)}, or " if ways else "try "
+        smaller = f"a smaller optimisation.batch_size (now {o.batch_size})" if at_once > 1 else "a smaller network"
+        count = "1 clip does" if at_once == 1 else f"{at_once} clips at once do"
+        return f"{count} not fit; {tried}{smaller} in another folder; {self.saved}"
 
     def refuse_broken(self) -> None:
         """Raises UserError: the network cannot be used any more, so it is not saved."""

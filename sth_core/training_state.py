@@ -23,7 +23,7 @@ ADJUSTABLE = frozenset(
     f"optimisation.{key}"
     for key in (
         "epochs", "learning_rate", "schedule", "decay_epochs", "warmup_epochs", "momentum", "weight_decay",
-        "label_smoothing", "clip_gradient", "evaluate_every", "compile", "precision",
+        "label_smoothing", "clip_gradient", "evaluate_every", "accumulate", "compile", "precision", "deterministic",
     )
 )  # fmt: skip
 Whole = Annotated[int, Between(0, 10**9)]

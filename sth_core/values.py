@@ -66,6 +66,7 @@ class OneOf:
         return f"one of {', '.join(self.names)}"
 
 
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # of a network's arithmetic (sth_core/precision.py)
 Text = Annotated[str, Items(0, 4096)]
 Label = Annotated[str, Items(1, 1000)]  # the name of a class
 NAMES: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}

@@ -250,4 +250,6 @@ def test_the_paper_s_results_are_those_that_it_prints() -> None:
     ],
 )
 def test_a_batch_of_large_clips_is_taken_in_parts(preprocessing: Preprocessing, expected: int) -> None:
-    assert views_at_once(8, preprocessing) == expected and views_at_once(1, preprocessing) == 1
+    cpu = torch.device("cpu")
+    assert views_at_once(8, preprocessing, cpu) == expected and views_at_once(1, preprocessing, cpu) == 1
+    assert views_at_once(8, preprocessing, torch.device("cuda")) == 8  # a GPU says when its memory is full

@@ -145,7 +145,7 @@ def test_of_two_changes_of_a_key_the_last_counts() -> None:
         ("data.format=jestre", "[data]: unknown dataset format 'jestre'; possible: manifest, "),
         ("optimisation.schedule=linear", "schedule must be one of cosine, step, got 'linear'"),
         ("optimisation.schedule=step", "schedule 'step' needs decay_epochs, such as [20, 40]"),
-        ("optimisation.precision=int8", "precision must be one of fp32, bf16, fp16, got 'int8'"),
+        ("optimisation.precision=int8", "precision must be one of fp32, tf32, bf16, fp16, got 'int8'"),
         ("optimisation.accumulate=0", "accumulate must be a whole number from 1 to 65,536, got 0"),
         ("preprocessing.crop=200", "[preprocessing]: crop (200) must not be larger than resize (108)"),
         ("start.imagenet=true", "[start]: give either checkpoint or imagenet, not both"),

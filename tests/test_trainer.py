@@ -256,11 +256,13 @@ def test_an_interrupted_step_changes_nothing(monkeypatch) -> None:
 def test_bf16_is_used_in_the_forward_pass() -> None:
     tried, (_, batch) = a_trainer(replace(SETTINGS, precision="bf16")), next(a_trainer().batches())
     seen: list[torch.dtype] = []
-    tried.state.model.fc.register_forward_hook(lambda *of: seen.append(of[2].dtype))
+    model = tried.state.model
+    for module in (model.backbone.conv1, model.fc):  # the scores stay in fp32
+        module.register_forward_hook(lambda *of: seen.append(of[2].dtype))
     tried.losses(batch)
     with warnings.catch_warnings(action="error"):  # there is no autocast to fp32
         a_trainer().losses(batch)
-    assert seen == [torch.bfloat16]
+    assert seen == [torch.bfloat16, torch.float32]
 
 
 @pytest.mark.parametrize(

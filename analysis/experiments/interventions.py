@@ -24,12 +24,14 @@ from analysis.explain.alpha_replacement import (
     intervention_table,
     places,
 )
+from analysis.runs.computing import computing_as_asked
 from analysis.runs.damaged_parts import part_of, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import NOT_FINITE, UserError
+from sth_core.precision import computing_facts
 from sth_core.resumable import Work, working_on
 from sth_core.shards import Shards, read_failures, write_failures
 
@@ -50,16 +52,18 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
         UserError: the run's network has no attention or is no longer there, or there are results of other work.
     """
     checkpoint, table = checkpoint_and_clips(run, data, options.device)
+    device = next(checkpoint.model.parameters()).device
     try:
         places(checkpoint.model)
     except ValueError as error:
         raise UserError(f"{run.path}: {error}") from error
     identity = {"checkpoint_sha256": run.meta["checkpoint_sha256"], "data": str(data.resolve())}
     identity |= {"split": run.meta["split"], "batch_size": options.batch_size, "seed": seed}
-    identity |= {"replacements": list(REPLACEMENTS)}
+    computing = computing_facts(options.precision, device)
+    identity |= {"replacements": list(REPLACEMENTS), "precision": computing["precision"]}
     shards, owned = effects_in(run.path), ("effects", "failures.parquet", "index.html", "*.csv")
-    work = Work(shards.folder, "interventions.json", "set of interventions", identity, owned)
-    facts = {"clips": len(table)}
+    work = Work(shards.folder, "interventions.json", "set of interventions", identity, owned, {"precision": "fp32"})
+    facts = {"clips": len(table), **computing}
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
         set_aside_damaged(work, shards, options.notify, part_of(table))
         shards.tidy()
@@ -67,7 +71,8 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
         failures = {clip: reason for clip, reason in earlier.items() if reason == BROKEN}
         finished = shards.done() | failures.keys()
         if len(finished) < len(table):
-            replace_alpha(checkpoint, table, shards, finished, failures, options, seed)
+            with computing_as_asked(options, device):
+                replace_alpha(checkpoint, table, shards, finished, failures, options, seed)
         if failures != earlier:
             write_failures(shards.folder, failures)
     return failures

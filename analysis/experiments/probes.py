@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.experiments.probe_tables import KIND, NEEDS_LABELS, PLAIN, PROBES, SLOW, probes_in
+from analysis.runs.computing import computing_as_asked
 from analysis.runs.correctness import correctness, counted_clips
 from analysis.runs.damaged_parts import part_of, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
@@ -25,6 +26,7 @@ from analysis.runs.run_directory import Run, predictions
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.errors import NOT_FINITE, UserError
+from sth_core.precision import at_least_fp32, computing_facts
 from sth_core.prefetch import prefetch
 from sth_core.resumable import Work, working_on
 from sth_core.shards import Shards
@@ -95,12 +97,14 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
     if counted_clips(predictions(run)).empty:
         raise UserError(f"the network knows the label of no clip in {run.path}; {NEEDS_LABELS}")
     checkpoint, table = checkpoint_and_clips(run, data, options.device)
+    device = next(checkpoint.model.parameters()).device
     identity = {"checkpoint_sha256": run.meta["checkpoint_sha256"], "data": str(data.resolve())}
-    identity |= {"split": run.meta["split"], "shuffles": shuffles}
+    computing = computing_facts(options.precision, device)
+    identity |= {"split": run.meta["split"], "shuffles": shuffles, "precision": computing["precision"]}
     owned = ("part-*.parquet", "index.html", "*.csv")
-    work = Work(run.path / KIND, "probes.json", "set of probes", identity, owned)
+    work = Work(run.path / KIND, "probes.json", "set of probes", identity, owned, {"precision": "fp32"})
     failures: dict[str, str] = {}
-    facts = {"clips": len(table)}
+    facts = {"clips": len(table), **computing}
     with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
         shards = probes_in(run.path)
         set_aside_damaged(work, shards, options.notify, part_of(table))
@@ -111,7 +115,7 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
         samples = prefetch(clips.__getitem__, range(len(clips)), options.workers, ahead=2 * options.workers)
         finished = len(table) - len(missing)
         options.progress(finished, len(table))
-        with writer.written_at_end():
+        with writer.written_at_end(), computing_as_asked(options, device):
             for done, sample in enumerate(samples, finished + 1):
                 clip_id, label = missing.loc[sample.row, ["clip_id", "label"]]
                 failure = writer.add(clip_id, label, sample.views) if sample.views is not None else sample.failure
@@ -163,7 +167,7 @@ def scores_of(checkpoint: Checkpoint, views: Tensor, batch_size: int) -> Tensor:
     """The softmax (V, K) of views (V, T, H, W, C) uint8, at most `batch_size` of them at once."""
     device = next(checkpoint.model.parameters()).device
     logits = [
-        checkpoint.inference_model(normalise(some.to(device), checkpoint.preprocessing)).cpu()
+        at_least_fp32(checkpoint.inference_model(normalise(some.to(device), checkpoint.preprocessing))).cpu()
         for some in views.split(batch_size)
     ]
     return torch.cat(logits).softmax(1)

@@ -33,6 +33,7 @@ from analysis.explain.faithfulness import (
 from analysis.explain.gradcam import DEFINITIONS, SPATIAL, TEMPORAL, cam_layers, default_layer, mass_shares, signed_maps
 from analysis.explain.weight_randomization import randomized_models
 from analysis.runs.chosen_clips import choose_split
+from analysis.runs.computing import computing_as_asked
 from analysis.runs.correctness import correctness
 from analysis.runs.damaged_parts import set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
@@ -45,12 +46,13 @@ from sth_core.errors import NOT_FINITE
 from sth_core.evaluation import is_finite
 from sth_core.files import sha256
 from sth_core.network import VideoNetwork, pick_device
+from sth_core.precision import computing_facts
 from sth_core.resumable import Work, working_on
 from sth_core.shards import Shards
 
 TABLES = ("curves", "frames", "randomised", "alpha", "clips")
 PAGES = ("index.html", "verdicts.csv", "faithfulness.csv", "sanity.csv", "agreement.csv", "attention.csv")
-IDENTITY = ("checkpoint_sha256", "data", "split", "label", "clips", "seed", "replacements")
+IDENTITY = ("checkpoint_sha256", "data", "split", "label", "clips", "seed", "replacements", "precision")
 RANDOM, CENTRE = CONTROLS = ("random map", "centre prior")
 
 
@@ -76,12 +78,16 @@ def explanations(model: VideoNetwork, side: int) -> list[Explanation]:
     return found
 
 
-def maps_of(model: VideoNetwork, clip: Tensor, target: int, wanted: list[Explanation]) -> dict[str, Tensor]:
+def maps_of(
+    model: VideoNetwork, clip: Tensor, target: int, wanted: list[Explanation], precision: str = "fp32"
+) -> dict[str, Tensor]:
     """{explanation: signed map (T, h, w)} of a clip (T, C, H, W)."""
     maps = {}
     for definition in {e.definition for e in wanted}:
         layers = tuple({e.layer for e in wanted if e.definition == definition})
-        maps[definition] = signed_maps(model, clip[None], torch.tensor([target]), layers, definition=definition)
+        maps[definition] = signed_maps(
+            model, clip[None], torch.tensor([target]), layers, definition=definition, precision=precision
+        )
     return {e.name: maps[e.definition][e.layer][e.branch][0].cpu() for e in wanted}
 
 
@@ -101,6 +107,7 @@ class TrustTests:
     randomized: list[tuple[str, VideoNetwork]]  # (part, the network with random weights from there on)
     mean_alpha: dict[str, Tensor]  # {layer: (2, C_out)}
     batch_size: int
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,8 @@ def trust(
     Raises:
         UserError: the checkpoint or the data cannot be used, or `out` holds the results of other work.
     """
-    checkpoint = load_checkpoint(checkpoint_path, pick_device(options.device))
+    device = pick_device(options.device)
+    checkpoint = load_checkpoint(checkpoint_path, device)
     chosen = choose_split(checkpoint, data, checkpoint.annotation, options.split)
     notify_choice(chosen, options)
     chosen = chosen.take(choose_clips(chosen.clips, clips, seed).index)
@@ -140,10 +148,13 @@ def trust(
         "data": str(data.resolve()), "dataset": data.resolve().name, "seed": seed,
         "label": checkpoint.annotation.label, **chosen.facts, "replacements": list(REPLACEMENTS),
         "checkpoint": str(checkpoint_path.resolve()), "checkpoint_sha256": sha256(checkpoint_path),
+        **computing_facts(options.precision, device),
     }  # fmt: skip
-    work = Work(out, "trust.json", "test of explanations", {key: facts[key] for key in IDENTITY}, (*TABLES, *PAGES))
+    identity, owned = {key: facts[key] for key in IDENTITY}, (*TABLES, *PAGES)
+    work = Work(out, "trust.json", "test of explanations", identity, owned, {"precision": "fp32"})
     failures: dict[str, str] = {}
-    with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
+    began = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
+    with began, computing_as_asked(options, device):
         shards = Shards(out, TABLES)
         set_aside_damaged(work, shards, options.notify)
         shards.tidy()
@@ -154,7 +165,7 @@ def trust(
         randomized = list(randomized_models(checkpoint.model))
         layers: dict[str, Tensor] = next(iter(alphas.values()), {})
         mean = {layer: torch.cat([of_clip[layer] for of_clip in alphas.values()]).mean(0) for layer in layers}
-        tests = TrustTests(checkpoint, wanted, randomized, mean, options.batch_size)
+        tests = TrustTests(checkpoint, wanted, randomized, mean, options.batch_size, facts["precision"])
         names = list(alphas)
         labels = list(table.set_index("clip_id")["label"][names])
         donors = {name: donor_of(i, labels, range(len(names)), seed) for i, name in enumerate(names)}
@@ -213,7 +224,7 @@ def clip_result(tests: TrustTests, clip: Tensor, row: pd.DataFrame, donor: dict[
     """The output for a clip (T, C, H, W), and all maps of the predicted class; `seed` draws the random map."""
     with torch.inference_mode():
         logits, alphas = tests.checkpoint.inference_model.forward_with_attention(clip[None])
-    maps = maps_of(tests.checkpoint.model, clip, int(logits.argmax()), tests.wanted)
+    maps = maps_of(tests.checkpoint.model, clip, int(logits.argmax()), tests.wanted, tests.precision)
     T, h, w = next(iter(maps.values())).shape
     maps |= {RANDOM: random_map(T, h, w, seed), CENTRE: centre_prior(T, h, w)}
     return ClipResult(clip, row, logits, alphas, donor, maps)
@@ -255,7 +266,7 @@ def randomization_rows(tests: TrustTests, result: ClipResult) -> list[dict[str, 
     """A row per explanation and randomized part: the rank correlation of its map with the true one."""
     rows = []
     for part, network in tests.randomized:
-        for name, found in maps_of(network, result.clip, result.target, tests.wanted).items():
+        for name, found in maps_of(network, result.clip, result.target, tests.wanted, tests.precision).items():
             true, random = (maps.clamp(min=0).numpy() for maps in (result.maps[name], found))
             rows.append({"explanation": name, "part": part, "correlation": rank_correlation(true, random)})
     return rows

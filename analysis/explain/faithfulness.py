@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sth_core.network import VideoNetwork
+from sth_core.precision import at_least_fp32
 
 SPACE, TIME, SPACE_TIME = REMOVAL_WAYS = ("space", "time", "space and time")
 DELETION, INSERTION = REMOVAL_DIRECTIONS = ("deletion", "insertion")
@@ -104,7 +105,7 @@ def upsample_maps(maps: Float[Tensor, "T h w"], size: tuple[int, int]) -> Float[
 @torch.inference_mode()
 def target_scores(model: VideoNetwork, clips: Float[Tensor, "N T C H W"], target: int, batch_size: int) -> np.ndarray:
     """The softmax score of class `target` for each clip (N,)."""
-    scores = [model(some).softmax(1)[:, target] for some in clips.split(batch_size)]
+    scores = [at_least_fp32(model(some)).softmax(1)[:, target] for some in clips.split(batch_size)]
     return torch.cat(scores).cpu().double().numpy()
 
 

@@ -11,6 +11,7 @@ from analysis.explain.overlay import NORMALISATIONS, scale_maps
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.evaluation import refuse_not_finite
+from sth_core.precision import computing_in, precision_on
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clips
 from sth_core.video.transforms import crop, normalise
@@ -20,7 +21,8 @@ TOP_CLASSES = 5
 
 @dataclass(frozen=True)
 class CamOptions:
-    """What is explained and how it is shown; classes and layer by name. `target` None is the predicted class."""
+    """What is explained and how it is shown; classes and layer by name. `target` None is the predicted class.
+    `precision` is that of the passes; explained with its replacement, if the device has another (`precision_on`)."""
 
     layer: str
     target: str | None = None
@@ -31,6 +33,7 @@ class CamOptions:
     signed: bool = False
     opacity: float = 0.55
     clips: int = 1
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> Vi
     pixels, seen = read_clips(ClipSource(path), p, options.clips)
     device = next(model.parameters()).device
     clips = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, p.crop))).to(device), p)
-    with torch.inference_mode():
+    with torch.inference_mode(), computing_in(options.precision, device):
         outputs = [model.forward_with_attention(clip[None]) for clip in clips]
         logits = torch.stack([of_clip[0] for of_clip, _ in outputs])
         refuse_not_finite(logits, str(path))
@@ -84,12 +87,12 @@ def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> Vi
         alphas = {name: torch.stack([of_clip[name][0, 1] for _, of_clip in outputs]) for name in outputs[0][1]}
     alpha = {name: float(of_clips.double().mean()) for name, of_clips in alphas.items()}
     top = [(checkpoint.classes[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")[:TOP_CLASSES]]
-    o = replace(options, target=options.target or top[0][0])
+    o = replace(options, target=options.target or top[0][0], precision=precision_on(options.precision, device))
     if o.target == o.against:
         raise UserError(f"{path}: the predicted class is {o.target!r}, as is --against; name another with --class")
     target, against = (checkpoint.classes.index(name) if name else None for name in (o.target, o.against))
     assert target is not None
-    how = {"definition": o.definition, "branch": o.branch}
+    how = {"definition": o.definition, "branch": o.branch, "precision": o.precision}
     cams = [gradcam(model, clip, target, o.layer, against=against, **how) for clip in clips]
     order = np.argsort(seen, axis=None, kind="stable")
     signed = np.concatenate([cam.signed for cam in cams])[order]

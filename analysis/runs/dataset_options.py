@@ -12,9 +12,15 @@ SPLIT_HELP = (
 )
 
 
+AUTO_BATCH = 0  # as a batch's size: the largest that fits
+
+
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Which clips, where and how many at once; `batch_size` is in views, `workers` are threads that decode.
+    """Which clips, where, how many at once, and how exactly; `batch_size` is in views, `workers` decode.
+
+    `precision` is fp32, tf32, bf16 or fp16 (`sth_core.precision`). With `AUTO_BATCH` as `batch_size`, `record` finds
+    the largest batch that fits into a GPU's memory.
 
     `split` is a split of the dataset, "all", or empty for what fits the dataset and the network (`choose_split`).
 
@@ -26,6 +32,7 @@ class DatasetOptions:
 
     split: str = ""
     device: str = "auto"
+    precision: str = "fp32"
     batch_size: int = 8
     workers: int = 2
     overwrite: bool = False

@@ -12,14 +12,16 @@ clip nothing is kept in memory but its row in the table of clips.
 import hashlib
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analysis.runs.chosen_clips import ChosenClips, choose_split, open_for_network
+from analysis.runs.computing import computing_as_asked
 from analysis.runs.correctness import counted_clips, has_scores, with_correctness
 from analysis.runs.damaged_parts import recorded_part, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
@@ -45,6 +47,8 @@ from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.files import sha256
 from sth_core.network import pick_device
+from sth_core.out_of_memory import fitting_batch
+from sth_core.precision import computing_facts
 from sth_core.resumable import Work, locked, read_earlier, working_on
 from sth_core.shards import Shards, read_shard, shards, write_table
 from sth_core.video.sampling import Protocol
@@ -98,6 +102,7 @@ def record(
         table, layers = chosen.clips, checkpoint.model.attention_layers if with_attention else []
         facts = describe(checkpoint, checkpoint_path, data, annotation, protocol) | chosen.facts
         facts |= {"attention": bool(layers), "vectors": vectors}
+        facts |= computing_facts(options.precision, processes.device)
         work = run_work(run, facts)
         if processes.is_main:
             set_aside_earlier(work, len(checkpoint.classes), [layer.index for layer in layers], options)
@@ -105,7 +110,8 @@ def record(
         if notes := [*earlier.get("relabelled", []), *[changes.note] * bool(changes)]:
             facts["relabelled"] = notes
         begun = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
-        with begun if processes.is_main else nullcontext():
+        in_folder: AbstractContextManager[dict[str, Any]] = begun if processes.is_main else nullcontext({})
+        with in_folder as meta:
             written = Shards(run, SHARD_KINDS)
             if processes.is_main:
                 written.tidy()
@@ -115,7 +121,10 @@ def record(
             writer = ShardWriter(written, number, processes.world, checkpoint.classes, layers, vectors)
             missing = table[~table["clip_id"].isin(written.done())]
             processes.wait_for_all()  # all know what is there before one writes more
-            record_clips(checkpoint, missing, protocol, options, writer, processes, len(table))
+            if len(missing):
+                record_clips(checkpoint, missing, protocol, options, writer, processes, len(table))
+            else:
+                meta["device"] = earlier.get("device", facts["device"])  # nothing is computed on another one
             unread = [row for of_one in processes.gather(writer.failures) for row in of_one]
             failures = pd.DataFrame(unread, columns=FAILURE_COLUMNS).sort_values("clip_id")
             if processes.is_main:
@@ -130,9 +139,11 @@ def record_clips(
 ) -> None:  # fmt: skip
     """This process's share of the clips that are missing, of `total` ones."""
     done, mine = total - len(missing), missing[processes.rank :: processes.world]
-    if len(missing):
+    p = checkpoint.preprocessing
+    side = p.short_side if protocol.crops == 3 else p.crop
+    fit = partial(fitting_batch, checkpoint.inference_model, p, side)
+    with written_if_stopped(writer), computing_as_asked(options, processes.device, fit) as options:
         options.progress(done, total)
-    with written_if_stopped(writer):
         for batch, clips in batch_results(checkpoint, mine, protocol, options):
             writer.add(batch, clips)
             done += (len(batch.samples) + len(batch.failed)) * processes.world
@@ -266,7 +277,7 @@ def open_or_record(
     wanted = with_groups_of(annotation or checkpoint.annotation, run.meta)
     chosen = choose_split(checkpoint, data, wanted, options.split)
     facts = describe(checkpoint, checkpoint_path, data, wanted, Protocol()) | chosen.facts
-    work = run_work(folder, facts, tuple(key for key in RECORDING if key not in ("attention", "vectors")))
+    work = run_work(folder, facts, tuple(key for key in RECORDING if key not in ("attention", "vectors", "precision")))
     options = replace(options, overwrite=options.overwrite and bool(work.differences(run.meta)))
     with_attention, vectors = True, False
     if run.meta.get("finished") and not options.overwrite:
@@ -275,6 +286,7 @@ def open_or_record(
             notify_choice(chosen, options)
             return run
         with_attention, vectors = run.meta["attention"], run.meta["vectors"]
+        options = replace(options, precision=run.meta["precision"])
     record(
         checkpoint_path, data, folder, options, annotation=annotation, with_attention=with_attention, vectors=vectors
     )  # fmt: skip

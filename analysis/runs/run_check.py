@@ -15,7 +15,7 @@ import pyarrow.types as pt
 
 from sth_core.datasets.table import DATASET_KINDS
 from sth_core.errors import shorten
-from sth_core.values import Between, OneOf, describe_values, fits
+from sth_core.values import PRECISIONS, Between, OneOf, describe_values, fits
 
 MODALITIES = {"rgb": "RGB", "flow": "Flow", "rgb+flow": "RGB + Flow"}
 ROUNDING = 1e-3  # of float16 and float32 sums, by which an α may leave [0, 1]
@@ -58,13 +58,14 @@ KEYS: dict[str, Any] = {
     "finished": str,
     **dict.fromkeys(
         ("arch", "conv", "data", "label", "split", "split_from", "groups_from", "group_pattern", "checkpoint", "start",
-         "started", "command", "trained_on"), str,
+         "started", "command", "trained_on", "device", "cuda", "cudnn"), str,
     ),
     **dict.fromkeys(("seed", "trained_clips"), Whole),
     **dict.fromkeys(("attention", "direction", "vectors"), bool),
     "layers": tuple[Annotated[dict, With(("index", "layer", "stage"))], ...],
     **dict.fromkeys(("protocol", "versions", "recipe"), dict),
     "kind": Annotated[str, OneOf(("", *DATASET_KINDS))],
+    "precision": Annotated[str, OneOf(PRECISIONS)],
     **dict.fromkeys(("fused", "relabelled"), list),
 }  # fmt: skip
 NEEDED = {"dataset", "modality", "temporal_fraction", "classes", "clips", "checkpoint_sha256", "finished"}

@@ -37,8 +37,10 @@ SHARD_KINDS = ("attention", "predictions")  # a clip is recorded once its predic
 # What a recording owns beside run.json: its tables, and what was computed of them.
 OWNED = ("predictions", "attention", "failures.parquet", "probes", "interventions")
 # Two runs are the same recording if these keys of run.json are equal; earlier versions did not write all of them.
-RECORDING = ("checkpoint_sha256", "attention", "data", "label", "direction", "split", "protocol", "vectors")
-EARLIER_RECORDINGS = {"direction": False, "vectors": False}
+RECORDING = (
+    "checkpoint_sha256", "attention", "data", "label", "direction", "split", "protocol", "vectors", "precision",
+)  # fmt: skip
+EARLIER_RECORDINGS = {"direction": False, "vectors": False, "precision": "fp32"}
 QUERIES = threading.BoundedSemaphore(2)  # at once: what each holds of a run of Kinetics' size would add up
 
 

@@ -11,8 +11,8 @@ import click
 from sth_core.errors import UserError
 from sth_core.resumable import no_report
 from workbench.cli.kinds import FILE, PATH, TEXT, NumberKind
-from workbench.cli.options import device_option
-from workbench.cli.terminal import progress_bars, say
+from workbench.cli.options import device_option, precision_option
+from workbench.cli.terminal import notify, progress_bars, say
 from workbench.cli.typed import command_line
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ BRANCHES, DEFINITIONS, SCALES = ("joint", "spatial", "temporal"), ("per_step", "
 @click.option("--opacity", default=0.55, show_default=True, type=NumberKind(0, 1), help="At the map's maximum.")
 @click.option("--clips", default=1, show_default=True, type=click.IntRange(1, 10), help="More: more frames have maps.")
 @device_option
+@precision_option
 def cam_command(
     checkpoint: Path, video: Path | None, out: Path | None, layer: str | None, listed: bool, device: str, **options: Any
 ) -> None:
@@ -75,20 +76,29 @@ def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Pat
     """Write the files of one video or of a folder of videos, and print a line for each."""
     from analysis.explain.cam_video import cam_video
     from sth_core.files import sha256
+    from sth_core.out_of_memory import saying_out_of_memory
     from sth_core.outputs import writing_into
+    from sth_core.precision import computing_facts, replaced_precision
 
     targets, many = files_of(video, out)
+    device = next(loaded.model.parameters()).device
     facts = {
         "checkpoint": str(checkpoint.resolve()),
         "checkpoint_sha256": sha256(checkpoint),
         "command": command_line(),
+        **computing_facts(options.precision, device),
     }
+    if note := replaced_precision(options.precision, device):
+        notify(note)
     lines, failures = [], []
     with writing_into(out) if many else nullcontext(), progress_bars() as show:
         for number, (path, file) in enumerate(targets.items(), start=1):
             report = no_report if many else partial(show, f"painting {path.name}", unit="frame")
             try:
-                e = cam_video(loaded, path, file, options, facts=facts, progress=report)
+                with saying_out_of_memory(
+                    device, lambda: "one clip does not fit; try --precision bf16 or --device cpu"
+                ):
+                    e = cam_video(loaded, path, file, options, facts=facts, progress=report)
             except UserError as error:
                 if not many:
                     raise

@@ -82,7 +82,8 @@ class DeviceKind(click.ParamType):
     name = "text"
 
     def convert(self, value: Any, param: Parameter, ctx: Context) -> Any:
-        if value != "auto":
+        of_torchrun = value == "cuda" and "LOCAL_RANK" in os.environ  # each process looks at its own GPU
+        if value != "auto" and not of_torchrun:
             from sth_core.network import pick_device
 
             pick_device(str(value))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analysis.runs.dataset_options import SPLIT_HELP, DatasetOptions
+from analysis.runs.dataset_options import AUTO_BATCH, SPLIT_HELP, DatasetOptions
+from sth_core.values import PRECISIONS
 from workbench.cli.kinds import DEVICE, FILE, FOLDER, SEED, TEXT, WORKERS
 from workbench.cli.terminal import Show, notify
 from workbench.cli.typed import command_line
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 LARGEST_BATCH = 65_536  # more fits no memory
+SHARED = ("split", "device", "precision", "batch_size", "workers", "overwrite")  # fields of DatasetOptions
 data_option = click.option("--data", type=FOLDER, required=True, help="A dataset's folder.")
 device_option = click.option(
     "--device",
@@ -26,6 +28,10 @@ device_option = click.option(
     type=DEVICE,
     help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one.",
 )
+precision_option = click.option(
+    "--precision", default="fp32", show_default=True, type=click.Choice(PRECISIONS),
+    help="Of the network's arithmetic; on a GPU tf32, bf16 and fp16 are faster and less exact.",
+)  # fmt: skip
 changes_option = click.option(
     "--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the recipe."
 )
@@ -48,6 +54,13 @@ token_option = click.option(
 def seed_option(default: int, what: str) -> Callable[[Command], Command]:
     """--seed, whose help says `what` it decides."""
     return click.option("--seed", default=default, show_default=True, type=SEED, help=what)
+
+
+class AutoBatchKind(click.IntRange):
+    """A number of views, or "auto"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return AUTO_BATCH if value == "auto" else super().convert(value, param, ctx)
 
 
 @dataclass(frozen=True)
@@ -75,26 +88,35 @@ class DatasetArguments:
 
 
 def dataset_options(
-    *, out: str, out_suffix: str = "", batch: int = 8, smallest: int = 1, batch_of: str = "Views", labelled: bool = True
+    *,
+    out: str,
+    out_suffix: str = "",
+    batch: int = 8,
+    smallest: int = 1,
+    batch_of: str = "Views",
+    labelled: bool = True,
+    auto_batch: bool = False,
 ) -> Callable[[Command], Command]:
     """Gives a command the argument CHECKPOINT and the options of `DatasetArguments`, as its argument `dataset`.
 
     `out` is the help of --out, which is required without an `out_suffix`; with one the default is the checkpoint's
-    name and that suffix. Without `labelled` there is no --label.
+    name and that suffix. Without `labelled` there is no --label; with `auto_batch`, --batch-size takes "auto".
     """
-    batch_help = f"{batch_of} at once."
+    batch_help = f"{batch_of} at once" + ("; auto: the most that fit into the GPU's memory." if auto_batch else ".")
+    sizes = (AutoBatchKind if auto_batch else click.IntRange)(smallest, LARGEST_BATCH)
     options = [
         click.argument("checkpoint", type=FILE),
         data_option,
         click.option("--split", default="", type=TEXT, help=SPLIT_HELP),
         device_option,
+        precision_option,
         click.option("--workers", default=2, show_default=True, type=WORKERS, help="Threads that decode."),
         click.option("-o", "--out", type=FOLDER, required=not out_suffix, help=out),
         click.option(
             "--batch-size",
             default=batch,
             show_default=True,
-            type=click.IntRange(smallest, LARGEST_BATCH),
+            type=sizes,
             help=batch_help,
         ),
         overwrite_option,
@@ -108,7 +130,7 @@ def dataset_options(
     def decorate(command: Command) -> Command:
         @wraps(command)
         def run(checkpoint: Path, data: Path, out: Path | None, **values: Any) -> None:
-            shared = {name: values.pop(name) for name in ("split", "device", "batch_size", "workers", "overwrite")}
+            shared = {name: values.pop(name) for name in SHARED}
             out = out or Path(f"{checkpoint.stem}{out_suffix}")
             options = DatasetOptions(**shared, command=command_line(out=out), notify=notify)
             asked = {name: values.pop(name) for name in ("label", "group_pattern") if name in values}

@@ -22,7 +22,7 @@ crops_option = click.option("--crops", default="1", show_default=True, type=CROP
 
 def view_options(command: Command) -> Command:
     """A checkpoint, a dataset, and how many views of each video: record and evaluate."""
-    return dataset_options(out="The run directory to write.")(clips_option(crops_option(command)))
+    return dataset_options(out="The run directory to write.", auto_batch=True)(clips_option(crops_option(command)))
 
 
 @click.command("record")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from sth_core.values import PRECISIONS
 from workbench.cli.kinds import FOLDER, RECIPE, NumberKind
 from workbench.cli.options import changes_option, data_option, device_option, group_pattern_option, overwrite_option
 from workbench.cli.terminal import is_main_process, notify, print_unread, progress_bars, say
@@ -23,6 +24,10 @@ SECONDS, GIGABYTES = NumberKind(0, 1e6), NumberKind(0, 1e6)
 @changes_option
 @group_pattern_option
 @device_option
+@click.option("--precision", type=click.Choice(PRECISIONS), help="As --set optimisation.precision=...")
+@click.option(
+    "--deterministic", is_flag=True, help="Two trainings with one seed give one network on a GPU too; slower there."
+)
 @click.option(
     "--save-every",
     default=300.0,
@@ -34,8 +39,8 @@ SECONDS, GIGABYTES = NumberKind(0, 1e6), NumberKind(0, 1e6)
 @click.option("--resume", is_flag=True, help="Continue the training in OUT with other epochs, learning_rate, ...")
 @overwrite_option
 def train_command(
-    recipe: Path, data: Path, out: Path, changes: tuple[str, ...], group_pattern: str, device: str, save_every: float,
-    memory: float | None, resume: bool, overwrite: bool,
+    recipe: Path, data: Path, out: Path, changes: tuple[str, ...], group_pattern: str, device: str,
+    precision: str | None, deterministic: bool, save_every: float, memory: float | None, resume: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     """Train a network by a RECIPE: a TOML file, or the name of a shipped one (ut_interaction, ...).
 
@@ -51,7 +56,9 @@ def train_command(
     from workbench.training_data import open_training_data
 
     keep_freed_memory()
-    loaded = load_recipe(recipe, (*changes, *[f"data.group_pattern={json.dumps(group_pattern)}"] * bool(group_pattern)))
+    given = {"data.group_pattern": group_pattern and json.dumps(group_pattern), "optimisation.precision": precision}
+    given["optimisation.deterministic"] = "true" if deterministic else ""
+    loaded = load_recipe(recipe, (*changes, *(f"{key}={value}" for key, value in given.items() if value)))
     annotation, dataset = open_training_data(recipe, loaded.data, data)
     loaded = replace(loaded, data=annotation)
     notify(dataset.found.sentence)
