@@ -69,10 +69,10 @@ def own_gpu(device: str) -> str:
         raise UserError(f"torchrun started {processes} processes for the one GPU {device}; give --device cuda")
     if device != "cuda" and not (device == "auto" and torch.cuda.is_available()):
         return device
-    if processes > gpus:
+    if processes > max(1, gpus):
         ways = f"give torchrun --nproc-per-node {gpus}, or --device cpu" if gpus else "give --device cpu"
         has = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
-        raise UserError(f"each process needs a GPU: torchrun started {processes} here, where there are {has}; {ways}")
+        raise UserError(f"torchrun started {processes} processes on this machine, which has {has}; {ways}")
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 

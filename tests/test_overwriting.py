@@ -118,13 +118,15 @@ def test_so_it_is_of_what_takes_minutes(work, places, tmp_path, monkeypatch):
 ONE_RECORDING = {
     "checkpoint_sha256": ("1f", "2e"), "attention": (True, False), "data": ("/data", "/else"), "label": ("motion", ""),
     "direction": (False, True), "split": ("val", "test"), "vectors": (False, True),
+    "precision": ("fp32", "tf32"),
     "protocol.clips_per_video": (1, 2), "protocol.crop": ("center", "ten"), "protocol.sampling": ("middles", "dense"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("key", ONE_RECORDING)
 def test_what_makes_two_recordings_the_same(key: str, tmp_path: Path) -> None:
-    """All of these; a run of an earlier version, without `direction` and `vectors`, is one where both are false."""
+    """All of these; a run of an earlier version, without `direction` and `vectors`, is one where both are false, and
+    is of fp32."""
 
     def facts(changed: str = "") -> dict[str, Any]:
         of_protocol = {name: value[name == changed] for name, value in ONE_RECORDING.items() if "." in name}
@@ -134,6 +136,6 @@ def test_what_makes_two_recordings_the_same(key: str, tmp_path: Path) -> None:
     before = facts()
     assert run_work(tmp_path, facts(key)).differences(before) == {key: ONE_RECORDING[key]}
     assert run_work(tmp_path, before | {"command": "other"}).differences(before) == {}
-    for missing in ("direction", "vectors"):
+    for missing in ("direction", "vectors", "precision"):
         del before[missing]
     assert run_work(tmp_path, facts(key)).differences(before) == {key: ONE_RECORDING[key]}

@@ -152,7 +152,7 @@ def signed_maps(
     with computing_in(precision, clips.device):
         activations, gradients = gradients_at(model, clips, targets, layers, against)
     result = {}
-    with torch.no_grad():
+    with torch.no_grad(), computing_in("fp32", clips.device):
         for name, gradient in gradients.items():
             weights = gradient.mean((2, 3)).unflatten(0, (-1, model.config.frames))  # B T C
             if definition == "per_clip":

@@ -28,8 +28,9 @@ def paper_results() -> pd.DataFrame:
 
 def run_results(runs: list[Run]) -> pd.DataFrame:
     """A row per run, none of them one that `split_usable` leaves out: what it is, unread (how many clips could not be
-    read), note (`accuracy_caveats`, and which those clips are), and METRICS with their 95 % intervals (percent; nan
-    without known labels; action and direction only if clips are played both ways)."""
+    read), device and precision (None if the run does not say), note (`accuracy_caveats`, and which those clips are),
+    and METRICS with their 95 % intervals (percent; nan without known labels; action and direction only if clips are
+    played both ways)."""
     rows = []
     for run in runs:
         table = predictions(run)
@@ -42,6 +43,7 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
         row: dict[str, object] = {"run": run.name, "dataset": m["dataset"], "network": m["arch"], "conv": m["conv"]}
         row |= {"p": run.p, "modality": run.modality, "frames": m["frames"], "views": views, "start": m["start"]}
         row |= {"seed": m["seed"], "n": int(values["n"].iloc[0])}
+        row |= {"device": m.get("device"), "precision": m.get("precision") if m.get("device") else None}
         unread = unread_sentence(run)
         row |= {"unread": len(failures(run)), "note": " ".join([*accuracy_caveats(m, table), unread]).strip()}
         for name, metric in METRICS.items():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from analysis.explain.video_explanation import CamOptions
     from sth_core.checkpoint import Checkpoint
 
+CLIP_TOO_LARGE = "one clip does not fit; try --precision bf16 or --device cpu"
 MOST_NAMES = 10  # of the names that are possible
 BRANCHES, DEFINITIONS, SCALES = ("joint", "spatial", "temporal"), ("per_step", "per_clip"), ("clip", "frame")
 
@@ -57,10 +58,13 @@ def cam_command(
     from sth_core.checkpoint import load_checkpoint
     from sth_core.memory import keep_freed_memory
     from sth_core.network import pick_device
+    from sth_core.out_of_memory import saying_out_of_memory
 
     keep_freed_memory()
-    loaded = load_checkpoint(checkpoint, pick_device(device))
-    layers = cam_layers(loaded.model, loaded.preprocessing.crop)
+    where = pick_device(device)
+    with saying_out_of_memory(where, lambda: CLIP_TOO_LARGE):
+        loaded = load_checkpoint(checkpoint, where)
+        layers = cam_layers(loaded.model, loaded.preprocessing.crop)
     if listed:
         for known in layers:
             say(known.title)
@@ -95,9 +99,7 @@ def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Pat
         for number, (path, file) in enumerate(targets.items(), start=1):
             report = no_report if many else partial(show, f"painting {path.name}", unit="frame")
             try:
-                with saying_out_of_memory(
-                    device, lambda: "one clip does not fit; try --precision bf16 or --device cpu"
-                ):
+                with saying_out_of_memory(device, lambda: CLIP_TOO_LARGE):
                     e = cam_video(loaded, path, file, options, facts=facts, progress=report)
             except UserError as error:
                 if not many:

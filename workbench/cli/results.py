@@ -46,6 +46,8 @@ def results_command(folder: Path | None, file: Path | None) -> None:
         rows.append((row.run, row.dataset, network, row.p, row.frames, row.views, top1, top5, row.n, row.unread))
     columns = ("run", "dataset", "network", "p", "frames", "views", "top-1", "top-5", "n", "unread")
     print_table(columns, rows, title=f"Runs in {folder}, % (95 % interval over source videos, or clips without groups)")
+    for (precision, device), some in runs.dropna(subset="device").groupby(["precision", "device"], sort=False):
+        notify(f"{', '.join(some['run'])}: computed in {precision} on {device}")
     for sentence, some in runs[runs["note"] != ""].groupby("note", sort=False):
         notify(f"{', '.join(some['run'])}: {sentence}")
     if file:

@@ -64,6 +64,8 @@ def show_accuracy(run: Run, table: pd.DataFrame) -> None:
     middle.metric("Misclassified", wrong if n else "-")
     right.metric("Unreadable", len(unreadable))
     show_caveats({"": run})
+    if device := run.meta.get("device"):
+        st.caption(f"Computed in {run.meta['precision']} on {escape_markdown(device)}.")
     if len(unreadable):
         with st.expander(f"{format_clip_count(len(unreadable))} could not be read"):
             st.dataframe(unreadable, hide_index=True)
