@@ -35,7 +35,7 @@ faults: $(INSTALLED)
 	$(BIN)/sth benchmark faults
 
 docs-check: $(INSTALLED)
-	$(BIN)/sth benchmark docs check --only "$(ONLY)"
+	$(BIN)/sth benchmark docs check --only "$(ONLY)" $(if $(WORK),--work "$(WORK)")
 
 setup: $(INSTALLED)
 

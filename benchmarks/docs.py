@@ -19,6 +19,7 @@ from difflib import SequenceMatcher
 from importlib.metadata import PackageNotFoundError, version
 from itertools import zip_longest
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import click
@@ -71,12 +72,17 @@ def list_command() -> None:
     for name, entry in entries().items():
         head = read_output(name).head if (OUTPUTS / f"{name}.md").exists() else {"date": "-", "commit": "-"}
         needs = ", ".join(entry.needs) or "-"
-        print_row(name, f"`{entry.command}`", needs, f"{entry.minutes:g}", head["date"], head["commit"])
+        command = shorten(entry.command.replace("|", "/"), 80, placeholder=" ...")
+        print_row(name, f"`{command}`", needs, f"{entry.minutes:g}", head["date"], head["commit"])
 
 
 @main.command("render")
 def render_command() -> None:
     """Write the tables of docs/outputs/ into the pages, between their comments."""
+    render_pages()
+
+
+def render_pages() -> None:
     for page in PAGES:
         before = page.read_text(encoding="utf-8")
         if (after := rendered(before)) != before:
@@ -102,13 +108,19 @@ def check_command(only: str, data: Path | None, work: Path | None, update: bool)
             print(f"{name}: left out: {reason}", flush=True)
             continue
         print(f"{name}: {known[name].command}", flush=True)
-        with tempfile.TemporaryDirectory() as temporary:
-            new = Output(head_now(known[name]), run(known[name], work or Path(temporary), data))
-        failed |= report(read_output(name), new, known[name].varies) if (OUTPUTS / f"{name}.md").exists() else False
+        try:
+            with tempfile.TemporaryDirectory() as temporary:
+                new = Output(head_now(known[name]), run(known[name], work or Path(temporary), data))
+        except UserError as error:
+            print(f"  {error}", flush=True)
+            failed = True
+            continue
+        if (OUTPUTS / f"{name}.md").exists():
+            failed |= report(read_output(name), new, known[name].varies)
         if update:
             print(f"  written: {write_output(name, new).relative_to(REPOSITORY)}")
     if update:
-        render_command.callback()  # type: ignore[misc]
+        render_pages()
     sys.exit(int(failed and not update))
 
 
@@ -190,7 +202,7 @@ def run(entry: Entry, folder: Path, data: Path | None) -> str:
     environment = os.environ | paths | {"COLUMNS": "200"}
     for command in (*entry.before, entry.command):
         done = subprocess.run(
-            ["bash", "-c", command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False
+            ["bash", "-e", "-c", command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False
         )
         if done.returncode:
             raise UserError(f"ended with exit code {done.returncode}: {command}")

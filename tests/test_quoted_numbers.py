@@ -174,6 +174,9 @@ def test_a_command_is_run_again_and_compared(tmp_path, monkeypatch):
     assert "timing  2.5, s: 2.5 -> 7.5 (x 3.00)" in result.output
     listed.write_text(listed.read_text().replace("7.5 | 2", "7.5 | 3"))
     assert CliRunner().invoke(main, ["benchmark", "docs", "check", "--only", "made"]).exit_code == 1
+    listed.write_text(listed.read_text().replace("cat file", "false"))
+    result = CliRunner().invoke(main, ["benchmark", "docs", "check"])
+    assert result.exit_code == 1 and "ended with exit code 1" in result.output
     assert "it has: made" in CliRunner().invoke(main, ["benchmark", "docs", "check", "--only", "other"]).output
 
 
