@@ -23,8 +23,8 @@ from textwrap import shorten
 from typing import Any
 
 import click
-import pandas as pd
 
+from benchmarks.doc_tables import seeds_command, table_command
 from benchmarks.measuring import machine, print_head, print_row
 from benchmarks.quoted import NUMBER, OUTPUTS, REPOSITORY, Output, read_output, rendered, write_output
 from sth_core.errors import UserError
@@ -63,6 +63,10 @@ def entries(path: Path = LIST) -> dict[str, Entry]:
 @click.group(help=__doc__)
 def main() -> None:
     pass
+
+
+main.add_command(table_command)
+main.add_command(seeds_command)
 
 
 @main.command("list")
@@ -138,41 +142,6 @@ def keep_command(name: str, printed: Path, note: str, on: str, **head: str) -> N
         raise UserError(f"no {name} in docs/reproduce.toml; it has: {', '.join(known)}")
     said = {key: value for key, value in ({"date": on} | head | {"note": note}).items() if value}
     print(write_output(name, Output(head_now(known[name]) | said, printed.read_text(encoding="utf-8"))))
-
-
-@main.command("table")
-@click.argument("files", nargs=-1, required=True, metavar="[NAME=]FILE...")
-@click.option("--columns", default="", help="Titles, separated by commas; else all.")
-@click.option("--where", default="", help="Which rows, as pandas' `query` takes it.")
-@click.option("--digits", default=3, show_default=True, help="After the point.")
-@click.option("--cell", default="", help='"{value:+.1f} ({low:+.1f} to {high:+.1f})": one such column for each FILE.')
-@click.option("--scale", default=1.0, show_default=True, help="100 for percent: all fractions are multiplied by it.")
-def table_command(files: tuple[str, ...], columns: str, where: str, digits: int, cell: str, scale: float) -> None:
-    """Print CSV files that a command wrote as a Markdown table.
-
-    Files stand below each other; with --cell beside each other: a row for each combination of --columns, a column NAME
-    for each FILE.
-    """
-    named = [(name or Path(file).stem, file) for name, _, file in (file.rpartition("=") for file in files)]
-    tables = []
-    for name, file in named:
-        if not Path(file).is_file():
-            raise UserError(f"no such file: {file}")
-        table = pd.read_csv(file)
-        table = table.query(where) if where else table
-        fractions = table.select_dtypes("float").columns
-        table[fractions] = table[fractions] * scale
-        titles = columns.split(",") if columns else list(table.columns)
-        if cell:
-            texts = [cell.format_map(row) for row in table.to_dict("records")]
-            table[name] = ["" if "nan" in text else text for text in texts]
-            table = table[[*titles, name]].set_index(titles)
-        tables.append(table if cell else table[titles])
-    shown = pd.concat(tables, axis=1, sort=False).reset_index() if cell else pd.concat(tables)
-    print_head(*shown.columns)
-    for row in shown.astype(object).where(shown.notna(), "").itertuples(index=False):
-        print_row(*(f"{value:.{digits}f}" if isinstance(value, float) else value for value in row))
-    print()
 
 
 def why_not(entry: Entry, data: Path | None, *, named: bool) -> str:

@@ -193,6 +193,17 @@ def test_a_table_of_a_csv_file(tmp_path):
     assert result.exit_code == 2 and "no such file" in result.output
 
 
+def test_networks_are_compared_over_seeds(tmp_path):
+    """Two seeds each, variances of the means 1: the half width is t(1 degree of freedom) x the root of 1 + 1."""
+    rows = "".join(f"q,{name},{value},\n" for name, value in (("a", 0), ("a", 2), ("b", 10), ("b", 12), ("c", 5)))
+    (tmp_path / "results.csv").write_text("question,network,top1,action\n" + rows)
+    arguments = ["seeds", str(tmp_path / "results.csv"), "--by", "question,network", "--values", "top1,action"]
+    output = CliRunner().invoke(main, ["benchmark", "docs", *arguments]).output
+    assert "| q | b | 2 | 11.0 ± 1.4 (10.0 to 12.0) |" in output
+    assert "| q | b minus a | top1 | +10.0 (-8.0 to +28.0) |" in output
+    assert "c minus" not in output  # one seed has no spread
+
+
 def test_quoted_text_survives_the_head(tmp_path):
     head = {**HEAD, "note": "it's"}
     assert quoted.read_output(write_output("a", Output(head, BODY), tmp_path).stem, tmp_path).head == head
