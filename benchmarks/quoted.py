@@ -27,7 +27,7 @@ COMMENT = re.compile(r"<!-- (numbers|not measured): (.*?) -->", re.S)
 NUMBER = r"[+-]?\d+(?:,\d{3})*(?:\.\d+)?"
 RANGE = rf"{NUMBER}(?: %)?(?: to | or |, | ± ){NUMBER}"
 SKIPPED = re.compile(
-    r"`[^`]*`"  # code
+    r"`(?![^`]*\d\.\d+ \()[^`]*`"  # code, unless it is what a command prints: `top-1: 0.958 (0.356 to 1.000)`
     r"|\]\([^)]*\)|https?://\S+"  # targets of links
     r"|\b(?:Table|Figure|Section|Eq\.|Chapter|seed)s? \d+(?:(?:, \d+)*(?:,? (?:to|and|or) \d+))?(?:\.\d+)*"
     r"|\d{4}-\d\d-\d\d|\d+\.\d+\.\d+\S*|\d+e-?\d+"  # dates, versions, powers of ten

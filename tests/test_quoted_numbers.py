@@ -102,6 +102,7 @@ def test_a_table_is_rendered_by_its_number(folder):
         ("made", "-24.4", "-24.4"),
         ("made", "2,480 and -0.4, by 0.4 lower", ""),
         ("made", "Table 7, Figures 5 to 8, ResNet-18, p = 1/8, 95 %, 2020, `--rounds 9`, p < 0.05, [x](y9.md)", ""),
+        ("made", "It prints `top: 0.958 (0.356 to 0.999)`", "0.999"),
         ("made; 2.44 = 24.4 / 10; given: 10", "2.44 times 10", "10 of"),  # an operand must be in the output too
         ("made; 1.525 = 24.4 / 16", "1.525 times", ""),
         ("made; 1.6 = 24.4 / 16", "1.6 times", "it is 1.525"),
