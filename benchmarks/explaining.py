@@ -7,6 +7,13 @@
 The passes take turns, one call each per round; the table gives medians. All use one network in eval mode and the same
 clip. The overlays are the files of `sth cam` (video, sheet, recipe), with a small network, each in its own process: the
 packages are loaded before the clock starts, and are part of the peak memory.
+
+Captum is one of the dev packages. pytorch-grad-cam is measured where it is installed:
+
+\b
+    pip install --no-deps grad-cam ttach
+
+Its dependencies are there but for an OpenCV that would overwrite opencv-contrib, and with it TV-L1 flow.
 """
 
 from collections.abc import Iterator
@@ -27,9 +34,16 @@ from benchmarks.clips import scene
 from benchmarks.convolutions import CLASSES, Step, median_seconds, some_clips
 from benchmarks.measuring import in_own_process, machine, peak_resident, print_head, print_row
 from benchmarks.measuring import seconds as seconds_of
+from benchmarks.other_cams import (
+    HOW_TO_INSTALL,
+    captum_maps,
+    check_captum,
+    grad_cam_maps,
+    has_grad_cam,
+    stock_call_error,
+)
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.table import Annotation
-from sth_core.errors import UserError
 from sth_core.memory import keep_freed_memory
 from sth_core.network import VideoNetwork, create_model
 from sth_core.video.encoding import write_video
@@ -59,15 +73,18 @@ def main(
     if clip:
         print(explain_clip(clip), peak_resident())
         return
+    check_captum()
     torch.manual_seed(0)
     model = create_model(backbone, CLASSES, frames=frames, width=width).eval().to(device)
-    steps = passes(model, some_clips(1, frames, side, device, torch.float32))
+    clips = some_clips(1, frames, side, device, torch.float32)
+    steps = passes(model, clips)
     medians = median_seconds(steps, rounds, device)
     size = f"one clip, {frames} frames of {side} x {side}, fp32"
     print(f"\n{backbone} (STH, width {width}), {size}; {machine(device)}, median of {rounds} rounds\n")
     print_head("what", "seconds", "x forward and backward")
     for name, value in medians.items():
         print_row(name, f"{value:.3f}", f"{value / medians[BOTH]:.2f}")
+    print(f"\n{compared(model, clips)}")
     size = f"{height * 16 // 9} x {height}, {RATE} frames a second"
     print(f"\nOverlays of {size}, H.264, by ResNet-18 of width 16, 8 frames of 224 x 224; {machine('cpu')}\n")
     print_head("clip", "seconds", "times real time", "peak resident memory, MB")
@@ -80,15 +97,7 @@ def main(
 
 
 def passes(model: VideoNetwork, clips: Tensor) -> dict[str, Step]:
-    """The passes that are compared: they explain class 0 of clips (B, T, C, H, W).
-
-    Raises:
-        UserError: Captum is not installed.
-    """
-    try:
-        from captum.attr import LayerGradCam
-    except ImportError as error:
-        raise UserError("this benchmark needs Captum, which is not installed; run: pip install captum") from error
+    """The passes that are compared: they explain class 0 of clips (B, T, C, H, W)."""
     layers = cam_layers(model, clips.shape[-1])
     blocks = tuple(layer.name for layer in block_layers(layers))
     targets = torch.zeros(len(clips), dtype=torch.int64)
@@ -98,17 +107,33 @@ def passes(model: VideoNetwork, clips: Tensor) -> dict[str, Step]:
         x = clips.clone().requires_grad_()
         return torch.autograd.grad(model(x)[:, 0].sum(), (x, *of))
 
-    def captum() -> list[Tensor]:
-        modules = (model.backbone.get_submodule(name) for name in blocks)
-        return [LayerGradCam(model, module).attribute(clips, 0, relu_attributions=True) for module in modules]
-
-    return {
+    steps: dict[str, Step] = {
         BOTH: lambda: gradients(weights),
         "forward and backward, the input's gradient alone": lambda: gradients(()),
         f"{len(blocks)} blocks, one pass (signed_maps)": lambda: signed_maps(model, clips, targets, blocks),
         f"all {len(layers)} layers and their branches, one pass": lambda: signed_maps(model, clips, targets),
-        f"Captum, one pass for each of {len(blocks)} blocks": captum,
     }
+    if has_grad_cam():
+        steps[f"pytorch-grad-cam, {len(blocks)} blocks, one pass"] = lambda: grad_cam_maps(model, clips, blocks)
+    return steps | {f"Captum, one pass for each of {len(blocks)} blocks": lambda: captum_maps(model, clips, blocks)}
+
+
+def compared(model: VideoNetwork, clips: Tensor) -> str:
+    """How far the maps of pytorch-grad-cam are from ours, and what its call does with a clip, in words."""
+    if not has_grad_cam():
+        return f"pytorch-grad-cam is left out: not installed ({HOW_TO_INSTALL})."
+    blocks = tuple(layer.name for layer in block_layers(cam_layers(model, clips.shape[-1])))
+    ours = signed_maps(model, clips, torch.zeros(len(clips), dtype=torch.int64), blocks)
+    theirs = grad_cam_maps(model, clips, blocks)
+    apart = [
+        float(np.abs(maps["joint"].flatten(0, 1).cpu().numpy() - other).max() / np.abs(other).max())
+        for maps, other in zip(ours.values(), theirs, strict=True)
+    ]
+    error = stock_call_error(model, clips, blocks)
+    return (
+        f"The maps of pytorch-grad-cam, given frames (B*T, C, H, W), differ from ours by at most {max(apart):.1e} of a "
+        f"map's largest value. Called on clips (B, T, C, H, W) it {f'fails ({error})' if error else 'gives maps'}."
+    )
 
 
 def pictures(count: int, height: int) -> Iterator[np.ndarray]:

@@ -34,6 +34,17 @@ def seconds(action: Callable[[], object], synchronize: Callable[[], object] = la
     return time.perf_counter() - began
 
 
+def costs(action: Callable[[], object], rounds: int) -> tuple[float, float, int]:
+    """Of a call: the medians of its wall-clock time and of its CPU time in seconds, and this process's peak memory in
+    bytes."""
+    walls, processor = [], []
+    for _ in range(rounds):
+        began = time.process_time()
+        walls.append(seconds(action))
+        processor.append(time.process_time() - began)
+    return statistics.median(walls), statistics.median(processor), peak_resident()
+
+
 def in_own_process(benchmark: str, *arguments: object) -> list[str]:
     """The words that `sth benchmark BENCHMARK ARGUMENTS` prints."""
     command = [sys.executable, "-m", "workbench", "benchmark", benchmark, *map(str, arguments)]

@@ -1,5 +1,6 @@
 """`sth benchmark statistics`, on runs as small as it makes them; and that made runs are what a recording writes."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.attention.alpha_matrix import read_alpha
-from analysis.attention.alpha_tables import alpha_layer_table
+from analysis.attention.alpha_tables import alpha_class_layer_table, alpha_class_table, alpha_layer_table
 from analysis.runs.run_directory import Run, open_run, predictions
+from analysis.statistics.clusters import cluster_means, group_sums
+from benchmarks.duckdb_by_hand import QUERIES, by_hand
 from benchmarks.made_runs import make_run
 from benchmarks.statistics import NUMBERS
 from sth_core.shards import shards
@@ -27,9 +30,11 @@ def test_what_each_figure_costs_is_printed() -> None:
     result = CliRunner().invoke(main, ["benchmark", "statistics", *size, "--only", "layers"])
     assert result.exit_code == 0, result.output
     assert "100 clips x 6 classes x 2 layers" in result.stdout
-    (((title, seconds, peak),),) = tables(result.stdout)
-    assert title == "Figures 5, 6, 8: mean and interval of each layer"
-    assert 0 < float(seconds) < 60 and int(peak) > 50
+    ((ours, by_hand),) = tables(result.stdout)
+    assert ours[0] == "Figures 5, 6, 8: mean and interval of each layer"
+    assert by_hand[0] == "DuckDB by hand: Figures 5, 6, 8"
+    for _, seconds, processor, peak in (ours, by_hand):
+        assert 0 < float(seconds) < 60 and 0 <= float(processor) < 60 and int(peak) > 30
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -49,6 +54,22 @@ def test_a_made_run_is_what_a_recording_writes(made: Run, recorded: Path) -> Non
     assert np.allclose(np.stack(list(one["scores"])).sum(1), 1, atol=1e-5)
     first, second = (pd.read_parquet(shards(run.path, "attention")[0]) for run in (made, of_clips))
     assert list(first) == list(second)
+
+
+def test_the_tables_are_those_of_queries_by_hand(made: Run) -> None:
+    """DuckDB over the same files; CR2 errors against those behind our intervals."""
+    alpha = read_alpha(made)
+    layers, classes, by_class_and_layer = (by_hand(made.path, name).df() for name in QUERIES)
+    ours = alpha_layer_table(alpha)
+    near = partial(np.testing.assert_allclose, rtol=1e-6)
+    near(ours[["n", "alpha_temporal", "sd"]], layers[["n", "mean", "sd"]])
+    near(cluster_means(*group_sums(alpha.temporal, alpha.clips["group"])).error, layers["error"])
+    found = alpha_class_table(alpha)
+    assert list(found["label"]) == list(classes["label"])
+    near(found[["n", "accuracy", "alpha_temporal"]], classes[["n", "accuracy", "mean"]])
+    half = (found["high"] - found["low"]) / 2 / classes["error"]  # Student's t of some hundred degrees of freedom
+    assert half.between(1.96, 1.98).all()
+    near(alpha_class_layer_table(alpha)[["n", "alpha_temporal"]], by_class_and_layer[["n", "mean"]])
 
 
 def test_the_interval_of_many_groups_is_the_clustered_one(made: Run) -> None:

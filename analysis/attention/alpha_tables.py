@@ -9,14 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import Alpha, alpha_by_layer
-from analysis.runs.correctness import counted_clips, is_correct
+from analysis.runs.correctness import is_correct
 from analysis.statistics.accuracy import mean_or_nan
 from analysis.statistics.clusters import cluster_means, group_sums, sum_by_code
 
 
 def alpha_layer_table(alpha: Alpha) -> pd.DataFrame:
     """A row per layer, with the 95 % interval (low, high) of alpha_T; sd is over clips."""
-    result = cluster_means(*group_sums(alpha.temporal, alpha.clips["group"]))
+    result = cluster_means(*group_sums(alpha.temporal, alpha.groups))
     return alpha.layers.assign(
         n=result.n, groups=result.groups, alpha_spatial=1 - result.value, alpha_temporal=result.value,
         low=result.low, high=result.high, sd=alpha_by_layer(alpha)["sd"],
@@ -33,11 +33,11 @@ def alpha_clip_table(alpha: Alpha, weights: NDArray[np.float64] | None = None) -
 def alpha_class_table(alpha: Alpha) -> pd.DataFrame:
     """A row per class, with the mean of alpha_T over layers and clips, its 95 % interval; accuracy is nan for
     labels that the network does not know."""
-    clips = alpha_clip_table(alpha)
-    rows = []
-    for label, some in clips.groupby("label", observed=True):
-        mean = cluster_means(*group_sums(some[["value"]].to_numpy(float), some["group"]))
-        accuracy = mean_or_nan(is_correct(counted_clips(some)))
+    counts, correct = alpha.clips["correct"].notna().to_numpy(), is_correct(alpha.clips)
+    means, rows = alpha.mean, []
+    for label, of_class in alpha.clips.groupby("label", observed=True).indices.items():
+        mean = cluster_means(*group_sums(means[of_class, None], alpha.groups[of_class]))
+        accuracy = mean_or_nan(correct[of_class[counts[of_class]]])
         rows.append((label, mean.n, mean.groups, accuracy, mean.value.item(), mean.low.item(), mean.high.item()))
     return pd.DataFrame(rows, columns=["label", "n", "groups", "accuracy", "alpha_temporal", "low", "high"])
 

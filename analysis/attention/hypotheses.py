@@ -7,13 +7,13 @@ only", however many clips they saw. The p-values of the others are corrected for
 opposite sign, and is "undecided" otherwise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from analysis.attention.alpha_matrix import Alpha, read_alpha
+from analysis.attention.alpha_matrix import ReadAlpha, read_alpha, read_once
 from analysis.attention.alpha_tables import alpha_clip_table, depth_weights
 from analysis.attention.conditions import (
     Condition,
@@ -77,11 +77,10 @@ class Tested:
         return self.comparisons[self.comparisons["hypothesis"] == hypothesis].drop(columns="hypothesis")
 
 
-ReadAlpha = Callable[[Run], Alpha]
-
-
-def evaluate_hypotheses(runs: list[Run], read: ReadAlpha = read_alpha) -> Tested:
-    """Test what these runs can: a hypothesis without comparisons has no row."""
+def evaluate_hypotheses(runs: list[Run], read: ReadAlpha | None = None) -> Tested:
+    """Test what these runs can: a hypothesis without comparisons has no row. `read` gives a run's attention, several
+    times; by default that of `read_once`."""
+    read = read or read_once()
     conditions = group_conditions(runs)
     spread = spread_of_seeds(conditions, read)
     rises = [rise for c in conditions if (rise := rise_with_depth(c, read))]

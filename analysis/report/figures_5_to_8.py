@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.attention.alpha_matrix import Alpha, has_attention, read_alpha
+from analysis.attention.alpha_matrix import Alpha, ReadAlpha, has_attention, read_alpha
 from analysis.attention.alpha_tables import alpha_clip_table, alpha_layer_table
 from analysis.attention.conditions import group_conditions
-from analysis.attention.hypotheses import ReadAlpha, stack_values
+from analysis.attention.hypotheses import stack_values
 from analysis.report.plots import COLOURS, DASHES, SupplementFigure, add_line, error_bars, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import units_of

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.attention.alpha_matrix import has_attention, read_alpha
+from analysis.attention.alpha_matrix import ReadAlpha, has_attention, read_alpha
 from analysis.attention.alpha_tables import alpha_class_table
 from analysis.experiments.probe_tables import KIND, order_dependence
 from analysis.report.figures_5_to_8 import main_setting
 from analysis.report.plots import COLOURS, SupplementFigure, error_bars, jpeg_uri
 from analysis.runs.caveats import accuracy_caveats
-from analysis.runs.correctness import is_correct, with_correctness
+from analysis.runs.correctness import is_correct
 from analysis.runs.run_directory import Run, clip_table
 from analysis.statistics.accuracy import describe_clips_per_class, units_of
 from sth_core.shards import shards
@@ -31,8 +31,9 @@ MOST_FRAMES, FRAME_SIDE = 8, 96
 BAR_WIDTH = 0.28  # the share of the figure's width; the frames have the rest
 
 
-def class_figures(runs: list[Run]) -> list[SupplementFigure]:
-    """Figures 9 and 10 from the first run of each dataset, with the input and p that Figures 5 and 7 show."""
+def class_figures(runs: list[Run], read: ReadAlpha = read_alpha) -> list[SupplementFigure]:
+    """Figures 9 and 10 from the first run of each dataset, with the input and p that Figures 5 and 7 show; `read` gives
+    a run's attention."""
     usable = [run for run in runs if has_attention(run)]
     if not usable:
         return []
@@ -41,7 +42,7 @@ def class_figures(runs: list[Run]) -> list[SupplementFigure]:
     for run in usable:
         if (run.modality, run.p) == setting:
             first.setdefault(run.meta["dataset"], run)
-    ranked = [rank_classes(run) for run in first.values()]
+    ranked = [rank_classes(run, read) for run in first.values()]
     if not any(len(table) > 1 for table in ranked):
         return []
     caveats = "".join(f" {run.name}: {sentence}" for run in first.values() for sentence in accuracy_caveats(run.meta))
@@ -73,7 +74,7 @@ def class_figure(name: str, number: str, which: str, ranked: list[pd.DataFrame])
     return SupplementFigure(name, title, caption, plot_classes(rows), data)
 
 
-def rank_classes(run: Run) -> pd.DataFrame:
+def rank_classes(run: Run, read: ReadAlpha = read_alpha) -> pd.DataFrame:
     """The classes that the network predicts well, from the lowest alpha_T to the highest.
 
     Where the run has probes, classes are ranked by the mean of two ranks: that of alpha_T, and that of `order`, the
@@ -83,16 +84,17 @@ def rank_classes(run: Run) -> pd.DataFrame:
         The columns of `alpha_class_table`, run, dataset, order (of a probed run); clip, path and frame_indices of the
         correct prediction with the highest confidence.
     """
-    table = alpha_class_table(read_alpha(run)).assign(run=run.name, dataset=run.meta["dataset"])
+    alpha = read(run)
+    table = alpha_class_table(alpha).assign(run=run.name, dataset=run.meta["dataset"])
     table = table[(table["accuracy"] >= ACCURATE) & (table["n"] > 1)]
     rank = table["alpha_temporal"]
     if shards(run.path, KIND):
         table = table.merge(order_dependence(run)[["label", "drop"]].rename(columns={"drop": "order"}), on="label")
         rank = table["alpha_temporal"].rank() + table["order"].rank()
     table = table.loc[rank.sort_values(kind="stable").index]
-    clips = with_correctness(clip_table(run).to_pandas(), run.meta["classes"])
-    clips = clips[is_correct(clips)].sort_values(["confidence", "clip_id"], ascending=[False, True])
-    clips = clips.drop_duplicates("label").rename(columns={"clip_id": "clip"})
+    correct = alpha.clips.loc[is_correct(alpha.clips), ["label", "confidence"]]
+    best = correct.sort_values("confidence", ascending=False, kind="stable").drop_duplicates("label")  # by clip_id
+    clips = clip_table(run).take(best.index.to_numpy()).to_pandas().rename(columns={"clip_id": "clip"})
     return table.merge(clips.filter(["label", "clip", "path", "frame_indices"]), on="label")
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from analysis.attention.alpha_matrix import has_attention
+from analysis.attention.alpha_matrix import has_attention, read_once
 from analysis.attention.hypotheses import HOW_JUDGED, Tested, evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
 from analysis.report.figures_9_and_10 import ACCURATE, class_figures
@@ -60,18 +60,20 @@ def write_figures(
     """
     left_out = runs_without_figures(runs)
     runs = [run for run in runs if str(run.path) not in left_out]
-    items = [*supplement_figures(attention_by_layer(runs)), *class_figures(runs)]
+    read = read_once()
+    items = [*supplement_figures(attention_by_layer(runs, read)), *class_figures(runs, read)]
     if not items:
         return None
+    tested = evaluate_hypotheses(runs, read)
     with writing_into(out):
-        return write_supplement(items, runs, left_out, out, pictures, command)
+        return write_supplement(items, tested, runs, left_out, out, pictures, command)
 
 
 def write_supplement(
-    items: list[SupplementFigure], runs: list[Run], left_out: dict[str, str], out: Path, pictures: bool, command: str
-) -> WrittenSupplement:
-    """Write the figures `items` of `runs`, and one page with all."""
-    tested = evaluate_hypotheses(runs)
+    items: list[SupplementFigure], tested: Tested, runs: list[Run], left_out: dict[str, str], out: Path,
+    pictures: bool, command: str,
+) -> WrittenSupplement:  # fmt: skip
+    """Write the figures `items` and the hypotheses `tested` of `runs`, and one page with all."""
     with write_atomically(out / PLOTLY) as script:  # which the figures' pages share
         script.write(get_plotlyjs())
     figures = {item.name: with_caption(item) for item in items}

@@ -32,6 +32,7 @@ from sth_core.shards import open_shard, read_shard, shards
 
 CLIP_COLUMNS = ("clip_id", "label", "prediction", "correct", "confidence")
 OPTIONAL_COLUMNS = ("path", "margin", "disagreement")  # that not every version has recorded
+ALL_BUT_SCORES = (*OPTIONAL_COLUMNS, "group", "frame_indices")
 FAILURE_COLUMNS = ["clip_id", "path", "reason"]
 SHARD_KINDS = ("attention", "predictions")  # a clip is recorded once its prediction is written
 # What a recording owns beside run.json: its tables, and what was computed of them.
@@ -177,7 +178,7 @@ def predictions(run: Run) -> pd.DataFrame:
     Raises:
         UserError: there are none, they cannot be read, or a clip stands twice.
     """
-    table = clip_table(run, whole=True).to_pandas().drop(columns="shard").astype({"label": str, "prediction": str})
+    table = clip_table(run, None).to_pandas().drop(columns="shard").astype({"label": str, "prediction": str})
     table = with_correctness(table, run.meta["classes"])
     return table if "group" in table else table.assign(group=table["clip_id"])
 
@@ -195,8 +196,8 @@ def failures(run: Run) -> pd.DataFrame:
         raise UserError(f"{run.path}: failures.parquet cannot be read ({why_unread(error)})") from error
 
 
-def clips_of(run: Run) -> pd.DataFrame:
-    """A row per clip, ordered by clip_id, without the scores, which are most of a run.
+def clips_of(run: Run, more: tuple[str, ...] = ALL_BUT_SCORES) -> pd.DataFrame:
+    """A row per clip, ordered by clip_id, without the scores, which are most of a run, or with `more` columns alone.
 
     Returns:
         `CLIP_COLUMNS` (`correct` as in `predictions`) and `OPTIONAL_COLUMNS` (NaN in a run that has not recorded it),
@@ -206,7 +207,7 @@ def clips_of(run: Run) -> pd.DataFrame:
     Raises:
         UserError: there are none, or they cannot be read.
     """
-    table = clip_table(run)
+    table = clip_table(run, more)
     if "frame_indices" in table.column_names:
         frames = table["frame_indices"].combine_chunks()
         middle = pc.add(frames.offsets[:-1], pc.divide(frames.value_lengths(), 2))
@@ -214,15 +215,17 @@ def clips_of(run: Run) -> pd.DataFrame:
     clips = with_correctness(table.to_pandas(), run.meta["classes"])
     for name in ("label", "prediction"):
         clips[name] = clips[name].cat.reorder_categories(sorted(clips[name].cat.categories))
-    unknown = {name: np.nan for name in OPTIONAL_COLUMNS if name not in clips}
+    unknown = {name: np.nan for name in OPTIONAL_COLUMNS if name in more and name not in clips}
     return clips.assign(**unknown) if "group" in clips else clips.assign(group=clips["clip_id"], **unknown)
 
 
-def clip_table(run: Run, *, whole: bool = False) -> pa.Table:
-    """`CLIP_COLUMNS`, those of `OPTIONAL_COLUMNS`, group and frame_indices that there are, or all columns that there
-    are; and shard; ordered by clip_id. Raises UserError: there are none, they cannot be read, or a clip stands twice.
+def clip_table(run: Run, more: tuple[str, ...] | None = ALL_BUT_SCORES) -> pa.Table:
+    """`CLIP_COLUMNS`, those of `more` (None: of all) that there are, and shard; ordered by clip_id.
+
+    Raises:
+        UserError: there are none, they cannot be read, or a clip stands twice.
     """
-    tables, more = [], None if whole else (*OPTIONAL_COLUMNS, "group", "frame_indices")
+    tables = []
     for name, rows in read_shards(run, "predictions", CLIP_COLUMNS, ("label", "prediction"), more):
         tables.append(rows.append_column("shard", pa.array([name] * len(rows)).dictionary_encode()))
     try:

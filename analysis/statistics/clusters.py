@@ -67,7 +67,7 @@ def group_sums(values: NDArray[np.floating], groups: Groups) -> tuple[Array, Arr
 
 def sum_by_code(values: NDArray[np.floating], codes: NDArray[np.integer]) -> Array:
     """Values (N, K) and the number of the group of each (N,) -> sums (G, K)."""
-    return np.stack([np.bincount(codes, column) for column in values.T], 1).astype(float)
+    return np.array([np.bincount(codes, column) for column in values.T], float).T
 
 
 def cluster_means(sums: Array, counts: Array) -> ClusterMeans:
@@ -84,7 +84,7 @@ def cluster_means(sums: Array, counts: Array) -> ClusterMeans:
         return ClusterMeans(value, np.full(len(value), np.nan), np.nan, int(n), G)
     weight = 1 / (1 - counts / n)
     residuals = sums - counts[:, None] * value
-    error = np.sqrt((weight[:, None] * residuals**2).sum(0)) / n
+    error = np.sqrt(np.einsum("g,gk,gk->k", weight, residuals, residuals)) / n  # without a copy of the residuals
     # With B[g, h] = sqrt(weight[g] weight[h]) ([g == h] counts[g] - counts[g] counts[h] / n): trace(B)^2 / sum(B^2)
     diagonal = weight * (counts - counts**2 / n)
     others = (weight * counts**2).sum() ** 2 - (weight**2 * counts**4).sum()
