@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 import click
 import duckdb
 
-from analysis.attention.alpha_matrix import read_alpha, read_once
+from analysis.attention.alpha_matrix import Alpha, read_once
 from analysis.attention.alpha_tables import (
     alpha_class_layer_table,
     alpha_class_table,
@@ -37,6 +37,10 @@ from benchmarks.measuring import costs, in_own_process, machine, print_head, pri
 from workbench.cli.kinds import FOLDER
 
 
+def attention_of(run: Run) -> Alpha:
+    return read_once()(run)
+
+
 def all_numbers(runs: list[Run]) -> None:
     """What Figures 5 to 10 and the hypotheses need of all runs, each read once."""
     read = read_once()
@@ -48,16 +52,19 @@ def all_numbers(runs: list[Run]) -> None:
 
 NUMBERS: dict[str, tuple[str, Callable[[list[Run]], object]]] = {  # title, what is computed of two runs or the first
     "nothing": ("none: Python and its packages", lambda _: None),
-    "layers": ("Figures 5, 6, 8: mean and interval of each layer", lambda runs: alpha_layer_table(read_alpha(runs[0]))),
+    "layers": (
+        "Figures 5, 6, 8: mean and interval of each layer",
+        lambda runs: alpha_layer_table(attention_of(runs[0])),
+    ),
     "mean": (
         "Figure 7: mean and interval over all layers",
-        lambda runs: mean_effect(*stack_values([alpha_clip_table(read_alpha(runs[0]))])),
+        lambda runs: mean_effect(*stack_values([alpha_clip_table(attention_of(runs[0]))])),
     ),
     "classes": (
         "Figures 9, 10: alpha_T and accuracy of each class",
-        lambda runs: alpha_class_table(read_alpha(runs[0])),
+        lambda runs: alpha_class_table(attention_of(runs[0])),
     ),
-    "map": ("heat map: each class and layer", lambda runs: alpha_class_layer_table(read_alpha(runs[0]))),
+    "map": ("heat map: each class and layer", lambda runs: alpha_class_layer_table(attention_of(runs[0]))),
     "rise": (
         "hypothesis of Figure 5: rise with depth",
         lambda runs: rise_with_depth(group_conditions(runs[:1])[0]),

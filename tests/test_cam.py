@@ -94,6 +94,7 @@ def test_the_video_keeps_its_frames_rate_and_size(checkpoint: Path, video: Path,
     assert (recipe["target"], recipe["against"], recipe["branch"]) == (name, None, "joint")
     assert (recipe["definition"], recipe["scale"], recipe["layer"]) == ("per_step", "clip", "layer1.1")
     assert recipe["seen"] == [2, 7, 12, 17] and recipe["frames"] == 20
+    assert recipe["overlay_shift"] == 1.5  # stride 4
     assert sum(recipe["cam_share"]) == pytest.approx(1, abs=1e-5) and len(recipe["cam_share"]) == 4
     assert len(recipe["top"]) == 5 and len(recipe["alpha_temporal"]) == 16
     assert recipe["command"].startswith("sth") and set(recipe["versions"]) == {"python", "torch", "av"}

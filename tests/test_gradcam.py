@@ -21,10 +21,12 @@ from analysis.explain.gradcam import (
     default_layer,
     gradcam,
     mass_shares,
+    overlay_shift,
     signed_maps,
     sum_by_frame,
 )
 from analysis.explain.overlay import overlay
+from sth_core.backbones import BACKBONES
 from sth_core.convolution import Tap
 from sth_core.network import VideoNetwork, create_model
 from tests.tiny import tiny_network
@@ -316,6 +318,30 @@ def test_the_layers_that_can_be_explained(sth: VideoNetwork, flat: VideoNetwork)
     assert layers["layer4.0.conv1"] == CamLayer("layer4.0.conv1", 64, 2, 2, 32, BRANCHES)
     assert "64 x 2 x 2, stride 32, spatial and temporal branch" in layers["layer4.0.conv1"].title
     assert [layer.name for layer in cam_layers(flat, 64)] == blocks
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_where_a_cell_looks_against_where_the_overlay_draws_it(backbone: str) -> None:
+    """From the first to the last pixel with a gradient: with weights that are all positive, and mean instead of maximum
+    pooling, none of them cancels or is left out."""
+    model = create_model(backbone, 3, frames=1, conv="2d", width=4).eval().double()
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv2d):
+                nn.init.constant_(child.weight, 1 / child.weight[0].numel())
+            if isinstance(child, nn.MaxPool2d):
+                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
+    wide = torch.full((1, 1, 3, 32, 1216), 1e-4, dtype=torch.float64, requires_grad=True)  # no field reaches its ends
+    recorder = ActivationRecorder()
+    model(wide, recorder)
+    for name, (features,) in recorder.kept.items():
+        cells = features.shape[-1]
+        stride, cell = 1216 // cells, cells // 2
+        (gradient,) = torch.autograd.grad(features[0, :, 0, cell].sum(), wide, retain_graph=True)
+        seen = gradient.sum((0, 1, 2, 3)).nonzero().flatten()
+        assert seen[0] > 0 and seen[-1] < 1215, name
+        drawn = stride * cell + (stride - 1) / 2
+        assert (seen[0] + seen[-1]).item() / 2 == drawn - overlay_shift(backbone, stride), name
 
 
 @pytest.mark.parametrize(

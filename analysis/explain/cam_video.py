@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from analysis.explain.cam_drawing import GREY, FrameAnnotations, contact_sheet
+from analysis.explain.gradcam import overlay_shift
 from analysis.explain.overlay import HeatmapTable, input_box, map_reach
 from analysis.explain.video_explanation import CamOptions, VideoExplanation, explain_video
 from sth_core.checkpoint import Checkpoint
@@ -71,7 +72,7 @@ def cam_video(
     OUT.mp4: H.264, with the video's frames, rate and size (odd sizes are cropped to even ones).
     OUT.png: the contact sheet.
     OUT.npy: the maps at their own size, float16 (N, h, w), divided by the largest value of their scale.
-    OUT.json: the recipe, with `facts` added.
+    OUT.json: the recipe, with `facts` added; overlay_shift is in pixels of the network's input.
     """
     e, p = explain_video(checkpoint, path, options), checkpoint.preprocessing
     frames, rate = count_frames(path), frame_rate(path)
@@ -84,10 +85,12 @@ def cam_video(
             done += 1
             progress(done, frames)
 
+    shift = None if e.empty else overlay_shift(checkpoint.model.config.backbone, round(p.crop / e.maps.shape[1]))
     recipe = {
         **facts,
         "video": str(path.resolve()), "frames": frames, "frames_per_second": rate,
         **asdict(e.options), "modality": p.modality, "map": None if e.empty else list(e.maps.shape[1:]),
+        "overlay_shift": shift,
         "seen": e.seen.tolist(), "cam_share": e.mass.tolist(), "top": dict(e.top), "alpha_temporal": e.alpha,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "av": av.__version__},
     }  # fmt: skip

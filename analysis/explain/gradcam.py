@@ -34,7 +34,7 @@ class CamLayer:
     channels: int
     height: int
     width: int
-    stride: int  # input pixels from one cell to the next; in time it is always one frame
+    stride: int  # input pixels from one cell to the next (see `overlay_shift`); in time it is always one frame
     branches: tuple[str, ...]
 
     @property
@@ -115,6 +115,17 @@ def cam_layers(model: VideoNetwork, side: int) -> list[CamLayer]:
 def block_layers(layers: list[CamLayer]) -> list[CamLayer]:
     """The outputs of blocks, which every network has."""
     return [layer for layer in layers if layer.branches == (JOINT,)]
+
+
+def overlay_shift(backbone: str, stride: int) -> float:
+    """How many pixels of the input right of and below the centre of what a cell sees an overlay draws the cell.
+
+    An overlay spreads a map evenly over the picture: cell i of a layer with stride s is drawn around pixel
+    s i + (s - 1) / 2. In ResNets and MobileNetV2 every layer with a stride has an odd size and pads both sides, so that
+    the cell sees pixels around s i (and at a border only those inside the picture). VGG-16's 2 x 2 poolings leave it
+    where it is drawn. As in other packages the shift is not corrected, so that maps can be compared.
+    """
+    return 0.0 if backbone == "vgg16" else (stride - 1) / 2
 
 
 def default_layer(layers: list[CamLayer]) -> str:

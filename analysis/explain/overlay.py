@@ -67,7 +67,7 @@ def overlay(
 def draw_heatmap(
     frame: UInt8[np.ndarray, "H W 3"], values: Float[np.ndarray, "h w"], opacity: float, signed: bool = False
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A map (h, w) of values in [-1, 1] over a frame (H, W, 3) uint8."""
+    """A map (h, w) of values in [-1, 1], spread evenly (see `overlay_shift`), over a frame (H, W, 3) uint8."""
     H, W = frame.shape[:2]
     values = np.clip(cv2.resize(values.astype(np.float32), (W, H), interpolation=cv2.INTER_LINEAR), -1, 1)
     strength = np.abs(values)
