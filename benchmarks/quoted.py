@@ -35,7 +35,7 @@ SKIPPED = re.compile(
     r"|\b1/\d+|\b[A-Za-z_αβ][\w.-]*\d[\w.+-]*"  # proportions p, names with digits (ResNet-18, layer4.1.conv2, x86_64)
 )
 MEASURED = re.compile(  # a decimal number, or one with a unit: some comment must say where it comes from
-    r"(?<![\w.])(?:\d+\.\d+(?![\w.])|\d[\d,]* (?:%|s\b|seconds|minutes|hours|ms\b|MB|GB|MiB|GiB|points|times as))"
+    r"(?<![\w.])(?:\d+\.\d+(?![\w.])|\d+(?:,\d{3})* (?:%|s\b|seconds|minutes|hours|ms\b|MB|GB|MiB|GiB|points|times as))"
 )
 CONSTANTS = ("1", "60", "100", "1000")  # of a calculation: a share of 1, minutes, percent, thousands
 ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
