@@ -44,12 +44,13 @@ class BasicBlock(nn.Module):
         self.name, self.entry = name, entry
         self.conv1 = make.conv(in_channels, width, stride=stride, name=f"{name}.conv1")
         self.bn1 = nn.BatchNorm2d(width)
+        self.act1 = nn.ReLU()
         self.conv2 = make.conv(width, width, stride=1, name=f"{name}.conv2")
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = shortcut(in_channels, width, stride)
 
     def forward(self, x: Tensor, tap: Tap) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(self.entry(x), tap)))
+        y = self.act1(self.bn1(self.conv1(self.entry(x), tap)))
         y = self.bn2(self.conv2(y, tap))
         return tap.features(self.name, F.relu(y + self.downsample(x)))
 
@@ -67,13 +68,14 @@ class Bottleneck(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = make.conv(width, width, stride=stride, name=f"{name}.conv2")
         self.bn2 = nn.BatchNorm2d(width)
+        self.act2 = nn.ReLU()
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.downsample = shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor, tap: Tap) -> Tensor:
         y = F.relu(self.bn1(self.conv1(self.entry(x))))
-        y = F.relu(self.bn2(self.conv2(y, tap)))
+        y = self.act2(self.bn2(self.conv2(y, tap)))
         y = self.bn3(self.conv3(y))
         return tap.features(self.name, F.relu(y + self.downsample(x)))
 

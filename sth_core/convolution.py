@@ -56,6 +56,36 @@ class VideoConv(Protocol):
         """Start from the weight (C_out, C_in / groups, 3, 3) of a 2D convolution (Section 4.2)."""
 
 
+class HybridLayer(Protocol):
+    """What `forms` and `gpu_conv` need of a `sth_conv.HybridConv`."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    groups: int
+    frames: int
+    stride: int
+    dilation: int
+    types: int
+    block: int
+    weight_spatial: nn.Parameter
+    weight_temporal: nn.Parameter
+
+    @property
+    def integration(self) -> "Integration | None": ...
+
+    def padded_spatial_weight(self) -> Tensor: ...
+
+
+class Integration(Protocol):
+    """What `gpu_conv` needs of a `sth_conv.AttentiveIntegration`."""
+
+    squeeze: nn.Linear
+    expand: nn.Linear
+
+    def __call__(self, spatial: Tensor, temporal: Tensor) -> Tensor: ...
+
+
 class ClipConvOptions(TypedDict, total=False):
     """The keywords of `ClipConv`."""
 

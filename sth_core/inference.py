@@ -15,15 +15,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sth_core.baselines import InflatedConv, SeparableConv
 from sth_core.convolution import UNOBSERVED, ConvInput, ConvOutput, Tap, temporal_conv
+from sth_core.forms import grouped_are_faster, kernels_infer
 from sth_core.network import VideoNetwork, channels_last
-from sth_core.sth_conv import HybridConv, STHConv, clip_means, per_frame
+from sth_core.sth_conv import HybridConv, clip_means, per_frame
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def for_inference(model: VideoNetwork) -> VideoNetwork:
+def for_inference(model: VideoNetwork, dtype: torch.dtype = torch.float32) -> VideoNetwork:
     """A copy of `model` in eval mode that gives the same logits and attention, faster; `model` stays as it is.
 
+    Its clips are of type `dtype`, as are its weights, but for those of alpha on a GPU, which stay in float32.
     It is not for training or saving: its weights are not those of the state_dict of `model`. It does not
     compute the branches apart, and raises ValueError for a tap that overrides `Tap.branches`.
     """
@@ -32,17 +34,25 @@ def for_inference(model: VideoNetwork) -> VideoNetwork:
     for parent in list(fast.modules()):
         for (name, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
             if isinstance(norm, nn.BatchNorm2d):  # it belongs to the module before it, in all backbones
-                setattr(parent, name, fold_batch_norm(conv, norm))
+                folded, act = fold_batch_norm(conv, norm, dtype), norm_name.replace("bn", "act")
+                setattr(parent, name, folded)
                 setattr(parent, norm_name, nn.Identity())
-    return channels_last(fast)
+                if hasattr(folded, "relu") and isinstance(getattr(parent, act, None), nn.ReLU):
+                    folded.relu = True  # type: ignore[assignment]
+                    setattr(parent, act, nn.Identity())
+    return channels_last(fast.to(dtype))
 
 
-def fold_batch_norm(conv: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:
+def fold_batch_norm(conv: nn.Module, norm: nn.BatchNorm2d, dtype: torch.dtype) -> nn.Module:
     """One module that computes `conv` followed by `norm`."""
     if isinstance(conv, nn.Conv2d):
         return fuse_conv_bn_eval(conv, norm)
     scale, shift = scale_and_shift(norm)
     if isinstance(conv, HybridConv):
+        if kernels_infer(conv, dtype):
+            from sth_core.gpu_conv import KernelHybridConv  # which needs Triton
+
+            return KernelHybridConv(conv, scale, shift)
         return FusedHybridConv(conv, scale, shift)
     if isinstance(conv, SeparableConv):
         conv.weight_temporal.mul_(scale[:, None, None])
@@ -79,8 +89,7 @@ class FusedHybridConv(nn.Module):
         self.frames, self.name, self.out_channels = conv.frames, conv.name, conv.out_channels
         self.stride, self.dilation, self.temporal_groups = conv.stride, conv.dilation, conv.temporal_groups
         self.integration = conv.integration
-        grouped = isinstance(conv, STHConv) and GroupedKernels.are_faster(conv)
-        self.spatial_terms = GroupedKernels(conv) if grouped else PaddedKernel(conv)  # type: ignore[arg-type]
+        self.spatial_terms = GroupedKernels(conv) if grouped_are_faster(conv) else PaddedKernel(conv)
         self.register_buffer("weight_temporal", conv.padded_temporal_weight())
         self.register_buffer("scale", scale)
         self.register_buffer("shift", shift)
@@ -124,9 +133,7 @@ class GroupedKernels(nn.Module):
     So k convolutions, with 1/2, 1/4, ... 1/n of the padded kernel's multiplications, need 1 - 1/n of them.
     """
 
-    NARROWEST = 32  # channels of a block; a grouped convolution of narrower ones is no faster on a CPU
-
-    def __init__(self, conv: STHConv) -> None:
+    def __init__(self, conv: HybridConv) -> None:
         super().__init__()
         self.stride, self.dilation = conv.stride, conv.dilation
         self.levels = [2**j for j in range(1, conv.types.bit_length())]
@@ -135,12 +142,6 @@ class GroupedKernels(nn.Module):
             blocks = padded.unflatten(1, (groups, -1)).unflatten(0, (groups, -1))  # G C_out/G G C_in/G 3 3
             own = torch.arange(groups, device=padded.device)
             self.register_buffer(f"weight_{groups}", blocks[own ^ 1, :, own].flatten(0, 1))
-
-    @classmethod
-    def are_faster(cls, conv: STHConv) -> bool:
-        """Measured on a CPU only; elsewhere the padded kernel is used."""
-        power_of_two = conv.types > 1 and conv.types & (conv.types - 1) == 0
-        return power_of_two and conv.block >= cls.NARROWEST and conv.weight_spatial.device.type == "cpu"
 
     def forward(self, x: ConvInput) -> list[ConvOutput]:
         s, d, terms = self.stride, self.dilation, []

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sth_core.convolution import UNOBSERVED, ClipConv, ClipConvOptions, ConvInput, ConvOutput, Tap, temporal_conv
+from sth_core.forms import kernels_serve
 
 
 def temporal_types(temporal_fraction: float, *channels: int) -> int:
@@ -103,6 +104,7 @@ class HybridConv(ClipConv):
     Raises ValueError: p is not 1/n, n does not divide the channels, or an unknown variant.
     """
 
+    types: int  # of kernels in use; 1 where a kernel reads one channel
     temporal_groups: int  # `groups` are those of the spatial convolution
     weight_spatial: nn.Parameter
     weight_temporal: nn.Parameter
@@ -156,10 +158,14 @@ class HybridConv(ClipConv):
                 f"{type(self).__name__} was built for clips of {self.frames} frames, got {x.shape[0]} frames in all, "
                 f"which is no whole number of clips; pass (B*T, C, H, W) with T = {self.frames}"
             )
+        if kernels_serve(self, x, tap):
+            from sth_core.gpu_conv import fused_forward  # which needs Triton
+
+            return fused_forward(self, x, tap)
         spatial, temporal = self.parts(x)
         if self.integration is not None:
             alpha = self.integration(clip_means(spatial, self.frames), clip_means(temporal, self.frames))
-            alpha_s, alpha_t = per_frame(tap.attention(self.name, alpha), self.frames)
+            alpha_s, alpha_t = per_frame(tap.attention(self.name, alpha).to(spatial.dtype), self.frames)
             spatial, temporal = alpha_s * spatial, alpha_t * temporal
         spatial, temporal = tap.branches(self.name, spatial, temporal)
         return spatial + temporal
@@ -187,7 +193,7 @@ class STHConv(HybridConv):
 
     def make_kernels(self, n: int, attention: bool) -> None:
         C_in, C_out = self.in_channels, self.out_channels
-        self.types = self.temporal_groups = n if self.variant == "hybrid" else 1  # kernel types in use
+        self.types = self.temporal_groups = n if self.variant == "hybrid" else 1
         self.weight_spatial = nn.Parameter(torch.empty(C_out, C_in - self.block, 3, 3))
         self.weight_temporal = nn.Parameter(torch.empty(C_out, self.block, 3))
         self.integration = AttentiveIntegration(C_out) if attention else None
@@ -238,6 +244,7 @@ class DepthwiseSTHConv(HybridConv):
 
     def make_kernels(self, n: int, attention: bool) -> None:
         channels, out = self.in_channels, self.out_channels
+        self.types = 1
         self.groups = self.temporal_groups = channels
         if out != channels:
             raise ValueError(f"a depthwise convolution has as many outputs as inputs, got {channels} and {out}")

@@ -8,6 +8,8 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores, and so do the commands that they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported; a GPU's tests set it to 0
+
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock

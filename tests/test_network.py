@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sth_core import Tap, VideoNetwork, create_model
+from sth_core import Tap, VideoNetwork, create_model, forms
 from sth_core.backbones import BACKBONES as BUILDERS
 from sth_core.backbones import VGG16, BasicBlock, Bottleneck, MobileNetV2, ResNet
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
@@ -145,7 +145,7 @@ def test_what_is_fused_for_inference_gives_the_same_numbers(
     with torch.no_grad():
         logits = model(clips)
         for narrowest, kind in ((1, GroupedKernels), (10**6, PaddedKernel)):
-            monkeypatch.setattr(GroupedKernels, "NARROWEST", narrowest)
+            monkeypatch.setattr(forms, "NARROWEST", narrowest)
             fast = for_inference(model)
             if conv == "sth" and p < 1:
                 assert any(isinstance(m, kind) for m in fast.modules())

@@ -1,0 +1,80 @@
+"""Which form of an STH-Conv computes it: the one place where the device decides.
+
+| form                               | where                                            | why                         |
+|------------------------------------|--------------------------------------------------|-----------------------------|
+| plain, `HybridConv.forward`        | wherever no other serves; where a tap reads the  | it is the reference and has |
+|                                    | branches; training on a CPU                      | the branches                |
+| grouped, `inference.GroupedKernels`| inference on a CPU, blocks of 32 channels or more| no multiplications by zero  |
+| kernels, `gpu_conv`                | a GPU, in half precision or TF32                 | one read of an activation   |
+
+Why not the plain form on a GPU: cuDNN 9 has no tensor-core kernel for the grouped 3 x 1 convolution of the temporal
+part, and Eq. 3 reads and writes each activation some ten times. On an H100 (ResNet-50, batch 16, bf16) the plain form
+reached 0.85 x TSM in inference and 0.63 x in training; docs/networks.md has the tables.
+"""
+
+from functools import cache
+from importlib.util import find_spec
+from warnings import warn
+
+import torch
+from torch import Tensor
+
+from sth_core.convolution import HybridLayer, Tap
+
+HALF = (torch.float16, torch.bfloat16)
+MOST_BYTES = 512  # of one pixel's channels of one kernel type: what fits into a multiprocessor beside the weights
+NARROWEST = 32  # channels of a block; a grouped convolution of narrower ones is no faster on a CPU
+
+
+def grouped_are_faster(conv: HybridLayer) -> bool:
+    """Whether `GroupedKernels` compute O_S faster than the padded kernel: measured on a CPU only."""
+    if conv.groups > 1 or conv.weight_spatial.device.type != "cpu":
+        return False
+    power_of_two = conv.types > 1 and conv.types & (conv.types - 1) == 0
+    return power_of_two and conv.block >= NARROWEST
+
+
+def kernels_serve(conv: HybridLayer, x: Tensor, tap: Tap) -> bool:
+    """Whether the kernels compute a layer that may be trained.
+
+    Not with a tap that reads the branches, which they never write."""
+    if x.device.type != "cuda" or conv.groups > 1 or type(tap).branches is not Tap.branches:
+        return False
+    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
+    return kernels_can(dtype, max(conv.block, conv.out_channels // conv.types))  # the latter in the backward pass
+
+
+def kernels_infer(conv: HybridLayer, dtype: torch.dtype) -> bool:
+    """Whether the kernels compute a layer of `for_inference`."""
+    return conv.weight_spatial.device.type == "cuda" and conv.groups == 1 and kernels_can(dtype, conv.block)
+
+
+def kernels_can(dtype: torch.dtype, channels: int) -> bool:
+    """Whether the kernels multiply such numbers, of so many channels of a kernel type.
+
+    Not in true float32, for which there are no tensor cores."""
+    multiplies = dtype in HALF or (dtype == torch.float32 and torch.backends.cudnn.allow_tf32)
+    return multiplies and channels * dtype.itemsize <= MOST_BYTES and kernels_work()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def kernels_work() -> bool:
+    """Whether this machine's GPU runs the kernels and gets right numbers. If not, a warning says why, once."""
+    return tried_kernels()
+
+
+@cache
+def tried_kernels() -> bool:
+    if find_spec("triton") is None:
+        warn("Triton is not installed; STH-Convs run in their plain form, which is slower on a GPU", stacklevel=2)
+        return False
+    try:
+        from sth_core.gpu_conv import error_of_kernels
+
+        error = error_of_kernels()
+    except Exception as problem:  # a compiler, a driver and a GPU that nobody has tried
+        warn(f"Triton's kernels do not run here ({problem}); STH-Convs run in their plain form", stacklevel=2)
+        return False
+    if not error < 0.02:
+        warn(f"Triton's kernels are wrong here by {error:.1%}; STH-Convs run in their plain form", stacklevel=2)
+    return error < 0.02
