@@ -46,7 +46,6 @@ from workbench.cli.kinds import DEVICE, FOLDER, RECIPE, WORKERS
 from workbench.training_data import open_training_data
 
 STATES = ("state.pt", "best.safetensors", "tensorboard")  # of a network that is trained and recorded
-PROBED_SEEDS = 1
 INTERVENED_P = 0.25
 CLIPS_AT_ONCE = 64
 
@@ -116,10 +115,14 @@ def options_of(place: Place) -> DatasetOptions:
 @click.option("--minutes", default=1e6, type=float, help="No training begins after so many.")
 @click.option("--seeds", default=0, type=click.IntRange(0), help="Only the first so many seeds of the study.")
 @click.option("--only", multiple=True, metavar="VALUE", help="Only cells with this value of an axis; several: any.")
+@click.option(
+    "--probed", default=1, show_default=True, type=click.IntRange(0), help="Seeds of which networks are probed."
+)
 @click.option("--device", default="auto", show_default=True, type=DEVICE)
 def main(
-    data: Path, study_file: Path, out: Path, jobs: int, minutes: float, seeds: int, only: tuple[str, ...], device: str
-) -> None:
+    data: Path, study_file: Path, out: Path, jobs: int, minutes: float, seeds: int, only: tuple[str, ...], probed: int,
+    device: str,
+) -> None:  # fmt: skip
     began = time.time()
     study = load_study(study_file)
     cells = chosen_cells(study, seeds, only)
@@ -129,14 +132,16 @@ def main(
     print(f"flow and tables: {time.time() - began:.0f} s", flush=True)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     place = Place(study.recipe, data, out, device, threads, began + 60 * minutes)
-    first = set(study.seeds[:PROBED_SEEDS])
+    first = set(study.seeds[:probed])
     work = {cell.name: (place, cell, cell.seed in first) for cell in cells}
     done = 0
-    for name, recorded in in_processes(train_and_record, work, jobs):
-        done += recorded
-        if recorded:
-            print(f"{time.time() - began:6.0f} s: {name}, {done} of {len(cells)}", flush=True)
-    table = write_results(place, study)
+    try:
+        for name, recorded in in_processes(train_and_record, work, jobs):
+            done += recorded
+            if recorded:
+                print(f"{time.time() - began:6.0f} s: {name}, {done} of {len(cells)}", flush=True)
+    finally:  # also when it is stopped
+        table = write_results(place, study)
     print(f"{len(table)} trainings are recorded after {time.time() - began:.0f} s: {out / 'results'}\n")
     print_over_cells(table, list(study.axes))
 
