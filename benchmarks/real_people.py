@@ -15,6 +15,7 @@ import os
 import shutil
 import tarfile
 import time
+import traceback
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -48,6 +49,7 @@ from workbench.training_data import open_training_data
 STATES = ("state.pt", "best.safetensors", "tensorboard")  # of a network that is trained and recorded
 INTERVENED_P = 0.25
 CLIPS_AT_ONCE = 64
+NO_TIME = "no time"
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,22 @@ class Place:
         return self.out / "runs" / cell.name
 
 
-def train_and_record(place: Place, cell: StudyCell, probed: bool) -> bool:
-    """Do what is missing of one cell; returns whether it is recorded: there may be no time to train it."""
-    recipe = load_recipe(place.recipe, cell.changes)
-    run = open_run(place.run(cell))
-    if not run.meta.get("finished"):
-        if time.time() > place.until:
-            return False
-        torch.set_num_threads(place.threads)
-        recipe = replace(recipe, data=open_training_data(place.recipe, recipe.data, place.data)[0])
-        run = train_and_open(place, cell, recipe)
-    if probed:
-        look_inside(run, place)
-    return True
+def train_and_record(place: Place, cell: StudyCell, probed: bool) -> str:
+    """Do what is missing of one cell; returns why it is not done: NO_TIME, or an error; empty if it is."""
+    try:
+        recipe = load_recipe(place.recipe, cell.changes)
+        run = open_run(place.run(cell))
+        if not run.meta.get("finished"):
+            if time.time() > place.until:
+                return NO_TIME
+            torch.set_num_threads(place.threads)
+            recipe = replace(recipe, data=open_training_data(place.recipe, recipe.data, place.data)[0])
+            run = train_and_open(place, cell, recipe)
+        if probed:
+            look_inside(run, place)
+    except Exception:  # the other cells go on
+        return traceback.format_exc()
+    return ""
 
 
 def train_and_open(place: Place, cell: StudyCell, recipe: Recipe) -> Run:
@@ -134,16 +139,19 @@ def main(
     place = Place(study.recipe, data, out, device, threads, began + 60 * minutes)
     first = set(study.seeds[:probed])
     work = {cell.name: (place, cell, cell.seed in first) for cell in cells}
-    done = 0
+    done, failed = 0, 0
     try:
-        for name, recorded in in_processes(train_and_record, work, jobs):
-            done += recorded
-            if recorded:
-                print(f"{time.time() - began:6.0f} s: {name}, {done} of {len(cells)}", flush=True)
+        for name, reason in in_processes(train_and_record, work, jobs):
+            done, failed = done + (not reason), failed + (reason not in ("", NO_TIME))
+            if reason != NO_TIME:
+                what = f"failed: {reason}" if reason else f"{done} of {len(cells)}"
+                print(f"{time.time() - began:6.0f} s: {name}: {what}", flush=True)
     finally:  # also when it is stopped
         table = write_results(place, study)
     print(f"{len(table)} trainings are recorded after {time.time() - began:.0f} s: {out / 'results'}\n")
     print_over_cells(table, list(study.axes))
+    if failed:
+        raise UserError(f"{failed} of {len(cells)} trainings failed, as said above; the same command tries them again")
 
 
 def chosen_cells(study: Study, seeds: int, only: tuple[str, ...]) -> list[StudyCell]:

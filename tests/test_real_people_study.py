@@ -65,6 +65,10 @@ def test_a_study_in_a_limited_time_and_its_tables(data: Path, tmp_path: Path, mo
         return result.stdout
 
     assert "0 trainings are recorded" in call("--minutes", "0")
+    with monkeypatch.context() as broken:
+        broken.setattr(real_people, "train", lambda *_, **__: 1 / 0)
+        with pytest.raises(AssertionError, match=r"(?s)ZeroDivisionError.*2 of 2 trainings failed"):
+            call()
     assert "2 trainings are recorded" in call() and "2 trainings are recorded" in call("--minutes", "0")
     assert {path.name for path in (out / "results").iterdir()} == {"runs-seed0.tar.xz", "trainings.csv"}
     assert (data / "a" / "flow").exists() is False and (out / "data" / "a" / "flow" / "flow.json").is_file()
