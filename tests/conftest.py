@@ -34,6 +34,13 @@ LONGEST = [
 ]  # fmt: skip
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The tests compare with what a CPU computes, so "auto" is the CPU, also in processes that they start. Those marked
+    `gpu` are run alone, and see the GPUs."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is no such hook
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: the tests in a browser and of processes mostly wait."""
