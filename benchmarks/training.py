@@ -10,7 +10,6 @@ and are kept, and files that are read in each epoch. They take turns of some ste
 affects all; the table shows the median.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -152,7 +151,7 @@ class TrainingBench:
         def evaluate_twice() -> None:
             if kind == DISK:
                 for _ in range(2):
-                    deque(run_over(model, self.tested, p, size, os.cpu_count() or 1), maxlen=0)
+                    deque(run_over(model, self.tested, p, size), maxlen=0)
                 return
             model.eval()
             for start in 2 * list(range(0, len(self.views), size)):

@@ -14,9 +14,9 @@ from sth_core.errors import NOT_FINITE, UserError
 from sth_core.inference import for_inference
 from sth_core.network import VideoNetwork
 from sth_core.precision import at_least_fp32
-from sth_core.prefetch import prefetch
+from sth_core.readers import Readers, pick_readers
+from sth_core.staging import stack_on, staged
 from sth_core.stopping import stop_requested
-from sth_core.video.modality import CHANNELS
 from sth_core.video.transforms import Preprocessing, normalise
 
 VALUES_AT_ONCE = 2**26  # of the network's input on a CPU: eight clips of 16 stacks of flow, 224 x 224 pixels, fit
@@ -52,29 +52,42 @@ def refuse_not_finite(logits: Tensor, what: str) -> None:
 def views_at_once(batch_size: int, p: Preprocessing, device: torch.device) -> int:
     """Of a batch: on a CPU fewer than its size if they are so large that VALUES_AT_ONCE would be exceeded. A GPU says
     when its memory is full; without that limit of its own a CPU takes the memory of all programs."""
-    if device.type != "cpu":
-        return batch_size
-    return max(1, min(batch_size, VALUES_AT_ONCE // (p.frames * p.crop**2 * CHANNELS[p.modality])))
+    return batch_size if device.type != "cpu" else max(1, min(batch_size, VALUES_AT_ONCE // p.values_of(p.crop)))
 
 
 @torch.inference_mode()
 def run_over(
-    model: VideoNetwork, clips: EvaluationClips, preprocessing: Preprocessing, batch_size: int = 8, workers: int = 2
+    model: VideoNetwork,
+    clips: EvaluationClips,
+    preprocessing: Preprocessing,
+    batch_size: int = 8,
+    readers: Readers | None = None,
 ) -> Iterator[BatchResult]:
-    """Run the network, best `for_inference`, in eval mode over all clips, in order, while the next batch is read."""
+    """Run the network, best `for_inference`, in eval mode over all clips, in order, while the next batches are read, by
+    default by `pick_readers`. The views of a result's samples are there until the next result."""
     device = next(model.parameters()).device
     model.eval()
-    samples = prefetch(clips.__getitem__, range(len(clips)), workers, ahead=batch_size + workers)
+    if readers is None:
+        with pick_readers(device) as chosen:
+            yield from run_over(model, clips, preprocessing, batch_size, chosen)
+        return
+    samples = clips.read_ahead(readers, ahead=batch_size + readers.workers, held=3 * batch_size)
     views, K, at_once = clips.protocol.views, model.config.num_classes, views_at_once(batch_size, preprocessing, device)
-    while batch := list(islice(samples, batch_size)):
+    batches = iter(lambda: list(islice(samples, batch_size)), [])
+
+    def stage(to: torch.device, batch: list[Sample]) -> tuple[list[Sample], list[Tensor]]:
+        found = in_batches([s.views for s in batch if s.views is not None], at_once)
+        return batch, [stack_on(to, some).flatten(0, 1) for some in found]
+
+    for batch, staged_views in staged(stage, batches, device):
         readable = [s for s in batch if s.views is not None]
         failed = [s for s in batch if s.views is None]
         logits = [torch.empty(0, views, K)]
         alphas: list[dict[str, Tensor]] = []
-        for some in in_batches([s.views for s in batch if s.views is not None], at_once):
+        for of_some in staged_views:
             parts = [
-                model.forward_with_attention(normalise(pixels.to(device), preprocessing))
-                for pixels in torch.cat(some).split(at_once)  # a sample may have more views than fit at once
+                model.forward_with_attention(normalise(pixels, preprocessing))
+                for pixels in of_some.split(at_once)  # a sample may have more views than fit at once
             ]
             of_views = torch.cat([at_least_fp32(of_part).cpu() for of_part, _ in parts])
             logits += [clips.unmirror_logits(of_one)[None] for of_one in of_views.split(views)]
@@ -124,13 +137,14 @@ def accuracy(
     clips: EvaluationClips,
     preprocessing: Preprocessing,
     distributed: DistributedContext = SINGLE_PROCESS,
+    readers: Readers | None = None,
 ) -> Accuracy:
     """Top-1 accuracy over all clips, of which each process takes its share; `model` stays in its mode.
     Raises Interrupted: this process, or another one, was asked to stop."""
     correct = total = 0
     failures: dict[str, str] = {}
     mine = clips.shard(distributed.rank, distributed.world)
-    for batch in run_over(for_inference(model), mine, preprocessing):
+    for batch in run_over(for_inference(model), mine, preprocessing, readers=readers):
         labels = torch.tensor([s.label for s in batch.samples], dtype=torch.int64)
         correct += int((batch.logits.argmax(1) == labels).sum()) if len(labels) else 0  # an unknown label is -1
         total += int((labels >= 0).sum())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sth_core.checkpoint_metadata import check_input
-from sth_core.datasets.clips import Augment
+from sth_core.datasets.random_clips import Augment
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError, did_you_mean, shorten
 from sth_core.network import ModelConfig, VideoNetwork, create_model

@@ -5,12 +5,13 @@ step ends with the same weights as training without an interruption.
 """
 
 import math
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
-from os import cpu_count
+from functools import partial
+from itertools import islice, tee
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,15 @@ from sth_core.distributed import DistributedContext
 from sth_core.evaluation import Accuracy, accuracy
 from sth_core.optimisation import Optimisation, hash_seed, learning_rate
 from sth_core.precision import autocast
-from sth_core.prefetch import prefetch
+from sth_core.readers import Readers
+from sth_core.staging import stack_on, staged
 from sth_core.stopping import uninterrupted
 from sth_core.training_state import EpochSums, TrainingState
 from sth_core.video.modality import CHANNELS
 from sth_core.video.transforms import normalise
 
 STEPS_AHEAD = 2  # batches that are read while one is trained on
-Batch = list[tuple[np.ndarray, int]]  # a clip (T, H, W, C) uint8 and its class number
+Batch = Sequence[tuple[np.ndarray | torch.Tensor, int]]  # a clip (T, H, W, C) uint8 and its class number
 
 
 class NotFiniteStep(Exception):
@@ -47,6 +49,10 @@ class Trainer:
     clips: TrainClips
     val_clips: EvaluationClips
     distributed: DistributedContext
+    readers: Readers = field(default_factory=partial(Readers, 0))
+    waited: float = 0.0  # seconds in which no step was trained, as its clips were not read yet
+    coming: Generator[tuple[np.ndarray, Batch], None, None] = field(init=False)  # batches that are read already
+    following: tuple[int, int] = field(default=(0, 0), init=False)  # epoch and step of the next of them
     runner: nn.Module = field(init=False)  # the model, compiled and synchronised between processes where needed
 
     def __post_init__(self) -> None:
@@ -61,6 +67,7 @@ class Trainer:
         else:
             hear_signals_in_backward(self.state.model)
         self.runner = model
+        self.coming = self.batches_from(*self.following)
 
     @property
     def steps(self) -> int:
@@ -70,21 +77,41 @@ class Trainer:
     def batches(self) -> Iterator[tuple[np.ndarray, Batch]]:
         """This process's share of each step left of the epoch: rows, and the samples of those that can be read.
 
-        The sample of a row depends on seed, epoch and row alone, not on which process or thread reads it.
+        While one is trained on the next are read, also those of the next epoch. The sample of a row depends on seed,
+        epoch and row alone, not on which process or thread reads it.
         """
-        epoch, size, distributed = self.state.epoch, self.settings.batch_size, self.distributed
-        order = np.random.default_rng([self.settings.seed, epoch]).permutation(self.clips.rows)
+        here = (self.state.epoch, self.state.step)
+        if self.following != here:
+            self.coming.close()
+            self.coming = self.batches_from(*here)
+        for step in range(self.state.step, self.steps):
+            began = time.perf_counter()
+            rows, batch = next(self.coming)
+            self.waited += time.perf_counter() - began
+            self.following = (here[0], step + 1) if step + 1 < self.steps else (here[0] + 1, 0)
+            yield rows, batch
 
-        def read(row: int) -> tuple[np.ndarray, int] | None:
-            return self.clips.sample(row, np.random.default_rng([self.settings.seed, epoch, row]))
-
-        steps = range(self.state.step, self.steps)
-        shares = [order[step * size : (step + 1) * size][distributed.rank :: distributed.world] for step in steps]
-        ahead = STEPS_AHEAD * math.ceil(size / distributed.world)
-        samples = prefetch(read, (row for rows in shares for row in rows), cpu_count() or 1, ahead)
+    def batches_from(self, epoch: int, step: int) -> Generator[tuple[np.ndarray, Batch], None, None]:
+        """This process's share of every step from this one on, to the training's end."""
+        share = math.ceil(self.settings.batch_size / self.distributed.world)
+        planned, plan = tee(self.plan(epoch, step))
+        wanted = ((row, [self.settings.seed, of, row]) for of, rows in plan for row in rows.tolist())
+        samples = self.clips.read_ahead(wanted, self.readers, ahead=STEPS_AHEAD * share, held=2 * share)
         with closing(samples):
-            for rows in shares:
-                yield rows, [sample for sample in islice(samples, len(rows)) if sample is not None]
+            read = ((rows, [one for one in islice(samples, len(rows)) if one is not None]) for _, rows in planned)
+            yield from staged(stage_batch, read, self.distributed.device)
+
+    def close(self) -> None:
+        """Read no further."""
+        self.coming.close()
+
+    def plan(self, epoch: int, step: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The epoch of each step, and the rows of this process's share of it."""
+        size, distributed = self.settings.batch_size, self.distributed
+        for of in range(epoch, max(epoch + 1, self.settings.epochs)):
+            order = np.random.default_rng([self.settings.seed, of]).permutation(self.clips.rows)
+            for first in range((step if of == epoch else 0) * size, len(order), size):
+                yield of, order[first : first + size][distributed.rank :: distributed.world]
 
     def step(self, batch: Batch) -> float:
         """One step of all processes on their shares of a batch: its mean loss, which is added to the epoch's sums.
@@ -142,7 +169,7 @@ class Trainer:
     def losses(self, part: Batch) -> tuple[torch.Tensor, float]:
         """The sum of the losses of some clips, and how many are classified correctly."""
         device = self.distributed.device
-        pixels = torch.from_numpy(np.stack([clip for clip, _ in part])).to(device, non_blocking=True)
+        pixels = torch.stack([torch.as_tensor(clip) for clip, _ in part]).to(device)  # staged clips are there already
         labels = torch.tensor([label for _, label in part], device=device)
         with autocast(self.settings.precision, device):
             logits = self.runner(normalise(pixels, self.clips.preprocessing))
@@ -158,7 +185,7 @@ class Trainer:
         if row["epoch"] != settings.epochs and row["epoch"] % every:
             return row, None
         with autocast(settings.precision, self.distributed.device):
-            found = accuracy(state.model, self.val_clips, self.val_clips.preprocessing, self.distributed)
+            found = accuracy(state.model, self.val_clips, self.val_clips.preprocessing, self.distributed, self.readers)
         return row | {"val_accuracy": found.share, "val_clips": found.clips}, found
 
     def end_epoch(self, row: dict[str, Any], found: Accuracy | None) -> None:
@@ -168,6 +195,15 @@ class Trainer:
             state.val_failures, state.best = found.failures, max(state.best, found.share)
         state.metrics.append(row)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, EpochSums()
+
+
+def stage_batch(device: torch.device, step: tuple[np.ndarray, Batch]) -> tuple[np.ndarray, Batch]:
+    """The rows and samples of a step, their clips on a GPU."""
+    rows, batch = step
+    if device.type != "cuda" or not batch:
+        return step
+    clips = stack_on(device, [clip for clip, _ in batch])
+    return rows, [(clip, label) for clip, (_, label) in zip(clips, batch, strict=True)]
 
 
 @contextmanager

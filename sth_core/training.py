@@ -13,7 +13,7 @@ OUT/state.pt                from which the same call continues
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from sth_core.optimisation import optimiser_of, set_train
 from sth_core.out_of_memory import saying_out_of_memory
 from sth_core.precision import HALF, arithmetic, computing_facts, replaced_precision
 from sth_core.pretrained import load_2d_weights, load_imagenet, start_from, without_classifier
+from sth_core.readers import pick_readers, usable_cores
 from sth_core.recipe import Recipe, Start, build_model
 from sth_core.resumable import Json, no_report, read_earlier, working_on
 from sth_core.shards import read_failures, write_failures
@@ -51,6 +52,8 @@ from sth_core.training_state import (
 )
 from sth_core.weight_files import read_pth
 
+MUCH, SECONDS_TO_JUDGE = 0.2, 30.0  # the share of a training's time, and its seconds, after which it is told to wait
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -63,6 +66,7 @@ class Progress:
     loss: float = math.nan
     accuracy: float = math.nan
     clips_per_second: float = math.nan
+    waiting: float = 0.0  # the share of the epoch's time in which the network waited for clips
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ def train(
     *,
     save_every: float = 300.0,
     memory: float | None = None,
+    workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
     command: str = "",
@@ -99,7 +104,7 @@ def train(
     differ. `notify` gets a sentence about either, and about a training that was finished before.
 
     Clips are kept decoded if all fit into `memory` bytes (by default a quarter of the machine's), else read
-    again in each epoch. Under torchrun every process calls this with the same arguments.
+    again in each epoch by `workers` (`pick_readers`). Under torchrun every process calls this with the same arguments.
 
     Raises UserError: a split without readable clips, another training in `out`, or numbers that are not finite.
     Raises Interrupted: stopped by SIGTERM or Ctrl-C, the state saved."""
@@ -112,6 +117,7 @@ def train(
         distributed_context(device) as distributed,
         hear_signals(),
         arithmetic(settings.precision, distributed.device, deterministic=settings.deterministic),
+        ExitStack() as opened,
     ):
         if note := replaced_precision(settings.precision, distributed.device):
             notify(note)
@@ -128,8 +134,10 @@ def train(
             notify("the decoded clips would not fit into the memory that is for them: each epoch reads them again")
         refuse_without_clips(clips, len(clips.rows))
         val_clips = EvaluationClips(data.val, classes, recipe.preprocessing)
-        trainer = Trainer(settings, state, clips, val_clips, distributed)
-        run = TrainingRun(recipe, trainer, out, data.facts, progress, save_every)
+        readers = opened.enter_context(pick_readers(distributed.device, workers, streams=2))  # of training and test
+        trainer = Trainer(settings, state, clips, val_clips, distributed, readers)
+        opened.callback(trainer.close)
+        run = TrainingRun(recipe, trainer, out, data.facts, progress, save_every, notify)
         distributed.wait_for_all()  # all have read what is in the folder before one writes there
         folder: AbstractContextManager[Json] = nullcontext({})
         if distributed.is_main:
@@ -193,7 +201,10 @@ class TrainingRun:
     data_facts: Json
     progress: Callable[[Progress], None]
     save_every: float
+    notify: Callable[[str], None] = no_report
     saved_at: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=time.monotonic)
+    told: bool = False  # that the network waits for its clips
 
     def to_the_end(self) -> Trained:
         trainer, state, is_main = self.trainer, self.trainer.state, self.trainer.distributed.is_main
@@ -214,7 +225,7 @@ class TrainingRun:
         """What is left of an epoch."""
         trainer, state, settings = self.trainer, self.trainer.state, self.trainer.settings
         set_train(state.model, settings.partial_bn)
-        began, first = time.perf_counter(), state.step
+        began, first, waited = time.perf_counter(), state.step, trainer.waited
         for rows, batch in trainer.batches():
             try:
                 loss = trainer.step(batch)
@@ -222,14 +233,17 @@ class TrainingRun:
                 names = first_few(list(trainer.clips.table["clip_id"][rows]), settings.batch_size)
                 where = f"in epoch {state.epoch + 1}, step {state.step + 1} (clips {names})"
                 raise UserError(f"{error} {where}; {self.ways}") from error
-            rate = (state.step - first) * settings.batch_size / (time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            rate = (state.step - first) * settings.batch_size / seconds
+            waiting = (trainer.waited - waited) / seconds
             done, total = state.epoch * trainer.steps + state.step, settings.epochs * trainer.steps
             mean_loss, accuracy = state.sums.mean_loss, state.sums.accuracy
-            self.progress(Progress("training", done, total, state.epoch + 1, mean_loss, accuracy, rate))
+            self.progress(Progress("training", done, total, state.epoch + 1, mean_loss, accuracy, rate, waiting))
             if board:
                 lr = state.optimiser.param_groups[0]["lr"]
                 for name, value in (("loss", loss), ("learning_rate", lr), ("clips_per_second", rate)):
                     board(f"step/{name}", value, done)
+            self.say_if_waiting(waiting)
             self.save_when_due()
         refuse_without_clips(trainer.clips, state.sums.clips)
         self.refuse_broken()
@@ -237,6 +251,20 @@ class TrainingRun:
         with uninterrupted():
             trainer.end_epoch(*metrics)
             self.write_epoch(board)
+
+    def say_if_waiting(self, share: float) -> None:
+        """Say once that the network waits for its clips for this share of the time, and what helps."""
+        clips, workers = self.trainer.clips, self.trainer.readers.workers
+        if clips.kept or share < MUCH or time.monotonic() - self.began < SECONDS_TO_JUDGE or self.told:
+            return
+        self.told = True
+        more = f"more --workers than {workers}, as this machine has {usable_cores()} cores; " * (
+            workers < usable_cores()
+        )
+        self.notify(
+            f"the network waits for its clips {100 * share:.0f} % of the time; what helps: {more}folders of JPEG "
+            "frames instead of videos; more --memory, if the decoded clips fit into it"
+        )
 
     @property
     def ways(self) -> str:

@@ -102,9 +102,8 @@ def test_only_the_workbench_imports_streamlit() -> None:
         (
             "sth_core.datasets",
             (
-                "sth_core.errors", "sth_core.files", "sth_core.outputs", "sth_core.prefetch", "sth_core.resumable",
-                "sth_core.shards", "sth_core.stopping",
-                "sth_core.values", "sth_core.video",
+                "sth_core.errors", "sth_core.files", "sth_core.outputs", "sth_core.prefetch", "sth_core.readers",
+                "sth_core.resumable", "sth_core.shards", "sth_core.stopping", "sth_core.values", "sth_core.video",
             ),
         ),
     ],

@@ -14,7 +14,8 @@ from analysis.statistics.accuracy import summarize_direction_accuracy
 from analysis.statistics.results import run_results, summarize_seeds
 from sth_core import create_model
 from sth_core.checkpoint import save_checkpoint
-from sth_core.datasets.clips import Augment, EvaluationClips, TrainClips
+from sth_core.datasets.clips import EvaluationClips, TrainClips
+from sth_core.datasets.random_clips import Augment
 from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.video import read_frames
 from sth_core.video.sampling import Protocol

@@ -20,8 +20,9 @@ from click.testing import CliRunner, Result
 
 from sth_core import prefetch
 from sth_core.datasets import extraction
-from sth_core.datasets.clips import Augment, TrainClips
+from sth_core.datasets.clips import TrainClips
 from sth_core.datasets.extraction import extract_clip, extract_flow
+from sth_core.datasets.random_clips import Augment
 from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.errors import UserError
 from sth_core.video import UnreadableVideo, read_frames

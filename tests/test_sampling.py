@@ -10,8 +10,9 @@ import pytest
 
 from analysis.runs.recording import sampling_of
 from sth_core import load_checkpoint, save_checkpoint
-from sth_core.datasets.clips import Augment, TrainClips
+from sth_core.datasets.clips import TrainClips
 from sth_core.datasets.mirroring import mirror_label, mirror_labels, mirror_order
+from sth_core.datasets.random_clips import Augment
 from sth_core.errors import UserError
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import fields_of, positions_in, read_clips, stack_fields
@@ -140,7 +141,9 @@ def test_dense_clips_of_a_video(kind: str, tmp_path: Path) -> None:
     kept, read = (TrainClips(pd.DataFrame([row | {"segment": ""}]), ["a"], p, Augment()) for _ in range(2))
     kept.load()
     for seed in range(5):
-        clips = [stack_fields(t.random_fields(0, np.random.default_rng(seed))) for t in (kept, read)]
+        clips = [
+            stack_fields(t.sampler.random_fields(t.wanted(0, []), np.random.default_rng(seed))) for t in (kept, read)
+        ]
         positions = training_positions(places, 3, np.random.default_rng(seed), 2)
         assert np.array_equal(clips[0], every[positions]) and np.array_equal(clips[1], every[positions])
 

@@ -14,9 +14,10 @@ import pytest
 from analysis.runs.recording import record
 from analysis.runs.run_directory import open_run, predictions
 from sth_core.datasets import extraction
-from sth_core.datasets.clips import Augment, EvaluationClips, TrainClips
+from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.datasets.extraction import extract_flow
 from sth_core.datasets.media import Flow, Media
+from sth_core.datasets.random_clips import Augment
 from sth_core.datasets.table import _flow
 from sth_core.errors import UserError
 from sth_core.video import decoding

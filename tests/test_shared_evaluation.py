@@ -57,7 +57,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The clips that were run over, in any order; a clip's prediction stands in for the network's."""
     seen: list[str] = []
 
-    def run_over(model: object, clips: EvaluationClips, *_: object) -> Iterator[BatchResult]:
+    def run_over(model: object, clips: EvaluationClips, *_: object, **__: object) -> Iterator[BatchResult]:
         for start in range(0, len(clips), 2):
             rows = range(start, min(start + 2, len(clips)))
             seen.extend(clips.rows[row]["clip_id"] for row in rows)

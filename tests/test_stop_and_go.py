@@ -21,7 +21,8 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
 from analysis.runs.run_directory import open_run, predictions
 from sth_core import load_checkpoint
-from sth_core.datasets.clips import Augment, TrainClips
+from sth_core.datasets.clips import TrainClips
+from sth_core.datasets.random_clips import Augment
 from sth_core.datasets.table import read_dataset
 from sth_core.optimisation import learning_rate, set_train
 from sth_core.recipe import load_recipe

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -35,7 +36,12 @@ def sample(row: int, random: np.random.Generator) -> tuple[np.ndarray, int] | No
     return None if row == UNREADABLE else (random.integers(0, 256, (2, 32, 32, 3), np.uint8), row)
 
 
-CLIPS: Any = SimpleNamespace(rows=ROWS, sample=sample, preprocessing=P)
+def read_ahead(wanted: Any, *_: Any, **__: Any) -> Iterator[tuple[np.ndarray, int] | None]:
+    for row, seed in wanted:
+        yield sample(row, np.random.default_rng(seed))
+
+
+CLIPS: Any = SimpleNamespace(rows=ROWS, read_ahead=read_ahead, preprocessing=P)
 VAL: Any = SimpleNamespace(preprocessing="of the val clips")
 
 
@@ -274,7 +280,7 @@ def test_when_the_held_out_clips_are_evaluated(every: int, due: list[int], monke
     shares = {1: 0.5, 2: 0.75, 3: 0.25}
 
     def accuracy(*of: object) -> Accuracy:
-        assert of == (tried.state.model, VAL, "of the val clips", SINGLE_PROCESS)
+        assert of == (tried.state.model, VAL, "of the val clips", SINGLE_PROCESS, tried.readers)
         return Accuracy(shares[tried.state.epoch + 1], 7, {"c": f"in epoch {tried.state.epoch + 1}"})
 
     monkeypatch.setattr(trainer, "accuracy", accuracy)

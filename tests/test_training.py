@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from sth_core import create_model, load_checkpoint
-from sth_core.datasets.clips import Augment, TrainClips, swap_label
+from sth_core.datasets.clips import TrainClips
+from sth_core.datasets.random_clips import Augment, swap_label
 from sth_core.datasets.table import read_dataset
 from sth_core.errors import UserError
 from sth_core.optimisation import learning_rate

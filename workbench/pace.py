@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sth_core.training import Progress
 
+WAITS = 0.1  # the share of a training's time from which it is shown that it waits for clips
 LEAST_WINDOW = 30.0  # seconds
 UNITS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 
@@ -88,7 +89,11 @@ def report_training(show: Callable[..., None], reading: str, training: str) -> C
         if p.stage == "reading":
             show(reading, p.done, p.total)
             return
-        values = f"epoch {p.epoch}, loss {p.loss:.3f}, accuracy {p.accuracy:.3f}"
-        show(training, p.done, p.total, f"{values}, {format_speed(1 / p.clips_per_second)}", unit="")
+        values = (
+            f"epoch {p.epoch}, loss {p.loss:.3f}, accuracy {p.accuracy:.3f}, {format_speed(1 / p.clips_per_second)}"
+        )
+        if p.waiting >= WAITS:
+            values += f", waiting for data {100 * p.waiting:.0f} %"
+        show(training, p.done, p.total, values, unit="")
 
     return report

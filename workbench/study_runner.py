@@ -30,7 +30,7 @@ STUDY_FILES = ("networks", "runs", "index.html", "results.csv", "curves.csv")
 
 
 class RunningCell:
-    """A cell that is trained and then recorded, with so many threads; stops when this process ends."""
+    """A cell that is trained and then recorded, with so many threads and workers; stops when this process ends."""
 
     def __init__(self, study: Study, cell: StudyCell, data: Path, out: Path, device: str, threads: int) -> None:
         network = out / "networks" / cell.name
@@ -38,7 +38,7 @@ class RunningCell:
         self.name, self.log = cell.name, network / "log.txt"
         self.environment = os.environ | {"OMP_NUM_THREADS": str(threads), PARENT: str(os.getpid())}
         changes = [word for change in cell.changes for word in ("--set", change)]
-        common = ["--data", str(data), "--device", device]
+        common = ["--data", str(data), "--device", device, "--workers", str(threads)]
         self.waiting = [
             ["train", str(study.recipe.absolute()), *common, "-o", str(network), *changes],
             ["record", str(network / "model.safetensors"), *common, "-o", str(out / "runs" / cell.name)],

@@ -124,7 +124,7 @@ def clip_batches(
     batches = [rows for rows in batches if not set(rows["clip_id"]) <= without]
     if not batches:
         return
-    clips = normalised_clips(checkpoint, pd.concat(batches), options.workers, ahead=size + options.workers)
+    clips = normalised_clips(checkpoint, pd.concat(batches), options.workers, size)
     for rows in batches:
         read = list(islice(clips, len(rows)))
         found = [clip is not None for clip, _ in read]

@@ -24,10 +24,10 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run, predictions
 from sth_core.checkpoint import Checkpoint
-from sth_core.datasets.clips import EvaluationClips, Sample
+from sth_core.datasets.clips import EvaluationClips, NumberedRow, Sample
 from sth_core.errors import NOT_FINITE, UserError
 from sth_core.precision import at_least_fp32, computing_facts
-from sth_core.prefetch import prefetch
+from sth_core.readers import pick_readers
 from sth_core.resumable import Work, working_on
 from sth_core.shards import Shards
 from sth_core.stopping import uninterrupted
@@ -70,8 +70,8 @@ class ProbedClips(EvaluationClips):
         super().__init__(table, classes, preprocessing)
         self.shuffles = shuffles
 
-    def __getitem__(self, row: int) -> Sample:
-        sample, source, p = super().__getitem__(row), self.rows[row], self.preprocessing
+    def read_row(self, numbered: NumberedRow) -> Sample:
+        sample, (row, source), p = super().read_row(numbered), numbered, self.preprocessing
         if sample.views is None:
             return sample
         plain = sample.views[0].numpy()
@@ -112,11 +112,11 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
         missing = table[~table["clip_id"].isin(shards.done())].reset_index(drop=True)
         writer = ProbeWriter(shards, checkpoint, shuffles, options.batch_size)
         clips = ProbedClips(missing, checkpoint.classes, checkpoint.preprocessing, shuffles)
-        samples = prefetch(clips.__getitem__, range(len(clips)), options.workers, ahead=2 * options.workers)
+        readers = pick_readers(next(checkpoint.model.parameters()).device, options.workers)
         finished = len(table) - len(missing)
         options.progress(finished, len(table))
-        with writer.written_at_end(), computing_as_asked(options, device):
-            for done, sample in enumerate(samples, finished + 1):
+        with writer.written_at_end(), computing_as_asked(options, device), readers:
+            for done, sample in enumerate(clips.read_ahead(readers, ahead=2 * readers.workers), finished + 1):
                 clip_id, label = missing.loc[sample.row, ["clip_id", "label"]]
                 failure = writer.add(clip_id, label, sample.views) if sample.views is not None else sample.failure
                 if failure:

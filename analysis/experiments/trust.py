@@ -170,7 +170,7 @@ def trust(
         labels = list(table.set_index("clip_id")["label"][names])
         donors = {name: donor_of(i, labels, range(len(names)), seed) for i, name in enumerate(names)}
         missing = table[~table["clip_id"].isin(finished)]
-        read = normalised_clips(checkpoint, missing, options.workers, ahead=2 * options.workers)
+        read = normalised_clips(checkpoint, missing, options.workers)
         for done, (row, (clip, failure)) in enumerate(zip(missing.index, read, strict=True), 1 + len(finished)):
             clip_id = table["clip_id"][row]
             if clip is not None and not has_finite_scores(checkpoint, clip):
@@ -208,10 +208,10 @@ def has_finite_scores(checkpoint: Checkpoint, clip: Tensor) -> bool:
 
 
 @torch.inference_mode()
-def clip_alphas(checkpoint: Checkpoint, table: pd.DataFrame, workers: int) -> dict[str, dict[str, Tensor]]:
+def clip_alphas(checkpoint: Checkpoint, table: pd.DataFrame, workers: int | None) -> dict[str, dict[str, Tensor]]:
     """{clip_id: {layer: alpha (1, 2, C_out)}} of the clips that can be read and have finite scores."""
     found = {}
-    read = normalised_clips(checkpoint, table, workers, ahead=2 * workers)
+    read = normalised_clips(checkpoint, table, workers)
     for clip_id, (clip, _) in zip(table["clip_id"], read, strict=True):
         if clip is not None:
             logits, alphas = checkpoint.inference_model.forward_with_attention(clip[None])

@@ -17,7 +17,8 @@ AUTO_BATCH = 0  # as a batch's size: the largest that fits
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Which clips, where, how many at once, and how exactly; `batch_size` is in views, `workers` decode.
+    """Which clips, where, how many at once, and how exactly; `batch_size` is in views, `workers` read clips
+    (`pick_readers`).
 
     `precision` is fp32, tf32, bf16 or fp16 (`sth_core.precision`). With `AUTO_BATCH` as `batch_size`, `record` finds
     the largest batch that fits into a GPU's memory.
@@ -34,7 +35,7 @@ class DatasetOptions:
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
-    workers: int = 2
+    workers: int | None = None
     overwrite: bool = False
     inside: tuple[Path, ...] = ()
     command: str = ""

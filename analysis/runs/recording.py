@@ -49,6 +49,7 @@ from sth_core.files import sha256
 from sth_core.network import pick_device
 from sth_core.out_of_memory import fitting_batch
 from sth_core.precision import computing_facts
+from sth_core.readers import Readers, pick_readers
 from sth_core.resumable import Work, locked, read_earlier, working_on
 from sth_core.shards import Shards, read_shard, shards, write_table
 from sth_core.video.sampling import Protocol
@@ -142,9 +143,13 @@ def record_clips(
     p = checkpoint.preprocessing
     side = p.short_side if protocol.crops == 3 else p.crop
     fit = partial(fitting_batch, checkpoint.inference_model, p, side)
-    with written_if_stopped(writer), computing_as_asked(options, processes.device, fit) as options:
+    with (
+        written_if_stopped(writer),
+        computing_as_asked(options, processes.device, fit) as options,
+        pick_readers(processes.device, options.workers) as readers,
+    ):
         options.progress(done, total)
-        for batch, clips in batch_results(checkpoint, mine, protocol, options):
+        for batch, clips in batch_results(checkpoint, mine, protocol, options.batch_size, readers):
             writer.add(batch, clips)
             done += (len(batch.samples) + len(batch.failed)) * processes.world
             options.progress(min(done, total), total)
@@ -184,15 +189,14 @@ def changes_of(work: Work, table: pd.DataFrame, classes: list[str], options: Dat
 
 
 def batch_results(
-    checkpoint: Checkpoint, table: pd.DataFrame, protocol: Protocol, options: DatasetOptions
+    checkpoint: Checkpoint, table: pd.DataFrame, protocol: Protocol, size: int, readers: Readers
 ) -> Iterator[tuple[BatchResult, pd.DataFrame]]:
     """The result of each batch, with the table that its samples' rows are of."""
-    at_once = max(1, CLIPS_AT_ONCE // options.batch_size) * options.batch_size  # whole batches, as if all were listed
+    at_once = max(1, CLIPS_AT_ONCE // size) * size  # whole batches, as if all were listed
     for start in range(0, len(table), at_once):
         some = table.iloc[start : start + at_once].reset_index(drop=True)
         clips = EvaluationClips(some, checkpoint.classes, checkpoint.preprocessing, protocol)
-        model, size = checkpoint.inference_model, options.batch_size
-        for batch in run_over(model, clips, checkpoint.preprocessing, size, options.workers):
+        for batch in run_over(checkpoint.inference_model, clips, checkpoint.preprocessing, size, readers):
             yield batch, some
 
 

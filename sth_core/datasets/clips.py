@@ -1,12 +1,12 @@
 """Clips as torch samples, read from video files or from memory."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import chain
 from os import cpu_count
-from typing import Annotated
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,55 +16,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sth_core.datasets.mirroring import mirror_labels, mirror_order
+from sth_core.datasets.random_clips import Augment, ClipToSample, Seed, TrainingSampler
 from sth_core.prefetch import prefetch
+from sth_core.readers import Readers
 from sth_core.resumable import no_report
-from sth_core.values import BadValue, Between, Items, Label, check_fields
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.container import UnreadableVideo
-from sth_core.video.fields import (
-    Each,
-    as_it_is,
-    count_fields,
-    fields_in,
-    fields_of,
-    positions_in,
-    read_clips,
-    read_fields,
-    read_wanted,
-    stack_fields,
-)
-from sth_core.video.sampling import Protocol, training_positions
-from sth_core.video.transforms import Preprocessing, RandomWindow, crops, mirror, play_backward
+from sth_core.video.fields import count_fields, read_clips, read_fields
+from sth_core.video.sampling import Protocol
+from sth_core.video.transforms import Preprocessing, crops
 
 SOURCE = ["clip_id", "path", "label", "flow", "problem", "backward", "segment"]  # the columns needed to read a clip
-
-LabelPairs = Annotated[tuple[tuple[Label, Label], ...], Items(0, 1000)]
-
-
-@dataclass(frozen=True)
-class Augment:
-    """Random changes of clips in training, with their labels.
-
-    With `flip` half of the clips are mirrored: "moving left" becomes "moving right" (`mirror_labels`); a clip whose
-    mirror image has no class stays. `flip_swaps` are further pairs of labels that mirroring exchanges,
-    `reverse_swaps` those that playing backward exchanges. `crop_scales` are the sides of random crops as shares of
-    the short side (TSN: 1, 0.875, 0.75, 0.66); without them a crop has the network's size.
-
-    Raises BadValue: a swap that is no pair of labels, a label in two pairs, or a crop scale that is no share.
-    """
-
-    crop_scales: Annotated[tuple[Annotated[float, Between(0.05, 1)], ...], Items(0, 100)] = ()
-    flip: bool = False
-    flip_swaps: LabelPairs = ()
-    reverse: bool = False
-    reverse_swaps: LabelPairs = ()
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        for name in ("flip_swaps", "reverse_swaps"):
-            labels = list(chain(*getattr(self, name)))
-            if twice := [label for label in labels if labels.count(label) > 1]:
-                raise BadValue(f"{name} must have a label once, got {twice[0]!r} more often")
+SMALL = 2**16  # bytes of a sample that are not pixels: the numbers of its frames
+NumberedRow = tuple[int, dict[Hashable, Any]]  # a row of the table of clips, and its number
+MOST_CROPPING = 4  # threads that crop kept clips: more only wait for each other
 
 
 @dataclass(frozen=True)
@@ -80,13 +45,14 @@ class Sample:
     frame_indices: np.ndarray
     failure: str = ""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """With the views as an array, which pickle passes on without a copy (PEP 574)."""
+        views = None if self.views is None else self.views.numpy()
+        return sample_of_array, (self.row, views, self.label, self.frame_indices, self.failure)
 
-def swap_label(label: str, pairs: tuple[tuple[str, str], ...]) -> str:
-    """The other label of the pair that has it; itself, if none has."""
-    for a, b in pairs:
-        if label in (a, b):
-            return b if label == a else a
-    return label
+
+def sample_of_array(row: int, views: np.ndarray | None, *more: Any) -> Sample:
+    return Sample(row, None if views is None else torch.from_numpy(views), *more)
 
 
 class EvaluationClips(Dataset[Sample]):
@@ -104,7 +70,24 @@ class EvaluationClips(Dataset[Sample]):
         return len(self.rows)
 
     def __getitem__(self, row: int) -> Sample:
-        source, p = self.rows[row], self.preprocessing
+        return self.read_row((row, self.rows[row]))
+
+    def read_ahead(self, readers: Readers, ahead: int, held: int = 1) -> Iterator[Sample]:
+        """All samples in order, at most `ahead` of them before they are asked for. Views from other processes are
+        there until `held` more samples were taken."""
+        without_rows = copy.copy(self)
+        without_rows.rows = []  # processes get each row with its clip
+        size = self.protocol.views * self.preprocessing.values_of(self.side) + SMALL
+        return readers.ahead(without_rows.read_row, enumerate(self.rows), ahead=ahead, held=held, size=size)
+
+    @property
+    def side(self) -> int:
+        """Of a view, in pixels."""
+        return self.preprocessing.short_side if self.protocol.crops == 3 else self.preprocessing.crop
+
+    def read_row(self, numbered: NumberedRow) -> Sample:
+        """The sample of a row of the table, with its number."""
+        (row, source), p = numbered, self.preprocessing
         label = self.numbers.get(source["label"], -1)
         try:
             if source["problem"]:
@@ -112,8 +95,7 @@ class EvaluationClips(Dataset[Sample]):
             clips, indices = read_clips(ClipSource.from_row(source), p, self.protocol.clips)
         except UnreadableVideo as error:
             return Sample(row, None, label, np.empty(0, np.int64), str(error))
-        side = p.short_side if self.protocol.crops == 3 else p.crop
-        views = np.concatenate([crops(clip, side, self.protocol.crops, p.modality) for clip in clips])
+        views = np.concatenate([crops(clip, self.side, self.protocol.crops, p.modality) for clip in clips])
         return Sample(row, torch.from_numpy(views), label, indices[0])
 
     def shard(self, rank: int, world: int) -> "EvaluationClips":
@@ -137,7 +119,7 @@ class TrainClips:
         self.table, self.classes = table.reset_index(drop=True), classes
         self.preprocessing, self.augment = preprocessing, augment
         self.numbers = {name: i for i, name in enumerate(classes)}
-        self.mirrored = mirror_labels(classes, augment.flip_swaps)
+        self.sampler = TrainingSampler(preprocessing, augment, self.numbers, mirror_labels(classes, augment.flip_swaps))
         self.sources = self.table[SOURCE].to_dict("records")
         self.kept: dict[int, np.ndarray] = {}
         self.failures = {s["clip_id"]: s["problem"] for s in self.sources if s["problem"]}  # clip_id -> reason
@@ -193,31 +175,30 @@ class TrainClips:
         indices = range(self.count(row)) if indices is None else indices
         return read_fields(ClipSource.from_row(self.sources[row]), indices, self.preprocessing)
 
-    def sample(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, int] | None:
+    def wanted(self, row: int, seed: Seed) -> ClipToSample:
+        return ClipToSample(self.sources[row], seed, self.kept.get(row))
+
+    def sample(self, row: int, seed: Seed) -> tuple[np.ndarray, int] | None:
         """A random clip (T, H, W, C) uint8 of this row, augmented, and its class number; None if it cannot be read."""
-        p, a, label = self.preprocessing, self.augment, self.sources[row]["label"]
-        try:
-            clip = stack_fields(self.random_fields(row, rng, RandomWindow(p.crop, a.crop_scales, rng)))
-        except UnreadableVideo as error:
-            self.failures[self.sources[row]["clip_id"]] = str(error)
-            return None
-        if self.sources[row]["backward"]:
-            clip = play_backward(clip, p.modality)
-        if a.flip and label in self.mirrored and rng.random() < 0.5:
-            clip, label = mirror(clip, p.modality), self.mirrored[label]
-        if a.reverse and rng.random() < 0.5 and (backward := swap_label(label, a.reverse_swaps)) in self.numbers:
-            clip, label = play_backward(clip, p.modality), backward
-        return clip, self.numbers[label]
+        return next(self.read_ahead([(row, seed)], Readers(0), 1, 1))
 
-    def random_fields(self, row: int, rng: np.random.Generator, each: Each = as_it_is) -> np.ndarray:
-        """The frames or fields of a random clip, kept or read, `each` as it returns it."""
-        p, kept, source = self.preprocessing, self.kept.get(row), ClipSource.from_row(self.sources[row])
-        fields = fields_in(source, p) if kept is None else range(len(kept))
-        positions = training_positions(positions_in(len(fields), p), p.frames, rng, p.stride)
+    def read_ahead(
+        self, wanted: Iterable[tuple[int, Seed]], readers: Readers, ahead: int, held: int
+    ) -> Generator[tuple[np.ndarray, int] | None, None, None]:
+        """The `sample` of each row and seed, in order, at most `ahead` before they are asked for. Clips from other
+        processes are there until `held` more were taken. Kept clips are not sent: threads of this process crop them."""
+        rows = deque[int]()
 
-        def read(indices: list[int]) -> np.ndarray:
-            if kept is None:
-                return read_fields(source, indices, p, each, fields)
-            return np.stack([each(kept[i]) for i in indices])
+        def clips() -> Iterator[ClipToSample]:
+            for row, seed in wanted:
+                rows.append(row)
+                yield self.wanted(row, seed)
 
-        return read_wanted(fields_of(positions, len(fields), p), read)
+        readers = Readers(min(readers.workers, MOST_CROPPING)) if self.kept else readers
+        size = self.preprocessing.values_of(self.preprocessing.crop)
+        with closing(readers.ahead(self.sampler.read, clips(), ahead=ahead, held=held, size=size)) as samples:
+            for found in samples:
+                clip_id = self.sources[rows.popleft()]["clip_id"]
+                if isinstance(found, str):
+                    self.failures[clip_id] = found
+                yield None if isinstance(found, str) else found

@@ -60,6 +60,10 @@ class Preprocessing:
     def short_side(self) -> int:
         return self.resize if isinstance(self.resize, int) else min(self.resize)
 
+    def values_of(self, side: int) -> int:
+        """The number of values of a clip with this side, each a byte."""
+        return self.frames * side**2 * CHANNELS[self.modality]
+
 
 def resize(frames: UInt8[np.ndarray, "N H W C"], to: int | tuple[int, int]) -> UInt8[np.ndarray, "N h w C"]:
     """Resize each frame: `to` is the new short side, or (h, w)."""

@@ -28,7 +28,7 @@ recipe_option = click.option("--recipe", type=RECIPE, help="The recipe whose [da
 key_option = click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="A key of [data]: label, fold, ..."
 )
-workers_option = click.option("--workers", type=WORKERS, help="Processes; by default one for each core.")
+processes_option = click.option("--workers", type=WORKERS, help="Processes; by default one for each core.")
 
 
 @click.group("data")
@@ -38,7 +38,7 @@ def data_command() -> None:
 
 def annotated_folder(command: Callable[..., None]) -> Callable[..., None]:
     """The argument FOLDER, and options that say how it is annotated and by how many processes it is read."""
-    options = (recipe_option, key_option, group_pattern_option, workers_option)
+    options = (recipe_option, key_option, group_pattern_option, processes_option)
     for option in reversed(options):
         command = option(command)
     return click.argument("folder", type=FOLDER)(command)
@@ -63,7 +63,7 @@ def annotated_dataset(
 @click.option("--clips", default=240, show_default=True, type=click.IntRange(1, MANY), help="How many clips.")
 @seed_option(1, "The same seed and number of clips give the same files.")
 @click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
-@workers_option
+@processes_option
 def data_synthesize_command(folder: Path, clips: int, seed: int, split: str, workers: int | None) -> None:
     """Write the synthetic set: H.264 clips, each with a motion and an appearance label."""
     from sth_core.datasets.synthetic import synthesize

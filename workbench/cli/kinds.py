@@ -103,4 +103,5 @@ RECIPE = PathKind()  # a file, or the name of one that ships
 TEXT, DEVICE = TextKind(), DeviceKind()
 SEED = click.IntRange(0, LARGEST_SEED)
 WORKERS = click.IntRange(1, 1024)  # threads or processes
+READERS = click.IntRange(0, 1024)  # of clips; 0 read none ahead
 MANY = 1_000_000  # clips or classes, more than any dataset of videos has

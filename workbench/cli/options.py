@@ -10,7 +10,7 @@ import click
 
 from analysis.runs.dataset_options import AUTO_BATCH, SPLIT_HELP, DatasetOptions
 from sth_core.values import PRECISIONS
-from workbench.cli.kinds import DEVICE, FILE, FOLDER, SEED, TEXT, WORKERS
+from workbench.cli.kinds import DEVICE, FILE, FOLDER, READERS, SEED, TEXT
 from workbench.cli.terminal import Show, notify
 from workbench.cli.typed import command_line
 
@@ -44,6 +44,9 @@ group_pattern_option = click.option(
     type=TEXT,
     metavar="REGEX",
     help="Finds a clip's group (its source video) in its path.",
+)
+workers_option = click.option(
+    "--workers", type=READERS, help="Processes (without a GPU: threads) that read clips; by default one for each core."
 )
 port_option = click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
 token_option = click.option(
@@ -110,7 +113,7 @@ def dataset_options(
         click.option("--split", default="", type=TEXT, help=SPLIT_HELP),
         device_option,
         precision_option,
-        click.option("--workers", default=2, show_default=True, type=WORKERS, help="Threads that decode."),
+        workers_option,
         click.option("-o", "--out", type=FOLDER, required=not out_suffix, help=out),
         click.option(
             "--batch-size",

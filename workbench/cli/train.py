@@ -9,7 +9,14 @@ import click
 
 from sth_core.values import PRECISIONS
 from workbench.cli.kinds import FOLDER, RECIPE, NumberKind
-from workbench.cli.options import changes_option, data_option, device_option, group_pattern_option, overwrite_option
+from workbench.cli.options import (
+    changes_option,
+    data_option,
+    device_option,
+    group_pattern_option,
+    overwrite_option,
+    workers_option,
+)
 from workbench.cli.terminal import is_main_process, notify, print_unread, progress_bars, say
 from workbench.cli.typed import command_line
 from workbench.pace import report_training
@@ -36,11 +43,13 @@ SECONDS, GIGABYTES = NumberKind(0, 1e6), NumberKind(0, 1e6)
     help="Seconds between saves of the training's state.",
 )
 @click.option("--memory", type=GIGABYTES, help="GB for decoded clips; by default a quarter of the machine's.")
+@workers_option
 @click.option("--resume", is_flag=True, help="Continue the training in OUT with other epochs, learning_rate, ...")
 @overwrite_option
 def train_command(
     recipe: Path, data: Path, out: Path, changes: tuple[str, ...], group_pattern: str, device: str,
-    precision: str | None, deterministic: bool, save_every: float, memory: float | None, resume: bool, overwrite: bool,
+    precision: str | None, deterministic: bool, save_every: float, memory: float | None, workers: int | None,
+    resume: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     """Train a network by a RECIPE: a TOML file, or the name of a shipped one (ut_interaction, ...).
 
@@ -66,7 +75,7 @@ def train_command(
         report = report_training(show, "reading clips", "training")
         trained = train(
             loaded, dataset.clips, out, device, report, save_every=save_every, resume=resume, overwrite=overwrite,
-            memory=memory * 1e9 if memory is not None else None, command=command_line(), notify=notify,
+            memory=memory * 1e9 if memory is not None else None, workers=workers, command=command_line(), notify=notify,
             found=dataset.found,
         )  # fmt: skip
     if not is_main_process():
