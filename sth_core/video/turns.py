@@ -5,7 +5,7 @@ import gc
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import BaseContext
 from threading import Condition, get_ident
 from typing import Protocol
 
@@ -30,7 +30,7 @@ SHARED: list[SharedCount] = []  # of a pool's process alone: the pixels that all
 KEPT: list[int] = []  # what of it is this process's, until its call ends
 
 
-def shared_count(context: SpawnContext) -> SharedCount:
+def shared_count(context: BaseContext) -> SharedCount:
     """The count that `share_turns` takes, for the processes of one pool."""
     return context.Value("q", 0)  # type: ignore[return-value]
 
