@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sth_core.convolution import UNOBSERVED, ConvInput, ConvOutput, HybridLayer, Tap, temporal_conv
 from sth_core.kernels import combine, packed, window_sums
+from sth_core.precision import without_autocast
 
 
 def fused_forward(conv: HybridLayer, x: ConvInput, tap: Tap) -> ConvOutput:
@@ -24,7 +25,7 @@ def fused_forward(conv: HybridLayer, x: ConvInput, tap: Tap) -> ConvOutput:
     weight = packed(conv.weight_temporal).to(spatial.dtype)
     alpha_s = alpha_t = None
     if conv.integration is not None:
-        with torch.autocast("cuda", enabled=False):
+        with without_autocast(x.device):
             means = spatial.mean((2, 3), dtype=torch.float32).unflatten(0, (-1, frames)).mean(1)
             alpha = conv.integration(means, temporal_means(seen, weight, types, frames, d))
             alpha_s, alpha_t = (part.contiguous() for part in tap.attention(conv.name, alpha).float().unbind(1))
@@ -100,37 +101,38 @@ class KernelHybridConv(nn.Module):
         H, W = (-(-side // self.stride) for side in x.shape[2:])
         sums = window_sums(x, self.stride, self.dilation).unflatten(0, (-1, self.frames))  # B T 9 C
         read = torch.cat([sums.sum(1), tap_sums(sums[:, :, 4], self.dilation)], 1) / (self.frames * H * W)  # B 12 C
-        hidden = F.relu(F.linear(read.flatten(1), self.squeeze, self.integration.squeeze.bias))
-        return self.integration.expand(hidden).unflatten(1, (2, -1)).softmax(1)
+        with without_autocast(x.device):
+            hidden = F.relu(F.linear(read.flatten(1), self.squeeze, self.integration.squeeze.bias))
+            return self.integration.expand(hidden).unflatten(1, (2, -1)).softmax(1)
 
     def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:
         s, d = self.stride, self.dilation
         spatial = innermost(F.conv2d(x, self.weight_spatial, None, s, d, d))
-        seen = innermost(x)[:, : self.types * self.block, ::s, ::s]
+        seen = innermost(x)[:, : self.types * self.block, ::s, ::s].to(spatial.dtype)
+        weight = self.weight_temporal.to(spatial.dtype)  # autocast does not know `combine`
         alpha_s = alpha_t = None
         if self.integration is not None:
             scaled = tap.attention(self.name, self.alpha(x)) * self.scale
             alpha_s, alpha_t = (part.contiguous() for part in scaled.unbind(1))
-        w, types, frames = self.weight_temporal, self.types, self.frames
-        return combine(seen, w, spatial, alpha_s, alpha_t, None, self.shift, types, frames, d, self.relu)
+        types, frames = self.types, self.frames
+        return combine(seen, weight, spatial, alpha_s, alpha_t, None, self.shift, types, frames, d, self.relu)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def error_of_kernels() -> float:
     """The greatest relative error of `combine` and its gradients on this machine's GPU, against `temporal_conv`."""
-    generator = torch.Generator("cuda").manual_seed(0)
-
-    def noise(*shape: int) -> Tensor:
-        x = torch.randn(shape, generator=generator, device="cuda").to(torch.bfloat16)
-        return innermost(x) if len(shape) == 4 else x
-
-    x, base, weight, dy = noise(8, 64, 6, 6), noise(8, 64, 6, 6), noise(64, 16, 3), noise(8, 64, 6, 6)
-    alpha = torch.rand(2, 64, generator=generator, device="cuda")
-    with torch.enable_grad():
+    device = torch.device("cuda")
+    generator = torch.Generator(device).manual_seed(0)
+    x, base, dy = (innermost(torch.randn(8, 64, 6, 6, generator=generator, device=device).bfloat16()) for _ in range(3))
+    weight = torch.randn(64, 16, 3, generator=generator, device=device).bfloat16()
+    alpha = torch.rand(2, 64, generator=generator, device=device)
+    with without_autocast(device):
         a = [w.clone().requires_grad_() for w in (x, base, weight)]
         y = combine(a[0], packed(a[2]), a[1], 1 - alpha, alpha, None, None, 4, 4, 1, False)
-        found = [y, *torch.autograd.grad(y, a, dy)]
         b = [w.double().requires_grad_() for w in (x, base, weight)]
         alpha_t = alpha.double().repeat_interleave(4, 0)[..., None, None]
         z = (1 - alpha_t) * b[1] + alpha_t * temporal_conv(b[0], b[2], frames=4, groups=4)
+        found = [y, *torch.autograd.grad(y, a, dy)]
         right = [z, *torch.autograd.grad(z, b, dy.double())]
     return max(float((p.double() - q).norm() / q.norm()) for p, q in zip(found, right, strict=True))
