@@ -71,7 +71,7 @@ def tried_kernels() -> bool:
     try:
         from sth_core.gpu_conv import error_of_kernels
 
-        error = error_of_kernels()
+        error = error_of_kernels(torch.device("cuda"))
     except Exception as problem:  # a compiler, a driver and a GPU that nobody has tried
         warn(f"Triton's kernels do not run here ({problem}); STH-Convs run in their plain form", stacklevel=2)
         return False

@@ -15,7 +15,7 @@ import sth_core.inference
 import sth_core.sth_conv
 from sth_core import forms
 from sth_core.convolution import UNOBSERVED, Tap, temporal_conv
-from sth_core.gpu_conv import KernelHybridConv, fused_forward
+from sth_core.gpu_conv import KernelHybridConv, error_of_kernels, fused_forward
 from sth_core.inference import fold_batch_norm, for_inference
 from sth_core.kernels import combine, packed, products, window_sums
 from sth_core.sth_conv import DepthwiseSTHConv, HybridConv, STHConv, per_frame
@@ -240,12 +240,18 @@ def test_which_form_computes_a_layer(make, dtype, tf32, tap, serve, monkeypatch:
     assert bool(forward) is serve
 
 
+@ABLE
+def test_the_kernels_are_right_in_half_precision() -> None:
+    with torch.inference_mode():  # as in a command that records
+        assert error_of_kernels(torch.device("cpu")) < 1e-3  # fp16 has 11 bits
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [(0.001, ""), (0.5, "are wrong here by 50.0%"), (float("nan"), "are wrong"), ("no ptxas", "no ptxas")],
 )
 def test_kernels_that_do_not_run_or_are_wrong_are_not_used_and_that_is_said(error, says, monkeypatch) -> None:
-    def fake() -> float:
+    def fake(device: torch.device) -> float:
         if isinstance(error, str):
             raise RuntimeError(error)
         return error
