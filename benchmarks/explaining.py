@@ -31,8 +31,17 @@ from analysis.explain.cam_video import cam_video
 from analysis.explain.gradcam import block_layers, cam_layers, default_layer, signed_maps
 from analysis.explain.video_explanation import CamOptions
 from benchmarks.clips import scene
-from benchmarks.convolutions import CLASSES, Step, median_seconds, some_clips
-from benchmarks.measuring import in_own_process, machine, peak_resident, print_head, print_row
+from benchmarks.convolutions import CLASSES, Step, some_clips
+from benchmarks.measuring import (
+    LEGEND,
+    clock_of,
+    in_own_process,
+    machine,
+    peak_resident,
+    print_head,
+    print_row,
+    times_in_turns,
+)
 from benchmarks.measuring import seconds as seconds_of
 from benchmarks.other_cams import (
     HOW_TO_INSTALL,
@@ -45,10 +54,13 @@ from benchmarks.other_cams import (
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.table import Annotation
 from sth_core.memory import keep_freed_memory
-from sth_core.network import VideoNetwork, create_model
+from sth_core.network import VideoNetwork, create_model, pick_device
+from sth_core.precision import computing_in, precision_on
+from sth_core.resumable import no_report
 from sth_core.video.encoding import write_video
 from sth_core.video.transforms import Preprocessing
-from workbench.cli.kinds import DEVICE, FILE
+from workbench.cli.kinds import FILE
+from workbench.cli.options import device_option, precision_option
 
 RATE = 30
 DIFFERENT = 90  # frames, then they repeat, so that making them takes little time
@@ -56,7 +68,8 @@ BOTH = "forward and backward, all gradients"
 
 
 @click.command(help=__doc__)
-@click.option("--device", default="cpu", show_default=True, type=DEVICE)
+@device_option
+@precision_option
 @click.option("--backbone", default="resnet50", show_default=True)
 @click.option("--width", default=64, show_default=True, type=click.IntRange(1))
 @click.option("--frames", default=8, show_default=True, type=click.IntRange(1))
@@ -67,24 +80,31 @@ BOTH = "forward and backward, all gradients"
 @click.option("--longer", default=60, show_default=True, type=click.IntRange(1), help="Of the longer one.")
 @click.option("--clip", type=FILE, hidden=True, help="Explain this one, in this process.")
 def main(
-    device: str, backbone: str, width: int, frames: int, side: int, rounds: int, height: int, seconds: int, longer: int,
-    clip: Path | None,
+    device: str, precision: str, backbone: str, width: int, frames: int, side: int, rounds: int, height: int,
+    seconds: int, longer: int, clip: Path | None,
 ) -> None:  # fmt: skip
     if clip:
         print(explain_clip(clip), peak_resident())
         return
     check_captum()
     torch.manual_seed(0)
-    model = create_model(backbone, CLASSES, frames=frames, width=width).eval().to(device)
-    clips = some_clips(1, frames, side, device, torch.float32)
-    steps = passes(model, clips)
-    medians = median_seconds(steps, rounds, device)
-    size = f"one clip, {frames} frames of {side} x {side}, fp32"
-    print(f"\n{backbone} (STH, width {width}), {size}; {machine(device)}, median of {rounds} rounds\n")
-    print_head("what", "seconds", "x forward and backward")
-    for name, value in medians.items():
-        print_row(name, f"{value:.3f}", f"{value / medians[BOTH]:.2f}")
-    print(f"\n{compared(model, clips)}")
+    where = pick_device(device)
+    model = create_model(backbone, CLASSES, frames=frames, width=width).eval().to(where)
+    clips = some_clips(1, frames, side, str(where), torch.float32)
+    steps, clock = passes(model, clips, precision), clock_of(where.type)
+    with computing_in(precision, where):
+        for step in (*steps.values(), *steps.values()):
+            step()
+        times = times_in_turns(steps, rounds, torch.cuda.synchronize if where.type == "cuda" else no_report)
+    size = f"one clip, {frames} frames of {side} x {side}, {precision_on(precision, where)}"
+    print(f"\n{backbone} (STH, width {width}), {size}; {machine(str(where))}, median of {rounds} rounds\n")
+    print_head(
+        "what", "seconds", "seconds of CPU", f"x forward and backward, by {'CPU' if clock == 'cpu' else 'clock'}"
+    )
+    for name, of_step in times.items():
+        seconds_each = (f"{of_step.median(which):.3f}" for which in ("wall", "cpu"))
+        print_row(name, *seconds_each, f"{of_step.over(times[BOTH], clock):.2f}")
+    print(f"\n{LEGEND}\n\n{compared(model, clips)}")
     size = f"{height * 16 // 9} x {height}, {RATE} frames a second"
     print(f"\nOverlays of {size}, H.264, by ResNet-18 of width 16, 8 frames of 224 x 224; {machine('cpu')}\n")
     print_head("clip", "seconds", "times real time", "peak resident memory, MB")
@@ -96,12 +116,12 @@ def main(
             print_row(f"{length} s", f"{float(took):.2f}", f"{length / float(took):.2f}", f"{int(peak) / 1e6:.0f}")
 
 
-def passes(model: VideoNetwork, clips: Tensor) -> dict[str, Step]:
+def passes(model: VideoNetwork, clips: Tensor, precision: str) -> dict[str, Step]:
     """The passes that are compared: they explain class 0 of clips (B, T, C, H, W)."""
     layers = cam_layers(model, clips.shape[-1])
     blocks = tuple(layer.name for layer in block_layers(layers))
     targets = torch.zeros(len(clips), dtype=torch.int64)
-    weights = tuple(model.parameters())
+    weights, maps = tuple(model.parameters()), partial(signed_maps, model, clips, targets, precision=precision)
 
     def gradients(of: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         x = clips.clone().requires_grad_()
@@ -110,8 +130,8 @@ def passes(model: VideoNetwork, clips: Tensor) -> dict[str, Step]:
     steps: dict[str, Step] = {
         BOTH: lambda: gradients(weights),
         "forward and backward, the input's gradient alone": lambda: gradients(()),
-        f"{len(blocks)} blocks, one pass (signed_maps)": lambda: signed_maps(model, clips, targets, blocks),
-        f"all {len(layers)} layers and their branches, one pass": lambda: signed_maps(model, clips, targets),
+        f"{len(blocks)} blocks, one pass (signed_maps)": partial(maps, blocks),
+        f"all {len(layers)} layers and their branches, one pass": maps,
     }
     if has_grad_cam():
         steps[f"pytorch-grad-cam, {len(blocks)} blocks, one pass"] = lambda: grad_cam_maps(model, clips, blocks)

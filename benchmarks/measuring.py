@@ -8,9 +8,72 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import psutil
+
+UNDECIDED = " ?"  # behind a ratio from which nothing follows
+LEGEND = (
+    "In brackets: the quartiles over the rounds, of each round's quotient. ?: they are further apart than the quotient "
+    "is from 1, so nothing follows from it."
+)
+
+
+@dataclass(frozen=True)
+class Times:
+    """The seconds of each round: by the clock, and of the processor, in which all threads of this process count."""
+
+    wall: tuple[float, ...]
+    cpu: tuple[float, ...]
+
+    def median(self, clock: str) -> float:
+        """Of "wall" or "cpu"."""
+        return statistics.median(getattr(self, clock))
+
+    def over(self, other: "Times", clock: str) -> "Quotient":
+        """How many times as long as the other this took, round by round."""
+        return Quotient(tuple(a / b for a, b in zip(getattr(self, clock), getattr(other, clock), strict=True)))
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """The quotient of two ways' times in each round."""
+
+    of_rounds: tuple[float, ...]
+
+    @property
+    def decided(self) -> bool:
+        """Whether the quartiles are nearer to each other than the median is to 1; of one round it is not known."""
+        low, middle, high = np.percentile(self.of_rounds, (25, 50, 75))
+        return len(self.of_rounds) > 1 and bool(high - low < abs(middle - 1))
+
+    def __format__(self, digits: str) -> str:
+        low, middle, high = (format(value, digits) for value in np.percentile(self.of_rounds, (25, 50, 75)))
+        return f"{middle} ({low} to {high}){'' if self.decided else UNDECIDED}"
+
+
+def clock_of(device: str) -> str:
+    """By which time ways are compared: on a CPU that of the processor, which other programs do not change."""
+    return "cpu" if device == "cpu" else "wall"
+
+
+def times_in_turns(
+    ways: dict[str, Callable[[], object]], rounds: int, synchronize: Callable[[], object] = lambda: None
+) -> dict[str, Times]:
+    """The times of each way, which take turns as in `take_turns`; `synchronize` waits for what a GPU still does."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+
+    def timed(name: str) -> float:
+        before = time.process_time()
+        wall = seconds(ways[name], synchronize)
+        found[name].append((wall, time.process_time() - before))
+        return wall
+
+    take_turns({name: partial(timed, name) for name in ways}, rounds)
+    return {name: Times(*(tuple(column) for column in zip(*of_way, strict=True))) for name, of_way in found.items()}
 
 
 def take_turns(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:

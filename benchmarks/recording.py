@@ -12,13 +12,12 @@ and attention of the network's shapes are written as a recording writes them, an
 resumed reads them.
 """
 
-import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import click
 import numpy as np
@@ -30,16 +29,26 @@ from analysis.runs.recording import record, recorded_accuracy
 from analysis.runs.rows import ShardWriter
 from analysis.runs.run_directory import SHARD_KINDS
 from benchmarks.clips import make_dataset
-from benchmarks.measuring import in_own_process, machine, peak_resident, print_head, print_row, seconds, take_turns
+from benchmarks.measuring import (
+    LEGEND,
+    clock_of,
+    in_own_process,
+    machine,
+    peak_resident,
+    print_head,
+    print_row,
+    times_in_turns,
+)
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.datasets.table import read_dataset
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.memory import keep_freed_memory
 from sth_core.network import create_model, pick_device
+from sth_core.precision import computing_in, precision_on
 from sth_core.shards import Shards
 from sth_core.video.transforms import Preprocessing
-from workbench.cli.kinds import DEVICE
+from workbench.cli.options import device_option, precision_option
 
 CLASSES = [f"class {i}" for i in range(174)]
 BATCH = 8
@@ -55,14 +64,16 @@ Variant = Callable[[Path], object]  # of a run directory
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--few", default=1_000, show_default=True, type=click.IntRange(1), help="Made-up clips to write.")
 @click.option("--many", default=100_000, show_default=True, type=click.IntRange(1), help="... and how many in the end.")
-@click.option("--device", default="auto", show_default=True, type=DEVICE)
+@device_option
+@precision_option
 @click.option("--write", type=click.IntRange(1), hidden=True, help="Only write so many made-up clips; print the peak.")
 @click.option("--vectors", is_flag=True, hidden=True)
 def main(
     backbone: str, frames: int, side: int, clips: int, rounds: int, few: int, many: int, device: str,
-    write: int | None, vectors: bool,
+    precision: str, write: int | None, vectors: bool,
 ) -> None:  # fmt: skip
     keep_freed_memory()
+    where = pick_device(device)
     if write:
         with TemporaryDirectory() as folder:
             write_synthetic(Path(folder), write, backbone, vectors)
@@ -72,14 +83,19 @@ def main(
         checkpoint, run = Path(folder) / "network.safetensors", Path(folder) / "run"
         save_network(checkpoint, backbone, frames, side)
         data = make_dataset(Path(folder) / "data", clips, 60, lambda _: f"val/{CLASSES[0]}")
-        ways = variants(checkpoint, data, device)
+        ways = variants(checkpoint, data, device, precision)
         ways[NOTHING](run)  # the index of a file's frames is cached then
-        took = take_turns({kept: partial(seconds_in_new_folder, way, run) for kept, way in ways.items()}, rounds)
+        steps = {kept: partial(in_new_folder, way, Path(folder)) for kept, way in ways.items()}
+        took, clock = times_in_turns(steps, rounds), clock_of(where.type)
     size = f"{frames} x {side} x {side}, {clips} clips in batches of {BATCH}"
-    print(f"\n{backbone}, {size}; {machine(str(pick_device(device)))}, median of {rounds} rounds\n")
-    print_head("what is stored", "clips/s", "time / evaluation's", "time / storing nothing")
-    for kept, s in took.items():
-        print_row(kept, f"{clips / s:.2f}", f"{s / took[PREDICTIONS]:.3f}", f"{s / took[NOTHING]:.3f}")
+    how = f"{size}, {precision_on(precision, where)}; {machine(str(where))}, median of {rounds} rounds"
+    by = "CPU time" if clock == "cpu" else "time"
+    print(f"\n{backbone}, {how}\n")
+    print_head("what is stored", "clips/s", "ms of CPU a clip", f"{by} / evaluation's", f"{by} / storing nothing")
+    for kept, times in took.items():
+        quotients = (f"{times.over(took[other], clock):.3f}" for other in (PREDICTIONS, NOTHING))
+        print_row(kept, f"{clips / times.median('wall'):.2f}", f"{1e3 * times.median('cpu') / clips:.1f}", *quotients)
+    print(f"\n{LEGEND}")
 
     layers = len(create_model(backbone, len(CLASSES), frames=frames).attention_layers)
     how = "made-up rows replace decoding and network, each line is a process of its own"
@@ -98,15 +114,18 @@ def save_network(file: Path, backbone: str, frames: int, side: int) -> None:
     save_checkpoint(file, create_model(backbone, len(CLASSES), frames=frames), CLASSES, preprocessing)
 
 
-def variants(checkpoint: Path, data: Path, device: str) -> dict[str, Variant]:
+def variants(checkpoint: Path, data: Path, device: str, precision: str) -> dict[str, Variant]:
     """What keeps nothing, predictions, means and vectors; each loads the checkpoint and runs over the dataset."""
 
     def keep_nothing(run: Path) -> None:
         loaded = load_checkpoint(checkpoint, pick_device(device))
         clips = EvaluationClips(read_dataset(data, loaded.annotation), loaded.classes, loaded.preprocessing)
-        deque(run_over(loaded.inference_model, clips, loaded.preprocessing, BATCH), maxlen=0)
+        with computing_in(precision, pick_device(device)):
+            deque(run_over(loaded.inference_model, clips, loaded.preprocessing, BATCH), maxlen=0)
 
-    keep = partial(record, checkpoint, data, options=DatasetOptions(device=device, batch_size=BATCH))
+    keep = partial(
+        record, checkpoint, data, options=DatasetOptions(device=device, precision=precision, batch_size=BATCH)
+    )
     return {
         NOTHING: keep_nothing,
         PREDICTIONS: partial(keep, with_attention=False),
@@ -115,10 +134,8 @@ def variants(checkpoint: Path, data: Path, device: str) -> dict[str, Variant]:
     }
 
 
-def seconds_in_new_folder(way: Variant, run: Path) -> float:
-    took = seconds(partial(way, run))
-    shutil.rmtree(run, ignore_errors=True)
-    return took
+def in_new_folder(way: Variant, folder: Path) -> None:
+    way(Path(mkdtemp(dir=folder)) / "run")
 
 
 def write_synthetic(run: Path, clips: int, backbone: str, vectors: bool) -> None:

@@ -20,6 +20,7 @@ from analysis.explain.cam_video import annotated_frames
 from analysis.explain.gradcam import BRANCHES, DEFINITIONS, gradcam
 from analysis.explain.overlay import NORMALISATIONS, input_box, overlay, scale_maps
 from analysis.explain.video_explanation import CamOptions, explain_video
+from benchmarks.measuring import LEGEND
 from benchmarks.other_cams import has_grad_cam
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.errors import UserError
@@ -280,12 +281,13 @@ def test_explaining_is_measured(in_this_process: None) -> None:
     clip = ["--seconds", "1", "--longer", "2", "--height", "48"]
     result = CliRunner().invoke(main, ["benchmark", "explaining", *small, *clip])
     assert result.exit_code == 0, result.output
+    assert f"\n{LEGEND}\n" in result.stdout
     passes, videos = tables(result.stdout)
     named = [row[0].split(",")[0] for row in passes]
     other = ["pytorch-grad-cam"] * has_grad_cam()
     assert named == [*["forward and backward"] * 2, "8 blocks", "all 24 layers and their branches", *other, "Captum"]
     assert ("differ from ours by at most" if other else "pip install --no-deps grad-cam ttach") in result.stdout
-    assert all(float(row[1]) > 0 for row in passes) and passes[0][2] == "1.00"
+    assert all(float(row[1]) > 0 for row in passes) and passes[0][3] == "1.00 (1.00 to 1.00) ?"
     assert [row[0] for row in videos] == ["1 s", "2 s"]
     assert all(float(cell) > 0 for row in videos for cell in row[1:])
 
