@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,7 +61,7 @@ def clock_of(device: str) -> str:
 
 
 def times_in_turns(
-    ways: dict[str, Callable[[], object]], rounds: int, synchronize: Callable[[], object] = lambda: None
+    ways: Mapping[str, Callable[[], object]], rounds: int, synchronize: Callable[[], object] = lambda: None
 ) -> dict[str, Times]:
     """The times of each way, which take turns as in `take_turns`; `synchronize` waits for what a GPU still does."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
