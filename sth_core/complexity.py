@@ -95,7 +95,7 @@ I3D = (
 )
 TSM = "a ResNet-50 with 174 classes has 23.9 M, and the shift has no weights; 24.3 M is cited from TSM"
 STH_8 = "Tables 7 and 8 print 30.5 for the same network; attention's own means and products would add 0.05"
-STH_16 = "twice the row above is 61.0; attention's own means and products would add 0.1"
+STH_16 = "twice the 30.5 of Tables 7 and 8 is 61.0; attention's own means and products would add 0.1"
 ECO = "not built: BNInception and a 3D ResNet-18, no ResNet-50"
 ABM = "not built: another module in another network"
 PAPER_ROWS = (

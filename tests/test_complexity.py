@@ -204,6 +204,13 @@ def test_the_remarks_of_table_6_tell_the_true_differences(label: str, p: float, 
     assert f"the paper is {above} its own formula" in row.why
 
 
+def test_the_remark_of_16_frames_names_numbers_that_the_rows_have() -> None:
+    table = compare_with_paper()
+    dilated, long = (next(row for row in table if row["network"] == name) for name in ("Dilated", "STH, 16 frames"))
+    twice = 2 * float(dilated["paper_gflops"])
+    assert f"twice the {dilated['paper_gflops']} of Tables 7 and 8 is {twice:.1f}" in long["remark"]
+
+
 # sth complexity
 
 

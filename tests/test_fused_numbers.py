@@ -1,5 +1,6 @@
 """Fusing runs, by hand: the scores, what run.json says of them, and which weights are refused."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.runs.run_directory import Run, open_run
+from analysis.runs.left_out import unread_sentence
+from analysis.runs.run_directory import FAILURE_COLUMNS, Run, failures, open_run
 from analysis.statistics.fusion import fuse, fused_meta, fused_predictions, validate_fusion
-from sth_core.errors import UserError
+from benchmarks.made_runs import make_run
+from sth_core.errors import NOT_FINITE, UserError
+from sth_core.files import write_json
+from sth_core.shards import write_table
+from tests.test_cli import ends_well
 from tests.tiny import write_run
 
 
@@ -49,6 +55,38 @@ def test_what_a_run_says_of_its_clips_is_kept_and_one_class_has_no_second() -> N
         ["", False, "", 8],
     ]
     assert fused["margin"].tolist() == [1, 1]
+
+
+def test_clips_that_are_left_out_keep_what_the_runs_say_of_them(tmp_path: Path) -> None:
+    """Of 30 clips: two are not in a, two not in b; one is unreadable in both, one in b, one has no finite scores in a."""
+    made = [
+        make_run(tmp_path / name, 30, 6, 2, seed, p=p) for seed, (name, p) in enumerate((("a", 1 / 4), ("b", 1 / 2)))
+    ]
+    ids = sorted(pd.read_parquet(made[0] / "predictions")["clip_id"])
+    unread = {"a": {ids[2]: "torn", ids[7]: NOT_FINITE}, "b": {ids[2]: "torn", ids[6]: "empty"}}
+    for folder, absent in zip(made, (ids[:2], ids[3:5]), strict=True):
+        lost = {*absent, *unread[folder.name]}
+        for file in [*folder.glob("predictions/*.parquet"), *folder.glob("attention/*.parquet")]:
+            rows = pd.read_parquet(file)
+            write_table(file, rows[~rows["clip_id"].isin(lost)])
+        rows = [(clip, f"/data/{clip}", why) for clip, why in unread[folder.name].items()]
+        pd.DataFrame(rows, columns=FAILURE_COLUMNS).to_parquet(folder / "failures.parquet")
+        write_json(folder / "run.json", json.loads((folder / "run.json").read_text()) | {"clips": 28})
+    said = ends_well("fuse", *made, "-o", tmp_path / "fused")
+    assert "2 clips left out, not in a: " in said and "2 clips left out, not in b: " in said
+    assert "1 clip left out, unreadable in a, b: " in said and "23 clips; run: " in said
+    fused = open_run(tmp_path / "fused")
+    assert fused.title == "made, p = 1/4 + 1/2, RGB" and fused.meta["clips"] == 30
+    found = failures(fused).sort_values("clip_id")
+    assert list(found["path"]) == [f"/data/{clip}" for clip in [*ids[:5], *ids[6:8]]]
+    reasons = ["not in a"] * 2 + ["unreadable in a, b (torn)"] + ["not in b"] * 2
+    assert list(found["reason"]) == [*reasons, "unreadable in b (empty)", NOT_FINITE]
+    sentences = unread_sentence(fused).split(". ")
+    assert [sentence.split(":")[0] for sentence in sentences] == [
+        "2 clips could not be read",
+        "4 clips left out, as not all fused runs have them",
+        "1 clip left out, as the network's scores are not finite (NaN or infinity)",
+    ]
 
 
 def run(name: str, **meta: Any) -> Run:

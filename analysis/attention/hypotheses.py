@@ -50,9 +50,10 @@ MOST_SEEDS = 50
 HOW_JUDGED = (
     "A comparison holds if its effect on α_T has the sign that the paper reports and p < 0.05, corrected for all "
     "comparisons of the hypothesis (Holm). The test is over trained networks, so each needs several seeds: with one, "
-    "the interval is over clips, and the result is about these networks only. Only networks that are alike but for the "
-    "one thing are compared. Seeds needed: how many of each network would decide an effect of this size, with the "
-    f"spread of the networks that were trained more than once (if there are none, {SPREAD_OF_SEEDS} is assumed)."
+    "the interval is over clips (source videos, if known), and the result is about these networks only. Only networks "
+    "that are alike but for the one thing are compared. Seeds needed: how many of each network would decide an effect "
+    "of this size, with the spread of the networks that were trained more than once (if there are none, "
+    f"{SPREAD_OF_SEEDS} is assumed)."
 )
 
 

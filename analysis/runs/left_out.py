@@ -15,6 +15,7 @@ from sth_core.files import error_sentence
 from sth_core.shards import Shards, shards
 
 MOST_NAMES = 3
+ABSENT = "not in "  # how the reason begins for a clip that a fused run lacks, and that is unreadable in none
 ATTENTION_COLUMNS = ("clip_id", "layer_index", "layer", "stage", "alpha_temporal")
 
 
@@ -114,13 +115,15 @@ def split_usable(runs: list[Run]) -> tuple[list[Run], dict[str, str]]:
 
 
 def unread_sentence(run: Run) -> str:
-    """Which clips of a run could not be read, and which have no finite scores; empty if there are none."""
+    """Which clips of a run could not be read, are not in all of the runs that it is fused from, and have no finite
+    scores; empty if there are none."""
     failed = failures(run)
-    broken = failed["reason"].eq(NOT_FINITE)
+    broken, absent = failed["reason"].eq(NOT_FINITE), failed["reason"].str.startswith(ABSENT)
     parts = [
         f"{counted(len(names), 'clip')} {what}: {some_names(names.tolist())}."
         for what, names in (
-            ("could not be read", failed["clip_id"][~broken]),
+            ("could not be read", failed["clip_id"][~broken & ~absent]),
+            ("left out, as not all fused runs have them", failed["clip_id"][absent]),
             ("left out, as the network's scores are not finite (NaN or infinity)", failed["clip_id"][broken]),
         )
         if len(names)
@@ -137,7 +140,7 @@ def clips_left_out(runs: Sequence[Run], clips: Sequence[Iterable[str]]) -> dict[
     for clip in sorted(in_all.union(*predicted, *unread) - in_all):
         unreadable = [run.name for run, some in zip(runs, unread, strict=True) if clip in some]
         absent = [run.name for run, a, b in zip(runs, predicted, unread, strict=True) if clip not in a | b]
-        parts = [f"{what} {some_names(names)}" for what, names in (("unreadable in", unreadable), ("not in", absent))
+        parts = [f"{what}{some_names(names)}" for what, names in (("unreadable in ", unreadable), (ABSENT, absent))
                  if names]  # fmt: skip
         found.setdefault(", ".join(parts), []).append(clip)
     return found

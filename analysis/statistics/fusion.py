@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from analysis.runs.correctness import correctness, has_scores
 from analysis.runs.left_out import clips_left_out, why_unreadable
-from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, SHARD_KINDS, Run, predictions, run_work
+from analysis.runs.run_directory import (
+    FAILURE_COLUMNS,
+    RECORDING,
+    SHARD_KINDS,
+    Run,
+    clips_of,
+    failures,
+    predictions,
+    run_work,
+)
 from sth_core.errors import NOT_FINITE, UserError
 from sth_core.resumable import no_report, working_on
 from sth_core.shards import Shards, write_table
@@ -66,7 +75,7 @@ def fuse(
             raise UserError(f"{run.path} and {runs[0].path} have different labels for {table.index[other][0]}")
     share = np.array(weights) / sum(weights)
     fused = fused_predictions(tables, share, runs[0].meta["classes"])
-    missing = sorted((clip, "", reason) for reason, clips in left_out.items() for clip in clips)
+    missing = missing_clips(runs, left_out)
     facts = fused_meta(runs, share.tolist(), len(common) + len(missing))
     work = run_work(out, facts, (*RECORDING, "fused"))
     with working_on(work, facts, command=command, overwrite=overwrite, notify=notify):
@@ -75,6 +84,19 @@ def fuse(
         shards.write({"predictions": fused}, number=0)
         write_table(out / "failures.parquet", pd.DataFrame(missing, columns=FAILURE_COLUMNS))
     return Fusion(out, len(common), left_out)
+
+
+def missing_clips(runs: list[Run], left_out: dict[str, list[str]]) -> list[tuple[str, str, str]]:
+    """Rows of `FAILURE_COLUMNS` of the clips that are left out by these reasons, with what the runs say of them."""
+    unread = pd.concat([failures(run) for run in runs]).drop_duplicates("clip_id").set_index("clip_id")
+    read = pd.concat([clips_of(run, ("path",)) for run in runs]).drop_duplicates("clip_id").set_index("clip_id")
+    rows = []
+    for reason, clips in left_out.items():
+        for clip in clips:
+            path, why = unread.loc[clip, ["path", "reason"]] if clip in unread.index else (read["path"][clip], "")
+            said = why if why == NOT_FINITE else f"{reason} ({why})" if why else reason
+            rows.append((clip, "" if pd.isna(path) else path, said))
+    return sorted(rows)
 
 
 def validate_fusion(runs: list[Run], weights: list[float]) -> None:
