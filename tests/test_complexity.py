@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sth_core import VideoNetwork, create_model, load_checkpoint
 from sth_core.backbones import BACKBONES
-from sth_core.complexity import PAPER_ROWS, LayerCost, layer_costs, pointwise, total
+from sth_core.complexity import PAPER_ROWS, LayerCost, compare_with_paper, layer_costs, pointwise, total
 from sth_core.network import CONVS, ModelConfig, count_parameters
 from sth_core.video.modality import CHANNELS
 from tests.test_cli import ends_well, mistake

@@ -58,10 +58,8 @@ def test_what_a_run_says_of_its_clips_is_kept_and_one_class_has_no_second() -> N
 
 
 def test_clips_that_are_left_out_keep_what_the_runs_say_of_them(tmp_path: Path) -> None:
-    """Of 30 clips: two are not in a, two not in b; one is unreadable in both, one in b, one has no finite scores in a."""
-    made = [
-        make_run(tmp_path / name, 30, 6, 2, seed, p=p) for seed, (name, p) in enumerate((("a", 1 / 4), ("b", 1 / 2)))
-    ]
+    """Of 30 clips two are not in a, two not in b, one unreadable in both, one in b; one has no finite scores in a."""
+    made = [make_run(tmp_path / "a", 30, 6, 2, seed=0, p=1 / 4), make_run(tmp_path / "b", 30, 6, 2, seed=1, p=1 / 2)]
     ids = sorted(pd.read_parquet(made[0] / "predictions")["clip_id"])
     unread = {"a": {ids[2]: "torn", ids[7]: NOT_FINITE}, "b": {ids[2]: "torn", ids[6]: "empty"}}
     for folder, absent in zip(made, (ids[:2], ids[3:5]), strict=True):
