@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.attention.alpha_matrix import alpha_by_layer, read_alpha
-from analysis.runs.run_directory import open_run
+from analysis.attention import alpha_matrix
+from analysis.attention.alpha_matrix import Alpha, alpha_by_layer, read_alpha
+from analysis.report.supplement import write_figures
+from analysis.runs.run_directory import Run, open_run
 from sth_core.errors import UserError
 from sth_core.shards import shards
 from tests.tiny import write_run
@@ -30,6 +32,23 @@ def test_the_matrix_of_a_run(run: Path) -> None:
     assert list(alpha.layers["layer_index"]) == [0, 1, 2] and list(alpha.layers["stage"])[2] == "layer2"
     assert list(alpha.clips["clip_id"]) == ["c0", "c1", "c2", "c3"] and list(alpha.clips["label"]) == [*"abab"]
     np.testing.assert_allclose(alpha.mean, [0.2, 0.5, 1.6 / 3, 0.3], atol=1e-7)
+
+
+def test_figures_and_hypotheses_read_each_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [open_run(write_run(tmp_path / f"run{i}", ALPHAS, parts=3)) for i in range(2)]
+    seen: list[tuple[str, tuple[str, ...]]] = []
+
+    def counted_read(run: Run, more: tuple[str, ...]) -> Alpha:
+        seen.append((run.name, more))
+        return read_alpha(run, more)
+
+    monkeypatch.setattr(alpha_matrix, "read_alpha", counted_read)
+    assert write_figures(runs, tmp_path / "out", pictures=False)
+    assert seen == [("run0", ("group",)), ("run1", ("group",))]
+    whole, lean = read_alpha(runs[0]), alpha_matrix.read_once()(runs[0])
+    assert set(whole.clips) - set(lean.clips) == {"path", "margin", "disagreement"} | ({"frame"} & set(whole.clips))
+    pd.testing.assert_frame_equal(whole.clips[list(lean.clips)], lean.clips)
+    assert whole.groups.tolist() == lean.groups.tolist() == pd.factorize(whole.clips["group"])[0].tolist()
 
 
 def test_rows_and_row_groups_in_any_order_make_the_same_matrix(run: Path) -> None:
