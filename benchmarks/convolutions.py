@@ -1,14 +1,16 @@
 """Speed of the convolutions that the paper compares, in the same ResNet-50.
 
 \b
-    sth benchmark convolutions                       inference on this machine's CPU, one clip
+    sth benchmark convolutions --device cpu          inference on this machine's CPU, one clip
     sth benchmark convolutions --training            training steps, with peak memory
-    sth benchmark convolutions --device cuda --dtype bf16 --batch 16
+    sth benchmark convolutions --precision bf16 --batch 16
 
 All networks are prepared alike: batch norms folded (`for_inference`), channels innermost, compiled by torch.compile
-(unless --eager). Freed memory stays with the process. In each round every network runs once, so that a slow moment of
-the machine affects all; the table shows the median. Its last column compares with bare convolutions: a network's
-multiply-adds per second, as a share of those that the 2D network's convolutions reach alone.
+(unless --eager), on a GPU with the algorithms that cuDNN finds fastest. There inference is also timed as a CUDA graph,
+which starts all kernels of a pass at once. In each round every network runs once, so that a slow moment of the machine
+affects all; the table shows the medians. On a CPU, ratios are those of the processor's time, on which other programs
+have little influence. The last column compares with bare convolutions: a network's multiply-adds per second, as a share
+of those that the 2D network's convolutions reach alone.
 """
 
 import gc
@@ -21,13 +23,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.measuring import in_own_process, machine, peak_resident, print_head, print_row, seconds, take_turns
+from benchmarks.measuring import (
+    LEGEND,
+    Times,
+    clock_of,
+    in_own_process,
+    machine,
+    peak_resident,
+    print_head,
+    print_row,
+    times_in_turns,
+)
 from sth_core.complexity import layer_costs, total
 from sth_core.inference import for_inference
 from sth_core.memory import keep_freed_memory
-from sth_core.network import VideoNetwork, channels_last, create_model
+from sth_core.network import VideoNetwork, channels_last, create_model, pick_device
+from sth_core.precision import HALF, arithmetic, autocast, precision_on
 from sth_core.resumable import no_report
-from workbench.cli.kinds import DEVICE
+from workbench.cli.options import device_option, precision_option
 
 NETWORKS: dict[str, dict[str, object]] = {
     "2D (TSN)": {"conv": "2d"},
@@ -40,13 +53,13 @@ NETWORKS: dict[str, dict[str, object]] = {
     "STH hybrid + attention": {"conv": "sth", "attention": True},
 }
 CLASSES = 174
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+BARE = "bare"
 Step = Callable[[], object]
 
 
 @click.command(help=__doc__)
-@click.option("--device", default="cpu", show_default=True, type=DEVICE)
-@click.option("--dtype", default="fp32", show_default=True, type=click.Choice(list(DTYPES)))
+@device_option
+@precision_option
 @click.option("--frames", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--side", default=224, show_default=True, type=click.IntRange(32))
@@ -57,44 +70,76 @@ Step = Callable[[], object]
 @click.option("--only", multiple=True, type=click.Choice(list(NETWORKS)), help="Some of the networks; TSM and 2D too.")
 @click.option("--peak", type=click.Choice(list(NETWORKS)), hidden=True, help="Print one network's peak memory.")
 def main(
-    device: str, dtype: str, frames: int, batch: int, side: int, backbone: str, training: bool, eager: bool,
+    device: str, precision: str, frames: int, batch: int, side: int, backbone: str, training: bool, eager: bool,
     rounds: int, only: tuple[str, ...], peak: str | None,
 ) -> None:  # fmt: skip
     keep_freed_memory()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    clips = some_clips(batch, frames, side, device, DTYPES[dtype])
-    if peak:
-        print(peak_memory(build(peak, backbone, frames), clips))
-        return
-    names = [name for name in NETWORKS if not only or name in (*only, "2D (TSN)", "TSM")]
-    models = {name: build(name, backbone, frames).to(device) for name in names}
-    costs = {name: total(layer_costs(model.config, side))[0] * batch for name, model in models.items()}
-    steps: dict[str, Step] = {}
-    for name, model in models.items():
-        print(f"preparing {name}", file=sys.stderr)
-        fast = None if training else for_inference(model).to(clips.dtype)
-        steps[name] = forward_step(fast, clips, eager) if fast else training_step(model, clips)
-    if not training:
-        bare_convolutions = BareConvolutions(models["2D (TSN)"], clips)
-        steps["bare"] = forward_step(bare_convolutions, bare_convolutions.inputs, eager)
-    took = median_seconds(steps, rounds, device)
-    how = "training" if training else "inference, " + ("eager" if eager else "torch.compile")
+    where = pick_device(device)
+    precision = precision_on(precision, where)
+    torch.backends.cudnn.benchmark = True
+    with arithmetic(precision, where):
+        clips = some_clips(batch, frames, side, str(where), HALF.get(precision, torch.float32))
+        if peak:
+            print(peak_memory(build(peak, backbone, frames), clips, precision, eager))
+            return
+        names = [name for name in NETWORKS if not only or name in (*only, "2D (TSN)", "TSM")]
+        models = {name: build(name, backbone, frames).to(where) for name in names}
+        macs = {name: total(layer_costs(model.config, side))[0] * batch for name, model in models.items()}
+        steps: dict[str, Step] = {}
+        for name, model in models.items():
+            print(f"preparing {name}", file=sys.stderr)
+            fast = None if training else for_inference(model, clips.dtype)
+            steps[name] = forward_step(fast, clips, eager) if fast else training_step(model, clips, precision, eager)
+        if not training:
+            bare = BareConvolutions(models["2D (TSN)"], clips)
+            steps[BARE] = forward_step(bare, bare.inputs, eager)
+        took = timed(steps, rounds, where)
+        graphs = {name: graph_step(steps[name]) for name in names} if where.type == "cuda" and not training else {}
+        in_graphs = timed(graphs, rounds, where)
+    how = f"{'training' if training else 'inference'}, {'eager' if eager else 'torch.compile'}"
     size = f"batch {batch}, {frames} frames of {side} x {side}"
-    print(f"\n{backbone}, {how}, {size}, {dtype}; {machine(device)}, median of {rounds} rounds\n")
+    print(f"\n{backbone}, {how}, {size}, {precision}; {machine(str(where))}, median of {rounds} rounds\n")
+    clock = clock_of(where.type)
     if training:
-        words = ("--device", device, "--dtype", dtype, "--frames", frames, "--batch", batch, "--side", side)
-        peaks = {n: int(in_own_process("convolutions", *words, "--backbone", backbone, "--peak", n)[0]) for n in names}
+        words: tuple[object, ...] = (
+            "--device",
+            device,
+            "--precision",
+            precision,
+            "--frames",
+            frames,
+            "--batch",
+            batch,
+            "--side",
+            side,
+        )
+        words = (*words, "--backbone", backbone, *["--eager"] * eager)
+        peaks = {name: int(in_own_process("convolutions", *words, "--peak", name)[0]) for name in names}
         last = {name: f"{peak / peaks['TSM']:.2f}" for name, peak in peaks.items()}
     else:
-        bare = costs["2D (TSN)"] / took["bare"]
-        last = {name: f"{costs[name] / took[name] / bare:.0%}" for name in names}
-    titles = ("network", "G multiply-adds", "clips/s", "x TSM", "x 2D")
-    print_head(*titles, "peak memory x TSM" if training else "of bare")
+        last = {
+            n: f"{macs[n] / macs['2D (TSN)'] * took[BARE].median(clock) / took[n].median(clock):.0%}" for n in names
+        }
+    by = "CPU time, " if clock == "cpu" else ""
+    graph_titles = ("in a CUDA graph: clips/s", "x TSM", "x 2D") if in_graphs else ()
+    print_head(
+        "network", "G multiply-adds", "clips/s", f"{by}x TSM", f"{by}x 2D", *graph_titles,
+        "peak memory x TSM" if training else "of bare",
+    )  # fmt: skip
     for name in names:
-        rates = (batch / took[name], took["TSM"] / took[name], took["2D (TSN)"] / took[name])
-        print_row(name, f"{costs[name] / batch:.1f}", *(f"{rate:.2f}" for rate in rates), last[name])
+        graph_cells = speeds(in_graphs, name, batch, clock) if in_graphs else ()
+        print_row(name, f"{macs[name] / batch:.1f}", *speeds(took, name, batch, clock), *graph_cells, last[name])
+    print(f"\n{LEGEND}")
     if not training:
-        print(f"\nBare convolutions of the 2D network: {2 * bare:.0f} GFLOP/s (two operations a multiply-add).")
+        rate = 2 * macs["2D (TSN)"] / took[BARE].median("wall")
+        print(f"\nBare convolutions of the 2D network: {rate:.0f} GFLOP/s (two operations a multiply-add).")
+
+
+def speeds(took: dict[str, Times], name: str, batch: int, clock: str) -> tuple[str, str, str]:
+    """Clips a second, and the speed relative to TSM's and the 2D network's."""
+    others = ("TSM", "2D (TSN)")
+    ratios = ("1.00" if other == name else f"{took[other].over(took[name], clock):.2f}" for other in others)
+    return (f"{batch / took[name].median('wall'):.2f}", *ratios)  # type: ignore[return-value]
 
 
 def build(name: str, backbone: str, frames: int) -> VideoNetwork:
@@ -117,15 +162,25 @@ def forward_step(model: nn.Module, inputs: Tensor | list[Tensor], eager: bool) -
     return torch.no_grad()(partial(model if eager else torch.compile(model), inputs))
 
 
-def training_step(model: VideoNetwork, clips: Tensor) -> Step:
+def graph_step(step: Step) -> Step:
+    """The same kernels, started at once."""
+    for _ in range(3):
+        step()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def training_step(model: VideoNetwork, clips: Tensor, precision: str, eager: bool) -> Step:
     channels_last(model.train())
+    runner = model if eager else torch.compile(model)
     optimiser = torch.optim.SGD(model.parameters(), 1e-4, momentum=0.9)
     labels = torch.arange(len(clips), device=clips.device) % CLASSES
-    half = clips.dtype != torch.float32
 
     def step() -> Tensor:
-        with torch.autocast(clips.device.type, clips.dtype, enabled=half):
-            loss = F.cross_entropy(model(clips), labels)
+        with autocast(precision, clips.device):
+            loss = F.cross_entropy(runner(clips), labels)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -139,7 +194,7 @@ class BareConvolutions(nn.Module):
 
     def __init__(self, model: VideoNetwork, clips: Tensor) -> None:
         super().__init__()
-        fast = for_inference(model).to(clips.dtype)
+        fast = for_inference(model, clips.dtype)
         self.convs, self.inputs = nn.ModuleList(), list[Tensor]()
 
         def note(conv: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
@@ -156,19 +211,20 @@ class BareConvolutions(nn.Module):
         return [conv(x) for conv, x in zip(self.convs, inputs, strict=True)]
 
 
-def median_seconds(steps: dict[str, Step], rounds: int, device: str) -> dict[str, float]:
-    """Median seconds of each step, after two that are not measured."""
+def timed(steps: dict[str, Step], rounds: int, device: torch.device) -> dict[str, Times]:
+    """The times of each step, after two that are not measured; none of no steps."""
+    if not steps:
+        return {}
     for step in (*steps.values(), *steps.values()):
         step()
-    synchronize = torch.cuda.synchronize if device != "cpu" else no_report
-    return take_turns({name: partial(seconds, step, synchronize) for name, step in steps.items()}, rounds)
+    return times_in_turns(steps, rounds, torch.cuda.synchronize if device.type == "cuda" else no_report)
 
 
-def peak_memory(model: VideoNetwork, clips: Tensor) -> int:
+def peak_memory(model: VideoNetwork, clips: Tensor, precision: str, eager: bool) -> int:
     """Peak memory in bytes of two training steps."""
     gc.collect()
     before = peak_resident()
-    step = training_step(model.to(clips.device), clips)
+    step = training_step(model.to(clips.device), clips, precision, eager)
     for _ in range(2):
         step()
     return torch.cuda.max_memory_allocated() if clips.is_cuda else peak_resident() - before
