@@ -1,6 +1,7 @@
 """What many tests share: a small synthetic set, and the folder of real videos."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores, and so do the commands that they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported; a GPU's tests set it to 0
+# Before Triton is imported: without a GPU its interpreter runs the kernels.
+os.environ.setdefault("TRITON_INTERPRET", "0" if "gpu" in sys.argv else "1")
 
 import pytest
 from click.testing import CliRunner
