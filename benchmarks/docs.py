@@ -230,7 +230,12 @@ def differences(old: str, new: str, varies: tuple[str, ...]) -> Iterator[tuple[s
         titles = titles or cells
         for title, cell, other in zip(titles, cells, others, strict=True):
             if cell != other:
-                yield f"{cells[0]}, {title}", cell, other, title not in varies or not re.search(NUMBER, other)
+                yield f"{cells[0]}, {title}", cell, other, not _is_timing(title, varies) or not re.search(NUMBER, other)
+
+
+def _is_timing(title: str, varies: tuple[str, ...]) -> bool:
+    """Whether a column's title is one of these words, or has one of them: "by CPU: x TSM" has "x TSM"."""
+    return any(word == title or (len(word) > 1 and word in title) for word in varies)
 
 
 def aligned(old: list[str], new: list[str]) -> Iterator[tuple[str, str]]:

@@ -154,6 +154,14 @@ def test_a_timing_may_differ_and_a_result_may_not(before, after, counts):
     assert bool(found) == (before != after)
 
 
+@pytest.mark.parametrize(
+    ("title", "timing"), [("clips/s", True), ("by CPU: clips/s", True), ("x", True), ("max", False)]
+)
+def test_a_column_of_timings_is_known_by_words_of_its_title(title, timing):
+    found = list(differences(f"| {title} |\n| 1 |", f"| {title} |\n| 2 |", ("clips/s", "x")))
+    assert [counts for *_, counts in found] == [not timing]
+
+
 def test_what_cannot_run_here_is_left_out(tmp_path):
     assert "40 minutes" in why_not(Entry("x", 40), None, named=False)
     assert why_not(Entry("x", 40), None, named=True) == ""
