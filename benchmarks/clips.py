@@ -1,6 +1,7 @@
 """Clips for benchmarks, made in seconds, that are about as hard to encode as real videos."""
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -8,6 +9,11 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+
+from sth_core.prefetch import prefetch
+from sth_core.readers import usable_cores
+from sth_core.video.decoding import all_frames
+from sth_core.video.sampling import segment_indices
 
 WIDTH, HEIGHT, RATE = 340, 256, 30
 CODECS = {  # file suffix, encoder, its options
@@ -37,11 +43,48 @@ def make_clips(folder: Path, count: int, length: int) -> dict[str, list[Path]]:
 def make_dataset(folder: Path, count: int, length: int, place: Callable[[int], str]) -> Path:
     """H.264 clips of 340 x 256; clip i lies in the folder place(i): a split and a class."""
     suffix, codec, options = CODECS["H.264, mp4"]
-    for i in range(count):
-        print(f"making clip {i + 1}/{count}", file=sys.stderr)
+
+    def make(i: int) -> None:
         (folder / place(i)).mkdir(parents=True, exist_ok=True)
         encode(folder / place(i) / f"{i}{suffix}", list(scene(length, seed=i)), codec, options)
+
+    for i, _ in enumerate(prefetch(make, range(count), usable_cores(), count), start=1):
+        print(f"made clip {i}/{count}", file=sys.stderr)
     return folder
+
+
+def make_frame_folders(videos: Path, folder: Path) -> Path:
+    """The same dataset, each video as a folder of JPEG frames of quality 95."""
+
+    def make(video: Path) -> None:
+        target = folder / video.relative_to(videos).with_suffix("")
+        target.mkdir(parents=True)
+        for t, picture in enumerate(all_frames(video)):
+            cv2.imwrite(str(jpeg(target, t)), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+
+    files = sorted(videos.rglob("*.mp4"))
+    deque(prefetch(make, files, usable_cores(), len(files)), maxlen=0)
+    return folder
+
+
+def decode_alone(paths: list[Path], frames: int) -> None:
+    """What any program must do for a clip of so many frames: OpenCV decodes the JPEG files, FFmpeg all pictures up to
+    the last one that is wanted, and converts the wanted ones."""
+    for path in paths:
+        if path.is_dir():
+            files = sorted(path.iterdir())
+            for i in segment_indices(len(files), frames):
+                cv2.imdecode(np.fromfile(files[i], np.uint8), cv2.IMREAD_COLOR_RGB)
+            continue
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            wanted = set(segment_indices(stream.frames, frames).tolist())
+            for number, frame in enumerate(container.decode(stream)):
+                if number in wanted:
+                    frame.to_ndarray(format="rgb24")
+                if number == max(wanted):
+                    break
 
 
 def jpeg(folder: Path, index: int) -> Path:

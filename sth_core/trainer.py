@@ -102,8 +102,9 @@ class Trainer:
             yield from staged(stage_batch, read, self.distributed.device)
 
     def close(self) -> None:
-        """Read no further."""
+        """Read no further, until `batches` is called again."""
         self.coming.close()
+        self.following = (-1, -1)
 
     def plan(self, epoch: int, step: int) -> Iterator[tuple[int, np.ndarray]]:
         """The epoch of each step, and the rows of this process's share of it."""
