@@ -6,6 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import training
+from sth_core import readers
+from tests.forked import FORKS
 from tests.test_benchmark_decoding import tables
 from tests.test_stop_and_go import RECIPE
 from workbench.cli import main
@@ -42,3 +44,29 @@ def test_ways_to_get_clips_are_compared_with_memory(tmp_path: Path) -> None:
 def test_too_few_clips_are_refused(tmp_path: Path) -> None:
     code, printed = run(tmp_path, "--count", "4", "--batch", "6")
     assert code == 2 and "needs at least 6 clips to train on and one to test with, has 3 and 1" in printed
+
+
+def test_numbers_of_workers_and_ways_to_store_clips_are_compared(tmp_path: Path, monkeypatch) -> None:
+    for module in (training, readers):
+        monkeypatch.setattr(module, "reading_context", lambda: FORKS)
+    options = (
+        "--count",
+        "8",
+        "--batch",
+        "2",
+        "--workers",
+        "0",
+        "--workers",
+        "2",
+        "--stored",
+        "jpeg",
+        "--stored",
+        "mp4",
+    )
+    code, printed = run(tmp_path, *options, "--processes", "--passes", "1")
+    assert code == 0, printed
+    rates, decoders = tables(printed)
+    read = [f"{kind}, {workers} workers" for kind in ("jpeg", "mp4") for workers in (0, 2)]
+    assert [row[2] for row in rates] == ["memory", "clips kept", *read]
+    assert all(float(row[5]) > 0 for row in (rates[0], *rates[2:]))
+    assert [row[:2] for row in decoders] == [["jpeg", "2"], ["mp4", "2"]] and all(float(row[2]) > 0 for row in decoders)
