@@ -15,6 +15,7 @@ from analysis.statistics.accuracy import (
     group_numbers,
     summarize_accuracy,
     top_classes,
+    units_of,
 )
 from analysis.statistics.shares import share_interval
 
@@ -31,6 +32,14 @@ def test_accuracy_per_class_is_over_source_videos(predictions: pd.DataFrame) -> 
     expected = share_interval(np.array([True, False, False, False]), np.array([0, 0, 1, 1]))
     assert tuple(table.loc["a", ["low", "high"]]) == expected
     assert expected[1] > share_interval(np.arange(4) < 1, np.arange(4))[1]
+
+
+@pytest.mark.parametrize(
+    ("groups", "units"), [([4, 6], "clips"), ([4, 5], "source videos"), ([1, 1], "source videos"), ([], "clips")]
+)
+def test_what_the_intervals_of_a_table_are_over(groups: list[int], units: str) -> None:
+    table = pd.DataFrame({"n": [4, 6][: len(groups)], "groups": groups})
+    assert units_of(table) == units
 
 
 def test_mean_class_accuracy_is_the_mean_of_the_classes() -> None:
