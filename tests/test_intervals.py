@@ -162,6 +162,10 @@ def test_p_by_hand(value: float, variance: float, df: float, p: float) -> None:
     assert found == pytest.approx(p, rel=1e-6, nan_ok=True)
 
 
+def test_no_p_is_smaller_than_the_smallest() -> None:
+    assert p_value(1.0, [Spread(np.array([1e-6]), np.inf)]) == pytest.approx(1e-100, rel=1e-6, abs=0)
+
+
 def test_the_reach_of_an_interval() -> None:
     assert quantile_of_t(math.inf) == pytest.approx(stats.norm.ppf(0.975))
     assert quantile_of_t(3, 0.1) == pytest.approx(stats.t.ppf(0.95, 3))
@@ -274,6 +278,40 @@ def test_mean_class_accuracy_of_classes_of_equal_size_has_the_reach_of_a_regress
     assert (low, high) == pytest.approx(exact_interval(value, clips, errors), abs=2e-3)
 
 
+@pytest.mark.parametrize(("share", "likeness"), [(0.6, 0.0), (0.6, 1.0), (0.93, 0.0), (0.9, 1.0)])
+def test_mean_class_accuracy_of_any_sizes_is_that_of_loops_over_classes_and_groups(share, likeness) -> None:
+    """Four classes of different sizes in 14 source videos, and one whose clips are all of the first."""
+    rng = np.random.default_rng(11)
+    labels = np.concatenate([rng.choice(4, 60, p=[0.1, 0.2, 0.3, 0.4]), np.full(5, 4)])
+    groups = np.concatenate([np.arange(60) % 14, np.zeros(5, int)])
+    of_clip, of_video = rng.random(65), rng.random(14)
+    correct = np.where(rng.random(65) < likeness, of_video[groups], of_clip) < share
+    shares = [correct[labels == k].mean() for k in range(5)]
+    value, clips = float(np.mean(shares)), 25 / sum(1 / (labels == k).sum() for k in range(5))
+    variance, told, columns = 0.0, 0.0, []
+    for g in range(14):
+        residual, column = 0.0, np.zeros(65)
+        for k in range(5):
+            own, n = (groups == g) & (labels == k), (labels == k).sum()
+            told += bool(own.any()) / 25 / sum((groups[labels == k] == i).any() for i in range(14)) ** 2
+            if own.sum() == n:  # counts as one clip
+                variance += value * (1 - value) / 25
+            elif own.any():
+                weight = 1 / math.sqrt(1 - own.sum() / n) / (5 * n)
+                residual += weight * (correct[own] - shares[k]).sum()
+                column += weight * (own - np.where(labels == k, own.sum() / n, 0))
+        variance += residual**2
+        columns.append(column)
+    products = np.array(columns) @ np.array(columns).T
+    df = np.trace(products) ** 2 / (products**2).sum()
+    errors = max(1.959964, stats.t.ppf(0.975, df) * math.sqrt(variance * clips / (value * (1 - value))))
+    if sum((~correct[groups == g]).any() for g in range(14)) < 5:  # from so few the likeness cannot be told
+        errors = max(errors, 1.959964 * math.sqrt(clips / min(14, 1 / told)))
+    assert 0 < value < 1
+    found = class_mean_interval(correct, labels, groups)
+    assert found == pytest.approx((value, *exact_interval(value, clips, errors)), abs=1e-6)
+
+
 # Rank correlations.
 
 
@@ -317,6 +355,14 @@ def test_rank_correlations_over_classes_and_over_clips() -> None:
     constant = rank_correlations(clips.assign(alpha=0.1), "alpha", "drop").assign(layer="mean")
     assert constant[["value", "low", "high"]].isna().all(axis=None)
     assert "is the same in all clips" in probe_summary_sentence(constant)
+
+
+def test_a_rank_correlation_needs_three_values_and_two_different_ones_in_each_column() -> None:
+    clips = pd.DataFrame({"label": list("abc"), "group": list("uvw"), "alpha": [0.1, 0.2, 0.4], "drop": [3.0, 5, 5]})
+    three = rank_correlations(clips.assign(other=[1, np.nan, np.nan]), "alpha", "drop")  # nan elsewhere does not count
+    assert three["value"].tolist() == pytest.approx([math.sqrt(3) / 2] * 2) and list(three["n"]) == [3, 3]
+    assert rank_correlations(clips[:2], "alpha", "drop")["value"].isna().all()
+    assert list(rank_correlations(clips.assign(drop=[1, np.nan, 2]), "alpha", "drop")["n"]) == [2, 2]
 
 
 def test_the_jackknife_leaves_out_whole_source_videos() -> None:
