@@ -28,7 +28,8 @@ COMMANDS = (
     f"convolutions --precision bf16 --batch 16 --training --eager {ATTENTION}",
     f"convolutions --precision tf32 --batch 16 {ATTENTION}",
     f"convolutions --precision tf32 --batch 16 --training --eager {ATTENTION}",
-    "training something_v1_8 --batch 32 --rounds 3",
+    "training something_v1_8 --batch 32 --count 128 --passes 8 --rounds 3 --stored jpeg --stored mp4 --workers 4"
+    " --workers 16 --set optimisation.precision=bf16",
     "recording --rounds 3 --few 100 --many 1000 --precision bf16",
     "explaining --rounds 5",
 )

@@ -26,6 +26,7 @@ from analysis.runs.recording import record
 from analysis.runs.run_directory import open_run, predictions
 from sth_core import trainer, training
 from sth_core.datasets.table import read_dataset
+from sth_core.readers import Readers
 from sth_core.stopping import Interrupted, hear_signals, raise_if_stopping, stop_requested, uninterrupted
 from sth_core.training import train
 from tests.forked import ROOT, Forked, sth
@@ -41,12 +42,18 @@ STH = [sys.executable, "-m", "workbench"]
 DATA = "--data {data} --device cpu"
 COMMANDS = {  # a command, what stops it, and whether a clip is in work then
     "train": (f"train {{recipe}} {DATA} -o {{out}}", signal.SIGINT),
+    "train by processes": (f"train {{recipe}} {DATA} -o {{out}} --workers 2 --memory 0", signal.SIGINT),
     "record": (f"record {{network}} {DATA} -o {{out}} --workers 1 --batch-size 1", signal.SIGTERM),
     "check": ("data check {data} --workers 2 -o {out}", signal.SIGINT),
     "flow": ("data flow {data} --workers 2 -o {out}", signal.SIGTERM),
     "study": (f"study {{study}} {DATA} --jobs 1 -o {{out}}", signal.SIGINT),
 }
-KILLED = ("check", "flow", "study")  # which start processes; their main process alone is killed, in a second call
+KILLED = (
+    "check",
+    "flow",
+    "study",
+    "train by processes",
+)  # which start processes; their main process alone is killed, in a second call
 
 
 def write_long_video(path: Path, packets: int) -> None:
@@ -137,12 +144,19 @@ def running(processes: list[psutil.Process]) -> list[psutil.Process]:
     return left
 
 
+def sth_reading_by_processes(*words: object) -> None:
+    """`sth WORDS` in this process, its clips read by processes as beside a GPU."""
+    training.pick_readers = lambda device, workers, streams: Readers(workers, True, streams)  # type: ignore[assignment]
+    sth(*words)
+
+
 def stopped(name: str, folder: Path, kill: bool = False) -> Stopped:
     command, number = COMMANDS[name]
     out, number = (folder / f"{name} killed", signal.SIGKILL) if kill else (folder / name, number)
     paths = {key: folder / file for key, file in (("recipe", "recipe.toml"), ("study", "study.toml"), ("data", "data"))}
     paths |= {"network": folder / "network.safetensors", "out": out}
-    with Forked(sth, *(word.format(**paths) for word in command.split())) as process:
+    call = sth_reading_by_processes if "by processes" in name else sth
+    with Forked(call, *(word.format(**paths) for word in command.split())) as process:
         one = psutil.Process(process.pid)
         wait_until(lambda: reads_a_long_clip(one) or process.code is not None)
         time.sleep(0.5)
