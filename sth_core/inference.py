@@ -19,6 +19,12 @@ from sth_core.forms import grouped_are_faster, kernels_infer
 from sth_core.network import VideoNetwork, channels_last
 from sth_core.sth_conv import HybridConv, clip_means, per_frame
 
+FORMS = {  # of an STH-Conv; the first is of `gpu_conv`
+    "KernelHybridConv": "Triton kernels",
+    "GroupedKernels": "grouped convolutions",
+    "PaddedKernel": "padded kernels",
+}
+
 
 @torch.inference_mode(False)
 @torch.no_grad()
@@ -41,6 +47,13 @@ def for_inference(model: VideoNetwork, dtype: torch.dtype = torch.float32) -> Vi
                     folded.relu = True  # type: ignore[assignment]
                     setattr(parent, act, nn.Identity())
     return channels_last(fast.to(dtype))
+
+
+def form_of(model: VideoNetwork) -> str:
+    """How a network `for_inference` computes its convolutions, in words."""
+    kinds = [type(module).__name__ for module in model.modules()]
+    forms = [words for name, words in FORMS.items() if name in kinds]
+    return "; ".join(["batch norms folded", *[f"STH convolutions as {' and '.join(forms)}"] * bool(forms)])
 
 
 def fold_batch_norm(conv: nn.Module, norm: nn.BatchNorm2d, dtype: torch.dtype) -> nn.Module:

@@ -17,7 +17,7 @@ from sth_core import Tap, VideoNetwork, create_model, forms
 from sth_core.backbones import BACKBONES as BUILDERS
 from sth_core.backbones import VGG16, BasicBlock, Bottleneck, MobileNetV2, ResNet
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
-from sth_core.inference import GroupedKernels, PaddedKernel, for_inference
+from sth_core.inference import GroupedKernels, PaddedKernel, for_inference, form_of
 from sth_core.network import CONVS, ModelConfig, channels_last, count_parameters
 from sth_core.sth_conv import DepthwiseSTHConv, STHConv
 
@@ -149,6 +149,8 @@ def test_what_is_fused_for_inference_gives_the_same_numbers(
             fast = for_inference(model)
             if conv == "sth" and p < 1:
                 assert any(isinstance(m, kind) for m in fast.modules())
+                words = {GroupedKernels: "grouped convolutions", PaddedKernel: "padded kernels"}[kind]
+                assert form_of(fast) == f"batch norms folded; STH convolutions as {words}"
             torch.testing.assert_close(fast(clips), logits, rtol=1e-4, atol=1e-5 * float(logits.abs().max()))
             assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fast.modules())
     assert all(torch.equal(w, kept[name]) for name, w in model.state_dict().items()), "the model itself was changed"

@@ -46,6 +46,7 @@ from sth_core.distributed import DistributedContext, distributed_context
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.files import sha256
+from sth_core.inference import form_of
 from sth_core.network import pick_device
 from sth_core.out_of_memory import fitting_batch
 from sth_core.precision import computing_facts
@@ -104,6 +105,7 @@ def record(
         facts = describe(checkpoint, checkpoint_path, data, annotation, protocol) | chosen.facts
         facts |= {"attention": bool(layers), "vectors": vectors}
         facts |= computing_facts(options.precision, processes.device)
+        facts["form"] = form_of(checkpoint.inference_model)
         work = run_work(run, facts)
         if processes.is_main:
             set_aside_earlier(work, len(checkpoint.classes), [layer.index for layer in layers], options)
