@@ -31,6 +31,7 @@ COMMANDS = (
     "training something_v1_8 --batch 32 --count 128 --passes 8 --rounds 3 --stored jpeg --stored mp4 --workers 4"
     " --workers 16 --set optimisation.precision=bf16",
     "recording --rounds 3 --few 100 --many 1000 --precision bf16",
+    "commands --precision bf16 --clips 64 --batch-size 32 --rounds 3",
     "explaining --rounds 5",
 )
 

@@ -1,12 +1,13 @@
-"""`sth benchmark gpu`, with commands that need no GPU."""
+"""`sth benchmark gpu` and `sth benchmark commands`, in seconds and without a GPU."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import gpu
+from benchmarks import commands, gpu
 from workbench.cli import main
 
 
@@ -32,3 +33,22 @@ def test_its_commands_have_the_options_that_they_name() -> None:
         options = [word for word in words if word.startswith("--")]
         known = main.get_command(None, "benchmark").get_command(None, name).params
         assert set(options) <= {name for param in known for name in param.opts}, command
+
+
+def test_whole_commands_are_compared_by_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        started.append(command)
+        assert CliRunner().invoke(main, command[3:]).exit_code == 0
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(commands.subprocess, "run", run)
+    monkeypatch.setattr(commands.resource, "RUSAGE_CHILDREN", commands.resource.RUSAGE_SELF)
+    small = "--rounds 1 --clips 1 --side 32 --frames 2 --backbone resnet18 --device cpu"
+    done = CliRunner().invoke(main, ["benchmark", "commands", *small.split()])
+    assert done.exit_code == 0, done.output
+    assert len(started) == 2 * len(commands.COMPARED)  # the first of each is not measured
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    assert [row[0].strip() for row in rows] == list(commands.COMPARED)
+    assert rows[1][3].strip() == rows[0][4].strip() == "1.00"
