@@ -76,8 +76,7 @@ def main(
     keep_freed_memory()
     where = pick_device(device)
     precision = precision_on(precision, where)
-    torch.backends.cudnn.benchmark = True
-    with arithmetic(precision, where):
+    with arithmetic(precision, where, tuned=True):
         clips = some_clips(batch, frames, side, str(where), HALF.get(precision, torch.float32))
         if peak:
             print(peak_memory(build(peak, backbone, frames), clips, precision, eager))

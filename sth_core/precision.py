@@ -53,14 +53,19 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def arithmetic(precision: str, device: torch.device, *, deterministic: bool = False) -> Iterator[None]:
-    """While the block runs, fp32 products on a GPU are rounded to TF32 unless `precision` is "fp32", and with
-    `deterministic` only algorithms run that give the same numbers each time."""
+def arithmetic(
+    precision: str, device: torch.device, *, deterministic: bool = False, tuned: bool = False
+) -> Iterator[None]:
+    """While the block runs, fp32 products on a GPU are rounded to TF32 unless `precision` is "fp32"; with
+    `deterministic` only algorithms run that give the same numbers each time; with `tuned`, and without
+    `deterministic`, a GPU's convolutions are those that were fastest when cuDNN tried them at their first call."""
     with ExitStack() as stack:
         if device.type == "cuda":
             stack.enter_context(tf32(precision_on(precision, device) != "fp32"))
         if deterministic:
             stack.enter_context(deterministic_algorithms())
+        elif tuned and device.type == "cuda":
+            stack.enter_context(tuned_convolutions())
         yield
 
 
@@ -85,6 +90,17 @@ def tf32(allowed: bool) -> Iterator[None]:
         yield
     finally:
         products.allow_tf32, convolutions.allow_tf32 = before
+
+
+@contextmanager
+def tuned_convolutions() -> Iterator[None]:
+    """cuDNN tries its algorithms for each new shape, and keeps the fastest."""
+    before = torch.backends.cudnn.benchmark
+    try:
+        torch.backends.cudnn.benchmark = True
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 @contextmanager

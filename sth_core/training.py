@@ -116,7 +116,7 @@ def train(
     with (
         distributed_context(device) as distributed,
         hear_signals(),
-        arithmetic(settings.precision, distributed.device, deterministic=settings.deterministic),
+        arithmetic(settings.precision, distributed.device, deterministic=settings.deterministic, tuned=True),
         ExitStack() as opened,
     ):
         if note := replaced_precision(settings.precision, distributed.device):

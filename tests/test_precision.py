@@ -97,6 +97,16 @@ def test_the_flags_of_a_gpu_are_set_and_put_back(precision: str, allowed: bool, 
         assert flags() == (before, before)
 
 
+@pytest.mark.parametrize(
+    ("device", "deterministic", "tuned", "tries"),
+    [(CUDA, False, True, True), (CUDA, False, False, False), (CUDA, True, True, False), (CPU, False, True, False)],
+)
+def test_cudnn_tries_its_algorithms_only_where_it_may(device, deterministic, tuned, tries, gpu) -> None:
+    with arithmetic("fp32", device, deterministic=deterministic, tuned=tuned):
+        assert torch.backends.cudnn.benchmark is tries
+    assert not torch.backends.cudnn.benchmark
+
+
 def test_the_inner_block_decides() -> None:
     x = torch.ones(2, 2)
     with computing_in("bf16", CPU):
