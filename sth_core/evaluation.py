@@ -1,9 +1,12 @@
 """Logits, attention and accuracy of a network over a table of clips, one batch at a time."""
 
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +22,7 @@ from sth_core.staging import stack_on, staged
 from sth_core.stopping import stop_requested
 from sth_core.video.transforms import Preprocessing, normalise
 
+Result = TypeVar("Result")
 VALUES_AT_ONCE = 2**26  # of the network's input on a CPU: eight clips of 16 stacks of flow, 224 x 224 pixels, fit
 
 
@@ -74,27 +78,46 @@ def run_over(
     samples = clips.read_ahead(readers, ahead=batch_size + readers.workers, held=3 * batch_size)
     views, K, at_once = clips.protocol.views, model.config.num_classes, views_at_once(batch_size, preprocessing, device)
     batches = iter(lambda: list(islice(samples, batch_size)), [])
-
-    def stage(to: torch.device, batch: list[Sample]) -> tuple[list[Sample], list[Tensor]]:
-        found = in_batches([s.views for s in batch if s.views is not None], at_once)
-        return batch, [stack_on(to, some).flatten(0, 1) for some in found]
-
-    for batch, staged_views in staged(stage, batches, device):
+    computed = (
+        (batch, [outputs_of_views(model, some, preprocessing, at_once) for some in groups])
+        for batch, groups in staged(partial(stage_views, at_once=at_once), batches, device)
+    )
+    for batch, of_batch in one_behind(computed) if device.type == "cuda" else computed:
         readable = [s for s in batch if s.views is not None]
         failed = [s for s in batch if s.views is None]
         logits = [torch.empty(0, views, K)]
         alphas: list[dict[str, Tensor]] = []
-        for of_some in staged_views:
-            parts = [
-                model.forward_with_attention(normalise(pixels, preprocessing))
-                for pixels in of_some.split(at_once)  # a sample may have more views than fit at once
-            ]
-            of_views = torch.cat([at_least_fp32(of_part).cpu() for of_part, _ in parts])
-            logits += [clips.unmirror_logits(of_one)[None] for of_one in of_views.split(views)]
-            attention = {name: torch.cat([a[name] for _, a in parts]) for name in parts[0][1]}
+        for of_views, attention in of_batch:
+            logits += [clips.unmirror_logits(of_one)[None] for of_one in of_views.cpu().split(views)]
             alphas.append({name: a.unflatten(0, (-1, views)).mean(1).cpu() for name, a in attention.items()})
         together = {name: torch.cat([a[name] for a in alphas]) for name in next(iter(alphas), {})}
         yield without_not_finite(BatchResult(readable, failed, torch.cat(logits), together))
+
+
+def stage_views(device: torch.device, batch: list[Sample], at_once: int) -> tuple[list[Sample], list[Tensor]]:
+    """The samples of a batch, and the views (V, T, H, W, C) of those that can be read, in groups, on the device."""
+    groups = in_batches([s.views for s in batch if s.views is not None], at_once)
+    return batch, [stack_on(device, some).flatten(0, 1) for some in groups]
+
+
+def outputs_of_views(
+    model: VideoNetwork, views: Tensor, preprocessing: Preprocessing, at_once: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits (V, K) of views, and each layer's alpha (V, 2, C_out), which a GPU may still compute; `at_once` views at a
+    time, as a sample may have more than fit."""
+    parts = [model.forward_with_attention(normalise(some, preprocessing)) for some in views.split(at_once)]
+    logits = torch.cat([at_least_fp32(of_part) for of_part, _ in parts])
+    return logits, {name: torch.cat([alpha[name] for _, alpha in parts]) for name in parts[0][1]}
+
+
+def one_behind(results: Iterable[Result]) -> Iterator[Result]:
+    """Each result when the next has been begun, so that a GPU never waits until one is fetched from it."""
+    waiting = deque[Result]()
+    for result in results:
+        waiting.append(result)
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def without_not_finite(batch: BatchResult) -> BatchResult:

@@ -5,6 +5,7 @@ this file with --noconftest.
 """
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,21 @@ from torch import Tensor
 from analysis.explain.gradcam import signed_maps
 from sth_core.checkpoint import load_checkpoint
 from sth_core.convolution import Tap
+from sth_core.datasets.clips import TrainClips
+from sth_core.datasets.random_clips import Augment
 from sth_core.datasets.synthetic import synthesize
-from sth_core.datasets.table import read_dataset
+from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.errors import UserError
 from sth_core.files import sha256
 from sth_core.inference import for_inference
 from sth_core.network import CONVS, channels_last, create_model
 from sth_core.out_of_memory import fitting_batch, saying_out_of_memory
 from sth_core.precision import computing_in, has_tf32
+from sth_core.readers import Readers
 from sth_core.recipe import Recipe, recipe_from
+from sth_core.staging import staged
 from sth_core.sth_conv import STHConv
+from sth_core.trainer import stage_batch
 from sth_core.training import Progress, train
 from sth_core.video.transforms import Preprocessing, normalise
 from tests.tiny import save_tiny, tiny_network
@@ -213,3 +219,20 @@ def test_the_largest_batch_runs_and_a_larger_one_is_a_sentence() -> None:
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()
+
+
+def test_clips_that_processes_read_reach_the_gpu_as_they_are(tmp_path: Path) -> None:
+    synthesize(tmp_path, 6, seed=3, split="train", workers=1)
+    table = read_dataset(tmp_path, Annotation(label="motion"))
+    p = Preprocessing(frames=4, resize=36, crop=32)
+    clips = TrainClips(table, sorted(set(table["label"])), p, Augment(flip=True))
+    wanted = [(row, [7, epoch, row]) for epoch in range(3) for row in clips.rows]
+    expected, seen = [clips.sample(*one) for one in wanted], []
+    with Readers(2, processes=True) as readers:
+        samples = clips.read_ahead(wanted, readers, ahead=4, held=4)
+        batches = ((np.empty(0), batch) for batch in iter(lambda: list(islice(samples, 2)), []))
+        for _, batch in staged(stage_batch, batches, GPU):
+            seen += [(clip.cpu().numpy(), label) for clip, label in batch if clip.is_cuda]
+    assert len(seen) == len(expected) == 18
+    for (found, label), sample in zip(seen, expected, strict=True):
+        assert sample is not None and np.array_equal(found, sample[0]) and label == sample[1]
