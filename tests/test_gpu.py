@@ -81,6 +81,8 @@ def test_every_convolution_computes_what_the_cpu_computes(conv: str, backbone: s
         model = model.to(GPU)
         for form in (model, channels_last(model), for_inference(model)):
             with computing_in("fp32", GPU):
+                made_here, _ = for_inference(model).forward_with_attention(clips.to(GPU))
+                assert near(made_here, logits, 1e-4)
                 found, found_alphas = form.forward_with_attention(clips.to(GPU))
             assert near(found, logits, 1e-4) and found_alphas.keys() == alphas.keys()
             assert all(near(found_alphas[name], alphas[name], 1e-4) for name in alphas)

@@ -14,7 +14,6 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +143,10 @@ def record_clips(
     done, mine = total - len(missing), missing[processes.rank :: processes.world]
     p = checkpoint.preprocessing
     side = p.short_side if protocol.crops == 3 else p.crop
-    fit = partial(fitting_batch, checkpoint.inference_model, p, side)
+
+    def fit() -> int:
+        return fitting_batch(checkpoint.inference_model, p, side)  # whose form depends on the precision
+
     with (
         written_if_stopped(writer),
         computing_as_asked(options, processes.device, fit) as options,
