@@ -16,6 +16,7 @@ from analysis.statistics.accuracy import (
     summarize_accuracy,
     top_classes,
     units_of,
+    units_of_clips,
 )
 from analysis.statistics.shares import share_interval
 
@@ -40,6 +41,8 @@ def test_accuracy_per_class_is_over_source_videos(predictions: pd.DataFrame) -> 
 def test_what_the_intervals_of_a_table_are_over(groups: list[int], units: str) -> None:
     table = pd.DataFrame({"n": [4, 6][: len(groups)], "groups": groups})
     assert units_of(table) == units
+    clips = [f"{row}: {i % of}" for row, (n, of) in enumerate(zip(table["n"], groups, strict=True)) for i in range(n)]
+    assert units_of_clips(pd.DataFrame({"group": clips})) == units
 
 
 def test_mean_class_accuracy_is_the_mean_of_the_classes() -> None:

@@ -135,6 +135,11 @@ def units_of(table: pd.DataFrame) -> str:
     return "clips" if table["groups"].eq(table["n"]).all() else "source videos"
 
 
+def units_of_clips(clips: pd.DataFrame) -> str:
+    """As `units_of`, of a table of clips with their group."""
+    return "source videos" if clips["group"].duplicated().any() else "clips"
+
+
 def describe_clips_per_class(n: pd.Series) -> str:
     """The number of clips per class: "20 clips a class" or "3 to 20 clips a class"."""
     low, high = n.min(), n.max()

@@ -10,7 +10,7 @@ from analysis.attention.clip_profiles import correctness_profile, unusual_clips
 from analysis.attention.hypotheses import HOW_JUDGED, evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.plots import COLOURS, styled
 from analysis.runs.run_directory import Run
-from analysis.statistics.accuracy import describe_clips_per_class
+from analysis.statistics.accuracy import describe_clips_per_class, units_of
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.caveats import show_caveats, show_no_accuracy
 from workbench.components.chart import DIVERGING, LAYER_AXIS, add_layer_means, show_chart
@@ -75,9 +75,9 @@ def show_by_correctness(run: Run) -> None:
     styled(figure, LAYER_AXIS, "α_T")
     show_chart(figure, key="by_correctness", alt="alpha_T of correct and of misclassified clips by layer")
     st.caption(
-        "Mean α_T of the correct and of the misclassified clips (bars: 95 % intervals over source videos). **How to "
-        "read this:** a difference may come from the classes, because hard classes have more misclassified clips. To "
-        "compare clips of one class, open a cell of the confusion matrix (Predictions, Confusion)."
+        f"Mean α_T of the correct and of the misclassified clips (bars: 95 % intervals over {units_of(table)}). **How "
+        "to read this:** a difference may come from the classes, because hard classes have more misclassified clips. "
+        "To compare clips of one class, open a cell of the confusion matrix (Predictions, Confusion)."
     )
 
 

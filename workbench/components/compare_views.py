@@ -111,7 +111,7 @@ def show_accuracy_table(table: pd.DataFrame, letters: dict[str, str]) -> None:
     config = {
         "letter": text("", width=30),
         "accuracy": number(format="%.1f %%"),
-        "interval": text("95 % interval", help="Over source videos."),
+        "interval": text("95 % interval", help="Over source videos, or clips without groups."),
         "only_correct": number("correct only here", help="Clips that all other runs misclassify."),
         "only_wrong": number("misclassified only here", help="Clips that all other runs classify correctly."),
         "alpha_temporal": number("mean α_T", format="%.3f", help="Mean over the layers and the common clips."),

@@ -10,7 +10,7 @@ from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.clip_profiles import confusion_profile
 from analysis.report.plots import COLOURS, add_line, error_bars, horizontal_bars, styled
 from analysis.runs.run_directory import Run
-from analysis.statistics.accuracy import accuracy_per_class
+from analysis.statistics.accuracy import accuracy_per_class, units_of, units_of_clips
 from analysis.statistics.calibration import calibration_bins, calibration_error
 from analysis.statistics.confusion import confused_pairs, confusion_cells
 from sth_core.files import csv_text
@@ -79,8 +79,8 @@ def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str,
         figure = cell_alpha_figure(profile, label, prediction)
         show_chart(figure, key="cell_profile", alt="alpha_T by layer of this cell and of the label's other clips")
         st.caption(
-            "Mean α_T by layer (shaded: 95 % intervals over source videos). **How to read this:** where the line of "
-            "the cell lies outside the band, α_T in these clips differs from that in the label's other clips."
+            f"Mean α_T by layer (shaded: 95 % intervals over {units_of(profile)}). **How to read this:** where the "
+            "line of the cell lies outside the band, α_T in these clips differs from that in the label's other clips."
         )
     show_gallery(run, clips, rows, "cell")
 
@@ -110,8 +110,8 @@ def show_class_accuracy(run: Run) -> None:
     some = f"The {len(lowest)} classes with the lowest accuracy"
     which = some if len(lowest) < len(per_class) else "Accuracy per class"
     st.caption(
-        f"{which} (whiskers: 95 % Wilson intervals over source videos). The filters do not apply. **How to read "
-        "this:** where whiskers overlap much, the order of the classes may be chance."
+        f"{which} (whiskers: 95 % intervals over {units_of_clips(cached_overview(run))}). The filters do not apply. "
+        "**How to read this:** where whiskers overlap much, the order of the classes may be chance."
     )
     st.dataframe(per_class, hide_index=True, key="per_class_numbers")
 
@@ -135,8 +135,8 @@ def show_calibration(run: Run) -> None:
     show_chart(figure, key="calibration", alt="Accuracy by confidence")
     st.caption(
         f"Expected calibration error {calibration_error(bins):.3f}, n = {int(bins['n'].sum())} clips (whiskers: 95 % "
-        "intervals over source videos; larger points have more clips). **How to read this:** points below the "
-        "dotted line are overconfident: the confidence is higher than the accuracy."
+        f"intervals over {units_of_clips(cached_overview(run))}; larger points have more clips). **How to read this:** "
+        "points below the dotted line are overconfident: the confidence is higher than the accuracy."
     )
 
 
