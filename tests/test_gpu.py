@@ -17,14 +17,15 @@ from torch import Tensor
 
 from analysis.explain.gradcam import signed_maps
 from sth_core.checkpoint import load_checkpoint
-from sth_core.convolution import Tap
+from sth_core.convolution import UNOBSERVED, Tap
 from sth_core.datasets.clips import TrainClips
 from sth_core.datasets.random_clips import Augment
 from sth_core.datasets.synthetic import synthesize
 from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.errors import UserError
 from sth_core.files import sha256
-from sth_core.inference import for_inference
+from sth_core.forms import kernels_serve
+from sth_core.inference import for_inference, form_of
 from sth_core.network import CONVS, channels_last, create_model
 from sth_core.out_of_memory import fitting_batch, saying_out_of_memory
 from sth_core.precision import computing_in, has_tf32
@@ -238,3 +239,42 @@ def test_clips_that_processes_read_reach_the_gpu_as_they_are(tmp_path: Path) -> 
     assert len(seen) == len(expected) == 18
     for (found, label), sample in zip(seen, expected, strict=True):
         assert sample is not None and np.array_equal(found, sample[0]) and label == sample[1]
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"attention": False}, {"variant": "merge"}], ids=str)
+def test_the_kernels_give_a_layer_and_its_gradients(options: dict[str, Any], compiled: bool) -> None:
+    torch.manual_seed(0)
+    conv = channels_last(STHConv(64, 64, **({"attention": True, "frames": 4} | options)))
+    x = torch.randn(8, 64, 15, 14).contiguous(memory_format=torch.channels_last)
+
+    def gradients(conv: torch.nn.Module, weights: list[Tensor], x: Tensor) -> list[Tensor]:
+        y = conv(x)
+        return [y, *torch.autograd.grad(y.float().square().sum(), weights)]
+
+    expected = gradients(conv.double(), list(conv.parameters()), x.double())
+    conv, x = conv.float().to(GPU), x.to(GPU)
+    with computing_in("bf16", GPU):
+        assert kernels_serve(conv, x, UNOBSERVED)
+        found = gradients(torch.compile(conv) if compiled else conv, list(conv.parameters()), x)
+    for a, b in zip(found, expected, strict=True):
+        assert (a.cpu().double() - b).norm() <= 0.02 * b.norm()
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_a_network_for_inference_gives_its_logits_compiled_and_in_a_cuda_graph(attention: bool) -> None:
+    model, clips = tiny_network(width=32, attention=attention), some_clips()
+    with torch.inference_mode():
+        logits = model(clips)
+        fast = for_inference(model.to(GPU), torch.bfloat16)
+        assert "Triton kernels" in form_of(fast)
+        clips = clips.to(GPU, torch.bfloat16)
+        eager, compiled = fast(clips), torch.compile(fast)
+        assert near(eager, logits, 0.03)
+        for _ in range(2):
+            assert near(compiled(clips), eager.cpu(), 0.02)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            in_graph = compiled(clips)
+        graph.replay()
+        assert near(in_graph, eager.cpu(), 0.02)
