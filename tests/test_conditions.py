@@ -10,6 +10,7 @@ import pytest
 
 from analysis.attention.alpha_matrix import Alpha
 from analysis.attention.conditions import (
+    OF_MODALITY,
     Condition,
     Pair,
     group_conditions,
@@ -115,6 +116,29 @@ def test_a_pair_is_left_out_only_if_no_other_networks_are_compared_for_it() -> N
     assert list(left_out.values()) == ["they also differ in width (64, 128)"]
     more = a_condition(width=128, frames=4, start="x", split="y", trained_on="z")
     assert pairs_of_proportions([small, more]).left_out.popitem()[1].endswith("and 2 more")
+    four = a_condition(width=128, frames=4, start="x", split="y")
+    assert pairs_of_proportions([small, four]).left_out.popitem()[1].endswith("and 1 more")
+    three = a_condition(width=128, frames=4, start="x")
+    assert pairs_of_proportions([small, three]).left_out.popitem()[1].endswith(")")
+
+
+@pytest.mark.parametrize("fact", OF_MODALITY)
+def test_what_networks_of_two_modalities_may_differ_in(fact: str) -> None:
+    """Each alone: a network of RGB has no bound of flow, and other means of its pixels."""
+    key = fact.replace("trained on", "trained_on")
+    recipes: list[dict[str, Any]] = [{}, {}]
+    facts: list[dict[str, Any]] = [{}, {}]
+    for side, value in enumerate(("one", "other")):
+        if key.startswith("recipe."):
+            _, section, name = key.split(".")
+            recipes[side] = {section: {name: value}}
+        elif key != "modality":
+            facts[side] = {key: value}
+    flow, rgb = (
+        a_condition(modality=modality, recipe={"optimisation": {"epochs": 14}} | recipes[side], **facts[side])
+        for side, modality in enumerate(("flow", "rgb"))
+    )
+    assert [(pair.first, pair.second) for pair in pairs_of_modalities([flow, rgb]).compared] == [(flow, rgb)]
 
 
 def test_kinds_are_compared_within_a_network_and_what_else_must_be_the_same() -> None:

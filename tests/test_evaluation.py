@@ -180,6 +180,7 @@ def test_a_clip_that_one_run_lacks_is_left_out_and_named(two_runs: list[Path], t
     pd.DataFrame({"clip_id": [lost], "path": ["x"], "reason": ["gone"]}).to_parquet(few / "failures.parquet")
     done = fuse([open_run(two_runs[0]), open_run(few)], [1, 1], tmp_path / "both")
     assert (done.clips, done.left_out) == (23, {"unreadable in few": [lost]})
+    assert open_run(tmp_path / "both").meta["command"] == ""
     assert failures(open_run(tmp_path / "both")).to_numpy().tolist() == [[lost, "x", "unreadable in few (gone)"]]
 
 
