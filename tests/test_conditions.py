@@ -10,7 +10,6 @@ import pytest
 
 from analysis.attention.alpha_matrix import Alpha
 from analysis.attention.conditions import (
-    OF_MODALITY,
     Condition,
     Pair,
     group_conditions,
@@ -119,10 +118,14 @@ def test_a_pair_is_left_out_only_if_no_other_networks_are_compared_for_it() -> N
     four = a_condition(width=128, frames=4, start="x", split="y")
     assert pairs_of_proportions([small, four]).left_out.popitem()[1].endswith("and 1 more")
     three = a_condition(width=128, frames=4, start="x")
-    assert pairs_of_proportions([small, three]).left_out.popitem()[1].endswith(")")
+    reason = pairs_of_proportions([small, three]).left_out.popitem()[1]
+    assert reason.startswith("they also differ in frames (") and reason.count("(") == 3 and reason.endswith(")")
 
 
-@pytest.mark.parametrize("fact", OF_MODALITY)
+@pytest.mark.parametrize(
+    "fact", ["modality", "recipe.model.modality", "trained on"]
+    + [f"recipe.preprocessing.{name}" for name in ("modality", "mean", "std", "flow_bound")]
+)  # fmt: skip
 def test_what_networks_of_two_modalities_may_differ_in(fact: str) -> None:
     """Each alone: a network of RGB has no bound of flow, and other means of its pixels."""
     key = fact.replace("trained on", "trained_on")
@@ -246,7 +249,7 @@ def an_effect(value: float, p: float, seeds: int = 3) -> Effect:
 )
 def test_a_verdict_is_that_of_the_corrected_p_and_the_sign(effects, verdicts) -> None:
     rows = judge_hypothesis(DEPTH, [Comparison(f"{i}", an_effect(*of), True) for i, of in enumerate(effects)], 0.01)
-    assert [row["verdict"] for row in rows] == verdicts
+    assert [row["verdict"] for row in rows] == verdicts and all(row["paired"] is True for row in rows)
     assert [row["effect"] for row in rows] == [effect[0] for effect in effects]
     assert all((row["seeds_needed"] is None) == (row["verdict"] in ("holds", "does not hold")) for row in rows)
 
