@@ -46,7 +46,7 @@ def main(
     used = precision_on(precision, where)
     with TemporaryDirectory() as folder:
         data = make_dataset(Path(folder) / "data", clips, 2 * SECOND, lambda _: "val/class 0")
-        ways = {}
+        ways: dict[str, partial[float]] = {}
         found: dict[str, list[tuple[float, float]]] = {}
         for name in COMPARED:
             checkpoint = Path(folder) / f"{len(ways)}.safetensors"
@@ -54,16 +54,16 @@ def main(
             classes = [f"class {i}" for i in range(model.config.num_classes)]
             p = Preprocessing("rgb", frames=frames, resize=side * 8 // 7, crop=side)
             save_checkpoint(checkpoint, model, classes, p)
-            words = ("record", checkpoint, "--data", data, "--device", where, "--precision", used)
-            words = (*words, "--batch-size", batch_size)
+            words = ("record", checkpoint, "--data", data, "--device", where, "--precision", used,
+                     "--batch-size", batch_size)  # fmt: skip
             found[name] = []
             ways[name] = partial(seconds_of, words, Path(folder), found[name])
         for way in ways.values():  # the index of a file's frames is cached then
             way()
-        for times in found.values():
-            times.clear()
+        for measured in found.values():
+            measured.clear()
         take_turns(ways, rounds)
-    took = {name: Times(*(tuple(column) for column in zip(*times, strict=True))) for name, times in found.items()}
+    took = {name: Times(*(tuple(column) for column in zip(*measured, strict=True))) for name, measured in found.items()}
     clock = clock_of(where.type)
     by = "CPU time, " if clock == "cpu" else ""
     size = f"{clips} clips, {frames} frames of {side} x {side}, batches of {batch_size}, {used}"

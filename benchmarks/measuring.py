@@ -76,7 +76,7 @@ def times_in_turns(
     return {name: Times(*(tuple(column) for column in zip(*of_way, strict=True))) for name, of_way in found.items()}
 
 
-def take_turns(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+def take_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     """The median of what each way measures; the turns of a round follow each other, each time from another one."""
     measured: dict[str, list[float]] = {name: [] for name in ways}
     names = list(ways)
