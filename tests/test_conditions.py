@@ -207,6 +207,11 @@ def test_other_data_is_compared_unpaired() -> None:
     assert not found.paired and list(vars(found.effect).values()) == pytest.approx(list(vars(expected).values()))
 
 
+def test_half_of_the_larger_set_in_common_is_too_little_for_pairs() -> None:
+    assert not compared([an_alpha("abcd")], [an_alpha("ab")]).paired
+    assert compared([an_alpha("abcd")], [an_alpha("abc")]).paired
+
+
 def test_without_a_common_clip_nothing_is_paired() -> None:
     found = compared([an_alpha("ab", 0.1)], [an_alpha("cd")])
     assert not found.paired and found.effect.n == 4

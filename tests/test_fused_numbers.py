@@ -143,6 +143,19 @@ def test_weights_from_zero_on_and_other_classes(tmp_path: Path) -> None:
         validate_fusion(runs[:1], [1])
 
 
+def test_one_clip_with_another_label_is_enough_to_refuse(tmp_path: Path) -> None:
+    runs = []
+    for name in ("one", "two"):
+        for part in sorted(write_run(tmp_path / name, [[0.5], [0.5]]).glob("*/part-00000.parquet")):
+            table = pd.read_parquet(part)
+            if "prediction" in table:
+                table = table.assign(scores=[[0.9, 0.1]] * 2, label=["a", "b" if name == "one" else "a"])
+            table.to_parquet(part)
+        runs.append(open_run(tmp_path / name))
+    with pytest.raises(UserError, match=r"two and .*one have different labels for c1"):
+        fuse(runs, [1, 1], tmp_path / "both")
+
+
 def test_runs_without_a_common_clip_are_not_fused(tmp_path: Path) -> None:
     runs = []
     for name in ("one", "two"):

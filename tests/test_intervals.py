@@ -30,7 +30,7 @@ from analysis.statistics.effects import (
     paired_difference,
     unpaired_difference,
 )
-from analysis.statistics.shares import exact_interval, paired_effect, share_interval, tango_interval
+from analysis.statistics.shares import INDEPENDENT, exact_interval, paired_effect, share_interval, tango_interval
 from benchmarks.coverage import KINDS, measure_coverage
 
 SIZES = [2, 3, 4, 5, 6, 7, 8, 7, 6, 5, 4, 3]
@@ -94,6 +94,11 @@ def test_one_group_tells_nothing() -> None:
     change = paired_effect(np.array([1.0, 0, 0]), np.zeros(3))
     assert change.value == 1 / 3 and np.isnan([change.low, change.high, change.p]).all()
     assert np.isnan(class_mean_interval(np.ones(4, bool), np.arange(4) % 2, np.zeros(4, int))[1:]).all()
+
+
+def test_the_mean_class_accuracy_of_faultless_clips_has_a_lower_limit_alone() -> None:
+    value, low, high = class_mean_interval(np.ones(12, bool), np.arange(12) % 2, np.arange(12) // 3)
+    assert value == high == 1 and 0 < low < 1
 
 
 # Effects.
@@ -404,3 +409,12 @@ def test_an_interval_holds_the_truth_as_often_as_it_says(kind: str, groups: int,
     found = next(of for of in KINDS[kind](groups) if of.name.startswith(setting))
     measured = measure_coverage(found, groups, trials=400)
     assert measured.share >= 0.915 and measured.contradictions == 0
+
+
+def test_ten_source_videos_with_a_change_are_enough_to_tell_how_alike_their_clips_are() -> None:
+    groups = np.arange(48) // 4
+    for changed, factor in ((10, 1), (9, 2)):  # of the standard error of 48 clips, and of 12
+        change = np.zeros(48)
+        change[: 4 * changed : 4] = 1  # a clip of each
+        effect = paired_effect(change, groups)
+        assert (effect.low, effect.high) == pytest.approx(tango_interval(changed, 0, 48, factor * INDEPENDENT))

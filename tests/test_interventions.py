@@ -79,6 +79,8 @@ def test_every_place_and_kind(model: VideoNetwork, clips: Tensor) -> None:
     layers = [layer.name for layer in model.attention_layers]
     assert list(places(model)) == [*layers, "layer1", "layer2", "layer3", "layer4", EVERY_LAYER]
     assert list(found) == [(place, kind) for place in places(model) for kind in REPLACEMENTS]
+    alone = {kind for _, kind, _ in interventions(model, clips[:1], mean, {})}
+    assert alone == set(REPLACEMENTS) - {ANOTHER_CLIP}
     half = {name: torch.full((2, alpha.shape[2]), 0.5) for name, alpha in alphas.items()}
     with torch.inference_mode():
         assert torch.equal(found[EVERY_LAYER, HALF], model(clips, SetAlpha(half)))

@@ -56,6 +56,15 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
+def test_a_hidden_file_is_no_earlier_work_and_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+    some = work(tmp_path / "a" / "b")
+    (tmp_path / "table.csv").touch()
+    begin(some)
+    assert [path.name for path in some.existing()] == ["work.json"]
+    (some.folder / ".half.csv").touch()
+    assert [path.name for path in some.existing()] == ["work.json"]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with finished work and a file of the user's."""

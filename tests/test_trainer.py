@@ -18,7 +18,7 @@ from sth_core import trainer
 from sth_core.distributed import SINGLE_PROCESS, DistributedContext
 from sth_core.evaluation import Accuracy
 from sth_core.optimisation import Optimisation, hash_seed, learning_rate, optimiser_of
-from sth_core.trainer import NotFiniteStep, Trainer
+from sth_core.trainer import NotFiniteStep, Trainer, stage_batch
 from sth_core.training_state import EpochSums, TrainingState
 from sth_core.video.transforms import Preprocessing, normalise
 from tests.tiny import tiny_network
@@ -296,3 +296,10 @@ def test_when_the_held_out_clips_are_evaluated(every: int, due: list[int], monke
         assert tried.state.metrics[-1] is row and len(tried.state.metrics) == epoch
     assert tried.state.best == max(shares[epoch] for epoch in due)
     assert tried.state.val_failures == {"c": "in epoch 3"}
+
+
+def test_the_clips_of_a_step_are_staged_on_a_gpu_with_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sth_core.trainer.stack_on", lambda device, clips: [f"{clip} on {device}" for clip in clips])
+    rows, batch = np.array([3, 5]), [("a", 7), ("b", 8)]
+    assert stage_batch(torch.device("cpu"), (rows, batch)) == (rows, batch)
+    assert stage_batch(torch.device("cuda"), (rows, batch)) == (rows, [("a on cuda", 7), ("b on cuda", 8)])
