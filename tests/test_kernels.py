@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import triton
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from triton.runtime import interpreter
 
 import sth_core.inference
 import sth_core.sth_conv
 from sth_core import forms
 from sth_core.convolution import UNOBSERVED, Tap, temporal_conv
+
+triton = pytest.importorskip("triton", reason="Triton is for Linux alone")
+from triton.runtime import interpreter
+
 from sth_core.gpu_conv import KernelHybridConv, error_of_kernels, fused_forward
 from sth_core.inference import fold_batch_norm, for_inference
 from sth_core.kernels import combine, packed, products, window_sums
