@@ -62,7 +62,7 @@ def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
         "Attention, correct and misclassified": (f"?runs={run}&of={run}&show={CORRECT}", "of the correct and of the"),
         "Predictions, misclassified": (f"predictions?run={run}", "most confident first"),
         "Predictions, confusion": (f"predictions?run={run}&view=Confusion", "Click a square"),
-        "Predictions, per class": (f"predictions?run={run}&view=Per+class", "Wilson"),
+        "Predictions, per class": (f"predictions?run={run}&view=Per+class", "whiskers: 95"),
         "Predictions, all clips": (f"predictions?run={run}&view=All+clips", "opens the clip"),
         "Clip": (f"clip?run={run}&clip={clip}", "Attention by layer"),
         "Compare": (f"compare?a={run}&b={other}", "B minus"),

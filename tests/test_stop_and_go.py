@@ -1,6 +1,7 @@
 """Training that is interrupted, distributed over processes, or reads its clips from disk ends with the same network."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -225,7 +226,7 @@ def test_a_process_that_dies_is_restarted_and_nothing_is_lost(
 ) -> None:
     done = ended(under_torchrun, train_and_die_once, recipe, data, tmp_path / "run")
     assert done.code == 0, done.said
-    assert "exitcode: -9" in done.said
+    assert re.search("exitcode: -9|by peer", done.said), done.said  # torchrun names whichever ended first
     assert same(tmp_path / "run", by_two)
 
 
