@@ -22,7 +22,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python benchmarks/browser.py
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-	TRITON_INTERPRET=0 $(BIN)/python -m pytest -m gpu -rs --durations 0
+	TRITON_INTERPRET=0 $(BIN)/python -m pytest -m gpu -rs --durations 0 tests/test_gpu.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -11,6 +11,12 @@ from benchmarks import commands, gpu
 from workbench.cli import main
 
 
+def in_this_process(command: list[str], **_: object) -> SimpleNamespace:
+    """In place of subprocess.run: `sth` with the words of the command."""
+    done = CliRunner().invoke(main, command[3:])
+    return SimpleNamespace(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr)
+
+
 def test_a_command_that_fails_is_named_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "gpu.md"
     words = ["benchmark", "gpu", "-o", str(out)]
@@ -19,6 +25,7 @@ def test_a_command_that_fails_is_named_and_the_others_go_on(tmp_path: Path, monk
         assert refused.exit_code and "no GPU" in refused.output and not out.exists()
     monkeypatch.setattr(gpu, "pick_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(gpu, "machine", lambda device: "an H100")
+    monkeypatch.setattr(gpu.subprocess, "run", in_this_process)
     monkeypatch.setattr(gpu, "COMMANDS", ("convolutions --rounds 0", "convolutions --help"))
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
@@ -40,8 +47,7 @@ def test_whole_commands_are_compared_by_their_own_time(monkeypatch: pytest.Monke
 
     def run(command: list[str], **_: object) -> SimpleNamespace:
         started.append(command)
-        assert CliRunner().invoke(main, command[3:]).exit_code == 0
-        return SimpleNamespace(returncode=0)
+        return in_this_process(command)
 
     monkeypatch.setattr(commands.subprocess, "run", run)
     monkeypatch.setattr(commands.resource, "RUSAGE_CHILDREN", commands.resource.RUSAGE_SELF)
