@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import sth_core.checkpoint
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
 from analysis.runs.run_directory import failures, open_run, predictions
@@ -19,6 +20,7 @@ from sth_core.checkpoint import load_checkpoint
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.files import sha256
+from sth_core.network import VideoNetwork
 from sth_core.sth_conv import STHConv
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clip
@@ -250,3 +252,21 @@ def test_clips_of_flow(few: Path, tmp_path: Path) -> None:
     assert np.array_equal(np.stack(table["scores"]), scores)
     assert run.modality == "Flow"
     assert len(attention_of(tmp_path / "run")) == 4 * 16
+
+
+def test_the_network_is_made_for_inference_in_the_precision_that_is_asked_for(
+    checkpoint: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its form may depend on it, and what run.json says of it stays when nothing is left to compute."""
+    made, for_inference = [], sth_core.checkpoint.for_inference
+
+    def noted(model: VideoNetwork) -> VideoNetwork:
+        made.append(torch.is_autocast_enabled("cpu"))
+        return for_inference(model)
+
+    monkeypatch.setattr(sth_core.checkpoint, "for_inference", noted)
+    forms = []
+    for _ in range(2):
+        record(checkpoint, few, tmp_path / "run", DatasetOptions(precision="bf16"))
+        forms.append(open_run(tmp_path / "run").meta["form"])
+    assert made == [True] and forms == ["batch norms folded; STH convolutions as padded kernels"] * 2

@@ -104,7 +104,6 @@ def record(
         facts = describe(checkpoint, checkpoint_path, data, annotation, protocol) | chosen.facts
         facts |= {"attention": bool(layers), "vectors": vectors}
         facts |= computing_facts(options.precision, processes.device)
-        facts["form"] = form_of(checkpoint.inference_model)
         work = run_work(run, facts)
         if processes.is_main:
             set_aside_earlier(work, len(checkpoint.classes), [layer.index for layer in layers], options)
@@ -125,8 +124,10 @@ def record(
             processes.wait_for_all()  # all know what is there before one writes more
             if len(missing):
                 record_clips(checkpoint, missing, protocol, options, writer, processes, len(table))
-            else:
-                meta["device"] = earlier.get("device", facts["device"])  # nothing is computed on another one
+                meta["form"] = form_of(checkpoint.inference_model)  # as it was made in the precision that was asked for
+            else:  # nothing is computed on another device, or in another form
+                meta["device"] = earlier.get("device", facts["device"])
+                meta |= {"form": earlier["form"]} if "form" in earlier else {}
             unread = [row for of_one in processes.gather(writer.failures) for row in of_one]
             failures = pd.DataFrame(unread, columns=FAILURE_COLUMNS).sort_values("clip_id")
             if processes.is_main:
