@@ -10,7 +10,6 @@ that it starts. Starting Python and decoding the clips is the same work for all 
 import resource
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +17,8 @@ from tempfile import TemporaryDirectory
 import click
 
 from benchmarks.clips import make_dataset
-from benchmarks.convolutions import build
-from benchmarks.measuring import LEGEND, Times, clock_of, machine, print_head, print_row, take_turns
+from benchmarks.convolutions import REFERENCES, build
+from benchmarks.measuring import LEGEND, clock_of, machine, print_head, print_row, speeds, times_in_turns
 from sth_core.checkpoint import save_checkpoint
 from sth_core.network import pick_device
 from sth_core.precision import precision_on
@@ -46,43 +45,35 @@ def main(
     used = precision_on(precision, where)
     with TemporaryDirectory() as folder:
         data = make_dataset(Path(folder) / "data", clips, 2 * SECOND, lambda _: "val/class 0")
-        ways: dict[str, partial[float]] = {}
-        found: dict[str, list[tuple[float, float]]] = {}
-        for name in COMPARED:
-            checkpoint = Path(folder) / f"{len(ways)}.safetensors"
-            model = build(name, backbone, frames)
-            classes = [f"class {i}" for i in range(model.config.num_classes)]
+        ways = {}
+        for number, name in enumerate(COMPARED):
+            checkpoint, model = Path(folder) / f"{number}.safetensors", build(name, backbone, frames)
             p = Preprocessing("rgb", frames=frames, resize=side * 8 // 7, crop=side)
-            save_checkpoint(checkpoint, model, classes, p)
-            words = ("record", checkpoint, "--data", data, "--device", where, "--precision", used,
-                     "--batch-size", batch_size)  # fmt: skip
-            found[name] = []
-            ways[name] = partial(seconds_of, words, Path(folder), found[name])
+            save_checkpoint(checkpoint, model, [f"class {i}" for i in range(model.config.num_classes)], p)
+            words = ["record", checkpoint, "--data", data, "--device", where, "--precision", used]
+            ways[name] = partial(run, [*words, "--batch-size", batch_size], Path(folder))
         for way in ways.values():  # the index of a file's frames is cached then
             way()
-        for measured in found.values():
-            measured.clear()
-        take_turns(ways, rounds)
-    took = {name: Times(*(tuple(column) for column in zip(*measured, strict=True))) for name, measured in found.items()}
+        took = times_in_turns(ways, rounds, cpu_clock=seconds_of_children)
     clock = clock_of(where.type)
     by = "CPU time, " if clock == "cpu" else ""
     size = f"{clips} clips, {frames} frames of {side} x {side}, batches of {batch_size}, {used}"
     print(f"\nsth record, {backbone}, {size}; {machine(str(where))}, median of {rounds} rounds\n")
     print_head("network", "seconds", "CPU seconds", f"{by}x TSM", f"{by}x 2D")
     for name, times in took.items():
-        others = ("TSM", "2D (TSN)")
-        ratios = ("1.00" if other == name else f"{took[other].over(times, clock):.2f}" for other in others)
-        print_row(name, f"{times.median('wall'):.2f}", f"{times.median('cpu'):.2f}", *ratios)
+        seconds = (f"{times.median(which):.2f}" for which in ("wall", "cpu"))
+        print_row(name, *seconds, *speeds(took, name, REFERENCES, clock))
     print(f"\n{LEGEND}")
 
 
-def seconds_of(words: tuple[object, ...], folder: Path, found: list[tuple[float, float]]) -> float:
-    """The time of `sth` with these words and a new folder for its results; it is added to `found`."""
+def run(words: list[object], folder: Path) -> None:
+    """`sth` with these words, as a process of its own, and a new folder for its results."""
     with TemporaryDirectory(dir=folder) as out:
         command = [sys.executable, "-m", "workbench", *map(str, words), "--out", str(Path(out) / "run")]
-        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
-        wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    found.append((wall, cpu))
-    return wall
+
+
+def seconds_of_children() -> float:
+    """The processor's time of all processes that this one has started, and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

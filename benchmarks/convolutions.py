@@ -32,6 +32,7 @@ from benchmarks.measuring import (
     peak_resident,
     print_head,
     print_row,
+    speeds,
     times_in_turns,
 )
 from sth_core.complexity import layer_costs, total
@@ -54,6 +55,7 @@ NETWORKS: dict[str, dict[str, object]] = {
 }
 CLASSES = 174
 BARE = "bare"
+REFERENCES = ("TSM", "2D (TSN)")
 Step = Callable[[], object]
 
 
@@ -81,7 +83,7 @@ def main(
         if peak:
             print(peak_memory(build(peak, backbone, frames), clips, precision, eager))
             return
-        names = [name for name in NETWORKS if not only or name in (*only, "2D (TSN)", "TSM")]
+        names = [name for name in NETWORKS if not only or name in (*only, *REFERENCES)]
         models = {name: build(name, backbone, frames).to(where) for name in names}
         macs = {name: total(layer_costs(model.config, side))[0] * batch for name, model in models.items()}
         steps: dict[str, Step] = {}
@@ -100,25 +102,13 @@ def main(
     print(f"\n{backbone}, {how}, {size}, {precision}; {machine(str(where))}, median of {rounds} rounds\n")
     clock = clock_of(where.type)
     if training:
-        words: tuple[object, ...] = (
-            "--device",
-            device,
-            "--precision",
-            precision,
-            "--frames",
-            frames,
-            "--batch",
-            batch,
-            "--side",
-            side,
-        )
-        words = (*words, "--backbone", backbone, *["--eager"] * eager)
+        words: list[object] = ["--device", device, "--precision", precision, "--frames", frames, "--batch", batch]
+        words += ["--side", side, "--backbone", backbone, *["--eager"] * eager]
         peaks = {name: int(in_own_process("convolutions", *words, "--peak", name)[0]) for name in names}
         last = {name: f"{peak / peaks['TSM']:.2f}" for name, peak in peaks.items()}
     else:
-        last = {
-            n: f"{macs[n] / macs['2D (TSN)'] * took[BARE].median(clock) / took[n].median(clock):.0%}" for n in names
-        }
+        bare_rate = macs["2D (TSN)"] / took[BARE].median(clock)
+        last = {name: f"{macs[name] / took[name].median(clock) / bare_rate:.0%}" for name in names}
     by = "CPU time, " if clock == "cpu" else ""
     graph_titles = ("in a CUDA graph: clips/s", "x TSM", "x 2D") if in_graphs else ()
     print_head(
@@ -126,19 +116,17 @@ def main(
         "peak memory x TSM" if training else "of bare",
     )  # fmt: skip
     for name in names:
-        graph_cells = speeds(in_graphs, name, batch, clock) if in_graphs else ()
-        print_row(name, f"{macs[name] / batch:.1f}", *speeds(took, name, batch, clock), *graph_cells, last[name])
+        cells = [
+            cell
+            for times in (took, in_graphs)
+            if times
+            for cell in (f"{batch / times[name].median('wall'):.2f}", *speeds(times, name, REFERENCES, clock))
+        ]
+        print_row(name, f"{macs[name] / batch:.1f}", *cells, last[name])
     print(f"\n{LEGEND}")
     if not training:
         rate = 2 * macs["2D (TSN)"] / took[BARE].median("wall")
         print(f"\nBare convolutions of the 2D network: {rate:.0f} GFLOP/s (two operations a multiply-add).")
-
-
-def speeds(took: dict[str, Times], name: str, batch: int, clock: str) -> tuple[str, str, str]:
-    """Clips a second, and the speed relative to TSM's and the 2D network's."""
-    others = ("TSM", "2D (TSN)")
-    ratios = ("1.00" if other == name else f"{took[other].over(took[name], clock):.2f}" for other in others)
-    return (f"{batch / took[name].median('wall'):.2f}", *ratios)  # type: ignore[return-value]
 
 
 def build(name: str, backbone: str, frames: int) -> VideoNetwork:

@@ -1,7 +1,7 @@
 """All that is measured on a GPU, one command after the other: convolutions, data, recording and explaining.
 
 \b
-    sth benchmark gpu -o gpu.md          about 8 minutes on an H100
+    sth benchmark gpu -o gpu.md          about 8 minutes on an H100, by estimate
 
 OUT is one Markdown file with each command, what it printed and how long it took; it grows as the commands end. A
 command that fails is named there with the end of its message, and the others go on.
@@ -42,6 +42,8 @@ def main(out: Path) -> None:
     device = pick_device()
     if device.type != "cuda":
         raise UserError("this machine has no GPU that PyTorch finds; `sth benchmark convolutions` measures its CPU")
+    if out.exists():
+        raise UserError(f"{out} exists; give another name, or move it elsewhere")
     parts = [f"Measured on {machine(str(device))}."]
     for number, command in enumerate(COMMANDS, 1):
         print(f"{number}/{len(COMMANDS)} sth benchmark {command}", file=sys.stderr, flush=True)

@@ -60,16 +60,25 @@ def clock_of(device: str) -> str:
     return "cpu" if device == "cpu" else "wall"
 
 
+def speeds(took: Mapping[str, Times], name: str, others: tuple[str, ...], clock: str) -> list[str]:
+    """How many times as fast as each other way this one is."""
+    return ["1.00" if other == name else f"{took[other].over(took[name], clock):.2f}" for other in others]
+
+
 def times_in_turns(
-    ways: Mapping[str, Callable[[], object]], rounds: int, synchronize: Callable[[], object] = lambda: None
+    ways: Mapping[str, Callable[[], object]],
+    rounds: int,
+    synchronize: Callable[[], object] = lambda: None,
+    cpu_clock: Callable[[], float] = time.process_time,
 ) -> dict[str, Times]:
-    """The times of each way, which take turns as in `take_turns`; `synchronize` waits for what a GPU still does."""
+    """The times of each way, which take turns as in `take_turns`; `synchronize` waits for what a GPU still does, and
+    `cpu_clock` gives the processor's time, by default of this process."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
 
     def timed(name: str) -> float:
-        before = time.process_time()
+        before = cpu_clock()
         wall = seconds(ways[name], synchronize)
-        found[name].append((wall, time.process_time() - before))
+        found[name].append((wall, cpu_clock() - before))
         return wall
 
     take_turns({name: partial(timed, name) for name in ways}, rounds)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from sth_core.convolution import HybridLayer, Tap
+from sth_core.precision import HALF
 
-HALF = (torch.float16, torch.bfloat16)
 MOST_BYTES = 512  # of one pixel's channels of one kernel type: what fits into a multiprocessor beside the weights
 NARROWEST = 32  # channels of a block; a grouped convolution of narrower ones is no faster on a CPU
 
@@ -53,7 +53,7 @@ def kernels_can(dtype: torch.dtype, channels: int) -> bool:
     """Whether the kernels multiply such numbers, of so many channels of a kernel type.
 
     Not in true float32, for which there are no tensor cores."""
-    multiplies = dtype in HALF or (dtype == torch.float32 and torch.backends.cudnn.allow_tf32)
+    multiplies = dtype in HALF.values() or (dtype == torch.float32 and torch.backends.cudnn.allow_tf32)
     return multiplies and channels * dtype.itemsize <= MOST_BYTES and kernels_work()
 
 

@@ -32,6 +32,8 @@ def test_a_command_that_fails_is_named_and_the_others_go_on(tmp_path: Path, monk
     first, second = out.read_text().split("## sth benchmark ")[1:]
     assert "It failed (2)" in first and "--rounds" in first
     assert "Usage" in second and "failed" not in second
+    again = CliRunner().invoke(main, words)
+    assert again.exit_code and "gpu.md exists" in again.output and out.read_text().count("## sth benchmark") == 2
 
 
 def test_its_commands_have_the_options_that_they_name() -> None:
