@@ -257,7 +257,7 @@ def test_clips_of_flow(few: Path, tmp_path: Path) -> None:
 def test_the_network_is_made_for_inference_in_the_precision_that_is_asked_for(
     checkpoint: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its form may depend on it, and what run.json says of it stays when nothing is left to compute."""
+    """Its form may depend on it."""
     made, for_inference = [], sth_core.checkpoint.for_inference
 
     def noted(model: VideoNetwork) -> VideoNetwork:
@@ -269,4 +269,4 @@ def test_the_network_is_made_for_inference_in_the_precision_that_is_asked_for(
     for _ in range(2):
         record(checkpoint, few, tmp_path / "run", DatasetOptions(precision="bf16"))
         forms.append(open_run(tmp_path / "run").meta["form"])
-    assert made == [True] and forms == ["batch norms folded; STH convolutions as padded kernels"] * 2
+    assert made == [True, True] and forms == ["batch norms folded; STH convolutions as padded kernels"] * 2

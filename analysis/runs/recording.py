@@ -48,7 +48,7 @@ from sth_core.files import sha256
 from sth_core.inference import form_of
 from sth_core.network import pick_device
 from sth_core.out_of_memory import fitting_batch
-from sth_core.precision import computing_facts
+from sth_core.precision import computing_facts, computing_in
 from sth_core.readers import Readers, pick_readers
 from sth_core.resumable import Work, locked, read_earlier, working_on
 from sth_core.shards import Shards, read_shard, shards, write_table
@@ -104,6 +104,8 @@ def record(
         facts = describe(checkpoint, checkpoint_path, data, annotation, protocol) | chosen.facts
         facts |= {"attention": bool(layers), "vectors": vectors}
         facts |= computing_facts(options.precision, processes.device)
+        with computing_in(options.precision, processes.device):  # on which the form depends
+            facts["form"] = form_of(checkpoint.inference_model)
         work = run_work(run, facts)
         if processes.is_main:
             set_aside_earlier(work, len(checkpoint.classes), [layer.index for layer in layers], options)
@@ -124,10 +126,8 @@ def record(
             processes.wait_for_all()  # all know what is there before one writes more
             if len(missing):
                 record_clips(checkpoint, missing, protocol, options, writer, processes, len(table))
-                meta["form"] = form_of(checkpoint.inference_model)  # as it was made in the precision that was asked for
             else:  # nothing is computed on another device, or in another form
-                meta["device"] = earlier.get("device", facts["device"])
-                meta |= {"form": earlier["form"]} if "form" in earlier else {}
+                meta |= {key: earlier.get(key, facts[key]) for key in ("device", "form")}
             unread = [row for of_one in processes.gather(writer.failures) for row in of_one]
             failures = pd.DataFrame(unread, columns=FAILURE_COLUMNS).sort_values("clip_id")
             if processes.is_main:
@@ -146,7 +146,7 @@ def record_clips(
     side = p.short_side if protocol.crops == 3 else p.crop
 
     def fit() -> int:
-        return fitting_batch(checkpoint.inference_model, p, side)  # whose form depends on the precision
+        return fitting_batch(checkpoint.inference_model, p, side)
 
     with (
         written_if_stopped(writer),
