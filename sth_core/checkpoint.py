@@ -1,8 +1,9 @@
 """One safetensors file: weights, and the metadata that is needed to use them."""
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain
 from os import PathLike
@@ -18,8 +19,11 @@ from sth_core.checkpoint_metadata import CUT_OFF, WAYS, CheckpointFacts, read_fa
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.files import cannot_write, temporary_beside
+from sth_core.files import sha256 as file_sha256
 from sth_core.inference import for_inference
 from sth_core.network import ModelConfig, VideoNetwork
+from sth_core.network_contract import Network
+from sth_core.network_names import FILE, NetworkName
 from sth_core.video.transforms import Preprocessing
 
 MOST_NAMED = 4  # tensors that do not fit, all named in the message
@@ -34,19 +38,38 @@ class Checkpoint:
     """A network (in eval mode) with what it was trained on and how.
 
     `model` computes the branches, which Grad-CAM reads; `inference_model` is its faster form for everything else that
-    leaves the weights as they are.
+    leaves the weights as they are. `named` is how it can be opened again; None for one that was made in Python.
     """
 
-    model: VideoNetwork
+    model: Network
     classes: list[str]
     preprocessing: Preprocessing
     annotation: Annotation
     training: dict[str, Any]
+    named: NetworkName | None = None
 
     @cached_property
-    def inference_model(self) -> VideoNetwork:
-        """`for_inference(model)`, made once, on the device where `model` is then."""
-        return for_inference(self.model)
+    def inference_model(self) -> Network:
+        """`for_inference(model)`, made once, on the device where `model` is then; another network as it is."""
+        return for_inference(self.model) if isinstance(self.model, VideoNetwork) else self.model
+
+    @property
+    def sha256(self) -> str:
+        """By which results say which network they are of: of its file, or else of its weights, classes and
+        preprocessing."""
+        if self.named and self.named.kind == FILE:
+            return file_sha256(Path(self.named.name))
+        return network_sha256(self)
+
+
+def network_sha256(checkpoint: Checkpoint) -> str:
+    """A checksum of a network's weights, classes and preprocessing, which does not depend on its device."""
+    about = {"classes": checkpoint.classes, "preprocessing": asdict(checkpoint.preprocessing)}
+    digest = hashlib.sha256(json.dumps(about | checkpoint.model.described(), sort_keys=True).encode())
+    for name, tensor in sorted(checkpoint.model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def save_checkpoint(
@@ -116,7 +139,7 @@ def load_checkpoint(path: str | PathLike[str], device: torch.device | str = "cpu
     if broken := broken_weights(model.state_dict()):
         raise UserError(f"{path} cannot be used: {broken}")
     facts_kept = (facts.classes, facts.preprocessing, facts.annotation, facts.training)
-    return Checkpoint(model.to(device).eval(), *facts_kept)
+    return Checkpoint(model.to(device).eval(), *facts_kept, NetworkName(str(path.resolve())))
 
 
 def build_fitting(config: ModelConfig, file: Any, path: Path) -> VideoNetwork:

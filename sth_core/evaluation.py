@@ -16,6 +16,7 @@ from sth_core.distributed import SINGLE_PROCESS, DistributedContext
 from sth_core.errors import NOT_FINITE, UserError
 from sth_core.inference import for_inference
 from sth_core.network import VideoNetwork
+from sth_core.network_contract import Network
 from sth_core.precision import at_least_fp32
 from sth_core.readers import Readers, pick_readers
 from sth_core.staging import stack_on, staged
@@ -61,7 +62,7 @@ def views_at_once(batch_size: int, p: Preprocessing, device: torch.device) -> in
 
 @torch.inference_mode()
 def run_over(
-    model: VideoNetwork,
+    model: Network,
     clips: EvaluationClips,
     preprocessing: Preprocessing,
     batch_size: int = 8,
@@ -76,7 +77,7 @@ def run_over(
             yield from run_over(model, clips, preprocessing, batch_size, chosen)
         return
     samples = clips.read_ahead(readers, ahead=batch_size + readers.workers, held=3 * batch_size)
-    views, K, at_once = clips.protocol.views, model.config.num_classes, views_at_once(batch_size, preprocessing, device)
+    views, K, at_once = clips.protocol.views, model.num_classes, views_at_once(batch_size, preprocessing, device)
     batches = iter(lambda: list(islice(samples, batch_size)), [])
     computed = (
         (batch, [outputs_of_views(model, some, preprocessing, at_once) for some in groups])
@@ -101,7 +102,7 @@ def stage_views(device: torch.device, batch: list[Sample], at_once: int) -> tupl
 
 
 def outputs_of_views(
-    model: VideoNetwork, views: Tensor, preprocessing: Preprocessing, at_once: int
+    model: Network, views: Tensor, preprocessing: Preprocessing, at_once: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits (V, K) of views, and each layer's alpha (V, 2, C_out), which a GPU may still compute; `at_once` views at a
     time, as a sample may have more than fit."""

@@ -17,6 +17,7 @@ from sth_core.baselines import InflatedConv, SeparableConv
 from sth_core.convolution import UNOBSERVED, ConvInput, ConvOutput, Tap, temporal_conv
 from sth_core.forms import grouped_are_faster, kernels_infer
 from sth_core.network import VideoNetwork, channels_last
+from sth_core.network_contract import Network
 from sth_core.sth_conv import HybridConv, clip_means, per_frame
 
 FORMS = {  # of an STH-Conv; the first is of `gpu_conv`
@@ -49,8 +50,10 @@ def for_inference(model: VideoNetwork, dtype: torch.dtype = torch.float32) -> Vi
     return channels_last(fast.to(dtype))
 
 
-def form_of(model: VideoNetwork) -> str:
-    """How a network `for_inference` computes its convolutions, in words."""
+def form_of(model: Network) -> str:
+    """How a network `for_inference` computes its convolutions, in words; of any other network that it is as it was."""
+    if not isinstance(model, VideoNetwork):
+        return "as its module computes"
     kinds = [type(module).__name__ for module in model.modules()]
     forms = [words for name, words in FORMS.items() if name in kinds]
     return "; ".join(["batch norms folded", *[f"STH convolutions as {' and '.join(forms)}"] * bool(forms)])

@@ -12,7 +12,8 @@ from sth_core.backbones import BACKBONES
 from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, TemporalShift
 from sth_core.convolution import UNOBSERVED, ClipConvOptions, Tap
 from sth_core.errors import UserError, did_you_mean
-from sth_core.precision import at_least_fp32, without_autocast
+from sth_core.network_contract import Layer, Network
+from sth_core.precision import without_autocast
 from sth_core.sth_conv import AttentiveIntegration, DepthwiseSTHConv, STHConv, temporal_types
 from sth_core.values import BadValue, Between, Items, Text, check_fields
 from sth_core.video.modality import CHANNELS, Frames
@@ -67,27 +68,7 @@ class ModelConfig:
             object.__setattr__(self, "attention", False)
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer that has attention; `index` is its place in the network's order."""
-
-    index: int
-    name: str
-    stage: str
-
-
-class AttentionRecorder(Tap):
-    """Keeps each layer's alpha (B, 2, C_out), in the order of the layers."""
-
-    def __init__(self) -> None:
-        self.recorded: dict[str, Tensor] = {}
-
-    def attention(self, layer: str, alpha: Tensor) -> Tensor:
-        self.recorded[layer] = alpha
-        return alpha
-
-
-class VideoNetwork(nn.Module):
+class VideoNetwork(Network):
     """A frame network, a classifier for each frame, and the mean of their logits (TSN's consensus)."""
 
     computes_branches = True  # False after `for_inference`
@@ -95,6 +76,7 @@ class VideoNetwork(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.num_classes, self.frames, self.modality = config.num_classes, config.frames, config.modality
         self.backbone = BACKBONES[config.backbone](CHANNELS[config.modality], config.width, ConvMaker(config))
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(self.backbone.num_features, config.num_classes)
@@ -127,12 +109,20 @@ class VideoNetwork(nn.Module):
             logits = self.fc(self.dropout(features.to(self.fc.weight.dtype)))
         return logits.unflatten(0, (-1, T)).mean(1)
 
-    def forward_with_attention(
-        self, clips: Float[Tensor, "B T C H W"]
-    ) -> tuple[Float[Tensor, "B K"], dict[str, Float[Tensor, "B 2 _"]]]:
-        """As `forward`, and {layer name: alpha (B, 2, C_out)}: [:, 0] alpha_S, [:, 1] alpha_T, in at least fp32."""
-        tap = AttentionRecorder()
-        return self(clips, tap), {name: at_least_fp32(alpha) for name, alpha in tap.recorded.items()}
+    def described(self) -> dict[str, Any]:
+        c = self.config
+        shape = {name: getattr(c, name) for name in ("width", "frames", "conv", "temporal_fraction", "attention")}
+        return {"arch": c.backbone, **shape, "modality": c.modality}
+
+    def stages(self) -> dict[str, list[nn.Parameter]]:
+        found: dict[str, list[nn.Parameter]] = {}
+        for name, weight in self.backbone.named_parameters():
+            found.setdefault(str(self.backbone.stage_of(name)), []).append(weight)
+        return found | {"fc": list(self.fc.parameters())}
+
+    def overlay_shift(self, layer: str, stride: int) -> float:
+        # VGG-16's 2 x 2 poolings leave a cell where it is drawn.
+        return 0.0 if self.config.backbone == "vgg16" else super().overlay_shift(layer, stride)
 
 
 class ConvMaker:

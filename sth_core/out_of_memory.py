@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from sth_core.errors import UserError
-from sth_core.network import VideoNetwork
+from sth_core.network_contract import Network
 from sth_core.precision import device_name
 from sth_core.video.modality import CHANNELS
 from sth_core.video.transforms import Preprocessing, normalise
@@ -44,7 +44,7 @@ def fewer_views(batch_size: int, precision: str, *, auto: bool = False) -> str:
     return f"{count} not fit; try {' or '.join(ways) or 'a device with more memory, such as --device cpu'}"
 
 
-def fitting_batch(model: VideoNetwork, preprocessing: Preprocessing, side: int) -> int:
+def fitting_batch(model: Network, preprocessing: Preprocessing, side: int) -> int:
     """How many views (T, side, side, C) `model` takes at once: on a GPU the most that fit, found by trying; on a CPU 8.
     Raises UserError: not even one fits."""
     device, p = next(model.parameters()).device, preprocessing

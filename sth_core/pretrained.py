@@ -64,6 +64,7 @@ def start_from(model: VideoNetwork, classes: list[str], path: str | PathLike[str
     Raises UserError: the checkpoint cannot be used, or differs; the message names the difference.
     """
     source = load_checkpoint(path)
+    assert isinstance(source.model, VideoNetwork)  # a file has no other
     theirs, ours = source.model.config, model.config
     weights = source.model.state_dict()
     if source.classes != classes:

@@ -21,6 +21,7 @@ from sth_core.weight_names import SHIFTED, plain_names
 # In which entries of a file weights lie, one inside the other.
 HOLDERS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "module", "weights")
 AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")  # exponential moving averages (EMA)
+OF_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
 OF_AVERAGE = re.compile(r"(?:(?:module|model)\.)?(?:model_ema|ema_model|ema|averaged_model)\.")
 
 # Numbers of numpy, such as `best_prec1`, also by the name that numpy 1 gave them; making one runs no code.
@@ -54,6 +55,13 @@ def read_pth(
         return plain_names(chosen)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .pth or .pt file by their own names, without what DataParallel and torch.compile put before.
+    Raises UserError: it holds no weights, or more than tensors and plain values."""
+    weights, average = find_weights(_load_plain(path), path)
+    return {OF_WRAPPERS.sub("", name): tensor for name, tensor in (weights or average).items()}
 
 
 def find_weights(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

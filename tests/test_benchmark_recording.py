@@ -10,7 +10,7 @@ from analysis.runs import rows
 from analysis.runs.rows import ShardWriter
 from analysis.runs.run_directory import SHARD_KINDS
 from benchmarks.recording import CLASSES, synthetic_results, table_of
-from sth_core.network import Layer
+from sth_core.network_contract import Layer
 from sth_core.shards import Shards
 from tests.test_benchmark_decoding import tables
 from workbench.cli import main

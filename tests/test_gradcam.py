@@ -22,7 +22,6 @@ from analysis.explain.gradcam import (
     default_layer,
     gradcam,
     mass_shares,
-    overlay_shift,
     signed_maps,
     sum_by_frame,
 )
@@ -340,7 +339,7 @@ def test_where_a_cell_looks_against_where_the_overlay_draws_it(backbone: str, mo
         seen = gradient.sum((0, 1, 2, 3)).nonzero().flatten()
         assert seen[0] > 0 and seen[-1] < 1215, name
         drawn = stride * cell + (stride - 1) / 2
-        assert (seen[0] + seen[-1]).item() / 2 == drawn - overlay_shift(backbone, stride), name
+        assert (seen[0] + seen[-1]).item() / 2 == drawn - model.overlay_shift(name, stride), name
 
 
 @pytest.mark.parametrize(

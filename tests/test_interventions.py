@@ -28,7 +28,8 @@ from analysis.explain.alpha_replacement import (
     replacement_rows,
     replacing,
 )
-from sth_core.network import AttentionRecorder, VideoNetwork, create_model
+from sth_core.network import VideoNetwork, create_model
+from sth_core.network_contract import AttentionRecorder
 from sth_core.sth_conv import STHConv
 from tests.tiny import tiny_network
 

@@ -14,6 +14,7 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import open_or_record
 from analysis.runs.run_directory import find_runs, open_run, predictions
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
+from sth_core.network import VideoNetwork
 from sth_core.datasets.synthetic import MOTION_PAIRS, synthesize
 from sth_core.datasets.table import open_dataset
 from sth_core.errors import OtherWork, UserError
@@ -124,6 +125,7 @@ def retrain(folder: Path, show: Callable[..., None], notify: Callable[[str], Non
         except OtherWork as error:  # whose advice is an option that `sth demo` does not have
             raise UserError(f"{error.found}; move the folder {out / network.name} elsewhere, and try again") from error
         c, file = load_checkpoint(trained.checkpoint), out / f"{network.name}.safetensors"
+        assert isinstance(c.model, VideoNetwork)  # a file has no other
         save_checkpoint(file, c.model, c.classes, c.preprocessing, c.annotation, c.training, half=True)
     return out
 

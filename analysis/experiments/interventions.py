@@ -31,6 +31,7 @@ from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import NOT_FINITE, UserError
+from sth_core.open_network import Named
 from sth_core.precision import computing_facts
 from sth_core.resumable import Work, working_on
 from sth_core.shards import Shards, read_failures, write_failures
@@ -42,7 +43,9 @@ def effects_in(run: Path) -> Shards:
     return Shards(run / "interventions", ("effects",))
 
 
-def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, seed: int = 0) -> dict[str, str]:
+def intervene(
+    run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, network: Named | None = None, seed: int = 0
+) -> dict[str, str]:
     """Replace attention in every clip that `run` recorded; `data` is the dataset's folder. Returns why clips, by
     clip_id, have no effects; of these a later call tries again only those that could not be read.
 
@@ -51,7 +54,7 @@ def intervene(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), 
     Raises:
         UserError: the run's network has no attention or is no longer there, or there are results of other work.
     """
-    checkpoint, table = checkpoint_and_clips(run, data, options.device)
+    checkpoint, table = checkpoint_and_clips(run, data, options.device, network)
     device = next(checkpoint.model.parameters()).device
     try:
         places(checkpoint.model)

@@ -26,6 +26,7 @@ from analysis.runs.run_directory import Run, predictions
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.clips import EvaluationClips, NumberedRow, Sample
 from sth_core.errors import NOT_FINITE, UserError
+from sth_core.open_network import Named
 from sth_core.precision import at_least_fp32, computing_facts
 from sth_core.readers import pick_readers
 from sth_core.resumable import Work, working_on
@@ -86,7 +87,9 @@ class ProbedClips(EvaluationClips):
         return Sample(row, torch.from_numpy(np.stack(views)), sample.label, sample.frame_indices)
 
 
-def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, shuffles: int = 3) -> dict[str, str]:
+def probe(
+    run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, network: Named | None = None, shuffles: int = 3
+) -> dict[str, str]:
     """Show every clip that `run` recorded in all ways; `data` is the dataset's folder. Returns why clips, by clip_id,
     could not be read.
 
@@ -96,7 +99,7 @@ def probe(run: Run, data: Path, options: DatasetOptions = DatasetOptions(), *, s
     """
     if counted_clips(predictions(run)).empty:
         raise UserError(f"the network knows the label of no clip in {run.path}; {NEEDS_LABELS}")
-    checkpoint, table = checkpoint_and_clips(run, data, options.device)
+    checkpoint, table = checkpoint_and_clips(run, data, options.device, network)
     device = next(checkpoint.model.parameters()).device
     identity = {"checkpoint_sha256": run.meta["checkpoint_sha256"], "data": str(data.resolve())}
     computing = computing_facts(options.precision, device)

@@ -40,12 +40,13 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import notify_choice
 from analysis.runs.relabelling import remove_shards_of
 from analysis.statistics.correlations import rank_correlation
-from sth_core.checkpoint import Checkpoint, load_checkpoint
+from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.changes import name_changes
 from sth_core.errors import NOT_FINITE
 from sth_core.evaluation import is_finite
-from sth_core.files import sha256
-from sth_core.network import VideoNetwork, pick_device
+from sth_core.network import pick_device
+from sth_core.network_contract import Network
+from sth_core.open_network import Named, open_network
 from sth_core.precision import computing_facts
 from sth_core.resumable import Work, working_on
 from sth_core.shards import Shards
@@ -66,7 +67,7 @@ class Explanation:
     branch: str = "joint"
 
 
-def explanations(model: VideoNetwork, side: int) -> list[Explanation]:
+def explanations(model: Network, side: int) -> list[Explanation]:
     """Both definitions at the default layer, and the branches of the last STH layer up to it."""
     layers = cam_layers(model, side)
     chosen = default_layer(layers)
@@ -79,7 +80,7 @@ def explanations(model: VideoNetwork, side: int) -> list[Explanation]:
 
 
 def maps_of(
-    model: VideoNetwork, clip: Tensor, target: int, wanted: list[Explanation], precision: str = "fp32"
+    model: Network, clip: Tensor, target: int, wanted: list[Explanation], precision: str = "fp32"
 ) -> dict[str, Tensor]:
     """{explanation: signed map (T, h, w)} of a clip (T, C, H, W)."""
     maps = {}
@@ -104,7 +105,7 @@ class TrustTests:
 
     checkpoint: Checkpoint
     wanted: list[Explanation]
-    randomized: list[tuple[str, VideoNetwork]]  # (part, the network with random weights from there on)
+    randomized: list[tuple[str, Network]]  # (part, the network with random weights from there on)
     mean_alpha: dict[str, Tensor]  # {layer: (2, C_out)}
     batch_size: int
     precision: str
@@ -127,7 +128,7 @@ class ClipResult:
 
 
 def trust(
-    checkpoint_path: Path, data: Path, out: Path, options: DatasetOptions = DatasetOptions(), *,
+    network: Named, data: Path, out: Path, options: DatasetOptions = DatasetOptions(), *,
     clips: int = 60, seed: int = 0,
 ) -> dict[str, str]:  # fmt: skip
     """Test the explanations of each clip's predicted class; returns why clips could not be read.
@@ -136,18 +137,19 @@ def trust(
         UserError: the checkpoint or the data cannot be used, or `out` holds the results of other work.
     """
     device = pick_device(options.device)
-    checkpoint = load_checkpoint(checkpoint_path, device)
+    checkpoint = open_network(network, device)
     chosen = choose_split(checkpoint, data, checkpoint.annotation, options.split)
     notify_choice(chosen, options)
     chosen = chosen.take(choose_clips(chosen.clips, clips, seed).index)
     table = chosen.clips
-    wanted, config = explanations(checkpoint.model, checkpoint.preprocessing.crop), checkpoint.model.config
+    wanted, about = explanations(checkpoint.model, checkpoint.preprocessing.crop), checkpoint.model.described()
+    kind = [about["conv"], f"p = {about['temporal_fraction']:g}"] if about["conv"] != "other" else []
     facts = {
-        "network": f"{config.backbone}, {config.conv}, p = {config.temporal_fraction:g}, {config.modality}",
-        "attention": config.attention, "classes": checkpoint.classes, "explanations": [vars(e) for e in wanted],
+        "network": ", ".join([about["arch"], *kind, about["modality"]]),
+        "attention": about["attention"], "classes": checkpoint.classes, "explanations": [vars(e) for e in wanted],
         "data": str(data.resolve()), "dataset": data.resolve().name, "seed": seed,
         "label": checkpoint.annotation.label, **chosen.facts, "replacements": list(REPLACEMENTS),
-        "checkpoint": str(checkpoint_path.resolve()), "checkpoint_sha256": sha256(checkpoint_path),
+        **(checkpoint.named.facts if checkpoint.named else {}), "checkpoint_sha256": checkpoint.sha256,
         **computing_facts(options.precision, device),
     }  # fmt: skip
     identity, owned = {key: facts[key] for key in IDENTITY}, (*TABLES, *PAGES)
@@ -161,7 +163,7 @@ def trust(
         remove_relabelled(shards, table, options)
         finished = shards.done()
         options.progress(len(finished), len(table))
-        alphas = clip_alphas(checkpoint, table, options.workers) if config.attention else {}
+        alphas = clip_alphas(checkpoint, table, options.workers) if about["attention"] else {}
         randomized = list(randomized_models(checkpoint.model))
         layers: dict[str, Tensor] = next(iter(alphas.values()), {})
         mean = {layer: torch.cat([of_clip[layer] for of_clip in alphas.values()]).mean(0) for layer in layers}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sth_core.convolution import Tap
 from sth_core.evaluation import is_finite
-from sth_core.network import VideoNetwork
+from sth_core.network_contract import Network
 
 REPLACEMENTS = (
     "one half", "no temporal part: (α_S, 0)", "no spatial part: (0, α_T)", "reset to (1, 0)", "reset to (0, 1)",
@@ -52,14 +52,12 @@ class ScaleAlpha(Tap):
         return alpha * alpha.new_tensor(self.factors)[:, None] if layer in self.layers else alpha
 
 
-def places(model: VideoNetwork) -> dict[str, tuple[str, ...]]:
+def places(model: Network) -> dict[str, tuple[str, ...]]:
     """{name: layers} of the places where alpha is replaced: each layer, each stage, everywhere; a ValueError if the
     network has no attention."""
-    layers, config = model.attention_layers, model.config
+    layers, about = model.attention_layers, model.described()
     if not layers:
-        raise ValueError(
-            f"a network with conv = {config.conv!r} and attention = {config.attention} has no α to replace"
-        )
+        raise ValueError(f"{about['arch']} with conv = {about['conv']!r} and without attention has no α to replace")
     found: dict[str, tuple[str, ...]] = {layer.name: (layer.name,) for layer in layers}
     for stage in dict.fromkeys(layer.stage for layer in layers):
         found.setdefault(stage, tuple(layer.name for layer in layers if layer.stage == stage))
@@ -81,7 +79,7 @@ def replacing(
 
 @torch.inference_mode()
 def interventions(
-    model: VideoNetwork,
+    model: Network,
     clips: Float[Tensor, "B T C H W"],
     mean: Mapping[str, Float[Tensor, "2 _"]],
     other: Mapping[str, Float[Tensor, "B 2 _"]],
@@ -117,7 +115,7 @@ def replacement_rows(
 
 
 def intervention_table(
-    model: VideoNetwork, clips: Tensor, rows: pd.DataFrame, classes: list[str], plain: Tensor,
+    model: Network, clips: Tensor, rows: pd.DataFrame, classes: list[str], plain: Tensor,
     mean: Mapping[str, Tensor], other: Mapping[str, Tensor],
 ) -> pd.DataFrame:  # fmt: skip
     """The `replacement_rows` of every place and kind (`interventions`), without the clips whose scores are not finite

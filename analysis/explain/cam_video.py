@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from analysis.explain.cam_drawing import GREY, FrameAnnotations, contact_sheet
-from analysis.explain.gradcam import overlay_shift
 from analysis.explain.overlay import HeatmapTable, input_box, map_reach
 from analysis.explain.video_explanation import CamOptions, VideoExplanation, explain_video
 from sth_core.checkpoint import Checkpoint
@@ -85,7 +84,7 @@ def cam_video(
             done += 1
             progress(done, frames)
 
-    shift = None if e.empty else overlay_shift(checkpoint.model.config.backbone, round(p.crop / e.maps.shape[1]))
+    shift = None if e.empty else checkpoint.model.overlay_shift(options.layer, round(p.crop / e.maps.shape[1]))
     recipe = {
         **facts,
         "video": str(path.resolve()), "frames": frames, "frames_per_second": rate,

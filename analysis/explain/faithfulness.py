@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sth_core.network import VideoNetwork
+from sth_core.network_contract import Network
 from sth_core.precision import at_least_fp32
 
 SPACE, TIME, SPACE_TIME = REMOVAL_WAYS = ("space", "time", "space and time")
@@ -103,14 +103,14 @@ def upsample_maps(maps: Float[Tensor, "T h w"], size: tuple[int, int]) -> Float[
 
 
 @torch.inference_mode()
-def target_scores(model: VideoNetwork, clips: Float[Tensor, "N T C H W"], target: int, batch_size: int) -> np.ndarray:
+def target_scores(model: Network, clips: Float[Tensor, "N T C H W"], target: int, batch_size: int) -> np.ndarray:
     """The softmax score of class `target` for each clip (N,)."""
     scores = [at_least_fp32(model(some)).softmax(1)[:, target] for some in clips.split(batch_size)]
     return torch.cat(scores).cpu().double().numpy()
 
 
 def removal_curve(
-    model: VideoNetwork, clip: Float[Tensor, "T C H W"], target: int, maps: Float[Tensor, "T h w"], test: RemovalTest,
+    model: Network, clip: Float[Tensor, "T C H W"], target: int, maps: Float[Tensor, "T h w"], test: RemovalTest,
     *, batch_size: int = 16,
 ) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:  # fmt: skip
     """Shares removed (deletion) or put back (insertion) (N,), and the softmax score of class `target` at each (N,)."""
@@ -126,7 +126,7 @@ def area_under_curve(shares: Float[np.ndarray, "N"], scores: Float[np.ndarray, "
 
 
 def occlusion_drop(
-    model: VideoNetwork, clip: Float[Tensor, "T C H W"], target: int, *, batch_size: int = 16
+    model: Network, clip: Float[Tensor, "T C H W"], target: int, *, batch_size: int = 16
 ) -> Float[np.ndarray, "T"]:
     """How far the score of class `target` falls when one frame is replaced by its neighbour."""
     hidden = torch.eye(len(clip), dtype=torch.bool, device=clip.device)[:, :, None, None, None]

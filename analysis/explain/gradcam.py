@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sth_core.convolution import Tap
-from sth_core.network import VideoNetwork
+from sth_core.network_contract import Network
 from sth_core.precision import at_least_fp32, computing_in, without_autocast
 from sth_core.video.modality import CHANNELS
 
@@ -34,13 +34,15 @@ class CamLayer:
     channels: int
     height: int
     width: int
-    stride: int  # input pixels from one cell to the next (see `overlay_shift`); in time it is always one frame
+    stride: int  # input pixels from one cell to the next (see `Network.overlay_shift`)
     branches: tuple[str, ...]
+    frames_per_step: float = 1.0  # how many frames of the clip a step of the layer stands for
 
     @property
     def title(self) -> str:
-        branches = ", spatial and temporal branch" if len(self.branches) > 1 else ""
-        return f"{self.name} ({self.channels} x {self.height} x {self.width}, stride {self.stride}{branches})"
+        more = ", spatial and temporal branch" if len(self.branches) > 1 else ""
+        more += f", a map for {self.frames_per_step:g} frames" if self.frames_per_step != 1 else ""
+        return f"{self.name} ({self.channels} x {self.height} x {self.width}, stride {self.stride}{more})"
 
 
 @dataclass(frozen=True)
@@ -100,32 +102,22 @@ class ActivationRecorder(Tap):
         return spatial, temporal
 
 
-def cam_layers(model: VideoNetwork, side: int) -> list[CamLayer]:
+def cam_layers(model: Network, side: int) -> list[CamLayer]:
     """All layers that can be explained, in forward order, for a crop of `side` pixels."""
-    recorder, config, device = ActivationRecorder(), model.config, next(model.parameters()).device
+    recorder, weight = ActivationRecorder(), next(model.parameters())
     with torch.inference_mode():
-        model(torch.zeros(1, config.frames, CHANNELS[config.modality], side, side, device=device), recorder)
+        model(weight.new_zeros(1, model.frames, CHANNELS[model.modality], side, side), recorder)
     layers = []
     for name, x in recorder.kept.items():
-        _, channels, height, width = x[0].shape
-        layers.append(CamLayer(name, channels, height, width, round(side / height), BRANCHES[: 2 * len(x) - 1]))
+        steps, channels, height, width = x[0].shape
+        branches, frames_per_step = BRANCHES[: 2 * len(x) - 1], model.frames / steps
+        layers.append(CamLayer(name, channels, height, width, round(side / height), branches, frames_per_step))
     return layers
 
 
 def block_layers(layers: list[CamLayer]) -> list[CamLayer]:
     """The outputs of blocks, which every network has."""
     return [layer for layer in layers if layer.branches == (JOINT,)]
-
-
-def overlay_shift(backbone: str, stride: int) -> float:
-    """How many pixels of the input right of and below the centre of what a cell sees an overlay draws the cell.
-
-    An overlay spreads a map evenly over the picture: cell i of a layer with stride s is drawn around pixel
-    s i + (s - 1) / 2. In ResNets and MobileNetV2 every layer with a stride has an odd size and pads both sides, so that
-    the cell sees pixels around s i (and at a border only those inside the picture). VGG-16's 2 x 2 poolings leave it
-    where it is drawn. As in other packages the shift is not corrected, so that maps can be compared.
-    """
-    return 0.0 if backbone == "vgg16" else (stride - 1) / 2
 
 
 def default_layer(layers: list[CamLayer]) -> str:
@@ -136,7 +128,7 @@ def default_layer(layers: list[CamLayer]) -> str:
 
 
 def signed_maps(
-    model: VideoNetwork,
+    model: Network,
     clips: Float[Tensor, "B T C H W"],
     targets: Int64[Tensor, "B"],
     layers: tuple[str, ...] | None = None,
@@ -165,30 +157,30 @@ def signed_maps(
     result = {}
     with torch.no_grad(), computing_in("fp32", clips.device):
         for name, gradient in gradients.items():
-            weights = gradient.mean((2, 3)).unflatten(0, (-1, model.config.frames))  # B T C
+            weights = gradient.mean((2, 3)).unflatten(0, (len(clips), -1))  # B T' C
             if definition == "per_clip":
                 weights = weights.mean(1, keepdim=True).expand_as(weights)
-            maps = [weighted_maps(weights, x) for x in activations[name]]
+            maps = [at_frames(weighted_maps(weights, x), model.frames) for x in activations[name]]
             result[name] = dict(zip(BRANCHES, maps if len(maps) == 1 else [maps[0] + maps[1], *maps], strict=False))
     return result
 
 
-def check_request(model: VideoNetwork, definition: str, targets: Tensor, against: Tensor | None) -> None:
+def check_request(model: Network, definition: str, targets: Tensor, against: Tensor | None) -> None:
     if definition not in DEFINITIONS:
         raise ValueError(f"unknown definition {definition!r}; possible: {', '.join(DEFINITIONS)}")
     for classes in (targets, *([] if against is None else [against])):
         for number in classes.tolist():
-            if not 0 <= number < model.config.num_classes:
-                raise ValueError(f"class {number} is not one of 0 to {model.config.num_classes - 1}")
+            if not 0 <= number < model.num_classes:
+                raise ValueError(f"class {number} is not one of 0 to {model.num_classes - 1}")
     if model.training:
         raise ValueError("the network is in training mode: dropout is random, batch norm learns; call model.eval()")
 
 
 def gradients_at(
-    model: VideoNetwork, clips: Tensor, targets: Tensor, layers: tuple[str, ...] | None, against: Tensor | None
+    model: Network, clips: Tensor, targets: Tensor, layers: tuple[str, ...] | None, against: Tensor | None
 ) -> tuple[dict[str, tuple[Tensor, ...]], dict[str, Tensor]]:
-    """{layer: activations of its branches} and {layer: gradient of the score}, (B*T, C, h, w) each; no parameter's
-    `.grad` changes."""
+    """{layer: activations of its branches} and {layer: gradient of the score}, (B*T', C, h, w) each, with the T' steps
+    of time of the layer; no parameter's `.grad` changes."""
     recorder = ActivationRecorder(layers)
     with torch.inference_mode(False), torch.enable_grad():
         logits = model(clips.detach().clone().requires_grad_(), recorder)  # frozen parameters alone would give no graph
@@ -211,8 +203,14 @@ def weighted_maps(weights: Float[Tensor, "B T C"], x: Float[Tensor, "B*T C h w"]
     return torch.einsum("nc,nchw->nhw", weights.flatten(0, 1), x.detach()).unflatten(0, weights.shape[:2])
 
 
+def at_frames(maps: Float[Tensor, "B S h w"], frames: int) -> Float[Tensor, "B {frames} h w"]:
+    """Maps of S steps of time -> of each frame that of the step it lies in: the steps divide the clip evenly."""
+    step = (torch.arange(frames, device=maps.device) * maps.shape[1]).div(frames, rounding_mode="floor")
+    return maps if maps.shape[1] == frames else maps[:, step]
+
+
 def gradcam(
-    model: VideoNetwork, clip: Float[Tensor, "T C H W"], target: int, layer: str, *,
+    model: Network, clip: Float[Tensor, "T C H W"], target: int, layer: str, *,
     definition: str = "per_step", branch: str = JOINT, against: int | None = None, precision: str = "fp32",
 ) -> Cam:  # fmt: skip
     """Explain the logit of class `target`, or its difference to that of `against`, at one layer of `cam_layers`.

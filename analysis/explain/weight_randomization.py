@@ -8,10 +8,10 @@ from copy import deepcopy
 
 import torch
 
-from sth_core.network import VideoNetwork
+from sth_core.network_contract import Network
 
 
-def randomized_models(model: VideoNetwork, seed: int = 0) -> Iterator[tuple[str, VideoNetwork]]:
+def randomized_models(model: Network, seed: int = 0) -> Iterator[tuple[str, Network]]:
     """Copies of the network with random weights: first in the classifier alone, then in one more stage each, top down.
 
     The entries of each weight are shuffled, so that they keep their distribution. Yields the name of the lowest random
@@ -19,11 +19,7 @@ def randomized_models(model: VideoNetwork, seed: int = 0) -> Iterator[tuple[str,
     """
     generator = torch.Generator().manual_seed(seed)
     randomized = deepcopy(model).eval()
-    stages: dict[str, list[torch.nn.Parameter]] = {}
-    for name, weight in randomized.backbone.named_parameters():
-        stages.setdefault(str(randomized.backbone.stage_of(name)), []).append(weight)
-    stages["fc"] = list(randomized.fc.parameters())
-    for stage, weights in reversed(stages.items()):
+    for stage, weights in reversed(randomized.stages().items()):
         for weight in weights:
             order = torch.randperm(weight.numel(), generator=generator)
             weight.data = weight.data.flatten()[order.to(weight.device)].reshape(weight.shape).contiguous()

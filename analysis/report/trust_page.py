@@ -24,8 +24,8 @@ from analysis.runs.chosen_clips import open_for_network
 from analysis.runs.correctness import counted_clips, with_correctness
 from analysis.statistics.clusters import describe_interval
 from analysis.statistics.correlations import FEW_VIDEOS
-from sth_core.checkpoint import load_checkpoint
 from sth_core.datasets.clips import EvaluationClips
+from sth_core.open_network import Named, open_network
 from sth_core.video.transforms import normalise
 
 HEADING = "Which explanation can be trusted?"
@@ -62,9 +62,9 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
     return write_page(out / "index.html", HEADING, sections, title=title, about=about, command=command)
 
 
-def example_of(checkpoint_path: Path, data: Path, results: TrustResults) -> tuple[str, dict[str, np.ndarray]]:
+def example_of(network: Named, data: Path, results: TrustResults) -> tuple[str, dict[str, np.ndarray]]:
     """The clip with the most confident prediction, with every explanation's map over its frames."""
-    checkpoint = load_checkpoint(checkpoint_path)
+    checkpoint = open_network(network)
     p, best = checkpoint.preprocessing, results.clips.sort_values("confidence").iloc[-1]
     table = open_for_network(checkpoint, data, checkpoint.annotation).clips
     row = table[table["clip_id"] == best["clip_id"]]

@@ -37,16 +37,17 @@ from analysis.runs.run_directory import (
     predictions,
     run_work,
 )
-from sth_core.checkpoint import Checkpoint, load_checkpoint
+from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
 from sth_core.datasets.tables import DEFAULT_LABEL
 from sth_core.distributed import DistributedContext, distributed_context
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
-from sth_core.files import sha256
 from sth_core.inference import form_of
 from sth_core.network import pick_device
+from sth_core.network_names import FUNCTION, NetworkName
+from sth_core.open_network import Named, open_network
 from sth_core.out_of_memory import fitting_batch
 from sth_core.precision import computing_facts, computing_in
 from sth_core.readers import Readers, pick_readers
@@ -55,7 +56,6 @@ from sth_core.shards import Shards, read_shard, shards, write_table
 from sth_core.video.sampling import Protocol
 from sth_core.video.transforms import Preprocessing
 
-NETWORK = ("width", "frames", "conv", "temporal_fraction", "attention", "modality")  # what is kept of its config
 CLIPS_AT_ONCE = 1024  # that are listed to be read: a list of many is much larger than their table
 
 
@@ -70,7 +70,7 @@ class RecordingSummary:
 
 
 def record(
-    checkpoint_path: Path,
+    network: Named,
     data: Path,
     run: Path,
     options: DatasetOptions = DatasetOptions(),
@@ -80,7 +80,8 @@ def record(
     with_attention: bool = True,
     vectors: bool = False,
 ) -> RecordingSummary:
-    """Record a split of the dataset in `data` with the network of a checkpoint.
+    """Record a split of the dataset in `data` with a network: a checkpoint's file, another name (`NetworkName`), or one
+    that is open (`adapt`).
 
     Without a split in `options`, `choose_split` decides. Clips that were recorded before keep their predictions; labels
     and groups that have changed since are joined anew, which run.json keeps as `relabelled`.
@@ -95,13 +96,13 @@ def record(
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the clips so far are written.
     """
     with distributed_context(options.device) as processes:
-        checkpoint = load_checkpoint(checkpoint_path, processes.device)
+        checkpoint = open_network(network, processes.device)
         earlier = {} if options.overwrite else description(run)[0]
         annotation = with_groups_of(annotation or checkpoint.annotation, earlier)
         chosen = choose_split(checkpoint, data, annotation, options.split, inside=options.inside)
         notify_choice(chosen, options)
         table, layers = chosen.clips, checkpoint.model.attention_layers if with_attention else []
-        facts = describe(checkpoint, checkpoint_path, data, annotation, protocol) | chosen.facts
+        facts = describe(checkpoint, data, annotation, protocol) | chosen.facts
         facts |= {"attention": bool(layers), "vectors": vectors}
         facts |= computing_facts(options.precision, processes.device)
         with computing_in(options.precision, processes.device):  # on which the form depends
@@ -205,16 +206,12 @@ def batch_results(
             yield batch, some
 
 
-def describe(
-    checkpoint: Checkpoint, path: Path, data: Path, annotation: Annotation, protocol: Protocol
-) -> dict[str, Any]:
+def describe(checkpoint: Checkpoint, data: Path, annotation: Annotation, protocol: Protocol) -> dict[str, Any]:
     """What run.json says of the network, the data and the protocol."""
-    config = checkpoint.model.config
     question = "" if annotation.label in ("", DEFAULT_LABEL) else f": {annotation.label}"
     question += ", both directions" if annotation.direction else ""
     return {
-        "arch": config.backbone,
-        **{name: getattr(config, name) for name in NETWORK},
+        **checkpoint.model.described(),
         "start": initial_weights(checkpoint.training),
         "seed": checkpoint.training.get("seed"),
         "recipe": checkpoint.training.get("recipe", {}),
@@ -232,8 +229,8 @@ def describe(
         },
         "classes": checkpoint.classes,
         "layers": [{"index": a.index, "layer": a.name, "stage": a.stage} for a in checkpoint.model.attention_layers],
-        "checkpoint": str(path.resolve()),
-        "checkpoint_sha256": sha256(path),
+        **(checkpoint.named.facts if checkpoint.named else {}),
+        "checkpoint_sha256": checkpoint.sha256,
     }
 
 
@@ -268,7 +265,7 @@ def recorded_accuracy(run: Path, classes: list[str]) -> float:
 
 
 def open_or_record(
-    checkpoint_path: Path,
+    network: Named,
     data: Path,
     folder: Path,
     options: DatasetOptions = DatasetOptions(),
@@ -282,10 +279,10 @@ def open_or_record(
         UserError: it is of another checkpoint, dataset or split, or not of one view a clip, and `options` do not ask
             to overwrite it; or it cannot be recorded.
     """
-    run, checkpoint = open_run(folder), load_checkpoint(checkpoint_path)
+    run, checkpoint = open_run(folder), open_network(network)
     wanted = with_groups_of(annotation or checkpoint.annotation, run.meta)
     chosen = choose_split(checkpoint, data, wanted, options.split)
-    facts = describe(checkpoint, checkpoint_path, data, wanted, Protocol()) | chosen.facts
+    facts = describe(checkpoint, data, wanted, Protocol()) | chosen.facts
     work = run_work(folder, facts, tuple(key for key in RECORDING if key not in ("attention", "vectors", "precision")))
     options = replace(options, overwrite=options.overwrite and bool(work.differences(run.meta)))
     with_attention, vectors = True, False
@@ -296,22 +293,34 @@ def open_or_record(
             return run
         with_attention, vectors = run.meta["attention"], run.meta["vectors"]
         options = replace(options, precision=run.meta["precision"])
-    record(
-        checkpoint_path, data, folder, options, annotation=annotation, with_attention=with_attention, vectors=vectors
-    )  # fmt: skip
+    record(checkpoint, data, folder, options, annotation=annotation, with_attention=with_attention, vectors=vectors)
     return open_run(folder)
 
 
-def checkpoint_and_clips(run: Run, data: Path, device: str) -> tuple[Checkpoint, pd.DataFrame]:
-    """The network that `run` was recorded with, and the rows of the dataset that it recorded, labelled as there.
+def network_name_of(run: Run) -> NetworkName:
+    """The network that a run names. Raises UserError: it names none, or a Python file, which only the user may name."""
+    meta = run.meta
+    if not meta.get("checkpoint"):
+        raise UserError(f"{run.path} does not say where its network is; name the network")
+    name = NetworkName(meta["checkpoint"], meta.get("weights", ""), meta.get("class_names_file", ""))
+    if name.kind == FUNCTION:
+        raise UserError(f"{run.path} is of {name.name}, which is code; it runs only if you name it yourself")
+    return name
+
+
+def checkpoint_and_clips(
+    run: Run, data: Path, device: str, network: Named | None = None
+) -> tuple[Checkpoint, pd.DataFrame]:
+    """The network that `run` was recorded with, by default as the run names it, and the rows of the dataset that it
+    recorded, labelled as there.
 
     Raises:
         UserError: one of them is no longer what it was.
     """
-    path = Path(run.meta["checkpoint"])
-    checkpoint = load_checkpoint(path, pick_device(device))
-    if sha256(path) != run.meta["checkpoint_sha256"]:
-        raise UserError(f"{path} is no longer the checkpoint that {run.path} was recorded with; record it anew")
+    checkpoint = open_network(network_name_of(run) if network is None else network, pick_device(device))
+    if checkpoint.sha256 != run.meta["checkpoint_sha256"]:
+        named = run.meta.get("checkpoint") or "the network"
+        raise UserError(f"{named} is no longer the network that {run.path} was recorded with; record it anew")
     annotation = replace(checkpoint.annotation, label=run.meta["label"], direction=run.meta["direction"])
     table = open_for_network(checkpoint, data, with_groups_of(annotation, run.meta)).clips
     every = predictions(run)

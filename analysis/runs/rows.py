@@ -12,7 +12,7 @@ import torch
 from analysis.runs.correctness import correctness
 from sth_core.datasets.trained_clips import file_bytes
 from sth_core.evaluation import BatchResult
-from sth_core.network import Layer
+from sth_core.network_contract import Layer
 from sth_core.shards import Shards
 from sth_core.stopping import uninterrupted
 

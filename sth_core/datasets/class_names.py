@@ -83,9 +83,27 @@ def read_class_names(file: Path, folder: DatasetFolder) -> ClassNames | None:
 
     One name a line, with its number before or after it or without one; or JSON: a list of names, or an object from
     names to numbers or from numbers to names. Raises UserError as `find_class_names`."""
-    lines = _of_json(file) if file.suffix.lower() == ".json" else _of_text(file)
+    lines = _lines_of(file)
     if lines is None or any(_names_clip(name, folder) for _, _, name in lines[:5]):
         return None
+    return _named(file, lines)
+
+
+def read_name_list(file: Path) -> list[str]:
+    """The names of a class list, by their numbers. Raises UserError: it cannot be read, or is no list of names."""
+    if not file.is_file():
+        raise UserError(f"no such file: {file}")
+    lines = _lines_of(file)
+    if not lines:
+        raise UserError(f"{file} lists no class names: one a line, or a JSON list or object")
+    return [name for _, name in sorted(_named(file, lines).names.items())]
+
+
+def _lines_of(file: Path) -> list[NumberedLine] | None:
+    return _of_json(file) if file.suffix.lower() == ".json" else _of_text(file)
+
+
+def _named(file: Path, lines: list[NumberedLine]) -> ClassNames:
     lines = [(source, number, normalised_label(name)) for source, number, name in lines]
     numbered = bool(lines) and lines[0][1] >= 0
     _refuse_twice((source, name) for source, _, name in lines)

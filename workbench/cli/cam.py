@@ -10,8 +10,8 @@ import click
 
 from sth_core.errors import UserError
 from sth_core.resumable import no_report
-from workbench.cli.kinds import FILE, PATH, TEXT, NumberKind
-from workbench.cli.options import device_option, precision_option
+from workbench.cli.kinds import PATH, TEXT, NumberKind
+from workbench.cli.options import device_option, network_argument, network_options, pop_network, precision_option
 from workbench.cli.terminal import notify, progress_bars, say
 from workbench.cli.typed import command_line
 
@@ -26,7 +26,7 @@ BRANCHES, DEFINITIONS, SCALES = ("joint", "spatial", "temporal"), ("per_step", "
 
 
 @click.command("cam")
-@click.argument("checkpoint", type=FILE)
+@network_argument
 @click.argument("video", type=PATH, required=False)
 @click.option("-o", "--out", type=PATH, help="The .mp4 to write; a folder where VIDEO is a folder of videos.")
 @click.option(
@@ -43,10 +43,12 @@ BRANCHES, DEFINITIONS, SCALES = ("joint", "spatial", "temporal"), ("per_step", "
 @click.option("--signed", is_flag=True, help="Show evidence against the class too, in blue.")
 @click.option("--opacity", default=0.55, show_default=True, type=NumberKind(0, 1), help="At the map's maximum.")
 @click.option("--clips", default=1, show_default=True, type=click.IntRange(1, 10), help="More: more frames have maps.")
+@network_options[0]
+@network_options[1]
 @device_option
 @precision_option
 def cam_command(
-    checkpoint: Path, video: Path | None, out: Path | None, layer: str | None, listed: bool, device: str, **options: Any
+    video: Path | None, out: Path | None, layer: str | None, listed: bool, device: str, **options: Any
 ) -> None:
     """Show over VIDEO where and when a network finds evidence for a class: Grad-CAM over time, as an mp4.
 
@@ -55,31 +57,30 @@ def cam_command(
     """
     from analysis.explain.gradcam import cam_layers, default_layer
     from analysis.explain.video_explanation import CamOptions
-    from sth_core.checkpoint import load_checkpoint
     from sth_core.memory import keep_freed_memory
     from sth_core.network import pick_device
+    from sth_core.open_network import open_network
     from sth_core.out_of_memory import saying_out_of_memory
 
     keep_freed_memory()
-    where = pick_device(device)
+    network, where = pop_network(options), pick_device(device)
     with saying_out_of_memory(where, lambda: CLIP_TOO_LARGE):
-        loaded = load_checkpoint(checkpoint, where)
+        loaded = open_network(network, where)
         layers = cam_layers(loaded.model, loaded.preprocessing.crop)
     if listed:
         for known in layers:
             say(known.title)
         return
     if video is None or out is None:
-        raise UserError("name a video and the file to write: sth cam CHECKPOINT VIDEO -o FILE.mp4")
+        raise UserError("name a video and the file to write: sth cam NETWORK VIDEO -o FILE.mp4")
     chosen = CamOptions(layer or default_layer(layers), **options)
-    check_names(chosen, loaded.classes, layers, checkpoint.name)
-    explain_videos(loaded, checkpoint, video, out, chosen)
+    check_names(chosen, loaded.classes, layers, network.stem)
+    explain_videos(loaded, video, out, chosen)
 
 
-def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Path, options: "CamOptions") -> None:
+def explain_videos(loaded: "Checkpoint", video: Path, out: Path, options: "CamOptions") -> None:
     """Write the files of one video or of a folder of videos, and print a line for each."""
     from analysis.explain.cam_video import cam_video
-    from sth_core.files import sha256
     from sth_core.out_of_memory import saying_out_of_memory
     from sth_core.outputs import writing_into
     from sth_core.precision import computing_facts, replaced_precision
@@ -87,8 +88,8 @@ def explain_videos(loaded: "Checkpoint", checkpoint: Path, video: Path, out: Pat
     targets, many = files_of(video, out)
     device = next(loaded.model.parameters()).device
     facts = {
-        "checkpoint": str(checkpoint.resolve()),
-        "checkpoint_sha256": sha256(checkpoint),
+        **(loaded.named.facts if loaded.named else {}),
+        "checkpoint_sha256": loaded.sha256,
         "command": command_line(),
         **computing_facts(options.precision, device),
     }

@@ -86,6 +86,7 @@ def print_layers(network: Path, changes: tuple[str, ...], classes: int) -> "pd.D
 
     from sth_core.checkpoint import load_checkpoint
     from sth_core.complexity import layer_costs, total
+    from sth_core.network import VideoNetwork
     from sth_core.recipe import build_model, load_recipe
 
     if network.suffix != ".safetensors":
@@ -97,6 +98,7 @@ def print_layers(network: Path, changes: tuple[str, ...], classes: int) -> "pd.D
         if changes:
             raise UserError("--set changes a recipe; a checkpoint's network cannot be changed")
         checkpoint = load_checkpoint(network)
+        assert isinstance(checkpoint.model, VideoNetwork)  # a file has no other
         config, side = checkpoint.model.config, checkpoint.preprocessing.crop
     try:
         costs = layer_costs(config, side)

@@ -26,7 +26,7 @@ def intervene_command(dataset: DatasetArguments, seed: int) -> None:
     with progress_bars() as show:
         run = open_dataset_run(dataset, show)
         options = dataset.reporting(show, f"replacing α of {dataset.out.name}")
-        intervene(run, dataset.data, options, seed=seed)
+        intervene(run, dataset.data, options, network=dataset.network, seed=seed)
     page, places = write_intervention_page(run)
     say(summarize_interventions(places))
     if left_out := clips_without_effects(run):

@@ -10,6 +10,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from sth_core import network_names
+from sth_core.network_names import NetworkName
+
 URL = re.compile("[a-z][a-z0-9+.-]+:/")
 LARGEST_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
 UNWRITABLE = {"Cc": "a line break, a NUL or another control character", "Cs": "bytes that are not UTF-8"}
@@ -51,6 +54,21 @@ class PathKind(click.Path):
         if self.wanted == "file" and path.is_dir():
             self.fail(f"{text!r} is a folder; give a file", param, ctx)
         return path
+
+
+class NetworkKind(click.ParamType):
+    """A network's name: a file, FILE.py:FUNCTION, torchvision:NAME or hf:NAME."""
+
+    name = "network"
+
+    def convert(self, value: Any, param: Parameter, ctx: Context) -> Any:
+        if isinstance(value, NetworkName):
+            return value
+        text = os.fsdecode(value)
+        refuse_unwritable(self, text, param, ctx)
+        if NetworkName(text).kind == network_names.FILE:
+            FILE.convert(value, param, ctx)
+        return NetworkName(text)
 
 
 class TextKind(click.ParamType):
@@ -100,7 +118,7 @@ def refuse_unwritable(kind: click.ParamType, text: str, param: Parameter, ctx: C
 PATH, FILE, FOLDER = PathKind(), PathKind("file"), PathKind("folder")
 RUNS = PathKind("folder", remote=True)  # read alone
 RECIPE = PathKind()  # a file, or the name of one that ships
-TEXT, DEVICE = TextKind(), DeviceKind()
+TEXT, DEVICE, NETWORK = TextKind(), DeviceKind(), NetworkKind()
 SEED = click.IntRange(0, LARGEST_SEED)
 WORKERS = click.IntRange(1, 1024)  # threads or processes
 READERS = click.IntRange(0, 1024)  # of clips; 0 read none ahead

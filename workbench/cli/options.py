@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analysis.runs.dataset_options import AUTO_BATCH, SPLIT_HELP, DatasetOptions
+from sth_core.network_names import NetworkName
 from sth_core.values import PRECISIONS
-from workbench.cli.kinds import DEVICE, FILE, FOLDER, READERS, SEED, TEXT
+from workbench.cli.kinds import DEVICE, FILE, FOLDER, NETWORK, READERS, SEED, TEXT
 from workbench.cli.terminal import Show, notify
 from workbench.cli.typed import command_line
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 Command = Callable[..., None]
 LARGEST_BATCH = 65_536  # more fits no memory
 SHARED = ("split", "device", "precision", "batch_size", "workers", "overwrite")  # fields of DatasetOptions
+network_argument = click.argument("network", type=NETWORK)
+network_options = (
+    click.option("--weights", type=FILE, help="Other weights for the network: .safetensors, .pth."),
+    click.option("--class-names", type=FILE, help="The names of its outputs: one a line, or JSON."),
+)
 data_option = click.option("--data", type=FOLDER, required=True, help="A dataset's folder.")
 device_option = click.option(
     "--device",
@@ -54,6 +60,13 @@ token_option = click.option(
 )
 
 
+def pop_network(values: dict[str, Any]) -> NetworkName:
+    """The network of a command's `network_argument` and `network_options`."""
+    more = {name: str(value) for name in ("weights", "class_names") if (value := values.pop(name))}
+    found: NetworkName = replace(values.pop("network"), **more)
+    return found
+
+
 def seed_option(default: int, what: str) -> Callable[[Command], Command]:
     """--seed, whose help says `what` it decides."""
     return click.option("--seed", default=default, show_default=True, type=SEED, help=what)
@@ -70,7 +83,7 @@ class AutoBatchKind(click.IntRange):
 class DatasetArguments:
     """A network over a split of a dataset: the argument and the options that all such commands have."""
 
-    checkpoint: Path
+    network: NetworkName
     data: Path
     out: Path
     options: DatasetOptions
@@ -84,10 +97,10 @@ class DatasetArguments:
     @property
     def annotation(self) -> "Annotation | None":
         """The checkpoint's annotation with the label and groups that were asked for; None if none were."""
-        from sth_core.checkpoint import load_checkpoint
+        from sth_core.open_network import open_network
 
         wanted = {key: value for key in ("label", "group_pattern") if (value := getattr(self, key))}
-        return replace(load_checkpoint(self.checkpoint).annotation, **wanted) if wanted else None
+        return replace(open_network(self.network).annotation, **wanted) if wanted else None
 
 
 def dataset_options(
@@ -100,15 +113,16 @@ def dataset_options(
     labelled: bool = True,
     auto_batch: bool = False,
 ) -> Callable[[Command], Command]:
-    """Gives a command the argument CHECKPOINT and the options of `DatasetArguments`, as its argument `dataset`.
+    """Gives a command the argument NETWORK and the options of `DatasetArguments`, as its argument `dataset`.
 
-    `out` is the help of --out, which is required without an `out_suffix`; with one the default is the checkpoint's
+    `out` is the help of --out, which is required without an `out_suffix`; with one the default is the network's
     name and that suffix. Without `labelled` there is no --label; with `auto_batch`, --batch-size takes "auto".
     """
     batch_help = f"{batch_of} at once" + ("; auto: the most that fit into the GPU's memory." if auto_batch else ".")
     sizes = (AutoBatchKind if auto_batch else click.IntRange)(smallest, LARGEST_BATCH)
     options = [
-        click.argument("checkpoint", type=FILE),
+        network_argument,
+        *network_options,
         data_option,
         click.option("--split", default="", type=TEXT, help=SPLIT_HELP),
         device_option,
@@ -132,12 +146,13 @@ def dataset_options(
 
     def decorate(command: Command) -> Command:
         @wraps(command)
-        def run(checkpoint: Path, data: Path, out: Path | None, **values: Any) -> None:
+        def run(data: Path, out: Path | None, **values: Any) -> None:
             shared = {name: values.pop(name) for name in SHARED}
-            out = out or Path(f"{checkpoint.stem}{out_suffix}")
+            network = pop_network(values)
+            out = out or Path(f"{network.stem}{out_suffix}")
             options = DatasetOptions(**shared, command=command_line(out=out), notify=notify)
             asked = {name: values.pop(name) for name in ("label", "group_pattern") if name in values}
-            command(dataset=DatasetArguments(checkpoint, data, out, options, **asked), **values)
+            command(dataset=DatasetArguments(network, data, out, options, **asked), **values)
 
         for option in reversed(options):
             run = option(run)

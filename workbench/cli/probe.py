@@ -27,7 +27,7 @@ def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
     with progress_bars() as show:
         run = open_dataset_run(dataset, show)
         options = dataset.reporting(show, f"probing {dataset.out.name}")
-        unread = probe(run, dataset.data, options, shuffles=shuffles)
+        unread = probe(run, dataset.data, options, network=dataset.network, shuffles=shuffles)
     unread = dict(failures(run)[["clip_id", "reason"]].to_numpy()) | unread
     print_unread(unread)
     page, tables = write_probe_page(run)

@@ -52,7 +52,7 @@ def record_dataset(
     with progress_bars() as show:
         options = dataset.reporting(show, f"{'recording' if with_attention else 'evaluating'} {dataset.out.name}")
         recorded = record(
-            dataset.checkpoint, dataset.data, dataset.out, options, annotation=dataset.annotation,
+            dataset.network, dataset.data, dataset.out, options, annotation=dataset.annotation,
             protocol=Protocol(clips, crops), with_attention=with_attention, vectors=vectors,
         )  # fmt: skip
     if not is_main_process():
@@ -76,4 +76,4 @@ def open_dataset_run(dataset: DatasetArguments, show: Show) -> "Run":
     from analysis.runs.recording import open_or_record
 
     options = dataset.reporting(show, f"recording {dataset.out.name}")
-    return open_or_record(dataset.checkpoint, dataset.data, dataset.out, options, annotation=dataset.annotation)
+    return open_or_record(dataset.network, dataset.data, dataset.out, options, annotation=dataset.annotation)

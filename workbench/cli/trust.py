@@ -7,7 +7,7 @@ from workbench.cli.kinds import MANY
 from workbench.cli.options import DatasetArguments, dataset_options, seed_option
 from workbench.cli.terminal import print_table, print_unread, progress_bars, say
 
-OUT_HELP = "Where the page goes; by default <CHECKPOINT's name>-trust, here."
+OUT_HELP = "Where the page goes; by default <NETWORK's name>-trust, here."
 
 
 @click.command("trust")
@@ -28,13 +28,13 @@ def trust_command(dataset: DatasetArguments, clips: int, seed: int) -> None:
     from analysis.report.trust_page import SIGN, example_of, write_trust_page
 
     with progress_bars() as show:
-        options = dataset.reporting(show, f"testing {dataset.checkpoint.stem}")
-        failures = trust(dataset.checkpoint, dataset.data, dataset.out, options, clips=clips, seed=seed)
+        options = dataset.reporting(show, f"testing {dataset.network.stem}")
+        failures = trust(dataset.network, dataset.data, dataset.out, options, clips=clips, seed=seed)
     print_unread(failures)
     results = TrustResults(dataset.out)
     if results.clips.empty:
         raise UserError(f"none of the {len(failures)} clips could be read")
-    page = write_trust_page(dataset.out, example_of(dataset.checkpoint, dataset.data, results))
+    page = write_trust_page(dataset.out, example_of(dataset.network, dataset.data, results))
     verdicts = trust_verdicts(results).itertuples()
     rows = [(row.explanation, row.question, SIGN[row.verdict], row.detail) for row in verdicts]
     print_table(("explanation", "question", "verdict", ""), rows)

@@ -1,0 +1,235 @@
+"""Any video network: `adapt` makes of a module what every command and page of this project takes.
+
+    network = adapt(module, classes=names, preprocessing=Preprocessing(frames=16, resize=128, crop=112))
+
+The module stays as it is, but for its mode (evaluation) and its device. Its layers are observed by hooks that stand
+only while a tap observes, in the thread of that call alone.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sth_core.checkpoint import Checkpoint
+from sth_core.convolution import UNOBSERVED, Tap
+from sth_core.datasets.table import Annotation
+from sth_core.errors import UserError
+from sth_core.grids import Grid, guess_grid
+from sth_core.network_contract import Network
+from sth_core.video.modality import CHANNELS
+from sth_core.video.transforms import Preprocessing
+
+Call = Callable[[nn.Module, Float[Tensor, "B T C H W"]], Any]
+MOST_STAGES = 6  # of the blocks; a transformer of 24 blocks is not copied 24 times
+MOST_LISTED = 6  # names in a message
+
+
+def channels_first(module: nn.Module, clips: Tensor) -> Any:
+    """Call a module that takes (B, C, T, H, W), as most do."""
+    return module(clips.transpose(1, 2))
+
+
+def frames_first(module: nn.Module, clips: Tensor) -> Any:
+    """Call a module that takes (B, T, C, H, W)."""
+    return module(clips)
+
+
+class AdaptedNetwork(Network):
+    """A module as a `Network`; `grids` are the layers that can be explained, in forward order."""
+
+    def __init__(
+        self, module: nn.Module, *, arch: str, num_classes: int, frames: int, modality: str, grids: Mapping[str, Grid],
+        call: Call = channels_first,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.module, self.arch, self.call = module, arch, call
+        self.num_classes, self.frames, self.modality = num_classes, frames, modality
+        self.grids = dict(grids)
+
+    def forward(self, clips: Float[Tensor, "B T C H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "B K"]:
+        """Logits of the K classes. Raises ValueError: clips of another shape; UserError: an output that is not (B, K),
+        or a layer that did not run."""
+        T, C = self.frames, CHANNELS[self.modality]
+        if clips.ndim != 5 or clips.shape[1:3] != (T, C):
+            raise ValueError(f"this network takes clips (B, {T}, {C}, H, W), got {tuple(clips.shape)}")
+        if type(tap).features is Tap.features:
+            return logits_of(self.call(self.module, clips), len(clips), self.num_classes)
+        seen: set[str] = set()
+        with ExitStack() as hooks:
+            for name, grid in self.grids.items():
+                hook = observing(name, grid, tap, seen)
+                hooks.callback(self.module.get_submodule(name).register_forward_hook(hook).remove)
+            logits = logits_of(self.call(self.module, clips), len(clips), self.num_classes)
+        if missing := [name for name in self.grids if name not in seen]:
+            raise UserError(f"the layer {missing[0]} of {self.arch} does not run; leave it out of `layers`")
+        return logits
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "arch": self.arch, "width": 0, "frames": self.frames, "conv": "other", "temporal_fraction": 0.0,
+            "attention": False, "modality": self.modality,
+        }  # fmt: skip
+
+    def stages(self) -> dict[str, list[nn.Parameter]]:
+        """As the module registers them: before its first block, groups of blocks, and the rest as "classifier"."""
+        blocks, group = list(self.grids), -(-len(self.grids) // MOST_STAGES)
+        found: dict[str, list[nn.Parameter]] = {"input": [], **{name: [] for name in blocks[::group]}, "classifier": []}
+        at = -1
+        for name, weight in self.module.named_parameters():
+            inside = next((i for i, block in enumerate(blocks) if f"{name}.".startswith(f"{block}.")), None)
+            at = at if inside is None else max(at, inside)
+            if inside is not None:
+                stage = blocks[inside // group * group]
+            else:
+                stage = "input" if at < 0 else "classifier" if at == len(blocks) - 1 else blocks[at // group * group]
+            found[stage].append(weight)
+        return {stage: weights for stage, weights in found.items() if weights}
+
+    def overlay_shift(self, layer: str, stride: int) -> float:
+        return 0.0 if self.grids[layer].aligned else super().overlay_shift(layer, stride)
+
+
+def observing(name: str, grid: Grid, tap: Tap, seen: set[str]) -> Callable[[nn.Module, Any, Any], Any]:
+    """A forward hook by which `tap` sees, and may change, the output of a layer in this thread."""
+    thread = threading.get_ident()
+
+    def hook(module: nn.Module, arguments: Any, output: Any) -> Any:
+        if threading.get_ident() != thread:
+            return None
+        seen.add(name)
+        x = grid.to_grid(output)
+        y = tap.features(name, x.flatten(0, 1))
+        return grid.from_grid(y.unflatten(0, x.shape[:2]), output)
+
+    return hook
+
+
+def logits_of(output: Any, clips: int, classes: int) -> Tensor:
+    """The logits (B, K) of what a network returns: a tensor, an object with `logits`, or a tuple that begins with them.
+    Raises UserError: there are none of this shape."""
+    found = getattr(output, "logits", output)
+    found = found[0] if isinstance(found, tuple | list) and found else found
+    if not isinstance(found, Tensor) or found.shape != (clips, classes):
+        given = f"a tensor {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(output).__name__}"
+        raise UserError(
+            f"the network returned {given} for {clips} clips; it must return the logits ({clips}, {classes}) of the "
+            f"{classes} classes that were named"
+        )
+    return found
+
+
+def adapt(
+    module: nn.Module, *, classes: Sequence[str], preprocessing: Preprocessing, name: str = "", call: Call = channels_first,
+    layers: Mapping[str, Grid] | None = None, annotation: Annotation = Annotation(),
+    training: Mapping[str, Any] | None = None,
+) -> Checkpoint:  # fmt: skip
+    """A network of your own, for every function that takes a checkpoint.
+
+    Args:
+        module: takes clips as `call` hands them over and returns logits (B, K); it is put into evaluation mode.
+        classes: the names of the K outputs.
+        preprocessing: what it was trained on: frames, sampling, resize, crop, mean and std.
+        name: of the architecture; by default the module's class.
+        call: `channels_first` for (B, C, T, H, W), `frames_first` for (B, T, C, H, W), or a function of your own from
+            the module and clips (B, T, C, H, W) to its output.
+        layers: the layers that can be explained, each with its `Grid`; by default those whose output has the shape of
+            a grid of cells are found with a clip of zeros. Leave a block out after which only a class token is read:
+            no gradient reaches its other tokens.
+        annotation, training: which labels it was trained on, and facts of its training, if they are known.
+
+    Raises UserError: no (B, K) logits come out, a layer does not run or has another shape, or none can be explained.
+    """
+    module.eval()
+    p, arch = preprocessing, name or type(module).__name__
+    refuse_names(classes)
+    facts: Any = {"arch": arch, "num_classes": len(classes), "frames": p.frames, "modality": p.modality, "call": call}
+    grids = layers if layers is not None else found_layers(module, call, p, len(classes))
+    known = dict(module.named_modules())
+    for layer in grids:
+        if layer not in known:
+            raise UserError(f"{arch} has no module {layer!r}; its modules are {listed(list(known)[1:])}")
+    model = AdaptedNetwork(module, **facts, grids=grids).eval()
+    checkpoint = Checkpoint(model, list(classes), p, annotation, dict(training or {}))
+    try_layers(model, p)
+    return checkpoint
+
+
+def refuse_names(classes: Sequence[str]) -> None:
+    if isinstance(classes, str) or not classes or not all(isinstance(name, str) and name.strip() for name in classes):
+        raise UserError(f"`classes` must be a list of the names of all outputs, got {classes!r:.80}")
+    if len(set(classes)) < len(classes):
+        raise UserError("two classes have one name; each output needs a name of its own")
+
+
+def found_layers(module: nn.Module, call: Call, p: Preprocessing, num_classes: int) -> dict[str, Grid]:
+    """The blocks of a module whose output is a grid of cells. Raises UserError: there are none, or of several kinds."""
+    names = {child: name for name, child in module.named_modules()}
+    grids: dict[str, Grid] = {}
+    clips = zeros_for(module, p)
+
+    def hook(child: nn.Module, arguments: Any, output: Any) -> None:
+        try:
+            grid = guess_grid(output, len(clips), p.frames, p.crop)
+        except ValueError as error:
+            raise UserError(f"{names[child]}: {error}; say which by `layers`") from error
+        if grid is not None:
+            grids.setdefault(names[child], grid)
+
+    with ExitStack() as hooks:
+        for child in names:
+            if names[child]:
+                hooks.callback(child.register_forward_hook(hook).remove)
+        with torch.inference_mode():
+            logits_of(call(module, clips), len(clips), num_classes)
+    blocks = outermost(module, set(grids)) or list(grids)
+    if not blocks:
+        raise UserError(
+            f"no layer of {type(module).__name__} has an output (B, C, T, h, w), (B, T, h, w, C) or (B*T, C, h, w); "
+            f"name the layers by `layers`, for example {{'blocks.0': Tokens(8, 14, 14, extra=1)}}"
+        )
+    return {name: grid for name, grid in grids.items() if name in blocks}  # in forward order
+
+
+def outermost(module: nn.Module, grids: set[str], prefix: str = "") -> list[str]:
+    """The modules with parts of their own whose output is a grid: of nested ones the outermost that is no container."""
+    found = []
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        has_parts = next(child.children(), None) is not None
+        if path in grids and has_parts and type(child) not in (nn.Sequential, nn.ModuleList):
+            found.append(path)
+        elif has_parts:
+            inner = outermost(child, grids, f"{path}.")
+            found += inner or [path] * (path in grids)
+    return found
+
+
+def zeros_for(module: nn.Module, p: Preprocessing) -> Tensor:
+    """Two clips of zeros (2, T, C, side, side), where the weights of the module are and of their type."""
+    weight = next(module.parameters(), torch.empty(0))
+    return torch.zeros(2, p.frames, CHANNELS[p.modality], p.crop, p.crop, device=weight.device, dtype=weight.dtype)
+
+
+def try_layers(model: AdaptedNetwork, p: Preprocessing) -> None:
+    """Raises UserError: a layer does not run, or its output is not what its grid says."""
+
+    class Seen(Tap):
+        def features(self, layer: str, x: Tensor) -> Tensor:
+            return x
+
+    with torch.inference_mode():
+        try:
+            model(zeros_for(model.module, p), Seen())
+        except ValueError as error:
+            raise UserError(f"a layer of {model.arch} is not as `layers` says: {error}") from error
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many there are."""
+    more = f", ... ({len(names)} in all)" if len(names) > MOST_LISTED else ""
+    return ", ".join(names[:MOST_LISTED]) + more

@@ -1,0 +1,123 @@
+"""Video classifiers of Hugging Face's hub or of a local folder (`pip install "sth-workbench[transformers]"`).
+
+Their own code downloads them, from safetensors files alone, and their cache is used (HF_HOME, HF_HUB_OFFLINE). Code
+that lies beside weights is never run.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from sth_core.adapted import adapt, frames_first
+from sth_core.checkpoint import Checkpoint, misfits
+from sth_core.errors import UserError
+from sth_core.grids import Grid, Tokens
+from sth_core.video.transforms import Preprocessing
+
+NEEDS = "hf: networks need the package transformers; pip install 'sth-workbench[transformers]'"
+BLOCK = re.compile(r"(?P<base>[a-z0-9]+\.)(?:encoder\.)?layers?\.\d+")
+SETTINGS = ("preprocessor_config.json", "video_preprocessor_config.json")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a kind of transformer lays out its tokens, from its configuration; with `class_token_last` only the first
+    token of the last block is read, so that no gradient reaches its others."""
+
+    tokens: Callable[[Any], Tokens]
+    frames: str
+    side: str
+    class_token_last: Callable[[Any], bool]
+
+
+def tokens(frames: int, side: int, tubelet: tuple[int, int], *, extra: int = 0, time_last: bool = False) -> Tokens:
+    """Of clips of so many frames and pixels a side; a token is of a tubelet of (frames, pixels a side)."""
+    cells = side // tubelet[1]
+    return Tokens(frames // tubelet[0], cells, cells, extra=extra, time_last=time_last)
+
+
+ARCHITECTURES = {
+    "videomae": Architecture(
+        lambda c: tokens(c.num_frames, c.image_size, (c.tubelet_size, c.patch_size)),
+        "num_frames", "image_size", lambda c: not c.use_mean_pooling,
+    ),
+    "timesformer": Architecture(
+        lambda c: tokens(c.num_frames, c.image_size, (1, c.patch_size), extra=1, time_last=True),
+        "num_frames", "image_size", lambda c: True,
+    ),
+    "vivit": Architecture(
+        lambda c: tokens(c.num_frames, c.image_size, (c.tubelet_size[0], c.tubelet_size[1]), extra=1),
+        "num_frames", "image_size", lambda c: True,
+    ),
+    "vjepa2": Architecture(
+        lambda c: tokens(c.frames_per_clip, c.crop_size, (c.tubelet_size, c.patch_size)),
+        "frames_per_clip", "crop_size", lambda c: False,
+    ),
+}  # fmt: skip
+
+
+def hugging_face_network(name: str, weights: dict[str, Tensor] | None, classes: list[str] | None) -> Checkpoint:
+    """The video classifier of a repository of the hub (owner/name), or of a folder that `save_pretrained` wrote.
+
+    Raises UserError: transformers is not installed, it cannot be had, or it is of a kind that is not known here.
+    """
+    try:
+        from transformers import AutoConfig, AutoModelForVideoClassification
+    except ImportError as error:
+        raise UserError(NEEDS) from error
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UserError(f"hf:{name} cannot be had: {str(error).splitlines()[0]}") from error
+    kind = ARCHITECTURES.get(config.model_type)
+    if kind is None:
+        raise UserError(
+            f"hf:{name} is a {config.model_type}; hf: takes {', '.join(ARCHITECTURES)}. For others write a function "
+            f"that returns sth_core.adapt(module, ...), and name it as FILE.py:FUNCTION"
+        )
+    try:  # eager: fused kernels do not give the attention weights
+        module = AutoModelForVideoClassification.from_pretrained(
+            name, config=config, use_safetensors=True, attn_implementation="eager"
+        )
+        settings = preprocessor_settings(name)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"hf:{name} cannot be had: {str(error).splitlines()[0]}") from error
+    if weights is not None:
+        there = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+        if problems := misfits(there, {key: tuple(tensor.shape) for key, tensor in weights.items()}):
+            raise UserError(f"the weights do not fit hf:{name}: {problems}")
+        module.load_state_dict(weights)
+    names = classes or [str(config.id2label[i]) for i in range(config.num_labels)]
+    p = preprocessing_of_settings(settings, getattr(config, kind.frames), getattr(config, kind.side))
+    return adapt(
+        module, classes=names, preprocessing=p, name=Path(name).name, call=frames_first,
+        layers=layers_of(module, config, kind),
+    )  # fmt: skip
+
+
+def layers_of(module: nn.Module, config: Any, kind: Architecture) -> dict[str, Grid]:
+    """The blocks of a transformer, without the last one if only its class token is read."""
+    blocks = [name for name, _ in module.named_modules() if (found := BLOCK.fullmatch(name)) and "predictor" not in found[0]]
+    return dict.fromkeys(blocks[: -1 if kind.class_token_last(config) else None], kind.tokens(config))
+
+
+def preprocessor_settings(name: str) -> dict[str, Any]:
+    """What a repository says of its preprocessing; empty if it says nothing."""
+    from transformers.utils import cached_file
+
+    for file in SETTINGS:
+        found = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+        if found:
+            return dict(json.loads(Path(found).read_text(encoding="utf-8")))
+    return {}
+
+
+def preprocessing_of_settings(settings: dict[str, Any], frames: int, side: int) -> Preprocessing:
+    mean, std = settings.get("image_mean", (0.485, 0.456, 0.406)), settings.get("image_std", (0.229, 0.224, 0.225))
+    size = settings.get("size", {}).get("shortest_edge", side)
+    return Preprocessing(frames=frames, resize=size, crop=side, mean=tuple(mean), std=tuple(std))

@@ -1,0 +1,116 @@
+"""Open a network by its name: `open_network`."""
+
+import importlib.util
+import sys
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from sth_core.adapted import AdaptedNetwork
+from sth_core.adapters.torchvision_networks import torchvision_network
+from sth_core.checkpoint import Checkpoint, broken_weights, load_checkpoint, misfits
+from sth_core.datasets.class_names import read_name_list
+from sth_core.errors import UserError
+from sth_core.network_names import FILE, FUNCTION, TORCHVISION, WAYS, NetworkName
+from sth_core.weight_files import read_state
+
+Named = str | PathLike[str] | NetworkName | Checkpoint
+
+
+def network_name(named: str | PathLike[str] | NetworkName) -> NetworkName:
+    return named if isinstance(named, NetworkName) else NetworkName(str(named))
+
+
+def open_network(named: Named, device: torch.device | str = "cpu") -> Checkpoint:
+    """The network of a name (`NetworkName`), in evaluation mode on the device; one that is open already is moved there.
+
+    FILE.py:FUNCTION runs the Python file. So it must be the user who names it: what is found in a data folder, or in
+    the description of a run, is never run.
+
+    Raises UserError: there is no such network, or its weights or class names do not fit.
+    """
+    if isinstance(named, Checkpoint):
+        named.model.to(device).eval()
+        return named
+    name = network_name(named).absolute()
+    if name.kind == FILE:
+        if name.weights or name.class_names:
+            raise UserError(f"{name.name} has its own weights and class names; leave out --weights and --class-names")
+        return load_checkpoint(name.name, device)
+    weights = read_weights(Path(name.weights)) if name.weights else None
+    classes = read_name_list(Path(name.class_names)) if name.class_names else None
+    if name.kind == FUNCTION:
+        found = network_of_function(name, classes)
+        if weights is not None:
+            load_weights(found.model, weights, name)
+    elif name.kind == TORCHVISION:
+        found = torchvision_network(name.rest, weights, classes)
+    else:
+        from sth_core.adapters.hugging_face import hugging_face_network  # which needs an extra package
+
+        found = hugging_face_network(name.rest, weights, classes)
+    if broken := broken_weights(found.model.state_dict()):
+        raise UserError(f"{name.name} cannot be used: {broken}")
+    found.model.to(device)
+    return Checkpoint(
+        found.model, found.classes, found.preprocessing, found.annotation, found.training, named=name
+    )  # fmt: skip
+
+
+def network_of_function(name: NetworkName, classes: list[str] | None) -> Checkpoint:
+    """What the function of FILE.py:FUNCTION returns. Raises UserError: no such file or function, or another value."""
+    file, function = name.function
+    if not file.is_file():
+        raise UserError(f"no such file: {file}; a network is named as {WAYS}")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.parent))  # for what lies beside it
+    try:
+        spec.loader.exec_module(module)
+        build: Any = getattr(module, function, None)
+        if not callable(build):
+            functions = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+            raise UserError(f"{file} has no function {function!r}; it has {', '.join(functions) or 'none'}")
+        found = build()
+    except (UserError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise UserError(f"{name.name} failed: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(file.parent))
+    if isinstance(found, Checkpoint):
+        if classes and len(classes) != len(found.classes):
+            raise UserError(f"{name.class_names} names {len(classes)} classes; {name.name} has {len(found.classes)}")
+        return found if not classes else Checkpoint(found.model, classes, found.preprocessing, found.annotation, {})
+    what = "a module alone" if isinstance(found, nn.Module) else f"a {type(found).__name__}"
+    raise UserError(
+        f"{name.name} returned {what}; it must return sth_core.adapt(module, classes=..., preprocessing=...), "
+        f"which says what the module was trained on"
+    )
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors, .pth or .pt file. Raises UserError: it cannot be read, or needs pickle."""
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    if path.suffix != ".safetensors":
+        return read_state(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a safetensors file: {error}") from error
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], name: NetworkName) -> None:
+    """Give the module of an adapted network its weights. Raises UserError: they do not fit."""
+    module = model.module if isinstance(model, AdaptedNetwork) else model
+    there = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    if problems := misfits(there, {key: tuple(tensor.shape) for key, tensor in weights.items()}):
+        raise UserError(f"{name.weights} does not fit {name.name}: {problems}")
+    module.load_state_dict(weights)
