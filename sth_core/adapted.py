@@ -9,6 +9,7 @@ only while a tap observes, in the thread of that call alone.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -18,15 +19,15 @@ from torch import Tensor, nn
 from sth_core.checkpoint import Checkpoint
 from sth_core.convolution import UNOBSERVED, Tap
 from sth_core.datasets.table import Annotation
-from sth_core.errors import UserError
+from sth_core.errors import UserError, did_you_mean
 from sth_core.grids import Grid, guess_grid
 from sth_core.network_contract import Network
 from sth_core.video.modality import CHANNELS
 from sth_core.video.transforms import Preprocessing
 
+Grids = Mapping[str, Grid]
 Call = Callable[[nn.Module, Float[Tensor, "B T C H W"]], Any]
 MOST_STAGES = 6  # of the blocks; a transformer of 24 blocks is not copied 24 times
-MOST_LISTED = 6  # names in a message
 
 
 def channels_first(module: nn.Module, clips: Tensor) -> Any:
@@ -43,7 +44,7 @@ class AdaptedNetwork(Network):
     """A module as a `Network`; `grids` are the layers that can be explained, in forward order."""
 
     def __init__(
-        self, module: nn.Module, *, arch: str, num_classes: int, frames: int, modality: str, grids: Mapping[str, Grid],
+        self, module: nn.Module, *, arch: str, num_classes: int, frames: int, modality: str, grids: Grids,
         call: Call = channels_first,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -76,9 +77,9 @@ class AdaptedNetwork(Network):
         }  # fmt: skip
 
     def stages(self) -> dict[str, list[nn.Parameter]]:
-        """As the module registers them: before its first block, groups of blocks, and the rest as "classifier"."""
+        """In the order of registration: "input", groups of blocks by the first of each, and "output"."""
         blocks, group = list(self.grids), -(-len(self.grids) // MOST_STAGES)
-        found: dict[str, list[nn.Parameter]] = {"input": [], **{name: [] for name in blocks[::group]}, "classifier": []}
+        found: dict[str, list[nn.Parameter]] = {"input": [], **{name: [] for name in blocks[::group]}, "output": []}
         at = -1
         for name, weight in self.module.named_parameters():
             inside = next((i for i, block in enumerate(blocks) if f"{name}.".startswith(f"{block}.")), None)
@@ -86,7 +87,7 @@ class AdaptedNetwork(Network):
             if inside is not None:
                 stage = blocks[inside // group * group]
             else:
-                stage = "input" if at < 0 else "classifier" if at == len(blocks) - 1 else blocks[at // group * group]
+                stage = "input" if at < 0 else "output" if at == len(blocks) - 1 else blocks[at // group * group]
             found[stage].append(weight)
         return {stage: weights for stage, weights in found.items() if weights}
 
@@ -124,8 +125,8 @@ def logits_of(output: Any, clips: int, classes: int) -> Tensor:
 
 
 def adapt(
-    module: nn.Module, *, classes: Sequence[str], preprocessing: Preprocessing, name: str = "", call: Call = channels_first,
-    layers: Mapping[str, Grid] | None = None, annotation: Annotation = Annotation(),
+    module: nn.Module, *, classes: Sequence[str], preprocessing: Preprocessing, name: str = "",
+    call: Call = channels_first, layers: Grids | None = None, annotation: Annotation = Annotation(),
     training: Mapping[str, Any] | None = None,
 ) -> Checkpoint:  # fmt: skip
     """A network of your own, for every function that takes a checkpoint.
@@ -147,16 +148,22 @@ def adapt(
     module.eval()
     p, arch = preprocessing, name or type(module).__name__
     refuse_names(classes)
-    facts: Any = {"arch": arch, "num_classes": len(classes), "frames": p.frames, "modality": p.modality, "call": call}
-    grids = layers if layers is not None else found_layers(module, call, p, len(classes))
-    known = dict(module.named_modules())
-    for layer in grids:
-        if layer not in known:
-            raise UserError(f"{arch} has no module {layer!r}; its modules are {listed(list(known)[1:])}")
-    model = AdaptedNetwork(module, **facts, grids=grids).eval()
-    checkpoint = Checkpoint(model, list(classes), p, annotation, dict(training or {}))
-    try_layers(model, p)
-    return checkpoint
+    known = [path for path, _ in module.named_modules() if path]
+    if unknown := [path for path in layers or () if path not in known]:
+        raise UserError(f"{arch} has no module {unknown[0]!r}{did_you_mean(unknown[0], known)}")
+
+    def adapted(some: nn.Module, grids: Grids) -> AdaptedNetwork:
+        return AdaptedNetwork(
+            some, arch=arch, num_classes=len(classes), frames=p.frames, modality=p.modality, grids=grids, call=call
+        ).eval()  # fmt: skip
+
+    def tried(some: nn.Module) -> Grids:
+        grids = layers if layers is not None else found_layers(adapted(some, {}), p.crop)
+        try_layers(adapted(some, grids), p.crop)
+        return grids
+
+    model = adapted(module, with_shapes_alone(module, tried))
+    return Checkpoint(model, list(classes), p, annotation, dict(training or {}))
 
 
 def refuse_names(classes: Sequence[str]) -> None:
@@ -166,15 +173,36 @@ def refuse_names(classes: Sequence[str]) -> None:
         raise UserError("two classes have one name; each output needs a name of its own")
 
 
-def found_layers(module: nn.Module, call: Call, p: Preprocessing, num_classes: int) -> dict[str, Grid]:
+def with_shapes_alone(module: nn.Module, run: Callable[[nn.Module], Grids]) -> Grids:
+    """What `run` returns for a copy of the module whose tensors have shapes and no values, so that nothing is computed;
+    for the module itself where that is not possible. Raises UserError: the module fails."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # torch takes a second to import it
+
+    try:
+        mode = FakeTensorMode(allow_non_fake_inputs=True)
+        tensors = [*module.parameters(), *module.buffers()]
+        copied = deepcopy(module, {id(tensor): mode.from_tensor(tensor) for tensor in tensors})
+        with mode, torch.no_grad():
+            return run(copied)
+    except UserError:
+        raise
+    except Exception:  # what depends on values, a kernel of the module's own, a module that cannot be copied, ...
+        try:
+            with torch.inference_mode():
+                return run(module)
+        except RuntimeError as error:
+            raise UserError(f"{type(module).__name__} fails on clips of zeros: {error}") from error
+
+
+def found_layers(model: AdaptedNetwork, side: int) -> dict[str, Grid]:
     """The blocks of a module whose output is a grid of cells. Raises UserError: there are none, or of several kinds."""
-    names = {child: name for name, child in module.named_modules()}
+    names = {child: name for name, child in model.module.named_modules() if name}
     grids: dict[str, Grid] = {}
-    clips = zeros_for(module, p)
+    clips = zeros_for(model, side)
 
     def hook(child: nn.Module, arguments: Any, output: Any) -> None:
         try:
-            grid = guess_grid(output, len(clips), p.frames, p.crop)
+            grid = guess_grid(output, len(clips), model.frames, side)
         except ValueError as error:
             raise UserError(f"{names[child]}: {error}; say which by `layers`") from error
         if grid is not None:
@@ -182,15 +210,13 @@ def found_layers(module: nn.Module, call: Call, p: Preprocessing, num_classes: i
 
     with ExitStack() as hooks:
         for child in names:
-            if names[child]:
-                hooks.callback(child.register_forward_hook(hook).remove)
-        with torch.inference_mode():
-            logits_of(call(module, clips), len(clips), num_classes)
-    blocks = outermost(module, set(grids)) or list(grids)
+            hooks.callback(child.register_forward_hook(hook).remove)
+        model(clips)
+    blocks = outermost(model.module, set(grids)) or list(grids)
     if not blocks:
         raise UserError(
-            f"no layer of {type(module).__name__} has an output (B, C, T, h, w), (B, T, h, w, C) or (B*T, C, h, w); "
-            f"name the layers by `layers`, for example {{'blocks.0': Tokens(8, 14, 14, extra=1)}}"
+            f"no layer of {model.arch} has an output (B, C, T, h, w), (B, T, h, w, C) or (B*T, C, h, w); name the "
+            f"layers by `layers`, for example {{'blocks.0': Tokens(8, 14, 14, extra=1)}}"
         )
     return {name: grid for name, grid in grids.items() if name in blocks}  # in forward order
 
@@ -209,27 +235,22 @@ def outermost(module: nn.Module, grids: set[str], prefix: str = "") -> list[str]
     return found
 
 
-def zeros_for(module: nn.Module, p: Preprocessing) -> Tensor:
+def zeros_for(model: AdaptedNetwork, side: int) -> Tensor:
     """Two clips of zeros (2, T, C, side, side), where the weights of the module are and of their type."""
-    weight = next(module.parameters(), torch.empty(0))
-    return torch.zeros(2, p.frames, CHANNELS[p.modality], p.crop, p.crop, device=weight.device, dtype=weight.dtype)
+    weight = next(model.parameters(), torch.empty(0))
+    return torch.zeros(2, model.frames, CHANNELS[model.modality], side, side, device=weight.device, dtype=weight.dtype)
 
 
-def try_layers(model: AdaptedNetwork, p: Preprocessing) -> None:
+class Observer(Tap):
+    """Sees each layer and changes none."""
+
+    def features(self, layer: str, x: Tensor) -> Tensor:
+        return x
+
+
+def try_layers(model: AdaptedNetwork, side: int) -> None:
     """Raises UserError: a layer does not run, or its output is not what its grid says."""
-
-    class Seen(Tap):
-        def features(self, layer: str, x: Tensor) -> Tensor:
-            return x
-
-    with torch.inference_mode():
-        try:
-            model(zeros_for(model.module, p), Seen())
-        except ValueError as error:
-            raise UserError(f"a layer of {model.arch} is not as `layers` says: {error}") from error
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many there are."""
-    more = f", ... ({len(names)} in all)" if len(names) > MOST_LISTED else ""
-    return ", ".join(names[:MOST_LISTED]) + more
+    try:
+        model(zeros_for(model, side), Observer())
+    except ValueError as error:
+        raise UserError(f"a layer of {model.arch} is not as `layers` says: {error}") from error

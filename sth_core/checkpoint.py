@@ -53,7 +53,7 @@ class Checkpoint:
         """`for_inference(model)`, made once, on the device where `model` is then; another network as it is."""
         return for_inference(self.model) if isinstance(self.model, VideoNetwork) else self.model
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """By which results say which network they are of: of its file, or else of its weights, classes and
         preprocessing."""

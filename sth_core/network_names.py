@@ -53,6 +53,13 @@ class NetworkName:
             return self.function[0].stem
         return self.rest.rstrip("/").rpartition("/")[2]
 
+    @property
+    def label(self) -> str:
+        """A short text that tells it from others."""
+        if self.kind == FILE:
+            return Path(self.name).name
+        return f"{self.name} with {Path(self.weights).name}" if self.weights else self.name
+
     def absolute(self) -> "NetworkName":
         """The same with paths that do not depend on the working folder."""
         name = self.name

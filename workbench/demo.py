@@ -14,10 +14,10 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import open_or_record
 from analysis.runs.run_directory import find_runs, open_run, predictions
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
-from sth_core.network import VideoNetwork
 from sth_core.datasets.synthetic import MOTION_PAIRS, synthesize
 from sth_core.datasets.table import open_dataset
 from sth_core.errors import OtherWork, UserError
+from sth_core.network import VideoNetwork
 from sth_core.recipe import Start, load_recipe
 from sth_core.resumable import no_report
 from sth_core.training import train

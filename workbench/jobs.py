@@ -25,6 +25,7 @@ from filelock import FileLock
 
 from sth_core.errors import UserError, shorten
 from sth_core.files import read_object, system_reason, write_json
+from sth_core.network_names import NetworkName
 from sth_core.resumable import no_report
 from sth_core.values import Between, fits, hints_of
 from workbench.pace import read_duration
@@ -88,7 +89,7 @@ class JobStatus:
 
 
 def record_job(
-    runs: Path, name: str, checkpoint: Path, data: Path, split: str, label: str = "", *, inside: Sequence[Path] = ()
+    runs: Path, name: str, network: NetworkName, data: Path, split: str, label: str = "", *, inside: Sequence[Path] = ()
 ) -> Job:
     """Start `sth record` in the background; without `label`, with the labels that the network was trained on; without
     `split`, of the clips that `sth record` takes then. With `inside` it reads no video outside of these folders.
@@ -106,8 +107,10 @@ def record_job(
     run = resolve_inside(runs / name, [runs])
     if run.exists() and not (run / "run.json").is_file():
         raise UserError(f"{run} exists already and is no run; choose another name")
-    words = ["record", str(checkpoint), f"--data={data}", f"--out={run}"]
+    words = ["record", network.name, f"--data={data}", f"--out={run}"]
     words += [f"--{name}={value}" for name, value in (("split", split), ("label", label)) if value]
+    more = (("weights", network.weights), ("class-names", network.class_names))
+    words += [f"--{name}={value}" for name, value in more if value]
     words += [f"--inside={folder}" for folder in inside]
     return start_job(runs, run, words)
 

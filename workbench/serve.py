@@ -11,6 +11,8 @@ import click
 import psutil
 
 from sth_core.errors import UserError
+from sth_core.network_names import NetworkName
+from workbench.networks import NETWORKS
 from workbench.roots import ROOTS, RUNS
 
 # In the environment of the server: its addresses, the one to print first, and whether it needs a token. It makes the
@@ -32,8 +34,9 @@ MEMORY_SETTINGS = {  # so that memory which a session has freed goes back to the
 
 
 def serve(
-    runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...] = (), *, max_upload: int = 200,
-    token: bool = True, more_origins: tuple[str, ...] = (),
+    runs: Path, port: int, host: str = "localhost", roots: tuple[Path, ...] = (), *,
+    networks: tuple[NetworkName, ...] = (), max_upload: int = 200, token: bool = True,
+    more_origins: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     """Replace this process by the Streamlit server. `more_origins` are addresses by which a proxy leads to the app.
 
@@ -51,6 +54,7 @@ def serve(
     runs.mkdir(parents=True, exist_ok=True)
     os.environ[RUNS] = str(runs.resolve())
     os.environ[ROOTS] = os.pathsep.join(str(root.resolve()) for root in roots)
+    os.environ[NETWORKS] = "\n".join(network.absolute().name for network in networks)
     names = names_of(host)
     origins = [*(origin_of(name, port) for name in names), *more_origins]
     os.environ[ORIGINS] = " ".join(origins)

@@ -102,7 +102,9 @@ def hugging_face_network(name: str, weights: dict[str, Tensor] | None, classes: 
 
 def layers_of(module: nn.Module, config: Any, kind: Architecture) -> dict[str, Grid]:
     """The blocks of a transformer, without the last one if only its class token is read."""
-    blocks = [name for name, _ in module.named_modules() if (found := BLOCK.fullmatch(name)) and "predictor" not in found[0]]
+    blocks = [
+        name for name, _ in module.named_modules() if (found := BLOCK.fullmatch(name)) and "predictor" not in found[0]
+    ]
     return dict.fromkeys(blocks[: -1 if kind.class_token_last(config) else None], kind.tokens(config))
 
 

@@ -36,7 +36,7 @@ def of_s3d(names: list[str]) -> dict[str, Grid]:
 
 def of_swin(names: list[str]) -> dict[str, Grid]:
     # features.1, 3 and 5 merge patches; the others are stages of blocks.
-    blocks = [n for n in names if is_block(n, "features", 1) and f"{n}.norm" in names or is_block(n, "features", 2)]
+    blocks = [n for n in names if (is_block(n, "features", 1) and f"{n}.norm" in names) or is_block(n, "features", 2)]
     return {name: ChannelsLast() for name in blocks}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from sth_core.network_names import NetworkName
 from workbench.cli.kinds import RECIPE, URL
 
 
@@ -38,7 +39,7 @@ def was_given(context: click.Context, name: str) -> bool:
 
 def word_of(kind: click.ParamType, value: Any) -> str:
     """A value as a word; a path is absolute, the name of a shipped recipe and a URL are not."""
-    text = str(value)
+    text = value.absolute().name if isinstance(value, NetworkName) else str(value)
     if not isinstance(kind, click.Path) or URL.match(text) or (kind is RECIPE and not Path(text).is_file()):
         return text
     return str(Path(text).absolute())

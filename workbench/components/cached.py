@@ -12,8 +12,10 @@ from analysis.attention.alpha_matrix import Alpha, has_attention, read_alpha
 from analysis.attention.clip_profiles import clip_overview
 from analysis.report.figures_5_to_8 import attention_by_layer
 from analysis.runs.run_directory import Run
+from sth_core.errors import UserError
 from sth_core.files import sha256
 from sth_core.memory import give_back_freed_memory
+from sth_core.network_names import FILE, NetworkName
 
 if TYPE_CHECKING:
     from sth_core.checkpoint import Checkpoint
@@ -74,9 +76,19 @@ def cached_attention_table(runs: list[Run]) -> pd.DataFrame:
     return cached_result("attention", runs, lambda: attention_by_layer(runs, cached_alpha))
 
 
-@st.cache_resource(show_spinner="Loading the network", max_entries=4)
-def cached_checkpoint(path: str, sha256: str) -> "Checkpoint":
-    """A checkpoint: attach nothing to its network."""
-    from sth_core.checkpoint import load_checkpoint  # torch takes seconds to import, and most pages do not need it
+def cached_network(name: NetworkName, sha256: str = "") -> "Checkpoint":
+    """A network: attach nothing to it. Raises UserError: it cannot be opened, or it is not the one of this `sha256`."""
+    content = cached_sha256(Path(name.name)) if name.kind == FILE else sha256
+    if sha256 and content != sha256:
+        raise UserError(f"{name.name} has been replaced by another one since the run was recorded.")
+    found = _cached_network(name, content)
+    if sha256 and found.sha256 != sha256:
+        raise UserError(f"{name.name} is no longer the network that the run was recorded with.")
+    return found
 
-    return load_checkpoint(path)
+
+@st.cache_resource(show_spinner="Loading the network", max_entries=4)
+def _cached_network(name: NetworkName, sha256: str) -> "Checkpoint":
+    from sth_core.open_network import open_network  # torch takes seconds to import, and most pages do not need it
+
+    return open_network(name)

@@ -14,15 +14,17 @@ from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.files import error_sentence
+from sth_core.network_names import FILE
 from sth_core.video import UnreadableVideo
 from sth_core.video.clip_source import ClipSource
 from workbench.components import clip_views
-from workbench.components.cached import cached_alpha, cached_checkpoint, cached_overview, cached_result, cached_sha256
+from workbench.components.cached import cached_alpha, cached_network, cached_overview, cached_result
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import show_chart
 from workbench.components.context import CLIP_PAGE, choose_run, escape_markdown, linked_selectbox
 from workbench.components.gallery import NO_LABEL, OUTSIDE, clip_query, show_gallery
 from workbench.components.notes import show_notes_panel
+from workbench.networks import network_of_run
 from workbench.roots import may_read
 
 MOST_OPTIONS = 2000  # the browser receives all options of a select box
@@ -95,21 +97,12 @@ def forget_clip() -> None:
 
 
 def load_run_checkpoint(run: Run) -> Checkpoint | None:
-    """The run's checkpoint; without it, the page says why there is no Grad-CAM."""
-    if run.meta.get("fused"):
-        st.info("Grad-CAM explains one network, and this run is fused from several: open one of those runs.")
-        return None
-    if not run.meta.get("checkpoint"):
-        st.info("Grad-CAM needs the run's checkpoint, and run.json does not say where it is.")
-        return None
-    path, content = Path(run.meta["checkpoint"]), run.meta["checkpoint_sha256"]
+    """The run's network; without it, the page says why there is no Grad-CAM."""
     try:
-        if not path.is_file():
-            raise UserError(f"Grad-CAM needs the run's checkpoint, which no longer exists: {path}.")
-        if cached_sha256(path) != content:
-            replaced = f"{path} has been replaced by another one since the run was recorded"
-            raise UserError(f"Grad-CAM needs the run's checkpoint, but {replaced}.")
-        return cached_checkpoint(str(path), content)
+        name = network_of_run(run)
+        if name.kind == FILE and not Path(name.name).is_file():
+            raise UserError(f"Grad-CAM needs the run's checkpoint, which no longer exists: {name.name}.")
+        return cached_network(name, run.meta["checkpoint_sha256"])
     except OSError as error:
         st.info(escape_markdown(f"Grad-CAM needs the run's checkpoint, which cannot be read: {error_sentence(error)}."))
     except UserError as error:

@@ -11,14 +11,15 @@ import torch
 from analysis.report.plots import COLOURS, styled
 from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.dataset_options import SPLIT_HELP
-from analysis.runs.run_directory import find_runs, open_run
+from analysis.runs.run_directory import Run, find_runs, open_run
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.evaluation import refuse_not_finite
+from sth_core.network_names import FILE, NetworkName
 from sth_core.video.transforms import Preprocessing
 from workbench.components import clip_views
-from workbench.components.cached import cached_checkpoint, cached_sha256
+from workbench.components.cached import cached_network
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
 from workbench.components.context import (
@@ -31,12 +32,13 @@ from workbench.components.context import (
     show_problem,
 )
 from workbench.jobs import Job, cancel_job, find_jobs, job_status, record_job
+from workbench.networks import network_of_run, offered_networks
 from workbench.pace import format_duration
 from workbench.roots import allowed_roots, resolve_inside, runs_folder
 from workbench.runs_in_roots import within_roots
 from workbench.uploads import DecodedUpload, UploadLimits, decode_upload
 
-BY_PATH = ""  # the option of a network that no run has
+BY_PATH = NetworkName("")  # the option of a checkpoint that no run has
 VIDEOS = ["mp4", "webm", "avi", "mov", "mkv"]
 REFRESH_SECONDS = 2
 MOST_JOBS = 20  # that are listed
@@ -48,29 +50,27 @@ def show_own_page() -> None:
     st.caption("Run a network on a video of your own, or record it on a dataset of your own.")
     with errors_shown():
         if chosen := choose_network():
-            path, checkpoint = chosen
+            name, checkpoint = chosen
             video, dataset = st.tabs(["One video", "Record a dataset"])
             with video:
-                show_upload(path, checkpoint)
+                show_upload(checkpoint)
             with dataset:
-                show_record_form(path)
+                show_record_form(name)
     show_jobs()
 
 
-def choose_network() -> tuple[Path, Checkpoint] | None:
-    """A checkpoint of one of the runs, if the file has not been replaced since, or another one by its path."""
+def choose_network() -> tuple[NetworkName, Checkpoint] | None:
+    """The network of one of the runs, if it has not been replaced since, one of `sth app --network`, or a checkpoint by
+    its path."""
     runs = [within_roots(run) for run in find_runs(runs_folder())]
     with st.sidebar:
         show_left_out({run_id(run): run.problem for run in runs if not run.meta}, "not listed")
-    checkpoints = {run.meta.get("checkpoint", ""): run for run in runs}
-    # Path.is_file raises an error where a folder may not be entered.
-    run_of = {path: run for path, run in checkpoints.items() if os.path.isfile(path)}  # noqa: PTH113
-    names = {path: f"{Path(path).name} ({run.title})" for path, run in run_of.items()}
-    names[BY_PATH] = "another, by its path"
-    chosen = st.selectbox("Network", [*names], format_func=names.__getitem__)
-    if chosen != BY_PATH:
-        path = Path(chosen)
-    else:
+    run_of = {name: run for run in runs if (name := openable(run))}
+    titles = {name: f"{name.label} ({run.title})" for name, run in run_of.items()}
+    titles |= {name: name.label for name in offered_networks() if name not in titles}
+    titles[BY_PATH] = "another checkpoint, by its path"
+    chosen = st.selectbox("Network", [*titles], format_func=titles.__getitem__)
+    if chosen == BY_PATH:
         roots = allowed_roots()
         hint = describe_roots(roots)
         given = st.text_input("Checkpoint (.safetensors)", placeholder="/.../model.safetensors", help=hint)
@@ -79,11 +79,19 @@ def choose_network() -> tuple[Path, Checkpoint] | None:
         path = resolve_inside(given, roots)
         if path.suffix != ".safetensors" or not path.is_file():
             raise UserError(f"{path} is no .safetensors file; `sth train` and `sth import` make them")
-    content = cached_sha256(path)
-    if chosen != BY_PATH and content != run_of[chosen].meta["checkpoint_sha256"]:
-        run = run_of[chosen]
-        raise UserError(f"{path} has been replaced since the run {run.name} was recorded; choose it by its path")
-    return path, cached_checkpoint(str(path), content)
+        return NetworkName(str(path)), cached_network(NetworkName(str(path)))
+    run = run_of.get(chosen)
+    return chosen, cached_network(chosen, run.meta["checkpoint_sha256"] if run else "")
+
+
+def openable(run: Run) -> NetworkName | None:
+    """The network that a run names, if the app may open it and its file is still there."""
+    try:
+        name = network_of_run(run)
+    except UserError:
+        return None
+    # Path.is_file raises an error where a folder may not be entered.
+    return None if name.kind == FILE and not os.path.isfile(name.name) else name  # noqa: PTH113
 
 
 def describe_roots(roots: list[Path]) -> str:
@@ -95,8 +103,8 @@ def cached_upload(content_sha256: str, p: Preprocessing, megabytes: int, _conten
     return decode_upload(_content, p, UploadLimits(megabytes=megabytes))
 
 
-def show_upload(path: Path, checkpoint: Checkpoint) -> None:
-    """Everything that the network at `path` computes for an uploaded video."""
+def show_upload(checkpoint: Checkpoint) -> None:
+    """Everything that the network computes for an uploaded video."""
     megabytes = int(st.get_option("server.maxUploadSize"))
     upload = st.file_uploader("A video", VIDEOS, help="The app decodes and shows the video, and does not keep it.")
     if upload is None:
@@ -105,7 +113,7 @@ def show_upload(path: Path, checkpoint: Checkpoint) -> None:
     with errors_shown():
         content_sha256 = hash_of(content).hexdigest()
         video = cached_upload(content_sha256, checkpoint.preprocessing, megabytes, content)
-        key = (content_sha256, cached_sha256(path))
+        key = (content_sha256, checkpoint.sha256)
         clip = clip_views.ExplainedClip(checkpoint, video.frames, video.clip, video.indices, None, key)
         predicted = show_scores(clip)
         clip_views.show_input_frames(clip)
@@ -135,7 +143,7 @@ def show_scores(clip: clip_views.ExplainedClip) -> str:
     return str(top["label"][0])
 
 
-def show_record_form(checkpoint: Path) -> None:
+def show_record_form(network: NetworkName) -> None:
     roots = allowed_roots()
     with st.form("record"):
         folder = st.text_input("Folder of the dataset", placeholder="/.../videos", help=describe_roots(roots))
@@ -146,7 +154,7 @@ def show_record_form(checkpoint: Path) -> None:
         if st.form_submit_button("Record", icon=":material/play_arrow:"):
             with errors_shown():
                 data = resolve_inside(folder, roots)
-                record_job(roots[0], name, checkpoint, data, split, label, inside=roots)
+                record_job(roots[0], name, network, data, split, label, inside=roots)
 
 
 def show_jobs() -> None:

@@ -1,0 +1,30 @@
+"""The networks that the app opens: those of its runs, and those that `sth app --network` names."""
+
+import os
+
+from analysis.runs.run_directory import Run
+from sth_core.errors import UserError
+from sth_core.network_names import FUNCTION, NetworkName
+
+NETWORKS = "STH_NETWORKS"  # in the environment, by workbench/serve.py; one name a line
+
+
+def offered_networks() -> list[NetworkName]:
+    """Those of `sth app --network`."""
+    return [NetworkName(name) for name in os.environ.get(NETWORKS, "").splitlines() if name]
+
+
+def network_of_run(run: Run) -> NetworkName:
+    """The network that a run names. Raises UserError: it names none, or code that nobody has named for this app."""
+    meta = run.meta
+    if meta.get("fused"):
+        raise UserError("This run is fused from several, and Grad-CAM explains one network: open one of those runs.")
+    if not meta.get("checkpoint"):
+        raise UserError("Grad-CAM needs the run's network, and run.json does not say where it is.")
+    name = NetworkName(meta["checkpoint"], meta.get("weights", ""), meta.get("class_names_file", ""))
+    if name.kind == FUNCTION and name.name not in [offered.name for offered in offered_networks()]:
+        raise UserError(
+            f"Grad-CAM needs the run's network, which {name.name} makes. The app runs no code that a run names: start "
+            f"it with `sth app --network {name.name}`."
+        )
+    return name
