@@ -34,6 +34,7 @@ CLIP_COLUMNS = ("clip_id", "label", "prediction", "correct", "confidence")
 OPTIONAL_COLUMNS = ("path", "margin", "disagreement")  # that not every version has recorded
 ALL_BUT_SCORES = (*OPTIONAL_COLUMNS, "group", "frame_indices")
 FAILURE_COLUMNS = ["clip_id", "path", "reason"]
+OTHER = "other"  # the `conv` of a network that is none of the paper's
 SHARD_KINDS = ("attention", "predictions")  # a clip is recorded once its prediction is written
 # What a recording owns beside run.json: its tables, and what was computed of them.
 OWNED = ("predictions", "attention", "failures.parquet", "probes", "interventions")
@@ -62,9 +63,12 @@ class Run:
 
     @property
     def p(self) -> str:
-        """The temporal fraction as the paper writes it: 1/4, or 0 for a 2D network; "1/4 + 1/2" of a fused run."""
+        """The temporal fraction as the paper writes it: 1/4, or 0 for a 2D network; "1/4 + 1/2" of a fused run; "-" for
+        a network that is none of the paper's."""
         if fused := [str(of["p"]) for of in self.meta.get("fused", ()) if isinstance(of, dict) and "p" in of]:
             return " + ".join(dict.fromkeys(fused))
+        if self.meta.get("conv") == OTHER:
+            return "-"
         p = self.meta["temporal_fraction"]
         return f"1/{round(1 / p)}" if p else "0"
 
@@ -74,8 +78,9 @@ class Run:
 
     @property
     def title(self) -> str:
-        """Dataset, p and modality, which distinguish the runs of a study."""
-        return f"{self.meta['dataset']}, p = {self.p}, {self.modality}"
+        """Dataset, p (of a network that is none of the paper's its architecture) and modality."""
+        network = self.meta["arch"] if self.meta.get("conv") == OTHER else f"p = {self.p}"
+        return f"{self.meta['dataset']}, {network}, {self.modality}"
 
     @property
     def usable(self) -> bool:

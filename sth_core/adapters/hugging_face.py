@@ -20,7 +20,7 @@ from sth_core.grids import Grid, Tokens
 from sth_core.video.transforms import Preprocessing
 
 NEEDS = "hf: networks need the package transformers; pip install 'sth-workbench[transformers]'"
-BLOCK = re.compile(r"(?P<base>[a-z0-9]+\.)(?:encoder\.)?layers?\.\d+")
+BLOCK = re.compile(r"[a-z0-9]+\.(?:encoder\.)?layers?\.\d+")
 SETTINGS = ("preprocessor_config.json", "video_preprocessor_config.json")
 
 
@@ -102,9 +102,7 @@ def hugging_face_network(name: str, weights: dict[str, Tensor] | None, classes: 
 
 def layers_of(module: nn.Module, config: Any, kind: Architecture) -> dict[str, Grid]:
     """The blocks of a transformer, without the last one if only its class token is read."""
-    blocks = [
-        name for name, _ in module.named_modules() if (found := BLOCK.fullmatch(name)) and "predictor" not in found[0]
-    ]
+    blocks = [name for name, _ in module.named_modules() if BLOCK.fullmatch(name)]
     return dict.fromkeys(blocks[: -1 if kind.class_token_last(config) else None], kind.tokens(config))
 
 

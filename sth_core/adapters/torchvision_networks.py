@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from torchvision.models import get_model, get_model_weights, list_models, video
@@ -102,6 +103,5 @@ def preprocessing_of(name: str) -> Preprocessing:
     """What the published weights of a network were evaluated with."""
     family, t = FAMILIES[name], get_model_weights(name).DEFAULT.transforms()
     size = t.resize_size[0] if len(t.resize_size) == 1 else tuple(t.resize_size)
-    return Preprocessing(
-        frames=family.frames, stride=family.stride, resize=size, crop=t.crop_size[0], mean=tuple(t.mean), std=tuple(t.std)
-    )  # fmt: skip
+    normal: Any = {"mean": tuple(t.mean), "std": tuple(t.std)}
+    return Preprocessing(frames=family.frames, stride=family.stride, resize=size, crop=t.crop_size[0], **normal)
