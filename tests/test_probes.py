@@ -241,7 +241,7 @@ def test_a_checkpoint_that_was_replaced_is_refused(scenes_folder: Path, tmp_path
     with pytest.raises(UserError, match="holds no probes"):
         probe_table(open_run(tmp_path / "run"))
     save_tiny(network, seed=1)
-    with pytest.raises(UserError, match="is no longer the checkpoint"):
+    with pytest.raises(UserError, match="is no longer the network"):
         probe(open_run(tmp_path / "run"), scenes_folder)
 
 
