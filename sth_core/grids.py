@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 Cells = Float[Tensor, "B T C h w"]
 
 
@@ -61,7 +62,10 @@ class FramesAsImages:
     aligned: bool = False
 
     def to_grid(self, output: Any) -> Cells:
-        return with_dimensions(output, 4).unflatten(0, (-1, self.steps))
+        x = with_dimensions(output, 4)
+        if len(x) % self.steps:
+            raise ValueError(f"{len(x)} images, which are no clips of {self.steps}")
+        return x.unflatten(0, (-1, self.steps))
 
     def from_grid(self, x: Cells, output: Any) -> Any:
         return replaced(output, x.flatten(0, 1))
@@ -118,7 +122,11 @@ def tensor_of(output: Any) -> Any:
 
 
 def replaced(output: Any, x: Tensor) -> Any:
-    """The output of a layer with x in place of its tensor."""
+    """The output of a layer with x in place of its tensor, in the same memory layout: sums are rounded as before."""
+    before = tensor_of(output)
+    formats = [torch.contiguous_format, *[LAST[n] for n in (before.ndim,) if n in LAST]]
+    same = next((one for one in formats if before.is_contiguous(memory_format=one)), None)
+    x = x if same is None else x.contiguous(memory_format=same)
     return type(output)((x, *output[1:])) if type(output) in (tuple, list) else x
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 
 FILE, FUNCTION, TORCHVISION, HUGGING_FACE = "file", "function", "torchvision", "hf"
@@ -78,3 +79,7 @@ class NetworkName:
         """What run.json says of it, by which it can be opened again."""
         more = {"weights": self.weights, "class_names_file": self.class_names}
         return {"checkpoint": self.name, **{key: value for key, value in more.items() if value}}
+
+
+def network_name(named: str | PathLike[str] | NetworkName) -> NetworkName:
+    return named if isinstance(named, NetworkName) else NetworkName(str(named))

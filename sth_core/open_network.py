@@ -16,14 +16,10 @@ from sth_core.adapters.torchvision_networks import torchvision_network
 from sth_core.checkpoint import Checkpoint, broken_weights, load_checkpoint, misfits
 from sth_core.datasets.class_names import read_name_list
 from sth_core.errors import UserError
-from sth_core.network_names import FILE, FUNCTION, TORCHVISION, WAYS, NetworkName
+from sth_core.network_names import FILE, FUNCTION, TORCHVISION, WAYS, NetworkName, network_name
 from sth_core.weight_files import read_state
 
 Named = str | PathLike[str] | NetworkName | Checkpoint
-
-
-def network_name(named: str | PathLike[str] | NetworkName) -> NetworkName:
-    return named if isinstance(named, NetworkName) else NetworkName(str(named))
 
 
 def open_network(named: Named, device: torch.device | str = "cpu") -> Checkpoint:
@@ -54,7 +50,7 @@ def open_network(named: Named, device: torch.device | str = "cpu") -> Checkpoint
         from sth_core.adapters.hugging_face import hugging_face_network  # which needs an extra package
 
         found = hugging_face_network(name.rest, weights, classes)
-    if broken := broken_weights(found.model.state_dict()):
+    if broken := broken_weights(module_of(found.model).state_dict()):
         raise UserError(f"{name.name} cannot be used: {broken}")
     found.model.to(device)
     return Checkpoint(
@@ -107,9 +103,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is not a safetensors file: {error}") from error
 
 
+def module_of(model: nn.Module) -> nn.Module:
+    return model.module if isinstance(model, AdaptedNetwork) else model
+
+
 def load_weights(model: nn.Module, weights: dict[str, Tensor], name: NetworkName) -> None:
     """Give the module of an adapted network its weights. Raises UserError: they do not fit."""
-    module = model.module if isinstance(model, AdaptedNetwork) else model
+    module = module_of(model)
     there = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
     if problems := misfits(there, {key: tuple(tensor.shape) for key, tensor in weights.items()}):
         raise UserError(f"{name.weights} does not fit {name.name}: {problems}")

@@ -12,7 +12,7 @@ from sth_core.errors import UserError
 from sth_core.network import devices_here, pick_device
 from tests.test_cli import mistake
 from workbench.cli import COMMANDS, main
-from workbench.cli.kinds import FILE, FOLDER, PATH, RUNS, DeviceKind, NumberKind, PathKind, TextKind
+from workbench.cli.kinds import FILE, FOLDER, PATH, RUNS, DeviceKind, NetworkKind, NumberKind, PathKind, TextKind
 from workbench.serve import check_address
 
 
@@ -32,7 +32,7 @@ def test_every_parameter_is_of_a_kind_that_refuses_what_it_cannot_be() -> None:
         if isinstance(kind, click.IntRange) or type(kind) is NumberKind:
             assert None not in (kind.min, kind.max), where
         else:
-            allowed = PathKind | TextKind | DeviceKind | click.Choice | type(click.BOOL)
+            allowed = PathKind | TextKind | DeviceKind | NetworkKind | click.Choice | type(click.BOOL)
             assert isinstance(kind, allowed) or parameter.name == "changes", where
 
 

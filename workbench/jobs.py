@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from sth_core.errors import UserError, shorten
 from sth_core.files import read_object, system_reason, write_json
-from sth_core.network_names import NetworkName
+from sth_core.network_names import NetworkName, network_name
 from sth_core.resumable import no_report
 from sth_core.values import Between, fits, hints_of
 from workbench.pace import read_duration
@@ -89,7 +89,14 @@ class JobStatus:
 
 
 def record_job(
-    runs: Path, name: str, network: NetworkName, data: Path, split: str, label: str = "", *, inside: Sequence[Path] = ()
+    runs: Path,
+    name: str,
+    network: Path | NetworkName,
+    data: Path,
+    split: str,
+    label: str = "",
+    *,
+    inside: Sequence[Path] = (),
 ) -> Job:
     """Start `sth record` in the background; without `label`, with the labels that the network was trained on; without
     `split`, of the clips that `sth record` takes then. With `inside` it reads no video outside of these folders.
@@ -107,6 +114,7 @@ def record_job(
     run = resolve_inside(runs / name, [runs])
     if run.exists() and not (run / "run.json").is_file():
         raise UserError(f"{run} exists already and is no run; choose another name")
+    network = network_name(network)
     words = ["record", network.name, f"--data={data}", f"--out={run}"]
     words += [f"--{name}={value}" for name, value in (("split", split), ("label", label)) if value]
     more = (("weights", network.weights), ("class-names", network.class_names))
