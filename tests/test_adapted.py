@@ -27,8 +27,10 @@ from sth_core.grids import ChannelsFirst, ChannelsLast, FramesAsImages, Grid, Si
 from sth_core.network_names import NetworkName
 from sth_core.open_network import open_network
 from sth_core.video.transforms import Preprocessing
+from tests.test_app import CLIP, COMPARE, FIGURES, PREDICTIONS, open_page, words
 from tests.tiny import write_moving_video
 from workbench.cli import main
+from workbench.networks import NETWORKS
 
 transformers = pytest.importorskip("transformers", reason="the extra [transformers] is not installed")
 NAMES = ["a", "b", "c"]
@@ -448,22 +450,33 @@ def test_the_checksum_is_of_weights_classes_and_preprocessing() -> None:
 
 
 @pytest.mark.parametrize("named", ["{folder}/my_model.py:build", "hf:{folder}/videomae"])
-def test_every_command_takes_the_name(named: str, my_model: Path, six_clips: Path, tmp_path: Path) -> None:
+def test_every_command_takes_the_name(
+    named: str, my_model: Path, six_clips: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     if named.startswith("hf:"):
         hugging_face_folder("videomae", tmp_path / "videomae")
     name, run = named.format(folder=tmp_path), tmp_path / "run"
-    for words in (
+    for command in (
         ["record", name, "--data", six_clips, "-o", run],
         ["evaluate", name, "--data", six_clips, "-o", tmp_path / "evaluated", "--clips", "2"],
         ["cam", name, six_clips / "a" / "0.mp4", "-o", tmp_path / "cam.mp4", "--definition", "per_clip"],
         ["probe", name, "--data", six_clips, "-o", run, "--shuffles", "1"],
         ["trust", name, "--data", six_clips, "-o", tmp_path / "trust", "--clips", "2"],
     ):
-        result = CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+        result = CliRunner().invoke(main, [str(word) for word in command], catch_exceptions=False)
         assert result.exit_code == 0, result.output
     said = json.loads((run / "run.json").read_text())
     assert said["checkpoint"] == (name if named.startswith("hf:") else str(tmp_path.resolve() / "my_model.py:build"))
     assert (said["conv"], said["attention"], said["layers"]) == ("other", False, [])
     assert re.search(re.escape(Path(name).name), said["command"])
+    for page in ("", PREDICTIONS, CLIP, COMPARE, FIGURES):
+        assert not open_page(tmp_path, monkeypatch, page).exception
+    text = words(open_page(tmp_path, monkeypatch, CLIP, run="run"))
+    if named.startswith("hf:"):
+        assert "Input frames" in text or "frames" in text
+    else:
+        assert "The app runs no code that a run names: start it with sth app --network" in text.replace("`", "")
+        monkeypatch.setenv(NETWORKS, said["checkpoint"])
+        assert "runs no code" not in words(open_page(tmp_path, monkeypatch, CLIP, run="run"))
     result = CliRunner().invoke(main, ["intervene", name, "--data", str(six_clips), "-o", str(run)])
     assert result.exit_code and "has no α to replace" in result.output

@@ -287,7 +287,7 @@ def test_a_missing_or_replaced_checkpoint_shows_a_message(damage, one_run, tmp_p
         file.write_bytes(b"not the network")
     edit(one_run / "appearance-rgb-p4", checkpoint=str(file))
     text = words(open_page(one_run, monkeypatch, CLIP))
-    assert ("no longer exists" if damage == "gone" else "replaced by another one") in text
+    assert ("no longer exists" if damage == "gone" else "has been replaced since the run") in text
     assert "Attention by layer" in text
 
 

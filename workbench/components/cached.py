@@ -76,14 +76,15 @@ def cached_attention_table(runs: list[Run]) -> pd.DataFrame:
     return cached_result("attention", runs, lambda: attention_by_layer(runs, cached_alpha))
 
 
-def cached_network(name: NetworkName, sha256: str = "") -> "Checkpoint":
-    """A network: attach nothing to it. Raises UserError: it cannot be opened, or it is not the one of this `sha256`."""
-    content = cached_sha256(Path(name.name)) if name.kind == FILE else sha256
-    if sha256 and content != sha256:
-        raise UserError(f"{name.name} has been replaced by another one since the run was recorded.")
-    found = _cached_network(name, content)
-    if sha256 and found.sha256 != sha256:
-        raise UserError(f"{name.name} is no longer the network that the run was recorded with.")
+def cached_network(name: NetworkName, run: Run | None = None) -> "Checkpoint":
+    """A network; attach nothing to it. Raises UserError: it cannot be opened, or is not that of the `run`."""
+    expected = run.meta["checkpoint_sha256"] if run else ""
+    content = cached_sha256(Path(name.name)) if name.kind == FILE else expected
+    same = not run or content == expected
+    found = _cached_network(name, content) if same else None
+    if run and (not found or found.sha256 != expected):
+        raise UserError(f"{name.label} has been replaced since the run {run.name} was recorded: it is another network.")
+    assert found
     return found
 
 

@@ -102,7 +102,7 @@ def load_run_checkpoint(run: Run) -> Checkpoint | None:
         name = network_of_run(run)
         if name.kind == FILE and not Path(name.name).is_file():
             raise UserError(f"Grad-CAM needs the run's checkpoint, which no longer exists: {name.name}.")
-        return cached_network(name, run.meta["checkpoint_sha256"])
+        return cached_network(name, run)
     except OSError as error:
         st.info(escape_markdown(f"Grad-CAM needs the run's checkpoint, which cannot be read: {error_sentence(error)}."))
     except UserError as error:

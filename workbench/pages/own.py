@@ -80,8 +80,7 @@ def choose_network() -> tuple[NetworkName, Checkpoint] | None:
         if path.suffix != ".safetensors" or not path.is_file():
             raise UserError(f"{path} is no .safetensors file; `sth train` and `sth import` make them")
         return NetworkName(str(path)), cached_network(NetworkName(str(path)))
-    run = run_of.get(chosen)
-    return chosen, cached_network(chosen, run.meta["checkpoint_sha256"] if run else "")
+    return chosen, cached_network(chosen, run_of.get(chosen))
 
 
 def openable(run: Run) -> NetworkName | None:
