@@ -22,11 +22,12 @@ from sth_core.weight_files import read_state
 Named = str | PathLike[str] | NetworkName | Checkpoint
 
 
-def open_network(named: Named, device: torch.device | str = "cpu") -> Checkpoint:
+def open_network(named: Named, device: torch.device | str = "cpu", *, download: bool = True) -> Checkpoint:
     """The network of a name (`NetworkName`), in evaluation mode on the device; one that is open already is moved there.
 
     FILE.py:FUNCTION runs the Python file. So it must be the user who names it: what is found in a data folder, or in
-    the description of a run, is never run.
+    the description of a run, is never run. Without `download`, a network of a library is opened only if an earlier
+    call has downloaded it.
 
     Raises UserError: there is no such network, or its weights or class names do not fit.
     """
@@ -45,11 +46,11 @@ def open_network(named: Named, device: torch.device | str = "cpu") -> Checkpoint
         if weights is not None:
             load_weights(found.model, weights, name)
     elif name.kind == TORCHVISION:
-        found = torchvision_network(name.rest, weights, classes)
+        found = torchvision_network(name.rest, weights, classes, download=download)
     else:
         from sth_core.adapters.hugging_face import hugging_face_network  # which needs an extra package
 
-        found = hugging_face_network(name.rest, weights, classes)
+        found = hugging_face_network(name.rest, weights, classes, download=download)
     if broken := broken_weights(module_of(found.model).state_dict()):
         raise UserError(f"{name.name} cannot be used: {broken}")
     found.model.to(device)

@@ -426,6 +426,9 @@ def test_torchvisions_network_has_its_published_weights_or_others(tmp_path: Path
     published = video.MC3_18_Weights.KINETICS400_V1
     torch.save(video.mc3_18().state_dict(), cached / published.url.rpartition("/")[2])
     c = open_network("torchvision:mc3_18")
+    with pytest.raises(UserError, match="of torchvision:r3d_18 have not been downloaded"):
+        open_network("torchvision:r3d_18", download=False)
+    assert open_network("torchvision:mc3_18", download=False).sha256 == c.sha256
     assert c.classes == published.meta["categories"] and len(c.classes) == 400
     assert (c.preprocessing.frames, c.preprocessing.stride, c.preprocessing.resize) == (16, 2, (128, 171))
     assert c.preprocessing.mean == (0.43216, 0.394666, 0.37645)

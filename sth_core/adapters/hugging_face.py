@@ -61,7 +61,9 @@ ARCHITECTURES = {
 }  # fmt: skip
 
 
-def hugging_face_network(name: str, weights: dict[str, Tensor] | None, classes: list[str] | None) -> Checkpoint:
+def hugging_face_network(
+    name: str, weights: dict[str, Tensor] | None, classes: list[str] | None, *, download: bool = True
+) -> Checkpoint:
     """The video classifier of a repository of the hub (owner/name), or of a folder that `save_pretrained` wrote.
 
     Raises UserError: transformers is not installed, it cannot be had, or it is of a kind that is not known here.
@@ -71,7 +73,7 @@ def hugging_face_network(name: str, weights: dict[str, Tensor] | None, classes: 
     except ImportError as error:
         raise UserError(NEEDS) from error
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, local_files_only=not download)
     except (OSError, ValueError) as error:
         raise UserError(f"hf:{name} cannot be had: {str(error).splitlines()[0]}") from error
     kind = ARCHITECTURES.get(config.model_type)
@@ -82,9 +84,9 @@ def hugging_face_network(name: str, weights: dict[str, Tensor] | None, classes: 
         )
     try:  # eager: fused kernels do not give the attention weights
         module = AutoModelForVideoClassification.from_pretrained(
-            name, config=config, use_safetensors=True, attn_implementation="eager"
+            name, config=config, use_safetensors=True, attn_implementation="eager", local_files_only=not download
         )
-        settings = preprocessor_settings(name)
+        settings = preprocessor_settings(name, local_files_only=not download)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"hf:{name} cannot be had: {str(error).splitlines()[0]}") from error
     if weights is not None:
@@ -106,12 +108,12 @@ def layers_of(module: nn.Module, config: Any, kind: Architecture) -> dict[str, G
     return dict.fromkeys(blocks[: -1 if kind.class_token_last(config) else None], kind.tokens(config))
 
 
-def preprocessor_settings(name: str) -> dict[str, Any]:
+def preprocessor_settings(name: str, **where: bool) -> dict[str, Any]:
     """What a repository says of its preprocessing; empty if it says nothing."""
     from transformers.utils import cached_file
 
     for file in SETTINGS:
-        found = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+        found = cached_file(name, file, _raise_exceptions_for_missing_entries=False, **where)
         if found:
             return dict(json.loads(Path(found).read_text(encoding="utf-8")))
     return {}

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchvision.models import get_model, get_model_weights, list_models, video
 
@@ -62,7 +64,9 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def torchvision_network(name: str, weights: dict[str, Tensor] | None, classes: list[str] | None) -> Checkpoint:
+def torchvision_network(
+    name: str, weights: dict[str, Tensor] | None, classes: list[str] | None, *, download: bool = True
+) -> Checkpoint:
     """A video network of torchvision, with the weights that torchvision publishes (downloaded once, to TORCH_HOME) or
     with others, whose classes must be named.
 
@@ -74,6 +78,8 @@ def torchvision_network(name: str, weights: dict[str, Tensor] | None, classes: l
         raise UserError(f"no video network torchvision:{name} is known here{more}; possible: {', '.join(FAMILIES)}")
     family, published = FAMILIES[name], get_model_weights(name).DEFAULT
     if weights is None:
+        if not download and not downloaded(published.url):
+            raise UserError(f"the weights of torchvision:{name} have not been downloaded; `sth record` does it once")
         try:
             module = get_model(name, weights=published)
         except (OSError, RuntimeError) as error:
@@ -97,6 +103,10 @@ def torchvision_network(name: str, weights: dict[str, Tensor] | None, classes: l
         raise UserError(f"the network has {count} classes, whose names are not known; give them with --class-names")
     p, layers = preprocessing_of(name), family.layers([layer for layer, _ in module.named_modules()])
     return adapt(module, classes=names, preprocessing=p, name=name, layers=layers)
+
+
+def downloaded(url: str) -> bool:
+    return (Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]).is_file()
 
 
 def preprocessing_of(name: str) -> Preprocessing:

@@ -16,6 +16,7 @@ from sth_core.errors import UserError
 from sth_core.files import sha256
 from sth_core.memory import give_back_freed_memory
 from sth_core.network_names import FILE, NetworkName
+from workbench.networks import offered_networks
 
 if TYPE_CHECKING:
     from sth_core.checkpoint import Checkpoint
@@ -92,4 +93,4 @@ def cached_network(name: NetworkName, run: Run | None = None) -> "Checkpoint":
 def _cached_network(name: NetworkName, sha256: str) -> "Checkpoint":
     from sth_core.open_network import open_network  # torch takes seconds to import, and most pages do not need it
 
-    return open_network(name)
+    return open_network(name, download=name in offered_networks())  # no run makes the app download
