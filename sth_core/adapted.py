@@ -148,6 +148,8 @@ def adapt(
     module.eval()
     p, arch = preprocessing, name or type(module).__name__
     refuse_names(classes)
+    if next(module.parameters(), None) is None:
+        raise UserError(f"{arch} has no weights, so there is nothing to explain; give the module that has them")
     known = [path for path, _ in module.named_modules() if path]
     if unknown := [path for path in layers or () if path not in known]:
         raise UserError(f"{arch} has no module {unknown[0]!r}{did_you_mean(unknown[0], known)}")
@@ -237,7 +239,7 @@ def outermost(module: nn.Module, grids: set[str], prefix: str = "") -> list[str]
 
 def zeros_for(model: AdaptedNetwork, side: int) -> Tensor:
     """Two clips of zeros (2, T, C, side, side), where the weights of the module are and of their type."""
-    weight = next(model.parameters(), torch.empty(0))
+    weight = next(model.parameters())
     return torch.zeros(2, model.frames, CHANNELS[model.modality], side, side, device=weight.device, dtype=weight.dtype)
 
 

@@ -69,7 +69,7 @@ class NetworkName:
         elif self.kind == FUNCTION:
             file, function = self.function
             name = f"{file.resolve()}:{function}"
-        elif self.kind == HUGGING_FACE and Path(self.rest).is_dir():
+        elif self.kind == HUGGING_FACE and self.rest and Path(self.rest).is_dir():
             name = f"{HUGGING_FACE}:{Path(self.rest).resolve()}"
         files = {key: str(Path(path).resolve()) for key in ("weights", "class_names") if (path := getattr(self, key))}
         return replace(self, name=name, **files)

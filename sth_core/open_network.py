@@ -16,7 +16,7 @@ from sth_core.adapters.torchvision_networks import torchvision_network
 from sth_core.checkpoint import Checkpoint, broken_weights, load_checkpoint, misfits
 from sth_core.datasets.class_names import read_name_list
 from sth_core.errors import UserError
-from sth_core.network_names import FILE, FUNCTION, TORCHVISION, WAYS, NetworkName, network_name
+from sth_core.network_names import FILE, FUNCTION, HUGGING_FACE, TORCHVISION, WAYS, NetworkName, network_name
 from sth_core.weight_files import read_state
 
 Named = str | PathLike[str] | NetworkName | Checkpoint
@@ -39,6 +39,8 @@ def open_network(named: Named, device: torch.device | str = "cpu", *, download: 
         if name.weights or name.class_names:
             raise UserError(f"{name.name} has its own weights and class names; leave out --weights and --class-names")
         return load_checkpoint(name.name, device)
+    if name.kind in (TORCHVISION, HUGGING_FACE) and not name.rest.strip():
+        raise UserError(f"{name.name} names no network; name one as {WAYS}")
     weights = read_weights(Path(name.weights)) if name.weights else None
     classes = read_name_list(Path(name.class_names)) if name.class_names else None
     if name.kind == FUNCTION:
@@ -77,7 +79,7 @@ def network_of_function(name: NetworkName, classes: list[str] | None) -> Checkpo
         found = build()
     except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{name.name} failed: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(file.parent))

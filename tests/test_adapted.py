@@ -318,6 +318,7 @@ class Fixed(nn.Module):
         ({"module": Fixed("text")}, "a str for 2 clips; it must return the logits"),
         ({"module": Fixed(torch.zeros(2, 3))}, "no layer of Fixed has an output .* name the layers by `layers`"),
         ({"module": Fixed(torch.zeros(2, 3)), "layers": {"unused": ChannelsFirst()}}, "layer unused .* does not run"),
+        ({"module": nn.ReLU()}, "ReLU has no weights"),
         ({"layers": {"bloc": FramesAsImages(4)}}, "Frames has no module 'bloc' .did you mean 'block'?"),
         ({"layers": {"block": ChannelsFirst()}}, "not as `layers` says: a tensor .* not one of 5 dimensions"),
         ({"layers": {"block": FramesAsImages(3)}}, "not as `layers` says"),
@@ -355,6 +356,9 @@ def broken():
 
 def number():
     return 3
+
+def leaves():
+    raise SystemExit(3)
 """
 
 
@@ -381,6 +385,8 @@ def my_model(tmp_path: Path) -> Path:
         ("{}:bild", "has no function 'bild'; it has .*build"),
         ("{}:bare", "returned a module alone; it must return sth_core.adapt"),
         ("{}:number", "returned a int"),
+        ("{}:leaves", "failed: SystemExit: 3"),
+        ("hf:", "hf: names no network; name one as"),
         ("{}:broken", "failed: RuntimeError: no such weights"),
         ("{}2.py:build", "no such file: .*2.py; a network is named as a .safetensors file"),
         ("torchvision:r3d18", r"torchvision:r3d18 is known here \(did you mean 'r3d_18'\?\)"),
