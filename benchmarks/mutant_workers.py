@@ -53,6 +53,7 @@ class Worker:
         shutil.copytree(root, self.copy, symlinks=True, ignore=lambda folder, names: not_copied(root, folder, names))
         environment = os.environ | {"PYTHONPATH": str(self.copy), "OMP_NUM_THREADS": "1", LOG: str(self.work / "lines")}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1"}  # a changed file may have the size and time of the one before
+        environment |= {"TRITON_INTERPRET": "1"}  # as tests/conftest.py says, too late here: Triton is imported before
         environment[FILES] = os.pathsep.join(str(self.copy / path) for path in paths)
         command = [sys.executable, "-m", "benchmarks.mutant_tests"]
         pipe = subprocess.PIPE

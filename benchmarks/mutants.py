@@ -1,7 +1,7 @@
 """Whether the tests notice small errors in the code: each is made in a copy of a module, and that module's tests run.
 
 \b
-    sth benchmark mutants                                       60 mutants of each of 28 modules
+    sth benchmark mutants                                       60 mutants of each of 32 modules
     sth benchmark mutants --modules 'sampling|transforms' --count 1000
 
 A mutant is one small change: of an operator, a comparison, a constant, an argument, a condition, a statement, a bound.
@@ -53,6 +53,10 @@ TESTS = {  # of each module, the files tests/test_NAME.py
     "sth_core/sth_conv.py": "sth_conv initialisation baselines shapes pretrained",
     "sth_core/convolution.py": "sth_conv baselines gradcam kernels",
     "sth_core/inference.py": "network baselines kernels",
+    "sth_core/forms.py": "kernels network",
+    "sth_core/gpu_conv.py": "kernels",
+    "sth_core/kernels.py": "kernels",
+    "sth_core/precision.py": "precision kernels",
     "sth_core/network.py": "network initialisation complexity arguments",
     "sth_core/datasets/splits.py": "assigned_splits datasets found",
     "sth_core/resumable.py": "resumable overwriting",
