@@ -122,6 +122,18 @@ def test_a_pair_is_left_out_only_if_no_other_networks_are_compared_for_it() -> N
     assert reason.startswith("they also differ in frames (") and reason.count("(") == 3 and reason.endswith(")")
 
 
+@pytest.mark.parametrize("recipes", [({}, {}), ({}, META["recipe"])], ids=["neither has one", "one has one"])
+def test_networks_whose_training_is_not_recorded_are_not_compared(recipes: tuple[dict, dict]) -> None:
+    conditions = [
+        a_condition(temporal_fraction=p, recipe=recipe) for p, recipe in zip((1 / 8, 1 / 4), recipes, strict=True)
+    ]
+    pairs = pairs_of_proportions(conditions)
+    assert pairs.compared == []
+    assert [reason.partition(";")[0] for reason in pairs.left_out.values()] == [
+        "it is not recorded how one of them was trained"
+    ]
+
+
 @pytest.mark.parametrize(
     "fact", ["modality", "recipe.model.modality", "trained on"]
     + [f"recipe.preprocessing.{name}" for name in ("modality", "mean", "std", "flow_bound")]

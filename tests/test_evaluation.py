@@ -1,7 +1,9 @@
 """The paper's protocols: several views of a video, whose logits are averaged; and runs fused into one."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,17 +19,18 @@ from analysis.statistics.fusion import fuse
 from analysis.statistics.results import paper_results
 from analysis.statistics.shares import share_interval
 from sth_core import load_checkpoint
-from sth_core.datasets.clips import EvaluationClips
+from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.datasets.mirroring import mirror_order
 from sth_core.datasets.table import CLIP_COLUMNS, Annotation, read_dataset
 from sth_core.errors import UserError
 from sth_core.evaluation import in_batches, run_over, views_at_once
+from sth_core.readers import Readers
 from sth_core.shards import shards
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clips
 from sth_core.video.sampling import Protocol
 from sth_core.video.transforms import Preprocessing, crops, normalise
-from tests.tiny import RGB, save_tiny
+from tests.tiny import RGB, save_tiny, tiny_network
 from workbench.cli import main
 
 
@@ -76,6 +79,31 @@ def test_a_clip_that_cannot_be_read_is_among_those_that_failed(checkpoint: Path,
     assert [s.row for s in batch.samples] == [1, 2] and [s.row for s in whole.samples] == [0, 1, 2]
     assert [(s.row, s.failure) for s in batch.failed] == [(0, "gone.mp4: no such file")] and not whole.failed
     torch.testing.assert_close(batch.logits, whole.logits[1:], atol=1e-4, rtol=1e-4)
+
+
+def test_the_views_of_a_result_are_there_until_the_next_one_also_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two more batches are read by then, into shared memory that holds only so many clips; here a CPU is the GPU."""
+
+    def read_ahead(readers: Readers, ahead: int, held: int) -> Iterator[Sample]:
+        slots = [torch.zeros(1, 2, 32, 32, 3, dtype=torch.uint8) for _ in range(held + 1)]
+        for row in range(12):
+            slots[row % len(slots)].fill_(row)
+            yield Sample(row, slots[row % len(slots)], 0, np.arange(2))
+
+    model = SimpleNamespace(
+        parameters=lambda: iter([SimpleNamespace(device=torch.device("cuda"))]),
+        eval=lambda: None,
+        config=tiny_network().config,
+        forward_with_attention=lambda x: (x.new_zeros(len(x), 12), {}),
+    )
+    clips = SimpleNamespace(protocol=Protocol(), read_ahead=read_ahead, unmirror_logits=lambda logits: logits)
+    monkeypatch.setattr("sth_core.evaluation.stack_on", lambda device, views: torch.stack(list(views)))
+    seen = [
+        [(s.row, s.views.unique().tolist()) for s in result.samples]
+        for result in run_over(model, clips, RGB, batch_size=2, readers=Readers(0))
+    ]
+    assert [row for result in seen for row, _ in result] == [*range(12)]
+    assert all(values == [row] for result in seen for row, values in result)
 
 
 def test_a_mirrored_view_speaks_for_the_mirrored_class() -> None:

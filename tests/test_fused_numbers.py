@@ -169,7 +169,7 @@ def test_runs_without_a_common_clip_are_not_fused(tmp_path: Path) -> None:
 
 
 def test_a_fused_run_is_one_part_and_names_the_clips_that_are_left_out(tmp_path: Path) -> None:
-    runs = []
+    runs, told = [], list[str]()
     for name, clips in (("one", 3), ("two", 2)):
         path = write_run(tmp_path / name, [[0.5]] * clips)
         part = path / "predictions" / "part-00000.parquet"
@@ -181,3 +181,5 @@ def test_a_fused_run_is_one_part_and_names_the_clips_that_are_left_out(tmp_path:
     assert [file.name for file in (fused.run / "predictions").iterdir()] == ["part-00000.parquet"]
     assert open_run(fused.run).meta["clips"] == 3
     assert pd.read_parquet(fused.run / "failures.parquet")["clip_id"].tolist() == ["c2"]
+    fuse(runs, [1, 3], tmp_path / "both", overwrite=True, notify=told.append)
+    assert told == [f"the earlier recording was moved to {tmp_path / 'both' / '.replaced-1'}"]

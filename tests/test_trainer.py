@@ -120,6 +120,17 @@ def test_an_epoch_goes_on_with_the_step_that_is_left() -> None:
         assert all(np.array_equal(a[0], b[0]) for a, b in zip(batch, batch_before, strict=True))
 
 
+def test_the_clips_of_the_next_epoch_are_read_on_not_begun_anew() -> None:
+    """While the last steps of an epoch are trained on, the workers read the first clips of the next one."""
+    tried, begun = a_trainer(), []
+    tried.close()
+    tried.clips = SimpleNamespace(**vars(CLIPS) | {"read_ahead": lambda *of, **how: begun.append(1) or read_ahead(*of)})
+    for epoch in range(SETTINGS.epochs):
+        tried.state.epoch, tried.state.step = epoch, 0
+        assert sorted(row for rows, _ in tried.batches() for row in rows) == ROWS
+    assert begun == [1]
+
+
 def test_processes_share_each_step() -> None:
     order = np.random.default_rng([6, 0]).permutation(ROWS)
     for rank in (0, 1):
