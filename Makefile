@@ -2,7 +2,7 @@
 # make test    set up, run the tests
 # make check   set up, then format, lint and types
 # make mutants set up, make small errors in copies of the code, and count those that no test notices (an hour)
-# make faults  set up, kill commands at random moments, give them bad inputs, and count what goes wrong (half an hour)
+# make faults  set up, kill commands at random moments, give them bad inputs, and count what goes wrong (ten minutes)
 # make docs-check  set up, run the commands again from which the numbers in docs/ come (ONLY=NAME: some of them)
 # make setup   only set up (.venv)
 #

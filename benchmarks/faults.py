@@ -3,7 +3,7 @@
 \b
     sth benchmark faults [--kills 72] [--inputs 546] [--seed 0] [-o FOLDER]
 
-It runs `sth benchmark kills` and `sth benchmark hostile_inputs`, and takes about half an hour on two cores.
+It runs `sth benchmark kills` and `sth benchmark hostile_inputs`, and takes about ten minutes on two cores.
 """
 
 import shutil
