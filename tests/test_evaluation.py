@@ -23,7 +23,7 @@ from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.datasets.mirroring import mirror_order
 from sth_core.datasets.table import CLIP_COLUMNS, Annotation, read_dataset
 from sth_core.errors import UserError
-from sth_core.evaluation import in_batches, run_over, views_at_once
+from sth_core.evaluation import in_batches, one_behind, run_over, views_at_once
 from sth_core.readers import Readers
 from sth_core.shards import shards
 from sth_core.video.clip_source import ClipSource
@@ -104,6 +104,12 @@ def test_the_views_of_a_result_are_there_until_the_next_one_also_beside_a_gpu(mo
     ]
     assert [row for result in seen for row, _ in result] == [*range(12)]
     assert all(values == [row] for result in seen for row, values in result)
+
+
+def test_each_result_comes_when_the_next_was_begun() -> None:
+    begun: list[int] = []
+    seen = [(result, len(begun)) for result in one_behind(begun.append(i) or i for i in range(4))]
+    assert seen == [(0, 2), (1, 3), (2, 4), (3, 4)] and list(one_behind([])) == []
 
 
 def test_a_mirrored_view_speaks_for_the_mirrored_class() -> None:

@@ -119,10 +119,14 @@ def test_a_network_without_attention_is_refused(changes: dict[str, Any]) -> None
 
 
 def test_outcomes_by_hand() -> None:
-    clips = pd.DataFrame({"clip_id": ["x", "y", "z"], "label": ["a", "b", "unknown"]})
+    clips = pd.DataFrame({"clip_id": ["x", "y", "z"], "label": ["a", "b", "unknown"]}, index=[4, 9, 2])
     plain = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     now = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 3.0]])
     rows = replacement_rows(clips, ["a", "b"], plain, now, place="layer1", kind=HALF)
+    assert list(rows) == [
+        "clip_id", "place", "kind", "label", "plain_prediction", "prediction", "plain_correct", "correct",
+        "logit_label", "score_label", "score_plain",
+    ]  # fmt: skip
     assert list(rows["plain_prediction"]) == ["a", "a", "b"] and list(rows["prediction"]) == ["b", "a", "b"]
     assert list(rows["plain_correct"][:2]) == [True, False] and list(rows["correct"][:2]) == [False, False]
     assert rows.loc[2, ["plain_correct", "correct"]].isna().all()  # the network does not know the label

@@ -256,6 +256,24 @@ def test_which_form_computes_a_layer(make, dtype, tf32, tap, serve, monkeypatch:
     assert bool(forward) is serve
 
 
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize(
+    ("make", "dtype", "infer"),
+    [
+        (lambda: layer(), torch.bfloat16, True),
+        (lambda: layer(), torch.float32, False),
+        (lambda: DepthwiseSTHConv(8, 8, frames=3), torch.bfloat16, False),
+        (lambda: STHConv(2048, 16, frames=3), torch.bfloat16, False),  # 512 channels of a type
+        (lambda: STHConv(16, 512, variant="merge", frames=3), torch.bfloat16, True),  # of its input alone
+    ],
+)
+def test_which_layers_for_inference_the_kernels_compute(make, dtype, infer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    assert forms.kernels_infer(make(), dtype) is infer
+    with torch.device("cpu"):
+        assert not forms.kernels_infer(make(), dtype)
+
+
 @ABLE
 def test_the_kernels_are_right_in_half_precision() -> None:
     with torch.inference_mode():  # as in a command that records

@@ -74,7 +74,9 @@ def test_a_device_without_tf32_computes_in_fp32_and_it_is_said(asked, device, ca
     assert replaced_precision(asked, device) == (
         "" if asked == used else f"{name} has no tf32: fp32 is computed instead"
     )
-    assert computing_facts(asked, device)["device"] == name
+    of_gpu = set() if device is CPU else {"cuda", "cudnn"}
+    facts = computing_facts(asked, device)
+    assert facts["device"] == name and set(facts) == {"device", "precision"} | of_gpu
 
 
 def test_an_unknown_precision_is_refused() -> None:

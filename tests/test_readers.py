@@ -17,7 +17,6 @@ from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.datasets.random_clips import Augment
 from sth_core.datasets.table import read_dataset
 from sth_core.errors import UserError
-from sth_core.evaluation import one_behind
 from sth_core.readers import Readers, pick_readers, usable_cores
 from sth_core.recipe import load_recipe
 from sth_core.staging import stack_on
@@ -185,12 +184,6 @@ def test_a_training_that_is_resumed_with_other_workers_ends_with_the_same_networ
         trainings("resumed", Readers(2, True, 2), stop)
     assert same(trainings("resumed", Readers(2, False)), whole)
     assert all(0 <= p.waiting <= 1 for p in seen)
-
-
-def test_each_result_comes_when_the_next_was_begun() -> None:
-    begun: list[int] = []
-    seen = [(result, len(begun)) for result in one_behind(begun.append(i) or i for i in range(4))]
-    assert seen == [(0, 2), (1, 3), (2, 4), (3, 4)] and list(one_behind([])) == []
 
 
 def test_clips_are_stacked_from_arrays_and_tensors() -> None:

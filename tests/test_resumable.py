@@ -99,6 +99,7 @@ OTHER = {
     "deep down": ({"protocol": {"clips": 2, "crop": "center"}}, {}, "protocol.clips is 1, now 2"),
     "a new key": ({"new": 1}, {}, "new is None, now 1"),
     "a new key not at its default": ({"new": 1}, {"new": 0}, "new is 0, now 1"),
+    "a value that is now the default": ({"data": "/e"}, {"data": "/e"}, "data is '/d', now '/e'"),
     "a long value": ({"data": "x" * 200}, {}, "data is '/d', now '" + "x" * 96 + "...)"),
 }
 

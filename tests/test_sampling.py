@@ -23,7 +23,7 @@ from sth_core.video.sampling import (
     slow_positions,
     training_positions,
 )
-from sth_core.video.transforms import Preprocessing, crop, crops, mirror, resize, scaled_crop
+from sth_core.video.transforms import Preprocessing, RandomWindow, crop, crops, mirror, resize, scaled_crop
 from tests.datasets_on_disk import FRAMES, flow_folder, frame_folder, video
 from tests.tiny import CLASSES, tiny_network
 
@@ -356,6 +356,12 @@ def test_a_scaled_crop_without_scales_keeps_its_pixels() -> None:
     view = scaled_crop(grid(6, 9), 4, (), np.random.default_rng(0))
     start = int(view[0, 0, 0, 0])
     assert view[0, :, :, 0].tolist() == [[start + 10 * y + x for x in range(4)] for y in range(4)]
+
+
+def test_the_side_of_a_scaled_crop_is_the_nearest_whole_number() -> None:
+    window = RandomWindow(4, (0.66,), np.random.default_rng(0))
+    window(np.zeros((10, 12, 3), np.uint8))
+    assert window.place is not None and window.place[2] == 7
 
 
 def test_a_scaled_crop_without_scales_gets_everywhere() -> None:

@@ -120,15 +120,35 @@ def test_an_epoch_goes_on_with_the_step_that_is_left() -> None:
         assert all(np.array_equal(a[0], b[0]) for a, b in zip(batch, batch_before, strict=True))
 
 
-def test_the_clips_of_the_next_epoch_are_read_on_not_begun_anew() -> None:
+def test_clips_are_read_on_not_begun_anew_at_an_epoch_and_where_one_was_left() -> None:
     """While the last steps of an epoch are trained on, the workers read the first clips of the next one."""
     tried, begun = a_trainer(), []
     tried.close()
     tried.clips = SimpleNamespace(**vars(CLIPS) | {"read_ahead": lambda *of, **how: begun.append(1) or read_ahead(*of)})
     for epoch in range(SETTINGS.epochs):
         tried.state.epoch, tried.state.step = epoch, 0
-        assert sorted(row for rows, _ in tried.batches() for row in rows) == ROWS
+        found = [next(tried.batches())[0]]
+        tried.state.step = 1
+        found += [rows for rows, _ in tried.batches()]
+        assert sorted(row for rows in found for row in rows) == ROWS
     assert begun == [1]
+
+
+def test_the_time_that_steps_wait_for_their_clips_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    tried = a_trainer()
+    tried.close()
+
+    def slow(*of: Any, **how: Any) -> Iterator[tuple[np.ndarray, int] | None]:
+        for one in read_ahead(*of):
+            now[0] += 0.25
+            yield one
+
+    tried.clips = SimpleNamespace(**vars(CLIPS) | {"read_ahead": slow})
+    monkeypatch.setattr(trainer.time, "perf_counter", lambda: now[0])
+    for _ in tried.batches():
+        now[0] += 8  # the step itself
+    assert tried.waited == 0.25 * len(ROWS)
 
 
 def test_processes_share_each_step() -> None:
