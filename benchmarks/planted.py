@@ -30,7 +30,7 @@ from sth_core.datasets.synthetic import FPS, HEIGHT, WIDTH, Pose, paint
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.encoding import write_video
 from sth_core.video.fields import read_clip
-from sth_core.video.transforms import crop, normalise, resize
+from sth_core.video.transforms import centre_crop, normalise, resize
 from workbench.cli.kinds import FILE, SEED
 
 NETWORK = Path(__file__).parent.parent / "workbench" / "networks" / "appearance-rgb-p4.safetensors"
@@ -96,14 +96,14 @@ def measure(checkpoint: Checkpoint, folder: Path, clips: int, seed: int) -> tupl
         path = folder / f"{number}.mp4"
         write_video(path, planted.frames(place, thing), FPS)
         pixels, indices = read_clip(ClipSource(path), p)
-        clip = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, p.crop))), p)
+        clip = normalise(torch.from_numpy(np.ascontiguousarray(centre_crop(pixels, p))), p)
         target = checkpoint.classes.index(planted.appearance)
         with torch.inference_mode():
             if int(checkpoint.model(clip[None]).argmax()) != target:
                 continue
         correct += 1
-        masks = resize(np.stack([planted.mask(int(t)) for t in indices]), p.resize)
-        masks = crop(masks, p.crop)[..., 0] > 127
+        masks = resize(np.stack([planted.mask(int(t)) for t in indices]), p.resize, p.interpolation)
+        masks = centre_crop(masks, p)[..., 0] > 127
         maps = {name: m.clamp(min=0) for name, m in maps_of(checkpoint.model, clip, target, wanted).items()}
         T, h, w = next(iter(maps.values())).shape
         maps |= {"random map": random_map(T, h, w, number), "centre prior": centre_prior(T, h, w)}

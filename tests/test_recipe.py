@@ -287,7 +287,7 @@ def test_every_number_has_a_range_and_its_sentence_names_key_and_value(key: str)
 
 def test_a_clip_that_fits_into_no_memory_is_refused() -> None:
     large = ("preprocessing.resize=4096", "preprocessing.frames=64", "model.frames=64")
-    with pytest.raises(UserError, match="at most 33,554,432 values, got 64 frames of 4096 x 4096 pixels with 3 chan"):
+    with pytest.raises(UserError, match="at most 67,108,864 values, got 64 frames of 4096 x 4096 pixels with 3 chan"):
         load_recipe(MOTION, large)
 
 

@@ -52,6 +52,7 @@ def motion(field: np.ndarray, bound: float) -> list[float]:
 def test_the_defaults_of_the_preprocessing() -> None:
     imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
     plain = {"modality": "rgb", "frames": 8, "resize": 256, "crop": 224, "flow_bound": 20.0, "stride": 0}
+    plain |= {"dense": "loop", "interpolation": "opencv", "crop_rounding": "down"}
     assert asdict(Preprocessing()) == plain | imagenet
 
 
@@ -74,10 +75,20 @@ def test_the_defaults_of_the_preprocessing() -> None:
         ({"stride": 1024}, True),
         ({"stride": 1025}, False),
         ({"stride": -1}, False),
-        ({"frames": 170}, True),  # 170 x 256 x 256 x 3 values are 33,423,360, of at most 2^25
-        ({"frames": 171}, False),
-        ({"modality": "flow", "mean": (0.5,), "std": (0.1,), "frames": 51}, True),  # x 10 channels: 33,423,360 too
-        ({"modality": "flow", "mean": (0.5,), "std": (0.1,), "frames": 52}, False),
+        ({"frames": 341}, True),  # 341 x 256 x 256 x 3 values are 67,043,328, of at most 2^26
+        ({"frames": 342}, False),
+        ({"modality": "flow", "mean": (0.5,), "std": (0.1,), "frames": 102}, True),  # x 10 channels: 66,846,720
+        ({"modality": "flow", "mean": (0.5,), "std": (0.1,), "frames": 103}, False),
+        ({"frames": 64, "resize": (292, 390), "crop": 256}, True),  # V-JEPA 2
+        ({"frames": 64, "resize": (438, 779), "crop": 384}, True),  # V-JEPA 2, the largest: 65,506,176
+        ({"frames": 128, "resize": (256, 340)}, True),  # S3D as it was evaluated
+        ({"stride": 4, "dense": "hold"}, True),
+        ({"stride": 4, "dense": "repeat"}, False),
+        ({"dense": "spread"}, False),  # without a stride
+        ({"interpolation": "bilinear"}, True),
+        ({"interpolation": "bicubic"}, False),
+        ({"crop_rounding": "up"}, True),
+        ({"crop_rounding": "nearest"}, False),
     ],
 )
 def test_the_ranges_of_the_preprocessing(changes: dict[str, Any], fits: bool) -> None:

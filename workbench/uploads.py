@@ -28,7 +28,7 @@ from sth_core.video.decoding import count_frames
 from sth_core.video.display import display_width, pixel_shape
 from sth_core.video.fields import read_clip
 from sth_core.video.modality import CHANNELS
-from sth_core.video.transforms import Preprocessing, crop
+from sth_core.video.transforms import Preprocessing, centre_crop
 
 SHOWN_SIDE = 224  # pixels of the frames that the app shows
 REFUSAL_FILE, REFUSAL_CODE = "refusal.txt", 2  # the sentence of a child that refuses, and its exit code
@@ -157,7 +157,8 @@ def decode_to_files(folder: Path, settings: dict[str, Any]) -> int:
         set_limits(limits)
         check_size(video, limits)
         clip, indices = read_clip(ClipSource(video), p)
-        arrays = {"clip": crop(clip, p.crop), "frames": seen_frames(video, indices, p, SHOWN_SIDE), "indices": indices}
+        frames = seen_frames(video, indices, p, SHOWN_SIDE)
+        arrays = {"clip": centre_crop(clip, p), "frames": frames, "indices": indices}
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
     except BeyondLimit as error:  # whoever uploads cannot raise a limit

@@ -37,7 +37,7 @@ from sth_core.video.container import UnreadableVideo
 from sth_core.video.fields import count_fields, fields_of, positions_in, read_fields, read_wanted, stack_fields
 from sth_core.video.reorder import SHUFFLED, reorder
 from sth_core.video.sampling import slow_positions
-from sth_core.video.transforms import Preprocessing, crop, normalise, play_backward
+from sth_core.video.transforms import Preprocessing, centre_crop, normalise, play_backward
 
 CLIPS_PER_SHARD = 16
 
@@ -57,8 +57,8 @@ def probed_view(view: NDArray[np.uint8], probe: str, clip_id: str, modality: str
 def slow_view(source: ClipSource, p: Preprocessing) -> NDArray[np.uint8]:
     """T frames of the middle half of a clip (T, crop, crop, C), half as far apart: half the speed."""
     count = count_fields(source, p)
-    wanted = fields_of(slow_positions(positions_in(count, p), p.frames, p.stride), count, p)
-    view = crop(stack_fields(read_wanted(wanted, lambda indices: read_fields(source, indices, p))), p.crop)
+    wanted = fields_of(slow_positions(positions_in(count, p), p.frames, p.stride, p.dense), count, p)
+    view = centre_crop(stack_fields(read_wanted(wanted, lambda indices: read_fields(source, indices, p))), p)
     return play_backward(view, p.modality) if source.backward else view
 
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sth_core.errors import visible
 from sth_core.video.fields import read_resized
 from sth_core.video.modality import FLOW_STACK
-from sth_core.video.transforms import Preprocessing, crop, resize
+from sth_core.video.transforms import Preprocessing, centre_of, crop, resized_size
 
 LONGEST_TEXT = 1000  # characters of which a part is drawn
 
@@ -37,7 +37,9 @@ def seen_frames(
 ) -> UInt8[np.ndarray, "T {side} {side} 3"]:
     """The part of these frames that the network sees, at a larger size."""
     height, *width = (round(side * length / p.crop) for length in np.atleast_1d(p.resize))
-    return crop(read_resized(path, [int(i) for i in indices], (height, *width) if width else height), side)
+    to = (height, *width) if width else height
+    pictures = read_resized(path, [int(i) for i in indices], to, interpolation=p.interpolation)
+    return crop(pictures, side, rounding=p.crop_rounding)
 
 
 def scale_maps(maps: Float[np.ndarray, "T h w"], per: str | float = "clip") -> Float[np.ndarray, "T h w"]:
@@ -84,8 +86,8 @@ def input_box(H: int, W: int, p: Preprocessing) -> tuple[int, int, int, int]:
 
     The box is not square if the resize changes the aspect ratio.
     """
-    h, w = resize(np.zeros((1, H, W, 1), np.uint8), p.resize).shape[1:3]
-    top, left = (h - p.crop) // 2, (w - p.crop) // 2
+    h, w = resized_size(H, W, p.resize, p.interpolation)
+    top, left = centre_of(h - p.crop, p.crop_rounding), centre_of(w - p.crop, p.crop_rounding)
     bottom, right = top + p.crop, left + p.crop
     return round(top * H / h), round(left * W / w), round(bottom * H / h), round(right * W / w)
 

@@ -14,7 +14,7 @@ from sth_core.evaluation import refuse_not_finite
 from sth_core.precision import computing_in, precision_on
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clips
-from sth_core.video.transforms import crop, normalise
+from sth_core.video.transforms import centre_crop, normalise
 
 TOP_CLASSES = 5
 
@@ -78,7 +78,7 @@ def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> Vi
     p, model = checkpoint.preprocessing, checkpoint.model
     pixels, seen = read_clips(ClipSource(path), p, options.clips)
     device = next(model.parameters()).device
-    clips = normalise(torch.from_numpy(np.ascontiguousarray(crop(pixels, p.crop))).to(device), p)
+    clips = normalise(torch.from_numpy(np.ascontiguousarray(centre_crop(pixels, p))).to(device), p)
     with torch.inference_mode(), computing_in(options.precision, device):
         outputs = [model.forward_with_attention(clip[None]) for clip in clips]
         logits = torch.stack([of_clip[0] for of_clip, _ in outputs])

@@ -227,6 +227,7 @@ def describe(checkpoint: Checkpoint, data: Path, annotation: Annotation, protoco
             "crop": {1: "center", 3: "three, of the whole height", 10: "ten"}[protocol.crops],
             "sampling": sampling_of(checkpoint.preprocessing, protocol),
         },
+        "preprocessing": preprocessing_in_words(checkpoint.preprocessing),
         "classes": checkpoint.classes,
         "layers": [{"index": a.index, "layer": a.name, "stage": a.stage} for a in checkpoint.model.attention_layers],
         **(checkpoint.named.facts if checkpoint.named else {}),
@@ -237,8 +238,23 @@ def describe(checkpoint: Checkpoint, data: Path, annotation: Annotation, protoco
 def sampling_of(p: Preprocessing, protocol: Protocol) -> str:
     """How the frames of the protocol's clips are chosen, in a few words."""
     if p.stride:
-        return f"dense, stride {p.stride}, {'the middle clip' if protocol.clips == 1 else 'evenly spaced clips'}"
+        how = {"loop": "", "hold": ", the last frame held", "spread": ", spread to the last of its frames"}[p.dense]
+        return f"dense, stride {p.stride}{how}, {'the middle clip' if protocol.clips == 1 else 'evenly spaced clips'}"
     return "segment middles" if protocol.clips == 1 else "evenly in each segment"
+
+
+def preprocessing_in_words(p: Preprocessing) -> str:
+    """How frames become the network's input, in a few words."""
+    size = f"short side {p.resize}" if isinstance(p.resize, int) else f"{p.resize[0]} x {p.resize[1]}"
+    how = {
+        "opencv": "OpenCV's means over areas, linear where it enlarges",
+        "opencv_linear": "OpenCV's linear interpolation",
+        "bilinear": "PyTorch's bilinear interpolation, not antialiased",
+        "pil": "Pillow's bilinear interpolation, antialiased",
+    }[p.interpolation]
+    begins = {"down": "", "even": " (rounded to even)", "up": " (rounded up)"}[p.crop_rounding]
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (p.mean, p.std))
+    return f"{size} by {how}; crop {p.crop}{begins}; mean {mean}; std {std}"
 
 
 def initial_weights(training: dict[str, Any]) -> str:

@@ -95,7 +95,8 @@ class EvaluationClips(Dataset[Sample]):
             clips, indices = read_clips(ClipSource.from_row(source), p, self.protocol.clips)
         except UnreadableVideo as error:
             return Sample(row, None, label, np.empty(0, np.int64), str(error))
-        views = np.concatenate([crops(clip, self.side, self.protocol.crops, p.modality) for clip in clips])
+        count, rounding = self.protocol.crops, p.crop_rounding
+        views = np.concatenate([crops(clip, self.side, count, p.modality, rounding) for clip in clips])
         return Sample(row, torch.from_numpy(views), label, indices[0])
 
     def shard(self, rank: int, world: int) -> "EvaluationClips":

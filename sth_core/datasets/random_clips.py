@@ -84,7 +84,8 @@ class TrainingSampler:
         p, a, label = self.preprocessing, self.augment, wanted.source["label"]
         rng = np.random.default_rng(wanted.seed)
         try:
-            clip = stack_fields(self.random_fields(wanted, rng, RandomWindow(p.crop, a.crop_scales, rng)))
+            window = RandomWindow(p.crop, a.crop_scales, rng, p.interpolation)
+            clip = stack_fields(self.random_fields(wanted, rng, window))
         except UnreadableVideo as error:
             return str(error)
         if wanted.source["backward"]:
@@ -99,7 +100,7 @@ class TrainingSampler:
         """The frames or fields of a random clip, kept or read, `each` as it returns it."""
         p, kept, source = self.preprocessing, wanted.kept, ClipSource.from_row(wanted.source)
         fields = fields_in(source, p) if kept is None else range(len(kept))
-        positions = training_positions(positions_in(len(fields), p), p.frames, rng, p.stride)
+        positions = training_positions(positions_in(len(fields), p), p.frames, rng, p.stride, p.dense)
 
         def read(indices: list[int]) -> np.ndarray:
             if kept is None:

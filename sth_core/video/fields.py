@@ -46,10 +46,16 @@ def fields_in(source: ClipSource, p: Preprocessing) -> range:
     return fields
 
 
-def read_resized(path: Path, indices: Sequence[int], to: int | tuple[int, int], each: Each = as_it_is) -> np.ndarray:
+def read_resized(
+    path: Path,
+    indices: Sequence[int],
+    to: int | tuple[int, int],
+    each: Each = as_it_is,
+    interpolation: str = "opencv",
+) -> np.ndarray:
     """Frames (N, h, w, 3) of a video or folder of frames, each resized when it is decoded: large ones are not kept.
     `each` is applied to every resized frame. Raises UnreadableVideo: one of them cannot be read."""
-    return read_frames(path, indices, each=lambda frame: each(resize_frame(frame, to)))
+    return read_frames(path, indices, each=lambda frame: each(resize_frame(frame, to, interpolation)))
 
 
 def read_fields(
@@ -61,12 +67,13 @@ def read_fields(
     fields = fields_in(source, p) if fields is None else fields
     wanted = [fields[i] for i in indices]
     if p.modality == "rgb":
-        return read_resized(source.path, wanted, p.resize, each)
+        return read_resized(source.path, wanted, p.resize, each, p.interpolation)
     if source.flow and (source.segment.whole or len(source.frames()) > 1):
         return np.stack(list(map(each, read_extracted(Path(source.flow), wanted, p))))
     last = source.frames()[-1]
     needed = sorted({min(i + step, last) for i in wanted for step in (0, 1)})
-    frames = dict(zip(needed, read_resized(source.path, needed, p.resize), strict=True))
+    pictures = read_resized(source.path, needed, p.resize, interpolation=p.interpolation)
+    frames = dict(zip(needed, pictures, strict=True))
     pairs = ((frames[min(i, last)], frames[min(i + 1, last)]) for i in wanted)
     return np.stack([each(flow_field(*pair, p.flow_bound)) for pair in pairs])
 
@@ -84,7 +91,7 @@ def read_extracted(folder: Path, indices: Sequence[int], p: Preprocessing) -> np
     """Extracted flow in the units of `p`, pixels of the resized frame up to its bound; without a flow.json its bound is
     TSN's, 20 pixels of the resized frame."""
     stored = flow_images(folder).read(indices)
-    fields = resize(stored, p.resize)
+    fields = resize(stored, p.resize, p.interpolation)
     enlargement = np.divide(fields.shape[2:0:-1], stored.shape[2:0:-1])  # in x and y, of the vectors too
     extraction = extraction_of(folder)
     scale = enlargement * extraction.bound / p.flow_bound if extraction else np.full(2, TSN_BOUND / p.flow_bound)
@@ -117,7 +124,7 @@ def read_clips(source: ClipSource, p: Preprocessing, clips: int = 1) -> tuple[np
     read.
     """
     fields = fields_in(source, p)
-    starts = evaluation_positions(positions_in(len(fields), p), p.frames, clips, p.stride)
+    starts = evaluation_positions(positions_in(len(fields), p), p.frames, clips, p.stride, p.dense)
     wanted = fields_of(starts, len(fields), p)
     stacked = stack_fields(read_wanted(wanted, lambda indices: read_fields(source, indices, p, fields=fields)))
     numbers = starts + fields.start

@@ -25,7 +25,7 @@ from sth_core.video.fields import read_clip
 from sth_core.video.modality import FLOW_STACK
 from sth_core.video.reorder import FROZEN, REVERSED, SHUFFLED, reorder
 from sth_core.video.segment import Segment
-from sth_core.video.transforms import Preprocessing, crop, normalise
+from sth_core.video.transforms import Preprocessing, centre_crop, normalise
 from workbench.components.cached import cache_data_of_files, cached_alpha, cached_result
 from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
 from workbench.components.context import choose_one
@@ -83,7 +83,7 @@ def load_explained_clip(checkpoint: Checkpoint, sha256: str, source: ClipSource)
 @st.cache_data(show_spinner="Reading frames", max_entries=64)
 def _cached_frames(key: tuple[object, ...], _source: ClipSource, _p: Preprocessing) -> tuple[np.ndarray, ...]:
     clip, indices = read_clip(_source, _p)
-    return seen_frames(_source.path, indices, _p), crop(clip, _p.crop), indices
+    return seen_frames(_source.path, indices, _p), centre_crop(clip, _p), indices
 
 
 def show_input_frames(clip: ExplainedClip, backward: bool = False) -> None:
