@@ -64,7 +64,7 @@ def slow_positions(positions: int, frames: int, stride: int = 0, dense: str = "l
         half = (positions + 1) // 2
         return segment_indices(half, frames) + (positions - half) // 2
     start = evaluation_positions(positions, frames, 1, stride)[0, 0] + frames * stride // 4
-    return inside(start + dense_offsets(frames, stride, dense) // 2, positions, dense)
+    return within_video(start + dense_offsets(frames, stride, dense) // 2, positions, dense)
 
 
 def dense_starts(positions: int, frames: int, stride: int) -> int:
@@ -80,7 +80,7 @@ def dense_positions(positions: int, frames: int, stride: int, starts: np.ndarray
     pytorchvideo) they lie evenly between the first and the last of the frames x stride frames, rounded down, a little
     further apart, and the last frame is repeated.
     """
-    return inside(starts[:, None] + dense_offsets(frames, stride, dense), positions, dense)
+    return within_video(starts[:, None] + dense_offsets(frames, stride, dense), positions, dense)
 
 
 def dense_offsets(frames: int, stride: int, dense: str) -> np.ndarray:
@@ -90,7 +90,7 @@ def dense_offsets(frames: int, stride: int, dense: str) -> np.ndarray:
     return np.arange(frames) * stride
 
 
-def inside(positions: np.ndarray, count: int, dense: str) -> np.ndarray:
+def within_video(positions: np.ndarray, count: int, dense: str) -> np.ndarray:
     """What is shown at positions that may be behind the last of `count`."""
     return positions % count if dense == "loop" else np.minimum(positions, count - 1)
 
