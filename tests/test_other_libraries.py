@@ -362,7 +362,9 @@ def test_training_crops_with_the_same_interpolation(tmp_path: Path) -> None:
     seen = []
     for interpolation in ("opencv", "opencv_linear", "bilinear", "pil"):
         p = Preprocessing(frames=2, resize=60, crop=32, interpolation=interpolation)
-        clip, _ = TrainingSampler(p, Augment(crop_scales=(1.0,)), {"a": 0}, {}).read(ClipToSample(row, [0]))
+        found = TrainingSampler(p, Augment(crop_scales=(1.0,)), {"a": 0}, {}).read(ClipToSample(row, [0]))
+        assert not isinstance(found, str), found
+        clip = found[0]
         assert np.array_equal(clip, resize(read_frames(path, [0, 1]), 32, interpolation))
         seen.append(clip.tobytes())
     assert len(set(seen)) == 4

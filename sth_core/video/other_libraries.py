@@ -114,7 +114,8 @@ class Scaling:
         if not factor > 0:
             raise UserError(f"{where}: rescale_factor must be above 0, got {shorten(values['rescale_factor'])}")
         whole, offset = 255 * factor, 1.0 if values["offset"] and values["do_rescale"] else 0.0
-        means, stds = ((0.0,) * 3, (1.0,) * 3)
+        means: tuple[float, ...] = (0.0,) * 3
+        stds: tuple[float, ...] = (1.0,) * 3
         if values["do_normalize"]:
             means, stds = (numbers_of(values[key], f"{where}: {key}") for key in IMAGENET)
         return cls(tuple((offset + m) / whole for m in means), tuple(s / whole for s in stds))
