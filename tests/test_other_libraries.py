@@ -165,6 +165,17 @@ def test_what_a_file_of_hugging_face_says(name: str) -> None:
     assert (p.mean[0], p.std[0]) == pytest.approx(SAID[name][2:], abs=1e-12)
 
 
+def test_a_file_that_leaves_sizes_and_the_processor_out_is_of_the_network_s() -> None:
+    sizes = {"videomae": (32, 32), "timesformer": (32, 32), "vivit": (36, 32), "vjepa2": (36, 32)}
+    for kind, (resized, side) in sizes.items():
+        p = preprocessing_of_transformers({}, frames=8, stride=4, dense="hold", model_type=kind, side=32)
+        assert (p.resize, p.crop, p.stride, p.dense) == (resized, side, 4, "hold")
+    p = preprocessing_of_transformers({"size": {"shortest_edge": 40}}, frames=8, model_type="videomae", side=32)
+    assert (p.resize, p.crop) == (40, 32)
+    p = preprocessing_of_transformers(OF_TRANSFORMERS["ViViT"], frames=32, model_type="vivit", side=32)
+    assert (p.resize, p.crop) == (256, 224)  # what the file says goes before
+
+
 def processor_of(config: dict[str, Any]) -> Callable[[Any], torch.Tensor]:
     """Hugging Face's own: frames (T, H, W, 3) -> (T, 3, h, w). Where there are several, the one that uses Pillow."""
     pytest.importorskip("transformers", reason="transformers is not installed: Hugging Face's own code is not compared")
@@ -213,7 +224,14 @@ def test_hugging_faces_networks_get_what_hugging_face_gives_them(name: str, deco
         ({"crop_size": 300}, "VideoMAEImageProcessor of Hugging Face: crop .300. must not be larger than resize .224."),
         ({"image_mean": [0.5, 0.5]}, "image_mean must be three numbers"),
         ({"image_std": [0.0] * 3}, "std must be"),
-        ({"rescale_factor": 0}, "rescale_factor must be above 0, got 0"),
+        ({"rescale_factor": 0}, "rescale_factor must be a number above 0 and at most 1, got 0"),
+        ({"rescale_factor": "1/255"}, "rescale_factor must be a number above 0 and at most 1, got '1/255'"),
+        ({"rescale_factor": math.nan}, "rescale_factor must be"),
+        ({"image_mean": "grey"}, "image_mean must be three numbers, got 'grey'"),
+        ({"size": True}, "size must be of whole numbers, got True"),
+        ({"size": [224, 224]}, "size must have a shortest_edge"),
+        ({"crop_size": 0}, "crop must be a whole number from 1"),
+        ({"image_processor_type": ["VideoMAEImageProcessor"]}, "is not known"),
         ({"offset": True}, "mean must be"),  # pixels of -1 to 0
         ({"image_processor_type": "CLIPImageProcessor"}, "Hugging Face's 'CLIPImageProcessor' is not known; known are"),
         ({"image_processor_type": None}, "processor without a type is not known"),

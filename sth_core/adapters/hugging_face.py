@@ -17,7 +17,7 @@ from sth_core.adapted import adapt, frames_first
 from sth_core.checkpoint import Checkpoint, misfits
 from sth_core.errors import UserError
 from sth_core.grids import Grid, Tokens
-from sth_core.video.transforms import Preprocessing
+from sth_core.video.other_libraries import preprocessing_of_transformers
 
 NEEDS = "hf: networks need the package transformers; pip install 'sth-workbench[transformers]'"
 BLOCK = re.compile(r"[a-z0-9]+\.(?:encoder\.)?layers?\.\d+")
@@ -95,7 +95,12 @@ def hugging_face_network(
             raise UserError(f"the weights do not fit hf:{name}: {problems}")
         module.load_state_dict(weights)
     names = classes or [str(config.id2label[i]) for i in range(config.num_labels)]
-    p = preprocessing_of_settings(settings, getattr(config, kind.frames), getattr(config, kind.side))
+    try:
+        p = preprocessing_of_transformers(
+            settings, frames=getattr(config, kind.frames), model_type=config.model_type, side=getattr(config, kind.side)
+        )
+    except UserError as error:
+        raise UserError(f"hf:{name}: {error}") from error
     return adapt(
         module, classes=names, preprocessing=p, name=Path(name).name, call=frames_first,
         layers=layers_of(module, config, kind),
@@ -117,9 +122,3 @@ def preprocessor_settings(name: str, **where: bool) -> dict[str, Any]:
         if found:
             return dict(json.loads(Path(found).read_text(encoding="utf-8")))
     return {}
-
-
-def preprocessing_of_settings(settings: dict[str, Any], frames: int, side: int) -> Preprocessing:
-    mean, std = settings.get("image_mean", (0.485, 0.456, 0.406)), settings.get("image_std", (0.229, 0.224, 0.225))
-    size = settings.get("size", {}).get("shortest_edge", side)
-    return Preprocessing(frames=frames, resize=size, crop=side, mean=tuple(mean), std=tuple(std))

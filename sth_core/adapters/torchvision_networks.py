@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from sth_core.adapted import adapt
 from sth_core.checkpoint import Checkpoint, misfits
 from sth_core.errors import UserError, did_you_mean
 from sth_core.grids import ChannelsFirst, ChannelsLast, Grid, SizedTokens
+from sth_core.video.other_libraries import preprocessing_of_torchvision
 from sth_core.video.transforms import Preprocessing
 
 KINETICS_RATE = 30  # frames a second; torchvision's pages give the rate at which each was evaluated
@@ -111,7 +111,5 @@ def downloaded(url: str) -> bool:
 
 def preprocessing_of(name: str) -> Preprocessing:
     """What the published weights of a network were evaluated with."""
-    family, t = FAMILIES[name], get_model_weights(name).DEFAULT.transforms()
-    size = t.resize_size[0] if len(t.resize_size) == 1 else tuple(t.resize_size)
-    normal: Any = {"mean": tuple(t.mean), "std": tuple(t.std)}
-    return Preprocessing(frames=family.frames, stride=family.stride, resize=size, crop=t.crop_size[0], **normal)
+    family, transforms = FAMILIES[name], get_model_weights(name).DEFAULT.transforms()
+    return preprocessing_of_torchvision(transforms, frames=family.frames, stride=family.stride)

@@ -5,10 +5,10 @@ Neither library is imported. Where the frames of a clip lie in its video is not 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from sth_core.errors import UserError, shorten
-from sth_core.values import BadValue, refuse_unknown_keys
+from sth_core.values import BadValue, Between, fits, refuse_unknown_keys
 from sth_core.video.transforms import Preprocessing
 
 PIL_BILINEAR = 2  # PIL.Image.Resampling.BILINEAR, of Pillow's numbers for its filters
@@ -60,9 +60,20 @@ def preprocessing_of_torchvision(transforms: Any, *, frames: int, stride: int = 
     )
 
 
-def preprocessing_of_transformers(config: Mapping[str, Any], *, frames: int, stride: int = 0) -> Preprocessing:
+def preprocessing_of_transformers(
+    config: Mapping[str, Any],
+    *,
+    frames: int,
+    stride: int = 0,
+    dense: str = "loop",
+    model_type: str = "",
+    side: int = 0,
+) -> Preprocessing:
     """That of a preprocessor_config.json or video_preprocessor_config.json of a VideoMAE, TimeSformer, ViViT or
     V-JEPA 2 of Hugging Face.
+
+    If the file names no processor, it is that of `model_type` ("videomae"); if it gives no sizes, they are those of a
+    network of `side` pixels, with as much cut off as the processor's own defaults do.
 
     Pixels are those of the processors that resize with Pillow. Those that resize with torchvision, with the same
     antialiasing, differ by one grey level at a few pixels. ViViT's moves pixels to [-1, 1] and then applies mean and
@@ -70,34 +81,52 @@ def preprocessing_of_transformers(config: Mapping[str, Any], *, frames: int, str
 
     Raises UserError: another processor, or a value that changes pixels in a way that `Preprocessing` cannot say.
     """
-    stated = {key: value for key, value in config.items() if value is not None}
-    name = next((stated[key] for key in TYPES if key in stated), "")
-    family = family_of(name)
+    name, values = processor_values(config, model_type, side)
     where = f"{name} of Hugging Face"
-    keys = (*COMMON, "size", *IMAGENET, *TYPES, *WITHOUT_PIXELS)
-    steps = {key: value for key, value in stated.items() if key not in keys and value is False}  # steps not taken
-    refuse_unknown_keys([key for key in stated if key not in steps], keys, f"{where}: cannot be followed, unknown key")
-    values = PROCESSORS[family] | stated
     for key, wanted in (("do_resize", True), ("resample", PIL_BILINEAR)):
         if values[key] != wanted:
             raise UserError(f"{where}: {key} must be {wanted}, got {shorten(values[key])}; resize frames bilinearly")
-    crop = square_of(values["crop_size"], f"{where}: crop_size") if values["do_center_crop"] else 0
-    resize = int(crop * 256 / 224) if family == "VJEPA2" and crop else size_of(values["size"], f"{where}: size")
-    if not crop:
-        if isinstance(resize, int):
-            raise UserError(f"{where}: do_center_crop must be true where size is a short side, got false")
-        crop = refuse_oblong(*resize, f"{where}: size, without a crop,")
+    resize, crop = sizes_of(name, values, where)
     scaling = Scaling.of(values, where)
     return built(
         where,
         frames=frames,
         stride=stride,
+        dense=dense,
         resize=resize,
         crop=crop,
         mean=scaling.mean,
         std=scaling.std,
         interpolation="pil",
     )
+
+
+def processor_values(config: Mapping[str, Any], model_type: str, side: int) -> tuple[str, dict[str, Any]]:
+    """The name of a processor, and the value of each of its keys, stated or usual.
+    Raises UserError: it is not known, or a key is not."""
+    stated = {key: value for key, value in config.items() if value is not None}
+    of_model = {family.lower(): f"{family}ImageProcessor" for family in PROCESSORS}.get(model_type, "")
+    name = next((stated[key] for key in TYPES if key in stated), of_model)
+    usual = PROCESSORS[family_of(name)]
+    keys = (*COMMON, "size", *IMAGENET, *TYPES, *WITHOUT_PIXELS)
+    taken = [key for key in stated if key in keys or stated[key] is not False]  # but for steps that are not taken
+    refuse_unknown_keys(taken, keys, f"{name} of Hugging Face: cannot be followed, unknown key")
+    sizes = {"crop_size": side, "size": usual["size"] * side // usual["crop_size"]} if side else {}
+    return name, usual | sizes | stated
+
+
+def sizes_of(name: str, values: Mapping[str, Any], where: str) -> tuple[int | tuple[int, int], int]:
+    """What a processor resizes to, and the side of its crop. V-JEPA 2's resizes to 256 of 224 of it, whatever its file
+    says."""
+    if not values["do_center_crop"]:
+        size = size_of(values["size"], f"{where}: size")
+        if isinstance(size, int):
+            raise UserError(f"{where}: do_center_crop must be true where size is a short side, got false")
+        return size, refuse_oblong(*size, f"{where}: size, without a crop,")
+    crop = square_of(values["crop_size"], f"{where}: crop_size")
+    if family_of(name) == "VJEPA2":
+        return int(crop * 256 / 224), crop
+    return size_of(values["size"], f"{where}: size"), crop
 
 
 @dataclass(frozen=True)
@@ -110,9 +139,9 @@ class Scaling:
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str) -> "Scaling":
         """(v * factor - offset - mean) / std of pixels v in [0, 255]."""
-        factor = float(values["rescale_factor"]) if values["do_rescale"] else 1.0
-        if not factor > 0:
-            raise UserError(f"{where}: rescale_factor must be above 0, got {shorten(values['rescale_factor'])}")
+        factor = values["rescale_factor"] if values["do_rescale"] else 1.0
+        if not fits(factor, Annotated[float, Between(0, 1, above=True)]):
+            raise UserError(f"{where}: rescale_factor must be a number above 0 and at most 1, got {shorten(factor)}")
         whole, offset = 255 * factor, 1.0 if values["offset"] and values["do_rescale"] else 0.0
         means: tuple[float, ...] = (0.0,) * 3
         stds: tuple[float, ...] = (1.0,) * 3
@@ -137,7 +166,7 @@ def family_of(name: Any) -> str:
 def size_of(size: Any, where: str) -> int | tuple[int, int]:
     """The short side, or height and width, of a processor's `size`."""
     if isinstance(size, int):
-        return size
+        return whole_number(size, where)
     if isinstance(size, Mapping) and set(size) == {"shortest_edge"}:
         return whole_number(size["shortest_edge"], where)
     if isinstance(size, Mapping) and set(size) == {"height", "width"}:
@@ -147,22 +176,22 @@ def size_of(size: Any, where: str) -> int | tuple[int, int]:
 
 def square_of(size: Any, where: str) -> int:
     if isinstance(size, int):
-        return size
+        return whole_number(size, where)
     if isinstance(size, Mapping) and set(size) == {"height", "width"}:
         return refuse_oblong(whole_number(size["height"], where), whole_number(size["width"], where), where)
     raise UserError(f"{where} must have height and width, got {shorten(size)}")
 
 
 def whole_number(value: Any, where: str) -> int:
-    if not isinstance(value, int):
+    if not fits(value, int):
         raise UserError(f"{where} must be of whole numbers, got {shorten(value)}")
-    return value
+    return int(value)
 
 
 def numbers_of(value: Any, where: str) -> tuple[float, ...]:
     """One number for each of three channels."""
     numbers = value if isinstance(value, Sequence) else (value,) * 3
-    if len(numbers) != 3 or not all(isinstance(number, int | float) for number in numbers):
+    if not fits(numbers, tuple[float, float, float]):
         raise UserError(f"{where} must be three numbers, got {shorten(value)}")
     return tuple(map(float, numbers))
 
