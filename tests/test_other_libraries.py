@@ -215,6 +215,7 @@ def test_hugging_faces_networks_get_what_hugging_face_gives_them(name: str, deco
     [
         ({"resample": 3}, "resample must be 2, got 3"),
         ({"do_resize": False}, "do_resize must be True, got False"),
+        ({"do_rescale": "false"}, "do_rescale must be true or false, got 'false'"),
         ({"do_pad": True}, "cannot be followed, unknown key 'do_pad'"),
         ({"do_flip_channel_order": True}, "unknown key 'do_flip_channel_order'"),
         ({"size": {"shortest_edge": 224, "longest_edge": 500}}, "size must have a shortest_edge, or height and width"),

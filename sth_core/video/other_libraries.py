@@ -111,6 +111,9 @@ def processor_values(config: Mapping[str, Any], model_type: str, side: int) -> t
     keys = (*COMMON, "size", *IMAGENET, *TYPES, *WITHOUT_PIXELS)
     taken = [key for key in stated if key in keys or stated[key] is not False]  # but for steps that are not taken
     refuse_unknown_keys(taken, keys, f"{name} of Hugging Face: cannot be followed, unknown key")
+    for key in STEPS:
+        if not isinstance(stated.get(key, True), bool):
+            raise UserError(f"{name} of Hugging Face: {key} must be true or false, got {shorten(stated[key])}")
     sizes = {"crop_size": side, "size": usual["size"] * side // usual["crop_size"]} if side else {}
     return name, usual | sizes | stated
 
