@@ -22,6 +22,7 @@ from torchvision.transforms.functional import InterpolationMode, center_crop
 from analysis.explain.overlay import input_box, seen_frames
 from analysis.runs.recording import preprocessing_in_words, sampling_of
 from sth_core import load_checkpoint, save_checkpoint
+from sth_core.adapters.hugging_face import ARCHITECTURES
 from sth_core.datasets.random_clips import Augment, ClipToSample, TrainingSampler
 from sth_core.errors import UserError
 from sth_core.values import BadValue
@@ -174,6 +175,25 @@ def test_a_file_that_leaves_sizes_and_the_processor_out_is_of_the_network_s() ->
     assert (p.resize, p.crop) == (40, 32)
     p = preprocessing_of_transformers(OF_TRANSFORMERS["ViViT"], frames=32, model_type="vivit", side=32)
     assert (p.resize, p.crop) == (256, 224)  # what the file says goes before
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames", "classes", "expected"),
+    [
+        ("videomae", 16, 400, {"stride": 4, "dense": "hold"}),
+        ("videomae", 16, 174, {}),  # Something-Something: segments
+        ("videomae", 4, 400, {}),
+        ("timesformer", 8, 600, {"stride": 32, "dense": "spread"}),
+        ("timesformer", 96, 400, {"stride": 4, "dense": "spread"}),
+        ("vivit", 32, 700, {"stride": 2, "dense": "loop"}),
+        ("vjepa2", 64, 400, {}),
+    ],
+)
+def test_hugging_faces_networks_of_kinetics_sample_as_in_their_training(
+    kind: str, frames: int, classes: int, expected: dict[str, Any]
+) -> None:
+    config = SimpleNamespace(num_frames=frames, frames_per_clip=frames, num_labels=classes)
+    assert ARCHITECTURES[kind].sampling(config) == expected
 
 
 def processor_of(config: dict[str, Any]) -> Callable[[Any], torch.Tensor]:

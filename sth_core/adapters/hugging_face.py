@@ -7,7 +7,7 @@ that lies beside weights is never run.
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,27 @@ from sth_core.video.other_libraries import preprocessing_of_transformers
 
 NEEDS = "hf: networks need the package transformers; pip install 'sth-workbench[transformers]'"
 BLOCK = re.compile(r"[a-z0-9]+\.(?:encoder\.)?layers?\.\d+")
+KINETICS_CLASSES = (400, 600, 700)
 SETTINGS = ("preprocessor_config.json", "video_preprocessor_config.json")
 
 
 @dataclass(frozen=True)
 class Architecture:
     """How a kind of transformer lays out its tokens, from its configuration; with `class_token_last` only the first
-    token of the last block is read, so that no gradient reaches its others."""
+    token of the last block is read, so that no gradient reaches its others. `strides` are, by its number of frames, how
+    far apart they were in its training on Kinetics, which its files do not say, and `dense` how they lay there."""
 
     tokens: Callable[[Any], Tokens]
     frames: str
     side: str
     class_token_last: Callable[[Any], bool]
+    strides: dict[int, int] = field(default_factory=dict)
+    dense: str = "loop"
+
+    def sampling(self, config: Any) -> dict[str, Any]:
+        """Dense, if by its number of classes it was trained on Kinetics; else segments of the whole video."""
+        stride = self.strides.get(getattr(config, self.frames), 0) if config.num_labels in KINETICS_CLASSES else 0
+        return {"stride": stride, "dense": self.dense} if stride else {}
 
 
 def tokens(frames: int, side: int, tubelet: tuple[int, int], *, extra: int = 0, time_last: bool = False) -> Tokens:
@@ -44,15 +53,15 @@ def tokens(frames: int, side: int, tubelet: tuple[int, int], *, extra: int = 0, 
 ARCHITECTURES = {
     "videomae": Architecture(
         lambda c: tokens(c.num_frames, c.image_size, (c.tubelet_size, c.patch_size)),
-        "num_frames", "image_size", lambda c: not c.use_mean_pooling,
+        "num_frames", "image_size", lambda c: not c.use_mean_pooling, {16: 4}, "hold",
     ),
     "timesformer": Architecture(
         lambda c: tokens(c.num_frames, c.image_size, (1, c.patch_size), extra=1, time_last=True),
-        "num_frames", "image_size", lambda c: True,
+        "num_frames", "image_size", lambda c: True, {8: 32, 16: 16, 96: 4}, "spread",
     ),
     "vivit": Architecture(
         lambda c: tokens(c.num_frames, c.image_size, (c.tubelet_size[0], c.tubelet_size[1]), extra=1),
-        "num_frames", "image_size", lambda c: True,
+        "num_frames", "image_size", lambda c: True, {32: 2},
     ),
     "vjepa2": Architecture(
         lambda c: tokens(c.frames_per_clip, c.crop_size, (c.tubelet_size, c.patch_size)),
@@ -97,7 +106,11 @@ def hugging_face_network(
     names = classes or [str(config.id2label[i]) for i in range(config.num_labels)]
     try:
         p = preprocessing_of_transformers(
-            settings, frames=getattr(config, kind.frames), model_type=config.model_type, side=getattr(config, kind.side)
+            settings,
+            frames=getattr(config, kind.frames),
+            model_type=config.model_type,
+            side=getattr(config, kind.side),
+            **kind.sampling(config),
         )
     except UserError as error:
         raise UserError(f"hf:{name}: {error}") from error
