@@ -30,7 +30,7 @@ from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clips
 from sth_core.video.sampling import Protocol
 from sth_core.video.transforms import Preprocessing, crops, normalise
-from tests.tiny import RGB, save_tiny, tiny_network
+from tests.tiny import RGB, save_tiny
 from workbench.cli import main
 
 
@@ -93,7 +93,7 @@ def test_the_views_of_a_result_are_there_until_the_next_one_also_beside_a_gpu(mo
     model = SimpleNamespace(
         parameters=lambda: iter([SimpleNamespace(device=torch.device("cuda"))]),
         eval=lambda: None,
-        config=tiny_network().config,
+        num_classes=12,
         forward_with_attention=lambda x: (x.new_zeros(len(x), 12), {}),
     )
     clips = SimpleNamespace(protocol=Protocol(), read_ahead=read_ahead, unmirror_logits=lambda logits: logits)

@@ -274,6 +274,20 @@ def test_which_layers_for_inference_the_kernels_compute(make, dtype, infer, monk
         assert not forms.kernels_infer(make(), dtype)
 
 
+@pytest.mark.parametrize(
+    ("make", "faster"),
+    [
+        (lambda: STHConv(128, 16, frames=3), True),  # four blocks of 32 channels
+        (lambda: STHConv(64, 16, frames=3), False),  # of 16
+        (lambda: STHConv(96, 24, frames=3, temporal_fraction=1 / 3), False),  # three
+        (lambda: DepthwiseSTHConv(128, 128, frames=3), False),
+        (lambda: STHConv(128, 16, frames=3).to("meta"), False),
+    ],
+)
+def test_where_grouped_kernels_are_faster(make, faster: bool) -> None:
+    assert forms.grouped_are_faster(make()) is faster
+
+
 @ABLE
 def test_the_kernels_are_right_in_half_precision() -> None:
     with torch.inference_mode():  # as in a command that records
@@ -296,6 +310,14 @@ def test_kernels_that_do_not_run_or_are_wrong_are_not_used_and_that_is_said(erro
         warnings.simplefilter("always")
         assert forms.kernels_work() is forms.kernels_work() is (not says)
     assert len(said) == bool(says) and all(says in str(w.message) for w in said)
+    forms.tried_kernels.cache_clear()
+
+
+def test_that_triton_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "find_spec", lambda name: None)
+    forms.tried_kernels.cache_clear()
+    with pytest.warns(UserWarning, match="Triton is not installed; STH-Convs run in their plain form"):
+        assert not forms.kernels_work()
     forms.tried_kernels.cache_clear()
 
 

@@ -79,6 +79,13 @@ def test_a_device_without_tf32_computes_in_fp32_and_it_is_said(asked, device, ca
     assert facts["device"] == name and set(facts) == {"device", "precision"} | of_gpu
 
 
+@pytest.mark.parametrize(("cuda", "hip", "said"), [("12.8", None, "12.8"), (None, "6.4", "6.4")])
+def test_the_version_of_cuda_or_rocm_is_said(cuda, hip, said, gpu, monkeypatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    assert computing_facts("bf16", CUDA)["cuda"] == said
+
+
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"unknown precision 'fp23' \(did you mean 'fp32'\?\); possible: fp32, tf32, bf"
