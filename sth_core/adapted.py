@@ -21,11 +21,13 @@ from sth_core.convolution import UNOBSERVED, Tap
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError, did_you_mean
 from sth_core.grids import Grid, guess_grid
-from sth_core.network_contract import Network
+from sth_core.network_contract import Layer, Network
+from sth_core.token_attention import FRAME, TIME, AttentionModule, ShareRecorder, TokenAttention, uniform_share
 from sth_core.video.modality import CHANNELS
 from sth_core.video.transforms import Preprocessing
 
 Grids = Mapping[str, Grid]
+Hook = Callable[[nn.Module, Any, Any], Any]
 Call = Callable[[nn.Module, Float[Tensor, "B T C H W"]], Any]
 MOST_STAGES = 6  # of the blocks; a transformer of 24 blocks is not copied 24 times
 
@@ -41,16 +43,18 @@ def frames_first(module: nn.Module, clips: Tensor) -> Any:
 
 
 class AdaptedNetwork(Network):
-    """A module as a `Network`; `grids` are the layers that can be explained, in forward order."""
+    """A module as a `Network`; `grids` are the layers that can be explained, in forward order, `attention` is where a
+    transformer computes attention."""
 
     def __init__(
         self, module: nn.Module, *, arch: str, num_classes: int, frames: int, modality: str, grids: Grids,
-        call: Call = channels_first,
+        call: Call = channels_first, attention: TokenAttention | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.module, self.arch, self.call = module, arch, call
         self.num_classes, self.frames, self.modality = num_classes, frames, modality
-        self.grids = dict(grids)
+        self.grids, self.attention = dict(grids), attention
+        self.hidden_weights = attention.hidden if attention else ""
 
     def forward(self, clips: Float[Tensor, "B T C H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "B K"]:
         """Logits of the K classes. Raises ValueError: clips of another shape; UserError: an output that is not (B, K),
@@ -58,17 +62,42 @@ class AdaptedNetwork(Network):
         T, C = self.frames, CHANNELS[self.modality]
         if clips.ndim != 5 or clips.shape[1:3] != (T, C):
             raise ValueError(f"this network takes clips (B, {T}, {C}, H, W), got {tuple(clips.shape)}")
-        if type(tap).features is Tap.features:
-            return logits_of(self.call(self.module, clips), len(clips), self.num_classes)
         seen: set[str] = set()
-        with ExitStack() as hooks:
-            for name, grid in self.grids.items():
-                hook = observing(name, grid, tap, seen)
-                hooks.callback(self.module.get_submodule(name).register_forward_hook(hook).remove)
+        hooks = self.hooks_of(tap, len(clips), seen)
+        with ExitStack() as standing:
+            for name, hook in hooks:
+                standing.callback(self.module.get_submodule(name).register_forward_hook(hook).remove)
             logits = logits_of(self.call(self.module, clips), len(clips), self.num_classes)
-        if missing := [name for name in self.grids if name not in seen]:
-            raise UserError(f"the layer {missing[0]} of {self.arch} does not run; leave it out of `layers`")
+        if missing := [name for name, _ in hooks if name not in seen]:
+            where = "layers" if missing[0] in self.grids else "attention"
+            raise UserError(f"the layer {missing[0]} of {self.arch} does not run; leave it out of `{where}`")
         return logits
+
+    def hooks_of(self, tap: Tap, clips: int, seen: set[str]) -> list[tuple[str, Hook]]:
+        """The hooks by which `tap` sees what it overrides, each with the name of its module, which it adds to `seen`
+        when it runs."""
+        hooks: list[tuple[str, Hook]] = []
+        if type(tap).features is not Tap.features:
+            hooks += [(name, observing(name, grid, tap, seen)) for name, grid in self.grids.items()]
+        if type(tap).weights is not Tap.weights and self.attention and not self.attention.hidden:
+            hooks += [(one.module, watching(one, self.attention, tap, clips, seen)) for one in self.attention.modules]
+        return hooks
+
+    @property
+    def token_layers(self) -> list[Layer]:
+        return self.attention.layers if self.attention else []
+
+    @property
+    def uniform_share(self) -> float:
+        return uniform_share(self.attention.tokens.steps) if self.attention else 0.0
+
+    def forward_with_shares(
+        self, clips: Float[Tensor, "B T C H W"]
+    ) -> tuple[Float[Tensor, "B K"], dict[str, Float[Tensor, "B 2 heads"]]]:
+        if not self.attention:
+            return self(clips), {}
+        tap = ShareRecorder(self.attention.tokens)
+        return self(clips, tap), tap.recorded
 
     def described(self) -> dict[str, Any]:
         return {
@@ -95,7 +124,44 @@ class AdaptedNetwork(Network):
         return 0.0 if self.grids[layer].aligned else super().overlay_shift(layer, stride)
 
 
-def observing(name: str, grid: Grid, tap: Tap, seen: set[str]) -> Callable[[nn.Module, Any, Any], Any]:
+def watching(one: AttentionModule, attention: TokenAttention, tap: Tap, clips: int, seen: set[str]) -> Hook:
+    """A forward hook by which `tap` sees the attention weights of a module in this thread. The hook raises UserError:
+    they are hidden, or of another shape than `attention` says."""
+    thread, tokens = threading.get_ident(), attention.tokens
+    places = tokens.height * tokens.width
+    keys = {TIME: tokens.steps, FRAME: tokens.extra + places}.get(one.kind, tokens.extra + tokens.steps * places)
+    groups = {TIME: places, FRAME: tokens.steps}.get(one.kind, 1)
+
+    def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+        if threading.get_ident() != thread:
+            return
+        seen.add(one.module)
+        weights = output[1] if isinstance(output, tuple | list) and len(output) > 1 else output
+        if not isinstance(weights, Tensor):
+            raise HiddenWeights(hidden_by(one.module, "another one"))
+        if weights.ndim != 4 or len(weights) != clips * groups or weights.shape[-1] != keys:
+            raise UserError(
+                f"{one.module} gives {tuple(weights.shape)}, not weights ({clips * groups}, heads, queries, {keys}) of "
+                f"{one.kind} attention, as `attention` says"
+            )
+        tap.weights(one.layer, one.kind, weights)
+
+    return hook
+
+
+class HiddenWeights(UserError):
+    """A module of attention does not give its weights."""
+
+
+def hidden_by(what: str, kernel: str) -> str:
+    """Why there are no attention weights, and what to do."""
+    return (
+        f"the attention weights of {what} are hidden: its kernel ({kernel}) does not give them; load the network with "
+        f'attn_implementation="eager"'
+    )
+
+
+def observing(name: str, grid: Grid, tap: Tap, seen: set[str]) -> Hook:
     """A forward hook by which `tap` sees, and may change, the output of a layer in this thread."""
     thread = threading.get_ident()
 
@@ -127,7 +193,7 @@ def logits_of(output: Any, clips: int, classes: int) -> Tensor:
 def adapt(
     module: nn.Module, *, classes: Sequence[str], preprocessing: Preprocessing, name: str = "",
     call: Call = channels_first, layers: Grids | None = None, annotation: Annotation = Annotation(),
-    training: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None, attention: TokenAttention | None = None,
 ) -> Checkpoint:  # fmt: skip
     """A network of your own, for every function that takes a checkpoint.
 
@@ -141,6 +207,7 @@ def adapt(
         layers: the layers that can be explained, each with its `Grid`; by default those whose output has the shape of
             a grid of cells are found with a clip of zeros. Leave a block out after which only a class token is read:
             no gradient reaches its other tokens.
+        attention: where a transformer computes attention, if its weights are to be observed.
         annotation, training: which labels it was trained on, and facts of its training, if they are known.
 
     Raises UserError: no (B, K) logits come out, a layer does not run or has another shape, or none can be explained.
@@ -151,12 +218,14 @@ def adapt(
     if next(module.parameters(), None) is None:
         raise UserError(f"{arch} has no weights, so there is nothing to explain; give the module that has them")
     known = [path for path, _ in module.named_modules() if path]
-    if unknown := [path for path in layers or () if path not in known]:
+    watched = [one.module for one in attention.modules] if attention else []
+    if unknown := [path for path in [*(layers or ()), *watched] if path not in known]:
         raise UserError(f"{arch} has no module {unknown[0]!r}{did_you_mean(unknown[0], known)}")
 
     def adapted(some: nn.Module, grids: Grids) -> AdaptedNetwork:
         return AdaptedNetwork(
-            some, arch=arch, num_classes=len(classes), frames=p.frames, modality=p.modality, grids=grids, call=call
+            some, arch=arch, num_classes=len(classes), frames=p.frames, modality=p.modality, grids=grids, call=call,
+            attention=attention,
         ).eval()  # fmt: skip
 
     def tried(some: nn.Module) -> Grids:
@@ -244,10 +313,13 @@ def zeros_for(model: AdaptedNetwork, side: int) -> Tensor:
 
 
 class Observer(Tap):
-    """Sees each layer and changes none."""
+    """Sees each layer and each module of attention, and changes none."""
 
     def features(self, layer: str, x: Tensor) -> Tensor:
         return x
+
+    def weights(self, layer: str, kind: str, weights: Tensor) -> None:
+        pass
 
 
 def try_layers(model: AdaptedNetwork, side: int) -> None:

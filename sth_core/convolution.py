@@ -35,6 +35,10 @@ class Tap:
         """The output of a block of the backbone."""
         return x
 
+    def weights(self, layer: str, kind: str, weights: Float[Tensor, "N heads queries keys"]) -> None:
+        """The attention weights of a transformer's block, which cannot be changed; `kind`, and N, as of
+        `token_attention.AttentionModule`."""
+
 
 UNOBSERVED = Tap()
 

@@ -30,7 +30,8 @@ VALUES_AT_ONCE = 2**26  # of the network's input on a CPU: eight clips of 16 sta
 @dataclass(frozen=True)
 class BatchResult:
     """The samples of a batch that have scores, with the logits of their views (B, V, K), all finite, and each layer's
-    alpha (B, 2, C_out), the mean over views; and those that failed: unreadable, or their scores are not finite."""
+    alpha (B, 2, C_out), or with `shares` its attention across time (B, 2, heads), the mean over views; and those that
+    failed: unreadable, or their scores are not finite."""
 
     samples: list[Sample]
     failed: list[Sample]
@@ -67,20 +68,23 @@ def run_over(
     preprocessing: Preprocessing,
     batch_size: int = 8,
     readers: Readers | None = None,
+    *,
+    shares: bool = False,
 ) -> Iterator[BatchResult]:
     """Run the network, best `for_inference`, in eval mode over all clips, in order, while the next batches are read, by
-    default by `pick_readers`. The views of a result's samples are there until the next result."""
+    default by `pick_readers`. With `shares`, the attention is that of `Network.forward_with_shares`. The views of a
+    result's samples are there until the next result."""
     device = next(model.parameters()).device
     model.eval()
     if readers is None:
         with pick_readers(device) as chosen:
-            yield from run_over(model, clips, preprocessing, batch_size, chosen)
+            yield from run_over(model, clips, preprocessing, batch_size, chosen, shares=shares)
         return
     samples = clips.read_ahead(readers, ahead=batch_size + readers.workers, held=3 * batch_size)
     views, K, at_once = clips.protocol.views, model.num_classes, views_at_once(batch_size, preprocessing, device)
     batches = iter(lambda: list(islice(samples, batch_size)), [])
     computed = (
-        (batch, [outputs_of_views(model, some, preprocessing, at_once) for some in groups])
+        (batch, [outputs_of_views(model, some, preprocessing, at_once, shares) for some in groups])
         for batch, groups in staged(partial(stage_views, at_once=at_once), batches, device)
     )
     for batch, of_batch in one_behind(computed) if device.type == "cuda" else computed:
@@ -102,11 +106,12 @@ def stage_views(device: torch.device, batch: list[Sample], at_once: int) -> tupl
 
 
 def outputs_of_views(
-    model: Network, views: Tensor, preprocessing: Preprocessing, at_once: int
+    model: Network, views: Tensor, preprocessing: Preprocessing, at_once: int, shares: bool = False
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits (V, K) of views, and each layer's alpha (V, 2, C_out), which a GPU may still compute; `at_once` views at a
-    time, as a sample may have more than fit."""
-    parts = [model.forward_with_attention(normalise(some, preprocessing)) for some in views.split(at_once)]
+    """Logits (V, K) of views, and each layer's alpha (V, 2, C_out), or with `shares` its attention across time
+    (V, 2, heads), which a GPU may still compute; `at_once` views at a time, as a sample may have more than fit."""
+    forward = model.forward_with_shares if shares else model.forward_with_attention
+    parts = [forward(normalise(some, preprocessing)) for some in views.split(at_once)]
     logits = torch.cat([at_least_fp32(of_part) for of_part, _ in parts])
     return logits, {name: torch.cat([alpha[name] for _, alpha in parts]) for name in parts[0][1]}
 

@@ -41,11 +41,13 @@ class Network(nn.Module):
         num_classes: K.
         frames: T, of a clip.
         modality: "rgb" or "flow".
+        hidden_weights: why the attention weights of a known transformer cannot be had, in a sentence; else empty.
     """
 
     num_classes: int
     frames: int
     modality: str
+    hidden_weights: str = ""
 
     def forward(self, clips: Float[Tensor, "B T C H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "B K"]:
         """Logits of the classes."""
@@ -62,6 +64,22 @@ class Network(nn.Module):
     def attention_layers(self) -> list[Layer]:
         """The layers that have alpha_S and alpha_T, in forward order; empty without attention."""
         return []
+
+    @property
+    def token_layers(self) -> list[Layer]:
+        """The layers of a transformer whose attention weights can be had, and cross time; none of other networks."""
+        return []
+
+    @property
+    def uniform_share(self) -> float:
+        """Of a transformer with `token_layers`, the share across time that uniform attention has."""
+        return 0.0
+
+    def forward_with_shares(
+        self, clips: Float[Tensor, "B T C H W"]
+    ) -> tuple[Float[Tensor, "B K"], dict[str, Float[Tensor, "B 2 heads"]]]:
+        """As `forward`, and {layer name: `token_attention.time_shares`} of the `token_layers`."""
+        return self(clips), {}
 
     def described(self) -> dict[str, Any]:
         """What run.json says of it: arch, width, frames, conv, temporal_fraction, attention, modality."""

@@ -476,7 +476,9 @@ def test_every_command_takes_the_name(
         assert result.exit_code == 0, result.output
     said = json.loads((run / "run.json").read_text())
     assert said["checkpoint"] == (name if named.startswith("hf:") else str(tmp_path.resolve() / "my_model.py:build"))
-    assert (said["conv"], said["attention"], said["layers"]) == ("other", False, [])
+    transformer = named.startswith("hf:")  # whose attention across time is recorded; it is no α
+    assert (said["conv"], said["attention"], bool(said["layers"])) == ("other", transformer, transformer)
+    assert said.get("signal") == ("time_share" if transformer else None)
     assert re.search(re.escape(Path(name).name), said["command"])
     for page in ("", PREDICTIONS, CLIP, COMPARE, FIGURES):
         assert not open_page(tmp_path, monkeypatch, page).exception

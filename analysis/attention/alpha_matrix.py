@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.runs.run_check import INCOMPLETE
 from analysis.runs.run_directory import ALL_BUT_SCORES, Run, clips_of, read_shards
+from analysis.runs.signals import ALPHA, Signal, signal_of
 from analysis.statistics.clusters import cluster_means, group_sums
 from sth_core.errors import UserError
 from sth_core.shards import shards
@@ -23,11 +24,13 @@ from sth_core.shards import shards
 
 @dataclass(frozen=True, eq=False)
 class Alpha:
-    """alpha_T of N clips in L layers; alpha_S is 1 - alpha_T."""
+    """alpha_T of N clips in L layers; alpha_S is 1 - alpha_T. Of a transformer it is the attention across time that
+    stands in `temporal`, and in the columns alpha_temporal of tables made of it: `signal` says which."""
 
     clips: pd.DataFrame  # (N rows) of `clips_of`, ordered by clip_id
     layers: pd.DataFrame  # (L rows) layer_index, layer, stage, from input to output
     temporal: NDArray[np.float32]  # (N, L) means over a layer's channels (Section 6.1); sum them in float64
+    signal: Signal = field(default=ALPHA)
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -44,7 +47,12 @@ ReadAlpha = Callable[[Run], Alpha]
 
 
 def has_attention(run: Run) -> bool:
-    """Whether `read_alpha` has something to read."""
+    """Whether `read_alpha` has something to read: the run's attention is alpha."""
+    return has_signal(run) and signal_of(run) == ALPHA
+
+
+def has_signal(run: Run) -> bool:
+    """Whether `read_signal` has something to read: alpha, or a transformer's attention across time."""
     return run.usable and bool(run.meta.get("attention") and shards(run.path, "attention"))
 
 
@@ -61,20 +69,28 @@ def read_once() -> ReadAlpha:
 
 
 def read_alpha(run: Run, more: tuple[str, ...] = ALL_BUT_SCORES) -> Alpha:
-    """Read the attention that a run has recorded; `more` as of `clips_of`.
+    """Read the alpha that a run has recorded; `more` as of `clips_of`.
 
     Raises:
         UserError: there is none, it cannot be read, or it does not cover all recorded clips.
     """
+    if (signal := signal_of(run)) != ALPHA:
+        raise UserError(f"{run.path} holds no α: its network is a transformer, of which it holds {signal.name}")
+    return read_signal(run, more)
+
+
+def read_signal(run: Run, more: tuple[str, ...] = ALL_BUT_SCORES) -> Alpha:
+    """As `read_alpha`, of any run that has recorded attention: `Alpha.signal` is what it is."""
+    signal = signal_of(run)
     clips = clips_of(run, more)
     recorded = set(clips["shard"].cat.categories)  # a shard's attention is written before its predictions
     names, matrices, layers = [], [], recorded_layers(run)
-    for shard, table in read_shards(run, "attention", ("clip_id", "layer_index", "alpha_temporal"), ("clip_id",)):
+    for shard, table in read_shards(run, "attention", ("clip_id", "layer_index", signal.column), ("clip_id",)):
         if shard not in recorded or not len(table):
             continue
         if not np.isin(table["layer_index"], layers["layer_index"]).all():
             raise UserError(INCOMPLETE.format(run.path))
-        shard_names, matrix = shard_matrix(table, layers["layer_index"].to_numpy())
+        shard_names, matrix = shard_matrix(table, layers["layer_index"].to_numpy(), signal.column)
         if matrix.size != len(table):  # a row stands twice, or is not there
             raise UserError(INCOMPLETE.format(run.path))
         names.append(shard_names)
@@ -86,7 +102,7 @@ def read_alpha(run: Run, more: tuple[str, ...] = ALL_BUT_SCORES) -> Alpha:
     temporal = np.concatenate(matrices)[order]
     if not clip_ids.take(order).equals(pa.array(clips["clip_id"], pa.large_string())) or np.isnan(temporal).any():
         raise UserError(INCOMPLETE.format(run.path))
-    return Alpha(clips, layers, temporal)
+    return Alpha(clips, layers, temporal, signal)
 
 
 def recorded_layers(run: Run) -> pd.DataFrame:
@@ -98,11 +114,13 @@ def recorded_layers(run: Run) -> pd.DataFrame:
     raise UserError(INCOMPLETE.format(run.path))
 
 
-def shard_matrix(table: pa.Table, layers: NDArray[np.int64]) -> tuple[pa.Array, NDArray[np.float32]]:
-    """The clips of a shard, and their alpha_T at these layers (clips, L); nan where it is missing."""
+def shard_matrix(
+    table: pa.Table, layers: NDArray[np.int64], column: str = ALPHA.column
+) -> tuple[pa.Array, NDArray[np.float32]]:
+    """The clips of a shard, and this column at these layers (clips, L); nan where it is missing."""
     clips = table.unify_dictionaries()["clip_id"].combine_chunks()
     matrix = np.full((len(clips.dictionary), len(layers)), np.nan, np.float32)
-    matrix[clips.indices.to_numpy(), np.searchsorted(layers, table["layer_index"])] = table["alpha_temporal"]
+    matrix[clips.indices.to_numpy(), np.searchsorted(layers, table["layer_index"])] = table[column]
     return clips.dictionary.cast(pa.large_string()), matrix
 
 

@@ -16,9 +16,9 @@ SMALLEST_DEVIATION = 1e-9  # of alpha_T: a smaller standard deviation is roundin
 
 
 def clip_overview(run: Run, alpha: Alpha | None = None) -> pd.DataFrame:
-    """`clips_of` with alpha_temporal (mean over layers) if `alpha` is given, and needs_order (the drop of the true
-    class's score when the frames are shuffled) if the run has probes."""
-    table = clips_of(run) if alpha is None else alpha.clips.assign(alpha_temporal=alpha.mean)
+    """`clips_of` with alpha_temporal, or time_share of a transformer (mean over layers), if `alpha` is given, and
+    needs_order (the drop of the true class's score when the frames are shuffled) if the run has probes."""
+    table = clips_of(run) if alpha is None else alpha.clips.assign(**{alpha.signal.column: alpha.mean})
     if shards(run.path, "probes"):
         drop = """SELECT clip_id, any_value(score_label) FILTER (probe = 'plain')
                          - avg(score_label) FILTER (probe = 'shuffled') AS needs_order FROM {files} GROUP BY clip_id"""

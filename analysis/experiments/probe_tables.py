@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.attention.alpha_matrix import read_alpha
+from analysis.attention.alpha_matrix import has_attention, read_alpha
 from analysis.attention.alpha_tables import alpha_class_table
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.clusters import describe_interval
@@ -15,7 +15,7 @@ from analysis.statistics.correlations import FEW_CLASSES, FEWEST_RANKS, rank_cor
 from analysis.statistics.effects import Effect, holm_correction, mean_effect
 from analysis.statistics.shares import paired_effect, share_interval
 from sth_core.errors import UserError
-from sth_core.shards import Shards, shards
+from sth_core.shards import Shards
 from sth_core.video.reorder import DROPPED, FAST, FROZEN, REVERSED, SHUFFLED, SUBSAMPLED
 
 KIND = "probes"
@@ -106,7 +106,7 @@ def order_dependence(run: Run) -> pd.DataFrame:
         row |= interval_columns(back, "drop_reversed", "reversed_")
         found.append(row | {"changed": float(some["changed"].mean())})
     table = pd.DataFrame(found).sort_values("drop", ascending=False, ignore_index=True)
-    if not shards(run.path, "attention"):
+    if not has_attention(run):
         return table.assign(alpha_temporal=np.nan, alpha_low=np.nan, alpha_high=np.nan)
     alpha = alpha_class_table(read_alpha(run))[["label", "alpha_temporal", "low", "high"]]
     return table.merge(alpha.rename(columns={"low": "alpha_low", "high": "alpha_high"}), on="label", how="left")
@@ -116,7 +116,7 @@ def alpha_order_agreement(run: Run) -> pd.DataFrame:
     """`rank_correlations` of alpha_T and the drop under shuffling: of "mean", over all layers, then of each layer."""
     clips = order_by_clip(run).set_index("clip_id")
     alphas = {ALL_LAYERS: pd.Series(np.nan, clips.index)}
-    if shards(run.path, "attention"):
+    if has_attention(run):
         alpha = read_alpha(run)
         columns = zip([ALL_LAYERS, *alpha.layers["layer"]], [alpha.mean, *alpha.temporal.T], strict=True)
         alphas = {layer: pd.Series(values, alpha.clips["clip_id"]) for layer, values in columns}

@@ -15,13 +15,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from analysis.attention.alpha_matrix import has_attention, read_once
+from analysis.attention.alpha_matrix import has_attention, has_signal, read_once
 from analysis.attention.hypotheses import HOW_JUDGED, Tested, evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
 from analysis.report.figures_9_and_10 import ACCURATE, class_figures
 from analysis.report.image_export import PICTURES, write_pictures
 from analysis.report.page import Finding, PageTable, Section, TableCell, write_page
 from analysis.report.plots import SupplementFigure, on_paper
+from analysis.report.time_share_figure import time_share_item
 from analysis.runs.left_out import why_no_attention, why_unreadable
 from analysis.runs.run_directory import Run
 from analysis.statistics.clusters import describe_interval, describe_p
@@ -54,7 +55,8 @@ class WrittenSupplement:
 def write_figures(
     runs: list[Run], out: Path, pictures: bool = True, command: str = "sth figures RUNS -o DIR"
 ) -> WrittenSupplement | None:
-    """Write Figures 5 to 10 and the tests of the paper's hypotheses to `out`; None if no run has attention.
+    """Write Figures 5 to 10, the attention across time of transformers, and the tests of the paper's hypotheses to
+    `out`; None if no run has attention.
 
     Without `pictures` only what needs no browser is written; `command` is kept beside the figures.
     """
@@ -62,9 +64,10 @@ def write_figures(
     runs = [run for run in runs if str(run.path) not in left_out]
     read = read_once()
     items = [*supplement_figures(attention_by_layer(runs, read)), *class_figures(runs, read)]
+    items += [item] if (item := time_share_item(runs)) else []
     if not items:
         return None
-    tested = evaluate_hypotheses(runs, read)
+    tested = evaluate_hypotheses([run for run in runs if has_attention(run)], read)
     with writing_into(out):
         return write_supplement(items, tested, runs, left_out, out, pictures, command)
 
@@ -105,9 +108,7 @@ def figures_left_out(items: list[SupplementFigure]) -> list[str]:
 
 def runs_without_figures(runs: list[Run]) -> dict[str, str]:
     """{path: why} of the runs that no figure can show; an unfinished run is shown as far as it goes."""
-    reasons = {
-        str(run.path): why_unreadable(run) or ("" if has_attention(run) else why_no_attention(run)) for run in runs
-    }
+    reasons = {str(run.path): why_unreadable(run) or ("" if has_signal(run) else why_no_attention(run)) for run in runs}
     return {path: reason for path, reason in reasons.items() if reason}
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from analysis.runs.run_check import check_schema, check_values
 from analysis.runs.run_directory import CLIP_COLUMNS
+from analysis.runs.signals import ALPHA, TIME_SHARE
 from sth_core.datasets.media import counted
 from sth_core.errors import first_few
 from sth_core.files import MAY_BE_WHOLE, sync, why_unread
@@ -22,7 +23,7 @@ from sth_core.video.reorder import REVERSED, SHUFFLED
 # `trust` must have those of their first part.
 ROWS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "predictions": (("clip_id",), CLIP_COLUMNS),
-    "attention": (("clip_id", "layer_index"), ("layer", "stage", "alpha_temporal")),
+    "attention": (("clip_id", "layer_index"), ("layer", "stage", ALPHA.column)),
     "probes": (("clip_id", "probe", "repeat"), ("label", "prediction", "correct", "score_label")),
     "effects": (("clip_id", "place", "kind"), ("label", "plain_prediction", "prediction", "correct", "score_label")),
 }
@@ -103,6 +104,8 @@ def read_part(file: Path, kind: str) -> pa.Table:
     ValueError."""
     table = read_shard(file)
     keys, others = ROWS.get(kind, (("clip_id",), ()))
+    if kind == "attention" and TIME_SHARE.column in table.column_names:
+        others = ("layer", "stage", TIME_SHARE.column)
     check_schema(table.schema, (*keys, *others))
     if not len(table):
         raise ValueError("it has no row")

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from analysis.runs.damaged_parts import damaged_parts
 from analysis.runs.run_check import INCOMPLETE
 from analysis.runs.run_directory import Run, clip_table, failures, read_shards
+from analysis.runs.signals import ALPHA, signal_of
 from sth_core.datasets.media import counted
 from sth_core.errors import NOT_FINITE, UserError
 from sth_core.files import error_sentence
@@ -16,7 +17,7 @@ from sth_core.shards import Shards, shards
 
 MOST_NAMES = 3
 ABSENT = "not in "  # how the reason begins for a clip that a fused run lacks, and that is unreadable in none
-ATTENTION_COLUMNS = ("clip_id", "layer_index", "layer", "stage", "alpha_temporal")
+ATTENTION_COLUMNS = ("clip_id", "layer_index", "layer", "stage")
 
 
 def some_names(names: Collection[str]) -> str:
@@ -66,7 +67,8 @@ def check_tables(run: Run) -> None:
 def check_attention(run: Run, predicted: pa.Table) -> None:
     """Raises UserError: there is not one row of attention for each of the predicted clips and each layer."""
     recorded, clips, layers = set(predicted["shard"].unique().to_pylist()), [], set[int]()
-    for name, table in read_shards(run, "attention", ATTENTION_COLUMNS, ("clip_id", "layer", "stage")):
+    column = signal_of(run).column
+    for name, table in read_shards(run, "attention", (*ATTENTION_COLUMNS, column), ("clip_id", "layer", "stage")):
         if name not in recorded or not len(table):  # a shard's attention is written before its predictions
             continue
         of_shard, its_layers = pc.unique(table["clip_id"]), set(pc.unique(table["layer_index"]).to_pylist())
@@ -81,6 +83,8 @@ def check_attention(run: Run, predicted: pa.Table) -> None:
 
 def why_no_attention(run: Run) -> str:
     """Why a run that can be read has no attention."""
+    if signal_of(run) != ALPHA:
+        return f"its network is a transformer, of which the run holds {signal_of(run).name}, not α"
     if run.meta.get("fused"):
         return "it is fused from other runs, which gives no attention"
     if run.meta.get("attention"):

@@ -37,6 +37,7 @@ from analysis.runs.run_directory import (
     predictions,
     run_work,
 )
+from analysis.runs.signals import ALPHA, TIME_SHARE
 from sth_core.checkpoint import Checkpoint
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
@@ -46,6 +47,7 @@ from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.inference import form_of
 from sth_core.network import pick_device
+from sth_core.network_contract import Layer, Network
 from sth_core.network_names import FUNCTION, NetworkName
 from sth_core.open_network import Named, open_network
 from sth_core.out_of_memory import fitting_batch
@@ -101,9 +103,11 @@ def record(
         annotation = with_groups_of(annotation or checkpoint.annotation, earlier)
         chosen = choose_split(checkpoint, data, annotation, options.split, inside=options.inside)
         notify_choice(chosen, options)
-        table, layers = chosen.clips, checkpoint.model.attention_layers if with_attention else []
+        table, layers = chosen.clips, observed_layers(checkpoint.model) if with_attention else []
         facts = describe(checkpoint, data, annotation, protocol) | chosen.facts
         facts |= {"attention": bool(layers), "vectors": vectors}
+        if with_attention and checkpoint.model.hidden_weights:
+            options.notify(f"no attention is recorded: {checkpoint.model.hidden_weights}")
         facts |= computing_facts(options.precision, processes.device)
         with computing_in(options.precision, processes.device):  # on which the form depends
             facts["form"] = form_of(checkpoint.inference_model)
@@ -122,7 +126,8 @@ def record(
                 join_anew(run, changes, table, checkpoint.classes)
             processes.wait_for_all()
             number = written.next_number() + processes.rank
-            writer = ShardWriter(written, number, processes.world, checkpoint.classes, layers, vectors)
+            signal = TIME_SHARE if checkpoint.model.token_layers else ALPHA
+            writer = ShardWriter(written, number, processes.world, checkpoint.classes, layers, vectors, signal)
             missing = table[~table["clip_id"].isin(written.done())]
             processes.wait_for_all()  # all know what is there before one writes more
             if len(missing):
@@ -155,7 +160,8 @@ def record_clips(
         pick_readers(processes.device, options.workers) as readers,
     ):
         options.progress(done, total)
-        for batch, clips in batch_results(checkpoint, mine, protocol, options.batch_size, readers):
+        shares = bool(writer.layers) and writer.signal == TIME_SHARE
+        for batch, clips in batch_results(checkpoint, mine, protocol, options.batch_size, readers, shares):
             writer.add(batch, clips)
             done += (len(batch.samples) + len(batch.failed)) * processes.world
             options.progress(min(done, total), total)
@@ -195,14 +201,21 @@ def changes_of(work: Work, table: pd.DataFrame, classes: list[str], options: Dat
 
 
 def batch_results(
-    checkpoint: Checkpoint, table: pd.DataFrame, protocol: Protocol, size: int, readers: Readers
+    checkpoint: Checkpoint,
+    table: pd.DataFrame,
+    protocol: Protocol,
+    size: int,
+    readers: Readers,
+    shares: bool = False,
 ) -> Iterator[tuple[BatchResult, pd.DataFrame]]:
     """The result of each batch, with the table that its samples' rows are of."""
     at_once = max(1, CLIPS_AT_ONCE // size) * size  # whole batches, as if all were listed
     for start in range(0, len(table), at_once):
         some = table.iloc[start : start + at_once].reset_index(drop=True)
         clips = EvaluationClips(some, checkpoint.classes, checkpoint.preprocessing, protocol)
-        for batch in run_over(checkpoint.inference_model, clips, checkpoint.preprocessing, size, readers):
+        for batch in run_over(
+            checkpoint.inference_model, clips, checkpoint.preprocessing, size, readers, shares=shares
+        ):
             yield batch, some
 
 
@@ -229,10 +242,20 @@ def describe(checkpoint: Checkpoint, data: Path, annotation: Annotation, protoco
         },
         "preprocessing": preprocessing_in_words(checkpoint.preprocessing),
         "classes": checkpoint.classes,
-        "layers": [{"index": a.index, "layer": a.name, "stage": a.stage} for a in checkpoint.model.attention_layers],
+        "layers": [{"index": a.index, "layer": a.name, "stage": a.stage} for a in observed_layers(checkpoint.model)],
+        **(
+            {"signal": TIME_SHARE.key, "uniform_share": checkpoint.model.uniform_share}
+            if checkpoint.model.token_layers
+            else {}
+        ),
         **(checkpoint.named.facts if checkpoint.named else {}),
         "checkpoint_sha256": checkpoint.sha256,
     }
+
+
+def observed_layers(model: Network) -> list[Layer]:
+    """The layers that have alpha, or of a transformer those whose attention crosses time."""
+    return model.attention_layers or model.token_layers
 
 
 def sampling_of(p: Preprocessing, protocol: Protocol) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from analysis.runs.correctness import correctness
+from analysis.runs.signals import ALPHA, TIME_SHARE, Signal
 from sth_core.datasets.trained_clips import file_bytes
 from sth_core.evaluation import BatchResult
 from sth_core.network_contract import Layer
@@ -25,7 +26,8 @@ MOST_PER_SHARD = 4096
 class ShardWriter:
     """Collects the results of batches and writes them in shards numbered from `number` on by `step`.
 
-    `layers` are those whose attention is kept, with `vectors` of each channel too. `failures` are (clip_id, path,
+    `layers` are those whose attention is kept, with `vectors` of each channel (or head) too; `signal`
+    is what the attention is. `failures` are (clip_id, path,
     reason) of the clips that could not be read; the rows of the others are held until a shard is full.
     """
 
@@ -35,6 +37,7 @@ class ShardWriter:
     classes: list[str]
     layers: list[Layer]
     vectors: bool
+    signal: Signal = ALPHA
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     clips: int = 0
@@ -50,7 +53,8 @@ class ShardWriter:
         rows = prediction_rows(batch, table, self.classes)
         self.held.setdefault("predictions", []).append(rows)
         if self.layers:
-            of_layers = attention_rows(batch, rows["clip_id"], self.layers, self.vectors)
+            rows_of = share_rows if self.signal == TIME_SHARE else attention_rows
+            of_layers = rows_of(batch, rows["clip_id"], self.layers, self.vectors)
             self.held.setdefault("attention", []).append(of_layers)
         self.clips += len(rows)
         old = time.monotonic() - self.began >= SECONDS_PER_SHARD
@@ -103,13 +107,34 @@ def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str])
 def attention_rows(batch: BatchResult, clip_ids: pd.Series, layers: list[Layer], vectors: bool) -> pd.DataFrame:
     """alpha_S and alpha_T of each clip and layer, averaged over the C_out channels (Section 6.1)."""
     alphas = [batch.attention[layer.name] for layer in layers]  # (B, 2, C_out) each
-    means = torch.stack([alpha.mean(2) for alpha in alphas], 1).double().flatten(0, 1).numpy()
-    named = [(layer.index, layer.name, layer.stage) for layer in layers] * len(clip_ids)
-    rows = pd.DataFrame(named, columns=["layer_index", "layer", "stage"])
-    rows.insert(0, "clip_id", np.repeat(clip_ids.to_numpy(), len(layers)))
-    rows[["alpha_spatial", "alpha_temporal"]] = means
+    rows = layer_rows(clip_ids, layers)
+    rows[["alpha_spatial", "alpha_temporal"]] = means_of(alphas)
     if vectors:
         halves = [alpha.half().numpy() for alpha in alphas]
         for branch, name in enumerate(("spatial", "temporal")):
             rows[f"alpha_{name}_vector"] = [half[i, branch] for i in range(len(clip_ids)) for half in halves]
     return rows
+
+
+def share_rows(batch: BatchResult, clip_ids: pd.Series, layers: list[Layer], vectors: bool) -> pd.DataFrame:
+    """The attention across time of each clip and layer, and the attention on extra tokens, averaged over the heads."""
+    shares = [batch.attention[layer.name] for layer in layers]  # (B, 2, heads) each
+    rows = layer_rows(clip_ids, layers)
+    rows[[TIME_SHARE.column, "extra_share"]] = means_of(shares)
+    if vectors:
+        halves = [share.half().numpy() for share in shares]
+        rows["time_share_heads"] = [half[i, 0] for i in range(len(clip_ids)) for half in halves]
+    return rows
+
+
+def layer_rows(clip_ids: pd.Series, layers: list[Layer]) -> pd.DataFrame:
+    """A row for each clip and layer: clip_id, layer_index, layer, stage."""
+    named = [(layer.index, layer.name, layer.stage) for layer in layers] * len(clip_ids)
+    rows = pd.DataFrame(named, columns=["layer_index", "layer", "stage"])
+    rows.insert(0, "clip_id", np.repeat(clip_ids.to_numpy(), len(layers)))
+    return rows
+
+
+def means_of(values: list[torch.Tensor]) -> np.ndarray:
+    """Two numbers of each channel or head in L layers, (B, 2, _) each -> their means (B * L, 2), layer by layer."""
+    return torch.stack([of_layer.mean(2) for of_layer in values], 1).double().flatten(0, 1).numpy()

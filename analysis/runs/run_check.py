@@ -64,6 +64,8 @@ KEYS: dict[str, Any] = {
     **dict.fromkeys(("attention", "direction", "vectors"), bool),
     "layers": tuple[Annotated[dict, With(("index", "layer", "stage"))], ...],
     **dict.fromkeys(("protocol", "versions", "recipe"), dict),
+    "signal": Annotated[str, OneOf(("alpha", "time_share"))],
+    "uniform_share": Annotated[float, Between(0, 1)],
     "kind": Annotated[str, OneOf(("", *DATASET_KINDS))],
     "precision": Annotated[str, OneOf(PRECISIONS)],
     **dict.fromkeys(("fused", "relabelled"), list),
@@ -104,11 +106,14 @@ def is_numbers(kind: pa.DataType) -> bool:
     return is_list(kind) and bool(is_number(kind.value_type) or pt.is_null(kind.value_type))
 
 
+WEIGHTS = ("alpha_temporal", "time_share")
 TEXTS = ("clip_id", "label", "prediction", "path", "flow", "segment", "layer", "stage", "group", "probe")
 # The columns that are read, by name; where a type may differ between versions, all of them fit.
 COLUMNS: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
     **dict.fromkeys(TEXTS, (is_texts, "text")),
-    **dict.fromkeys(("confidence", "margin", "disagreement", "alpha_temporal", "score_label"), (is_number, "a number")),
+    **dict.fromkeys(
+        ("confidence", "margin", "disagreement", *WEIGHTS, "extra_share", "score_label"), (is_number, "a number")
+    ),
     "layer_index": (pt.is_integer, "a whole number"),
     "bytes": (pt.is_integer, "a whole number"),
     **dict.fromkeys(("correct", "backward"), (pt.is_boolean, "true or false")),
@@ -134,7 +139,8 @@ def check_schema(schema: pa.Schema, needed: Iterable[str]) -> None:
 
 
 def check_values(table: pa.Table) -> None:
-    """Raises ValueError: a value is missing where each row must have one, or an α is none (Eq. 3: from 0 to 1)."""
+    """Raises ValueError: a value is missing where each row must have one, or an α (Eq. 3) or a share of attention is
+    not from 0 to 1."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.null_count and name not in MAY_BE_MISSING:
             raise ValueError(f"{column.null_count} of its {len(table)} rows have no {name}")
@@ -143,7 +149,9 @@ def check_values(table: pa.Table) -> None:
         and pc.any(pc.equal(pc.list_value_length(table["frame_indices"]), 0)).as_py()
     ):
         raise ValueError("a row's frame_indices are empty")
-    if "alpha_temporal" in table.column_names and len(table):
-        values = table["alpha_temporal"].to_numpy()
+    for name in WEIGHTS if len(table) else ():
+        if name not in table.column_names:
+            continue
+        values = table[name].to_numpy()
         if not ((values >= -ROUNDING) & (values <= 1 + ROUNDING)).all():  # false for NaN
-            raise ValueError("an alpha_temporal is not a number from 0 to 1")
+            raise ValueError(f"{'an' if name.startswith('a') else 'a'} {name} is not a number from 0 to 1")

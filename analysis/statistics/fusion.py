@@ -150,6 +150,7 @@ def fused_meta(runs: list[Run], weights: list[float], clips: int) -> dict[str, A
         {"run": run.name, "checkpoint_sha256": run.meta["checkpoint_sha256"], "weight": weight, "p": run.p}
         for run, weight in zip(runs, weights, strict=True)
     ]
+    meta.pop("signal", None)
     kept: dict[str, Any] = {"attention": False, "vectors": False, "layers": [], "relabelled": []}
     trained = [run.meta["trained_clips"] for run in runs if run.meta.get("trained_clips")]
     if trained:

@@ -7,17 +7,19 @@ that lies beside weights is never run.
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from sth_core.adapted import adapt, frames_first
+from sth_core.adapted import HiddenWeights, adapt, frames_first, hidden_by
 from sth_core.checkpoint import Checkpoint, misfits
 from sth_core.errors import UserError
 from sth_core.grids import Grid, Tokens
+from sth_core.token_attention import FRAME, JOINT, READ, TIME, AttentionModule, TokenAttention
 from sth_core.video.other_libraries import preprocessing_of_transformers
+from sth_core.video.transforms import Preprocessing
 
 NEEDS = "hf: networks need the package transformers; pip install 'sth-workbench[transformers]'"
 BLOCK = re.compile(r"[a-z0-9]+\.(?:encoder\.)?layers?\.\d+")
@@ -35,6 +37,7 @@ class Architecture:
     frames: str
     side: str
     class_token_last: Callable[[Any], bool]
+    weights: str  # the module in a block whose output has the attention weights
     strides: dict[int, int] = field(default_factory=dict)
     dense: str = "loop"
 
@@ -53,19 +56,19 @@ def tokens(frames: int, side: int, tubelet: tuple[int, int], *, extra: int = 0, 
 ARCHITECTURES = {
     "videomae": Architecture(
         lambda c: tokens(c.num_frames, c.image_size, (c.tubelet_size, c.patch_size)),
-        "num_frames", "image_size", lambda c: not c.use_mean_pooling, {16: 4}, "hold",
+        "num_frames", "image_size", lambda c: not c.use_mean_pooling, "attention.attention", {16: 4}, "hold",
     ),
     "timesformer": Architecture(
         lambda c: tokens(c.num_frames, c.image_size, (1, c.patch_size), extra=1, time_last=True),
-        "num_frames", "image_size", lambda c: True, {8: 32, 16: 16, 96: 4}, "spread",
+        "num_frames", "image_size", lambda c: True, "attention.attention.attn_drop", {8: 32, 16: 16, 96: 4}, "spread",
     ),
     "vivit": Architecture(
         lambda c: tokens(c.num_frames, c.image_size, (c.tubelet_size[0], c.tubelet_size[1]), extra=1),
-        "num_frames", "image_size", lambda c: True, {32: 2},
+        "num_frames", "image_size", lambda c: True, "attention", {32: 2},
     ),
     "vjepa2": Architecture(
         lambda c: tokens(c.frames_per_clip, c.crop_size, (c.tubelet_size, c.patch_size)),
-        "frames_per_clip", "crop_size", lambda c: False,
+        "frames_per_clip", "crop_size", lambda c: False, "attention",
     ),
 }  # fmt: skip
 
@@ -103,7 +106,6 @@ def hugging_face_network(
         if problems := misfits(there, {key: tuple(tensor.shape) for key, tensor in weights.items()}):
             raise UserError(f"the weights do not fit hf:{name}: {problems}")
         module.load_state_dict(weights)
-    names = classes or [str(config.id2label[i]) for i in range(config.num_labels)]
     try:
         p = preprocessing_of_transformers(
             settings,
@@ -114,16 +116,56 @@ def hugging_face_network(
         )
     except UserError as error:
         raise UserError(f"hf:{name}: {error}") from error
-    return adapt(
-        module, classes=names, preprocessing=p, name=Path(name).name, call=frames_first,
-        layers=layers_of(module, config, kind),
-    )  # fmt: skip
+    return adapt_transformer(module, classes=classes, preprocessing=p, name=Path(name).name)
+
+
+def adapt_transformer(
+    module: nn.Module, *, preprocessing: Preprocessing, classes: list[str] | None = None, name: str = ""
+) -> Checkpoint:
+    """A video classifier of transformers that is open already, for every function that takes a checkpoint; `classes`
+    are by default those of its configuration.
+
+    Raises UserError: it is of a kind that is not known here, or as of `adapt`.
+    """
+    config: Any = getattr(module, "config", None)
+    kind = ARCHITECTURES.get(getattr(config, "model_type", ""))
+    if kind is None:
+        raise UserError(f"{type(module).__name__} is none of {', '.join(ARCHITECTURES)}; sth_core.adapt takes it")
+    names = classes or [str(config.id2label[i]) for i in range(config.num_labels)]
+    attention, layers = attention_of(module, config, kind), layers_of(module, config, kind)
+    how: Any = {"preprocessing": preprocessing, "name": name, "call": frames_first, "layers": layers}
+    try:
+        return adapt(module, classes=names, attention=attention, **how)
+    except HiddenWeights as error:  # transformers of another version
+        return adapt(module, classes=names, attention=attention and replace(attention, hidden=str(error)), **how)
 
 
 def layers_of(module: nn.Module, config: Any, kind: Architecture) -> dict[str, Grid]:
     """The blocks of a transformer, without the last one if only its class token is read."""
-    blocks = [name for name, _ in module.named_modules() if BLOCK.fullmatch(name)]
-    return dict.fromkeys(blocks[: -1 if kind.class_token_last(config) else None], kind.tokens(config))
+    return dict.fromkeys(blocks_of(module)[: -1 if kind.class_token_last(config) else None], kind.tokens(config))
+
+
+def blocks_of(module: nn.Module) -> list[str]:
+    return [name for name, _ in module.named_modules() if BLOCK.fullmatch(name)]
+
+
+def attention_of(module: nn.Module, config: Any, kind: Architecture) -> TokenAttention | None:
+    """Where a transformer computes attention; None if it never looks across time (TimeSformer's "space_only")."""
+    how, found = getattr(config, "attention_type", ""), []
+    if how == "space_only":
+        return None
+    for block in blocks_of(module):
+        if how == "divided_space_time":
+            found.append(AttentionModule(block, f"{block}.temporal_{kind.weights}", TIME))
+        found.append(AttentionModule(block, f"{block}.{kind.weights}", FRAME if how == "divided_space_time" else JOINT))
+    if config.model_type == "vjepa2":
+        poolers = [f"pooler.self_attention_layers.{i}" for i in range(config.num_pooler_layers)]
+        found += [AttentionModule(pooler, f"{pooler}.self_attn", JOINT) for pooler in poolers]
+        read = "pooler.cross_attention_layer"
+        found.append(AttentionModule(read, f"{read}.cross_attn", READ))
+    kernel = getattr(config, "_attn_implementation", None) or "eager"  # TimeSformer has no kernel but its own
+    hidden = "" if how or kernel == "eager" else hidden_by(type(module).__name__, kernel)
+    return TokenAttention(kind.tokens(config), tuple(found), kind.class_token_last(config), hidden)
 
 
 def preprocessor_settings(name: str, **where: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from analysis.attention.clip_profiles import correctness_profile, unusual_clips
 from analysis.attention.hypotheses import HOW_JUDGED, evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.plots import COLOURS, styled
 from analysis.runs.run_directory import Run
+from analysis.runs.signals import ALPHA, signal_of
 from analysis.statistics.accuracy import describe_clips_per_class, units_of
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.caveats import show_caveats, show_no_accuracy
@@ -23,6 +24,9 @@ VERDICT_COLOURS = {"holds": "green", "does not hold": "red"}
 def show_hypotheses(runs: list[Run]) -> None:
     """The hypotheses of the paper's Section 6.1, tested on these runs."""
     with_attention = [run for run in runs if has_attention(run)]
+    if not with_attention:
+        st.info("The hypotheses are on α, and none of the chosen runs has it.")
+        return
     tested = cached_result("hypotheses", with_attention, lambda: evaluate_hypotheses(with_attention, cached_alpha))
     for row in hypothesis_verdicts(tested).itertuples():
         with st.container(border=True):
@@ -41,28 +45,36 @@ def show_hypotheses(runs: list[Run]) -> None:
 
 
 def show_class_heatmap(run: Run) -> None:
-    """alpha_T by class and layer."""
+    """alpha_T, or attention across time, by class and layer."""
+    signal = signal_of(run)
     table = cached_result("class_layers", [run], lambda: alpha_class_layer_table(cached_alpha(run)))
     wide = table.pivot(index="label", columns="layer_index", values="alpha_temporal")
     wide = wide.loc[wide.mean(axis=1).sort_values().index].rename({"": NO_LABEL})
     layers = table.drop_duplicates("layer_index").sort_values("layer_index")["layer"]
-    reach = float(np.abs(wide.to_numpy() - 0.5).max())
+    middle = 0.5 if signal == ALPHA else float(run.meta.get("uniform_share", wide.to_numpy().mean()))
+    reach = float(np.abs(wide.to_numpy() - middle).max())
     figure = go.Figure().add_heatmap(
-        z=wide, x=list(layers), y=[*map(str, wide.index)], zmin=0.5 - reach, zmax=0.5 + reach,
-        colorscale=DIVERGING, colorbar_title="α_T", hovertemplate="%{y}<br>%{x}: %{z:.3f}<extra></extra>",
+        z=wide, x=list(layers), y=[*map(str, wide.index)], zmin=middle - reach, zmax=middle + reach,
+        colorscale=DIVERGING, colorbar_title=signal.name, hovertemplate="%{y}<br>%{x}: %{z:.3f}<extra></extra>",
     )  # fmt: skip
     figure = styled(figure, LAYER_AXIS, "", height=max(380, min(1000, 24 * len(wide))))
     figure.update_yaxes(automargin=True, showticklabels=len(wide) <= 60, type="category")
-    show_chart(figure, key="class_map", alt="alpha_T by class and layer")
-    st.caption(
-        f"Mean α_T of each class, n = {describe_clips_per_class(table['n'])}. Classes are sorted by their mean over "
-        "layers. **How to read this:** orange layers weigh the temporal branch more, blue layers the spatial branch. "
-        "The classes at the top have the highest α_T."
+    show_chart(figure, key="class_map", alt=f"{signal.name} by class and layer")
+    colours = (
+        "orange layers weigh the temporal branch more, blue layers the spatial branch"
+        if signal == ALPHA
+        else "orange layers look more at other time steps than uniform attention does, blue layers less"
     )
+    st.caption(
+        f"Mean {signal.name} of each class, n = {describe_clips_per_class(table['n'])}. Classes are sorted by their "
+        f"mean over layers. **How to read this:** {colours}. The classes at the top have the highest {signal.name}."
+    )
+    show_definition(run)
 
 
 def show_by_correctness(run: Run) -> None:
-    """alpha_T by layer of the correct and of the misclassified clips."""
+    """alpha_T, or attention across time, by layer of the correct and of the misclassified clips."""
+    signal = signal_of(run)
     show_caveats({"": run})
     if show_no_accuracy(run):
         return
@@ -72,13 +84,15 @@ def show_by_correctness(run: Run) -> None:
         rows = table[table["correct"] == correct]
         if len(rows):
             add_layer_means(figure, rows, colour, f"{name} (n = {rows['n'].max()})")
-    styled(figure, LAYER_AXIS, "α_T")
-    show_chart(figure, key="by_correctness", alt="alpha_T of correct and of misclassified clips by layer")
+    styled(figure, LAYER_AXIS, signal.name)
+    show_chart(figure, key="by_correctness", alt=f"{signal.name} of correct and of misclassified clips by layer")
     st.caption(
-        f"Mean α_T of the correct and of the misclassified clips (bars: 95 % intervals over {units_of(table)}). **How "
-        "to read this:** a difference may come from the classes, because hard classes have more misclassified clips. "
+        f"Mean {signal.name} of the correct and of the misclassified clips (bars: 95 % intervals over "
+        f"{units_of(table)}). **How to read this:** a difference may come from the classes, because hard classes have "
+        "more misclassified clips. "
         "To compare clips of one class, open a cell of the confusion matrix (Predictions, Confusion)."
     )
+    show_definition(run)
 
 
 def show_unusual_clips(run: Run) -> None:
@@ -89,8 +103,15 @@ def show_unusual_clips(run: Run) -> None:
         return
     low, high = found["distance"].min(), found["distance"].max()
     st.caption(
-        f"The clips whose α_T differs most from the mean of their class: by {low:.1f} to {high:.1f} of the class's "
-        "standard deviations (root mean square over layers). **How to read this:** check these clips for cuts, unusual "
-        "camera angles, and wrong labels."
+        f"The clips whose {signal_of(run).name} differs most from the mean of their class: by {low:.1f} to {high:.1f} "
+        "of the class's standard deviations (root mean square over layers). **How to read this:** check these clips "
+        "for cuts, unusual camera angles, and wrong labels."
     )
+    show_definition(run)
     show_gallery(run, cached_overview(run), found["row"].to_numpy(), "unusual")
+
+
+def show_definition(run: Run) -> None:
+    """What attention across time is; α is explained on the page already."""
+    if signal_of(run) != ALPHA:
+        st.caption(escape_markdown(signal_of(run).definition))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from analysis.attention.alpha_matrix import Alpha, has_attention, read_alpha
+from analysis.attention.alpha_matrix import Alpha, has_signal, read_signal
 from analysis.attention.clip_profiles import clip_overview
 from analysis.report.figures_5_to_8 import attention_by_layer
 from analysis.runs.run_directory import Run
@@ -61,15 +61,14 @@ def _cached_result(name: str, key: str, _compute: Callable[[], Any]) -> Any:
 
 
 def cached_alpha(run: Run) -> Alpha:
-    """The attention of a run that has recorded some."""
-    return cached_result("alpha", [run], lambda: read_alpha(run))
+    """The attention of a run that has recorded some: α, or of a transformer its attention across time
+    (`Alpha.signal`)."""
+    return cached_result("alpha", [run], lambda: read_signal(run))
 
 
 def cached_overview(run: Run) -> pd.DataFrame:
     """A row per clip of the run (`clip_overview`)."""
-    return cached_result(
-        "overview", [run], lambda: clip_overview(run, cached_alpha(run) if has_attention(run) else None)
-    )
+    return cached_result("overview", [run], lambda: clip_overview(run, cached_alpha(run) if has_signal(run) else None))
 
 
 def cached_attention_table(runs: list[Run]) -> pd.DataFrame:

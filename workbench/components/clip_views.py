@@ -12,11 +12,12 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from analysis.attention.alpha_matrix import alpha_by_layer, has_attention
+from analysis.attention.alpha_matrix import alpha_by_layer, has_signal
 from analysis.explain.alpha_replacement import HALF, WITHOUT_SPATIAL, WITHOUT_TEMPORAL, replacing
 from analysis.explain.overlay import seen_frames
 from analysis.report.plots import COLOURS, add_line, styled
 from analysis.runs.run_directory import Run
+from analysis.runs.signals import ALPHA
 from sth_core.checkpoint import Checkpoint
 from sth_core.evaluation import refuse_not_finite
 from sth_core.video.clip_source import ClipSource
@@ -31,7 +32,7 @@ from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
 from workbench.components.context import choose_one
 
 FRAMES_PER_ROW = 8
-NO_ATTENTION = "This network has no attention (conv = '2d', or attention = false)."
+NO_ATTENTION = "This network has no attention that is shown (conv = '2d', attention = false, or another module)."
 AS_IT_IS = "as it is"
 ORDERS = (AS_IT_IS, REVERSED, SHUFFLED, FROZEN)
 ALPHAS = (AS_IT_IS, HALF, WITHOUT_TEMPORAL, WITHOUT_SPATIAL)
@@ -167,8 +168,9 @@ def show_top_scores(top: pd.DataFrame, label: str = "") -> None:
 
 
 def clip_alpha_figure(run: Run, row: int) -> go.Figure | None:
-    """alpha_T by layer of the clip in this row of `clips_of`, with mean and spread of its class and of the run."""
-    if not has_attention(run):
+    """alpha_T, or attention across time, by layer of the clip in this row of `clips_of`, with mean and spread of its
+    class and of the run."""
+    if not has_signal(run):
         return None
     alpha = cached_alpha(run)
     label = alpha.clips["label"].iloc[row]
@@ -184,4 +186,5 @@ def clip_alpha_figure(run: Run, row: int) -> go.Figure | None:
     ):
         hover = "%{x}: %{y:.3f}"
         add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, hovertemplate=hover, **options)
-    return styled(figure, LAYER_AXIS, ALPHA_AXIS, height=380, hovermode="x unified")
+    axis = ALPHA_AXIS if alpha.signal == ALPHA else alpha.signal.name
+    return styled(figure, LAYER_AXIS, axis, height=380, hovermode="x unified")

@@ -9,12 +9,15 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from analysis.attention import compare_runs
-from analysis.attention.alpha_matrix import has_attention
+from analysis.attention.alpha_matrix import has_attention, has_signal
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import SharedClips
+from analysis.attention.share_tables import has_shares, share_table, why_not_subtracted
 from analysis.report.plots import COLOURS, DASHES, styled
+from analysis.report.time_share_figure import SHARE_HOW_TO_READ, plot_time_share
 from analysis.runs.left_out import clips_left_out, left_out_sentence
 from analysis.runs.run_directory import Run
+from analysis.runs.signals import TIME_SHARE, signal_of
 from analysis.statistics.accuracy import describe_groups
 from analysis.statistics.clusters import describe_interval
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
@@ -35,7 +38,11 @@ def run_letter(i: int) -> str:
 
 
 def show_alpha_change(a: Run, b: Run) -> None:
-    """The difference of alpha_T between two runs by layer."""
+    """The difference of alpha_T, or of attention across time, between two runs by layer."""
+    if why := why_not_subtracted(a, b):
+        st.info(f"{escape_markdown(why)}.")
+        return
+    signal = signal_of(a)
     change = cached_result("alpha_change", [a, b], lambda: compare_runs.alpha_change(cached_alpha(a), cached_alpha(b)))
     if change.empty:
         st.info("The two networks have no layer in common.")
@@ -43,12 +50,30 @@ def show_alpha_change(a: Run, b: Run) -> None:
     figure = go.Figure()
     add_layer_means(figure, change, COLOURS[1], value="change")
     figure.add_hline(y=0, line={"color": "#888888", "width": 1})
-    figure = styled(figure, LAYER_AXIS, "α_T of B minus α_T of A", height=360)
-    show_chart(figure, key="alpha_change", alt="Difference of alpha_T by layer")
+    figure = styled(figure, LAYER_AXIS, f"{signal.name} of B minus {signal.name} of A", height=360)
+    show_chart(figure, key="alpha_change", alt=f"Difference of {signal.name} by layer")
     st.caption(
         f"Mean difference over the {change['n'].max()} common clips (bars: 95 % intervals over "
-        f"{describe_groups(change['n'].max(), change['groups'].max())}). **How to read this:** above zero, B weighs "
-        "time more than A on the same clips."
+        f"{describe_groups(change['n'].max(), change['groups'].max())}). **How to read this:** above zero, B "
+        f"{signal.high} than A on the same clips."
+    )
+
+
+def show_time_shares(named: dict[str, Run], runs: list[Run], clips: pd.Series | None = None) -> None:
+    """Attention across time by layer of the runs that have it, over these clips or all common ones; `runs` are all that
+    determine them."""
+    if not any(has_shares(run) for run in named.values()):
+        return
+    if clips is None:
+        clips = cached_overview(runs[0])["clip_id"]
+        for run in runs[1:]:
+            clips = clips[clips.isin(cached_overview(run)["clip_id"])]
+    table = cached_result("time_shares", runs, lambda: share_table(named, cached_alpha, clips), *named)
+    show_chart(plot_time_share(table), key="time_shares", alt="Attention across time of each run by layer")
+    st.caption(
+        f"{escape_markdown(TIME_SHARE.definition)} Mean over the {table['n'].max()} common clips (bars: 95 % intervals "
+        f"over {describe_groups(table['n'].max(), table['groups'].max())}).  \n"
+        f"**How to read this:** {SHARE_HOW_TO_READ}"
     )
 
 
@@ -165,9 +190,10 @@ def pairwise_differences_figure(table: pd.DataFrame, titles: dict[str, str]) -> 
 def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedClips, titles: dict[str, str]) -> None:
     """alpha_T by layer of each run that has attention; `runs` are all that determine the common clips."""
     with_attention = {name: run for name, run in named.items() if has_attention(run)}
+    clips = cached_overview(named[common.names[0]])["clip_id"].iloc[common.all_rows]
+    show_time_shares({titles[name]: run for name, run in named.items()}, runs, clips)
     if not with_attention:
         return
-    clips = cached_overview(named[common.names[0]])["clip_id"].iloc[common.all_rows]
 
     def compute() -> pd.DataFrame:
         return compare_runs.shared_alpha_by_layer({n: cached_alpha(run) for n, run in with_attention.items()}, clips)
@@ -177,7 +203,7 @@ def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedCl
         st.info("The networks have no layer in common.")
         return
     show_chart(alpha_by_layer_figure(table, titles), key="alpha_by_layer", alt="Mean alpha_T of each run by layer")
-    without = [escape_markdown(titles[name]) for name in named if name not in with_attention]
+    without = [escape_markdown(titles[name]) for name, run in named.items() if not has_signal(run)]
     st.caption(
         f"Mean α_T over the {table['n'].max()} common clips (bars: 95 % intervals over "
         f"{describe_groups(table['n'].max(), table['groups'].max())}), in the {table['layer'].nunique()} common "

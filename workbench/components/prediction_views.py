@@ -6,10 +6,11 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
-from analysis.attention.alpha_matrix import has_attention
+from analysis.attention.alpha_matrix import has_signal
 from analysis.attention.clip_profiles import confusion_profile
 from analysis.report.plots import COLOURS, add_line, error_bars, horizontal_bars, styled
 from analysis.runs.run_directory import Run
+from analysis.runs.signals import SIGNALS, signal_of
 from analysis.statistics.accuracy import accuracy_per_class, units_of, units_of_clips
 from analysis.statistics.calibration import calibration_bins, calibration_error
 from analysis.statistics.confusion import confused_pairs, confusion_cells
@@ -73,19 +74,21 @@ def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str,
         return
     label_of_link, query = f"Open the first of its {len(rows)} clips", clip_query(run, clips["clip_id"].iloc[rows[0]])
     st.page_link(CLIP_PAGE, label=label_of_link, icon=":material/movie:", query_params=query)
-    if has_attention(run):
+    if has_signal(run):
         cell = (label, prediction)
         profile = cached_result("cell", [run], lambda: confusion_profile(cached_alpha(run), *cell), *cell)
-        figure = cell_alpha_figure(profile, label, prediction)
-        show_chart(figure, key="cell_profile", alt="alpha_T by layer of this cell and of the label's other clips")
+        name = signal_of(run).name
+        figure = cell_alpha_figure(profile, label, prediction, name)
+        show_chart(figure, key="cell_profile", alt=f"{name} by layer of this cell and of the label's other clips")
         st.caption(
-            f"Mean α_T by layer (shaded: 95 % intervals over {units_of(profile)}). **How to read this:** where the "
-            "line of the cell lies outside the band, α_T in these clips differs from that in the label's other clips."
+            f"Mean {name} by layer (shaded: 95 % intervals over {units_of(profile)}). **How to read this:** where the "
+            f"line of the cell lies outside the band, {name} in these clips differs from that in the label's other "
+            "clips."
         )
     show_gallery(run, clips, rows, "cell")
 
 
-def cell_alpha_figure(profile: pd.DataFrame, label: str, prediction: str) -> go.Figure:
+def cell_alpha_figure(profile: pd.DataFrame, label: str, prediction: str, axis: str) -> go.Figure:
     figure = go.Figure()
     names = {"cell": f"{label}, predicted {prediction}", "row": f"other clips of {label}"}
     for part, colour in (("row", COLOURS[0]), ("cell", COLOURS[1])):
@@ -93,7 +96,7 @@ def cell_alpha_figure(profile: pd.DataFrame, label: str, prediction: str) -> go.
         if len(rows):
             name, band = f"{names[part]} (n = {rows['n'].max()})", (rows["low"], rows["high"])
             add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, band)
-    return styled(figure, LAYER_AXIS, "α_T", height=340)
+    return styled(figure, LAYER_AXIS, axis, height=340)
 
 
 def show_class_accuracy(run: Run) -> None:
@@ -156,7 +159,7 @@ def show_clip_table(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], colum
     st.caption(f"{which}. Click a column's title to sort{' this page' * (pages > 1)}. The first column opens the clip.")
     config = {
         "prediction": "predicted",
-        "alpha_temporal": "α_T",
+        **{signal.column: signal.name for signal in SIGNALS.values()},
         "confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
     }
     show_linked_clips(run, shown.astype({"label": str, "prediction": str}), config, key="clips", height=640)

@@ -2,12 +2,14 @@
 
 import streamlit as st
 
-from analysis.report.figures_5_to_8 import has_attention, supplement_figures
+from analysis.attention.alpha_matrix import has_signal
+from analysis.report.figures_5_to_8 import supplement_figures
+from analysis.report.time_share_figure import SHARE_HOW_TO_READ, time_share_item
 from analysis.runs.left_out import why_no_attention
 from analysis.runs.run_directory import Run
 from sth_core.files import csv_text
 from workbench.components import attention_views
-from workbench.components.cached import cached_attention_table
+from workbench.components.cached import cached_alpha, cached_attention_table
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
 from workbench.components.context import (
     choose_one,
@@ -39,12 +41,15 @@ MOST_CLIPS = 400_000  # if the runs have more clips, only the first run is chose
 
 def show_attention_page() -> None:
     st.title("Attention")
-    st.caption("How much each layer of a network weighs its temporal branch (α_T) and its spatial branch (α_S).")
+    st.caption(
+        "How much each layer of a network weighs its temporal branch (α_T) and its spatial branch (α_S); of "
+        "transformers, which have no α, how much of their attention goes to other time steps."
+    )
     usable = usable_runs(warn=True)
     chosen, view = choose_runs_and_view(usable)
     if not chosen:
         end_page("No run is chosen.")
-    with_attention = [name for name, run in chosen.items() if has_attention(run)]
+    with_attention = [name for name, run in chosen.items() if has_signal(run)]
     if not with_attention:
         end_page("None of the chosen runs has recorded attention. " + WHO_HAS_ATTENTION)
     if view in VIEWS_OF_ONE_RUN:
@@ -70,6 +75,14 @@ def choose_runs_and_view(runs: dict[str, Run]) -> tuple[dict[str, Run], str]:
 
 
 def show_supplement_figures(runs: list[Run]) -> None:
+    if item := time_share_item(runs, cached_alpha):
+        with st.container(border=True):
+            st.subheader(item.title)
+            show_chart(item.figure, key=item.name, alt=item.title)
+            st.caption(f"{escape_markdown(item.caption)}  \n**How to read this:** {SHARE_HOW_TO_READ}")
+            with st.expander("Numbers"):
+                st.dataframe(item.data, hide_index=True, key=f"{item.name}_numbers")
+                st.download_button("CSV", csv_text(item.data), f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
     for item in supplement_figures(cached_attention_table(runs)):
         with st.container(border=True):
             st.subheader(item.title)

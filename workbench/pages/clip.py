@@ -10,6 +10,7 @@ import streamlit as st
 from analysis.attention.clip_profiles import most_confident_first, similar_clips
 from analysis.runs.correctness import is_misclassified
 from analysis.runs.run_directory import Run, clip_of
+from analysis.runs.signals import signal_of
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
@@ -18,6 +19,7 @@ from sth_core.network_names import FILE
 from sth_core.video import UnreadableVideo
 from sth_core.video.clip_source import ClipSource
 from workbench.components import clip_views
+from workbench.components.attention_views import show_definition
 from workbench.components.cached import cached_alpha, cached_network, cached_overview, cached_result
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import show_chart
@@ -153,17 +155,19 @@ def show_player(run: Run, clip: pd.Series) -> None:
 
 
 def show_clip_attention(run: Run, table: pd.DataFrame, row: int) -> None:
-    """alpha_T by layer, and the clips with the most similar attention."""
+    """alpha_T, or attention across time, by layer, and the clips with the most similar attention."""
     st.subheader("Attention by layer")
     figure = clip_views.clip_alpha_figure(run, row)
     if figure is None:
         st.info(clip_views.NO_ATTENTION)
         return
-    show_chart(figure, key="clip_alpha", alt="alpha_T by layer of this clip and of its class")
+    signal = signal_of(run)
+    show_chart(figure, key="clip_alpha", alt=f"{signal.name} by layer of this clip and of its class")
     st.caption(
-        "Band: the class's mean ± 1 standard deviation. **How to read this:** above the band, α_T is higher in this "
-        "clip than in most clips of its class."
+        f"Band: the class's mean ± 1 standard deviation. **How to read this:** above the band, {signal.name} is higher "
+        "in this clip than in most clips of its class."
     )
+    show_definition(run)
     if st.toggle("Show clips with similar attention", key="similar", bind="query-params"):
         clip_id = table["clip_id"].iloc[row]
         similar = cached_result("similar_clips", [run], lambda: similar_clips(cached_alpha(run), clip_id), clip_id)

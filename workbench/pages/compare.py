@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from analysis.attention.alpha_matrix import has_attention
+from analysis.attention.alpha_matrix import has_signal
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import GAINED, LOST, OUTCOMES, accuracy_change, label_agreement, side_by_side
 from analysis.runs.run_directory import Run
@@ -17,6 +17,7 @@ from workbench.components.compare_views import (
     show_alpha_change,
     show_clips_left_out,
     show_many_runs,
+    show_time_shares,
 )
 from workbench.components.context import (
     choose_one,
@@ -57,8 +58,10 @@ def show_compare_page() -> None:
         st.info("No accuracy: no common clip has a label that both networks know.")
     show_clips_left_out([a, b])
     show_caveats({run_letter(i): usable[name] for i, name in enumerate(names)})
-    if has_attention(a) and has_attention(b):
+    if has_signal(a) and has_signal(b):
         show_alpha_change(a, b)
+    if len(names) == 2:  # of more, all lines are drawn above
+        show_time_shares({f"{run_letter(i)}: {run.name}": run for i, run in enumerate((a, b))}, [a, b])
     if len(counted):
         show_clips_by_outcome(b, counted)
 

@@ -6,24 +6,25 @@ from tempfile import TemporaryDirectory
 
 import streamlit as st
 
-from analysis.attention.alpha_matrix import has_attention
+from analysis.attention.alpha_matrix import has_signal
 from analysis.report.figures_5_to_8 import supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.supplement import figures_left_out, write_figures
+from analysis.report.time_share_figure import time_share_item
 from analysis.runs.left_out import why_no_attention
 from analysis.runs.run_directory import Run
 from sth_core.files import csv_text
-from workbench.components.cached import cached_attention_table, cached_result
+from workbench.components.cached import cached_alpha, cached_attention_table, cached_result
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
 from workbench.components.context import end_page, escape_markdown, show_left_out, show_run_warnings, usable_runs
 
 
 def show_figures_page() -> None:
     st.title("Figures")
-    st.caption("The supplement's Figures 5 to 10 for the chosen runs.")
+    st.caption("The supplement's Figures 5 to 10 for the chosen runs; of transformers their attention across time.")
     usable = usable_runs()
-    runs = choose_figure_runs({name: run for name, run in usable.items() if has_attention(run)})
-    show_left_out({n: why_no_attention(run) for n, run in usable.items() if not has_attention(run)}, "in no figure")
+    runs = choose_figure_runs({name: run for name, run in usable.items() if has_signal(run)})
+    show_left_out({n: why_no_attention(run) for n, run in usable.items() if not has_signal(run)}, "in no figure")
     show_run_warnings(runs)
     st.download_button(
         f"Download all ({len(runs)} runs) as HTML, PDF, SVG, PNG, CSV and JSON", lambda: zip_figures(runs),
@@ -32,6 +33,7 @@ def show_figures_page() -> None:
     )  # fmt: skip
     figures_9_and_10 = cached_result("class_figures", runs, lambda: class_figures(runs))
     items = [*supplement_figures(cached_attention_table(runs)), *figures_9_and_10]
+    items += [item] if (item := time_share_item(runs, cached_alpha)) else []
     for item in items:
         with st.container(border=True):
             st.subheader(item.title)

@@ -12,6 +12,7 @@ from analysis.report.plots import COLOURS, styled
 from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.dataset_options import SPLIT_HELP
 from analysis.runs.run_directory import Run, find_runs, open_run
+from analysis.runs.signals import ALPHA, TIME_SHARE
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
@@ -121,11 +122,16 @@ def show_upload(checkpoint: Checkpoint) -> None:
 
 
 def show_scores(clip: clip_views.ExplainedClip) -> str:
-    """The highest scores and alpha_T by layer (mean over its channels); returns the predicted class."""
+    """The highest scores and by layer alpha_T (mean over its channels), or attention across time (mean over its heads);
+    returns the predicted class."""
+    model = clip.checkpoint.inference_model
+    signal = TIME_SHARE if model.token_layers else ALPHA
     with torch.inference_mode():
-        logits, attention = clip.checkpoint.inference_model.forward_with_attention(clip.normalised[None])
+        forward = model.forward_with_attention if signal == ALPHA else model.forward_with_shares
+        logits, attention = forward(clip.normalised[None])
     refuse_not_finite(logits, "this video")
-    alphas = {name: float(alpha[0, 1].mean()) for name, alpha in attention.items()}
+    row = 1 if signal == ALPHA else 0  # of (alpha_S, alpha_T), or of (across time, on extra tokens)
+    alphas = {name: float(values[0, row].mean()) for name, values in attention.items()}
     top = top_classes(logits[0].softmax(0).tolist(), clip.checkpoint.classes)
     left, right = st.columns([2, 3])
     with left:
@@ -135,10 +141,12 @@ def show_scores(clip: clip_views.ExplainedClip) -> str:
         if alphas:
             figure = go.Figure(go.Scatter(x=[*alphas], y=[*alphas.values()], mode="lines+markers"))
             figure.update_traces(line_color=COLOURS[1], hovertemplate="%{x}: %{y:.3f}<extra></extra>")
-            styled(figure, LAYER_AXIS, ALPHA_AXIS, height=300)
-            show_chart(figure, key="own_alpha", alt="alpha_T of this video by layer")
+            styled(figure, LAYER_AXIS, ALPHA_AXIS if signal == ALPHA else signal.name, height=300)
+            show_chart(figure, key="own_alpha", alt=f"{signal.name} of this video by layer")
+            if signal != ALPHA:
+                st.caption(escape_markdown(signal.definition))
         else:
-            st.info(clip_views.NO_ATTENTION)
+            st.info(escape_markdown(model.hidden_weights) or clip_views.NO_ATTENTION)
     return str(top["label"][0])
 
 

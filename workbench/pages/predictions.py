@@ -8,6 +8,7 @@ from analysis.attention.clip_profiles import most_confident_first
 from analysis.runs.correctness import counted_clips, is_correct, is_misclassified
 from analysis.runs.notes import clips_with
 from analysis.runs.run_directory import Run, failures
+from analysis.runs.signals import TIME_SHARE
 from analysis.statistics.accuracy import describe_groups, group_numbers
 from analysis.statistics.clusters import describe_interval
 from analysis.statistics.shares import share_interval
@@ -24,6 +25,7 @@ MEASURES = {  # title and help of each slider
     "confidence": ("Confidence", None),
     "margin": ("Margin", "The highest score minus the second highest."),
     "alpha_temporal": ("α_T", "Mean over the layers."),
+    "time_share": ("Attention across time", TIME_SHARE.definition),
     "needs_order": (
         "Needs order", "Fall of the true class's score when the frames are shuffled (from `sth probe`)."
     ),

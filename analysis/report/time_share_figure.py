@@ -1,0 +1,49 @@
+"""The attention across time of transformers by layer: a figure beside those of the paper, which are of α."""
+
+from itertools import cycle
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.attention.alpha_matrix import ReadAlpha, read_signal
+from analysis.attention.share_tables import share_table
+from analysis.report.plots import COLOURS, SupplementFigure, add_line, error_bars, styled
+from analysis.runs.run_directory import Run
+from analysis.runs.signals import TIME_SHARE
+from analysis.statistics.accuracy import units_of
+
+BLOCK_AXIS = "block, from input to output"
+SHARE_HOW_TO_READ = (
+    "The dotted line of a run's colour is what uniform attention has. Above it, a layer looks more at other time steps "
+    "than if it had no preference; at 0 it looks at its own time step alone."
+)
+
+
+def time_share_item(runs: list[Run], read: ReadAlpha = read_signal) -> SupplementFigure | None:
+    """Attention across time at each layer of the runs that have it; None if none has."""
+    table = share_table({run.name: run for run in runs}, read)
+    if table.empty:
+        return None
+    n = table["n"]
+    clips = f"{n.min():,} clips" if n.nunique() == 1 else f"{n.min():,} to {n.max():,} clips"
+    caption = f"{TIME_SHARE.definition} Mean over {clips}; bars: 95 % intervals over {units_of(table)}."
+    title = "Attention across time of transformers, by layer"
+    return SupplementFigure("attention_across_time", title, caption, plot_time_share(table), table)
+
+
+def plot_time_share(table: pd.DataFrame, titles: dict[str, str] | None = None) -> go.Figure:
+    """A line for each run of `share_table`, by its title, and a dotted one at what uniform attention has."""
+    figure = go.Figure()
+    for (run, rows), colour in zip(table.groupby("run", sort=False), cycle(COLOURS[:6]), strict=False):
+        name = (titles or {}).get(str(run), str(run))
+        add_line(
+            figure, rows["block"], rows[TIME_SHARE.column], name, colour, error_y=error_bars(rows, TIME_SHARE.column),
+            customdata=rows[["layer", "stage"]], showlegend=True,
+            hovertemplate="%{customdata[0]} (%{customdata[1]}): %{y:.3f}<extra></extra>",
+        )  # fmt: skip
+        if rows["uniform_share"].notna().all():
+            add_line(
+                figure, rows["block"], rows["uniform_share"], name, colour, mode="lines", line_dash="dot",
+                showlegend=False, hovertemplate="uniform attention: %{y:.3f}<extra></extra>",
+            )  # fmt: skip
+    return styled(figure, BLOCK_AXIS, "share of attention across time").update_xaxes(dtick=1)
