@@ -83,7 +83,7 @@ def check_attention(run: Run, predicted: pa.Table) -> None:
 
 def why_no_attention(run: Run) -> str:
     """Why a run that can be read has no attention."""
-    if signal_of(run) != ALPHA:
+    if run.meta.get("attention") and signal_of(run) != ALPHA:
         return f"its network is a transformer, of which the run holds {signal_of(run).name}, not α"
     if run.meta.get("fused"):
         return "it is fused from other runs, which gives no attention"

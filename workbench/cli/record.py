@@ -27,7 +27,7 @@ def view_options(command: Command) -> Command:
 
 @click.command("record")
 @view_options
-@click.option("--vectors", is_flag=True, help="Keep α of every channel too, not only each layer's means.")
+@click.option("--vectors", is_flag=True, help="Keep α of every channel (of a transformer the share of every head) too.")
 @click.option("--inside", multiple=True, type=FOLDER, help="Read no video outside of these folders, links followed.")
 def record_command(dataset: DatasetArguments, clips: int, crops: str, vectors: bool, inside: tuple[Path, ...]) -> None:
     """Record a network's predictions and attention over a dataset."""
