@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
 from os import PathLike
@@ -20,6 +20,7 @@ from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.files import cannot_write, temporary_beside
 from sth_core.files import sha256 as file_sha256
+from sth_core.forms import weight_type
 from sth_core.inference import for_inference
 from sth_core.network import ModelConfig, VideoNetwork
 from sth_core.network_contract import Network
@@ -47,11 +48,20 @@ class Checkpoint:
     annotation: Annotation
     training: dict[str, Any]
     named: NetworkName | None = None
+    made: dict[tuple[torch.device, torch.dtype, bool], VideoNetwork] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    @cached_property
+    @property
     def inference_model(self) -> Network:
-        """`for_inference(model)`, made once, on the device where `model` is then; another network as it is."""
-        return for_inference(self.model) if isinstance(self.model, VideoNetwork) else self.model
+        """`for_inference(model)` in the arithmetic around the call, made once for each; another network as it is."""
+        if not isinstance(self.model, VideoNetwork):
+            return self.model
+        device = next(self.model.parameters()).device
+        arithmetic = (device, weight_type(device), torch.backends.cudnn.allow_tf32)  # on which the form depends
+        if arithmetic not in self.made:
+            self.made[arithmetic] = for_inference(self.model, arithmetic[1])
+        return self.made[arithmetic]
 
     @cached_property
     def sha256(self) -> str:

@@ -5,6 +5,7 @@ without the multiplications by the zeros of its padded kernels.
 """
 
 import copy
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -18,6 +19,7 @@ from sth_core.convolution import UNOBSERVED, ConvInput, ConvOutput, Tap, tempora
 from sth_core.forms import grouped_are_faster, kernels_infer
 from sth_core.network import VideoNetwork, channels_last
 from sth_core.network_contract import Network
+from sth_core.precision import HALF, without_autocast
 from sth_core.sth_conv import HybridConv, clip_means, per_frame
 
 FORMS = {  # of an STH-Conv; the first is of `gpu_conv`
@@ -32,7 +34,8 @@ FORMS = {  # of an STH-Conv; the first is of `gpu_conv`
 def for_inference(model: VideoNetwork, dtype: torch.dtype = torch.float32) -> VideoNetwork:
     """A copy of `model` in eval mode that gives the same logits and attention, faster; `model` stays as it is.
 
-    Its clips are of type `dtype`, as are its weights, but for those of alpha on a GPU, which stay in float32.
+    Its weights are of type `dtype`, but for those of alpha and of the classifier, which stay in float32 where `dtype`
+    is of 16 bits; so do alpha and the logits. Its clips are of type `dtype` too, or autocast converts them.
     It is not for training or saving: its weights are not those of the state_dict of `model`. It does not
     compute the branches apart, and raises ValueError for a tap that overrides `Tap.branches`.
     """
@@ -47,7 +50,10 @@ def for_inference(model: VideoNetwork, dtype: torch.dtype = torch.float32) -> Vi
                 if hasattr(folded, "relu") and isinstance(getattr(parent, act, None), nn.ReLU):
                     folded.relu = True  # type: ignore[assignment]
                     setattr(parent, act, nn.Identity())
-    return channels_last(fast.to(dtype))
+    fast.to(dtype)
+    if dtype in HALF.values():
+        fast.fc.float()
+    return channels_last(fast)
 
 
 def form_of(model: Network) -> str:
@@ -56,7 +62,9 @@ def form_of(model: Network) -> str:
         return "as its module computes"
     kinds = [type(module).__name__ for module in model.modules()]
     forms = [words for name, words in FORMS.items() if name in kinds]
-    return "; ".join(["batch norms folded", *[f"STH convolutions as {' and '.join(forms)}"] * bool(forms)])
+    dtype = next(model.backbone.parameters()).dtype
+    types = [f"weights in {name}" for name, of_name in HALF.items() if of_name == dtype]
+    return "; ".join(["batch norms folded", *[f"STH convolutions as {' and '.join(forms)}"] * bool(forms), *types])
 
 
 def fold_batch_norm(conv: nn.Module, norm: nn.BatchNorm2d, dtype: torch.dtype) -> nn.Module:
@@ -110,16 +118,27 @@ class FusedHybridConv(nn.Module):
         self.register_buffer("scale", scale)
         self.register_buffer("shift", shift)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FusedHybridConv":
+        super()._apply(fn, recurse)
+        if self.shift.dtype in HALF.values():  # alpha is not computed in 16 bits
+            if self.integration is not None:
+                self.integration.float()
+            self.scale = self.scale.float()
+        return self
+
     def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:
         spatial = self.spatial_terms(x)
         s, d, g = self.stride, self.dilation, self.temporal_groups
         temporal = temporal_conv(x, self.weight_temporal, frames=self.frames, stride=s, dilation=d, groups=g)
         if self.integration is None:
-            alpha_s = alpha_t = self.scale[:, None, None]
+            alpha_s = alpha_t = self.scale.to(self.shift.dtype)[:, None, None]
         else:
             mean = torch.stack([clip_means(term, self.frames) for term in spatial]).sum(0)
-            alpha = self.integration(mean, clip_means(temporal, self.frames))
-            alpha_s, alpha_t = per_frame(tap.attention(self.name, alpha) * self.scale, self.frames)
+            with without_autocast(x.device):
+                means = (m.to(self.scale.dtype) for m in (mean, clip_means(temporal, self.frames)))
+                alpha = self.integration(*means)
+            scaled = (tap.attention(self.name, alpha) * self.scale).to(self.shift.dtype)
+            alpha_s, alpha_t = per_frame(scaled, self.frames)
         out = torch.addcmul(self.shift[:, None, None], temporal, alpha_t)
         for term in spatial:
             out = torch.addcmul(out, term, alpha_s)

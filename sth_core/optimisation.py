@@ -24,6 +24,7 @@ class Optimisation:
     `batch_size` is that of a step, over all processes and its `accumulate` parts. The schedule is a
     "cosine" down to zero, or "step": a tenth after each of `decay_epochs`. `partial_bn` freezes all batch
     norms but the first (TSN). `precision` is that of the arithmetic (`sth_core.precision`); the weights stay in fp32.
+    `compile` is whether torch.compile makes one program of it: "auto" where it pays (`forms.compiling_training`).
     With `deterministic`, two trainings with one seed on one GPU give one network; on a CPU they do in any case.
     `evaluate_every` is the number of epochs between evaluations on the held-out clips; 0 evaluates only at the end.
 
@@ -44,7 +45,7 @@ class Optimisation:
     accumulate: Count = 1
     partial_bn: bool = False
     precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
-    compile: bool = False
+    compile: Annotated[str, OneOf(("auto",))] | bool = "auto"
     deterministic: bool = False
     evaluate_every: Annotated[int, Between(0, MOST_EPOCHS)] = 0
 

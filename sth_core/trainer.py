@@ -7,7 +7,7 @@ step ends with the same weights as training without an interruption.
 import math
 import time
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,12 +20,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from sth_core.compiled import BACKEND, compiled_or_not
 from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.distributed import DistributedContext
 from sth_core.evaluation import Accuracy, accuracy
+from sth_core.forms import Compiling, compiling_training
 from sth_core.optimisation import Optimisation, hash_seed, learning_rate
 from sth_core.precision import autocast
 from sth_core.readers import Readers
+from sth_core.resumable import no_report
 from sth_core.staging import stack_on, staged
 from sth_core.stopping import uninterrupted
 from sth_core.training_state import EpochSums, TrainingState
@@ -51,23 +54,39 @@ class Trainer:
     distributed: DistributedContext
     readers: Readers = field(default_factory=partial(Readers, 0))
     waited: float = 0.0  # seconds in which no step was trained, as its clips were not read yet
+    notify: Callable[[str], None] = no_report
+    compiling: Compiling = field(init=False)
+    program: list[nn.Module] = field(default_factory=list, init=False)  # the compiled network of one process, or none
     coming: Generator[tuple[np.ndarray, Batch], None, None] = field(init=False)  # batches that are read already
     following: tuple[int, int] = field(default=(0, 0), init=False)  # epoch and step of the next of them
     runner: nn.Module = field(init=False)  # the model, compiled and synchronised between processes where needed
 
     def __post_init__(self) -> None:
         model: nn.Module = self.state.model
-        if self.settings.compile:
-            model = torch.compile(model)  # type: ignore[assignment]
+        self.compiling = self.choose_compiling()
+        if self.compiling.wanted:
+            model = torch.compile(model, backend=BACKEND, dynamic=False)  # type: ignore[assignment]
         if self.distributed.world > 1:
             # A warning about 1 x 1 kernels, whose channels are innermost in either order of strides.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             device = self.distributed.device
             model = DistributedDataParallel(model, [device] if device.type == "cuda" else None)
         else:
+            self.program = [model] * self.compiling.wanted
             hear_signals_in_backward(self.state.model)
         self.runner = model
         self.coming = self.batches_from(*self.following)
+
+    def choose_compiling(self) -> Compiling:
+        settings, distributed = self.settings, self.distributed
+        left = (settings.epochs - self.state.epoch) * self.steps - self.state.step
+        return compiling_training(
+            settings.compile,
+            distributed.device,
+            left,
+            processes=distributed.world,
+            deterministic=settings.deterministic,
+        )
 
     @property
     def steps(self) -> int:
@@ -122,12 +141,10 @@ class Trainer:
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(settings, state.epoch + state.step / self.steps)
         (total,) = distributed.total(len(batch))
-        state.optimiser.zero_grad(set_to_none=True)
         if total == 0:  # no process could read a clip
             state.step += 1
             return math.nan
-        with unchanged_if_interrupted(state.model):
-            loss_sum, correct = self.backward(batch, total)
+        loss_sum, correct = self.forward_and_backward(batch, total)
         with uninterrupted():
             loss_sum, correct = distributed.total(loss_sum, correct)
             if not math.isfinite(loss_sum):
@@ -142,6 +159,28 @@ class Trainer:
             state.sums = EpochSums(sums.loss + loss_sum, sums.correct + correct, sums.clips + total)
             state.step += 1
         return loss_sum / total
+
+    def forward_and_backward(self, batch: Batch, total: float) -> tuple[float, float]:
+        """`backward`, by the compiled network, or by the network as it is, where torch.compile fails or would have to
+        compile another size, as that of an epoch's last step."""
+        if not self.program:
+            return self.run_by(self.runner, batch, total)
+        model, whole = self.state.model, min(self.settings.batch_size, len(self.clips.rows))
+        if len(batch) < whole:
+            return self.run_by(model, batch, total)
+        ways = [partial(self.run_by, runner, batch, total) for runner in (self.program[0], model)]
+        found, failed = compiled_or_not(*ways)
+        if failed:
+            self.program, self.compiling = [], Compiling(False, f"torch.compile fails ({failed})")
+            self.notify(f"torch.compile fails here ({failed}); training goes on without it, which is slower")
+        return found
+
+    def run_by(self, runner: nn.Module, batch: Batch, total: float) -> tuple[float, float]:
+        """`backward` by this form of the model, which is not changed if it does not end."""
+        self.runner = runner
+        self.state.optimiser.zero_grad(set_to_none=True)
+        with unchanged_if_not_ended(self.state.model):
+            return self.backward(batch, total)
 
     def backward(self, batch: Batch, total: float) -> tuple[float, float]:
         """Gradients of the mean loss over `total` clips, from this process's: (sum of their losses, how many correct).
@@ -208,13 +247,13 @@ def stage_batch(device: torch.device, step: tuple[np.ndarray, Batch]) -> tuple[n
 
 
 @contextmanager
-def unchanged_if_interrupted(model: nn.Module) -> Iterator[None]:
+def unchanged_if_not_ended(model: nn.Module) -> Iterator[None]:
     """A forward and backward pass: batch norm's statistics, which it changes, are put back if it does not end."""
     buffers = list(model.buffers())
     before = [buffer.clone() for buffer in buffers]
     try:
         yield
-    except KeyboardInterrupt:
+    except BaseException:
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)

@@ -135,21 +135,23 @@ def train(
         refuse_without_clips(clips, len(clips.rows))
         val_clips = EvaluationClips(data.val, classes, recipe.preprocessing)
         readers = opened.enter_context(pick_readers(distributed.device, workers, streams=2))  # of training and test
-        trainer = Trainer(settings, state, clips, val_clips, distributed, readers)
+        trainer = Trainer(settings, state, clips, val_clips, distributed, readers, notify=notify)
+        if trainer.compiling.wanted:
+            notify("the network is compiled at its first step (torch.compile), which may take two minutes")
         opened.callback(trainer.close)
         run = TrainingRun(recipe, trainer, out, data.facts, progress, save_every, notify)
         distributed.wait_for_all()  # all have read what is in the folder before one writes there
         folder: AbstractContextManager[Json] = nullcontext({})
         if distributed.is_main:
             facts = {"adjustments": state.adjustments, **data.sources}
-            facts |= computing_facts(settings.precision, distributed.device)
+            facts |= computing_facts(settings.precision, distributed.device) | {"compiled": str(trainer.compiling)}
             folder = working_on(work, facts, command=command, overwrite=overwrite, resume=resume, notify=notify)
         with folder as meta:
             if distributed.is_main:
                 write_kept(out, data.kept)
             trained = run.to_the_end()
             share = None if math.isnan(trained.accuracy) else trained.accuracy
-            meta |= {"val_accuracy": share, "val_clips": trained.clips}
+            meta |= {"val_accuracy": share, "val_clips": trained.clips, "compiled": str(trainer.compiling)}
         return trained
 
 

@@ -23,7 +23,7 @@ ADJUSTABLE = frozenset(
     f"optimisation.{key}"
     for key in (
         "epochs", "learning_rate", "schedule", "decay_epochs", "warmup_epochs", "momentum", "weight_decay",
-        "label_smoothing", "clip_gradient", "evaluate_every", "accumulate", "compile", "precision", "deterministic",
+        "label_smoothing", "clip_gradient", "evaluate_every", "accumulate", "precision", "deterministic",
     )
 )  # fmt: skip
 Whole = Annotated[int, Between(0, 10**9)]
@@ -182,12 +182,13 @@ def read_metrics(file: Path) -> pd.DataFrame:
 
 
 def training_work(out: Path, recipe: Recipe, model: VideoNetwork, clips: TrainingClips) -> Work:
-    """What makes two trainings the same: all values of the recipe, the classes, each clip's label and split, and its
-    file's size."""
+    """What makes two trainings the same: all values of the recipe but `compile`, which is like the device a matter of
+    speed; the classes, each clip's label and split, and its file's size."""
     kept = clips.kept
     of_clips = identity_of(kept)
     config = {key: value for key, value in asdict(model.config).items() if key != "num_classes"}
     identity = asdict(recipe) | {"model": config, "classes": clips.classes} | of_clips
+    del identity["optimisation"]["compile"]
     keys = [(name, key) for name, section in SECTIONS.items() for key in fields(section)]
     defaults = flatten_keys({f"{name}.{key.name}": key.default for name, key in keys if key.default is not MISSING})
     defaults |= {"files_sha256": of_clips["files_sha256"]}  # which earlier versions did not write

@@ -63,7 +63,7 @@ class OneOf:
         return value in self.names
 
     def __str__(self) -> str:
-        return f"one of {', '.join(self.names)}"
+        return f"one of {', '.join(self.names)}" if len(self.names) > 1 else "".join(self.names)
 
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # of a network's arithmetic (sth_core/precision.py)

@@ -260,9 +260,9 @@ def test_the_network_is_made_for_inference_in_the_precision_that_is_asked_for(
     """Its form may depend on it."""
     made, for_inference = [], sth_core.checkpoint.for_inference
 
-    def noted(model: VideoNetwork) -> VideoNetwork:
+    def noted(model: VideoNetwork, dtype: torch.dtype) -> VideoNetwork:
         made.append(torch.is_autocast_enabled("cpu"))
-        return for_inference(model)
+        return for_inference(model, dtype)
 
     monkeypatch.setattr(sth_core.checkpoint, "for_inference", noted)
     forms = []

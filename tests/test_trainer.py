@@ -228,7 +228,7 @@ def test_the_network_is_compiled_and_synchronised_where_needed(second: Trainer, 
     assert on_gpu.devices == [gpu]
     alone = a_trainer()
     assert alone.runner is alone.state.model and hooks(alone) == {1}  # between which Python hears signals
-    monkeypatch.setattr(torch, "compile", lambda model: nn.Sequential(model))
+    monkeypatch.setattr(torch, "compile", lambda model, **_: nn.Sequential(model))
     compiled: Any = a_trainer(replace(SETTINGS, compile=True))
     assert compiled.runner[0] is compiled.state.model
 

@@ -30,6 +30,7 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
+from sth_core.compiled import form_in_words
 from sth_core.errors import NOT_FINITE, UserError
 from sth_core.open_network import Named
 from sth_core.precision import computing_facts
@@ -67,7 +68,8 @@ def intervene(
     shards, owned = effects_in(run.path), ("effects", "failures.parquet", "index.html", "*.csv")
     work = Work(shards.folder, "interventions.json", "set of interventions", identity, owned, {"precision": "fp32"})
     facts = {"clips": len(table), **computing}
-    with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
+    begun = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
+    with begun as meta:
         set_aside_damaged(work, shards, options.notify, part_of(table))
         shards.tidy()
         earlier = left_out_clips(run.path)
@@ -75,6 +77,7 @@ def intervene(
         finished = shards.done() | failures.keys()
         if len(finished) < len(table):
             with computing_as_asked(options, device):
+                meta["form"] = form_in_words(checkpoint.inference_model)  # not compiled: each call has another tap
                 replace_alpha(checkpoint, table, shards, finished, failures, options, seed)
         if failures != earlier:
             write_failures(shards.folder, failures)

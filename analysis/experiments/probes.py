@@ -6,7 +6,7 @@ An interrupted call is resumed with the clips that are missing.
 
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +24,10 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run, predictions
 from sth_core.checkpoint import Checkpoint
+from sth_core.compiled import compiled_for_reading, form_in_words
 from sth_core.datasets.clips import EvaluationClips, NumberedRow, Sample
 from sth_core.errors import NOT_FINITE, UserError
+from sth_core.network_contract import Network
 from sth_core.open_network import Named
 from sth_core.precision import at_least_fp32, computing_facts
 from sth_core.readers import pick_readers
@@ -108,23 +110,32 @@ def probe(
     work = Work(run.path / KIND, "probes.json", "set of probes", identity, owned, {"precision": "fp32"})
     failures: dict[str, str] = {}
     facts = {"clips": len(table), **computing}
-    with working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify):
+    begun = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
+    with begun as meta:
         shards = probes_in(run.path)
         set_aside_damaged(work, shards, options.notify, part_of(table))
         shards.tidy()
         missing = table[~table["clip_id"].isin(shards.done())].reset_index(drop=True)
-        writer = ProbeWriter(shards, checkpoint, shuffles, options.batch_size)
         clips = ProbedClips(missing, checkpoint.classes, checkpoint.preprocessing, shuffles)
         readers = pick_readers(next(checkpoint.model.parameters()).device, options.workers)
         finished = len(table) - len(missing)
         options.progress(finished, len(table))
-        with writer.written_at_end(), computing_as_asked(options, device), readers:
+        views = len(missing) * len(shown_probes(shuffles))
+        with ExitStack() as opened:
+            opened.enter_context(computing_as_asked(options, device))
+            opened.enter_context(readers)
+            size = min(options.batch_size, len(shown_probes(shuffles)))  # those of one clip are computed together
+            shown_to = compiled_for_reading(checkpoint.inference_model, views, size, options.notify)
+            writer = ProbeWriter(shards, checkpoint, shown_to, shuffles, options.batch_size)
+            opened.enter_context(writer.written_at_end())
             for done, sample in enumerate(clips.read_ahead(readers, ahead=2 * readers.workers), finished + 1):
                 clip_id, label = missing.loc[sample.row, ["clip_id", "label"]]
                 failure = writer.add(clip_id, label, sample.views) if sample.views is not None else sample.failure
                 if failure:
                     failures[clip_id] = failure
                 options.progress(done, len(table))
+            if len(missing):
+                meta["form"] = form_in_words(shown_to)
     return failures
 
 
@@ -134,13 +145,14 @@ class ProbeWriter:
 
     shards: Shards
     checkpoint: Checkpoint
+    network: Network
     shuffles: int
     batch_size: int
     held: list[pd.DataFrame] = field(default_factory=list)
 
     def add(self, clip_id: str, label: str, views: Tensor) -> str:
         """Returns why the clip has no rows, or nothing."""
-        scores = scores_of(self.checkpoint, views, self.batch_size)
+        scores = scores_of(self.network, self.checkpoint.preprocessing, views, self.batch_size)
         if not torch.isfinite(scores).all():
             return NOT_FINITE
         self.held.append(probe_rows(clip_id, label, self.checkpoint.classes, scores, self.shuffles))
@@ -166,12 +178,11 @@ class ProbeWriter:
 
 
 @torch.inference_mode()
-def scores_of(checkpoint: Checkpoint, views: Tensor, batch_size: int) -> Tensor:
+def scores_of(network: Network, preprocessing: Preprocessing, views: Tensor, batch_size: int) -> Tensor:
     """The softmax (V, K) of views (V, T, H, W, C) uint8, at most `batch_size` of them at once."""
-    device = next(checkpoint.model.parameters()).device
+    device = next(network.parameters()).device
     logits = [
-        at_least_fp32(checkpoint.inference_model(normalise(some.to(device), checkpoint.preprocessing))).cpu()
-        for some in views.split(batch_size)
+        at_least_fp32(network(normalise(some.to(device), preprocessing))).cpu() for some in views.split(batch_size)
     ]
     return torch.cat(logits).softmax(1)
 

@@ -41,6 +41,7 @@ from analysis.runs.recording import notify_choice
 from analysis.runs.relabelling import remove_shards_of
 from analysis.statistics.correlations import rank_correlation
 from sth_core.checkpoint import Checkpoint
+from sth_core.compiled import form_in_words
 from sth_core.datasets.changes import name_changes
 from sth_core.errors import NOT_FINITE
 from sth_core.evaluation import is_finite
@@ -156,7 +157,8 @@ def trust(
     work = Work(out, "trust.json", "test of explanations", identity, owned, {"precision": "fp32"})
     failures: dict[str, str] = {}
     began = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
-    with began, computing_as_asked(options, device):
+    with began as meta, computing_as_asked(options, device):
+        meta["form"] = form_in_words(checkpoint.inference_model)  # not compiled: it gets one clip at a time
         shards = Shards(out, TABLES)
         set_aside_damaged(work, shards, options.notify)
         shards.tidy()

@@ -39,13 +39,13 @@ from analysis.runs.run_directory import (
 )
 from analysis.runs.signals import ALPHA, TIME_SHARE
 from sth_core.checkpoint import Checkpoint
+from sth_core.compiled import compiled_for_reading, form_in_words
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
 from sth_core.datasets.tables import DEFAULT_LABEL
 from sth_core.distributed import DistributedContext, distributed_context
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
-from sth_core.inference import form_of
 from sth_core.network import pick_device
 from sth_core.network_contract import Layer, Network
 from sth_core.network_names import FUNCTION, NetworkName
@@ -110,7 +110,7 @@ def record(
             options.notify(f"no attention is recorded: {checkpoint.model.hidden_weights}")
         facts |= computing_facts(options.precision, processes.device)
         with computing_in(options.precision, processes.device):  # on which the form depends
-            facts["form"] = form_of(checkpoint.inference_model)
+            facts["form"] = form_in_words(checkpoint.inference_model)
         work = run_work(run, facts)
         if processes.is_main:
             set_aside_earlier(work, len(checkpoint.classes), [layer.index for layer in layers], options)
@@ -131,7 +131,7 @@ def record(
             missing = table[~table["clip_id"].isin(written.done())]
             processes.wait_for_all()  # all know what is there before one writes more
             if len(missing):
-                record_clips(checkpoint, missing, protocol, options, writer, processes, len(table))
+                record_clips(checkpoint, missing, protocol, options, writer, processes, len(table), meta)
             else:  # nothing is computed on another device, or in another form
                 meta |= {key: earlier.get(key, facts[key]) for key in ("device", "form")}
             unread = [row for of_one in processes.gather(writer.failures) for row in of_one]
@@ -144,9 +144,9 @@ def record(
 
 def record_clips(
     checkpoint: Checkpoint, missing: pd.DataFrame, protocol: Protocol, options: DatasetOptions, writer: ShardWriter,
-    processes: DistributedContext, total: int,
+    processes: DistributedContext, total: int, meta: dict[str, Any],
 ) -> None:  # fmt: skip
-    """This process's share of the clips that are missing, of `total` ones."""
+    """This process's share of the clips that are missing, of `total` ones. `meta` gets the form that computed them."""
     done, mine = total - len(missing), missing[processes.rank :: processes.world]
     p = checkpoint.preprocessing
     side = p.short_side if protocol.crops == 3 else p.crop
@@ -160,11 +160,16 @@ def record_clips(
         pick_readers(processes.device, options.workers) as readers,
     ):
         options.progress(done, total)
+        size = options.batch_size
+        views = size // protocol.views * protocol.views or size  # those of whole clips are computed together
+        total_views = len(mine) * protocol.views
+        network = compiled_for_reading(checkpoint.inference_model, total_views, views, options.notify)
         shares = bool(writer.layers) and writer.signal == TIME_SHARE
-        for batch, clips in batch_results(checkpoint, mine, protocol, options.batch_size, readers, shares):
+        for batch, clips in batch_results(checkpoint, network, mine, protocol, size, readers, shares):
             writer.add(batch, clips)
             done += (len(batch.samples) + len(batch.failed)) * processes.world
             options.progress(min(done, total), total)
+        meta["form"] = form_in_words(network)
     writer.flush()
 
 
@@ -202,6 +207,7 @@ def changes_of(work: Work, table: pd.DataFrame, classes: list[str], options: Dat
 
 def batch_results(
     checkpoint: Checkpoint,
+    network: Network,
     table: pd.DataFrame,
     protocol: Protocol,
     size: int,
@@ -213,9 +219,7 @@ def batch_results(
     for start in range(0, len(table), at_once):
         some = table.iloc[start : start + at_once].reset_index(drop=True)
         clips = EvaluationClips(some, checkpoint.classes, checkpoint.preprocessing, protocol)
-        for batch in run_over(
-            checkpoint.inference_model, clips, checkpoint.preprocessing, size, readers, shares=shares
-        ):
+        for batch in run_over(network, clips, checkpoint.preprocessing, size, readers, shares=shares):
             yield batch, some
 
 
