@@ -34,8 +34,9 @@ def compiled_or_not(compiled: Callable[[], Result], plain: Callable[[], Result])
     except Exception as error:  # a compiler, a driver and a GPU that nobody has tried raise errors of any type
         if is_out_of_memory(error):
             raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = f"{type(error).__name__}: {(lines or ['no reason is given'])[0]}"[:LONGEST_REASON]
+        cause = getattr(error, "inner_exception", error)  # what a part of the compiler raised
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        reason = f"{type(cause).__name__}: {(lines or ['no reason is given'])[0]}"[:LONGEST_REASON]
     return plain(), reason
 
 
