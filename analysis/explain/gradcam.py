@@ -5,6 +5,10 @@ Two definitions of the weights are in use for video. They differ for a layer wit
 every step has its own weights. `per_clip` (Captum on a 5-D clip) averages them over all steps too, and so ignores how
 the layers above weight time.
 
+Two more kinds of weights are not averaged at all: each cell has its own gradient. `hirescam` (Draelos and Carin 2020)
+is the sum over channels of gradient times activation, `layercam` (Jiang et al. 2021) that of the positive gradients
+alone. Both come from the same pass.
+
 Captum's LayerGradCam adds hooks to a network that many sessions share, explains one layer per pass, and has neither
 time steps nor branches; the tests compare with it.
 """
@@ -22,6 +26,7 @@ from sth_core.precision import at_least_fp32, computing_in, without_autocast
 from sth_core.video.modality import CHANNELS
 
 DEFINITIONS = ("per_step", "per_clip")
+HIRESCAM, LAYERCAM = CELL_WEIGHTS = ("hirescam", "layercam")
 JOINT, SPATIAL, TEMPORAL = BRANCHES = ("joint", "spatial", "temporal")
 SMALLEST_MAP = 6  # cells per side that a layer needs to be the default
 
@@ -142,6 +147,7 @@ def signed_maps(
     Args:
         clips: normalised.
         targets: a class of each clip; with `against`, the difference of their logits is explained.
+        definition: of the weights, one of `DEFINITIONS` and `CELL_WEIGHTS`.
         layers: names as in `cam_layers`; None for all.
         precision: of the passes (`sth_core.precision`). On a GPU, TF32 changed maps by up to 0.22 of their maximum.
 
@@ -157,17 +163,20 @@ def signed_maps(
     result = {}
     with torch.no_grad(), computing_in("fp32", clips.device):
         for name, gradient in gradients.items():
-            weights = gradient.mean((2, 3)).unflatten(0, (len(clips), -1))  # B T' C
-            if definition == "per_clip":
-                weights = weights.mean(1, keepdim=True).expand_as(weights)
-            maps = [at_frames(weighted_maps(weights, x), model.frames) for x in activations[name]]
+            found = [explained_cells(definition, gradient, x, len(clips)) for x in activations[name]]
+            maps = [at_frames(of_branch, model.frames) for of_branch in found]
             result[name] = dict(zip(BRANCHES, maps if len(maps) == 1 else [maps[0] + maps[1], *maps], strict=False))
     return result
 
 
 def check_request(model: Network, definition: str, targets: Tensor, against: Tensor | None) -> None:
-    if definition not in DEFINITIONS:
-        raise ValueError(f"unknown definition {definition!r}; possible: {', '.join(DEFINITIONS)}")
+    if definition not in (*DEFINITIONS, *CELL_WEIGHTS):
+        raise ValueError(f"unknown definition {definition!r}; possible: {', '.join((*DEFINITIONS, *CELL_WEIGHTS))}")
+    check_classes(model, targets, against)
+
+
+def check_classes(model: Network, targets: Tensor, against: Tensor | None) -> None:
+    """Raises ValueError: a class that the network does not have, or a network in training mode."""
     for classes in (targets, *([] if against is None else [against])):
         for number in classes.tolist():
             if not 0 <= number < model.num_classes:
@@ -196,6 +205,19 @@ def gradients_at(
             found = torch.autograd.grad(score, first)
         kept = {name: tuple(map(at_least_fp32, branches)) for name, branches in recorder.kept.items()}
         return kept, dict(zip(kept, map(at_least_fp32, found), strict=True))
+
+
+def explained_cells(
+    definition: str, gradient: Float[Tensor, "B*T C h w"], x: Float[Tensor, "B*T C h w"], clips: int
+) -> Float[Tensor, "B T h w"]:
+    """The sum of a layer's activations over its channels, with the weights of `definition`."""
+    if definition in CELL_WEIGHTS:
+        cells = gradient.clamp(min=0) if definition == LAYERCAM else gradient
+        return (cells * x.detach()).sum(1).unflatten(0, (clips, -1))
+    weights = gradient.mean((2, 3)).unflatten(0, (clips, -1))  # B T' C
+    if definition == "per_clip":
+        weights = weights.mean(1, keepdim=True).expand_as(weights)
+    return weighted_maps(weights, x)
 
 
 def weighted_maps(weights: Float[Tensor, "B T C"], x: Float[Tensor, "B*T C h w"]) -> Float[Tensor, "B T h w"]:
