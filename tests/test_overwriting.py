@@ -87,7 +87,7 @@ def test_so_it_is_of_what_takes_minutes(work, places, tmp_path, monkeypatch):
     """By the functions that the commands call, with one replacement of attention, and no test of explanations."""
     monkeypatch.setattr(alpha_replacement, "interventions", lambda model, clips, *_: [("all", "none", model(clips))])
     monkeypatch.setattr(trust, "clip_tables", lambda _, result: dict.fromkeys(trust.TABLES, result.row[["clip_id"]]))
-    monkeypatch.setattr(trust, "clip_result", lambda tests, clip, row, *_: ClipResult(clip, row, clip, {}, {}, {}))
+    monkeypatch.setattr(trust, "clip_result", lambda tests, clip, row, *_: ClipResult(clip, row, clip, {}, {}, {}, {}))
     monkeypatch.setattr(trust, "randomized_models", lambda model: [])
     told: list[str] = []
 

@@ -50,9 +50,17 @@ def out(networks: Path, scenes_folder: Path, tmp_path_factory: pytest.TempPathFa
             raise Cut
 
     with pytest.raises(Cut):
-        trust(networks / "sth.safetensors", scenes_folder, folder, DatasetOptions(progress=cut), clips=3)
+        trust(
+            networks / "sth.safetensors",
+            scenes_folder,
+            folder,
+            DatasetOptions(progress=cut),
+            clips=3,
+            methods=("gradcam",),
+        )
     assert len(TrustResults(folder).clips) == 2
-    said = ends_well("trust", networks / "sth.safetensors", "--data", scenes_folder, "-o", folder, "--clips", 3)
+    words = ("--data", scenes_folder, "-o", folder, "--clips", 3, "--methods", "gradcam")
+    said = ends_well("trust", networks / "sth.safetensors", *words)
     assert "3 clips; page:" in said and "Grad-CAM, temporal branch" in said
     return folder
 
@@ -69,11 +77,13 @@ def test_the_page_has_every_part_and_every_number(out: Path) -> None:
 
 
 def test_going_on_ends_as_one_call_would(out: Path, networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
-    trust(networks / "sth.safetensors", scenes_folder, tmp_path / "whole", clips=3)
+    trust(networks / "sth.safetensors", scenes_folder, tmp_path / "whole", clips=3, methods=("gradcam",))
     for kind in TABLES:
         one, other = (Shards(folder, TABLES).read(kind) for folder in (out, tmp_path / "whole"))
         for column in one:
             a, b = one[column].to_list(), other[column].to_list()
+            if column == "seconds":
+                continue
             if one[column].dtype.kind == "f":
                 np.testing.assert_allclose(a, b, atol=1e-5)
             elif column not in ("shares", "scores"):

@@ -5,11 +5,14 @@
     DIR/curves/*.parquet        a row per clip, explanation and test: the curve and its area
     DIR/frames/*.parquet        a row per clip, explanation and frame: CAM mass, and the drop when the frame is hidden
     DIR/randomised/*.parquet    a row per clip, explanation and randomized part: rank correlation with the true map
-    DIR/alpha/*.parquet         a row per clip, place and kind of replaced alpha; and clips/*.parquet, a row per clip
+    DIR/alpha/*.parquet         a row per clip, place and kind of replaced alpha
+    DIR/costs/*.parquet         a row per clip and explanation: passes of the network and seconds of its map
+    DIR/clips/*.parquet         a row per clip
 
 An interrupted call is resumed with the clips that are missing.
 """
 
+import time
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -18,19 +21,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from analysis.experiments.clip_reading import normalised_clips
 from analysis.explain.alpha_replacement import REPLACEMENTS, donor_of, intervention_table
 from analysis.explain.faithfulness import (
     REMOVAL_TESTS,
+    TIME,
     area_under_curve,
     centre_prior,
     occlusion_drop,
     random_map,
     removal_curve,
 )
-from analysis.explain.gradcam import DEFINITIONS, SPATIAL, TEMPORAL, cam_layers, default_layer, mass_shares, signed_maps
+from analysis.explain.gradcam import (
+    CELL_WEIGHTS,
+    DEFINITIONS,
+    SPATIAL,
+    TEMPORAL,
+    cam_layers,
+    default_layer,
+    mass_shares,
+)
+from analysis.explain.methods import DEFAULT_METHODS, GRADCAM, INPUT, METHODS, Question, chosen_methods
 from analysis.explain.weight_randomization import randomized_models
 from analysis.runs.chosen_clips import choose_split
 from analysis.runs.computing import computing_as_asked
@@ -49,12 +63,20 @@ from sth_core.network import pick_device
 from sth_core.network_contract import Network
 from sth_core.open_network import Named, open_network
 from sth_core.precision import computing_facts
-from sth_core.resumable import Work, working_on
+from sth_core.resumable import Work, no_report, working_on
 from sth_core.shards import Shards
 
-TABLES = ("curves", "frames", "randomised", "alpha", "clips")
-PAGES = ("index.html", "verdicts.csv", "faithfulness.csv", "sanity.csv", "agreement.csv", "attention.csv")
-IDENTITY = ("checkpoint_sha256", "data", "split", "label", "clips", "seed", "replacements", "precision")
+TABLES = ("curves", "frames", "randomised", "alpha", "costs", "clips")
+PAGES = (
+    "index.html",
+    "ranking.csv",
+    "verdicts.csv",
+    "faithfulness.csv",
+    "sanity.csv",
+    "agreement.csv",
+    "attention.csv",
+)
+IDENTITY = ("checkpoint_sha256", "data", "split", "label", "clips", "seed", "replacements", "precision", "methods")
 RANDOM, CENTRE = CONTROLS = ("random map", "centre prior")
 
 
@@ -66,10 +88,12 @@ class Explanation:
     layer: str
     definition: str
     branch: str = "joint"
+    method: str = GRADCAM
 
 
-def explanations(model: Network, side: int) -> list[Explanation]:
-    """Both definitions at the default layer, and the branches of the last STH layer up to it."""
+def explanations(model: Network, side: int, methods: tuple[str, ...] = (GRADCAM,)) -> list[Explanation]:
+    """Those of each method: of Grad-CAM both definitions at the default layer, and the branches of the last STH layer
+    up to it."""
     layers = cam_layers(model, side)
     chosen = default_layer(layers)
     below = takewhile(lambda layer: layer.name != chosen, layers)
@@ -77,20 +101,32 @@ def explanations(model: Network, side: int) -> list[Explanation]:
     found = [Explanation(f"Grad-CAM, weights {d.replace('_', ' ')}", chosen, d) for d in DEFINITIONS]
     if hybrids:
         found += [Explanation(f"Grad-CAM, {b} branch", hybrids[-1], "per_step", b) for b in (SPATIAL, TEMPORAL)]
-    return found
+    others = [method for method in map(METHODS.__getitem__, methods) if method.name != GRADCAM]
+    for method in others:
+        definition = method.name if method.name in CELL_WEIGHTS else ""
+        layer = chosen if method.layered else INPUT
+        found.append(Explanation(method.title, layer, definition, method=method.name))
+    return found if GRADCAM in methods else found[-len(others) :]
+
+
+def map_of(model: Network, clip: Tensor, target: int, e: Explanation, precision: str = "fp32", seed: int = 0) -> Tensor:
+    """The signed map (T, h, w) of a clip (T, C, H, W)."""
+    asked = Question(target, None, e.layer, e.branch, e.definition, precision, seed)
+    return METHODS[e.method].explain(model, clip, asked, no_report)
 
 
 def maps_of(
     model: Network, clip: Tensor, target: int, wanted: list[Explanation], precision: str = "fp32"
 ) -> dict[str, Tensor]:
     """{explanation: signed map (T, h, w)} of a clip (T, C, H, W)."""
-    maps = {}
-    for definition in {e.definition for e in wanted}:
-        layers = tuple({e.layer for e in wanted if e.definition == definition})
-        maps[definition] = signed_maps(
-            model, clip[None], torch.tensor([target]), layers, definition=definition, precision=precision
-        )
-    return {e.name: maps[e.definition][e.layer][e.branch][0].cpu() for e in wanted}
+    return {e.name: map_of(model, clip, target, e, precision) for e in wanted}
+
+
+def at_cells(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A map of pixels (T, H, W) -> the mean of each cell (T, h, w), so that all maps are tested at one resolution and
+    against controls of that resolution; a map that is no finer stays as it is."""
+    finer = maps.shape[1] > grid[0] and maps.shape[2] > grid[1]
+    return F.adaptive_avg_pool2d(maps[None], grid)[0] if finer else maps
 
 
 def choose_clips(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
@@ -110,6 +146,7 @@ class TrustTests:
     mean_alpha: dict[str, Tensor]  # {layer: (2, C_out)}
     batch_size: int
     precision: str
+    grid: tuple[int, int]  # cells of the maps that are tested
 
 
 @dataclass(frozen=True)
@@ -122,6 +159,7 @@ class ClipResult:
     alphas: dict[str, Tensor]  # {layer: (1, 2, C_out)}
     donor: dict[str, Tensor]  # another clip's alphas
     maps: dict[str, Tensor]  # {explanation or control: signed map (T, h, w) of the class `target`}
+    seconds: dict[str, float]  # {explanation: what its map took}
 
     @property
     def target(self) -> int:
@@ -130,9 +168,10 @@ class ClipResult:
 
 def trust(
     network: Named, data: Path, out: Path, options: DatasetOptions = DatasetOptions(), *,
-    clips: int = 60, seed: int = 0,
+    clips: int = 60, seed: int = 0, methods: tuple[str, ...] = DEFAULT_METHODS,
 ) -> dict[str, str]:  # fmt: skip
-    """Test the explanations of each clip's predicted class; returns why clips could not be read.
+    """Test the explanations of each clip's predicted class, by `methods` (names in `METHODS`); returns why clips could
+    not be read.
 
     Raises:
         UserError: the checkpoint or the data cannot be used, or `out` holds the results of other work.
@@ -142,19 +181,21 @@ def trust(
     chosen = choose_split(checkpoint, data, checkpoint.annotation, options.split)
     notify_choice(chosen, options)
     chosen = chosen.take(choose_clips(chosen.clips, clips, seed).index)
-    table = chosen.clips
-    wanted, about = explanations(checkpoint.model, checkpoint.preprocessing.crop), checkpoint.model.described()
+    table, side, methods = chosen.clips, checkpoint.preprocessing.crop, chosen_methods(" ".join(methods))
+    wanted, about = explanations(checkpoint.model, side, methods), checkpoint.model.described()
     kind = [about["conv"], f"p = {about['temporal_fraction']:g}"] if about["conv"] != "other" else []
     facts = {
         "network": ", ".join([about["arch"], *kind, about["modality"]]),
         "attention": about["attention"], "classes": checkpoint.classes, "explanations": [vars(e) for e in wanted],
         "data": str(data.resolve()), "dataset": data.resolve().name, "seed": seed,
-        "label": checkpoint.annotation.label, **chosen.facts, "replacements": list(REPLACEMENTS),
+        "methods": ", ".join(methods), "label": checkpoint.annotation.label, **chosen.facts,
+        "replacements": list(REPLACEMENTS),
         **(checkpoint.named.facts if checkpoint.named else {}), "checkpoint_sha256": checkpoint.sha256,
         **computing_facts(options.precision, device),
     }  # fmt: skip
     identity, owned = {key: facts[key] for key in IDENTITY}, (*TABLES, *PAGES)
-    work = Work(out, "trust.json", "test of explanations", identity, owned, {"precision": "fp32"})
+    before = {"precision": "fp32", "methods": "those of an earlier version"}
+    work = Work(out, "trust.json", "test of explanations", identity, owned, before)
     failures: dict[str, str] = {}
     began = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
     with began as meta, computing_as_asked(options, device):
@@ -169,7 +210,10 @@ def trust(
         randomized = list(randomized_models(checkpoint.model))
         layers: dict[str, Tensor] = next(iter(alphas.values()), {})
         mean = {layer: torch.cat([of_clip[layer] for of_clip in alphas.values()]).mean(0) for layer in layers}
-        tests = TrustTests(checkpoint, wanted, randomized, mean, options.batch_size, facts["precision"])
+        precision = facts["precision"]
+        grid = cells_of(checkpoint.model, side)
+        tests = TrustTests(checkpoint, wanted, randomized, mean, options.batch_size, precision, grid)
+        import_slow(wanted)
         names = list(alphas)
         labels = list(table.set_index("clip_id")["label"][names])
         donors = {name: donor_of(i, labels, range(len(names)), seed) for i, name in enumerate(names)}
@@ -191,6 +235,19 @@ def trust(
                     failures[clip_id] = f"with α replaced, {NOT_FINITE}"
             options.progress(done, len(table))
     return failures
+
+
+def cells_of(model: Network, side: int) -> tuple[int, int]:
+    """The height and width of the maps of the default layer."""
+    layers = cam_layers(model, side)
+    chosen = default_layer(layers)
+    return next((layer.height, layer.width) for layer in layers if layer.name == chosen)
+
+
+def import_slow(wanted: list[Explanation]) -> None:
+    """Import what the methods need, so that no clip's seconds have it."""
+    if not all(METHODS[e.method].layered for e in wanted):
+        import captum.attr  # noqa: F401
 
 
 def remove_relabelled(shards: Shards, table: pd.DataFrame, options: DatasetOptions) -> None:
@@ -228,17 +285,23 @@ def clip_result(tests: TrustTests, clip: Tensor, row: pd.DataFrame, donor: dict[
     """The output for a clip (T, C, H, W), and all maps of the predicted class; `seed` draws the random map."""
     with torch.inference_mode():
         logits, alphas = tests.checkpoint.inference_model.forward_with_attention(clip[None])
-    maps = maps_of(tests.checkpoint.model, clip, int(logits.argmax()), tests.wanted, tests.precision)
-    T, h, w = next(iter(maps.values())).shape
-    maps |= {RANDOM: random_map(T, h, w, seed), CENTRE: centre_prior(T, h, w)}
-    return ClipResult(clip, row, logits, alphas, donor, maps)
+    maps, seconds = {}, {}
+    for e in tests.wanted:
+        began = time.perf_counter()
+        found = map_of(tests.checkpoint.model, clip, int(logits.argmax()), e, tests.precision)
+        seconds[e.name] = time.perf_counter() - began
+        maps[e.name] = at_cells(found, tests.grid)
+    of_controls = (len(clip), *tests.grid)
+    maps |= {RANDOM: random_map(*of_controls, seed), CENTRE: centre_prior(*of_controls)}
+    return ClipResult(clip, row, logits, alphas, donor, maps, seconds)
 
 
 def clip_tables(tests: TrustTests, result: ClipResult) -> dict[str, pd.DataFrame]:
     """The rows of one clip, by the name of their table."""
     drop = occlusion_drop(tests.checkpoint.inference_model, result.clip, result.target, batch_size=tests.batch_size)
     tables = {"curves": curve_rows(tests, result), "frames": frame_rows(result, drop)}
-    tables |= {"randomised": randomization_rows(tests, result), "clips": [clip_row(tests, result, drop)]}
+    tables |= {"randomised": randomization_rows(tests, result), "costs": cost_rows(tests, result)}
+    tables["clips"] = [clip_row(tests, result, drop)]
     clip_id = result.row["clip_id"].iloc[0]
     found = {name: pd.DataFrame(rows).assign(clip_id=clip_id) for name, rows in tables.items()}
     clips = found["clips"]
@@ -247,10 +310,12 @@ def clip_tables(tests: TrustTests, result: ClipResult) -> dict[str, pd.DataFrame
 
 
 def curve_rows(tests: TrustTests, result: ClipResult) -> list[dict[str, Any]]:
-    """Deletion and insertion: a row per map and test."""
+    """Deletion and insertion: a row per map and test; a map with one value for each frame is tested in time alone."""
     rows, model = [], tests.checkpoint.inference_model
     for name, of_clip in result.maps.items():
         for test in REMOVAL_TESTS:
+            if test.way != TIME and of_clip.shape[1:].numel() == 1 < tests.grid[0] * tests.grid[1]:
+                continue
             at, scores = removal_curve(model, result.clip, result.target, of_clip, test, batch_size=tests.batch_size)
             row = {"explanation": name, "way": test.way, "direction": test.direction, "baseline": test.baseline}
             rows.append(row | {"shares": at, "scores": scores, "area": area_under_curve(at, scores)})
@@ -267,12 +332,26 @@ def frame_rows(result: ClipResult, drop: np.ndarray) -> list[dict[str, Any]]:
 
 
 def randomization_rows(tests: TrustTests, result: ClipResult) -> list[dict[str, Any]]:
-    """A row per explanation and randomized part: the rank correlation of its map with the true one."""
+    """A row per explanation and randomized part: the rank correlation of its map with the true one. Slow methods
+    explain only the network whose weights are all random."""
+    T, _, H, W = result.clip.shape
+    rows, last = [], len(tests.randomized) - 1
+    for i, (part, network) in enumerate(tests.randomized):
+        for e in (e for e in tests.wanted if i == last or not METHODS[e.method].is_slow(T, H, W)):
+            found = at_cells(map_of(network, result.clip, result.target, e, tests.precision), tests.grid)
+            true, random = (maps.clamp(min=0).numpy() for maps in (result.maps[e.name], found))
+            rows.append({"explanation": e.name, "part": part, "correlation": rank_correlation(true, random)})
+    return rows
+
+
+def cost_rows(tests: TrustTests, result: ClipResult) -> list[dict[str, Any]]:
+    """A row per explanation: the passes of the network for its map, and the seconds."""
+    T, _, H, W = result.clip.shape
     rows = []
-    for part, network in tests.randomized:
-        for name, found in maps_of(network, result.clip, result.target, tests.wanted, tests.precision).items():
-            true, random = (maps.clamp(min=0).numpy() for maps in (result.maps[name], found))
-            rows.append({"explanation": name, "part": part, "correlation": rank_correlation(true, random)})
+    for e in tests.wanted:
+        forwards, backwards = METHODS[e.method].passes(T, H, W)
+        row = {"explanation": e.name, "forwards": forwards, "backwards": backwards}
+        rows.append(row | {"seconds": result.seconds[e.name]})
     return rows
 
 

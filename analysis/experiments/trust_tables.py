@@ -7,20 +7,24 @@ import math
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.experiments.trust import CONTROLS, TABLES
 from analysis.explain.alpha_replacement import EVERY_LAYER
 from analysis.explain.faithfulness import DELETION
-from analysis.statistics.clusters import SIGNIFICANCE_LEVEL
-from analysis.statistics.correlations import rank_correlation, rank_correlations
+from analysis.statistics.clusters import SIGNIFICANCE_LEVEL, describe_interval
+from analysis.statistics.correlations import FEW_VIDEOS, rank_correlation, rank_correlations
 from analysis.statistics.effects import Effect, holm_correction, mean_effect
 from analysis.statistics.shares import paired_effect
 from sth_core.shards import Shards
 
 NO_EFFECT = Effect(math.nan, math.nan, math.nan, math.nan, 0, 1)  # of no clips
 PASSES, FAILS, OPEN = "passes", "fails", "undecided"
+BEATS, ON_WEIGHTS = "beats random and centre", "depends on the weights"  # two of the questions
+BELIEVED, NOT_BELIEVED, UNDECIDED = "yes", "no", "undecided"
 STILL_THERE = 0.5  # rank correlation with the true map from which on a randomized network's map counts as the same
 
 
@@ -29,7 +33,7 @@ class TrustResults:
 
     def __init__(self, folder: Path) -> None:
         shards = Shards(folder, TABLES)
-        self.curves, self.frames, self.randomised, self.alpha, self.clips = (shards.read(kind) for kind in TABLES)
+        self.curves, self.frames, self.randomised, self.alpha, self.costs, self.clips = map(shards.read, TABLES)
         self.groups = self.clips.set_index("clip_id")["group"] if len(self.clips) else pd.Series(dtype=str)
 
     @property
@@ -62,7 +66,7 @@ def faithfulness_table(results: TrustResults) -> pd.DataFrame:
     for (way, direction, baseline), curves in results.curves.groupby(["way", "direction", "baseline"], sort=False):
         areas = curves.pivot(index="clip_id", columns="explanation", values="area")
         means = areas.mean()
-        for name, control in product(results.explanations, CONTROLS):
+        for name, control in product([name for name in results.explanations if name in areas], CONTROLS):
             better = (areas[control] - areas[name]) * (1 if direction == DELETION else -1)
             row = {"explanation": name, "way": way, "direction": direction, "baseline": baseline, "control": control}
             row |= {"area": means[name], "area_control": means[control]}
@@ -147,13 +151,68 @@ def trust_verdicts(results: TrustResults) -> pd.DataFrame:
     sane, agrees = randomization_table(results), frame_agreement_table(results).set_index("explanation")
     for name in results.explanations:
         for way in results.curves["way"].unique():
+            if (name, way) not in faithful.index:  # it says nothing of places
+                continue
             found = faithful.loc[name, way]
-            rows.append((name, f"beats random and centre, {way}", overall_verdict(found), count_verdicts(found)))
+            rows.append((name, f"{BEATS}, {way}", overall_verdict(found), count_verdicts(found)))
         last = sane[sane["explanation"] == name].sort_values("depth").iloc[-1]
-        rows.append((name, "depends on the weights", last["verdict"], f"correlation {last['value']:.2f}"))
+        rows.append((name, ON_WEIGHTS, last["verdict"], f"correlation {last['value']:.2f}"))
         verdict, value = agrees.loc[name, ["verdict", "value"]]
         rows.append((name, "agrees with frame occlusion", verdict, f"correlation {value:+.2f}"))
     return pd.DataFrame(rows, columns=["explanation", "question", "verdict", "detail"])
+
+
+def ranking_table(results: TrustResults, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """A row per explanation, the best first: how many of its tests it passes and fails, whether to believe it, by how
+    much its areas beat those of the controls (mean over tests and controls, 95 % over clips), and what its map costs.
+
+    Believe one that fails no test, depends on the weights, and beats the controls in space, in time or in both; do not
+    believe one that fails a test. Within these, more passed tests come first, then the larger advantage.
+    """
+    rows = []
+    costs = results.costs.groupby("explanation")[["forwards", "backwards", "seconds"]].median()
+    for name, found in verdicts.groupby("explanation", sort=False):
+        passed = set(found.loc[found["verdict"] == PASSES, "question"])
+        fails, beats = int((found["verdict"] == FAILS).sum()), any(q.startswith(BEATS) for q in passed)
+        belief = NOT_BELIEVED if fails else BELIEVED if beats and ON_WEIGHTS in passed else UNDECIDED
+        row = {"explanation": name, "belief": belief, "passes": len(passed), "fails": fails, "tests": len(found)}
+        rows.append(row | effect_columns(results.effect(advantages(results, str(name)))) | costs.loc[name].to_dict())
+    order = (BELIEVED, UNDECIDED, NOT_BELIEVED)
+    table = pd.DataFrame(rows).assign(place=[order.index(row["belief"]) for row in rows])
+    table["net"] = table["passes"] - table["fails"]
+    ranked = table.sort_values(["place", "net", "value"], ascending=[True, False, False], kind="stable")
+    return ranked.drop(columns=["place", "net"]).reset_index(drop=True)
+
+
+def advantages(results: TrustResults, name: str) -> pd.Series:
+    """By how much the areas of an explanation beat those of the controls: of each clip, the mean over its tests."""
+    areas = results.curves.pivot_table(
+        index=["clip_id", "way", "direction", "baseline"], columns="explanation", values="area", sort=False
+    ).dropna(subset=[name])
+    better = areas[list(CONTROLS)].mean(axis=1) - areas[name]
+    signs = np.where(areas.index.get_level_values("direction") == DELETION, 1, -1)
+    return (better * signs).groupby(level="clip_id").mean()
+
+
+def conclusion(ranking: pd.DataFrame, clips: int) -> str:
+    """Which explanations to believe and which not, each with its count of tests or its interval."""
+    said = {BELIEVED: "believe", NOT_BELIEVED: "do not believe", UNDECIDED: "undecided, for want of evidence"}
+    parts = []
+    for belief, words in said.items():
+        rows = ranking[ranking["belief"] == belief].itertuples()
+        if names := "; ".join(f"{row.explanation} ({reasons(row)})" for row in rows):
+            parts.append(f"{words}: {names}")
+    if not (ranking["belief"] == BELIEVED).any():
+        parts = ["no explanation can be believed yet", *parts]
+    return f"On {clips} clips, {'. '.join(part[0].upper() + part[1:] if i else part for i, part in enumerate(parts))}."
+
+
+def reasons(row: Any) -> str:
+    interval = describe_interval(row.low, row.high, "+.3f", FEW_VIDEOS)
+    return (
+        f"passes {row.passes} and fails {row.fails} of {row.tests} tests, areas {row.value:+.3f} better than the "
+        f"controls', 95 %: {interval}"
+    )
 
 
 def overall_verdict(found: pd.Series) -> str:

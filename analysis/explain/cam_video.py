@@ -1,5 +1,5 @@
-"""The files of `sth cam`: Grad-CAM over time as a video, a contact sheet of the frames that the network saw, the maps,
-and the recipe."""
+"""The files of `sth cam`: an explanation over time as a video, a contact sheet of the frames that the network saw, the
+maps, and the recipe."""
 
 import platform
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from analysis.explain.cam_drawing import GREY, FrameAnnotations, contact_sheet
+from analysis.explain.methods import METHODS
 from analysis.explain.overlay import HeatmapTable, input_box, map_reach
 from analysis.explain.video_explanation import CamOptions, VideoExplanation, explain_video
 from sth_core.checkpoint import Checkpoint
@@ -65,6 +66,7 @@ def frame_rate(path: Path) -> float:
 def cam_video(
     checkpoint: Checkpoint, path: Path, out: Path, options: CamOptions, *,
     facts: dict[str, Any], progress: Callable[[int, int], None] = lambda done, total: None,
+    explaining: Callable[[int, int], None] = lambda passes, total: None,
 ) -> VideoExplanation:  # fmt: skip
     """Explain a video (`explain_video`, with its errors) and write four files.
 
@@ -73,7 +75,7 @@ def cam_video(
     OUT.npy: the maps at their own size, float16 (N, h, w), divided by the largest value of their scale.
     OUT.json: the recipe, with `facts` added; overlay_shift is in pixels of the network's input.
     """
-    e, p = explain_video(checkpoint, path, options), checkpoint.preprocessing
+    e, p = explain_video(checkpoint, path, options, explaining), checkpoint.preprocessing
     frames, rate = count_frames(path), frame_rate(path)
 
     def encoded() -> Iterator[np.ndarray]:
@@ -84,7 +86,9 @@ def cam_video(
             done += 1
             progress(done, frames)
 
-    shift = None if e.empty else checkpoint.model.overlay_shift(options.layer, round(p.crop / e.maps.shape[1]))
+    layered = METHODS[options.method].layered  # the maps of the others are spread over the pixels themselves
+    stride = round(p.crop / e.maps.shape[1])
+    shift = None if e.empty else checkpoint.model.overlay_shift(options.layer, stride) if layered else 0.0
     recipe = {
         **facts,
         "video": str(path.resolve()), "frames": frames, "frames_per_second": rate,

@@ -54,7 +54,7 @@ class ExplainedScore:
 
 
 def at_once(clip: Float[Tensor, "T C H W"]) -> int:
-    """How many clips of this size one call of the network takes, so that memory stays small and a stop is soon heard."""
+    """How many clips of this size one call of the network takes: few, so that memory is small and a stop soon heard."""
     return max(1, min(MOST_AT_ONCE, VALUES_AT_ONCE // clip.numel()))
 
 

@@ -1,17 +1,21 @@
-"""Grad-CAM of one video: the clips that the network sees of it, the class that is explained, and their maps."""
+"""The explanation of one video, by Grad-CAM or another method: the clips that the network sees of it, the class that is
+explained, and their maps."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from analysis.explain.gradcam import DEFINITIONS, JOINT, gradcam, mass_shares, sum_by_frame
+from analysis.explain.gradcam import DEFINITIONS, JOINT, mass_shares, sum_by_frame
+from analysis.explain.methods import GRADCAM, METHODS, Progress, Question, explain_clip
 from analysis.explain.overlay import NORMALISATIONS, scale_maps
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.evaluation import refuse_not_finite
 from sth_core.precision import computing_in, precision_on
+from sth_core.resumable import no_report
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clips
 from sth_core.video.transforms import centre_crop, normalise
@@ -34,11 +38,12 @@ class CamOptions:
     opacity: float = 0.55
     clips: int = 1
     precision: str = "fp32"
+    method: str = GRADCAM
 
 
 @dataclass(frozen=True)
 class VideoExplanation:
-    """The Grad-CAM of one video, of N frames that the network saw."""
+    """The explanation of one video, of N frames that the network saw."""
 
     options: CamOptions  # with `target` filled in
     seen: np.ndarray  # (N,) their numbers, in frame order; a short video's are repeated
@@ -58,7 +63,11 @@ class VideoExplanation:
         subject = f"{o.target} against {o.against}" if o.against else f"{o.target}"
         if self.empty:
             return [f"no map: no evidence for {subject} at {o.layer}"]
-        parts = [subject, o.layer, f"{o.branch} map", f"weights {o.definition.replace('_', ' ')}"]
+        if o.method == GRADCAM:
+            parts = [subject, o.layer, f"{o.branch} map", f"weights {o.definition.replace('_', ' ')}"]
+        else:
+            at = [o.layer, f"{o.branch} map"] if METHODS[o.method].layered else []
+            parts = [subject, METHODS[o.method].title, *at]
         return [*parts, "one scale" if o.scale == "clip" else "a scale for each frame", *["signed"] * o.signed]
 
     def by_frame(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -68,7 +77,9 @@ class VideoExplanation:
         return frames, maps, sum_by_frame(self.seen, self.mass)[1]
 
 
-def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> VideoExplanation:
+def explain_video(
+    checkpoint: Checkpoint, path: Path, options: CamOptions, progress: Progress = no_report
+) -> VideoExplanation:
     """Explain the class `options.target`, or the class that the mean logits of `options.clips` clips predict.
 
     Raises:
@@ -92,8 +103,11 @@ def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> Vi
         raise UserError(f"{path}: the predicted class is {o.target!r}, as is --against; name another with --class")
     target, against = (checkpoint.classes.index(name) if name else None for name in (o.target, o.against))
     assert target is not None
-    how = {"definition": o.definition, "branch": o.branch, "precision": o.precision}
-    cams = [gradcam(model, clip, target, o.layer, against=against, **how) for clip in clips]
+    asked = Question(target, against, o.layer, o.branch, o.definition, o.precision)
+    cams = []
+    for clip in clips:
+        report = partial(report_of_clip, progress, len(cams), len(clips))
+        cams.append(explain_clip(o.method, model, clip, asked, report))
     order = np.argsort(seen, axis=None, kind="stable")
     signed = np.concatenate([cam.signed for cam in cams])[order]
     if not np.isfinite(signed).all():
@@ -101,3 +115,8 @@ def explain_video(checkpoint: Checkpoint, path: Path, options: CamOptions) -> Vi
     positive = signed.clip(min=0)
     maps = scale_maps(signed if o.signed else positive, o.scale)
     return VideoExplanation(o, seen.ravel()[order], maps, mass_shares(positive), top, alpha)
+
+
+def report_of_clip(progress: Progress, number: int, clips: int, done: int, total: int) -> None:
+    """Of the passes of one of the clips, as a part of those of all."""
+    progress(number * total + done, clips * total)

@@ -1,8 +1,9 @@
 """`sth trust`'s OUT/index.html: which explanation of a network passes which test, and the curves behind each verdict.
-Its numbers beside it: verdicts, faithfulness, sanity, agreement, attention (CSV)."""
+Its numbers beside it: ranking, verdicts, faithfulness, sanity, agreement, attention (CSV)."""
 
 import json
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,18 @@ from plotly.subplots import make_subplots
 
 from analysis.experiments import trust_tables
 from analysis.experiments.trust import CONTROLS, explanations, maps_of
-from analysis.experiments.trust_tables import FAILS, OPEN, PASSES, STILL_THERE, TrustResults
+from analysis.experiments.trust_tables import (
+    BELIEVED,
+    FAILS,
+    NOT_BELIEVED,
+    OPEN,
+    PASSES,
+    STILL_THERE,
+    UNDECIDED,
+    TrustResults,
+)
 from analysis.explain.faithfulness import DELETION, REMOVAL_DIRECTIONS, REMOVAL_WAYS
+from analysis.explain.methods import DEFAULT_METHODS
 from analysis.explain.overlay import overlay, seen_frames
 from analysis.report.intervention_page import plot_replacement_effects
 from analysis.report.page import PageTable, Picture, Section, TableCell, write_page
@@ -46,7 +57,11 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
         "attention": trust_tables.replacement_effects(results.alpha, results.groups),  # empty without attention
     }
     tables = {name: table for name, table in tables.items() if len(table)}
-    sections = [Section(table=verdict_table(tables["verdicts"]), data=tables)]
+    ranking = trust_tables.ranking_table(results, tables["verdicts"])
+    sections = [
+        ranking_section(ranking, len(results.clips)),
+        Section("Each test", table=verdict_table(tables["verdicts"]), data={"ranking": ranking} | tables),
+    ]
     if example:
         name, maps = example
         pictures = [Picture(title, np.concatenate(list(frames), 1)) for title, frames in maps.items()]
@@ -62,7 +77,9 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
     return write_page(out / "index.html", HEADING, sections, title=title, about=about, command=command)
 
 
-def example_of(network: Named, data: Path, results: TrustResults) -> tuple[str, dict[str, np.ndarray]]:
+def example_of(
+    network: Named, data: Path, results: TrustResults, methods: tuple[str, ...] = DEFAULT_METHODS
+) -> tuple[str, dict[str, np.ndarray]]:
     """The clip with the most confident prediction, with every explanation's map over its frames."""
     checkpoint = open_network(network)
     p, best = checkpoint.preprocessing, results.clips.sort_values("confidence").iloc[-1]
@@ -72,20 +89,48 @@ def example_of(network: Named, data: Path, results: TrustResults) -> tuple[str, 
     if sample.views is None:  # it has become unreadable since the tests ran
         return str(best["clip_id"]), {}
     clip = normalise(sample.views[0], p)
-    wanted = explanations(checkpoint.model, p.crop)
+    wanted = explanations(checkpoint.model, p.crop, methods)
     maps = maps_of(checkpoint.model, clip, checkpoint.classes.index(best["prediction"]), wanted)
     frames = seen_frames(Path(row["path"].iloc[0]), sample.frame_indices, p, side=128)
     painted = {name: overlay(frames, m.clamp(min=0).numpy(), 0.75) for name, m in maps.items()}
     return f"{best['clip_id']} ({best['prediction']}, {best['confidence']:.0%})", {"input frames": frames} | painted
 
 
+def ranking_section(ranking: pd.DataFrame, clips: int) -> Section:
+    """The explanations, the best first, with the cost of a clip's map, and a sentence that says which to believe."""
+    tones = {BELIEVED: "passes", NOT_BELIEVED: "fails", UNDECIDED: "undecided"}
+    rows = [
+        {
+            "rank": i, "explanation": row.explanation, "believe": TableCell(row.belief, tones[row.belief]),
+            "passes": row.passes, "fails": row.fails, "of tests": row.tests,
+            "areas better by": f"{row.value:+.3f} ({describe_interval(row.low, row.high, '+.3f', FEW_VIDEOS)})",
+            "forward passes": int(row.forwards), "backward passes": int(row.backwards),
+            "seconds for a clip": f"{row.seconds:.2g}",
+        }
+        for i, row in enumerate(ranking.itertuples(), 1)
+    ]  # fmt: skip
+    return Section(
+        lead=trust_tables.conclusion(ranking, clips),
+        table=PageTable(pd.DataFrame(rows), {"areas better by": "number", "seconds for a clip": "number"}),
+        caption="Believe an explanation that fails no test, depends on the weights, and beats the random map and the "
+        "centre prior in space, in time or in both; do not believe one that fails a test. Within these, more passed "
+        "tests come first, then the larger advantage: the mean by which the areas of deletion and insertion beat the "
+        "controls' (95 % over clips). Passes and seconds are of the map of one clip (median over clips, on the "
+        "computer that made this page). All maps are tested at the cells of Grad-CAM's layer: of a map of pixels each "
+        "cell has the mean. Feature Ablation has no places, so it is tested in time alone, and it hides frames as "
+        "the test of agreement with frame occlusion does, though with another replacement.",
+    )  # fmt: skip
+
+
 def verdict_table(table: pd.DataFrame) -> PageTable:
-    """A row per explanation, a column per question."""
+    """A row per explanation, a column per question; a dash where the question is not asked of an explanation."""
     cells = {
         name: {row.question: TableCell(SIGN[row.verdict], row.verdict, row.detail) for row in rows.itertuples()}
         for name, rows in table.groupby("explanation", sort=False)
     }
-    return PageTable(pd.DataFrame.from_dict(cells, "index").rename_axis("explanation").reset_index())
+    asked = dict.fromkeys(table["question"])
+    rows = [{"explanation": name} | {q: of.get(q, TableCell("–")) for q in asked} for name, of in cells.items()]
+    return PageTable(pd.DataFrame(rows))
 
 
 def evidence_sections(results: TrustResults, tables: dict[str, pd.DataFrame]) -> Iterator[Section]:
@@ -103,7 +148,8 @@ def evidence_sections(results: TrustResults, tables: dict[str, pd.DataFrame]) ->
         "Make the weights random", figure=plot_randomization(tables["sanity"]),
         caption=f"Mean rank correlation with the map of the trained network (bars: 95 %, {n} clips) as the weights are "
         f"shuffled, from the classifier down. A map that stays the same (above {STILL_THERE} when all weights are "
-        "random) does not depend on what was learnt.",
+        "random) does not depend on what was learnt. Methods of more than two passes explain only the network whose "
+        "weights are all random.",
     )  # fmt: skip
     colours = ["#999999" if name in CONTROLS else COLOURS[0] for name in agreement["explanation"]]
     axis = "mean rank correlation with the drop of the score"
@@ -139,7 +185,8 @@ def plot_removal_curves(curves: pd.DataFrame) -> go.Figure:
     """A panel per direction and way; each explanation's mean over clips and baselines."""
     titles = [f"{direction} in {way}" for direction in REMOVAL_DIRECTIONS for way in REMOVAL_WAYS]
     figure = make_subplots(2, 3, subplot_titles=titles, shared_yaxes=True, vertical_spacing=0.2)
-    colours = dict(zip(curves["explanation"].unique(), COLOURS, strict=False)) | CONTROL_COLOURS
+    colours = dict(zip(curves["explanation"].unique(), cycle(COLOURS), strict=False)) | CONTROL_COLOURS
+    named: set[str] = set()
     for (way, direction, name), some in curves.groupby(["way", "direction", "explanation"], sort=False):
         row, col = 1 + REMOVAL_DIRECTIONS.index(direction), 1 + REMOVAL_WAYS.index(way)
         scores = np.stack([np.mean(of_clip["scores"].tolist(), 0) for _, of_clip in some.groupby("clip_id")])
@@ -147,9 +194,10 @@ def plot_removal_curves(curves: pd.DataFrame) -> go.Figure:
         control = name in CONTROLS
         add_line(
             figure, some["shares"].iloc[0], mean, name, colours[name], () if control else (mean - half, mean + half),
-            line_dash="dot" if control else "solid", mode="lines", showlegend=row == col == 1, row=row, col=col,
+            line_dash="dot" if control else "solid", mode="lines", showlegend=name not in named, row=row, col=col,
             hovertemplate=f"{name}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
+        named.add(name)
     figure = styled(figure, "", "", height=680, legend_y=1.06, margin_t=90).update_yaxes(title="score", col=1)
     for row, direction in enumerate(REMOVAL_DIRECTIONS, 1):
         figure.update_xaxes(title=f"share {'removed' if direction == DELETION else 'put back'}", row=row)

@@ -1,4 +1,4 @@
-"""`sth cam`: Grad-CAM over time of one's own videos, as videos."""
+"""`sth cam`: Grad-CAM over time of one's own videos, or another explanation of them, as videos."""
 
 from contextlib import nullcontext
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ import click
 
 from sth_core.errors import UserError
 from sth_core.resumable import no_report
-from workbench.cli.kinds import PATH, TEXT, NumberKind
+from workbench.cli.kinds import METHOD_NAMES, PATH, TEXT, NumberKind
 from workbench.cli.options import device_option, network_argument, network_options, pop_network, precision_option
 from workbench.cli.terminal import notify, progress_bars, say
 from workbench.cli.typed import command_line
@@ -34,6 +34,9 @@ BRANCHES, DEFINITIONS, SCALES = ("joint", "spatial", "temporal"), ("per_step", "
 )
 @click.option("--against", type=TEXT, metavar="NAME", help="Explain how far the class is above this one.")
 @click.option(
+    "--method", default="gradcam", show_default=True, type=click.Choice(METHOD_NAMES), help="How it is explained."
+)
+@click.option(
     "--layer", type=TEXT, metavar="NAME", help="By default the deepest block with maps of at least 6 x 6 cells."
 )
 @click.option("--layers", "listed", is_flag=True, help="List all layers that can be explained, and stop.")
@@ -52,10 +55,15 @@ def cam_command(
 ) -> None:
     """Show over VIDEO where and when a network finds evidence for a class: Grad-CAM over time, as an mp4.
 
+    Other methods (--method): hirescam and layercam explain a layer too; integrated-gradients, gradient-shap, occlusion,
+    feature-ablation (of frames) and rise explain the pixels. Those of the pixels need 9 to 256 passes of the network,
+    and take the mean colour for what is not there.
+
     VIDEO is a video, a folder of frames, or a folder of videos. Beside the mp4 are written a sheet of the frames that
     the network saw (.png), its maps (.npy) and the recipe (.json).
     """
     from analysis.explain.gradcam import cam_layers, default_layer
+    from analysis.explain.methods import INPUT, METHODS
     from analysis.explain.video_explanation import CamOptions
     from sth_core.memory import keep_freed_memory
     from sth_core.network import pick_device
@@ -73,7 +81,9 @@ def cam_command(
         return
     if video is None or out is None:
         raise UserError("name a video and the file to write: sth cam NETWORK VIDEO -o FILE.mp4")
-    chosen = CamOptions(layer or default_layer(layers), **options)
+    refuse_unused(layer, options)
+    layered = METHODS[options["method"]].layered
+    chosen = CamOptions((layer or default_layer(layers)) if layered else INPUT, **options)
     check_names(chosen, loaded.classes, layers, network.stem)
     explain_videos(loaded, video, out, chosen)
 
@@ -99,16 +109,17 @@ def explain_videos(loaded: "Checkpoint", video: Path, out: Path, options: "CamOp
     with writing_into(out) if many else nullcontext(), progress_bars() as show:
         for number, (path, file) in enumerate(targets.items(), start=1):
             report = no_report if many else partial(show, f"painting {path.name}", unit="frame")
+            explaining = partial(show, f"explaining {path.name} by {options.method}", unit="pass")
             try:
                 with saying_out_of_memory(device, lambda: CLIP_TOO_LARGE):
-                    e = cam_video(loaded, path, file, options, facts=facts, progress=report)
+                    e = cam_video(loaded, path, file, options, facts=facts, progress=report, explaining=explaining)
             except UserError as error:
                 if not many:
                     raise
                 failures.append(f"left out: {error}")
             else:
                 name, score = e.top[0]
-                no_colour = f"; {e.title[0]} (its gradient is zero or negative)" if e.empty else ""
+                no_colour = f"; {e.title[0]} (its map is zero or negative)" if e.empty else ""
                 files = f"{file} (sheet: .png, maps: .npy, recipe: .json)"
                 lines.append(f"{files}: predicted {name}, {score:.0%}{no_colour}")
             if many:
@@ -129,13 +140,30 @@ def nearest(name: str, possible: list[str]) -> str:
     return f"possible: {', '.join(map(repr, possible[:MOST_NAMES]))}{more}"
 
 
+def refuse_unused(layer: str | None, options: dict[str, Any]) -> None:
+    """Refuse options that the method does not use."""
+    from analysis.explain.methods import GRADCAM, METHODS
+
+    method = METHODS[options["method"]]
+    if not method.layered and (layer is not None or options["branch"] != BRANCHES[0]):
+        raise UserError(
+            f"{method.title} explains the pixels; leave --layer and --branch out, or choose --method gradcam"
+        )
+    if method.name != GRADCAM and options["definition"] != DEFINITIONS[0]:
+        raise UserError(f"--definition is of Grad-CAM; leave it out with --method {method.name}")
+
+
 def check_names(o: "CamOptions", classes: list[str], layers: list["CamLayer"], network: str) -> None:
     """Refuse a class, a layer or a branch that the network does not have."""
+    from analysis.explain.methods import METHODS
+
     for name in (o.target, o.against):
         if name is not None and name not in classes:
             raise UserError(f"{network} has no class {name!r}; {nearest(name, classes)}")
     if o.against is not None and o.against == o.target:
         raise UserError(f"--class and --against are both {o.target!r}; name two classes")
+    if not METHODS[o.method].layered:
+        return
     branches = {layer.name: layer.branches for layer in layers}
     if o.layer not in branches:
         raise UserError(f"no layer {o.layer!r}; {nearest(o.layer, list(branches))} (`--layers` lists all)")
