@@ -1,5 +1,6 @@
 """The explanation methods: each against its definition, by brute force or on a network whose answer is known."""
 
+import json
 from pathlib import Path
 
 import numpy as np

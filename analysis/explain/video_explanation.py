@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from analysis.explain.gradcam import DEFINITIONS, JOINT, mass_shares, sum_by_frame
+from analysis.explain.gradcam import DEFINITIONS, JOINT, Cam, mass_shares, sum_by_frame
 from analysis.explain.methods import GRADCAM, METHODS, Progress, Question, explain_clip
 from analysis.explain.overlay import NORMALISATIONS, scale_maps
 from sth_core.checkpoint import Checkpoint
@@ -104,7 +104,7 @@ def explain_video(
     target, against = (checkpoint.classes.index(name) if name else None for name in (o.target, o.against))
     assert target is not None
     asked = Question(target, against, o.layer, o.branch, o.definition, o.precision)
-    cams = []
+    cams: list[Cam] = []
     for clip in clips:
         report = partial(report_of_clip, progress, len(cams), len(clips))
         cams.append(explain_clip(o.method, model, clip, asked, report))
