@@ -16,15 +16,15 @@ from sth_core.stopping import REQUEST, hear_signals, stop_pools, stop_requested
 from workbench.cli.terminal import say
 
 COMMANDS = (
-    "app", "benchmark", "cam", "complexity", "data", "demo", "evaluate", "figures", "fuse", "import", "intervene",
-    "probe", "record", "results", "study", "train", "trust",
+    "app", "benchmark", "cam", "complexity", "data", "demo", "evaluate", "figures", "fuse", "import",
+    "import-predictions", "intervene", "probe", "record", "results", "study", "train", "trust",
 )  # fmt: skip
 UTF8_MODE = "PYTHONUTF8"
 RESUMED = ("data", "demo", "evaluate", "intervene", "probe", "record", "study", "train", "trust")
 
 
 class LazyGroup(click.Group):
-    """A group whose command NAME is `NAME_command` of workbench/cli/NAME.py."""
+    """A group whose command NAME is `NAME_command` of workbench/cli/NAME.py, with _ for each -."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -32,7 +32,7 @@ class LazyGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        file = "import_weights" if name == "import" else name  # which is a Python keyword
+        file = "import_weights" if name == "import" else name.replace("-", "_")  # "import" is a Python keyword
         command: click.Command = getattr(import_module(f"workbench.cli.{file}"), f"{file}_command")
         return command
 
