@@ -19,6 +19,8 @@ def network_of_run(run: Run) -> NetworkName:
     meta = run.meta
     if meta.get("fused"):
         raise UserError("This run is fused from several, and Grad-CAM explains one network: open one of those runs.")
+    if meta.get("imported"):
+        raise UserError(f"Grad-CAM needs a network; these predictions were imported from {meta['imported']['file']}.")
     if not meta.get("checkpoint"):
         raise UserError("Grad-CAM needs the run's network, and run.json does not say where it is.")
     name = NetworkName(meta["checkpoint"], meta.get("weights", ""), meta.get("class_names_file", ""))

@@ -34,7 +34,17 @@ def uncounted_caveat(clips: pd.DataFrame, classes: list[str]) -> str:
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence)
 
 
+def imported_caveat(meta: Mapping[str, Any]) -> str:
+    """Which scores of imported predictions were invented; empty if none were."""
+    invented = meta.get("imported", {}).get("invented", "")
+    return f"{invented[0].upper()}{invented[1:]}; top-5 accuracy is not known." if invented else ""
+
+
 def accuracy_caveats(meta: Mapping[str, Any], clips: pd.DataFrame | None = None) -> list[str]:
     """The sentences of a run; with the table of its clips also on those that do not count."""
     uncounted = "" if clips is None else uncounted_caveat(clips, meta["classes"])
-    return [sentence for sentence in (trained_caveat(meta), split_caveat(meta), uncounted) if sentence]
+    return [
+        sentence
+        for sentence in (trained_caveat(meta), split_caveat(meta), imported_caveat(meta), uncounted)
+        if sentence
+    ]

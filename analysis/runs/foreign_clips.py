@@ -116,8 +116,8 @@ def match(read: ForeignScores, clips: pd.DataFrame) -> tuple[NDArray[np.intp], i
         before = of_place.get(place)
         if before is not None and shared[before] == length:
             raise UserError(
-                f"{read.file}: {read.row(before)} and {read.row(row)} are both the clip {clips['clip_id'][place]}; where "
-                "a clip has several views, give the mean of their scores"
+                f"{read.file}: {read.row(before)} and {read.row(row)} are both the clip {clips['clip_id'][place]}; "
+                "where a clip has several views, give the mean of their scores"
             )
         if before is None or shared[before] < length:
             if before is not None:

@@ -11,8 +11,8 @@ from sth_core.errors import UserError, did_you_mean, first_few
 
 # The names by which each is found, capital letters apart; of several the first one.
 NAMES = {
-    "path": ("path", "clip_id", "video", "video_path", "filename", "file_name", "file", "video_name", "video_id", "clip",
-             "name", "id"),
+    "path": ("path", "clip_id", "video", "video_path", "filename", "file_name", "file", "video_name", "video_id",
+             "clip", "name", "id"),
     "label": ("label", "gt_label", "gt_labels", "ground_truth", "true_label", "y_true", "target", "gt", "labels",
               "class"),
     "prediction": ("prediction", "pred_label", "pred_labels", "predicted_label", "predicted", "y_pred", "pred",
@@ -93,8 +93,8 @@ def find_columns(file: Path, table: ForeignTable, asked: Mapping[str, str], clas
         of = {role: name for role, name in of.items() if role != "confidence"}  # which the scores say
     if not of_classes and not {"scores", "prediction"} & set(of):
         raise UserError(
-            f"{file} has neither scores nor predictions: it needs a column score_CLASS for each class, a list `scores`, "
-            f"or `prediction`; it has {first_few(table.columns, 20)}; name columns by --columns scores=NAME"
+            f"{file} has neither scores nor predictions: it needs a column score_CLASS for each class, a list "
+            f"`scores`, or `prediction`; it has {first_few(table.columns, 20)}; name columns by --columns scores=NAME"
         )
     return Columns(of, of_classes, [name for name in table.columns if name not in used])
 

@@ -136,8 +136,8 @@ class Sums:
         self.of += len(known)
         if not len(known):
             return rows
-        below = finite & (np.where(finite[:, None], rows, 0).min(1) < -1e-6)
-        off = finite & (np.abs(sums - 1) > ROUNDED)
+        below: NDArray = finite & (np.where(finite[:, None], rows, 0).min(1) < -1e-6)
+        off: NDArray = finite & (np.abs(sums - 1) > ROUNDED)
         if below.any() and not self.negative:
             row = int(np.flatnonzero(below)[0])
             self.negative = f"{read.row(start + row)} has {rows[row].min():.4g}"
@@ -160,8 +160,8 @@ class Sums:
         found = f"{self.negative}, below 0" if self.negative else self.first
         between = f"sums are from {self.low:.4g} to {self.high:.4g}"
         raise UserError(
-            f"{read.file}: the scores of {self.wrong:,} of {self.of:,} clips are no probabilities that sum to 1 ({found}; "
-            f"{between}); if they are a network's outputs before the softmax, give --logits"
+            f"{read.file}: the scores of {self.wrong:,} of {self.of:,} clips are no probabilities that sum to 1 "
+            f"({found}; {between}); if they are a network's outputs before the softmax, give --logits"
         )
 
 
@@ -242,8 +242,10 @@ def complete(read: ForeignScores, classes: list[str]) -> tuple[list[NDArray[np.f
     wrong = np.flatnonzero(~((confidence >= 1 / K - TIE) & (confidence <= 1 + TIE)))
     if len(wrong):
         row = int(wrong[0])
-        raise UserError(f"{read.file}: {read.row(row)} has the confidence {confidence[row]:.4g}; that of the best of {K} "
-                        f"classes is from {1 / K:.3g} to 1")  # fmt: skip
+        raise UserError(
+            f"{read.file}: {read.row(row)} has the confidence {confidence[row]:.4g}; that of the best of {K} classes "
+            f"is from {1 / K:.3g} to 1"
+        )
     confidence = np.minimum(confidence, 1)
     chunks = []
     for start in range(0, len(best), 1024):
@@ -266,8 +268,8 @@ def refuse_other_predictions(read: ForeignScores, classes: list[str]) -> None:
     if wrong:
         row, name, best = wrong[0]
         raise UserError(
-            f"{read.file}: of {len(wrong):,} of {len(read):,} clips the prediction is not the class of the highest score "
-            f"({read.row(row)}: {name!r}, highest {best!r}), so the classes may be in another order; give "
+            f"{read.file}: of {len(wrong):,} of {len(read):,} clips the prediction is not the class of the highest "
+            f"score ({read.row(row)}: {name!r}, highest {best!r}), so the classes may be in another order; give "
             "--class-names, or --columns prediction= to leave the predictions out"
         )
 

@@ -19,7 +19,7 @@ import pyarrow.types as pt
 
 from analysis.runs.plain_pickles import PlainArray, read_plain_pickle
 from sth_core.errors import UserError, first_few
-from sth_core.files import as_written, naming, why_unread
+from sth_core.files import as_written, why_unread
 
 ROWS = 1024  # that are read at once
 LARGEST_NPZ = 8 * 2**30  # bytes of its arrays
@@ -131,7 +131,7 @@ def open_npz(file: Path) -> ForeignTable:
         arrays = {name: archive[name] for name in archive.files}
     of_classes = [arrays.pop(name) for name in CLASSES if name in arrays]
     if len(arrays) == 1:
-        arrays = {SCORES: array for array in arrays.values()}
+        arrays = dict.fromkeys([SCORES], *arrays.values())
     return of_arrays(file, arrays, [str(name) for name in of_classes[0].ravel()] if of_classes else [])
 
 
@@ -239,7 +239,7 @@ def open_pickle(file: Path) -> ForeignTable:
 
 
 def plain(value: Any) -> Any:
-    """A value as a table holds it: of a `LabelData` of MMAction2 1.0 its item, of an array of one number that number."""
+    """A value as a table holds it: of a `LabelData` of MMAction2 1.0 its item, of an array of one number this one."""
     if isinstance(value, dict) and list(value) == ["item"]:
         value = value["item"]
     if isinstance(value, PlainArray):

@@ -10,7 +10,7 @@ Such a run has no network: no checkpoint, no attention, and no frames that a net
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class ImportOptions:
     class_names: Path | None = None
     clips: Path | None = None
     data: Path | None = None
-    annotation: Annotation = Annotation()
+    annotation: Annotation = field(default_factory=Annotation)
     split: str = ""
     logits: bool = False
     overwrite: bool = False
@@ -77,8 +77,8 @@ class Imported:
 
 
 def import_predictions(file: Path, run: Path, options: ImportOptions = ImportOptions()) -> Imported:
-    """Write a run directory with the scores in `file`. What was taken for what is told to `options.notify`, a line each;
-    everything is checked before anything is written.
+    """Write a run directory with the scores in `file`. What was taken for what is told to `options.notify`, a line
+    each; everything is checked before anything is written.
 
     Raises:
         UserError: the file cannot be read or understood, its scores are none, or `run` holds another recording.
@@ -126,8 +126,8 @@ def named_clips(read: ForeignScores, options: ImportOptions) -> None:
     if options.clips is None:
         if not read.paths:
             raise UserError(
-                f"{read.file} does not name its clips; give --clips FILE, a list of their paths in the same order, such "
-                "as the dataset's annotation file, or name the column by --columns path=NAME"
+                f"{read.file} does not name its clips; give --clips FILE, a list of their paths in the same order, "
+                "such as the dataset's annotation file, or name the column by --columns path=NAME"
             )
         return
     rows = listed_clips(options.clips)
@@ -139,8 +139,8 @@ def named_clips(read: ForeignScores, options: ImportOptions) -> None:
         if wrong:
             row = wrong[0]
             raise UserError(
-                f"{options.clips} is not in the order of {read.file}: in row {row + 1} the label is {labels[row]} in the "
-                f"list and {read.labels[row]} in the file; {len(wrong):,} of {len(rows):,} rows differ"
+                f"{options.clips} is not in the order of {read.file}: in row {row + 1} the label is {labels[row]} in "
+                f"the list and {read.labels[row]} in the file; {len(wrong):,} of {len(rows):,} rows differ"
             )
     read.paths = [path for path, _ in rows]
     if all(labels) and not any(read.labels):
@@ -170,7 +170,8 @@ def write_imported(
     work = run_work(run, facts, (*RECORDING, IMPORTED, "arch", "modality", "classes"))
     known, correct, failed = 0, 0, []
     begun = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
-    with unbegun_if_stopped(work), begun:
+    fresh = options.overwrite or not (run / work.file).is_file()
+    with begun, unbegun_if_stopped(work, fresh):
         shards = Shards(run, SHARD_KINDS)
         for file in shards.whole():  # of the same file, perhaps with other labels
             file.unlink()
@@ -188,13 +189,12 @@ def write_imported(
 
 
 @contextmanager
-def unbegun_if_stopped(work: Work) -> Iterator[None]:
-    """Remove what the block has written if it is stopped: there is no half run, and none that `sth record` could end."""
-    there = {path.name for path in work.folder.iterdir()} if work.folder.is_dir() else None
+def unbegun_if_stopped(work: Work, fresh: bool) -> Iterator[None]:
+    """Remove what a block that is stopped has written into a `fresh` run, so that there is no half one."""
     try:
         yield
     except BaseException:
-        for name in (work.file, *work.owned) if there is None or work.file not in there else ():
+        for name in (work.file, *work.owned) if fresh else ():
             path = work.folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         raise
@@ -223,7 +223,6 @@ def prediction_table(clips: pd.DataFrame, scores: NDArray[np.float32], classes: 
         "correct": correctness(prediction, clips["label"], classes),
         "confidence": best[:, 0],
         "margin": best[:, 0] - best[:, 1],
-        "disagreement": 0.0,
     }
     table = pa.Table.from_pandas(clips.assign(**results, bytes=sizes_of(clips["path"])), preserve_index=False)
     ends = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]

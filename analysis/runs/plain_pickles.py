@@ -11,7 +11,7 @@ import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,17 +124,17 @@ REBUILT: dict[str, Callable[..., Any]] = {
 class PlainUnpickler(pickle._Unpickler):
     """The one of Python that is written in Python: its memory is that of the values, whatever the file claims."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str, /) -> Any:
         if (function := REBUILT.get(f"{module}.{name}")) is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return Rebuild(function)
 
-    def load_bytearray8(self) -> None:
+    def load_bytearray8(self: Any) -> None:
         """Without memory for more bytes than there are."""
         (length,) = struct.unpack("<Q", self.read(8))
-        self.append(bytearray(self.read(length)))  # type: ignore[attr-defined]
+        self.append(bytearray(self.read(length)))
 
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 

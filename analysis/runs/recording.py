@@ -343,6 +343,8 @@ def open_or_record(
 def network_name_of(run: Run) -> NetworkName:
     """The network that a run names. Raises UserError: it names none, or a Python file, which only the user may name."""
     meta = run.meta
+    if meta.get("imported"):
+        raise UserError(f"{run.path} holds imported predictions, which have no network; name the network's own run")
     if not meta.get("checkpoint"):
         raise UserError(f"{run.path} does not say where its network is; name the network")
     name = NetworkName(meta["checkpoint"], meta.get("weights", ""), meta.get("class_names_file", ""))
@@ -360,7 +362,8 @@ def checkpoint_and_clips(
     Raises:
         UserError: one of them is no longer what it was.
     """
-    checkpoint = open_network(network_name_of(run) if network is None else network, pick_device(device))
+    name = network_name_of(run) if network is None or run.meta.get("imported") else network
+    checkpoint = open_network(name, pick_device(device))
     if checkpoint.sha256 != run.meta["checkpoint_sha256"]:
         named = run.meta.get("checkpoint") or "the network"
         raise UserError(f"{named} is no longer the network that {run.path} was recorded with; record it anew")

@@ -66,6 +66,7 @@ KEYS: dict[str, Any] = {
     **dict.fromkeys(("protocol", "versions", "recipe"), dict),
     "signal": Annotated[str, OneOf(("alpha", "time_share"))],
     "uniform_share": Annotated[float, Between(0, 1)],
+    "imported": Annotated[dict, With(("file", "columns", "softmax", "invented"))],
     "kind": Annotated[str, OneOf(("", *DATASET_KINDS))],
     "precision": Annotated[str, OneOf(PRECISIONS)],
     **dict.fromkeys(("fused", "relabelled"), list),

@@ -155,7 +155,8 @@ def open_run(folder: str | Path) -> Run:
     if meta["finished"]:
         return run
     so_far = f"{done} of {meta['clips']} clips so far"
-    return Run(path, meta, f"recording has not finished: {so_far}; the same `sth record` command resumes it")
+    command = "import-predictions" if meta.get("imported") else "record"
+    return Run(path, meta, f"recording has not finished: {so_far}; the same `sth {command}` command resumes it")
 
 
 def description(path: Path) -> tuple[dict[str, Any], str]:

@@ -133,7 +133,7 @@ def fused_predictions(tables: list[pd.DataFrame], share: NDArray[np.float64], cl
         "disagreement": (of_runs.argmax(2) != best).mean(0),
         "scores": list(scores.astype(np.float32)),
         "view_scores": [list(of_clip) for of_clip in of_runs.swapaxes(0, 1)],
-        "frame_indices": first["frame_indices"],
+        **({"frame_indices": first["frame_indices"]} if "frame_indices" in first else {}),
     }
     columns = ["clip_id", "path", "label", *results, "flow", "backward", "segment", "group", "bytes"]
     return first.assign(**results).reset_index()[columns]
@@ -152,6 +152,10 @@ def fused_meta(runs: list[Run], weights: list[float], clips: int) -> dict[str, A
     ]
     meta.pop("signal", None)
     kept: dict[str, Any] = {"attention": False, "vectors": False, "layers": [], "relabelled": []}
+    if invented := [of for run in runs if (of := run.meta.get("imported")) and of["invented"]]:
+        kept["imported"] = invented[0]
+    else:
+        meta.pop("imported", None)
     trained = [run.meta["trained_clips"] for run in runs if run.meta.get("trained_clips")]
     if trained:
         kept["trained_clips"] = min(max(trained), clips)

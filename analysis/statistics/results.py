@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.runs.caveats import accuracy_caveats
@@ -39,6 +40,8 @@ def run_results(runs: list[Run]) -> pd.DataFrame:
         if m.get("direction"):
             values = pd.concat([values, summarize_direction_accuracy(table)])
         values = values.set_index("metric")
+        if m.get("imported", {}).get("invented"):  # of imported predictions only the best class is known
+            values.loc["top-5", ["value", "low", "high"]] = np.nan
         views = f"{m['protocol'].get('clips_per_video', 1)} x {m['protocol'].get('crop', 'center')}"
         row: dict[str, object] = {"run": run.name, "dataset": m["dataset"], "network": m["arch"], "conv": m["conv"]}
         row |= {"p": run.p, "modality": run.modality, "frames": m["frames"], "views": views, "start": m["start"]}

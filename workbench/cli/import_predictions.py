@@ -46,7 +46,8 @@ def import_predictions_command(file: Path, out: Path, label: str | None, group_p
     from analysis.runs.importing import ImportOptions, import_predictions
     from sth_core.datasets.table import Annotation
 
-    annotation = replace(Annotation(), group_pattern=group_pattern, **({"label": label} if label else {}))
+    annotation = Annotation(group_pattern=group_pattern)
+    annotation = replace(annotation, label=label) if label else annotation
     asked = ImportOptions(annotation=annotation, command=command_line(), notify=notify, **options)
     done = import_predictions(file, out, asked)
     accuracy = "no clip has a label" if math.isnan(done.accuracy) else f"accuracy {done.accuracy:.3f}"
