@@ -128,7 +128,7 @@ def hostile(folder: Path) -> list[Any]:
     command = (f"__import__('os').system({touch!r})",)
     return [
         Hostile(os.system, (touch,)), [Hostile(eval, command)], {"pred_score": {"item": Hostile(eval, command)}},
-        Hostile(getattr, (np, "load")), Hostile(np.load, ("x",)), np.array([{}], object),
+        Hostile(getattr, ("x", "load")), Hostile(np.load, ("x",)), np.array([{}], object),
         Hostile(torch.storage._load_from_bytes, (pickle.dumps(Hostile(os.system, (touch,))),)),
         OrderedDict(a=Hostile(exec, command)), {Hostile(eval, command)},
     ]  # fmt: skip
@@ -151,7 +151,8 @@ def test_a_pickle_cannot_change_what_reads_it(tmp_path):
     """The opcode BUILD on a function, and lengths that are longer than the file."""
     for program in (
         b"\x80\x04cnumpy\ndtype\n}S'x'\nK\x01sb.", b"\x80\x04cnumpy\nndarray\nN}S'_function'\nNs\x86b.",
-        b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x0f.", b"\x80\x04r\xff\xff\xff\x7f.", b"\x80\x04]cnumpy\ndtype\n\x81.",
+        b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x0f.", b"\x80\x04r\xff\xff\xff\x7f.",
+        b"\x80\x04]cnumpy\ndtype\n\x81.",
     ):  # fmt: skip
         (tmp_path / "a.pkl").write_bytes(program)
         with pytest.raises(UserError, match="is a pickle that is not read"):
@@ -195,7 +196,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "confidence": ("path,prediction,confidence\na,x,0.2\nb,y,0.9", {}, "confidence 0.2; that of the best of 2"),
     "one class": ("path,prediction\na,x", {}, "at least two classes"),
     "torn": (f"{HEADER}\na,hug,0.5", {}, "cannot be read"),
-    "text": (f"{HEADER}\na,hug,0.5,0.5\n" * 1 + "b,hug,none,1", {}, "is no number|cannot be read"),
+    "text": (f"{HEADER}\na,hug,0.5,0.5\nb,hug,none,1", {}, "is no number|cannot be read"),
 }
 
 

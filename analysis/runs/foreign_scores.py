@@ -130,14 +130,14 @@ class Sums:
 
     def checked(self, read: ForeignScores, rows: NDArray[np.float64], start: int, logits: bool) -> NDArray[np.float64]:
         """The rows as scores."""
-        finite = np.isfinite(rows).all(1)
+        finite = np.asarray(np.isfinite(rows).all(1))
         rows = np.where(finite[:, None], rows, np.nan)
         sums, known = rows.sum(1), np.flatnonzero(finite)
         self.of += len(known)
         if not len(known):
             return rows
-        below: NDArray = finite & (np.where(finite[:, None], rows, 0).min(1) < -1e-6)
-        off: NDArray = finite & (np.abs(sums - 1) > ROUNDED)
+        below = np.asarray(finite & (np.where(finite[:, None], rows, 0).min(1) < -1e-6))
+        off = np.asarray(finite & (np.abs(sums - 1) > ROUNDED))
         if below.any() and not self.negative:
             row = int(np.flatnonzero(below)[0])
             self.negative = f"{read.row(start + row)} has {rows[row].min():.4g}"

@@ -152,10 +152,10 @@ def fused_meta(runs: list[Run], weights: list[float], clips: int) -> dict[str, A
     ]
     meta.pop("signal", None)
     kept: dict[str, Any] = {"attention": False, "vectors": False, "layers": [], "relabelled": []}
-    if invented := [of for run in runs if (of := run.meta.get("imported")) and of["invented"]]:
+    imported = [run.meta["imported"] for run in runs if "imported" in run.meta]
+    meta.pop("imported", None)
+    if invented := [facts for facts in imported if facts["invented"]]:
         kept["imported"] = invented[0]
-    else:
-        meta.pop("imported", None)
     trained = [run.meta["trained_clips"] for run in runs if run.meta.get("trained_clips")]
     if trained:
         kept["trained_clips"] = min(max(trained), clips)
