@@ -196,7 +196,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "confidence": ("path,prediction,confidence\na,x,0.2\nb,y,0.9", {}, "confidence 0.2; that of the best of 2"),
     "one class": ("path,prediction\na,x", {}, "at least two classes"),
     "torn": (f"{HEADER}\na,hug,0.5", {}, "cannot be read"),
-    "text": (f"{HEADER}\na,hug,0.5,0.5\nb,hug,none,1", {}, "is no number|cannot be read"),
+    "text": (f"{HEADER}\na,hug,0.5,0.5\nb,hug,none,1", {}, "score_hug' is no number"),
 }
 
 

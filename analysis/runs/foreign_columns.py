@@ -88,6 +88,10 @@ def find_columns(file: Path, table: ForeignTable, asked: Mapping[str, str], clas
         of_classes = []
     elif not of_classes:
         of_classes = columns_of_classes([name for name in left if name in table.numeric], classes, "prediction" in of)
+    begins = {match[1].lower() for _, name in of_classes if (match := PREFIX.fullmatch(name))} or {"score", "prob"}
+    for name in left:
+        if name not in table.numeric and (match := PREFIX.fullmatch(name)) and match[1].lower() in begins:
+            raise UserError(f"{file}: some of the column {name!r} is no number, so it holds no scores")
     used = {*of.values(), *(name for _, name in of_classes)}
     if of_classes or "scores" in of:
         of = {role: name for role, name in of.items() if role != "confidence"}  # which the scores say
