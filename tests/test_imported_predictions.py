@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -351,7 +352,7 @@ def test_the_folder_is_treated_as_everywhere(tmp_path, monkeypatch):
 def test_every_page_takes_an_imported_run_beside_a_recorded_one(page, recorded, scenes_folder, tmp_path, monkeypatch):
     runs = tmp_path / "runs"
     runs.mkdir()
-    (runs / "ours").symlink_to(recorded)
+    shutil.copytree(recorded, runs / "ours")
     export(recorded, tmp_path / "a.csv")
     options = ImportOptions(data=scenes_folder, annotation=annotation_of(recorded), name="theirs")
     import_predictions(tmp_path / "a.csv", runs / "theirs", options)

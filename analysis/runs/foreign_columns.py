@@ -67,7 +67,7 @@ def asked_columns(text: str) -> dict[str, str]:
     return asked
 
 
-def find_columns(file: Path, table: ForeignTable, asked: Mapping[str, str], classes: list[str]) -> Columns:
+def foreign_columns_of(file: Path, table: ForeignTable, asked: Mapping[str, str], classes: list[str]) -> Columns:
     """What each column is: as asked, else by its name. `classes` are those of a list of class names, if there is one.
 
     Raises UserError: a column that was asked for is not there, or there are neither scores nor predictions."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from analysis.runs.correctness import correctness
 from analysis.runs.foreign_clips import JoinedClips, clips_of_dataset, own_clips, sizes_of
-from analysis.runs.foreign_columns import asked_columns, find_columns, text_columns
+from analysis.runs.foreign_columns import asked_columns, foreign_columns_of, text_columns
 from analysis.runs.foreign_scores import (
     ForeignScores,
     complete,
@@ -87,7 +87,7 @@ def import_predictions(file: Path, run: Path, options: ImportOptions = ImportOpt
     asked = asked_columns(options.columns)
     listed = read_name_list(options.class_names) if options.class_names else []
     table = open_foreign(file, text_columns(asked))
-    columns = find_columns(file, table, asked, listed)
+    columns = foreign_columns_of(file, table, asked, listed)
     for sentence in columns.sentences:
         options.notify(sentence)
     read = read_scores(file, table, columns, logits=options.logits)
