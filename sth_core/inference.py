@@ -50,9 +50,10 @@ def for_inference(model: VideoNetwork, dtype: torch.dtype = torch.float32) -> Vi
                 if hasattr(folded, "relu") and isinstance(getattr(parent, act, None), nn.ReLU):
                     folded.relu = True  # type: ignore[assignment]
                     setattr(parent, act, nn.Identity())
+    classifier = copy.deepcopy(fast.fc)
     fast.to(dtype)
     if dtype in HALF.values():
-        fast.fc.float()
+        fast.fc = classifier
     return channels_last(fast)
 
 
@@ -119,11 +120,11 @@ class FusedHybridConv(nn.Module):
         self.register_buffer("shift", shift)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FusedHybridConv":
+        exact = copy.deepcopy(self.integration), self.scale
         super()._apply(fn, recurse)
-        if self.shift.dtype in HALF.values():  # alpha is not computed in 16 bits
-            if self.integration is not None:
-                self.integration.float()
-            self.scale = self.scale.float()
+        if self.shift.dtype in HALF.values():  # alpha is not computed in 16 bits, nor from what was rounded to them
+            device = self.shift.device
+            self.integration, self.scale = exact[0] and exact[0].to(device), exact[1].to(device)
         return self
 
     def forward(self, x: ConvInput, tap: Tap = UNOBSERVED) -> ConvOutput:

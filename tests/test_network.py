@@ -398,3 +398,12 @@ def test_clips_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError) as refused:
         tiny()(torch.zeros(shape))
     assert str(refused.value) == f"this network takes clips (B, 4, 3, H, W) (rgb), got {shape}"
+
+
+def test_what_stays_in_fp32_for_inference_in_16_bits_was_never_rounded() -> None:
+    model = tiny()
+    half = for_inference(model, torch.bfloat16).to("cpu")
+    assert torch.equal(half.fc.weight, model.fc.weight) and half.fc.weight.dtype == torch.float32
+    conv, fused = (m.get_submodule("backbone.layer1.0.conv1") for m in (model, half))
+    assert torch.equal(fused.integration.expand.weight, conv.integration.expand.weight)
+    assert fused.scale.dtype == torch.float32 and not torch.equal(fused.scale, fused.scale.bfloat16().float())
