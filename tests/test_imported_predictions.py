@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import re
+import shlex
 import shutil
 from collections import OrderedDict
 from pathlib import Path
@@ -364,3 +366,11 @@ def test_every_page_takes_an_imported_run_beside_a_recorded_one(page, recorded, 
     if page == COMPARE:
         assert "24 clips" in words(app)
     assert not app.error
+
+
+def test_the_example_of_the_documentation_is_what_happens(tmp_path, monkeypatch):
+    text = (Path(__file__).parent.parent / "docs" / "imported-predictions.md").read_text(encoding="utf-8")
+    table, command, output = re.findall(r"^```\w+\n(.*?)^```", text, re.M | re.S)[:3]
+    (tmp_path / "theirs.csv").write_text(table, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(main, shlex.split(command)[1:]).output == output

@@ -135,6 +135,6 @@ def endings(name: str) -> list[str]:
     return ["/".join(parts[i:]) for i in range(len(parts))]
 
 
-def sizes_of(paths: pd.Series) -> list[int]:
+def bytes_of_videos(paths: pd.Series) -> list[int]:
     """The bytes of each video; 0 of what is not there."""
     return [max(0, file_bytes(path)) for path in paths]

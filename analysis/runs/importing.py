@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.runs.correctness import correctness
-from analysis.runs.foreign_clips import JoinedClips, clips_of_dataset, own_clips, sizes_of
+from analysis.runs.foreign_clips import JoinedClips, bytes_of_videos, clips_of_dataset, own_clips
 from analysis.runs.foreign_columns import asked_columns, foreign_columns_of, text_columns
 from analysis.runs.foreign_scores import (
     ForeignScores,
@@ -224,7 +224,7 @@ def prediction_table(clips: pd.DataFrame, scores: NDArray[np.float32], classes: 
         "confidence": best[:, 0],
         "margin": best[:, 0] - best[:, 1],
     }
-    table = pa.Table.from_pandas(clips.assign(**results, bytes=sizes_of(clips["path"])), preserve_index=False)
+    table = pa.Table.from_pandas(clips.assign(**results, bytes=bytes_of_videos(clips["path"])), preserve_index=False)
     ends = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]
     table = table.append_column("scores", pa.ListArray.from_arrays(ends, pa.array(scores.ravel())))
     first = ["clip_id", "path", "label", *results, "scores"]
