@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -21,11 +22,14 @@ from sth_core.convolution import UNOBSERVED, Tap
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError, did_you_mean
 from sth_core.grids import Grid, guess_grid
-from sth_core.network_contract import Layer, Network
+from sth_core.network_contract import Layer, Network, Recorder
+from sth_core.precision import at_least_fp32
 from sth_core.token_attention import FRAME, TIME, AttentionModule, ShareRecorder, TokenAttention, uniform_share
 from sth_core.video.modality import CHANNELS
 from sth_core.video.transforms import Preprocessing
 
+CLASSIFIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Tried = TypeVar("Tried")
 Grids = Mapping[str, Grid]
 Hook = Callable[[nn.Module, Any, Any], Any]
 Call = Callable[[nn.Module, Float[Tensor, "B T C H W"]], Any]
@@ -44,16 +48,16 @@ def frames_first(module: nn.Module, clips: Tensor) -> Any:
 
 class AdaptedNetwork(Network):
     """A module as a `Network`; `grids` are the layers that can be explained, in forward order, `attention` is where a
-    transformer computes attention."""
+    transformer computes attention, and `classifier` is the layer whose input `Tap.embedding` gets, "" if not known."""
 
     def __init__(
         self, module: nn.Module, *, arch: str, num_classes: int, frames: int, modality: str, grids: Grids,
-        call: Call = channels_first, attention: TokenAttention | None = None,
+        call: Call = channels_first, attention: TokenAttention | None = None, classifier: str = "",
     ) -> None:  # fmt: skip
         super().__init__()
         self.module, self.arch, self.call = module, arch, call
         self.num_classes, self.frames, self.modality = num_classes, frames, modality
-        self.grids, self.attention = dict(grids), attention
+        self.grids, self.attention, self.classifier = dict(grids), attention, classifier
         self.hidden_weights = attention.hidden if attention else ""
 
     def forward(self, clips: Float[Tensor, "B T C H W"], tap: Tap = UNOBSERVED) -> Float[Tensor, "B K"]:
@@ -67,6 +71,9 @@ class AdaptedNetwork(Network):
         with ExitStack() as standing:
             for name, hook in hooks:
                 standing.callback(self.module.get_submodule(name).register_forward_hook(hook).remove)
+            if self.classifier and type(tap).embedding is not Tap.embedding:
+                before = embedding(tap, len(clips))
+                standing.callback(self.module.get_submodule(self.classifier).register_forward_pre_hook(before).remove)
             logits = logits_of(self.call(self.module, clips), len(clips), self.num_classes)
         if missing := [name for name, _ in hooks if name not in seen]:
             where = "layers" if missing[0] in self.grids else "attention"
@@ -96,8 +103,11 @@ class AdaptedNetwork(Network):
     ) -> tuple[Float[Tensor, "B K"], dict[str, Float[Tensor, "B 2 heads"]]]:
         if not self.attention:
             return self(clips), {}
-        tap = ShareRecorder(self.attention.tokens)
+        tap = self.recorder(shares=True)
         return self(clips, tap), tap.recorded
+
+    def recorder(self, *, shares: bool = False) -> Recorder:
+        return ShareRecorder(self.attention.tokens) if shares and self.attention else super().recorder()
 
     def described(self) -> dict[str, Any]:
         return {
@@ -176,6 +186,19 @@ def observing(name: str, grid: Grid, tap: Tap, seen: set[str]) -> Hook:
     return hook
 
 
+def embedding(tap: Tap, clips: int) -> Callable[[nn.Module, Any], None]:
+    """A forward hook by which `tap` sees the input of the classifier, its mean over all but clips and features."""
+    thread = threading.get_ident()
+
+    def hook(module: nn.Module, arguments: Any) -> None:
+        if threading.get_ident() == thread:
+            x = arguments[0].detach()
+            x = x if isinstance(module, nn.Linear) else x.movedim(1, -1)
+            tap.embedding(at_least_fp32(x).unflatten(0, (clips, -1)).flatten(1, -2).mean(1))
+
+    return hook
+
+
 def logits_of(output: Any, clips: int, classes: int) -> Tensor:
     """The logits (B, K) of what a network returns: a tensor, an object with `logits`, or a tuple that begins with them.
     Raises UserError: there are none of this shape."""
@@ -222,18 +245,16 @@ def adapt(
     if unknown := [path for path in [*(layers or ()), *watched] if path not in known]:
         raise UserError(f"{arch} has no module {unknown[0]!r}{did_you_mean(unknown[0], known)}")
 
-    def adapted(some: nn.Module, grids: Grids) -> AdaptedNetwork:
-        return AdaptedNetwork(
-            some, arch=arch, num_classes=len(classes), frames=p.frames, modality=p.modality, grids=grids, call=call,
-            attention=attention,
-        ).eval()  # fmt: skip
+    def adapted(some: nn.Module, grids: Grids, classifier: str = "") -> AdaptedNetwork:
+        facts: Any = {"arch": arch, "num_classes": len(classes), "frames": p.frames, "modality": p.modality}
+        facts |= {"call": call, "attention": attention, "classifier": classifier}
+        return AdaptedNetwork(some, **facts, grids=grids).eval()
 
-    def tried(some: nn.Module) -> Grids:
+    def tried(some: nn.Module) -> tuple[Grids, str]:
         grids = layers if layers is not None else found_layers(adapted(some, {}), p.crop)
-        try_layers(adapted(some, grids), p.crop)
-        return grids
+        return grids, try_layers(adapted(some, grids), p.crop)
 
-    model = adapted(module, with_shapes_alone(module, tried))
+    model = adapted(module, *with_shapes_alone(module, tried))
     return Checkpoint(model, list(classes), p, annotation, dict(training or {}))
 
 
@@ -244,7 +265,7 @@ def refuse_names(classes: Sequence[str]) -> None:
         raise UserError("two classes have one name; each output needs a name of its own")
 
 
-def with_shapes_alone(module: nn.Module, run: Callable[[nn.Module], Grids]) -> Grids:
+def with_shapes_alone(module: nn.Module, run: Callable[[nn.Module], Tried]) -> Tried:
     """What `run` returns for a copy of the module whose tensors have shapes and no values, so that nothing is computed;
     for the module itself where that is not possible. Raises UserError: the module fails."""
     from torch._subclasses.fake_tensor import FakeTensorMode  # torch takes a second to import it
@@ -322,9 +343,18 @@ class Observer(Tap):
         pass
 
 
-def try_layers(model: AdaptedNetwork, side: int) -> None:
-    """Raises UserError: a layer does not run, or its output is not what its grid says."""
-    try:
-        model(zeros_for(model, side), Observer())
-    except ValueError as error:
-        raise UserError(f"a layer of {model.arch} is not as `layers` says: {error}") from error
+def try_layers(model: AdaptedNetwork, side: int) -> str:
+    """The name of the classifier: the linear layer, or convolution, with an output for each class that runs last; "" if
+    there is none. Raises UserError: a layer does not run, or its output is not what its grid says."""
+    names = {child: name for name, child in model.module.named_modules() if isinstance(child, CLASSIFIERS)}
+    ran: list[str] = []
+    with ExitStack() as hooks:
+        for child, name in names.items():
+            if name and len(child.weight) == model.num_classes:
+                note = partial(lambda name, module, arguments: ran.append(name), name)
+                hooks.callback(child.register_forward_pre_hook(note).remove)
+        try:
+            model(zeros_for(model, side), Observer())
+        except ValueError as error:
+            raise UserError(f"a layer of {model.arch} is not as `layers` says: {error}") from error
+    return ran[-1] if ran else ""

@@ -39,6 +39,9 @@ class Tap:
         """The attention weights of a transformer's block, which cannot be changed; `kind`, and N, as of
         `token_attention.AttentionModule`."""
 
+    def embedding(self, x: Float[Tensor, "B F"]) -> None:
+        """The features of each clip before the classifier, the mean over frames (and places); only to be read."""
+
 
 UNOBSERVED = Tap()
 

@@ -30,13 +30,15 @@ VALUES_AT_ONCE = 2**26  # of the network's input on a CPU: eight clips of 16 sta
 @dataclass(frozen=True)
 class BatchResult:
     """The samples of a batch that have scores, with the logits of their views (B, V, K), all finite, and each layer's
-    alpha (B, 2, C_out), or with `shares` its attention across time (B, 2, heads), the mean over views; and those that
-    failed: unreadable, or their scores are not finite."""
+    alpha (B, 2, C_out), or with `shares` its attention across time (B, 2, heads), the mean over views, and if asked for
+    the features before the classifier (B, F), also the mean; and those that failed: unreadable, or their scores are not
+    finite."""
 
     samples: list[Sample]
     failed: list[Sample]
     view_logits: Tensor
     attention: dict[str, Tensor]
+    features: Tensor | None = None
 
     @property
     def logits(self) -> Tensor:
@@ -70,6 +72,7 @@ def run_over(
     readers: Readers | None = None,
     *,
     shares: bool = False,
+    with_features: bool = False,
 ) -> Iterator[BatchResult]:
     """Run the network, best `for_inference`, in eval mode over all clips, in order, while the next batches are read, by
     default by `pick_readers`. With `shares`, the attention is that of `Network.forward_with_shares`. The views of a
@@ -78,13 +81,14 @@ def run_over(
     model.eval()
     if readers is None:
         with pick_readers(device) as chosen:
-            yield from run_over(model, clips, preprocessing, batch_size, chosen, shares=shares)
+            more = {"shares": shares, "with_features": with_features}
+            yield from run_over(model, clips, preprocessing, batch_size, chosen, **more)
         return
     samples = clips.read_ahead(readers, ahead=batch_size + readers.workers, held=3 * batch_size)
     views, K, at_once = clips.protocol.views, model.num_classes, views_at_once(batch_size, preprocessing, device)
     batches = iter(lambda: list(islice(samples, batch_size)), [])
     computed = (
-        (batch, [outputs_of_views(model, some, preprocessing, at_once, shares) for some in groups])
+        (batch, [outputs_of_views(model, some, preprocessing, at_once, shares=shares) for some in groups])
         for batch, groups in staged(partial(stage_views, at_once=at_once), batches, device)
     )
     for batch, of_batch in one_behind(computed) if device.type == "cuda" else computed:
@@ -92,11 +96,16 @@ def run_over(
         failed = [s for s in batch if s.views is None]
         logits = [torch.empty(0, views, K)]
         alphas: list[dict[str, Tensor]] = []
-        for of_views, attention in of_batch:
+        features: list[Tensor] = []
+        for of_views, attention, embedded in of_batch:
             logits += [clips.unmirror_logits(of_one)[None] for of_one in of_views.cpu().split(views)]
             alphas.append({name: a.unflatten(0, (-1, views)).mean(1).cpu() for name, a in attention.items()})
+            features += (
+                [] if embedded is None or not with_features else [embedded.unflatten(0, (-1, views)).mean(1).cpu()]
+            )
         together = {name: torch.cat([a[name] for a in alphas]) for name in next(iter(alphas), {})}
-        yield without_not_finite(BatchResult(readable, failed, torch.cat(logits), together))
+        embeddings = torch.cat(features) if features else None
+        yield without_not_finite(BatchResult(readable, failed, torch.cat(logits), together, embeddings))
 
 
 def stage_views(device: torch.device, batch: list[Sample], at_once: int) -> tuple[list[Sample], list[Tensor]]:
@@ -106,14 +115,17 @@ def stage_views(device: torch.device, batch: list[Sample], at_once: int) -> tupl
 
 
 def outputs_of_views(
-    model: Network, views: Tensor, preprocessing: Preprocessing, at_once: int, shares: bool = False
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits (V, K) of views, and each layer's alpha (V, 2, C_out), or with `shares` its attention across time
-    (V, 2, heads), which a GPU may still compute; `at_once` views at a time, as a sample may have more than fit."""
-    forward = model.forward_with_shares if shares else model.forward_with_attention
-    parts = [forward(normalise(some, preprocessing)) for some in views.split(at_once)]
-    logits = torch.cat([at_least_fp32(of_part) for of_part, _ in parts])
-    return logits, {name: torch.cat([alpha[name] for _, alpha in parts]) for name in parts[0][1]}
+    model: Network, views: Tensor, preprocessing: Preprocessing, at_once: int, *, shares: bool = False
+) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+    """Logits (V, K) of views; each layer's alpha (V, 2, C_out), or with `shares` its attention across time (V, 2, heads);
+    and the features before the classifier (V, F). A GPU may still compute them. `at_once` views at a time, as a sample
+    may have more than fit."""
+    taps = [model.recorder(shares=shares) for _ in views.split(at_once)]
+    some = zip(taps, views.split(at_once), strict=True)
+    logits = torch.cat([at_least_fp32(model(normalise(part, preprocessing), tap)) for tap, part in some])
+    attention = {name: torch.cat([at_least_fp32(tap.recorded[name]) for tap in taps]) for name in taps[0].recorded}
+    features = [tap.features_before for tap in taps if tap.features_before is not None]
+    return logits, attention, torch.cat(features) if features else None
 
 
 def one_behind(results: Iterable[Result]) -> Iterator[Result]:
@@ -135,7 +147,8 @@ def without_not_finite(batch: BatchResult) -> BatchResult:
         replace(s, views=None, failure=NOT_FINITE) for s, good in zip(batch.samples, finite, strict=True) if not good
     ]
     attention = {name: alpha[finite] for name, alpha in batch.attention.items()}
-    return BatchResult(kept, [*batch.failed, *lost], batch.view_logits[finite], attention)
+    features = None if batch.features is None else batch.features[finite]
+    return BatchResult(kept, [*batch.failed, *lost], batch.view_logits[finite], attention, features)
 
 
 def in_batches(samples: list[Tensor], views_at_once: int) -> Iterator[list[Tensor]]:

@@ -13,7 +13,7 @@ from sth_core.baselines import InflatedConv, SeparableConv, SpatialConv, Tempora
 from sth_core.convolution import UNOBSERVED, ClipConvOptions, Tap
 from sth_core.errors import UserError, did_you_mean
 from sth_core.network_contract import Layer, Network
-from sth_core.precision import without_autocast
+from sth_core.precision import at_least_fp32, without_autocast
 from sth_core.sth_conv import AttentiveIntegration, DepthwiseSTHConv, STHConv, temporal_types
 from sth_core.values import BadValue, Between, Items, Text, check_fields
 from sth_core.video.modality import CHANNELS, Frames
@@ -105,6 +105,8 @@ class VideoNetwork(Network):
                 f"pass the tap to the network that it was made from (Checkpoint.model)"
             )
         features = self.backbone(clips.flatten(0, 1), tap)  # B*T F
+        if type(tap).embedding is not Tap.embedding:
+            tap.embedding(at_least_fp32(features).unflatten(0, (-1, T)).mean(1))
         with without_autocast(features.device):  # in 16 bits two classes would often have the same score
             logits = self.fc(self.dropout(features.to(self.fc.weight.dtype)))
         return logits.unflatten(0, (-1, T)).mean(1)

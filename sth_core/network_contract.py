@@ -23,11 +23,20 @@ class Layer:
     stage: str
 
 
-class AttentionRecorder(Tap):
-    """Keeps each layer's alpha (B, 2, C_out), in the order of the layers."""
+class Recorder(Tap):
+    """Keeps what a recording is of: values of each layer, in the order of the layers, and the features before the
+    classifier (B, F), None of a network whose classifier is not known."""
 
     def __init__(self) -> None:
         self.recorded: dict[str, Tensor] = {}
+        self.features_before: Tensor | None = None
+
+    def embedding(self, x: Tensor) -> None:
+        self.features_before = x
+
+
+class AttentionRecorder(Recorder):
+    """Keeps each layer's alpha (B, 2, C_out)."""
 
     def attention(self, layer: str, alpha: Tensor) -> Tensor:
         self.recorded[layer] = alpha
@@ -59,6 +68,10 @@ class Network(nn.Module):
         """As `forward`, and {layer name: alpha (B, 2, C_out)}: [:, 0] alpha_S, [:, 1] alpha_T, in at least fp32."""
         tap = AttentionRecorder()
         return self(clips, tap), {name: at_least_fp32(alpha) for name, alpha in tap.recorded.items()}
+
+    def recorder(self, *, shares: bool = False) -> Recorder:
+        """The tap of a recording: of alpha, or with `shares` of the attention across time of a transformer."""
+        return AttentionRecorder()
 
     @property
     def attention_layers(self) -> list[Layer]:

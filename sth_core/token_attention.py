@@ -22,9 +22,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sth_core.convolution import Tap
 from sth_core.grids import Tokens
-from sth_core.network_contract import Layer
+from sth_core.network_contract import Layer, Recorder
 from sth_core.precision import at_least_fp32
 
 JOINT, TIME, FRAME, READ = ("joint", "time", "frame", "read")
@@ -92,12 +91,12 @@ def time_shares(
     return torch.stack([across.clamp(0, 1), of_places[..., count].mean(-1)], 1)
 
 
-class ShareRecorder(Tap):
+class ShareRecorder(Recorder):
     """Keeps each layer's `time_shares` (B, 2, heads), in the order of the layers."""
 
     def __init__(self, tokens: Tokens) -> None:
+        super().__init__()
         self.tokens = tokens
-        self.recorded: dict[str, Tensor] = {}
 
     def weights(self, layer: str, kind: str, weights: Tensor) -> None:
         if kind not in STAGES:

@@ -24,6 +24,7 @@ from sth_core.video.reorder import REVERSED, SHUFFLED
 ROWS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "predictions": (("clip_id",), CLIP_COLUMNS),
     "attention": (("clip_id", "layer_index"), ("layer", "stage", ALPHA.column)),
+    "features": (("clip_id",), ("features",)),
     "probes": (("clip_id", "probe", "repeat"), ("label", "prediction", "correct", "score_label")),
     "effects": (("clip_id", "place", "kind"), ("label", "plain_prediction", "prediction", "correct", "score_label")),
 }
@@ -139,20 +140,24 @@ def part_of(table: pd.DataFrame) -> Callable[[Tables], None]:
     return check
 
 
-def recorded_part(classes: int, layers: list[int]) -> Callable[[Tables], None]:
-    """The check of a part of a recording: scores of each class, and the attention of these layers."""
-    return partial(check_recorded, classes=classes, layers=layers)
+def recorded_part(classes: int, layers: list[int], features: bool = False) -> Callable[[Tables], None]:
+    """The check of a part of a recording: scores of each class, the attention of these layers, and features."""
+    return partial(check_recorded, classes=classes, layers=layers, features=features)
 
 
-def check_recorded(tables: Tables, classes: int, layers: list[int]) -> None:
+def check_recorded(tables: Tables, classes: int, layers: list[int], features: bool) -> None:
     predicted, attention = tables["predictions"], tables.get("attention")
     if "scores" in predicted.column_names and set(pc.list_value_length(predicted["scores"]).to_pylist()) != {classes}:
         raise ValueError(f"a clip has not {classes} scores")
+    clips = {str(clip) for clip in predicted["clip_id"].to_pylist()}
+    if features and (kept := tables.get("features")) is None:
+        raise ValueError("its features are missing")
+    if features and kept is not None and set(kept["clip_id"].to_pylist()) != clips:
+        raise ValueError("its features are not those of its clips")
     if not layers:
         return
     if attention is None:
         raise ValueError("its attention is missing")
-    clips = {str(clip) for clip in predicted["clip_id"].to_pylist()}
     complete = set(attention["clip_id"].to_pylist()) == clips and len(attention) == len(clips) * len(layers)
     if not complete or set(attention["layer_index"].to_pylist()) != set(layers):
         raise ValueError("its attention is not that of its clips and the network's layers")

@@ -30,14 +30,15 @@ from analysis.runs.rows import ShardWriter, written_if_stopped
 from analysis.runs.run_directory import (
     FAILURE_COLUMNS,
     RECORDING,
-    SHARD_KINDS,
     Run,
     description,
+    kinds_of,
     open_run,
     predictions,
     run_work,
 )
 from analysis.runs.signals import ALPHA, TIME_SHARE
+from sth_core.adapted import AdaptedNetwork
 from sth_core.checkpoint import Checkpoint
 from sth_core.compiled import compiled_for_reading, form_in_words
 from sth_core.datasets.clips import EvaluationClips
@@ -81,6 +82,7 @@ def record(
     protocol: Protocol = Protocol(),
     with_attention: bool = True,
     vectors: bool = False,
+    features: bool = False,
 ) -> RecordingSummary:
     """Record a split of the dataset in `data` with a network: a checkpoint's file, another name (`NetworkName`), or one
     that is open (`adapt`).
@@ -89,8 +91,9 @@ def record(
     and groups that have changed since are joined anew, which run.json keeps as `relabelled`.
 
     Labels are where `annotation` says, by default as in the checkpoint's training. Without `with_attention` only the
-    predictions are kept; with `vectors` the attention of each channel too, beside its mean. Under torchrun every
-    process calls this with the same arguments, takes its share of the clips, and writes shards of its own.
+    predictions are kept; with `vectors` the attention of each channel too, beside its mean; with `features` what the
+    classifier is given. Under torchrun every process calls this with the same arguments, takes its share of the clips,
+    and writes shards of its own.
 
     Raises:
         UserError: unusable checkpoint or data, an empty split, another recording or another process in `run`, or
@@ -105,7 +108,8 @@ def record(
         notify_choice(chosen, options)
         table, layers = chosen.clips, observed_layers(checkpoint.model) if with_attention else []
         facts = describe(checkpoint, data, annotation, protocol) | chosen.facts
-        facts |= {"attention": bool(layers), "vectors": vectors}
+        facts |= {"attention": bool(layers), "vectors": vectors, "features": features}
+        refuse_no_features(checkpoint, features)
         if with_attention and checkpoint.model.hidden_weights:
             options.notify(f"no attention is recorded: {checkpoint.model.hidden_weights}")
         facts |= computing_facts(options.precision, processes.device)
@@ -113,21 +117,22 @@ def record(
             facts["form"] = form_in_words(checkpoint.inference_model)
         work = run_work(run, facts)
         if processes.is_main:
-            set_aside_earlier(work, len(checkpoint.classes), [layer.index for layer in layers], options)
+            set_aside_earlier(work, len(checkpoint.classes), [layer.index for layer in layers], features, options)
         changes = changes_of(work, table, checkpoint.classes, options) if processes.is_main else RunChanges()
         if notes := [*earlier.get("relabelled", []), *[changes.note] * bool(changes)]:
             facts["relabelled"] = notes
         begun = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
         in_folder: AbstractContextManager[dict[str, Any]] = begun if processes.is_main else nullcontext({})
         with in_folder as meta:
-            written = Shards(run, SHARD_KINDS)
+            written = Shards(run, kinds_of(features))
             if processes.is_main:
                 written.tidy()
                 join_anew(run, changes, table, checkpoint.classes)
             processes.wait_for_all()
             number = written.next_number() + processes.rank
             signal = TIME_SHARE if checkpoint.model.token_layers else ALPHA
-            writer = ShardWriter(written, number, processes.world, checkpoint.classes, layers, vectors, signal)
+            kept = (layers, vectors, signal, features)
+            writer = ShardWriter(written, number, processes.world, checkpoint.classes, *kept)
             missing = table[~table["clip_id"].isin(written.done())]
             processes.wait_for_all()  # all know what is there before one writes more
             if len(missing):
@@ -165,12 +170,21 @@ def record_clips(
         total_views = len(mine) * protocol.views
         network = compiled_for_reading(checkpoint.inference_model, total_views, views, options.notify)
         shares = bool(writer.layers) and writer.signal == TIME_SHARE
-        for batch, clips in batch_results(checkpoint, network, mine, protocol, size, readers, shares):
+        results = batch_results(
+            checkpoint, network, mine, protocol, size, readers, shares=shares, with_features=writer.features
+        )
+        for batch, clips in results:
             writer.add(batch, clips)
             done += (len(batch.samples) + len(batch.failed)) * processes.world
             options.progress(min(done, total), total)
         meta["form"] = form_in_words(network)
     writer.flush()
+
+
+def refuse_no_features(checkpoint: Checkpoint, features: bool) -> None:
+    """Raises UserError: features are asked for, and it is not known which layer of the network classifies."""
+    if features and isinstance(checkpoint.model, AdaptedNetwork) and not checkpoint.model.classifier:
+        raise UserError(f"no layer of {checkpoint.model.arch} has one output for each class; leave out --features")
 
 
 def with_groups_of(annotation: Annotation, earlier: dict[str, Any]) -> Annotation:
@@ -185,12 +199,13 @@ def notify_choice(chosen: ChosenClips, options: DatasetOptions) -> None:
         options.notify(chosen.why)
 
 
-def set_aside_earlier(work: Work, classes: int, layers: list[int], options: DatasetOptions) -> None:
+def set_aside_earlier(work: Work, classes: int, layers: list[int], features: bool, options: DatasetOptions) -> None:
     """Set the damaged parts of an earlier call aside, before they are read."""
     if options.overwrite or not read_earlier(work):
         return
     with locked(work.folder):
-        set_aside_damaged(work, Shards(work.folder, SHARD_KINDS), options.notify, recorded_part(classes, layers))
+        check, parts = recorded_part(classes, layers, features), Shards(work.folder, kinds_of(features))
+        set_aside_damaged(work, parts, options.notify, check)
 
 
 def changes_of(work: Work, table: pd.DataFrame, classes: list[str], options: DatasetOptions) -> RunChanges:
@@ -212,14 +227,19 @@ def batch_results(
     protocol: Protocol,
     size: int,
     readers: Readers,
+    *,
     shares: bool = False,
+    with_features: bool = False,
 ) -> Iterator[tuple[BatchResult, pd.DataFrame]]:
     """The result of each batch, with the table that its samples' rows are of."""
     at_once = max(1, CLIPS_AT_ONCE // size) * size  # whole batches, as if all were listed
     for start in range(0, len(table), at_once):
         some = table.iloc[start : start + at_once].reset_index(drop=True)
         clips = EvaluationClips(some, checkpoint.classes, checkpoint.preprocessing, protocol)
-        for batch in run_over(network, clips, checkpoint.preprocessing, size, readers, shares=shares):
+        results = run_over(
+            network, clips, checkpoint.preprocessing, size, readers, shares=shares, with_features=with_features
+        )
+        for batch in results:
             yield batch, some
 
 
@@ -326,17 +346,18 @@ def open_or_record(
     wanted = with_groups_of(annotation or checkpoint.annotation, run.meta)
     chosen = choose_split(checkpoint, data, wanted, options.split)
     facts = describe(checkpoint, data, wanted, Protocol()) | chosen.facts
-    work = run_work(folder, facts, tuple(key for key in RECORDING if key not in ("attention", "vectors", "precision")))
+    kept_as_it_is = ("attention", "vectors", "features", "precision")
+    work = run_work(folder, facts, tuple(key for key in RECORDING if key not in kept_as_it_is))
     options = replace(options, overwrite=options.overwrite and bool(work.differences(run.meta)))
-    with_attention, vectors = True, False
+    kept: Any = {}
     if run.meta.get("finished") and not options.overwrite:
         read_earlier(work)
         if not why_unreadable(run) and not changes_since(folder, chosen.clips, checkpoint.classes):
             notify_choice(chosen, options)
             return run
-        with_attention, vectors = run.meta["attention"], run.meta["vectors"]
+        kept = {"with_attention": run.meta["attention"], **{key: run.meta[key] for key in ("vectors", "features")}}
         options = replace(options, precision=run.meta["precision"])
-    record(checkpoint, data, folder, options, annotation=annotation, with_attention=with_attention, vectors=vectors)
+    record(checkpoint, data, folder, options, annotation=annotation, **kept)
     return open_run(folder)
 
 

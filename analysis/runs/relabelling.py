@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.runs.correctness import correctness, has_scores
-from analysis.runs.run_directory import SHARD_KINDS
+from analysis.runs.run_directory import SHARD_KINDS, kinds_of
 from sth_core.datasets.changes import Changes, changed_values, name_changes
 from sth_core.datasets.media import counted
 from sth_core.datasets.trained_clips import file_bytes
@@ -155,7 +155,7 @@ def join_anew(run: Path, changes: RunChanges, table: pd.DataFrame, classes: list
     paths = table.set_index("clip_id")["path"]
     change = partial(joined_predictions, changes=changes, paths=paths, classes=classes)
     rewrite_shards(run / "predictions", {*changes.moved, *changes.labels, *changes.groups}, change)
-    remove_shards_of(Shards(run, SHARD_KINDS), set(changes.replaced))
+    remove_shards_of(Shards(run, kinds_of((run / "features").is_dir())), set(changes.replaced))
 
 
 def with_new_names(shard: pa.Table, moved: dict[str, str]) -> pa.Table:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from analysis.runs.correctness import correctness
 from analysis.runs.signals import ALPHA, TIME_SHARE, Signal
@@ -27,7 +28,7 @@ class ShardWriter:
     """Collects the results of batches and writes them in shards numbered from `number` on by `step`.
 
     `layers` are those whose attention is kept, with `vectors` of each channel (or head) too; `signal`
-    is what the attention is. `failures` are (clip_id, path,
+    is what the attention is; with `features` what the classifier is given is kept. `failures` are (clip_id, path,
     reason) of the clips that could not be read; the rows of the others are held until a shard is full.
     """
 
@@ -38,6 +39,7 @@ class ShardWriter:
     layers: list[Layer]
     vectors: bool
     signal: Signal = ALPHA
+    features: bool = False
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     clips: int = 0
@@ -56,6 +58,8 @@ class ShardWriter:
             rows_of = share_rows if self.signal == TIME_SHARE else attention_rows
             of_layers = rows_of(batch, rows["clip_id"], self.layers, self.vectors)
             self.held.setdefault("attention", []).append(of_layers)
+        if batch.features is not None:
+            self.held.setdefault("features", []).append(feature_rows(batch.features, rows["clip_id"]))
         self.clips += len(rows)
         old = time.monotonic() - self.began >= SECONDS_PER_SHARD
         if self.clips >= (CLIPS_PER_SHARD if old else MOST_PER_SHARD):
@@ -102,6 +106,11 @@ def prediction_rows(batch: BatchResult, table: pd.DataFrame, classes: list[str])
     places = ["flow", "backward", "segment", "group", "bytes"]
     sizes = clips["path"].map(file_bytes)  # by which a file is recognised that was replaced or moved
     return clips.assign(**results, bytes=sizes)[["clip_id", "path", "label", *results, *places]]
+
+
+def feature_rows(features: Tensor, clip_ids: pd.Series) -> pd.DataFrame:
+    """The features before the classifier (B, F) of each clip, in 16 bits."""
+    return pd.DataFrame({"clip_id": clip_ids.to_numpy(), "features": list(features.half().numpy())})
 
 
 def attention_rows(batch: BatchResult, clip_ids: pd.Series, layers: list[Layer], vectors: bool) -> pd.DataFrame:

@@ -61,7 +61,7 @@ KEYS: dict[str, Any] = {
          "started", "command", "trained_on", "device", "cuda", "cudnn", "form"), str,
     ),
     **dict.fromkeys(("seed", "trained_clips"), Whole),
-    **dict.fromkeys(("attention", "direction", "vectors"), bool),
+    **dict.fromkeys(("attention", "direction", "vectors", "features"), bool),
     "layers": tuple[Annotated[dict, With(("index", "layer", "stage"))], ...],
     **dict.fromkeys(("protocol", "versions", "recipe"), dict),
     "signal": Annotated[str, OneOf(("alpha", "time_share"))],
@@ -118,7 +118,7 @@ COLUMNS: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
     "layer_index": (pt.is_integer, "a whole number"),
     "bytes": (pt.is_integer, "a whole number"),
     **dict.fromkeys(("correct", "backward"), (pt.is_boolean, "true or false")),
-    **dict.fromkeys(("scores", "frame_indices"), (is_numbers, "a list of numbers")),
+    **dict.fromkeys(("scores", "frame_indices", "features"), (is_numbers, "a list of numbers")),
     "view_scores": (lambda kind: is_list(kind) and is_numbers(kind.value_type), "a list of lists of numbers"),
 }
 # In a row: of scores that are not finite, or recorded by a version that did not know them.

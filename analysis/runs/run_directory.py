@@ -37,12 +37,13 @@ FAILURE_COLUMNS = ["clip_id", "path", "reason"]
 OTHER = "other"  # the `conv` of a network that is none of the paper's
 SHARD_KINDS = ("attention", "predictions")  # a clip is recorded once its prediction is written
 # What a recording owns beside run.json: its tables, and what was computed of them.
-OWNED = ("predictions", "attention", "failures.parquet", "probes", "interventions")
+OWNED = ("predictions", "attention", "features", "failures.parquet", "probes", "interventions")
 # Two runs are the same recording if these keys of run.json are equal; earlier versions did not write all of them.
 RECORDING = (
-    "checkpoint_sha256", "attention", "data", "label", "direction", "split", "protocol", "vectors", "precision",
+    "checkpoint_sha256", "attention", "data", "label", "direction", "split", "protocol", "vectors", "features",
+    "precision",
 )  # fmt: skip
-EARLIER_RECORDINGS = {"direction": False, "vectors": False, "precision": "fp32"}
+EARLIER_RECORDINGS = {"direction": False, "vectors": False, "features": False, "precision": "fp32"}
 QUERIES = threading.BoundedSemaphore(2)  # at once: what each holds of a run of Kinetics' size would add up
 
 
@@ -167,6 +168,11 @@ def description(path: Path) -> tuple[dict[str, Any], str]:
         return {}, f"run.json cannot be read ({why_unread(error)})"
     wrong = wrong_in(said)
     return ({}, wrong) if wrong else (EARLIER_RECORDINGS | said, "")
+
+
+def kinds_of(features: bool) -> tuple[str, ...]:
+    """The kinds of tables of a recording, with or without features; the last one is that of predictions."""
+    return ("features", *SHARD_KINDS) if features else SHARD_KINDS
 
 
 def run_work(folder: Path, facts: dict[str, Any], keys: tuple[str, ...] = RECORDING) -> Work:

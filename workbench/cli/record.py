@@ -28,15 +28,24 @@ def view_options(command: Command) -> Command:
 @click.command("record")
 @view_options
 @click.option("--vectors", is_flag=True, help="Keep α of every channel (of a transformer the share of every head) too.")
+@click.option("--features", is_flag=True, help="Keep the features before the classifier, for the map of clips.")
 @click.option("--inside", multiple=True, type=FOLDER, help="Read no video outside of these folders, links followed.")
-def record_command(dataset: DatasetArguments, clips: int, crops: str, vectors: bool, inside: tuple[Path, ...]) -> None:
+def record_command(
+    dataset: DatasetArguments, clips: int, crops: str, vectors: bool, features: bool, inside: tuple[Path, ...]
+) -> None:
     """Record a network's predictions and attention over a dataset."""
     dataset = replace(dataset, options=replace(dataset.options, inside=inside))
-    record_dataset(dataset, clips, int(crops), vectors=vectors)
+    record_dataset(dataset, clips, int(crops), vectors=vectors, features=features)
 
 
 def record_dataset(
-    dataset: DatasetArguments, clips: int, crops: int, *, with_attention: bool = True, vectors: bool = False
+    dataset: DatasetArguments,
+    clips: int,
+    crops: int,
+    *,
+    with_attention: bool = True,
+    vectors: bool = False,
+    features: bool = False,
 ) -> None:
     """Write a run directory and print the accuracies."""
     from analysis.runs.caveats import accuracy_caveats
@@ -53,7 +62,7 @@ def record_dataset(
         options = dataset.reporting(show, f"{'recording' if with_attention else 'evaluating'} {dataset.out.name}")
         recorded = record(
             dataset.network, dataset.data, dataset.out, options, annotation=dataset.annotation,
-            protocol=Protocol(clips, crops), with_attention=with_attention, vectors=vectors,
+            protocol=Protocol(clips, crops), with_attention=with_attention, vectors=vectors, features=features,
         )  # fmt: skip
     if not is_main_process():
         return

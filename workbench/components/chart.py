@@ -16,13 +16,16 @@ WHO_HAS_ATTENTION = (
 LAYER_AXIS, ALPHA_AXIS = "layer, from input to output", "α_T (α_S = 1 - α_T)"
 
 
-def show_chart(figure: go.Figure, key: str, alt: str, **options: Any) -> None:
-    """Draw a figure in the colours of the light or dark theme, with a button that saves it as SVG.
+def show_chart(figure: go.Figure, key: str, alt: str, *, lasso: bool = False, **options: Any) -> Any:
+    """Draw a figure in the colours of the light or dark theme, with a button that saves it as SVG; with `lasso` its
+    points can be selected, and those that are, are returned.
 
     Names of classes and runs are shown as text, never as HTML; `alt` describes the figure to screen readers.
     """
-    config = BUTTONS | {"toImageButtonOptions": {"format": "svg", "filename": key}}
-    st.plotly_chart(with_escaped_text(figure), key=key, alt=alt, config=config, **options)
+    buttons = BUTTONS | ({"modeBarButtonsToRemove": ["autoScale2d"]} if lasso else {})
+    options |= {"on_select": "rerun", "selection_mode": ("points", "box", "lasso")} if lasso else {}
+    config = buttons | {"toImageButtonOptions": {"format": "svg", "filename": key}}
+    return st.plotly_chart(with_escaped_text(figure), key=key, alt=alt, config=config, **options)
 
 
 def add_layer_means(

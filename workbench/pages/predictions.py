@@ -17,10 +17,11 @@ from workbench.components.cached import cached_overview, cached_result
 from workbench.components.caveats import has_accuracy, show_caveats, show_no_accuracy
 from workbench.components.context import choose_one, choose_run, escape_markdown
 from workbench.components.gallery import format_clip_count, show_gallery
+from workbench.components.map_views import show_map
 from workbench.components.notes import choose_tags
 
 ALL_CLIPS = "All clips"
-VIEWS = ("Misclassified", "Confusion", "Per class", "Calibration", ALL_CLIPS)
+VIEWS = ("Misclassified", "Confusion", "Per class", "Calibration", "Map", ALL_CLIPS)
 MEASURES = {  # title and help of each slider
     "confidence": ("Confidence", None),
     "margin": ("Margin", "The highest score minus the second highest."),
@@ -47,6 +48,8 @@ def show_predictions_page() -> None:
         prediction_views.show_class_accuracy(run)
     elif view == "Calibration":
         prediction_views.show_calibration(run)
+    elif view == "Map":
+        show_map(run, table, matches, {name: MEASURES[name][0] for name in varying_measures(table)})
     elif view == ALL_CLIPS:
         columns = ["clip_id", "label", "prediction", "correct", *varying_measures(table)]
         prediction_views.show_clip_table(run, table, np.flatnonzero(matches), columns)

@@ -1,0 +1,91 @@
+"""The map of clips on the Predictions page: a point for each clip, and the clips of a region as a gallery."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.express as px
+import plotly.graph_objects as go
+import streamlit as st
+
+from analysis.report.plots import COLOURS, styled
+from analysis.runs.features import MAPS, MOST_TSNE, PCA, has_features, map_of_clips, read_features
+from analysis.runs.run_directory import Run
+from workbench.components.cached import cached_result
+from workbench.components.chart import show_chart
+from workbench.components.context import choose_one, errors_shown, linked_selectbox
+from workbench.components.gallery import NO_LABEL, format_clip_count, show_gallery
+
+NO_FEATURES = (
+    "This run has no features. To see its clips as a map, record it with `--features`: "
+    "`sth record NETWORK --data DIR -o RUN --features`."
+)
+ANSWERS = {True: "correct", False: "misclassified", None: "unknown label"}
+ANSWER_COLOURS = {"correct": COLOURS[0], "misclassified": COLOURS[1], "unknown label": "#999999"}
+MOST_COLOURS = 24  # classes that a legend can tell apart
+EXPLAINED = {
+    PCA: "The two directions in which the features before the classifier differ most (PCA). Clips that lie far apart "
+    "here differ; clips that lie together may still differ in other directions.",
+    MAPS[1]: "Each clip lies near the clips with the nearest features (t-SNE). Distances between groups, and the sizes "
+    "of groups, mean nothing.",
+}
+
+
+def show_map(run: Run, table: pd.DataFrame, matches: pd.Series, measures: dict[str, str]) -> None:
+    """The clips that match, as points; `measures` are columns of the table, with their titles, that can be colours."""
+    if not has_features(run):
+        st.info(NO_FEATURES)
+        return
+    a, b = st.columns([1, 2], vertical_alignment="bottom")
+    with a:
+        kind = choose_one("Map", MAPS, "map", help=f"t-SNE is made of up to {MOST_TSNE:,} clips.")
+    names = {"answer": "correct or misclassified", "label": "label", "prediction": "predicted class"} | measures
+    title = names.__getitem__
+    colour = linked_selectbox("Colour", [*names], "colour", place=b, format_func=title, default_in_url=False)
+    with errors_shown():
+        features = cached_result("features", [run], lambda: read_features(run))
+        places = cached_result("map of clips", [run], lambda: map_of_clips(features, kind), kind)
+        points = table.assign(row=np.arange(len(table)))[matches.to_numpy()]
+        where = pd.DataFrame(places, features.clips["clip_id"], ["x", "y"])
+        points = points.merge(where, left_on="clip_id", right_index=True)
+        chosen = selected_rows(show_points(points, colour, names[colour]), points)
+        without = int(matches.sum()) - len(points)
+        lost = f" {format_clip_count(without)} without features: not shown." if without else ""
+        count = format_clip_count(len(points))
+        st.caption(f"{count}.{lost} {EXPLAINED[kind]} **Draw around points** to see their clips.")
+        if len(chosen):
+            st.markdown(f"**{format_clip_count(len(chosen))}** in the region")
+            show_gallery(run, table, chosen, "map")
+
+
+def show_points(points: pd.DataFrame, colour: str, title: str) -> Any:
+    figure = plot_points(points, colour, title)
+    return show_chart(figure, key="map_of_clips", alt="a point for each clip", lasso=True)
+
+
+def plot_points(points: pd.DataFrame, colour: str, title: str) -> go.Figure:
+    """`points` has x, y, row and the clip's columns."""
+    shown = points.assign(
+        answer=[ANSWERS[None if pd.isna(c) else bool(c)] for c in points["correct"]],
+        label=[str(name) or NO_LABEL for name in points["label"]], prediction=points["prediction"].astype(str),
+    )  # fmt: skip
+    few = shown[colour].nunique() <= MOST_COLOURS if colour in ("answer", "label", "prediction") else True
+    if not few:  # of hundreds of classes colours tell nothing: one colour, the name under the pointer
+        title = ""
+    figure = px.scatter(
+        shown, x="x", y="y", color=colour if few else None, custom_data=["row", "clip_id", "label", "prediction"],
+        color_discrete_map=ANSWER_COLOURS if colour == "answer" else None, labels={colour: title},
+        color_discrete_sequence=px.colors.qualitative.Dark24, color_continuous_scale="Viridis",
+        render_mode="webgl" if len(shown) > 1000 else "svg",
+    )  # fmt: skip
+    hover = "%{customdata[1]}<br>label: %{customdata[2]}<br>predicted: %{customdata[3]}<extra></extra>"
+    figure.update_traces(hovertemplate=hover, marker={"size": 8, "opacity": 0.75})
+    styled(figure, "", "", height=520)
+    figure.update_xaxes(showticklabels=False, zeroline=False).update_yaxes(showticklabels=False, zeroline=False)
+    return figure.update_layout(dragmode="lasso")
+
+
+def selected_rows(event: Any, points: pd.DataFrame) -> np.ndarray:
+    """The rows of the table whose points were selected, as they stand in the points."""
+    found = [int(point["customdata"][0]) for point in event["selection"]["points"]] if event else []
+    return points.loc[points["row"].isin(found), "row"].to_numpy()
