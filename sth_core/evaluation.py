@@ -100,9 +100,8 @@ def run_over(
         for of_views, attention, embedded in of_batch:
             logits += [clips.unmirror_logits(of_one)[None] for of_one in of_views.cpu().split(views)]
             alphas.append({name: a.unflatten(0, (-1, views)).mean(1).cpu() for name, a in attention.items()})
-            features += (
-                [] if embedded is None or not with_features else [embedded.unflatten(0, (-1, views)).mean(1).cpu()]
-            )
+            if with_features and embedded is not None:
+                features.append(embedded.unflatten(0, (-1, views)).mean(1).cpu())
         together = {name: torch.cat([a[name] for a in alphas]) for name in next(iter(alphas), {})}
         embeddings = torch.cat(features) if features else None
         yield without_not_finite(BatchResult(readable, failed, torch.cat(logits), together, embeddings))
@@ -117,9 +116,9 @@ def stage_views(device: torch.device, batch: list[Sample], at_once: int) -> tupl
 def outputs_of_views(
     model: Network, views: Tensor, preprocessing: Preprocessing, at_once: int, *, shares: bool = False
 ) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
-    """Logits (V, K) of views; each layer's alpha (V, 2, C_out), or with `shares` its attention across time (V, 2, heads);
-    and the features before the classifier (V, F). A GPU may still compute them. `at_once` views at a time, as a sample
-    may have more than fit."""
+    """Logits (V, K) of views; each layer's alpha (V, 2, C_out), or with `shares` its attention across time (V, 2,
+    heads); and the features before the classifier (V, F). A GPU may still compute them. `at_once` views at a time, as a
+    sample may have more than fit."""
     taps = [model.recorder(shares=shares) for _ in views.split(at_once)]
     some = zip(taps, views.split(at_once), strict=True)
     logits = torch.cat([at_least_fp32(model(normalise(part, preprocessing), tap)) for tap, part in some])
