@@ -95,6 +95,4 @@ def compiled_for_reading(network: Network, views: int, size: int, notify: Callab
 
 def form_in_words(network: Network) -> str:
     """How a network for inference is computed."""
-    if isinstance(network, CompiledNetwork):
-        return network.form
-    return form_of(network) if isinstance(network, VideoNetwork) else "as it is"
+    return network.form if isinstance(network, CompiledNetwork) else form_of(network)
