@@ -88,7 +88,7 @@ def run_over(
     views, K, at_once = clips.protocol.views, model.num_classes, views_at_once(batch_size, preprocessing, device)
     batches = iter(lambda: list(islice(samples, batch_size)), [])
     computed = (
-        (batch, [outputs_of_views(model, some, preprocessing, at_once, shares=shares) for some in groups])
+        (batch, [outputs_of_views(model, some, preprocessing, at_once, shares, with_features) for some in groups])
         for batch, groups in staged(partial(stage_views, at_once=at_once), batches, device)
     )
     for batch, of_batch in one_behind(computed) if device.type == "cuda" else computed:
@@ -100,7 +100,7 @@ def run_over(
         for of_views, attention, embedded in of_batch:
             logits += [clips.unmirror_logits(of_one)[None] for of_one in of_views.cpu().split(views)]
             alphas.append({name: a.unflatten(0, (-1, views)).mean(1).cpu() for name, a in attention.items()})
-            if with_features and embedded is not None:
+            if embedded is not None:
                 features.append(embedded.unflatten(0, (-1, views)).mean(1).cpu())
         together = {name: torch.cat([a[name] for a in alphas]) for name in next(iter(alphas), {})}
         embeddings = torch.cat(features) if features else None
@@ -114,17 +114,24 @@ def stage_views(device: torch.device, batch: list[Sample], at_once: int) -> tupl
 
 
 def outputs_of_views(
-    model: Network, views: Tensor, preprocessing: Preprocessing, at_once: int, *, shares: bool = False
+    model: Network, views: Tensor, preprocessing: Preprocessing, at_once: int, shares: bool, with_features: bool
 ) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
     """Logits (V, K) of views; each layer's alpha (V, 2, C_out), or with `shares` its attention across time (V, 2,
-    heads); and the features before the classifier (V, F). A GPU may still compute them. `at_once` views at a time, as a
-    sample may have more than fit."""
-    taps = [model.recorder(shares=shares) for _ in views.split(at_once)]
-    some = zip(taps, views.split(at_once), strict=True)
-    logits = torch.cat([at_least_fp32(model(normalise(part, preprocessing), tap)) for tap, part in some])
-    attention = {name: torch.cat([at_least_fp32(tap.recorded[name]) for tap in taps]) for name in taps[0].recorded}
-    features = [tap.features_before for tap in taps if tap.features_before is not None]
-    return logits, attention, torch.cat(features) if features else None
+    heads); and if asked for the features before the classifier (V, F). A GPU may still compute them. `at_once` views at
+    a time, as a sample may have more than fit."""
+    clips = [normalise(some, preprocessing) for some in views.split(at_once)]
+    features = None
+    if with_features:
+        taps = [model.recorder(shares=shares) for _ in clips]
+        parts = [(model(some, tap), tap.recorded) for some, tap in zip(clips, taps, strict=True)]
+        found = [tap.features_before for tap in taps if tap.features_before is not None]
+        features = torch.cat(found) if found else None
+    else:  # a compiled network computes no other
+        forward = model.forward_with_shares if shares else model.forward_with_attention
+        parts = [forward(some) for some in clips]
+    logits = torch.cat([at_least_fp32(of_part) for of_part, _ in parts])
+    attention = {name: torch.cat([at_least_fp32(of_part[name]) for _, of_part in parts]) for name in parts[0][1]}
+    return logits, attention, features
 
 
 def one_behind(results: Iterable[Result]) -> Iterator[Result]:
