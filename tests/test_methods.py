@@ -38,7 +38,7 @@ from tests.test_cli import ends_well, mistake
 from tests.tiny import RGB, listed_clips, save_tiny, tiny_network, write_moving_video
 from workbench.cli.kinds import METHOD_NAMES
 
-PIXELS = [name for name, method in METHODS.items() if not method.layered]
+PIXELS = [name for name, method in METHODS.items() if not method.layered and not method.of_attention]
 LAYER = "layer2.0"
 
 
@@ -191,7 +191,7 @@ def test_a_stop_is_heard_between_two_passes(model: VideoNetwork, clip: Tensor, m
     assert done == [pixel_maps.MOST_AT_ONCE]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not method.of_attention])
 def test_wrong_questions_are_refused(method: str, model: VideoNetwork, clip: Tensor) -> None:
     for asked in (Question(12, layer=LAYER), Question(1, -1, LAYER)):
         with pytest.raises(ValueError, match="is not one of 0 to 11"):
@@ -209,6 +209,12 @@ def test_what_trust_tests_of_each_method(model: VideoNetwork) -> None:
     assert at_cells(torch.rand(4, 1, 1), (h, w)).shape == (4, 1, 1)
     assert [e.name for e in explanations(model, 32, ("rise",))] == ["RISE"]
     assert all(e.name.startswith("Grad-CAM") for e in explanations(model, 32))
+
+
+def test_a_network_without_attention_weights_has_no_rollout(model: VideoNetwork) -> None:
+    assert explanations(model, 32, ("attention-rollout",)) == []
+    with pytest.raises(UserError, match="has no attention weights that are known"):
+        explain_clip("attention-rollout", model, torch.zeros(4, 3, 32, 32), Question(0))
 
 
 def test_names_of_methods() -> None:
@@ -239,8 +245,10 @@ def test_trust_ranks_every_method(network: str, scenes_folder: Path, tmp_path: P
     words = ("trust", named, "--data", data, "-o", tmp_path / "out", "--clips", 2, "--methods")
     said = ends_well(*words, "all")
     ranking = pd.read_csv(tmp_path / "out" / "ranking.csv")
-    assert len(ranking) == (11 if network == "sth" else 9)
-    assert {method.title for method in METHODS.values()} - {"Grad-CAM"} <= {*ranking["explanation"]}
+    assert len(ranking) == 11
+    serving = {method.title for method in METHODS.values() if network == "transformer" or not method.of_attention}
+    assert serving - {"Grad-CAM"} <= {*ranking["explanation"]}
+    assert ("Attention rollout and Gradient-weighted attention: left out" in said) == (network == "sth")
     assert set(ranking["belief"]) <= {BELIEVED, NOT_BELIEVED, UNDECIDED} and (ranking["seconds"] > 0).all()
     cost = ranking.set_index("explanation")[["forwards", "backwards"]]
     assert cost.loc["Occlusion"].tolist() == [9, 0] and cost.loc["Integrated Gradients"].tolist() == [4, 4]

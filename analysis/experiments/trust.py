@@ -57,7 +57,7 @@ from analysis.statistics.correlations import rank_correlation
 from sth_core.checkpoint import Checkpoint
 from sth_core.compiled import form_in_words
 from sth_core.datasets.changes import name_changes
-from sth_core.errors import NOT_FINITE
+from sth_core.errors import NOT_FINITE, UserError
 from sth_core.evaluation import is_finite
 from sth_core.network import pick_device
 from sth_core.network_contract import Network
@@ -101,12 +101,12 @@ def explanations(model: Network, side: int, methods: tuple[str, ...] = (GRADCAM,
     found = [Explanation(f"Grad-CAM, weights {d.replace('_', ' ')}", chosen, d) for d in DEFINITIONS]
     if hybrids:
         found += [Explanation(f"Grad-CAM, {b} branch", hybrids[-1], "per_step", b) for b in (SPATIAL, TEMPORAL)]
-    others = [method for method in map(METHODS.__getitem__, methods) if method.name != GRADCAM]
+    others = [m for m in map(METHODS.__getitem__, methods) if m.name != GRADCAM and m.serves(model)]
     for method in others:
         definition = method.name if method.name in CELL_WEIGHTS else ""
         layer = chosen if method.layered else INPUT
         found.append(Explanation(method.title, layer, definition, method=method.name))
-    return found if GRADCAM in methods else found[-len(others) :]
+    return found if GRADCAM in methods else found[len(found) - len(others) :]
 
 
 def map_of(model: Network, clip: Tensor, target: int, e: Explanation, precision: str = "fp32", seed: int = 0) -> Tensor:
@@ -182,7 +182,11 @@ def trust(
     notify_choice(chosen, options)
     chosen = chosen.take(choose_clips(chosen.clips, clips, seed).index)
     table, side, methods = chosen.clips, checkpoint.preprocessing.crop, chosen_methods(" ".join(methods))
+    if lost := [METHODS[name].title for name in methods if not METHODS[name].serves(checkpoint.model)]:
+        options.notify(f"{' and '.join(lost)}: left out, as this network has no attention weights of a transformer")
     wanted, about = explanations(checkpoint.model, side, methods), checkpoint.model.described()
+    if not wanted:
+        raise UserError("none of the methods that were named explains this network; gradcam explains every one")
     kind = [about["conv"], f"p = {about['temporal_fraction']:g}"] if about["conv"] != "other" else []
     facts = {
         "network": ", ".join([about["arch"], *kind, about["modality"]]),

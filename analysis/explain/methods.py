@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from analysis.explain import pixel_maps
 from analysis.explain.gradcam import CELL_WEIGHTS, DEFINITIONS, HIRESCAM, JOINT, LAYERCAM, Cam, check_classes, gradcam
+from analysis.explain.token_rollout import attention_rollout, gradient_weighted_attention
 from sth_core.errors import UserError, did_you_mean
 from sth_core.network_contract import Network
 from sth_core.precision import arithmetic
@@ -55,6 +57,10 @@ class Method:
     passes: Passes  # for a clip of T frames of H x W pixels
     explain: Explain
     frames_alone: bool = False  # its map has one value for each frame
+    of_attention: bool = False  # it follows the attention weights of a transformer
+
+    def serves(self, model: Network) -> bool:
+        return not self.of_attention or (bool(model.token_layers) and not model.hidden_weights)
 
     def is_slow(self, T: int, H: int, W: int) -> bool:
         return sum(self.passes(T, H, W)) > CHEAP
@@ -100,6 +106,15 @@ def pixel_method(
     return Method(name, title, measures, False, passes, partial(by_pixel, function, passes), frames_alone)
 
 
+def attention_method(
+    name: str, title: str, measures: str, backward: int, function: Callable[..., np.ndarray]
+) -> Method:
+    def explain(model: Network, clip: Float[Tensor, "T C H W"], asked: Question, progress: Progress) -> Tensor:
+        return torch.from_numpy(function(model, clip, asked.target, asked.against))
+
+    return Method(name, title, measures, False, lambda T, H, W: (1, backward), explain, of_attention=True)
+
+
 METHODS = {
     method.name: method
     for method in (
@@ -125,6 +140,14 @@ METHODS = {
         pixel_method(
             "rise", "RISE", "the logit under random masks: needs no gradients",
             lambda T, H, W: (pixel_maps.RISE_MASKS, 0), pixel_maps.rise,
+        ),
+        attention_method(
+            "attention-rollout", "Attention rollout", "what the classifier reads, through the attention of all blocks; "
+            "the same for every class", 0, attention_rollout,
+        ),
+        attention_method(
+            "gradient-attention", "Gradient-weighted attention", "as rollout, each weight times its positive gradient",
+            1, gradient_weighted_attention,
         ),
     )
 }  # fmt: skip

@@ -16,6 +16,7 @@ from sth_core.network_names import NetworkName
 URL = re.compile("[a-z][a-z0-9+.-]+:/")
 METHOD_NAMES = (  # of analysis.explain.methods, which takes seconds to import
     "gradcam", "hirescam", "layercam", "integrated-gradients", "gradient-shap", "occlusion", "feature-ablation", "rise",
+    "attention-rollout", "gradient-attention",
 )  # fmt: skip
 LARGEST_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
 UNWRITABLE = {"Cc": "a line break, a NUL or another control character", "Cs": "bytes that are not UTF-8"}

@@ -23,7 +23,7 @@ OUT_HELP = "Where the page goes; by default <NETWORK's name>-trust, here."
     default="gradcam,hirescam,layercam",
     show_default=True,
     metavar="NAMES",
-    help=f"Of {', '.join(METHOD_NAMES)}; or `all`, which takes about four times as long.",
+    help=f"Of {', '.join(METHOD_NAMES)}; or `all`, which takes many more passes.",
 )
 def trust_command(dataset: DatasetArguments, clips: int, seed: int, named: str) -> None:
     """Test which explanations of a network can be trusted, and write one page with all verdicts.
