@@ -89,10 +89,11 @@ class KernelHybridConv(nn.Module):
         self.register_buffer("shift", shift)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "KernelHybridConv":
+        exact = {name: w.data for name, w in (*self.named_parameters(), *self.named_buffers())}
         super()._apply(fn, recurse)
         for name, w in (*self.named_parameters(), *self.named_buffers()):
-            if not name.startswith("weight_"):
-                w.data = w.data.float()
+            if not name.startswith("weight_"):  # what alpha is computed from is not rounded to 16 bits
+                w.data = exact[name].to(w.device, torch.float32)
         return self
 
     def alpha(self, x: ConvInput) -> Float[Tensor, "B 2 C_out"]:

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.attention.clip_profiles import clip_overview
 from analysis.explain.alpha_replacement import HALF
+from analysis.explain.methods import METHODS
 from analysis.runs.run_directory import clip_of, clips_of, open_run
 from analysis.statistics.confusion import confused_pairs, confusion_cells
 from sth_core import load_checkpoint
@@ -278,6 +279,20 @@ def test_a_clip_whose_video_is_deleted_shows_what_was_recorded(one_run, demo, mo
     assert "has been moved, deleted or damaged" in words(app)
     assert [s.value for s in app.subheader] == ["Attention by layer"]
     assert "The video is missing or unreadable" in words(open_page(one_run, monkeypatch, PREDICTIONS))
+
+
+@pytest.mark.parametrize("method", ["hirescam", "feature-ablation"])
+def test_a_clip_is_explained_by_another_method(method, one_run, monkeypatch):
+    app = open_page(one_run, monkeypatch, CLIP, method=method)
+    assert not app.exception
+    if method == "feature-ablation":  # of many passes: only when it is asked for
+        assert "Feature Ablation of frames needs 9 passes through the network." in words(app)
+        assert "each frame: its number" not in words(app)
+        [button] = [one for one in app.button if one.label == "Compute Feature Ablation of frames"]
+        app = button.click().run()
+        assert not app.exception and app.selectbox(key="layer").disabled
+    assert "each frame: its number and its share of the clip's map" in words(app)
+    assert f"{METHODS[method].title} over time" in words(app)
 
 
 @pytest.mark.parametrize("damage", ["gone", "another"])

@@ -1,4 +1,4 @@
-"""Grad-CAM of one clip: its options (all in the URL), the clip frame by frame, and the input frames in a row."""
+"""Maps over time of one clip: options (all in the URL), the clip frame by frame, and the input frames in a row."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,8 @@ import numpy as np
 import streamlit as st
 
 from analysis.explain.faithfulness import occlusion_drop
-from analysis.explain.gradcam import JOINT, Cam, cam_layers, default_layer, gradcam
+from analysis.explain.gradcam import DEFINITIONS, JOINT, Cam, cam_layers, default_layer
+from analysis.explain.methods import GRADCAM, INPUT, METHODS, Question, explain_clip
 from analysis.explain.overlay import overlay
 from analysis.explain.video_explanation import CamOptions
 from sth_core.checkpoint import Checkpoint
@@ -19,6 +20,8 @@ DEFINITION_NAMES = {"per_step": "weights per step", "per_clip": "weights per cli
 SCALE_NAMES = {"clip": "one for the clip", "frame": "one for each frame"}
 BRANCH_NAMES = {"joint": "joint", "spatial": "spatial: α_S O_S", "temporal": "temporal: α_T O_T"}
 NO_CLASS = ""
+READING = "bright areas show where and when the layer's features raise the score of the class."
+SLOW_MAPS, MOST_SLOW_MAPS = "slow maps", 16  # where a session keeps them, and how many
 
 
 def choose_named(label: str, names: dict[str, str], key: str, **more: Any) -> str:
@@ -28,6 +31,7 @@ def choose_named(label: str, names: dict[str, str], key: str, **more: Any) -> st
 
 def choose_cam_options(checkpoint: Checkpoint, roles: dict[str, str], clip_id: str) -> CamOptions:
     """Two rows of controls. `roles` marks some classes as "predicted" or "true"; its first class is the default."""
+    methods = {name: method.title for name, method in METHODS.items() if method.serves(checkpoint.model)}
     layers = cam_layers(checkpoint.model, checkpoint.preprocessing.crop)
     known = [name for name in dict.fromkeys([*roles, *checkpoint.classes]) if name in checkpoint.classes]
     classes = {name: f"{name} ({roles[name]})" if name in roles else name for name in known}
@@ -36,24 +40,55 @@ def choose_cam_options(checkpoint: Checkpoint, roles: dict[str, str], clip_id: s
     others = {NO_CLASS: "no other class"} | {name: title for name, title in classes.items() if name != target}
     hint = "Explain the difference between the scores of the two classes: what separates them."
     against = choose_named("Against", others, "against", place=b, scope=clip_id, help=hint)
+    hint = "What each measures, and which to believe: `sth trust --methods all` tests them."
+    method = METHODS[choose_named("Method", methods, "method", place=c, help=hint)]
     titles = {layer.name: layer.title for layer in layers}
-    layer = choose_named("Layer", titles, "layer", place=c, default=default_layer(layers))
+    layer = choose_named("Layer", titles, "layer", place=d, default=default_layer(layers), disabled=not method.layered)
     branches = {name: BRANCH_NAMES[name] for one in layers if one.name == layer for name in one.branches}
     hint = "Layers named conv are STH convolutions. Each has a spatial and a temporal branch."
-    branch = choose_named("Branch", branches, "branch", place=d, disabled=len(branches) == 1, help=hint)
-    a, b, c, d = st.columns(4)
+    a, b, c, d, e = st.columns(5)
+    fixed = len(branches) == 1 or not method.layered
+    branch = choose_named("Branch", branches, "branch", place=a, disabled=fixed, help=hint)
     hint = "The gradients of a channel are averaged over the pixels of each time step, or of the whole clip."
-    definition = choose_named("Definition", DEFINITION_NAMES, "definition", place=a, help=hint)
-    scale = choose_named("Colour scale", SCALE_NAMES, "scale", place=b)
+    fixed = method.name != GRADCAM
+    definition = choose_named("Definition", DEFINITION_NAMES, "definition", place=b, disabled=fixed, help=hint)
+    scale = choose_named("Colour scale", SCALE_NAMES, "scale", place=c)
     hint = "Orange raises the score of the class, blue lowers it."
-    signed = c.toggle("Show negative values", key="signed", bind="query-params", help=hint)
-    opacity = d.slider("Opacity", 0.0, 1.0, 0.75, key="opacity", bind="query-params")
-    return CamOptions(layer, target, against or None, branch, definition, scale, signed, opacity)
+    signed = d.toggle("Show negative values", key="signed", bind="query-params", help=hint)
+    opacity = e.slider("Opacity", 0.0, 1.0, 0.75, key="opacity", bind="query-params")
+    if not method.layered:
+        layer, branch, definition = INPUT, JOINT, DEFINITIONS[0]
+    shown: Any = {"scale": scale, "signed": signed, "opacity": opacity, "method": method.name}
+    return CamOptions(layer, target, against or None, branch, definition, **shown)
 
 
-@st.cache_data(show_spinner="Computing Grad-CAM", max_entries=256)
-def _cached_gradcam(key: tuple[object, ...], target: int, layer: str, _clip: ExplainedClip, **how: Any) -> Cam:
-    return gradcam(_clip.checkpoint.model, _clip.normalised, target, layer, **how)
+@st.cache_data(show_spinner="Computing the map", max_entries=256)
+def _cached_map(key: tuple[object, ...], method: str, asked: Question, _clip: ExplainedClip) -> Cam:
+    return explain_clip(method, _clip.checkpoint.model, _clip.normalised, asked)
+
+
+def map_of_clip(clip: ExplainedClip, method: str, asked: Question) -> Cam | None:
+    """The map; of a method of many passes only once its button was pressed, until then None. Any other widget of the
+    page cancels it."""
+    T, _, H, W = clip.normalised.shape
+    if not METHODS[method].is_slow(T, H, W):
+        return _cached_map(clip.key, method, asked, clip)
+    kept: dict[object, Cam] = st.session_state.setdefault(SLOW_MAPS, {})
+    if (name := (clip.key, method, asked)) not in kept:
+        title, passes = METHODS[method].title, sum(METHODS[method].passes(T, H, W))
+        if not st.button(f"Compute {title}", key="compute", help="Any other control of the page cancels it."):
+            st.info(f"{title} needs {passes} passes through the network.")
+            return None
+        bar = st.progress(0.0, f"{title}: {passes} passes")
+
+        def report(done: int, total: int) -> None:
+            bar.progress(done / total, f"{title}: {done} of {total} passes")
+
+        kept[name] = explain_clip(method, clip.checkpoint.model, clip.normalised, asked, report)
+        bar.empty()
+        while len(kept) > MOST_SLOW_MAPS:
+            del kept[next(iter(kept))]
+    return kept[name]
 
 
 @st.cache_data(show_spinner="Occluding one frame at a time", max_entries=256)
@@ -65,12 +100,17 @@ def show_gradcam(
     clip: ExplainedClip, roles: dict[str, str], clip_id: str, show_beside: Callable[[], None] = lambda: None
 ) -> None:
     """The controls, the clip frame by frame with something beside it (if its video is kept), and the input frames."""
-    st.subheader("Grad-CAM over time")
+    heading = st.empty()
     options, classes = choose_cam_options(clip.checkpoint, roles, clip_id), clip.checkpoint.classes
     assert options.target is not None  # the select box always has a class
     target, against = classes.index(options.target), classes.index(options.against) if options.against else None
-    how = {"definition": options.definition, "branch": options.branch, "against": against}
-    cam = _cached_gradcam(clip.key, target, options.layer, clip, **how)
+    heading.subheader(f"{METHODS[options.method].title} over time")
+    cam = map_of_clip(
+        clip, options.method, Question(target, against, options.layer, options.branch, options.definition)
+    )
+    if cam is None:
+        show_beside()
+        return
     if cam.maps.max() <= 0:
         st.info(
             f"The map has no positive value: nothing at {options.layer} raises the score of "
@@ -84,20 +124,28 @@ def show_gradcam(
             show_beside()
     maps = cam.signed if options.signed else cam.maps
     captions = [f"frame {i} · {share:.0%}" for i, share in zip(clip.indices, cam.per_frame, strict=True)]
-    show_frame_strip(overlay(clip.frames, maps, options.opacity, options.scale), captions, "Grad-CAM")
-    st.caption(
-        f"{cam_caption(options)} Under each frame: its number and its share of the clip's CAM.  \n"
-        "**How to read this:** bright areas show where and when the layer's features raise the score of the class."
+    show_frame_strip(
+        overlay(clip.frames, maps, options.opacity, options.scale), captions, METHODS[options.method].title
     )
+    st.caption(
+        f"{cam_caption(options)} Under each frame: its number and its share of the clip's map.  \n"
+        f"**How to read this:** {READING if METHODS[options.method].layered else measured(options.method)}"
+    )
+
+
+def measured(method: str) -> str:
+    """What a method of pixels or of attention measures, as a sentence."""
+    return f"the map shows {METHODS[method].measures}."
 
 
 def cam_caption(options: CamOptions) -> str:
     target = f"**{escape_markdown(options.target or '')}**"
     against = f" rather than **{escape_markdown(options.against)}**" if options.against else ""
     branch = "" if options.branch == JOINT else f", {options.branch} branch"
+    weights = f" with {DEFINITION_NAMES[options.definition]}" if options.method == GRADCAM else ""
     return (
-        f"Evidence for {target}{against} at {options.layer}{branch}. Grad-CAM with "
-        f"{DEFINITION_NAMES[options.definition]}, one colour scale per {options.scale}"
+        f"Evidence for {target}{against} at {options.layer}{branch}. {METHODS[options.method].title}{weights}, one "
+        f"colour scale per {options.scale}"
         f"{'' if options.signed else ', positive values only'}."
     )
 
