@@ -46,7 +46,7 @@ def choose_cam_options(checkpoint: Checkpoint, roles: dict[str, str], clip_id: s
     layer = choose_named("Layer", titles, "layer", place=d, default=default_layer(layers), disabled=not method.layered)
     branches = {name: BRANCH_NAMES[name] for one in layers if one.name == layer for name in one.branches}
     hint = "Layers named conv are STH convolutions. Each has a spatial and a temporal branch."
-    a, b, c, d, e = st.columns(5)
+    a, b, c, d, e = st.columns([4, 5, 5, 7, 5], vertical_alignment="bottom")
     fixed = len(branches) == 1 or not method.layered
     branch = choose_named("Branch", branches, "branch", place=a, disabled=fixed, help=hint)
     hint = "The gradients of a channel are averaged over the pixels of each time step, or of the whole clip."

@@ -81,7 +81,8 @@ def plot_points(points: pd.DataFrame, colour: str, title: str) -> go.Figure:
     hover = "%{customdata[1]}<br>label: %{customdata[2]}<br>predicted: %{customdata[3]}<extra></extra>"
     figure.update_traces(hovertemplate=hover, marker={"size": 8, "opacity": 0.75})
     styled(figure, "", "", height=520)
-    figure.update_xaxes(showticklabels=False, zeroline=False).update_yaxes(showticklabels=False, zeroline=False)
+    bare = {"showticklabels": False, "showgrid": False, "zeroline": False}  # the axes have no unit
+    figure.update_xaxes(bare).update_yaxes(bare)
     return figure.update_layout(dragmode="lasso")
 
 
