@@ -51,8 +51,9 @@ def horizontal_bars(
     table: pd.DataFrame, names: str, value: str, title: str, prefix: str = "", colours: str | list[str] = COLOURS[0]
 ) -> go.Figure:
     """A bar with its interval for each row of a table, the first row on top; `title` is that of the values' axis."""
-    errors = error_bars(table, value, prefix)
-    bars = go.Bar(x=table[value], y=table[names], orientation="h", error_x=errors, marker_color=colours)
+    errors = error_bars(table, value, prefix) | {"color": "#808080", "thickness": 2}  # seen on light and dark pages
+    marker = {"color": colours, "opacity": 0.5}  # pale, so that the half of an interval that lies on a bar is seen
+    bars = go.Bar(x=table[value], y=table[names], orientation="h", error_x=errors, marker=marker)
     figure = styled(go.Figure(bars), title, "", height=120 + 26 * len(table), margin_t=10)
     return figure.update_yaxes(autorange="reversed", automargin=True, type="category")
 
