@@ -68,13 +68,17 @@ def write(folder: Path, name: str) -> Path:
     elif name.startswith("lists"):
         pd.DataFrame(objects()).to_csv(file, index=False)
     elif name.endswith(".csv"):
-        wide(numbers if "numbers" in name else LABELS).to_csv(file, index=False)
+        points = [f"{number}.0" for number in numbers]
+        wide({"numbers.csv": numbers, "points.csv": points}.get(name, LABELS)).to_csv(file, index=False)
     elif name.startswith("rows"):
         pd.DataFrame(objects()).to_parquet(file)
     elif name.endswith(".parquet"):
         wide().to_parquet(file)
     elif name.endswith(".jsonl"):
         write_lines(file, *map(json.dumps, objects()))
+    elif name.startswith("by_class"):
+        by_class = [row | {"scores": dict(zip(CLASSES, row["scores"], strict=True))} for row in objects()]
+        file.write_text(json.dumps(by_class))
     elif name.startswith("by_path"):
         file.write_text(json.dumps({row["path"]: row for row in objects()}))
     elif name.endswith(".json"):
@@ -83,6 +87,8 @@ def write(folder: Path, name: str) -> Path:
         np.savez(file, path=PATHS, label=numbers, scores=SCORES, classes=CLASSES)
     elif name.endswith(".npy"):
         np.save(file, SCORES)
+    elif name == "slowfast.pkl":
+        file.write_bytes(pickle.dumps([torch.from_numpy(SCORES), torch.tensor(numbers)]))
     else:
         file.write_bytes(pickle.dumps(dumped(old="old" in name), protocol=int(name[-5])))
     return file
@@ -90,7 +96,8 @@ def write(folder: Path, name: str) -> Path:
 
 FORMATS = (
     "wide.csv", "numbers.csv", "semicolons.csv", "lists.csv", "wide.parquet", "rows.parquet", "list.json",
-    "by_path.json", "lines.jsonl", "arrays.npz", "scores.npy", "dump2.pkl", "dump5.pkl", "dump_old4.pkl",
+    "by_path.json", "by_class.json", "lines.jsonl", "arrays.npz", "scores.npy", "dump2.pkl", "dump5.pkl",
+    "dump_old4.pkl", "slowfast.pkl", "points.csv",
 )  # fmt: skip
 
 
@@ -102,7 +109,10 @@ def test_every_format_gives_the_same_run(name, tmp_path):
         tmp_path / "list.txt", *(f"{p} {CLASSES.index(label)}" for p, label in zip(PATHS, LABELS, strict=True))
     )
     options = ImportOptions(
-        name="theirs", class_names=names, clips=numbered if name.endswith("npy") else None, notify=told.append
+        name="theirs",
+        class_names=names,
+        clips=numbered if name in ("scores.npy", "slowfast.pkl") else None,
+        notify=told.append,
     )
     done = import_predictions(write(tmp_path, name), tmp_path / "run", options)
     run = open_run(tmp_path / "run")
@@ -133,12 +143,12 @@ def hostile(folder: Path) -> list[Any]:
         Hostile(os.system, (touch,)), [Hostile(eval, command)], {"pred_score": {"item": Hostile(eval, command)}},
         Hostile(getattr, ("x", "load")), Hostile(np.load, ("x",)), np.array([{}], object),
         Hostile(torch.storage._load_from_bytes, (pickle.dumps(Hostile(os.system, (touch,))),)),
-        OrderedDict(a=Hostile(exec, command)), {Hostile(eval, command)},
+        OrderedDict(a=Hostile(exec, command)), {Hostile(eval, command)}, torch.ones(1).expand(10**12),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-@pytest.mark.parametrize("number", range(9))
+@pytest.mark.parametrize("number", range(10))
 def test_a_pickle_that_needs_code_is_refused_without_effect(number, protocol, tmp_path):
     file = tmp_path / "dump.pkl"
     if isinstance(value := hostile(tmp_path)[number], set):
@@ -177,6 +187,14 @@ def test_arrays_and_tensors_are_read_as_they_were(protocol, tmp_path):
         assert np.array_equal(np.asarray(found), np.asarray(value)), name
 
 
+def test_labels_that_are_no_classes_are_named(tmp_path):
+    told: list[str] = []
+    file = write_lines(tmp_path / "a.csv", f"{HEADER}\na,hug,0.5,0.5\nb,hugg,1,0\nc,hugg,1,0\nd,,1,0")
+    done = import_predictions(file, tmp_path / "run", ImportOptions(notify=told.append))
+    assert (done.clips, done.labelled, done.accuracy) == (4, 1, 1)
+    assert "labels that are none of the classes (2 clips, which do not count): hugg" in told
+
+
 HEADER = "path,label,score_hug,score_kick"
 BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "empty": ("", {}, "is empty"),
@@ -199,6 +217,9 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "confidence": ("path,prediction,confidence\na,x,0.2\nb,y,0.9", {}, "confidence 0.2; that of the best of 2"),
     "one class": ("path,prediction\na,x", {}, "at least two classes"),
     "torn": (f"{HEADER}\na,hug,0.5", {}, "cannot be read"),
+    "percent": (f"{HEADER}\na,hug,80,20\nb,hug,30,70", {}, "percent or sums over views, divide them by 100"),
+    "top columns": ("path,p_1,p_2\na,.6,.1\nb,.7,.2", {}, "only the best classes are known, give --columns pred"),
+    "top alone": (f"{HEADER}\na,hug,0.5,\nb,hug,,0.7", {}, "no clip has a finite score for each class; .*--columns"),
     "text": (f"{HEADER}\na,hug,0.5,0.5\nb,hug,none,1", {}, "score_hug' is no number"),
 }
 
@@ -232,6 +253,8 @@ def test_class_names_that_do_not_fit_are_refused(tmp_path):
     ("name", "content", "match"),
     [
         ("a.json", b"[{}, 3]", "must be a list of objects|holds no clips"),
+        ("a.json", b'{"results": [{"path": "a", "scores": [1, 0]}]}', "not lists of numbers, one a class"),
+        ("a.json", b'[{"path": "a", "scores": [[1, 0], [0, 1]]}]', "not lists of numbers, one a class"),
         ("a.json", b'[{"path": "a", "scores": [1, 0]}', "ends within its list"),
         ("a.json", b"[" * 10000, "is not JSON"),
         ("a.parquet", b"PAR1", "cannot be read"),
@@ -256,7 +279,7 @@ def test_arrays_of_objects_are_not_loaded(tmp_path):
 
 def test_logits_labels_that_count_from_1_and_missing_scores(tmp_path):
     told: list[str] = []
-    text = "path,label,score_a,score_b\nx,1,0,1.0986123\ny,2,0,-2\nz,2,nan,0\nw,,5,1"
+    text = "path,label,score_a,score_b\nx,1,0,1.0986123\ny,2,0,-2\nz,2,nan,0\nw,,5,1"  # softmax of x: 1/4, 3/4
     options = ImportOptions(logits=True, notify=told.append)
     done = import_predictions(write_lines(tmp_path / "a.csv", text), tmp_path / "run", options)
     table = predictions(open_run(tmp_path / "run"))

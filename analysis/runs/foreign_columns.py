@@ -109,7 +109,7 @@ def columns_of_classes(numeric: list[str], classes: list[str], predicted: bool) 
     parts = {name: match for name in numeric if (match := PREFIX.fullmatch(name))}
     shared = Counter(match[1].lower() for match in parts.values()).most_common(1)
     if shared and shared[0][1] > 1:
-        found = [(match[2], name) for name, match in parts.items() if match[1].lower() == shared[0][0]]
+        found = [(match[2].strip(), name) for name, match in parts.items() if match[1].lower() == shared[0][0]]
         numbers = [of for of, _ in found]
         if classes and not set(numbers) & set(classes) and sorted(numbers) == sorted(map(str, range(len(classes)))):
             return [(classes[int(number)], name) for number, name in found]

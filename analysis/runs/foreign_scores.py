@@ -13,13 +13,14 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from analysis.runs.foreign_columns import Columns
-from analysis.runs.foreign_tables import ForeignTable
+from analysis.runs.foreign_tables import ForeignTable, is_numeric
 from sth_core.errors import UserError, first_few, shorten
 from sth_core.files import as_written
 
 ROUNDED = 0.02  # by which rounded scores of many classes may leave a sum of 1
 TIE = 1e-4  # by which the score of a prediction may be below the highest one
 MOST_NAMED = 3
+WHOLE = re.compile(r"\d+(\.0+)?", re.ASCII)  # as pandas writes whole numbers of a column with missing ones
 
 
 @dataclass
@@ -98,7 +99,7 @@ def lists(read: ForeignScores, column: pa.Array, start: int, width: int) -> NDAr
     if pt.is_string(column.type) or pt.is_large_string(column.type):
         column = pa.array([as_list(read, text, start + i) for i, text in enumerate(column.to_pylist())],
                           pa.list_(pa.float64()))  # fmt: skip
-    elif not (pt.is_list(column.type) or pt.is_large_list(column.type) or pt.is_fixed_size_list(column.type)):
+    elif not is_list_of_numbers(column.type):
         raise UserError(f"{read.file}: its column of scores holds {column.type}, not lists of numbers, one a class")
     lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     width = width or int(lengths[0] if len(lengths) else 0)
@@ -106,6 +107,11 @@ def lists(read: ForeignScores, column: pa.Array, start: int, width: int) -> NDAr
         row = int(wrong[0]) if len(wrong) else 0
         raise UserError(f"{read.file}: {read.row(start + row)} has {lengths[row]} scores, the rows before have {width}")
     return np.array(column.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)).reshape(-1, width)
+
+
+def is_list_of_numbers(kind: pa.DataType) -> bool:
+    listed = pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)
+    return bool(listed and is_numeric(kind.value_type))
 
 
 def as_list(read: ForeignScores, text: str | None, row: int) -> list[float]:
@@ -152,16 +158,26 @@ class Sums:
         return powers / powers.sum(1, keepdims=True)
 
     def refuse(self, read: ForeignScores, logits: bool) -> None:
-        """Raises UserError: the scores are no probabilities, or, with `logits`, they are already."""
+        """Raises UserError: there are none, they are no probabilities, or, with `logits`, they are already."""
+        if read.scores and not self.of:
+            raise UserError(
+                f"{read.file}: no clip has a finite score for each class; where only the best classes of a clip are "
+                "known, leave the other columns out and give --columns prediction=NAME,confidence=NAME"
+            )
         if logits and self.of and not self.wrong:
             raise UserError(f"{read.file}: its scores are from 0 to 1 and sum to 1 already; leave --logits out")
         if logits or not self.wrong:
             return
         found = f"{self.negative}, below 0" if self.negative else self.first
         between = f"sums are from {self.low:.4g} to {self.high:.4g}"
+        advice = "if they are a network's outputs before the softmax, give --logits"
+        if not self.negative and self.low > 1.5 and self.high - self.low <= ROUNDED * self.high:
+            advice = f"if they are percent or sums over views, divide them by {self.high:.4g}"
+        elif not self.negative and self.high < 1:
+            advice = "if only the best classes are known, give --columns prediction=NAME,confidence=NAME"
         raise UserError(
             f"{read.file}: the scores of {self.wrong:,} of {self.of:,} clips are no probabilities that sum to 1 "
-            f"({found}; {between}); if they are a network's outputs before the softmax, give --logits"
+            f"({found}; {between}); {advice}"
         )
 
 
@@ -210,8 +226,10 @@ def with_names(read: ForeignScores, classes: list[str], texts: list[str], what: 
     said, known = set(texts) - {""}, set(classes)
     if not said:
         return texts, f"{what}s: none"
-    if said & known or not all(text.isdecimal() for text in said):
+    if said & known or not all(WHOLE.fullmatch(text) for text in said):
         return texts, f"{what}s: as names ({first_few(sorted(said), MOST_NAMED)})"
+    texts = [text.partition(".")[0] for text in texts]
+    said = set(texts) - {""}
     places = {int(text) for text in said}
     first = 1 if max(places) == len(classes) and 0 not in places else 0
     if max(places) - first >= len(classes):

@@ -189,10 +189,17 @@ def json_objects(file: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(found, dict):
                 raise UserError(f"{file} must be a list of objects, one a clip; it holds {json.dumps(found)[:60]}")
             if found and all(isinstance(value, dict | list) for value in found.values()):  # by path
-                yield from (value | {"path": p} if isinstance(value, dict) else {"path": p, SCORES: value}
+                yield from (by_class(value) | {"path": p} if isinstance(value, dict) else {"path": p, SCORES: value}
                             for p, value in found.items())  # fmt: skip
             else:
-                yield found
+                yield by_class(found)
+
+
+def by_class(clip: dict[str, Any]) -> dict[str, Any]:
+    """The object with a key for each class where its scores are an object from each class to its score."""
+    if not isinstance(scores := clip.get(SCORES), dict):
+        return clip
+    return {k: v for k, v in clip.items() if k != SCORES} | {f"score_{name}": score for name, score in scores.items()}
 
 
 def of_objects(file: Path, objects: Callable[[], Iterable[dict[str, Any]]]) -> ForeignTable:
@@ -222,7 +229,8 @@ def of_objects(file: Path, objects: Callable[[], Iterable[dict[str, Any]]]) -> F
 
 
 def open_pickle(file: Path) -> ForeignTable:
-    """MMAction2's `--dump`: a list of a dict for each clip. A list of arrays of scores, or one array, will do too."""
+    """MMAction2's `--dump`: a list of a dict for each clip. A list of arrays of scores, one array, or the scores and
+    the labels, as PySlowFast saves them, will do too."""
     content = read_plain_pickle(file)
     if isinstance(content, PlainArray):
         return of_arrays(file, {SCORES: content.array})
@@ -231,6 +239,8 @@ def open_pickle(file: Path) -> ForeignTable:
     arrays = [item.array for item in content if isinstance(item, PlainArray)]
     if len(arrays) == len(content) and {array.ndim for array in arrays} == {1}:
         return of_objects(file, lambda: ({SCORES: array} for array in arrays))
+    if len(arrays) == len(content) and [array.ndim for array in arrays] == [2, 1]:
+        return of_arrays(file, {SCORES: arrays[0], "label": arrays[1]})
     if not all(isinstance(item, dict) for item in content):
         raise UserError(f"{file}: some of its {len(content)} items are no dicts, as MMAction2's --dump writes them")
     kept = [key for key in dict.fromkeys(key for item in content[:ROWS] for key in item) if isinstance(key, str)]

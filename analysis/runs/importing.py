@@ -110,13 +110,20 @@ def import_predictions(file: Path, run: Path, options: ImportOptions = ImportOpt
     joined = own_clips(read)
     if options.data:
         joined = clips_of_dataset(read, options.data, options.annotation, options.split)
-    for sentence in joined.sentences:
+    for sentence in [*joined.sentences, *unknown_labels(joined, classes)]:
         options.notify(sentence)
     facts = describe_import(file, options, classes, joined)
     facts[IMPORTED] = {
         "file": file.name, "columns": json_facts(columns), "softmax": options.logits, "invented": invented,
     }  # fmt: skip
     return write_imported(run, read, joined, classes, facts, options)
+
+
+def unknown_labels(joined: JoinedClips, classes: list[str]) -> list[str]:
+    """A sentence on the labels that are none of the classes, if there are any."""
+    unknown = joined.table["label"][~joined.table["label"].isin(["", *classes])]
+    named = first_few(sorted(set(unknown)))
+    return [f"labels that are none of the classes ({len(unknown):,} clips, which do not count): {named}"] * bool(named)
 
 
 def named_clips(read: ForeignScores, options: ImportOptions) -> None:

@@ -6,6 +6,7 @@ NumPy and PyTorch write for arrays and tensors, and so does `DumpResults` of MME
 """
 
 import io
+import math
 import pickle
 import struct
 import warnings
@@ -95,11 +96,14 @@ def storage(data: Any) -> Any:
 
 
 def tensor(numbers: Any, offset: Any, size: Any, stride: Any, *_: Any) -> PlainArray:
-    """A view into a `storage`, which torch refuses where it leaves the storage."""
+    """A view into a `storage`, which torch refuses where it leaves the storage. One of more numbers than the storage
+    is refused: a file of some bytes would ask for all memory."""
     import torch
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if math.prod(size) > len(numbers):
+            raise pickle.UnpicklingError("a tensor is larger than its numbers")
         whole = torch.tensor([], dtype=numbers.dtype).set_(numbers.untyped())
     made, view = PlainArray(), torch.as_strided(whole, size, stride, offset)
     made.array = (view.float() if view.dtype in (torch.bfloat16, torch.float16) else view).contiguous().numpy()
