@@ -34,11 +34,12 @@ def open_network(named: Named, device: torch.device | str = "cpu", *, download: 
     if isinstance(named, Checkpoint):
         named.model.to(device).eval()
         return named
-    name = network_name(named).absolute()
+    given = network_name(named)
+    name = given.absolute()
     if name.kind == FILE:
         if name.weights or name.class_names:
             raise UserError(f"{name.name} has its own weights and class names; leave out --weights and --class-names")
-        return load_checkpoint(name.name, device)
+        return load_checkpoint(given.name, device)
     if name.kind in (TORCHVISION, HUGGING_FACE) and not name.rest.strip():
         raise UserError(f"{name.name} names no network; name one as {WAYS}")
     weights = read_weights(Path(name.weights)) if name.weights else None

@@ -189,7 +189,7 @@ def test_other_codecs(kind: str, checkpoint: Path, tmp_path: Path) -> None:
 
 def test_where_nothing_speaks_for_the_class_there_is_no_colour(zero: Path, video: Path, tmp_path: Path) -> None:
     said = ends_well("cam", zero, video, "-o", tmp_path / "x.mp4", "--class", "Tür öffnen 日本")
-    assert "no map: no evidence for Tür öffnen 日本 at layer1.1 (its gradient is zero or negative)" in said
+    assert "no map: no evidence for Tür öffnen 日本 at layer1.1 (its map is zero or negative)" in said
     assert json.loads((tmp_path / "x.json").read_text())["map"] is None
     e = explain_video(load_checkpoint(zero), video, CamOptions("layer1.1"))
     with pytest.MonkeyPatch.context() as patch:

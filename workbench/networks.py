@@ -18,11 +18,11 @@ def network_of_run(run: Run) -> NetworkName:
     """The network that a run names. Raises UserError: it names none, or code that nobody has named for this app."""
     meta = run.meta
     if meta.get("fused"):
-        raise UserError("This run is fused from several, and Grad-CAM explains one network: open one of those runs.")
+        raise UserError("Grad-CAM explains one network, and this run is fused from several: open one of those runs.")
     if meta.get("imported"):
         raise UserError(f"Grad-CAM needs a network; these predictions were imported from {meta['imported']['file']}.")
     if not meta.get("checkpoint"):
-        raise UserError("Grad-CAM needs the run's network, and run.json does not say where it is.")
+        raise UserError("Grad-CAM needs the run's checkpoint, and run.json does not say where it is.")
     name = NetworkName(meta["checkpoint"], meta.get("weights", ""), meta.get("class_names_file", ""))
     if name.kind == FUNCTION and name.name not in [offered.name for offered in offered_networks()]:
         raise UserError(

@@ -69,7 +69,7 @@ def choose_network() -> tuple[NetworkName, Checkpoint] | None:
     run_of = {name: run for run in runs if (name := openable(run))}
     titles = {name: f"{name.label} ({run.title})" for name, run in run_of.items()}
     titles |= {name: name.label for name in offered_networks() if name not in titles}
-    titles[BY_PATH] = "another checkpoint, by its path"
+    titles[BY_PATH] = "another, by its path"
     chosen = st.selectbox("Network", [*titles], format_func=titles.__getitem__)
     if chosen == BY_PATH:
         roots = allowed_roots()
