@@ -134,8 +134,10 @@ def test_a_typed_note_is_kept_until_it_is_saved(page: Page, served: str, runs: P
     save_note(open_run(runs / "gone"), "val/0001_00007.mp4", "another's", 0)
     page.reload()
     expect(note_box(page)).to_have_value(typed)
+    settle(page)  # a click while the page is drawn anew meets a button that is gone
     page.get_by_role("button", name="Save the note").click()
     expect(page.get_by_text("Somebody saved another text")).to_be_visible()
+    settle(page)
     page.get_by_role("button", name="Save the note").click()
     expect(page.get_by_text("The note is saved.")).to_be_visible()
     until(page, "Object.keys(localStorage).filter(key => key.startsWith('sth note')).length === 0")
