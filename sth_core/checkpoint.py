@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from sth_core.checkpoint_metadata import CUT_OFF, WAYS, CheckpointFacts, read_facts
 from sth_core.datasets.table import Annotation
@@ -192,6 +192,14 @@ def misfits(expected: Shapes, given: Shapes) -> str:
     if sum(map(len, kinds)) > MOST_NAMED:
         kinds = [[f"{some[0]}, and {len(some) - 1} more"] if len(some) > 1 else some for some in kinds]
     return "; ".join(chain(*kinds))
+
+
+def load_fitting(module: nn.Module, weights: Mapping[str, Tensor], mismatch: str) -> None:
+    """Give a module its weights. Raises UserError, which begins with `mismatch`: they do not fit."""
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    if problems := misfits(expected, {name: tuple(tensor.shape) for name, tensor in weights.items()}):
+        raise UserError(f"{mismatch}: {problems}")
+    module.load_state_dict(weights)
 
 
 def broken_weights(weights: Mapping[str, Tensor]) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from sth_core.adapted import AdaptedNetwork
 from sth_core.adapters.torchvision_networks import torchvision_network
-from sth_core.checkpoint import Checkpoint, broken_weights, load_checkpoint, misfits
+from sth_core.checkpoint import Checkpoint, broken_weights, load_checkpoint, load_fitting
 from sth_core.datasets.class_names import read_name_list
 from sth_core.errors import UserError
 from sth_core.network_names import FILE, FUNCTION, HUGGING_FACE, TORCHVISION, WAYS, NetworkName, network_name
@@ -47,7 +48,7 @@ def open_network(named: Named, device: torch.device | str = "cpu", *, download: 
     if name.kind == FUNCTION:
         found = network_of_function(name, classes)
         if weights is not None:
-            load_weights(found.model, weights, name)
+            load_fitting(module_of(found.model), weights, f"{name.weights} does not fit {name.name}")
     elif name.kind == TORCHVISION:
         found = torchvision_network(name.rest, weights, classes, download=download)
     else:
@@ -57,9 +58,7 @@ def open_network(named: Named, device: torch.device | str = "cpu", *, download: 
     if broken := broken_weights(module_of(found.model).state_dict()):
         raise UserError(f"{name.name} cannot be used: {broken}")
     found.model.to(device)
-    return Checkpoint(
-        found.model, found.classes, found.preprocessing, found.annotation, found.training, named=name
-    )  # fmt: skip
+    return replace(found, named=name)
 
 
 def network_of_function(name: NetworkName, classes: list[str] | None) -> Checkpoint:
@@ -87,7 +86,7 @@ def network_of_function(name: NetworkName, classes: list[str] | None) -> Checkpo
     if isinstance(found, Checkpoint):
         if classes and len(classes) != len(found.classes):
             raise UserError(f"{name.class_names} names {len(classes)} classes; {name.name} has {len(found.classes)}")
-        return found if not classes else Checkpoint(found.model, classes, found.preprocessing, found.annotation, {})
+        return replace(found, classes=classes) if classes else found
     what = "a module alone" if isinstance(found, nn.Module) else f"a {type(found).__name__}"
     raise UserError(
         f"{name.name} returned {what}; it must return sth_core.adapt(module, classes=..., preprocessing=...), "
@@ -109,12 +108,3 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def module_of(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, AdaptedNetwork) else model
-
-
-def load_weights(model: nn.Module, weights: dict[str, Tensor], name: NetworkName) -> None:
-    """Give the module of an adapted network its weights. Raises UserError: they do not fit."""
-    module = module_of(model)
-    there = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    if problems := misfits(there, {key: tuple(tensor.shape) for key, tensor in weights.items()}):
-        raise UserError(f"{name.weights} does not fit {name.name}: {problems}")
-    module.load_state_dict(weights)

@@ -28,7 +28,7 @@ from sth_core.network_names import NetworkName
 from sth_core.open_network import open_network
 from sth_core.video.transforms import Preprocessing
 from tests.test_app import CLIP, COMPARE, FIGURES, PREDICTIONS, open_page, words
-from tests.tiny import write_moving_video
+from tests.tiny import write_two_of_each
 from workbench.cli import main
 from workbench.networks import NETWORKS
 
@@ -346,7 +346,8 @@ from tests.test_adapted import Volume
 
 def build():
     torch.manual_seed(0)
-    return adapt(Volume(6), classes=list("abcdef"), preprocessing=Preprocessing(frames=4, resize=36, crop=32))
+    return adapt(Volume(6), classes=list("abcdef"), preprocessing=Preprocessing(frames=4, resize=36, crop=32),
+                 training={"seed": 7})
 
 def bare():
     return Volume()
@@ -365,11 +366,7 @@ def leaves():
 @pytest.fixture(scope="module")
 def six_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two videos of each of three classes."""
-    folder = tmp_path_factory.mktemp("videos")
-    for i, name in enumerate([*NAMES, *NAMES]):
-        (folder / name).mkdir(exist_ok=True)
-        write_moving_video(folder / name / f"{i // 3}.mp4", frames=6 + i, height=48, width=48)
-    return folder
+    return write_two_of_each(tmp_path_factory.mktemp("videos"), NAMES)
 
 
 @pytest.fixture
@@ -410,7 +407,7 @@ def test_weights_and_class_names_are_given_beside_a_name(my_model: Path, tmp_pat
     (tmp_path / "names.txt").write_text("\n".join("uvwxyz"))
     for file in ("w.safetensors", "w.pth"):
         c = open_network(NetworkName(f"{my_model}:build", str(tmp_path / file), str(tmp_path / "names.txt")))
-        assert c.classes == list("uvwxyz")
+        assert c.classes == list("uvwxyz") and c.training == {"seed": 7}
         assert all(torch.equal(network_in(c).module.state_dict()[name], w) for name, w in weights.items())
     other = {name: w for name, w in weights.items() if name != "fc.bias"} | {"head": torch.zeros(1)}
     save_file(other, tmp_path / "other.safetensors")

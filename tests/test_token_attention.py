@@ -41,7 +41,7 @@ from tests.test_adapted import (
     transformers,
 )
 from tests.test_app import CLIP, COMPARE, FIGURES, PREDICTIONS, open_page, words
-from tests.tiny import write_moving_video
+from tests.tiny import write_two_of_each
 from workbench.cli import main
 
 ATTENTION = ""  # the first page
@@ -200,11 +200,7 @@ def test_attention_that_is_said_wrongly_is_refused() -> None:
 @pytest.fixture(scope="module")
 def clips_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two videos of each of three classes."""
-    folder = tmp_path_factory.mktemp("videos")
-    for i, name in enumerate([*NAMES, *NAMES]):
-        (folder / name).mkdir(exist_ok=True)
-        write_moving_video(folder / name / f"{i // 3}.mp4", frames=6 + i, height=48, width=48)
-    return folder
+    return write_two_of_each(tmp_path_factory.mktemp("videos"), NAMES)
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,14 @@ def write_moving_video(path: Path, frames: int = 30, height: int = 96, width: in
     return path
 
 
+def write_two_of_each(folder: Path, classes: list[str]) -> Path:
+    """A dataset of two short videos of each class, in a folder of the class's name."""
+    for i, name in enumerate([*classes, *classes]):
+        (folder / name).mkdir(exist_ok=True)
+        write_moving_video(folder / name / f"{i // len(classes)}.mp4", frames=6 + i, height=48, width=48)
+    return folder
+
+
 def write_run(path: Path, alphas: list[list[float]], parts: int = 1, **meta: Any) -> Path:
     """A run directory by hand: `alphas` is alpha_T of each clip and layer; clip i is of class "a" or "b" in turn."""
     described = {

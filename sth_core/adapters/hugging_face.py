@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sth_core.adapted import HiddenWeights, adapt, frames_first, hidden_by
-from sth_core.checkpoint import Checkpoint, misfits
+from sth_core.checkpoint import Checkpoint, load_fitting
 from sth_core.errors import UserError
 from sth_core.grids import Grid, Tokens
 from sth_core.token_attention import FRAME, JOINT, READ, TIME, AttentionModule, TokenAttention
@@ -102,10 +102,7 @@ def hugging_face_network(
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"hf:{name} cannot be had: {str(error).splitlines()[0]}") from error
     if weights is not None:
-        there = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-        if problems := misfits(there, {key: tuple(tensor.shape) for key, tensor in weights.items()}):
-            raise UserError(f"the weights do not fit hf:{name}: {problems}")
-        module.load_state_dict(weights)
+        load_fitting(module, weights, f"the weights do not fit hf:{name}")
     try:
         p = preprocessing_of_transformers(
             settings,

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.models import get_model, get_model_weights, list_models, video
 
 from sth_core.adapted import adapt
-from sth_core.checkpoint import Checkpoint, misfits
+from sth_core.checkpoint import Checkpoint, load_fitting
 from sth_core.errors import UserError, did_you_mean
 from sth_core.grids import ChannelsFirst, ChannelsLast, Grid, SizedTokens
 from sth_core.video.other_libraries import preprocessing_of_torchvision
@@ -92,10 +92,7 @@ def torchvision_network(
         if family.head not in weights:
             raise UserError(f"the weights are not those of torchvision's {name}: there is no {family.head}")
         module = get_model(name, weights=None, num_classes=len(weights[family.head]))
-        there = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-        if problems := misfits(there, {key: tuple(tensor.shape) for key, tensor in weights.items()}):
-            raise UserError(f"the weights are not those of torchvision's {name}: {problems}")
-        module.load_state_dict(weights)
+        load_fitting(module, weights, f"the weights are not those of torchvision's {name}")
         names = published.meta["categories"] if len(weights[family.head]) == 400 else []
     names = classes or names
     if not names:
