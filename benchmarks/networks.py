@@ -1,33 +1,33 @@
 """The accuracy of the demo's networks on the demo's clips, which are not in their training data.
 
 \b
-    sth benchmark networks [-o demo] [--baseline FILE]
+    sth benchmark networks [-o demo] [--csv FILE]
 
-It prints the table of workbench/networks/README.md. The baseline, the same network without temporal kernels (p = 0 of
-Table 6), is not shipped; its row is printed if its file exists:
-
-\b
-    sth train recipes/synthetic_motion.toml --set model.conv=2d --set optimisation.epochs=3 \\
-        --data demo/training -o demo/networks/motion-rgb-p0
+It prints the tables of workbench/networks/README.md. The baseline, the same network without temporal kernels (p = 0 of
+Table 6), and the networks of other seeds are not shipped; they are in the tables if `sth demo --retrain --seeds 3` has
+made them in OUT/networks. With --csv, the accuracy and the alpha_T by layer of each seed are written to a file.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import click
+import pandas as pd
 
 from analysis.attention.alpha_matrix import read_alpha
 from analysis.runs.correctness import is_correct
 from analysis.runs.dataset_options import DatasetOptions
-from analysis.runs.recording import record
+from analysis.runs.recording import open_or_record
 from analysis.runs.run_directory import Run, open_run, predictions
 from analysis.statistics.accuracy import group_numbers
 from analysis.statistics.clusters import describe_interval
 from analysis.statistics.shares import share_interval
 from benchmarks.measuring import machine, print_head, print_row
 from sth_core.checkpoint import load_checkpoint
+from sth_core.files import write_csv
 from sth_core.network import count_parameters
-from workbench.cli.kinds import FILE, FOLDER
+from workbench.cli.kinds import FOLDER, PATH
 from workbench.cli.terminal import progress_bars
 from workbench.demo import (
     BASELINE,
@@ -46,24 +46,68 @@ TITLES = (
 )  # fmt: skip
 
 
+SEED_TITLES = ("network", "accuracy of seed 0, 1, ...", "mean ± SD over seeds", "mean α_T", "layers with one α_T")
+MOST_SEEDS = 100
+SAME = 1e-4  # a layer whose alpha_T has a smaller standard deviation over the clips has the same for every clip
+
+
 @click.command(help=__doc__)
 @click.option("-o", "--out", type=FOLDER, default=Path("demo"), show_default=True)
-@click.option("--baseline", type=FILE, default=Path("demo/networks/motion-rgb-p0/model.safetensors"))
-def main(out: Path, baseline: Path) -> None:
+@click.option("--csv", type=PATH, help="Write the accuracy and the alpha_T of each seed.")
+def main(out: Path, csv: Path | None) -> None:
     with progress_bars() as show:
         make_demo(out, SHIPPED_NETWORKS, show)
-        runs = [(n, SHIPPED_NETWORKS / f"{n.name}.safetensors", out / "runs" / n.name) for n in NETWORKS]
-        if baseline.is_file():
-            run = out / "baseline" / BASELINE.name
-            record(baseline, out / "synthetic", run, DatasetOptions(progress=partial(show, BASELINE.name)))
-            runs.append((BASELINE, baseline, run))
+        seeds = {network: runs_of_seeds(network, out, show) for network in (*NETWORKS, BASELINE)}
+    seeds = {network: runs for network, runs in seeds.items() if runs}
     print(f"{CLIPS} clips, seed {CLIP_SEED}; {machine('cpu')}\n")
     print_head(*TITLES)
-    for network, file, run in runs:
-        print_row(*cells(network, file, open_run(run)))
+    for network, runs in seeds.items():
+        print_row(*cells(network, runs[0]))
+    print()
+    print_head(*SEED_TITLES)
+    for network, runs in seeds.items():
+        print_row(network.name, *seed_cells(runs))
+    if csv:
+        rows = [seed_row(network, seed, run) for network, runs in seeds.items() for seed, run in enumerate(runs)]
+        write_csv(csv, pd.DataFrame(rows))
 
 
-def cells(network: DemoNetwork, file: Path, run: Run) -> tuple[object, ...]:
+def runs_of_seeds(network: DemoNetwork, out: Path, show: Callable[..., None]) -> list[Run]:
+    """A run of the network of each seed, from 0 on: of the shipped one, and of those that are in `out`/networks."""
+    runs = [open_run(out / "runs" / network.name)] if network in NETWORKS else []
+    for seed in range(len(runs), MOST_SEEDS):
+        seeded = network.seeded(seed)
+        file, folder = out / "networks" / f"{seeded.name}.safetensors", out / "seeds" / seeded.name
+        if not file.is_file():
+            break
+        options = DatasetOptions(progress=partial(show, seeded.name), overwrite=True)
+        runs.append(open_or_record(file, out / "synthetic", folder, options))
+    return runs
+
+
+def seed_row(network: DemoNetwork, seed: int, run: Run) -> dict[str, object]:
+    """A row of the CSV: network, seed, accuracy, and the mean alpha_T of each layer."""
+    row: dict[str, object] = {"network": network.name, "seed": seed, "accuracy": is_correct(predictions(run)).mean()}
+    if run.meta["attention"]:
+        alpha = read_alpha(run)
+        row |= dict(zip(alpha.layers["layer"], alpha.temporal.mean(0, "float64").round(5), strict=True))
+    return row
+
+
+def seed_cells(runs: list[Run]) -> tuple[object, ...]:
+    """The cells of one network, of which each run is of another seed."""
+    accuracies = pd.Series([is_correct(predictions(run)).mean() for run in runs])
+    spread = f" ± {accuracies.std():.3f}" if len(runs) > 1 else ""
+    alphas = [read_alpha(run) for run in runs if run.meta["attention"]]
+    return (
+        ", ".join(f"{accuracy:.3f}" for accuracy in accuracies),
+        f"{accuracies.mean():.3f}{spread}",
+        ", ".join(f"{alpha.mean.mean():.3f}" for alpha in alphas) or "-",
+        ", ".join(str(int((alpha.temporal.std(0, "float64") < SAME).sum())) for alpha in alphas) or "-",
+    )
+
+
+def cells(network: DemoNetwork, run: Run) -> tuple[object, ...]:
     """A row of the table."""
     table = predictions(run)
     correct = is_correct(table)
@@ -73,7 +117,7 @@ def cells(network: DemoNetwork, file: Path, run: Run) -> tuple[object, ...]:
         pair, order = (f"{share:.3f}" for share in order_accuracy(table))
     if run.meta["attention"]:
         alpha = f"{read_alpha(run).mean.mean():.3f}"
-    parameters = f"{count_parameters(load_checkpoint(file).model) / 1e6:.2f} M"
+    parameters = f"{count_parameters(load_checkpoint(Path(run.meta['checkpoint'])).model) / 1e6:.2f} M"
     accuracy = f"{correct.mean():.3f} ({describe_interval(low, high, '.3f')})"
     numbers = (run.modality, run.p, parameters, accuracy, pair, order, alpha)
     return network.name, run.meta["label"], *numbers, f"`{network.command}`"

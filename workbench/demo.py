@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -37,6 +37,12 @@ class DemoNetwork:
     recipe: str
     changes: tuple[str, ...] = ()
 
+    def seeded(self, seed: int) -> "DemoNetwork":
+        """This network, trained with another seed than the shipped one's, which is 0."""
+        if not seed:
+            return self
+        return replace(self, name=f"{self.name}-seed{seed}", changes=(*self.changes, f"optimisation.seed={seed}"))
+
     @property
     def command(self) -> str:
         changes = "".join(f" --set {change}" for change in self.changes)
@@ -54,7 +60,7 @@ NETWORKS = (
     DemoNetwork("appearance-flow-p4", "synthetic_appearance_flow"),
 )
 # Trained for the table, not shipped: the same network without temporal kernels (Table 6, p = 0).
-BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion", ("model.conv=2d", "optimisation.epochs=3"))
+BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion", ("model.conv=2d",))
 
 
 def make_demo(
@@ -101,33 +107,49 @@ def summarize_demo(runs: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["network", "question", "p", "input", "clips", "accuracy", "alpha_T"])
 
 
-def retrain(folder: Path, show: Callable[..., None], notify: Callable[[str], None] = no_report) -> Path:
-    """Train the demo's networks and the 2D baseline again; returns the folder of the new checkpoints."""
+def retrain(
+    folder: Path, show: Callable[..., None], notify: Callable[[str], None] = no_report, *, seeds: int = 1
+) -> Path:
+    """Train the demo's networks and the 2D baseline again, with the seeds 0 to `seeds` - 1; returns the folder of the
+    new checkpoints. Those of seed 0 have the names of the shipped ones."""
     data, out = folder / "training", folder / "networks"
     for clips, seed, split in ((CLIPS, CLIP_SEED, "val"), (TRAINING_CLIPS, TRAINING_SEED, "train")):
         synthesize(data, clips, seed, split, progress=partial(show, f"making {split} clips"))
-    for network in (*NETWORKS, BASELINE):
-        report = report_training(show, f"reading for {network.name}", f"training {network.name}")
-        recipe = load_recipe(network.recipe, network.changes)
-        changes: list[str | Path] = [word for change in network.changes for word in ("--set", change)]
-        if recipe.start.checkpoint:  # start from the new network, not from the shipped one
-            start = out / Path(recipe.start.checkpoint).name
-            recipe = replace(recipe, start=Start(str(start)))
-            changes += ["--set", f"start.checkpoint={start.absolute()}"]
-        command = absolute_command("train", network.recipe, *changes, "--data", data, "--out", out / network.name)
-        try:
-            dataset = open_dataset(data, recipe.data)
-            notify(dataset.found.sentence)
-            trained = train(
-                recipe, dataset.clips, out / network.name, progress=report, command=command, notify=notify,
-                found=dataset.found,
-            )  # fmt: skip
-        except OtherWork as error:  # whose advice is an option that `sth demo` does not have
-            raise UserError(f"{error.found}; move the folder {out / network.name} elsewhere, and try again") from error
-        c, file = load_checkpoint(trained.checkpoint), out / f"{network.name}.safetensors"
-        assert isinstance(c.model, VideoNetwork)  # a file has no other
-        save_checkpoint(file, c.model, c.classes, c.preprocessing, c.annotation, c.training, half=True)
+    for seed in range(seeds):
+        for network in (*NETWORKS, BASELINE):
+            retrain_one(network, seed, data, out, show, notify)
     return out
+
+
+def retrain_one(
+    network: DemoNetwork, seed: int, data: Path, out: Path, show: Callable[..., None], notify: Callable[[str], None]
+) -> None:
+    """Train one network as `out`/NAME, and write its weights with 16 bits to `out`/NAME.safetensors."""
+    network = network.seeded(seed)
+    report = report_training(show, f"reading for {network.name}", f"training {network.name}")
+    written = recipe = load_recipe(network.recipe, network.changes)
+    changes: list[str | Path] = [word for change in network.changes for word in ("--set", change)]
+    if recipe.start.checkpoint:  # start from the new network of this seed, not from the shipped one
+        start = out / f"{DemoNetwork(Path(recipe.start.checkpoint).stem, '').seeded(seed).name}.safetensors"
+        recipe = replace(recipe, start=Start(str(start)))
+        changes += ["--set", f"start.checkpoint={start.absolute()}"]
+    command = absolute_command("train", network.recipe, *changes, "--data", data, "--out", out / network.name)
+    try:
+        dataset = open_dataset(data, recipe.data)
+        notify(dataset.found.sentence)
+        trained = train(
+            recipe, dataset.clips, out / network.name, progress=report, command=command, notify=notify,
+            found=dataset.found,
+        )  # fmt: skip
+    except OtherWork as error:  # whose advice is an option that `sth demo` does not have
+        raise UserError(f"{error.found}; move the folder {out / network.name} elsewhere, and try again") from error
+    c = load_checkpoint(trained.checkpoint)
+    assert isinstance(c.model, VideoNetwork)  # a file has no other
+    training = c.training | {
+        "recipe": c.training["recipe"] | {"start": asdict(written.start)}
+    }  # no path of one machine
+    file = out / f"{network.name}.safetensors"
+    save_checkpoint(file, c.model, c.classes, c.preprocessing, c.annotation, training, half=True)
 
 
 def order_accuracy(table: pd.DataFrame) -> tuple[float, float]:
