@@ -4,8 +4,9 @@
     sth benchmark networks [-o demo] [--csv FILE]
 
 It prints the tables of workbench/networks/README.md. The baseline, the same network without temporal kernels (p = 0 of
-Table 6), and the networks of other seeds are not shipped; they are in the tables if `sth demo --retrain --seeds 3` has
-made them in OUT/networks. With --csv, the accuracy and the alpha_T by layer of each seed are written to a file.
+Table 6), and the networks of other seeds are not shipped; they are in the tables if their folders (`sth demo
+--retrain --seeds 3` makes them all) are in OUT/networks. With --csv, the accuracy and the alpha_T by layer of each seed
+are written to a file.
 """
 
 from collections.abc import Callable
@@ -77,7 +78,7 @@ def runs_of_seeds(network: DemoNetwork, out: Path, show: Callable[..., None]) ->
     runs = [open_run(out / "runs" / network.name)] if network in NETWORKS else []
     for seed in range(len(runs), MOST_SEEDS):
         seeded = network.seeded(seed)
-        file, folder = out / "networks" / f"{seeded.name}.safetensors", out / "seeds" / seeded.name
+        file, folder = out / "networks" / seeded.name / "model.safetensors", out / "seeds" / seeded.name
         if not file.is_file():
             break
         options = DatasetOptions(progress=partial(show, seeded.name), overwrite=True)

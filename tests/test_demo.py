@@ -157,12 +157,14 @@ def test_networks_are_named_by_what_makes_them(networks: Path) -> None:
 def test_retrain_makes_every_network(scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = ("model.width=8", "model.frames=2", "preprocessing.frames=2", "optimisation.epochs=1",
              "optimisation.warmup_epochs=0", "preprocessing.resize=36", "preprocessing.crop=32")  # fmt: skip
-    monkeypatch.setattr(demo, "NETWORKS", (demo.DemoNetwork("quick", "synthetic_motion", small),))
+    start = "workbench/networks/quick.safetensors"
+    second = demo.DemoNetwork("second", "synthetic_motion", (*small, f"start.checkpoint={start}"))
+    monkeypatch.setattr(demo, "NETWORKS", (demo.DemoNetwork("quick", "synthetic_motion", small), second))
     baseline = demo.DemoNetwork("flat", "synthetic_appearance", (*small, "model.conv=2d"))
     monkeypatch.setattr(demo, "BASELINE", baseline)
     shutil.copytree(scenes_folder, tmp_path / "training")
     shown: list[str] = []
-    out = demo.retrain(tmp_path, lambda what, *_, **__: shown.append(what))
+    out = demo.retrain(tmp_path, lambda what, *_, **__: shown.append(what), seeds=2)
     assert {"training quick", "training flat", "reading for flat"} <= set(shown)
     quick, flat = (load_checkpoint(out / f"{name}.safetensors") for name in ("quick", "flat"))
     assert (quick.classes, quick.model.config.conv) == (sorted(MOTIONS), "sth")
@@ -171,6 +173,12 @@ def test_retrain_makes_every_network(scenes_folder: Path, tmp_path: Path, monkey
     for name, weight in quick.model.state_dict().items():
         halved = trained[name].half().to(weight.dtype) if weight.is_floating_point() else trained[name]
         assert torch.equal(weight, halved), name
+    again = load_checkpoint(out / "quick-seed1.safetensors")
+    assert (again.training["seed"], quick.training["seed"]) == (1, 0)
+    assert not torch.equal(next(again.model.parameters()), next(quick.model.parameters()))
+    command = json.loads((out / "second-seed1" / "training.json").read_text(encoding="utf-8"))["command"]
+    assert f"start.checkpoint={out / 'quick-seed1.safetensors'}" in command  # of the same seed
+    assert load_checkpoint(out / "second-seed1.safetensors").training["recipe"]["start"]["checkpoint"] == start
     (out / "quick" / "training.json").unlink()  # as an earlier version left it
     with pytest.raises(UserError) as refused:
         demo.retrain(tmp_path, lambda *_: None)
