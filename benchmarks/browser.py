@@ -3,9 +3,7 @@
 As a script: install Playwright's if no Chromium is installed.
 """
 
-import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,16 +15,11 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-# The first is the lightest: it has no windows to draw.
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+sys.path.insert(0, str(Path(__file__).parent.parent))  # as a script
+from analysis.report.installed_browser import installed_browser
 
 # As root, as in a container, Chromium runs only without its sandbox; the pages are our own.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-def installed_browser() -> str | None:
-    """The path of a Chromium or Chrome (STH_BROWSER goes first), or None: then Playwright's is used."""
-    return os.environ.get("STH_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @contextmanager

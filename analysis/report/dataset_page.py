@@ -10,9 +10,10 @@ import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
 
+from analysis.report.colours import SPLIT_COLOURS
 from analysis.report.dataset_findings import PASSES, DatasetFinding, dataset_findings
 from analysis.report.page import Finding, PageTable, Picture, Section, write_page
-from analysis.report.plots import COLOURS, styled
+from analysis.report.plots import styled
 from sth_core.datasets.checked import CheckedDataset
 from sth_core.datasets.entries import SPLITS
 from sth_core.video import UnreadableVideo, read_frames
@@ -25,7 +26,7 @@ THUMBNAILS = 96  # one for each class, so many at most
 SHOWN = 12  # pictures of a finding
 THUMBNAIL_SIDE, GAP = 150, 4  # pixels: the short side, or the height of frames side by side; between them
 MOST_TIMES_WIDER = 3  # than high, that a frame is shown
-BY_SPLIT: Any = {"color": "split", "color_discrete_map": dict(zip(SPLITS, COLOURS, strict=False))}
+BY_SPLIT: Any = {"color": "split", "color_discrete_map": dict(zip(SPLITS, SPLIT_COLOURS, strict=False))}
 STACKED: Any = {"barmode": "stack", "height": 320}
 
 

@@ -6,7 +6,6 @@ source videos, and over the seeds of a network that was trained several times.
 """
 
 from fractions import Fraction
-from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,18 @@ from analysis.attention.alpha_matrix import Alpha, ReadAlpha, has_attention, rea
 from analysis.attention.alpha_tables import alpha_clip_table, alpha_layer_table
 from analysis.attention.conditions import group_conditions
 from analysis.attention.hypotheses import stack_values
-from analysis.report.plots import COLOURS, DASHES, SupplementFigure, add_line, error_bars, styled
+from analysis.report.colours import (
+    BAR_INTERVAL,
+    MODALITY_MARKERS,
+    REFERENCE,
+    SPATIAL,
+    SPATIAL_MARKER,
+    TEMPORAL,
+    TEMPORAL_MARKER,
+    dashes_of,
+    dataset_colours,
+)
+from analysis.report.plots import SupplementFigure, add_line, error_bars, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import units_of
 from analysis.statistics.effects import half_widths, mean_effect, spreads_of
@@ -72,7 +82,7 @@ def figure5(table: pd.DataFrame) -> SupplementFigure:
     """
     modality, p = main_setting(table)
     chosen = table.query("modality == @modality and p == @p")
-    caption = f"α_T (solid) and α_S (dotted) at each layer, {modality}, p = {p}."
+    caption = f"α_T (filled circles) and α_S (open circles) at each layer, {modality}, p = {p}."
     figure = plot_alpha_by_layer(chosen, spatial=True)
     return captioned("figure5_layers", "Figure 5: attention by layer", caption, figure, chosen)
 
@@ -109,7 +119,7 @@ def figure8(table: pd.DataFrame) -> SupplementFigure | None:
     chosen = table.query("p == @p").groupby("dataset").filter(lambda rows: rows["modality"].nunique() > 1)
     if chosen.empty:
         return None
-    caption = f"α_T at each layer for RGB and Flow input, p = {p}."
+    caption = f"α_T at each layer for RGB (circles) and Flow (diamonds) input, p = {p}."
     figure = plot_alpha_by_layer(chosen, "modality")
     return captioned("figure8_modalities", "Figure 8: attention by modality", caption, figure, chosen)
 
@@ -142,31 +152,31 @@ def curve_names(table: pd.DataFrame, by: str = "") -> pd.Series:
 
 
 def plot_alpha_by_layer(table: pd.DataFrame, by: str = "", *, spatial: bool = False) -> go.Figure:
-    """alpha_T over the layers, with its interval: a colour per dataset, a dash per value of the column `by`.
+    """alpha_T over the layers, with its interval: a colour per dataset, a dash per p, a marker per modality.
 
-    With `spatial`, alpha_S is drawn too, dotted.
+    With `spatial`, alpha_S is drawn too, with open circles.
     """
     figure = go.Figure()
     table = table.assign(name=curve_names(table, by), fraction=table["p"].map(Fraction))
-    colours = dict(zip(sorted(set(table["dataset"])), cycle(COLOURS), strict=False))
-    ordered = table.sort_values(["fraction", "modality"], ascending=False)  # the largest p and RGB are solid
-    dashes = dict(zip(ordered[by].unique(), cycle(DASHES), strict=False)) if by else {}
+    colours, dashes = dataset_colours(table["dataset"]), dashes_of(table["p"].unique())
     details = (
         "%{x}<br>α_T = %{y:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})<br>standard deviation over clips "
         "%{customdata[2]:.3f}, n = %{customdata[3]}<br>%{customdata[4]}<extra></extra>"
     )
-    for (dataset, *_, name), rows in table.groupby(["dataset", "fraction", "modality", "name"]):
+    for (dataset, _, modality, name), rows in table.groupby(["dataset", "fraction", "modality", "name"]):
+        dash, marker = dashes[rows["p"].iloc[0]], TEMPORAL_MARKER if spatial else MODALITY_MARKERS[modality]
         add_line(
             figure, rows["layer"], rows["alpha_temporal"], f"{name}: α_T" if spatial else name, colours[dataset],
-            band=(rows["low"], rows["high"]), line_dash=dashes[rows[by].iloc[0]] if by else "solid", legendgroup=name,
-            customdata=rows[["low", "high", "sd", "n", "run"]], hovertemplate=details,
+            band=(rows["low"], rows["high"]), line_dash=dash, legendgroup=name, marker_symbol=marker,
+            error_y=error_bars(rows, "alpha_temporal"), customdata=rows[["low", "high", "sd", "n", "run"]],
+            hovertemplate=details,
         )  # fmt: skip
         if spatial:
             add_line(
-                figure, rows["layer"], rows["alpha_spatial"], f"{name}: α_S", colours[dataset], line_dash="dot",
-                legendgroup=name, mode="lines", hovertemplate="%{x}<br>α_S = %{y:.3f}<extra></extra>",
+                figure, rows["layer"], rows["alpha_spatial"], f"{name}: α_S", colours[dataset], line_dash=dash,
+                legendgroup=name, marker_symbol=SPATIAL_MARKER, hovertemplate="%{x}<br>α_S = %{y:.3f}<extra></extra>",
             )  # fmt: skip
-    figure.add_hline(y=0.5, line={"color": "#888888", "width": 1})
+    figure.add_hline(y=0.5, line={"color": REFERENCE, "width": 1})
     return styled(figure, "layer, from input to output", "attention coefficient α" if spatial else "α_T")
 
 
@@ -176,9 +186,10 @@ def plot_mean_alpha(table: pd.DataFrame) -> go.Figure:
     means = table.assign(name=curve_names(table)).drop_duplicates(["dataset", "run"])
     temporal = means[["mean", "mean_low", "mean_high"]]
     spatial = 1 - temporal.rename(columns={"mean_low": "mean_high", "mean_high": "mean_low"})
-    for values, name, colour in ((spatial, "α_S", COLOURS[0]), (temporal, "α_T", COLOURS[1])):
+    for values, name, colour in ((spatial, "α_S", SPATIAL), (temporal, "α_T", TEMPORAL)):
         figure.add_bar(
-            x=means["name"], y=values["mean"], error_y=error_bars(values, "mean", "mean_"), name=name,
+            x=means["name"], y=values["mean"], name=name, marker_opacity=0.6, insidetextfont_color="#000000",
+            error_y=error_bars(values, "mean", "mean_") | {"color": BAR_INTERVAL, "thickness": 2},
             marker_color=colour, texttemplate="%{y:.3f}", textposition="inside", insidetextanchor="start",
             customdata=means[["n"]],
             hovertemplate=f"%{{x}}<br>{name} = %{{y:.3f}}<br>n = %{{customdata[0]}} clips<extra></extra>",

@@ -4,8 +4,8 @@ The paper picks classes by hand, those of Figure 9 from Kinetics-400 and those o
 Here both figures rank the classes of each dataset by alpha_T, among those that the network predicts well.
 """
 
+import html
 from dataclasses import replace
-from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,14 @@ import plotly.graph_objects as go
 from analysis.attention.alpha_matrix import ReadAlpha, has_attention, read_alpha
 from analysis.attention.alpha_tables import alpha_class_table
 from analysis.experiments.probe_tables import KIND, order_dependence
+from analysis.report.colours import BAR_INTERVAL, dataset_colours
 from analysis.report.figures_5_to_8 import main_setting
-from analysis.report.plots import COLOURS, SupplementFigure, error_bars, jpeg_uri
+from analysis.report.plots import SupplementFigure, error_bars, jpeg_uri
 from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.correctness import is_correct
 from analysis.runs.run_directory import Run, clip_table
 from analysis.statistics.accuracy import describe_clips_per_class, units_of
+from sth_core.errors import visible
 from sth_core.shards import shards
 from sth_core.video import UnreadableVideo
 from sth_core.video.fields import read_resized
@@ -71,7 +73,9 @@ def class_figure(name: str, number: str, which: str, ranked: list[pd.DataFrame])
     )
     data = rows.drop(columns=["path", "frame_indices"], errors="ignore")
     title = f"{number}: the classes with the {which} temporal attention"
-    return SupplementFigure(name, title, caption, plot_classes(rows), data)
+    strips = [frame_strip(clip) for _, clip in rows.iterrows()]
+    drawn = (plot_classes(rows, strips, narrow) for narrow in (False, True))
+    return SupplementFigure(name, title, caption, next(drawn), data, next(drawn))
 
 
 def rank_classes(run: Run, read: ReadAlpha = read_alpha) -> pd.DataFrame:
@@ -98,31 +102,36 @@ def rank_classes(run: Run, read: ReadAlpha = read_alpha) -> pd.DataFrame:
     return table.merge(clips.filter(["label", "clip", "path", "frame_indices"]), on="label")
 
 
-def plot_classes(rows: pd.DataFrame) -> go.Figure:
-    """A row for each class: its alpha_T as a bar, and the frames of its clip that the network was given."""
-    figure, left = go.Figure(), BAR_WIDTH + 0.02
-    for colour, (_, some) in zip(cycle(COLOURS), rows.groupby("run", sort=False), strict=False):
+def plot_classes(rows: pd.DataFrame, strips: list[str], narrow: bool = False) -> go.Figure:
+    """A row for each class: its name, its alpha_T as a bar, and the frames of its clip that the network was given,
+    beside the bar or, where it is narrow, below it."""
+    figure, left = go.Figure(), 0.0 if narrow else BAR_WIDTH + 0.02
+    colours = dataset_colours(rows["dataset"])
+    middle, width = (-0.2, 0.24) if narrow else (0.0, 0.4)  # of a bar, from the middle of its row
+    for _, some in rows.groupby("run", sort=False):
         figure.add_bar(
-            x=some["alpha_temporal"], y=list(some.index), orientation="h", name=some["dataset"].iloc[0], width=0.5,
-            marker_color=colour, customdata=some[["accuracy", "n"]], error_x=error_bars(some, "alpha_temporal"),
-            texttemplate="%{x:.3f}", textposition="inside", insidetextanchor="start",
+            x=some["alpha_temporal"], y=[i + middle for i in some.index], orientation="h", width=width,
+            name=some["dataset"].iloc[0], marker_color=colours[some["dataset"].iloc[0]], marker_opacity=0.6,
+            customdata=some[["accuracy", "n"]], texttemplate="%{x:.3f}", textposition="inside",
+            error_x=error_bars(some, "alpha_temporal") | {"color": BAR_INTERVAL, "thickness": 2},
+            insidetextanchor="start", insidetextfont_color="#000000",
             hovertemplate="α_T = %{x:.3f}<br>accuracy %{customdata[0]:.0%}, n = %{customdata[1]} clips<extra></extra>",
         )  # fmt: skip
     for i, clip in rows.iterrows():
-        place = {"xref": "paper", "x": left, "xanchor": "left", "y": i}
-        if image := frame_strip(clip):
-            size = {"sizex": 1 - left, "sizey": 0.9, "sizing": "contain", "yanchor": "middle"}
-            figure.add_layout_image(source=image, yref="y", **place, **size)
+        name = html.escape(visible(str(clip["label"])), quote=False)
+        place = {"xref": "paper", "xanchor": "left", "showarrow": False}
+        figure.add_annotation(text=name, x=0, y=i + middle - width / 2, yanchor="bottom", borderpad=0, **place)
+        size = {"sizex": 1 - left, "sizey": 0.5 if narrow else 0.8, "sizing": "contain"}
+        where = {"x": left, "y": i + middle + width / 2 if narrow else i, "yanchor": "top" if narrow else "middle"}
+        if strips[int(i)]:
+            figure.add_layout_image(source=strips[int(i)], xref="paper", yref="y", xanchor="left", **where, **size)
         else:
-            figure.add_annotation(text="the video is no longer there", showarrow=False, **place)
-    figure.update_yaxes(
-        tickvals=rows.index, ticktext=[f"{label} " for label in rows["label"]], range=[len(rows) - 0.5, -0.5],
-        automargin=True,
-    )  # fmt: skip
+            figure.add_annotation(text="the video is no longer there", **where, **place)
+    figure.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, range=[len(rows) - 0.5, -0.6])
     return figure.update_layout(
-        height=130 + 92 * len(rows), margin={"t": 40, "r": 10, "b": 50}, bargap=0.3,
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
-        xaxis={"domain": [0, BAR_WIDTH], "title": "α_T", "rangemode": "tozero"},
+        height=130 + 100 * len(rows), margin={"t": 40, "r": 10, "b": 50, "l": 10}, bargap=0.3,
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0}, barmode="overlay",
+        xaxis={"domain": [0, 1 if narrow else BAR_WIDTH], "title": "α_T", "rangemode": "tozero"},
     )  # fmt: skip
 
 

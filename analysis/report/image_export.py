@@ -1,30 +1,69 @@
 """Figures as PDF, SVG and PNG, by an installed Chromium."""
 
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import kaleido
 import plotly.graph_objects as go
-import plotly.io
 
+from analysis.report.installed_browser import installed_browser
 from sth_core.files import temporary_beside, written_by_me
 
 PICTURES = ("pdf", "svg", "png")
 NO_BROWSER = (
-    "PDF, SVG and PNG were not written: they need Chrome or Chromium (Debian: apt install chromium; any system: "
-    "plotly_get_chrome), or the path of one in BROWSER_PATH"
+    "PDF, SVG and PNG cannot be drawn: they need Chrome or Chromium. Install it with `apt install chromium` (Debian, "
+    "Ubuntu) or with `plotly_get_chrome` (any system), or name the path of one in BROWSER_PATH"
 )
+DOTS_PER_INCH = 300  # of a PNG, at the size of the PDF
+
+
+class Unscaled(kaleido.PageGenerator):
+    """Prints a figure on a page without margins, for which the browser would make it smaller."""
+
+    header = kaleido.PageGenerator.header + "<style>@page { margin: 0 } img { display: block }</style>"
+
+
+def why_no_pictures() -> str:
+    """Why pictures cannot be drawn, without trying it; empty if a browser is there."""
+    named = installed_browser()
+    if named and not shutil.which(named):
+        return f"{NO_BROWSER} (no program is at {named})"
+    return "" if named or kaleido_browser() else NO_BROWSER
+
+
+def kaleido_browser() -> str | None:
+    """A browser that Kaleido finds itself, such as that of `plotly_get_chrome`."""
+    from choreographer.browsers.chromium import Chromium
+
+    return Chromium.find_browser(skip_local=False)
 
 
 def write_pictures(figures: dict[str, go.Figure], out: Path, kinds: tuple[str, ...] = PICTURES) -> str:
-    """Write out/NAME.KIND of each figure, all by one browser; returns why they could not be, empty if they were."""
+    """Write out/NAME.KIND of each figure, all by one browser; returns why they could not be, empty if all are written.
+
+    A figure's width and height are in CSS pixels (96 an inch), 1000 wide where the figure does not say.
+    """
+    if reason := why_no_pictures():
+        return reason
     with TemporaryDirectory(prefix=".pictures-", suffix=written_by_me(), dir=out) as temporary:
-        drawn = {Path(temporary) / f"{name}.{kind}": figure for name, figure in figures.items() for kind in kinds}
-        heights = [figure.layout.height for figure in drawn.values()]
-        try:  # 1000 pixels wide; a PNG has twice as many
-            plotly.io.write_images(list(drawn.values()), list(drawn), width=1000, height=heights, scale=2)
-        except Exception as error:  # no browser, or one that does not start: whatever it says comes up here
-            reason = str(error).strip().splitlines()
-            return NO_BROWSER if "Chrome" in str(error) or not reason else f"{NO_BROWSER} ({reason[0]})"
+        specs = [
+            {
+                "fig": figure.to_dict(), "path": Path(temporary) / f"{name}.{kind}",
+                "opts": {
+                    "format": kind, "width": figure.layout.width or 1000, "height": figure.layout.height or 500,
+                    "scale": DOTS_PER_INCH / 96 if kind == "png" else 1,
+                },
+            } for name, figure in figures.items() for kind in kinds
+        ]  # fmt: skip
+        options = {"path": installed_browser() or kaleido_browser(), "page_generator": Unscaled(mathjax=False)}
+        try:
+            kaleido.write_fig_from_object_sync(specs, cancel_on_error=True, kopts=options)
+        except Exception as error:  # a browser that does not start, or that stops: whatever it says comes up here
+            return f"{NO_BROWSER} ({(str(error).strip().splitlines() or [type(error).__name__])[0]})"
+        drawn = [Path(str(spec["path"])) for spec in specs]
+        if lost := [file.name for file in drawn if not file.is_file() or not file.stat().st_size]:
+            return f"{NO_BROWSER} (the browser did not draw {', '.join(lost)})"
         for file in drawn:
             with temporary_beside(out / file.name) as beside:
                 beside.write_bytes(file.read_bytes())

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from analysis.experiments.interventions import BROKEN, effects_in, left_out_clips
 from analysis.experiments.trust_tables import class_replacement_effects, replacement_effects
 from analysis.explain.alpha_replacement import ANOTHER_CLIP, DATASET_MEAN, EVERY_LAYER
+from analysis.report.colours import DIVERGING
 from analysis.report.page import Section, write_page
 from analysis.report.plots import styled
 from analysis.runs.caveats import accuracy_caveats
@@ -82,7 +83,7 @@ def plot_replacement_effects(table: pd.DataFrame, rows: str) -> go.Figure:
     )
     heatmap = go.Heatmap(
         x=table["kind"], y=table[rows], z=points, text=text, texttemplate="%{text}", zmid=0, zmin=-100, zmax=100,
-        colorscale=[[0, "#0072B2"], [0.5, "#ffffff"], [1, "#D55E00"]], colorbar_title="points",
+        colorscale=DIVERGING, colorbar_title="points",
     )  # fmt: skip
     height = 126 + 26 * table[rows].nunique()
     figure = styled(go.Figure(heatmap), "α becomes ...", "", height=height, margin_t=10)

@@ -15,12 +15,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from analysis.report.colours import BAR_INTERVAL, PLAIN
 from sth_core.errors import visible
 
-# Okabe & Ito's colours, told apart with any colour vision; two grays for their black and yellow, of which one cannot be
-# seen in the app's dark theme and the other not on paper.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777", "#AAAAAA")
-DASHES = ("solid", "dash", "dot", "dashdot")
+SYMBOLS = (("α_T", "α<sub>T</sub>"), ("α_S", "α<sub>S</sub>"), ("O_T", "O<sub>T</sub>"), ("O_S", "O<sub>S</sub>"))
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,7 @@ class SupplementFigure:
     caption: str
     figure: go.Figure
     data: pd.DataFrame
+    narrow: go.Figure | None = None  # where it is drawn otherwise in one column of a paper
 
 
 def styled(figure: go.Figure, x: str, y: str, **layout: Any) -> go.Figure:
@@ -48,10 +47,10 @@ def error_bars(table: pd.DataFrame, value: str, prefix: str = "") -> dict[str, A
 
 
 def horizontal_bars(
-    table: pd.DataFrame, names: str, value: str, title: str, prefix: str = "", colours: str | list[str] = COLOURS[0]
+    table: pd.DataFrame, names: str, value: str, title: str, prefix: str = "", colours: str | list[str] = PLAIN
 ) -> go.Figure:
     """A bar with its interval for each row of a table, the first row on top; `title` is that of the values' axis."""
-    errors = error_bars(table, value, prefix) | {"color": "#808080", "thickness": 2}  # seen on light and dark pages
+    errors = error_bars(table, value, prefix) | {"color": BAR_INTERVAL, "thickness": 2}
     marker = {"color": colours, "opacity": 0.5}  # pale, so that the half of an interval that lies on a bar is seen
     bars = go.Bar(x=table[value], y=table[names], orientation="h", error_x=errors, marker=marker)
     figure = styled(go.Figure(bars), title, "", height=120 + 26 * len(table), margin_t=10)
@@ -74,14 +73,31 @@ def add_line(
 
 
 def with_escaped_text(figure: go.Figure) -> go.Figure:
-    """A copy that shows the names of classes and runs as they are: Plotly takes some of HTML in them for HTML."""
+    """A copy that shows the names of classes and runs as they are, as Plotly takes some of HTML in them for HTML, and
+    α_T with a real subscript."""
     figure = go.Figure(figure)
     for trace in figure.data:
         for part in ("x", "y", "text", "name", "legendgroup", "customdata"):
             if part in trace:
                 trace[part] = _escaped(trace[part])
+        if "name" in trace and trace.name:
+            trace.name = with_subscripts(trace.name)
+        if trace.hovertemplate and isinstance(trace.hovertemplate, str):
+            trace.hovertemplate = with_subscripts(trace.hovertemplate)
+        if "colorbar" in trace and trace.colorbar.title.text:
+            trace.colorbar.title.text = with_subscripts(trace.colorbar.title.text)
     figure.layout.yaxis.ticktext = _escaped(figure.layout.yaxis.ticktext)
+    for axis in [*figure.select_xaxes(), *figure.select_yaxes()]:
+        if axis.title.text:
+            axis.title.text = with_subscripts(axis.title.text)
     return figure
+
+
+def with_subscripts(text: str) -> str:
+    """The paper's symbols as Plotly and HTML draw them: α<sub>T</sub> for α_T."""
+    for symbol, drawn in SYMBOLS:
+        text = text.replace(symbol, drawn)
+    return text
 
 
 def _escaped(value: Any) -> Any:

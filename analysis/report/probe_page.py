@@ -8,8 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.experiments import probe_tables
+from analysis.report.colours import PLAIN
 from analysis.report.page import PageTable, Section, with_intervals, write_page
-from analysis.report.plots import COLOURS, error_bars, horizontal_bars, styled
+from analysis.report.plots import error_bars, horizontal_bars, styled
 from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
@@ -79,6 +80,6 @@ def plot_alpha_and_order(table: pd.DataFrame, title: str) -> go.Figure:
     points = go.Scatter(
         x=table["alpha_temporal"], y=table["drop"], text=table["label"], mode="markers+text", textposition=sides,
         error_x=error_bars(table, "alpha_temporal", "alpha_"), error_y=error_bars(table, "drop"),
-        marker={"size": 9, "color": COLOURS[0]},
+        marker={"size": 9, "color": PLAIN},
     )  # fmt: skip
     return styled(go.Figure(points), "α_T, mean over layers", title, height=560)

@@ -3,6 +3,7 @@ cell and epoch), confusion matrices; and, where there is a Chromium, each figure
 
 import html
 import json
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from analysis.report.colours import OTHERS
 from analysis.report.image_export import write_pictures
 from analysis.report.page import PageTable, Section, write_page
-from analysis.report.plots import COLOURS, add_line, on_paper
+from analysis.report.plots import add_line, on_paper
 from analysis.runs.correctness import counted_clips
 from analysis.runs.left_out import some_names, split_usable
 from analysis.runs.run_directory import find_runs, open_run, predictions
@@ -89,7 +91,7 @@ def accuracy_table(results: pd.DataFrame, axes: list[str], paper: dict[str, Any]
 def plot_study_curves(curves: pd.DataFrame, axes: list[str]) -> go.Figure:
     """Loss, and accuracy on the held-out clips, by epoch: the mean over seeds, a band from the least to the most."""
     figure = make_subplots(1, 2, subplot_titles=("training loss", "accuracy on held-out clips"))
-    for (name, rows), colour in zip(by_combination(curves, axes).items(), COLOURS, strict=False):
+    for (name, rows), colour in zip(by_combination(curves, axes).items(), cycle(OTHERS), strict=False):
         for column, metric in enumerate(("loss", "val_accuracy"), start=1):
             epochs = rows.dropna(subset=[metric]).groupby("epoch")[metric].agg(["mean", "min", "max"])
             add_line(

@@ -1,7 +1,8 @@
 """The supplement as files: each figure as HTML, PDF, SVG and PNG, its numbers as CSV, its provenance as JSON, and one
 page with all of them.
 
-The CSV and JSON files of two calls are the same bytes. PDF, SVG and PNG need a Chromium.
+The CSV and JSON files of two calls are the same bytes. PDF, SVG and PNG need a Chromium; they have a size of
+`figure_sizes.py`, and neither title nor caption.
 """
 
 import html
@@ -17,6 +18,8 @@ from plotly.offline import get_plotlyjs
 
 from analysis.attention.alpha_matrix import has_attention, has_signal, read_once
 from analysis.attention.hypotheses import HOW_JUDGED, Tested, evaluate_hypotheses, hypothesis_verdicts
+from analysis.report.figure_layout import at_size
+from analysis.report.figure_sizes import DEFAULT_SIZE, SIZES
 from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
 from analysis.report.figures_9_and_10 import ACCURATE, class_figures
 from analysis.report.image_export import PICTURES, write_pictures
@@ -53,12 +56,17 @@ class WrittenSupplement:
 
 
 def write_figures(
-    runs: list[Run], out: Path, pictures: bool = True, command: str = "sth figures RUNS -o DIR"
+    runs: list[Run],
+    out: Path,
+    pictures: bool = True,
+    command: str = "sth figures RUNS -o DIR",
+    size: str = DEFAULT_SIZE,
 ) -> WrittenSupplement | None:
     """Write Figures 5 to 10, the attention across time of transformers, and the tests of the paper's hypotheses to
     `out`; None if no run has attention.
 
-    Without `pictures` only what needs no browser is written; `command` is kept beside the figures.
+    Without `pictures` only what needs no browser is written; they have the size of this name (`SIZES`). `command` is
+    kept beside the figures.
     """
     left_out = runs_without_figures(runs)
     runs = [run for run in runs if str(run.path) not in left_out]
@@ -69,12 +77,12 @@ def write_figures(
         return None
     tested = evaluate_hypotheses([run for run in runs if has_attention(run)], read)
     with writing_into(out):
-        return write_supplement(items, tested, runs, left_out, out, pictures, command)
+        return write_supplement(items, tested, runs, left_out, out, pictures, command, size)
 
 
 def write_supplement(
     items: list[SupplementFigure], tested: Tested, runs: list[Run], left_out: dict[str, str], out: Path,
-    pictures: bool, command: str,
+    pictures: bool, command: str, size: str,
 ) -> WrittenSupplement:  # fmt: skip
     """Write the figures `items` and the hypotheses `tested` of `runs`, and one page with all."""
     with write_atomically(out / PLOTLY) as script:  # which the figures' pages share
@@ -84,7 +92,8 @@ def write_supplement(
         with write_atomically(out / f"{item.name}.html") as own_page:
             own_page.write(figures[item.name].to_html(include_plotlyjs="directory", div_id=item.name))
         write_json(out / f"{item.name}.json", figure_provenance(item, runs) | {"command": command})
-    missing = write_pictures(figures, out) if pictures else ""
+    drawn = {item.name: at_size(item, SIZES[size]) for item in items}
+    missing = write_pictures(drawn, out) if pictures else ""
     kinds = ["json", *(PICTURES if pictures and not missing else ())]
     sections = [hypotheses_section(tested)] + [
         Section(

@@ -1,21 +1,20 @@
 """The attention across time of transformers by layer: a figure beside those of the paper, which are of α."""
 
-from itertools import cycle
-
 import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.attention.alpha_matrix import ReadAlpha, read_signal
 from analysis.attention.share_tables import share_table
-from analysis.report.plots import COLOURS, SupplementFigure, add_line, error_bars, styled
+from analysis.report.colours import run_colours
+from analysis.report.plots import SupplementFigure, add_line, error_bars, styled
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import TIME_SHARE
 from analysis.statistics.accuracy import units_of
 
 BLOCK_AXIS = "block, from input to output"
 SHARE_HOW_TO_READ = (
-    "The dotted line of a run's colour is what uniform attention has. Above it, a layer looks more at other time steps "
-    "than if it had no preference; at 0 it looks at its own time step alone."
+    "The thin dashed line of a run's colour is what uniform attention has. Above it, a layer looks more at other "
+    "time steps than if it had no preference; at 0 it looks at its own time step alone."
 )
 
 
@@ -32,9 +31,10 @@ def time_share_item(runs: list[Run], read: ReadAlpha = read_signal) -> Supplemen
 
 
 def plot_time_share(table: pd.DataFrame, titles: dict[str, str] | None = None) -> go.Figure:
-    """A line for each run of `share_table`, by its title, and a dotted one at what uniform attention has."""
+    """A line for each run of `share_table`, by its title, and a thin dashed one at what uniform attention has."""
     figure = go.Figure()
-    for (run, rows), colour in zip(table.groupby("run", sort=False), cycle(COLOURS[:6]), strict=False):
+    runs = list(table.groupby("run", sort=False))
+    for (run, rows), colour in zip(runs, run_colours(len(runs)), strict=True):
         name = (titles or {}).get(str(run), str(run))
         add_line(
             figure, rows["block"], rows[TIME_SHARE.column], name, colour, error_y=error_bars(rows, TIME_SHARE.column),
@@ -43,7 +43,8 @@ def plot_time_share(table: pd.DataFrame, titles: dict[str, str] | None = None) -
         )  # fmt: skip
         if rows["uniform_share"].notna().all():
             add_line(
-                figure, rows["block"], rows["uniform_share"], name, colour, mode="lines", line_dash="dot",
-                showlegend=False, hovertemplate="uniform attention: %{y:.3f}<extra></extra>",
+                figure, rows["block"], rows["uniform_share"], name, colour, mode="lines",
+                line={"dash": "longdashdot", "width": 1}, showlegend=False,
+                hovertemplate="uniform attention: %{y:.3f}<extra></extra>",
             )  # fmt: skip
     return styled(figure, BLOCK_AXIS, "share of attention across time").update_xaxes(dtick=1)

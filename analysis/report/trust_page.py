@@ -27,9 +27,10 @@ from analysis.experiments.trust_tables import (
 from analysis.explain.faithfulness import DELETION, REMOVAL_DIRECTIONS, REMOVAL_WAYS
 from analysis.explain.methods import DEFAULT_METHODS
 from analysis.explain.overlay import overlay, seen_frames
+from analysis.report.colours import OTHERS, PLAIN, REFERENCE
 from analysis.report.intervention_page import plot_replacement_effects
 from analysis.report.page import PageTable, Picture, Section, TableCell, write_page
-from analysis.report.plots import COLOURS, add_line, horizontal_bars, styled
+from analysis.report.plots import add_line, horizontal_bars, styled
 from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.chosen_clips import open_for_network
 from analysis.runs.correctness import counted_clips, with_correctness
@@ -140,9 +141,9 @@ def evidence_sections(results: TrustResults, tables: dict[str, pd.DataFrame]) ->
         "Remove what it points at", figure=plot_removal_curves(results.curves),
         caption=f"Mean score of the predicted class over {n} clips (band: 95 %) while the places that a map ranks "
         "highest are removed (deletion: with a good map the score falls early) or put back (insertion: with a good map "
-        "it rises early). Each curve is the mean over both baselines. Dotted, the controls: a random map, and a prior "
-        "for the middle of picture and clip. A map passes if most of its comparisons with the controls, clip by clip "
-        "and corrected for their number, are in its favour and none is against it.",
+        "it rises early). Each curve is the mean over both baselines. Gray and dashed, the controls: a random map, and "
+        "a prior for the middle of picture and clip. A map passes if most of its comparisons with the controls, "
+        "clip by clip and corrected for their number, are in its favour and none is against it.",
     )  # fmt: skip
     yield Section(
         "Make the weights random", figure=plot_randomization(tables["sanity"]),
@@ -151,7 +152,7 @@ def evidence_sections(results: TrustResults, tables: dict[str, pd.DataFrame]) ->
         "random) does not depend on what was learnt. Methods of more than two passes explain only the network whose "
         "weights are all random.",
     )  # fmt: skip
-    colours = ["#999999" if name in CONTROLS else COLOURS[0] for name in agreement["explanation"]]
+    colours = [REFERENCE if name in CONTROLS else PLAIN for name in agreement["explanation"]]
     axis = "mean rank correlation with the drop of the score"
     yield Section(
         "Hide single frames", figure=horizontal_bars(agreement, "explanation", "value", axis, colours=colours),
@@ -185,7 +186,7 @@ def plot_removal_curves(curves: pd.DataFrame) -> go.Figure:
     """A panel per direction and way; each explanation's mean over clips and baselines."""
     titles = [f"{direction} in {way}" for direction in REMOVAL_DIRECTIONS for way in REMOVAL_WAYS]
     figure = make_subplots(2, 3, subplot_titles=titles, shared_yaxes=True, vertical_spacing=0.2)
-    colours = dict(zip(curves["explanation"].unique(), cycle(COLOURS), strict=False)) | CONTROL_COLOURS
+    colours = dict(zip(curves["explanation"].unique(), cycle(OTHERS), strict=False)) | CONTROL_COLOURS
     named: set[str] = set()
     for (way, direction, name), some in curves.groupby(["way", "direction", "explanation"], sort=False):
         row, col = 1 + REMOVAL_DIRECTIONS.index(direction), 1 + REMOVAL_WAYS.index(way)
@@ -194,8 +195,8 @@ def plot_removal_curves(curves: pd.DataFrame) -> go.Figure:
         control = name in CONTROLS
         add_line(
             figure, some["shares"].iloc[0], mean, name, colours[name], () if control else (mean - half, mean + half),
-            line_dash="dot" if control else "solid", mode="lines", showlegend=name not in named, row=row, col=col,
-            hovertemplate=f"{name}: %{{y:.3f}}<extra></extra>",
+            line_dash="longdashdot" if control else "solid", mode="lines", showlegend=name not in named,
+            row=row, col=col, hovertemplate=f"{name}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
         named.add(name)
     figure = styled(figure, "", "", height=680, legend_y=1.06, margin_t=90).update_yaxes(title="score", col=1)
@@ -209,7 +210,7 @@ def plot_randomization(table: pd.DataFrame) -> go.Figure:
     table = table.assign(up=table["high"] - table["value"], down=table["value"] - table["low"])
     figure = px.line(
         table, x="part", y="value", error_y="up", error_y_minus="down", color="explanation", markers=True,
-        color_discrete_sequence=COLOURS,
+        color_discrete_sequence=OTHERS,
     )  # fmt: skip
-    figure.add_hline(y=STILL_THERE, line={"color": "#888888", "dash": "dot"})
+    figure.add_hline(y=STILL_THERE, line={"color": REFERENCE, "dash": "longdashdot"})
     return styled(figure, "random from the classifier down to ...", "rank correlation", height=380)

@@ -8,13 +8,14 @@ from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.alpha_tables import alpha_class_layer_table
 from analysis.attention.clip_profiles import correctness_profile, unusual_clips
 from analysis.attention.hypotheses import HOW_JUDGED, evaluate_hypotheses, hypothesis_verdicts
-from analysis.report.plots import COLOURS, styled
+from analysis.report.colours import CORRECT, DIVERGING, MISCLASSIFIED
+from analysis.report.plots import styled
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA, signal_of
 from analysis.statistics.accuracy import describe_clips_per_class, units_of
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.caveats import show_caveats, show_no_accuracy
-from workbench.components.chart import DIVERGING, LAYER_AXIS, add_layer_means, show_chart
+from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
 from workbench.components.context import escape_markdown
 from workbench.components.gallery import NO_LABEL, show_gallery
 
@@ -80,7 +81,7 @@ def show_by_correctness(run: Run) -> None:
         return
     table = cached_result("by_correctness", [run], lambda: correctness_profile(cached_alpha(run)))
     figure = go.Figure()
-    for correct, name, colour in ((True, "correct", COLOURS[0]), (False, "misclassified", COLOURS[1])):
+    for correct, name, colour in ((True, "correct", CORRECT), (False, "misclassified", MISCLASSIFIED)):
         rows = table[table["correct"] == correct]
         if len(rows):
             add_layer_means(figure, rows, colour, f"{name} (n = {rows['n'].max()})")

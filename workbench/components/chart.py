@@ -6,10 +6,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.report.plots import COLOURS, add_line, error_bars, with_escaped_text
+from analysis.report.plots import add_line, error_bars, with_escaped_text
 
 BUTTONS: dict[str, Any] = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
-DIVERGING = [[0, COLOURS[0]], [0.5, "#f7f7f7"], [1, COLOURS[1]]]  # a colour scale with a neutral middle
 WHO_HAS_ATTENTION = (
     "Only networks with conv = 'sth' and attention have it, and transformers of Hugging Face that give their weights."
 )

@@ -15,7 +15,8 @@ from torch import Tensor
 from analysis.attention.alpha_matrix import alpha_by_layer, has_signal
 from analysis.explain.alpha_replacement import HALF, WITHOUT_SPATIAL, WITHOUT_TEMPORAL, replacing
 from analysis.explain.overlay import seen_frames
-from analysis.report.plots import COLOURS, add_line, styled
+from analysis.report.colours import CHANGED, PLAIN, REFERENCE, TEMPORAL, TRUE_CLASS
+from analysis.report.plots import add_line, styled
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA
 from sth_core.checkpoint import Checkpoint
@@ -146,7 +147,7 @@ def what_if_figure(before: np.ndarray, after: np.ndarray, classes: list[str]) ->
     """The scores (K,) before and after the change, for the classes that are among the highest in either."""
     top = list(dict.fromkeys([*before.argsort()[::-1][:4], *after.argsort()[::-1][:4]]))[::-1]
     figure = go.Figure()
-    for name, scores, colour in (("with the changes", after, COLOURS[1]), (AS_IT_IS, before, COLOURS[0])):
+    for name, scores, colour in (("with the changes", after, CHANGED), (AS_IT_IS, before, PLAIN)):
         figure.add_bar(
             x=scores[top], y=[classes[i] for i in top], orientation="h", name=name, marker_color=colour,
             text=[f"{scores[i]:.1%}" for i in top], textposition="auto",
@@ -161,7 +162,8 @@ def show_top_scores(top: pd.DataFrame, label: str = "") -> None:
     rows = "".join(
         f'<div class="score"><span class="name">{html.escape(str(row.label))}</span>'
         f'<span class="value">{row.score:.1%}</span>'
-        f'<div class="bar" style="width: {row.score:.1%}; background: {COLOURS[row.label == label]}"></div></div>'
+        f'<div class="bar" style="width: {row.score:.1%}; '
+        f'background: {TRUE_CLASS if row.label == label else PLAIN}"></div></div>'
         for row in top.itertuples()
     )
     st.html(SCORES + rows)
@@ -180,9 +182,9 @@ def clip_alpha_figure(run: Run, row: int) -> go.Figure | None:
     figure = go.Figure()
     mean, sd = of_class["alpha_temporal"], of_class["sd"]
     for rows, name, colour, options in (
-        (of_all, f"all clips (n = {of_all['n'].max()})", "#999999", {"line_dash": "dot"}),
-        (of_class, f"its class (n = {of_class['n'].max()})", COLOURS[0], {"band": (mean - sd, mean + sd)}),
-        (of_clip, "this clip", COLOURS[1], {"line_width": 3}),
+        (of_all, f"all clips (n = {of_all['n'].max()})", REFERENCE, {"line_dash": "longdashdot"}),
+        (of_class, f"its class (n = {of_class['n'].max()})", PLAIN, {"band": (mean - sd, mean + sd)}),
+        (of_clip, "this clip", TEMPORAL, {"line_width": 3}),
     ):
         hover = "%{x}: %{y:.3f}"
         add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, hovertemplate=hover, **options)

@@ -1,6 +1,6 @@
 """The parts of the Compare page: two runs, or more, on the clips that all of them have."""
 
-from itertools import cycle, product
+from itertools import cycle
 from string import ascii_uppercase
 
 import numpy as np
@@ -13,7 +13,8 @@ from analysis.attention.alpha_matrix import has_attention, has_signal
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import SharedClips
 from analysis.attention.share_tables import has_shares, share_table, why_not_subtracted
-from analysis.report.plots import COLOURS, DASHES, styled
+from analysis.report.colours import DIVERGING, REFERENCE, RUN_MARKERS, TEMPORAL, run_colours
+from analysis.report.plots import styled
 from analysis.report.time_share_figure import SHARE_HOW_TO_READ, plot_time_share
 from analysis.runs.left_out import clips_left_out, left_out_sentence
 from analysis.runs.run_directory import Run
@@ -21,11 +22,10 @@ from analysis.runs.signals import TIME_SHARE, signal_of
 from analysis.statistics.accuracy import describe_groups
 from analysis.statistics.clusters import describe_interval
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
-from workbench.components.chart import DIVERGING, LAYER_AXIS, add_layer_means, show_chart
+from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
 from workbench.components.context import choose_one, escape_markdown
 from workbench.components.gallery import format_clip_count, show_gallery
 
-LINE_COLOURS = COLOURS[:6]  # without the two grays
 MOST_SETS = 5
 LONGEST_NAME = 36  # characters of a run's name beside an axis
 SIGNIFICANT = 0.05
@@ -48,8 +48,8 @@ def show_alpha_change(a: Run, b: Run) -> None:
         st.info("The two networks have no layer in common.")
         return
     figure = go.Figure()
-    add_layer_means(figure, change, COLOURS[1], value="change")
-    figure.add_hline(y=0, line={"color": "#888888", "width": 1})
+    add_layer_means(figure, change, TEMPORAL, value="change")
+    figure.add_hline(y=0, line={"color": REFERENCE, "width": 1})
     figure = styled(figure, LAYER_AXIS, f"{signal.name} of B minus {signal.name} of A", height=360)
     show_chart(figure, key="alpha_change", alt=f"Difference of {signal.name} by layer")
     st.caption(
@@ -214,11 +214,12 @@ def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedCl
 
 def alpha_by_layer_figure(table: pd.DataFrame, titles: dict[str, str]) -> go.Figure:
     figure = go.Figure()
-    for (name, title), (dash, colour) in zip(titles.items(), cycle(product(DASHES, LINE_COLOURS)), strict=False):
+    colours = run_colours(len(titles))
+    for (name, title), colour, marker in zip(titles.items(), colours, cycle(RUN_MARKERS), strict=False):
         rows = table[table["run"] == name]
         if len(rows):
-            add_layer_means(figure, rows, colour, title, line_dash=dash)
-    figure.add_hline(y=0.5, line={"color": "#888888", "width": 1})
+            add_layer_means(figure, rows, colour, title, marker_symbol=marker)
+    figure.add_hline(y=0.5, line={"color": REFERENCE, "width": 1})
     return styled(figure, LAYER_AXIS, "α_T", height=400)
 
 

@@ -8,7 +8,8 @@ import plotly.express as px
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.report.plots import COLOURS, styled
+from analysis.report.colours import CORRECT, MISCLASSIFIED, REFERENCE
+from analysis.report.plots import styled
 from analysis.runs.features import MAPS, MOST_TSNE, PCA, has_features, map_of_clips, read_features
 from analysis.runs.run_directory import Run
 from workbench.components.cached import cached_result
@@ -21,7 +22,7 @@ NO_FEATURES = (
     "`sth record NETWORK --data DIR -o RUN --features`."
 )
 ANSWERS = {True: "correct", False: "misclassified", None: "unknown label"}
-ANSWER_COLOURS = {"correct": COLOURS[0], "misclassified": COLOURS[1], "unknown label": "#999999"}
+ANSWER_COLOURS = {"correct": CORRECT, "misclassified": MISCLASSIFIED, "unknown label": REFERENCE}
 MOST_COLOURS = 24  # classes that a legend can tell apart
 EXPLAINED = {
     PCA: "The two directions in which the features before the classifier differ most (PCA). Clips that lie far apart "

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import has_signal
 from analysis.attention.clip_profiles import confusion_profile
-from analysis.report.plots import COLOURS, add_line, error_bars, horizontal_bars, styled
+from analysis.report.colours import MISCLASSIFIED, PLAIN, REFERENCE
+from analysis.report.plots import add_line, error_bars, horizontal_bars, styled
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import SIGNALS, signal_of
 from analysis.statistics.accuracy import accuracy_per_class, units_of, units_of_clips
@@ -91,7 +92,7 @@ def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str,
 def cell_alpha_figure(profile: pd.DataFrame, label: str, prediction: str, axis: str) -> go.Figure:
     figure = go.Figure()
     names = {"cell": f"{label}, predicted {prediction}", "row": f"other clips of {label}"}
-    for part, colour in (("row", COLOURS[0]), ("cell", COLOURS[1])):
+    for part, colour in (("row", PLAIN), ("cell", MISCLASSIFIED)):
         rows = profile[profile["part"] == part]
         if len(rows):
             name, band = f"{names[part]} (n = {rows['n'].max()})", (rows["low"], rows["high"])
@@ -125,10 +126,10 @@ def show_calibration(run: Run) -> None:
         return
     bins = cached_result("calibration", [run], lambda: calibration_bins(cached_overview(run)))
     figure = go.Figure()
-    dotted = {"color": "#999999", "dash": "dot"}
+    dotted = {"color": REFERENCE, "dash": "longdashdot"}
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=dotted, name="perfect calibration")
     figure.add_scatter(
-        x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name="this run", line_color=COLOURS[0],
+        x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name="this run", line_color=PLAIN,
         marker_size=6 + 18 * np.sqrt(bins["n"] / bins["n"].max()), customdata=bins[["n"]],
         error_y=error_bars(bins, "accuracy", "accuracy_"),
         hovertemplate="confidence %{x:.1%}: accuracy %{y:.1%}, n = %{customdata[0]}<extra></extra>",
@@ -139,7 +140,7 @@ def show_calibration(run: Run) -> None:
     st.caption(
         f"Expected calibration error {calibration_error(bins):.3f}, n = {int(bins['n'].sum())} clips (whiskers: 95 % "
         f"intervals over {units_of_clips(cached_overview(run))}; larger points have more clips). **How to read this:** "
-        "points below the dotted line are overconfident: the confidence is higher than the accuracy."
+        "points below the gray line are overconfident: the confidence is higher than the accuracy."
     )
 
 

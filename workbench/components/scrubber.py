@@ -16,14 +16,15 @@ from analysis.explain.cam_video import frame_rate
 from analysis.explain.gradcam import Cam, sum_by_frame
 from analysis.explain.overlay import AGAINST, FOR, input_box, map_reach, scale_maps
 from analysis.explain.video_explanation import CamOptions
-from analysis.report.plots import COLOURS, jpeg_uri
+from analysis.report.colours import DROP, MAP
+from analysis.report.plots import jpeg_uri
 from sth_core.video import count_frames, read_frames
 from sth_core.video.transforms import resize_frame
 from workbench.components.browser import js_component
 from workbench.components.cached import cache_data_of_files
 from workbench.components.clip_views import ExplainedClip
 
-CAM_COLOUR, DROP_COLOUR = COLOURS[4], COLOURS[5]
+CAM_COLOUR, DROP_COLOUR = MAP, DROP
 CHUNK, MOST_PIXELS = 96, 320  # frames that are sent at once; pixels of a frame's shorter side
 HTML = """<div class="scrubber">
   <div class="slider" tabindex="0" role="slider" aria-label="Frame" aria-valuemin="0">

@@ -1,22 +1,44 @@
-"""Figures: the supplement's figures for the chosen runs, with their numbers, and all of them as one download."""
+"""Figures: the supplement's figures for the chosen runs, their numbers, and files of the size of a paper or a slide."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import streamlit as st
 
 from analysis.attention.alpha_matrix import has_signal
+from analysis.report.figure_sizes import DEFAULT_SIZE, SIZES
 from analysis.report.figures_5_to_8 import supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
+from analysis.report.image_export import PICTURES, why_no_pictures
 from analysis.report.supplement import figures_left_out, write_figures
 from analysis.report.time_share_figure import time_share_item
 from analysis.runs.left_out import why_no_attention
 from analysis.runs.run_directory import Run
 from sth_core.files import csv_text
-from workbench.components.cached import cached_alpha, cached_attention_table, cached_result
+from workbench.components.cached import cached_alpha, cached_attention_table, cached_result, shard_times
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
-from workbench.components.context import end_page, escape_markdown, show_left_out, show_run_warnings, usable_runs
+from workbench.components.context import (
+    end_page,
+    escape_markdown,
+    linked_selectbox,
+    show_left_out,
+    show_run_warnings,
+    usable_runs,
+)
+
+DRAWN = "figure files"  # where a session keeps the files that it has drawn last
+MIME = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png"}
+
+
+@dataclass(frozen=True)
+class FigureFiles:
+    """What `sth figures` writes: the zip with all, each picture by its name, and why there are no pictures."""
+
+    zip: bytes
+    pictures: dict[str, bytes]
+    missing: str
 
 
 def show_figures_page() -> None:
@@ -26,11 +48,7 @@ def show_figures_page() -> None:
     runs = choose_figure_runs({name: run for name, run in usable.items() if has_signal(run)})
     show_left_out({n: why_no_attention(run) for n, run in usable.items() if not has_signal(run)}, "in no figure")
     show_run_warnings(runs)
-    st.download_button(
-        f"Download all ({len(runs)} runs) as HTML, PDF, SVG, PNG, CSV and JSON", lambda: zip_figures(runs),
-        "figures.zip", "application/zip", icon=":material/download:",
-        help="The same files as `sth figures` writes. Drawing the pictures takes a while.",
-    )  # fmt: skip
+    files = show_downloads(runs)
     figures_9_and_10 = cached_result("class_figures", runs, lambda: class_figures(runs))
     items = [*supplement_figures(cached_attention_table(runs)), *figures_9_and_10]
     items += [item] if (item := time_share_item(runs, cached_alpha)) else []
@@ -39,8 +57,13 @@ def show_figures_page() -> None:
             st.subheader(item.title)
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
             st.caption(escape_markdown(item.caption))
-            csv = csv_text(item.data)
-            st.download_button("Numbers (CSV)", csv, f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
+            with st.container(horizontal=True):
+                for kind in PICTURES:
+                    if content := files.pictures.get(name := f"{item.name}.{kind}"):
+                        label = f"{kind.upper()} of {item.title.split(':')[0]}"
+                        st.download_button(label, content, name, MIME[kind], key=name, on_click="ignore")
+                csv = csv_text(item.data)
+                st.download_button("Numbers (CSV)", csv, f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
     for sentence in figures_left_out(items):
         st.caption(f"Left out: {sentence}.")
     st.caption(f"Runs: {', '.join(escape_markdown(run.name) for run in runs)}")
@@ -62,11 +85,46 @@ def choose_figure_runs(runs: dict[str, Run]) -> list[Run]:
     return chosen
 
 
-def zip_figures(runs: list[Run]) -> bytes:
-    """Everything that `sth figures` writes, as a zip file; it has pictures if a Chromium is installed."""
+def show_downloads(runs: list[Run]) -> FigureFiles:
+    """The choice of a size, the button that draws all files, and their download; returns those that are drawn."""
+    kept: dict[object, FigureFiles] = st.session_state.setdefault(DRAWN, {})
+    reason = why_no_pictures()
+    kinds = "HTML, CSV and JSON" if reason else "HTML, PDF, SVG, PNG, CSV and JSON"
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        size = linked_selectbox(
+            "Pictures for", list(SIZES), "for", default=DEFAULT_SIZE, default_in_url=False, disabled=bool(reason),
+            format_func=lambda name: SIZES[name].title, width=340,
+        )  # fmt: skip
+        wanted = (size, [(str(run.path), shard_times(run)) for run in runs], reason)
+        clicked = st.button(
+            f"Draw all as {kinds}", key="draw", icon=":material/draw:",
+            help=f"The same files as `sth figures RUNS -o DIR --for {size}` writes.",
+        )  # fmt: skip
+        if clicked:
+            kept.clear()
+            with st.spinner("Drawing"):
+                kept[repr(wanted)] = draw_figures(runs, size)
+        files = kept.get(repr(wanted), FigureFiles(b"", {}, reason))
+        if files.zip:
+            got = "HTML, CSV and JSON" if files.missing else kinds
+            st.download_button(
+                f"Download {got}", files.zip, "figures.zip", "application/zip", icon=":material/download:",
+                on_click="ignore", type="primary",
+            )  # fmt: skip
+    if files.missing:
+        st.warning(escape_markdown(files.missing).replace("\\`", "`") + ".")
+    return files
+
+
+def draw_figures(runs: list[Run], size: str) -> FigureFiles:
+    """Everything that `sth figures` writes."""
     with TemporaryDirectory() as folder:
-        write_figures(runs, Path(folder, "figures"))
-        return Path(shutil.make_archive(f"{folder}/figures", "zip", f"{folder}/figures")).read_bytes()
+        out = Path(folder, "figures")
+        written = write_figures(runs, out, size=size, command=f"sth figures RUNS -o DIR --for {size}")
+        assert written is not None  # the chosen runs have attention
+        zipped = Path(shutil.make_archive(f"{folder}/figures", "zip", out)).read_bytes()
+        pictures = {file.name: file.read_bytes() for file in out.iterdir() if file.suffix[1:] in PICTURES}
+        return FigureFiles(zipped, pictures, written.without_pictures)
 
 
 show_figures_page()

@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from analysis.report.plots import COLOURS, styled
+from analysis.report.colours import TEMPORAL
+from analysis.report.plots import styled
 from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.dataset_options import SPLIT_HELP
 from analysis.runs.run_directory import Run, find_runs, open_run
@@ -140,7 +141,7 @@ def show_scores(clip: clip_views.ExplainedClip) -> str:
         st.markdown("**Attention by layer**")
         if alphas:
             figure = go.Figure(go.Scatter(x=[*alphas], y=[*alphas.values()], mode="lines+markers"))
-            figure.update_traces(line_color=COLOURS[1], hovertemplate="%{x}: %{y:.3f}<extra></extra>")
+            figure.update_traces(line_color=TEMPORAL, hovertemplate="%{x}: %{y:.3f}<extra></extra>")
             styled(figure, LAYER_AXIS, ALPHA_AXIS if signal == ALPHA else signal.name, height=300)
             show_chart(figure, key="own_alpha", alt=f"{signal.name} of this video by layer")
             if signal != ALPHA:
