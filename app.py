@@ -12,14 +12,20 @@ ICON = """<svg viewBox="0 0 24 24"><rect x="2" y="3" width="20" height="18" rx="
 <path d="M9 8v8l7-4z" fill="white"/><path d="M5 5v14M19 5v14" stroke="white" stroke-width="2" stroke-dasharray="2"/>
 </svg>"""
 # Laptop screens are low: no empty space above the page, nor for components that draw nothing.
+# Text that Streamlit makes too pale, and a focus that can be seen (tests/test_accessibility.py).
 STYLE = """<style>
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {
+  color: light-dark(#5c5b58, #b4b2ac); opacity: 1 }
+[data-testid="stWidgetLabel"] p { color: light-dark(#31333f, #e6e4de) }
+.stMultiSelect [data-tag] :is(span, button) { color: light-dark(#ffffff, #101418) }
+:is(a, button, input, textarea, summary, [role="slider"], [tabindex="0"]):focus-visible {
+  outline: 2px solid light-dark(#00629b, #56b4e9) !important; outline-offset: 2px }
 .stMainBlockContainer { padding-top: 3.5rem }
 .st-key-browser_history, .st-key-plotly_preload { position: absolute }
 </style>"""
 
 
 def main() -> None:
-    st.set_page_config(page_title="STH Workbench", page_icon=ICON, layout="wide")
     page = st.navigation(
         [
             st.Page("workbench/pages/attention.py", title="Attention", icon=":material/ssid_chart:", default=True),
@@ -31,6 +37,7 @@ def main() -> None:
             st.Page("workbench/pages/own.py", title="Your own", icon=":material/upload:", url_path="own"),
         ]
     )
+    st.set_page_config(page_title=f"{page.title} · STH Workbench", page_icon=ICON, layout="wide")
     redirect_old_links()
     st.html(STYLE)
     with errors_shown():

@@ -42,7 +42,7 @@ def open_page(runs: Path, monkeypatch: pytest.MonkeyPatch, page: str = "", **que
 
 def words(app: AppTest) -> str:
     """All text of a page, escapes removed."""
-    elements = [*app.title, *app.subheader, *app.markdown, *app.caption]
+    elements = [*app.title, *app.header, *app.markdown, *app.caption]
     elements += [*app.info, *app.warning, *app.success, *app.error]
     return "\n".join(str(element.value) for element in elements).replace("\\", "")
 
@@ -61,7 +61,7 @@ def edit(run: Path, **values: Any) -> None:
 
 def test_the_attention_page_draws_figures_5_to_8_with_n(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch)
-    assert [s.value.split(":")[0] for s in app.subheader] == ["Figure 5", "Figure 6", "Figure 7", "Figure 8"]
+    assert [s.value.split(":")[0] for s in app.header] == ["Figure 5", "Figure 6", "Figure 7", "Figure 8"]
     assert len(app.get("plotly_chart")) == 4
     assert words(app).count("n = 60 clips a run") == 4
 
@@ -70,7 +70,7 @@ def test_figures_use_the_chosen_runs_only(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch)
     app.multiselect[0].set_value(["motion-rgb-p4"]).run()
     assert not app.exception
-    assert [s.value.split(":")[0] for s in app.subheader] == ["Figure 5", "Figure 6", "Figure 7"]
+    assert [s.value.split(":")[0] for s in app.header] == ["Figure 5", "Figure 6", "Figure 7"]
     assert set(app.dataframe[0].value["run"]) == {"motion-rgb-p4"}
 
 
@@ -192,7 +192,7 @@ def test_the_order_of_what_if_does_not_filter_by_needs_order(demo, monkeypatch, 
 
 def test_the_figures_are_of_the_chosen_runs(demo, monkeypatch):
     app = open_page(demo / "runs", monkeypatch, FIGURES, p="1/4", modality="RGB")
-    titles = [s.value.split(":")[0] for s in app.subheader]
+    titles = [s.value.split(":")[0] for s in app.header]
     assert titles == ["Figure 5", "Figure 6", "Figure 7", "Figure 9", "Figure 10"]
     assert "Runs: appearance-rgb-p4, motion-rgb-p4" in words(app)
 
@@ -220,7 +220,7 @@ def test_the_clip_page_opens_the_clip_of_the_link(demo, monkeypatch):
     assert f"predicted: {wrong['prediction']}" in text
     assert wrong["clip_id"] in text
     titles = ["Grad-CAM over time", "Input frames", "What if", "Attention by layer"]
-    assert [s.value for s in app.subheader] == titles
+    assert [s.value for s in app.header] == titles
     assert len(app.get("image")) == 16  # 8 frames, 8 overlays
     assert len(app.get("plotly_chart")) == 2
     assert len(app.get("video")) == 1
@@ -277,7 +277,7 @@ def test_a_clip_whose_video_is_deleted_shows_what_was_recorded(one_run, demo, mo
         table.to_parquet(part)
     app = open_page(one_run, monkeypatch, CLIP)
     assert "has been moved, deleted or damaged" in words(app)
-    assert [s.value for s in app.subheader] == ["Attention by layer"]
+    assert [s.value for s in app.header] == ["Attention by layer"]
     assert "The video is missing or unreadable" in words(open_page(one_run, monkeypatch, PREDICTIONS))
 
 

@@ -50,7 +50,7 @@ def test_two_runs_are_shown_as_before(folder, monkeypatch) -> None:
     right = right_of(folder, "ab")
     assert [m.label for m in app.metric] == ["Accuracy of A", "Accuracy of B", "Gained", "Lost"]
     assert app.metric[2].value == str(int((~right["a"] & right["b"]).sum()))
-    assert (charts(app), len(app.dataframe), len(app.subheader), len(app.get("button_group"))) == (1, 0, 0, 1)
+    assert (charts(app), len(app.dataframe), len(app.header), len(app.get("button_group"))) == (1, 0, 0, 1)
     assert app.multiselect[0].options == ["c", "d"] and app.multiselect[0].value == []
 
 
@@ -65,7 +65,7 @@ def test_a_third_run_is_added(folder, monkeypatch) -> None:
     app = open_page(folder, monkeypatch, COMPARE, a="b", b="a")
     app.multiselect[0].set_value(["d"]).run()
     assert not app.exception
-    assert [s.value for s in app.subheader] == ["All 3 runs on the same clips", "A and B"]
+    assert [s.value for s in app.header] == ["All 3 runs on the same clips", "A and B"]
     right = right_of(folder, "bad")
     shown = app.dataframe[0].value.set_index("run")
     assert shown.index.tolist() == ["b", "a", "d"] and shown["letter"].tolist() == ["A", "B", "C"]

@@ -11,11 +11,11 @@ SPATIAL, TEMPORAL = "#0072B2", "#D55E00"  # alpha_S and alpha_T, and which of tw
 MOTION, APPEARANCE = "#008060", "#CB72A6"  # the demo's two questions
 CORRECT, MISCLASSIFIED = "#3B99D4", "#BF8300"
 RUN_A, RUN_B = "#7F63C2", "#868A00"
-TRAINING, HELD_OUT = "#708090", "#A05195"
+TRAINING, HELD_OUT = "#708090", "#8C6D31"
 SPLIT_COLOURS = (TRAINING, HELD_OUT, "#2C9AB7")  # training, validation, test
 PLAIN = "#708090"  # what is alone in its plot, and what something is compared with
 REFERENCE = "#888888"  # lines that show no data
-CHANGED, TRUE_CLASS = "#A05195", "#BF8300"  # scores after a change; the score of the label
+CHANGED, TRUE_CLASS = "#C0504D", "#BF8300"  # scores after a change; the score of the label
 MAP, DROP = "#BF8300", "#3B99D4"  # of a clip's timeline: the explanation, the fall of the score
 BAR_INTERVAL = "#808080"  # seen on a bar, and on light and dark pages
 

@@ -36,7 +36,7 @@ def at_size(item: SupplementFigure, size: FigureSize) -> go.Figure:
     if figure.layout.images:
         _fit_strips(figure, size, above)
     else:
-        figure.update_layout(height=round(96 * min(size.tallest, size.height + (above + below) / 96)))
+        figure.update_layout(height=round(96 * size.height + above + below))
         margin = {"t": above + 0.8 * font, "b": below + 2.6 * font, "l": 4 * font, "r": font}
         figure.update_layout(margin=margin).update_yaxes(automargin=True).update_xaxes(automargin=True)
     return figure
@@ -99,7 +99,7 @@ def _fit_legend(figure: go.Figure, size: FigureSize) -> float:
     if len(shown) < 2:
         figure.update_layout(showlegend=False)
         return 0
-    symbol, room = 40 + size.font, size.pixels - 12
+    symbol, room = 40 + 0.5 * size.font, size.pixels - 12
     longest = size.letters(room - symbol)
     lines = 1
     for trace in shown:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-WIDE_LETTER = 0.64  # of the font's size: a letter's mean width in DejaVu Sans, the widest of the usual fonts
+WIDE_LETTER = 0.62  # of the font's size: a letter's mean width in DejaVu Sans, the widest of the usual fonts
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from sth_core.video.transforms import normalise
 
 HEADING = "Which explanation can be trusted?"
 SIGN = {PASSES: "✓ passes", FAILS: "✗ fails", OPEN: "? undecided"}
-CONTROL_COLOURS = dict(zip(CONTROLS, ("#666666", "#999999"), strict=True))
+CONTROL_COLOURS = dict(zip(CONTROLS, (PLAIN, REFERENCE), strict=True))
 
 
 def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | None = None) -> Path:

@@ -104,7 +104,7 @@ def show_gradcam(
     options, classes = choose_cam_options(clip.checkpoint, roles, clip_id), clip.checkpoint.classes
     assert options.target is not None  # the select box always has a class
     target, against = classes.index(options.target), classes.index(options.against) if options.against else None
-    heading.subheader(f"{METHODS[options.method].title} over time")
+    heading.header(f"{METHODS[options.method].title} over time")
     cam = map_of_clip(
         clip, options.method, Question(target, against, options.layer, options.branch, options.definition)
     )

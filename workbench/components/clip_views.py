@@ -89,7 +89,7 @@ def _cached_frames(key: tuple[object, ...], _source: ClipSource, _p: Preprocessi
 
 
 def show_input_frames(clip: ExplainedClip, backward: bool = False) -> None:
-    st.subheader("Input frames" + (", in reverse order" if backward else ""))
+    st.header("Input frames" + (", in reverse order" if backward else ""))
     show_frame_strip(clip.frames, [f"frame {i}" for i in clip.indices], "input")
     if clip.checkpoint.preprocessing.modality == "flow":
         fields = f"{FLOW_STACK} flow fields, starting at each of these frames"
@@ -125,7 +125,7 @@ def _cached_what_if_scores(key: tuple[object, ...], order: str, alpha: str, _cli
 
 
 def show_what_if(clip: ExplainedClip) -> None:
-    st.subheader("What if")
+    st.header("What if")
     left, right = st.columns(2)
     with left:
         order = choose_one("Frames", ORDERS, "order")

@@ -101,7 +101,7 @@ def show_many_runs(named: dict[str, Run]) -> None:
         st.info(f"{escape_markdown(name)} ({letters[name]}) is left out, {why}.")
     if len(common.names) < 3:
         return
-    st.subheader(f"All {len(common.names)} runs on the same clips")
+    st.header(f"All {len(common.names)} runs on the same clips")
     show_clips_left_out([named[name] for name in common.names])
     others = [f"{s:.0%} in {letters[n]}" for n, s in zip(common.names, common.same_labels, strict=True) if s < 1]
     if others:

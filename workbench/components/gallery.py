@@ -101,4 +101,9 @@ def show_gallery(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], key: str
             predicted = "" if right else f"  \npredicted: {escape_markdown(clip.prediction)}"
             st.markdown(f"**{escape_markdown(clip.label or NO_LABEL)}**{predicted} ({clip.confidence:.0%})")
             query = clip_query(run, clip.clip_id)
-            st.page_link(CLIP_PAGE, label="Inspect", icon=":material/search:", query_params=query)
+            st.page_link(
+                CLIP_PAGE,
+                label=f"Inspect {escape_markdown(Path(clip.clip_id).name)}",
+                icon=":material/search:",
+                query_params=query,
+            )

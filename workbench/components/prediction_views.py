@@ -69,7 +69,7 @@ def show_confused_pairs(pairs: pd.DataFrame) -> None:
 
 def show_cell(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], label: str, prediction: str) -> None:
     """The clips of a cell (these rows), and its attention compared with the other clips of the label."""
-    st.subheader(f"{escape_markdown(label)}, predicted {escape_markdown(prediction)}")
+    st.header(f"{escape_markdown(label)}, predicted {escape_markdown(prediction)}")
     if not len(rows):
         st.info("No clip is in this cell.")
         return

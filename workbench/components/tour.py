@@ -52,7 +52,7 @@ def misclassified_query() -> dict[str, str]:
 STOPS = (
     TourStop("How much does each layer weigh time?", ATTENTION_PAGE, dict,
         "Eight small networks classify the same clips by how an object *moves* (motion) or by *what* it is "
-        "(appearance). Solid lines show α_T, the weight of a layer's temporal branch. Figure 7 shows which task has "
+        "(appearance). Filled points show α_T, the weight of a layer's temporal branch. Figure 7 shows which task has "
         "the higher α_T."),
     TourStop("The paper's hypotheses, tested on these runs", ATTENTION_PAGE, lambda: {"show": "Hypotheses"},
         "The paper's supplement makes four claims about attention. The page shows which of them hold on these runs; "

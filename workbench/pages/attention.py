@@ -28,7 +28,7 @@ VIEWS_OF_ONE_RUN = {
     "Unusual clips": attention_views.show_unusual_clips,
 }
 HOW_TO_READ = {
-    "figure5_layers": "Where a solid line is above 0.5, the layer weighs its temporal branch more than its spatial "
+    "figure5_layers": "Where filled points are above 0.5, the layer weighs its temporal branch more than its spatial "
     "branch.",
     "figure6_proportions": "Lines of one dataset that lie apart: the network compensates for fewer (or more) temporal "
     "kernels. The paper finds a higher α_T at p = 1/4 than at p = 1/2.",
@@ -77,7 +77,7 @@ def choose_runs_and_view(runs: dict[str, Run]) -> tuple[dict[str, Run], str]:
 def show_supplement_figures(runs: list[Run]) -> None:
     if item := time_share_item(runs, cached_alpha):
         with st.container(border=True):
-            st.subheader(item.title)
+            st.header(item.title)
             show_chart(item.figure, key=item.name, alt=item.title)
             st.caption(f"{escape_markdown(item.caption)}  \n**How to read this:** {SHARE_HOW_TO_READ}")
             with st.expander("Numbers"):
@@ -85,7 +85,7 @@ def show_supplement_figures(runs: list[Run]) -> None:
                 st.download_button("CSV", csv_text(item.data), f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
     for item in supplement_figures(cached_attention_table(runs)):
         with st.container(border=True):
-            st.subheader(item.title)
+            st.header(item.title)
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
             st.caption(f"{escape_markdown(item.caption)}  \n**How to read this:** {HOW_TO_READ[item.name]}")
             with st.expander("Numbers"):

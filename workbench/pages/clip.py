@@ -42,7 +42,7 @@ def show_clip_page() -> None:
     predicted = f"predicted: {escape_markdown(clip['prediction'])}"
     verdict = ":green[correct]" if is_right(clip) else f":red[{predicted}]" if is_known(clip) else predicted
     label = escape_markdown(clip["label"] or NO_LABEL)
-    st.markdown(f"#### {label} · {verdict} · confidence {clip['confidence']:.1%}")
+    st.markdown(f"## {label} · {verdict} · confidence {clip['confidence']:.1%}")
     if not np.isfinite(clip["confidence"]):
         st.caption("The network's scores of this clip are not finite (NaN or infinity), so they name no class.")
     elif clip["label"] and not is_known(clip):
@@ -156,7 +156,7 @@ def show_player(run: Run, clip: pd.Series) -> None:
 
 def show_clip_attention(run: Run, table: pd.DataFrame, row: int) -> None:
     """alpha_T, or attention across time, by layer, and the clips with the most similar attention."""
-    st.subheader("Attention by layer")
+    st.header("Attention by layer")
     figure = clip_views.clip_alpha_figure(run, row)
     if figure is None:
         st.info(clip_views.NO_ATTENTION)

@@ -50,7 +50,7 @@ def show_compare_page() -> None:
         end_page(f"{both_names} have no clip in common. Record both on the same dataset and split.")
     if len(names) > 2:
         show_many_runs({name: usable[name] for name in names})
-        st.subheader("A and B")
+        st.header("A and B")
     counted = both[both["outcome"].notna()]
     if len(counted):
         show_accuracy_change(a, b, counted)

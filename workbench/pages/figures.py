@@ -54,7 +54,7 @@ def show_figures_page() -> None:
     items += [item] if (item := time_share_item(runs, cached_alpha)) else []
     for item in items:
         with st.container(border=True):
-            st.subheader(item.title)
+            st.header(item.title)
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
             st.caption(escape_markdown(item.caption))
             with st.container(horizontal=True):

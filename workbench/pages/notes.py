@@ -22,14 +22,14 @@ def show_notes_page() -> None:
     st.caption(f"{len(shown)} of {len(table)} clips with tags or a note. The first column opens the clip.")
     show_linked_clips(run, shown, {"note": st.column_config.TextColumn(width="large")}, key="noted")
     if counts := tag_counts(run):
-        st.subheader("Tags")
+        st.header("Tags")
         st.dataframe({"tag": list(counts), "clips": list(counts.values())}, hide_index=True, key="counts", width=360)
     show_note_downloads(run)
     st.sidebar.caption(f"{len(shown)} of {len(table)} clips match: {escape_markdown(run.name)}")
 
 
 def show_note_downloads(run: Run) -> None:
-    st.subheader("Download")
+    st.header("Download")
     every = st.toggle("JSON with all clips of the run", help="Also clips that have neither a tag nor a note.")
     with st.container(horizontal=True):
         hint = "All clips with tags or a note."

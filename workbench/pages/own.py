@@ -171,7 +171,7 @@ def show_jobs() -> None:
     jobs = find_jobs(runs_folder().resolve(), damaged.append)
     if not jobs and not damaged:
         return
-    st.subheader("Recordings")
+    st.header("Recordings")
     st.caption("Everyone who uses this app sees these and can cancel them. A cancelled recording keeps its clips.")
     running = any(job_status(job).state == "running" for job in jobs)
     st.fragment(list_jobs, run_every=REFRESH_SECONDS if running else None)()
