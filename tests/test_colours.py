@@ -97,7 +97,8 @@ def test_no_plot_has_a_colour_or_a_dash_of_its_own() -> None:
 def test_a_line_means_the_same_in_each_figure(tmp_path: Path) -> None:
     """Colour by data set, dash by p, marker by modality; α_S and α_T by filled and open circles, or by colour."""
     items = {item.name: item.figure for item in supplement_figures(attention_by_layer(runs_of(tmp_path)))}
-    colour, dash = {}, {}
+    colour: dict[str, str] = {}
+    dash: dict[str, str] = {}
     for name in ("figure5_layers", "figure6_proportions", "figure8_modalities"):
         for line in items[name].data:
             if not line.name:
