@@ -43,6 +43,17 @@ class Tap:
         """The features of each clip before the classifier, the mean over frames (and places); only to be read."""
 
 
+class AlphaReplacement(Tap):
+    """A tap that replaces alpha of some layers by factor * alpha + value, and does no more.
+
+    What it takes from a layer are numbers alone, so one program of torch.compile computes all of them.
+    """
+
+    def terms(self, layer: str) -> tuple[Tensor, Tensor] | None:
+        """Factor and value, each of a shape that expands to (B, 2, C_out); None for a layer whose alpha stays."""
+        raise NotImplementedError
+
+
 UNOBSERVED = Tap()
 
 

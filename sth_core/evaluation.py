@@ -14,8 +14,6 @@ from torch import Tensor
 from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.distributed import SINGLE_PROCESS, DistributedContext
 from sth_core.errors import NOT_FINITE, UserError
-from sth_core.inference import for_inference
-from sth_core.network import VideoNetwork
 from sth_core.network_contract import Network
 from sth_core.precision import at_least_fp32
 from sth_core.readers import Readers, pick_readers
@@ -24,6 +22,7 @@ from sth_core.stopping import stop_requested
 from sth_core.video.transforms import Preprocessing, normalise
 
 Result = TypeVar("Result")
+EVALUATED_AT_ONCE = 8  # clips
 VALUES_AT_ONCE = 2**26  # of the network's input on a CPU: eight clips of 16 stacks of flow, 224 x 224 pixels, fit
 
 
@@ -68,7 +67,7 @@ def run_over(
     model: Network,
     clips: EvaluationClips,
     preprocessing: Preprocessing,
-    batch_size: int = 8,
+    batch_size: int = EVALUATED_AT_ONCE,
     readers: Readers | None = None,
     *,
     shares: bool = False,
@@ -181,18 +180,18 @@ class Accuracy:
 
 
 def accuracy(
-    model: VideoNetwork,
+    model: Network,
     clips: EvaluationClips,
     preprocessing: Preprocessing,
     distributed: DistributedContext = SINGLE_PROCESS,
     readers: Readers | None = None,
 ) -> Accuracy:
-    """Top-1 accuracy over all clips, of which each process takes its share; `model` stays in its mode.
+    """Top-1 accuracy over all clips, of which each process takes its share, of a network `for_inference`.
     Raises Interrupted: this process, or another one, was asked to stop."""
     correct = total = 0
     failures: dict[str, str] = {}
     mine = clips.shard(distributed.rank, distributed.world)
-    for batch in run_over(for_inference(model), mine, preprocessing, readers=readers):
+    for batch in run_over(model, mine, preprocessing, readers=readers):
         labels = torch.tensor([s.label for s in batch.samples], dtype=torch.int64)
         correct += int((batch.logits.argmax(1) == labels).sum()) if len(labels) else 0  # an unknown label is -1
         total += int((labels >= 0).sum())

@@ -33,6 +33,8 @@ NARROWEST = 32  # channels of a block; a grouped convolution of narrower ones is
 STEPS_TO_COMPILE = 5000
 # For inference it takes some 20 s. There (bf16) a view took 1.5 ms eager and 0.6 ms compiled.
 VIEWS_TO_COMPILE = 25_000
+# The compiler chooses among its kernels by their time, and each adds in another order.
+IN_ANOTHER_ORDER = "compiled kernels may add in another order in each training (deterministic)"
 
 
 @dataclass(frozen=True)
@@ -47,26 +49,27 @@ class Compiling:
 
 
 def compiling_training(
-    asked: bool | str, device: torch.device, steps: int, *, processes: int = 1, deterministic: bool = False
+    asked: bool | str, device: torch.device, steps: int, *, deterministic: bool = False
 ) -> Compiling:
-    """Whether a training of which so many steps are left is compiled; `asked` is the recipe's value."""
+    """Whether a training of which so many steps are left is compiled; `asked` is the recipe's value. Of several
+    processes each compiles its own network at the same time, so their number does not matter."""
     if asked != "auto":
         return Compiling(bool(asked), "the recipe asks for it" if asked else "the recipe turns it off")
     if problem := no_compiler(device):
         return Compiling(False, problem)
-    if deterministic:  # the compiler chooses among its kernels by their time, and each adds in another order
-        return Compiling(False, "compiled kernels may add in another order in each training (deterministic)")
-    if processes > 1:  # if it failed in one of them, the others would wait for its gradients
-        return Compiling(False, "several processes train, which could not turn back to the eager form alone")
+    if deterministic:
+        return Compiling(False, IN_ANOTHER_ORDER)
     if steps < STEPS_TO_COMPILE:
         return Compiling(False, f"{steps:,} steps are left, and it pays from {STEPS_TO_COMPILE:,} on")
     return Compiling(True, f"{steps:,} steps are left")
 
 
-def compiling_reading(device: torch.device, views: int, at_once: int) -> Compiling:
+def compiling_reading(device: torch.device, views: int, at_once: int, *, deterministic: bool = False) -> Compiling:
     """Whether a network that is run over so many views, so many at once, is compiled."""
     if problem := no_compiler(device):
         return Compiling(False, problem)
+    if deterministic:
+        return Compiling(False, IN_ANOTHER_ORDER)
     if at_once < 2:  # no speed of this was measured
         return Compiling(False, "the network gets one view at a time")
     if views < VIEWS_TO_COMPILE:

@@ -8,7 +8,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, tee
@@ -20,11 +20,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sth_core.compiled import BACKEND, compiled_or_not
+from sth_core.compiled import BACKEND, CompiledNetwork, compiled_for_reading, compiled_or_not, form_facts
+from sth_core.compiled_together import CompiledForSize, compile_together, unchanged
 from sth_core.datasets.clips import EvaluationClips, TrainClips
 from sth_core.distributed import DistributedContext
-from sth_core.evaluation import Accuracy, accuracy
-from sth_core.forms import Compiling, compiling_training
+from sth_core.evaluation import EVALUATED_AT_ONCE, Accuracy, accuracy
+from sth_core.forms import Compiling, compiling_training, weight_type
+from sth_core.inference import for_inference
+from sth_core.network_contract import Network
 from sth_core.optimisation import Optimisation, hash_seed, learning_rate
 from sth_core.precision import autocast
 from sth_core.readers import Readers
@@ -57,6 +60,10 @@ class Trainer:
     notify: Callable[[str], None] = no_report
     compiling: Compiling = field(init=False)
     program: list[nn.Module] = field(default_factory=list, init=False)  # the compiled network of one process, or none
+    together: bool = field(default=False, init=False)  # whether several processes still have to compile theirs
+    reader: CompiledNetwork | None = field(default=None, init=False)  # evaluates the held-out clips
+    reading: Compiling | None = field(default=None, init=False)
+    evaluated: dict[str, str] = field(default_factory=dict, init=False)  # `form_facts` of the last evaluation
     coming: Generator[tuple[np.ndarray, Batch], None, None] = field(init=False)  # batches that are read already
     following: tuple[int, int] = field(default=(0, 0), init=False)  # epoch and step of the next of them
     runner: nn.Module = field(init=False)  # the model, compiled and synchronised between processes where needed
@@ -64,15 +71,17 @@ class Trainer:
     def __post_init__(self) -> None:
         model: nn.Module = self.state.model
         self.compiling = self.choose_compiling()
-        if self.compiling.wanted:
-            model = torch.compile(model, backend=BACKEND, dynamic=False)  # type: ignore[assignment]
         if self.distributed.world > 1:
+            self.together = self.compiling.wanted
+            model = CompiledForSize(model) if self.together else model
             # A warning about 1 x 1 kernels, whose channels are innermost in either order of strides.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             device = self.distributed.device
             model = DistributedDataParallel(model, [device] if device.type == "cuda" else None)
         else:
-            self.program = [model] * self.compiling.wanted
+            if self.compiling.wanted:
+                model = torch.compile(model, backend=BACKEND, dynamic=False)  # type: ignore[assignment]
+                self.program = [model]
             hear_signals_in_backward(self.state.model)
         self.runner = model
         self.coming = self.batches_from(*self.following)
@@ -80,13 +89,7 @@ class Trainer:
     def choose_compiling(self) -> Compiling:
         settings, distributed = self.settings, self.distributed
         left = (settings.epochs - self.state.epoch) * self.steps - self.state.step
-        return compiling_training(
-            settings.compile,
-            distributed.device,
-            left,
-            processes=distributed.world,
-            deterministic=settings.deterministic,
-        )
+        return compiling_training(settings.compile, distributed.device, left, deterministic=settings.deterministic)
 
     @property
     def steps(self) -> int:
@@ -163,6 +166,8 @@ class Trainer:
     def forward_and_backward(self, batch: Batch, total: float) -> tuple[float, float]:
         """`backward`, by the compiled network, or by the network as it is, where torch.compile fails or would have to
         compile another size, as that of an epoch's last step."""
+        if self.together:
+            self.compile_together()
         if not self.program:
             return self.run_by(self.runner, batch, total)
         model, whole = self.state.model, min(self.settings.batch_size, len(self.clips.rows))
@@ -171,15 +176,33 @@ class Trainer:
         ways = [partial(self.run_by, runner, batch, total) for runner in (self.program[0], model)]
         found, failed = compiled_or_not(*ways)
         if failed:
-            self.program, self.compiling = [], Compiling(False, f"torch.compile fails ({failed})")
-            self.notify(f"torch.compile fails here ({failed}); training goes on without it, which is slower")
+            self.fall_back(failed)
         return found
+
+    def compile_together(self) -> None:
+        """All processes compile their networks, for the first part of their share of a whole batch, or none does."""
+        settings, distributed, p = self.settings, self.distributed, self.clips.preprocessing
+        whole = min(settings.batch_size, len(self.clips.rows))
+        share = len(range(distributed.rank, whole, distributed.world))
+        parts = max(1, len(range(0, share, settings.accumulate)))
+        pixels = torch.zeros(parts, p.frames, p.crop, p.crop, CHANNELS[p.modality], dtype=torch.uint8)
+        clips = normalise(pixels.to(distributed.device), p)  # laid out as those of a step
+        around = partial(autocast, settings.precision, distributed.device)
+        failed = compile_together(self.runner, clips, distributed, around)  # type: ignore[arg-type]
+        self.together = False
+        if failed:
+            self.fall_back(failed)
+
+    def fall_back(self, failed: str) -> None:
+        """To the network as it is, for the rest of the training."""
+        self.program, self.compiling = [], Compiling(False, f"torch.compile fails ({failed})")
+        self.notify(f"torch.compile fails here ({failed}); training goes on without it, which is slower")
 
     def run_by(self, runner: nn.Module, batch: Batch, total: float) -> tuple[float, float]:
         """`backward` by this form of the model, which is not changed if it does not end."""
         self.runner = runner
         self.state.optimiser.zero_grad(set_to_none=True)
-        with unchanged_if_not_ended(self.state.model):
+        with unchanged(self.state.model, if_ended=False):
             return self.backward(batch, total)
 
     def backward(self, batch: Batch, total: float) -> tuple[float, float]:
@@ -225,8 +248,25 @@ class Trainer:
         if row["epoch"] != settings.epochs and row["epoch"] % every:
             return row, None
         with autocast(settings.precision, self.distributed.device):
-            found = accuracy(state.model, self.val_clips, self.val_clips.preprocessing, self.distributed, self.readers)
+            network, clips = self.network_to_read(), self.val_clips
+            found = accuracy(network, clips, clips.preprocessing, self.distributed, self.readers)
+            assert self.reading
+            self.evaluated = form_facts(network, self.reading)
         return row | {"val_accuracy": found.share, "val_clips": found.clips}, found
+
+    def network_to_read(self) -> Network:
+        """The network as it is now, for inference; compiled where all evaluations that are left together pay for it:
+        one program serves them all, which gets the new weights."""
+        settings, device = self.settings, self.distributed.device
+        fast = for_inference(self.state.model, weight_type(device))
+        if self.reading is None:
+            left = math.ceil((settings.epochs - self.state.epoch) / (settings.evaluate_every or settings.epochs))
+            views, how = left * len(self.val_clips.rows) // self.distributed.world, settings.deterministic
+            network, self.reading = compiled_for_reading(fast, views, EVALUATED_AT_ONCE, self.notify, deterministic=how)
+            self.reader = network if isinstance(network, CompiledNetwork) else None
+        elif self.reader:
+            self.reader.take_weights(fast)
+        return self.reader or fast
 
     def end_epoch(self, row: dict[str, Any], found: Accuracy | None) -> None:
         """Add `epoch_metrics` to the state, and go on to the next epoch."""
@@ -244,20 +284,6 @@ def stage_batch(device: torch.device, step: tuple[np.ndarray, Batch]) -> tuple[n
         return step
     clips = stack_on(device, [clip for clip, _ in batch])
     return rows, [(clip, label) for clip, (_, label) in zip(clips, batch, strict=True)]
-
-
-@contextmanager
-def unchanged_if_not_ended(model: nn.Module) -> Iterator[None]:
-    """A forward and backward pass: batch norm's statistics, which it changes, are put back if it does not end."""
-    buffers = list(model.buffers())
-    before = [buffer.clone() for buffer in buffers]
-    try:
-        yield
-    except BaseException:
-        with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
-        raise
 
 
 def hear_signals_in_backward(model: nn.Module) -> None:

@@ -152,6 +152,7 @@ def train(
             trained = run.to_the_end()
             share = None if math.isnan(trained.accuracy) else trained.accuracy
             meta |= {"val_accuracy": share, "val_clips": trained.clips, "compiled": str(trainer.compiling)}
+            meta |= {"evaluation": trainer.evaluated} if trainer.evaluated else {}
         return trained
 
 

@@ -1,8 +1,11 @@
 """torch.compile: when it is chosen, what it computes, and what happens where it fails. With a backend that compiles
-nothing, as a C++ compiler takes minutes."""
+nothing, but for one test of a tiny network, as a C++ compiler takes minutes."""
 
+import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from sth_core import compiled, forms, trainer
+from analysis.explain.alpha_replacement import REPLACEMENTS, replacing
+from sth_core import compiled, compiled_together, forms, trainer
 from sth_core.checkpoint import Checkpoint, load_checkpoint
-from sth_core.compiled import CompiledNetwork, compiled_for_reading, compiled_or_not, form_in_words
+from sth_core.compiled import CompiledNetwork, compiled_for_reading, compiled_or_not, form_facts, form_in_words
+from sth_core.convolution import Tap
 from sth_core.distributed import DistributedContext
+from sth_core.evaluation import Accuracy
 from sth_core.forms import STEPS_TO_COMPILE, VIEWS_TO_COMPILE, compiling_reading, compiling_training
 from sth_core.inference import for_inference
 from sth_core.precision import computing_in
+from sth_core.sth_conv import STHConv
 from sth_core.values import BadValue
 from tests.test_trainer import SETTINGS, a_trainer
 from tests.tiny import save_tiny, tiny_network
@@ -38,7 +45,7 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         made.append(inputs)
         return graph.forward
 
-    for module in (compiled, trainer):
+    for module in (compiled, compiled_together, trainer):
         monkeypatch.setattr(module, "BACKEND", backend)
     torch._dynamo.reset()
     yield made
@@ -50,7 +57,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     def backend(*_: Any) -> Any:
         raise OSError("no compiler here\nand more lines")
 
-    for module in (compiled, trainer):
+    for module in (compiled, compiled_together, trainer):
         monkeypatch.setattr(module, "BACKEND", backend)
     torch._dynamo.reset()
 
@@ -62,8 +69,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
         ("auto", GPU, STEPS_TO_COMPILE - 1, {}, False),
         ("auto", CPU, 10**6, {}, False),
         ("auto", GPU, 10**6, {"deterministic": True}, False),
-        ("auto", GPU, 10**6, {"processes": 2}, False),
-        (True, CPU, 1, {"deterministic": True, "processes": 2}, True),
+        (True, CPU, 1, {"deterministic": True}, True),
         (False, GPU, 10**6, {}, False),
     ],
 )
@@ -149,10 +155,52 @@ def test_an_error_of_both_is_that_of_the_network() -> None:
 
 def test_which_networks_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     network, said = for_inference(tiny_network()), list[str]()
-    assert compiled_for_reading(network, 10**6, 8, said.append) is network and not said
+    same, compiling = compiled_for_reading(network, 10**6, 8, said.append)
+    assert same is network and not said
+    assert form_facts(same, compiling) == {"form": form_in_words(network), "compiled": "no: it is for a GPU"}
     monkeypatch.setattr(forms, "no_compiler", lambda _: "")
-    assert isinstance(compiled_for_reading(network, 10**6, 8, said.append), CompiledNetwork) and len(said) == 1
-    assert compiled_for_reading(torch.nn.Linear(1, 1), 10**6, 8).weight is not None  # type: ignore[arg-type]
+    fast, compiling = compiled_for_reading(network, 10**6, 8, said.append)
+    assert isinstance(fast, CompiledNetwork) and len(said) == 1
+    assert form_facts(fast, compiling)["compiled"] == "yes: 1,000,000 views are left"
+    fast.failed = "no compiler here"
+    assert form_facts(fast, compiling)["compiled"] == "no: torch.compile fails (no compiler here)"
+    other = torch.nn.Linear(1, 1)
+    same, compiling = compiled_for_reading(other, 10**6, 8)  # type: ignore[arg-type]
+    assert same is other and "another library" in str(compiling)
+    assert "deterministic" in str(compiled_for_reading(network, 10**6, 8, deterministic=True)[1])
+
+
+def test_one_program_serves_every_replacement_of_alpha(programs: list[Any]) -> None:
+    plain, clips = for_inference(tiny_network(seed=1)), torch.randn(3, 4, 3, 32, 32)
+    network = CompiledNetwork(plain, 4)
+    with torch.inference_mode():
+        alphas = plain.forward_with_attention(clips)[1]
+        mean = {name: alpha.mean(0) for name, alpha in alphas.items()}
+        other = {name: alpha.roll(1, 0) for name, alpha in alphas.items()}
+        network.forward_with_attention(clips)
+        for kind, layers in product(REPLACEMENTS, (list(alphas)[2:3], list(alphas))):
+            tap = replacing(kind, layers, mean, other)
+            torch.testing.assert_close(network(clips, tap), plain(clips, tap), rtol=1e-4, atol=1e-5)
+        assert len(programs) == 1
+    with torch.inference_mode():
+        assert torch.equal(network(clips, Doubled()), plain(clips, Doubled())) and len(programs) == 1
+
+
+class Doubled(Tap):
+    """A tap that is no `AlphaReplacement`."""
+
+    def features(self, layer: str, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+def test_a_program_goes_on_with_the_weights_after_more_training(programs: list[Any]) -> None:
+    before, after = (for_inference(tiny_network(seed=seed)) for seed in (0, 1))
+    network, clips = CompiledNetwork(before, 2), torch.randn(2, 4, 3, 32, 32)
+    with torch.inference_mode():
+        first = network(clips)
+        network.take_weights(after)
+        torch.testing.assert_close(network(clips), after(clips), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(network(clips), first, rtol=1e-2) and len(programs) == 1
 
 
 def trained(compile: bool, steps: int = 3) -> trainer.Trainer:
@@ -199,10 +247,100 @@ def test_a_failure_in_the_backward_pass_puts_the_statistics_of_batch_norm_back(p
     assert all(map(torch.equal, states_of(trained(True)), states_of(trained(False))))
 
 
-def test_of_several_processes_each_has_its_program_in_its_gradients_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "DistributedDataParallel", lambda model, _: torch.nn.Sequential(model))
-    found = a_trainer(replace(SETTINGS, compile=True), DistributedContext(0, 2, CPU))
-    assert found.compiling.wanted and not found.program and isinstance(found.runner, torch.nn.Sequential)
+class Exchanging(torch.nn.Module):
+    """In place of DistributedDataParallel, without another process."""
+
+    def __init__(self, module: torch.nn.Module, _: object) -> None:
+        super().__init__()
+        self.module, self.passes = module, list[int]()
+
+    def forward(self, clips: Tensor) -> Tensor:
+        self.passes.append(len(clips))
+        return self.module(clips)
+
+    def no_sync(self) -> Any:
+        return nullcontext()
+
+
+@dataclass(frozen=True)
+class OneOfTwo(DistributedContext):
+    """The first of two processes, which the other tells why compiling failed there."""
+
+    told: str = ""
+
+    def total(self, *values: float) -> list[float]:
+        return list(values)
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, self.told]
+
+
+def trained_as_one_of_two(told: str, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Any:
+    monkeypatch.setattr(trainer, "DistributedDataParallel", Exchanging)
+    found = a_trainer(replace(SETTINGS, **changes), OneOfTwo(0, 2, CPU, told))
+    found.said = []  # type: ignore[attr-defined]
+    found.notify = found.said.append  # type: ignore[attr-defined]
+    for _, batch in found.batches():
+        found.step(batch)
+    found.close()
+    return found
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_of_several_processes_each_compiles_its_network(programs: list[Any], monkeypatch, accumulate: int) -> None:
+    found = trained_as_one_of_two("", monkeypatch, compile=True, accumulate=accumulate)
+    right = trained_as_one_of_two("", monkeypatch, compile=False, accumulate=accumulate)
+    assert len(programs) == 1 and found.compiling.wanted and not found.said
+    assert len(found.runner.passes) == len(right.runner.passes) + 1  # one pass to compile, of a step's size
+    assert found.runner.passes[0] == right.runner.passes[0]
+    for ours, expected in zip(states_of(found), states_of(right), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["here", "in the other process"])
+def test_if_one_process_cannot_compile_none_does(here: bool, request, monkeypatch) -> None:
+    request.getfixturevalue("broken" if here else "programs")
+    told = "" if here else "OSError: no compiler there"
+    found = trained_as_one_of_two(told, monkeypatch, compile=True)
+    right = trained_as_one_of_two("", monkeypatch, compile=False)
+    assert all(map(torch.equal, states_of(found), states_of(right)))
+    assert not found.compiling.wanted and len(found.said) == 1
+    assert "no compiler " + ("here" if here else "there") in str(found.compiling)
+
+
+def test_all_evaluations_of_a_training_share_a_program(programs: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    clips, seen = torch.randn(8, 2, 3, 32, 32), []
+
+    def accuracy(network: Any, *_: Any) -> Accuracy:
+        with torch.inference_mode():
+            seen.append(network(clips))
+        return Accuracy(0.5, 8, {})
+
+    monkeypatch.setattr(trainer, "accuracy", accuracy)
+    monkeypatch.setattr(forms, "no_compiler", lambda _: "")
+    monkeypatch.setattr(forms, "VIEWS_TO_COMPILE", 1)
+    tried = a_trainer(replace(SETTINGS, compile=False, evaluate_every=1))
+    tried.val_clips.rows = [0]
+    for _ in range(2):
+        tried.epoch_metrics()
+        torch.testing.assert_close(seen[-1], for_inference(tried.state.model)(clips), rtol=1e-4, atol=1e-5)
+        torch.nn.init.normal_(tried.state.model.fc.weight)
+    assert len(programs) == 1 and not torch.allclose(seen[0], seen[1], rtol=0.1)
+    assert tried.evaluated["compiled"].startswith("yes: ") and "compiled by torch.compile" in tried.evaluated["form"]
+
+
+def test_the_real_compiler_gives_the_numbers_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TorchInductor and the C++ compiler, of one layer's logits, alpha and gradients."""
+    if not any(map(shutil.which, ("g++", "c++", "clang++"))):
+        pytest.fail("no C++ compiler (g++) is installed, without which torch.compile cannot be tested on a CPU")
+    torch._dynamo.reset()
+    conv = STHConv(8, 8, attention=True, frames=2).train()
+    x = torch.randn(4, 8, 6, 6)
+    found, right = (
+        torch.autograd.grad(f(x).square().sum(), list(conv.parameters())) for f in (torch.compile(conv), conv)
+    )
+    for ours, expected in zip(found, right, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

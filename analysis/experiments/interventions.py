@@ -30,8 +30,9 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
-from sth_core.compiled import form_in_words
+from sth_core.compiled import compiled_for_reading, form_facts
 from sth_core.errors import NOT_FINITE, UserError
+from sth_core.network_contract import Network
 from sth_core.open_network import Named
 from sth_core.precision import computing_facts
 from sth_core.resumable import Work, working_on
@@ -77,31 +78,37 @@ def intervene(
         finished = shards.done() | failures.keys()
         if len(finished) < len(table):
             with computing_as_asked(options, device):
-                meta["form"] = form_in_words(checkpoint.inference_model)  # not compiled: each call has another tap
-                replace_alpha(checkpoint, table, shards, finished, failures, options, seed)
+                views = len(table) + (len(table) - len(finished)) * (
+                    1 + len(places(checkpoint.model)) * len(REPLACEMENTS)
+                )
+                size, fast = options.batch_size, checkpoint.inference_model
+                shown_to, compiling = compiled_for_reading(fast, views, size, options.notify)
+                replace_alpha(checkpoint, shown_to, table, shards, finished, failures, options, seed)
+                meta |= form_facts(shown_to, compiling)
         if failures != earlier:
             write_failures(shards.folder, failures)
     return failures
 
 
 def replace_alpha(
-    checkpoint: Checkpoint, table: pd.DataFrame, shards: Shards, finished: set[str], failures: dict[str, str],
-    options: DatasetOptions, seed: int,
+    checkpoint: Checkpoint, network: Network, table: pd.DataFrame, shards: Shards, finished: set[str],
+    failures: dict[str, str], options: DatasetOptions, seed: int,
 ) -> None:  # fmt: skip
-    """Write the effects of the clips that are not `finished`; those that have none are put into `failures`."""
+    """Write the effects on `network`, the checkpoint's for inference, of the clips that are not `finished`; those that
+    have none are put into `failures`."""
     done, total = len(finished), len(table)
     options.progress(done, total)
     options.notify(f"first the mean of α over all {total} clips is taken")
-    model, (mean, donors) = checkpoint.inference_model, mean_and_donors(checkpoint, table, options, seed)
+    mean, donors = mean_and_donors(checkpoint, network, table, options, seed)
     labels, pool = list(table["label"]), list(donors)
     for rows, clips in clip_batches(checkpoint, table, options, finished, failures):
         with torch.inference_mode():
-            plain = model(clips)
+            plain = network(clips)
         chosen = [donor_of(clip, labels, pool, seed) for clip in rows.index]
         other = stacked([donors[i] for i in chosen if i is not None]) if None not in chosen else {}
         if not other:
             options.notify(f"there is no other clip whose α could be taken: not measured: {ANOTHER_CLIP} α")
-        effects = intervention_table(model, clips, rows, checkpoint.classes, plain, mean, other)
+        effects = intervention_table(network, clips, rows, checkpoint.classes, plain, mean, other)
         if broken := set(rows["clip_id"]) - set(effects["clip_id"]) - finished:
             failures |= dict.fromkeys(sorted(broken), BROKEN)
             write_failures(shards.folder, failures)
@@ -144,14 +151,14 @@ Alphas = dict[str, Tensor]  # {layer: (2, C_out)}
 
 @torch.inference_mode()
 def mean_and_donors(
-    checkpoint: Checkpoint, table: pd.DataFrame, options: DatasetOptions, seed: int
+    checkpoint: Checkpoint, network: Network, table: pd.DataFrame, options: DatasetOptions, seed: int
 ) -> tuple[Alphas, dict[int, Alphas]]:
     """The mean of alpha over all clips that can be read, and alpha of those of `donor_pool`, by row."""
     sums: Alphas = {}
     donors: dict[int, Alphas] = {}
     count, pool = 0, set(donor_pool(len(table), seed))
     for rows, clips in clip_batches(checkpoint, table, options, set(), {}):
-        alphas = checkpoint.inference_model.forward_with_attention(clips)[1]
+        alphas = network.forward_with_attention(clips)[1]
         for layer, alpha in alphas.items():
             sums[layer] = sums.get(layer, 0) + alpha.double().sum(0)
         donors |= {

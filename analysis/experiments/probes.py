@@ -24,7 +24,7 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import checkpoint_and_clips
 from analysis.runs.run_directory import Run, predictions
 from sth_core.checkpoint import Checkpoint
-from sth_core.compiled import compiled_for_reading, form_in_words
+from sth_core.compiled import compiled_for_reading, form_facts
 from sth_core.datasets.clips import EvaluationClips, NumberedRow, Sample
 from sth_core.errors import NOT_FINITE, UserError
 from sth_core.network_contract import Network
@@ -125,7 +125,7 @@ def probe(
             opened.enter_context(computing_as_asked(options, device))
             opened.enter_context(readers)
             size = min(options.batch_size, len(shown_probes(shuffles)))  # those of one clip are computed together
-            shown_to = compiled_for_reading(checkpoint.inference_model, views, size, options.notify)
+            shown_to, compiling = compiled_for_reading(checkpoint.inference_model, views, size, options.notify)
             writer = ProbeWriter(shards, checkpoint, shown_to, shuffles, options.batch_size)
             opened.enter_context(writer.written_at_end())
             for done, sample in enumerate(clips.read_ahead(readers, ahead=2 * readers.workers), finished + 1):
@@ -135,7 +135,7 @@ def probe(
                     failures[clip_id] = failure
                 options.progress(done, len(table))
             if len(missing):
-                meta["form"] = form_in_words(shown_to)
+                meta |= form_facts(shown_to, compiling)
     return failures
 
 

@@ -27,6 +27,7 @@ from torch import Tensor
 from analysis.experiments.clip_reading import normalised_clips
 from analysis.explain.alpha_replacement import REPLACEMENTS, donor_of, intervention_table
 from analysis.explain.faithfulness import (
+    REMOVAL_STEPS,
     REMOVAL_TESTS,
     TIME,
     area_under_curve,
@@ -55,7 +56,7 @@ from analysis.runs.recording import notify_choice
 from analysis.runs.relabelling import remove_shards_of
 from analysis.statistics.correlations import rank_correlation
 from sth_core.checkpoint import Checkpoint
-from sth_core.compiled import form_in_words
+from sth_core.compiled import compiled_for_reading, form_facts
 from sth_core.datasets.changes import name_changes
 from sth_core.errors import NOT_FINITE, UserError
 from sth_core.evaluation import is_finite
@@ -141,6 +142,7 @@ class TrustTests:
     """All that the clips of one call have in common."""
 
     checkpoint: Checkpoint
+    network: Network  # the checkpoint's for inference, which computes the clips with a part removed
     wanted: list[Explanation]
     randomized: list[tuple[str, Network]]  # (part, the network with random weights from there on)
     mean_alpha: dict[str, Tensor]  # {layer: (2, C_out)}
@@ -203,7 +205,6 @@ def trust(
     failures: dict[str, str] = {}
     began = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
     with began as meta, computing_as_asked(options, device):
-        meta["form"] = form_in_words(checkpoint.inference_model)  # not compiled: it gets one clip at a time
         shards = Shards(out, TABLES)
         set_aside_damaged(work, shards, options.notify)
         shards.tidy()
@@ -216,12 +217,14 @@ def trust(
         mean = {layer: torch.cat([of_clip[layer] for of_clip in alphas.values()]).mean(0) for layer in layers}
         precision = facts["precision"]
         grid = cells_of(checkpoint.model, side)
-        tests = TrustTests(checkpoint, wanted, randomized, mean, options.batch_size, precision, grid)
+        missing, size = table[~table["clip_id"].isin(finished)], options.batch_size
+        views = len(missing) * views_of_clip(len(wanted), checkpoint.preprocessing.frames)
+        shown_to, compiling = compiled_for_reading(checkpoint.inference_model, views, size, options.notify)
+        tests = TrustTests(checkpoint, shown_to, wanted, randomized, mean, size, precision, grid)
         import_slow(wanted)
         names = list(alphas)
         labels = list(table.set_index("clip_id")["label"][names])
         donors = {name: donor_of(i, labels, range(len(names)), seed) for i, name in enumerate(names)}
-        missing = table[~table["clip_id"].isin(finished)]
         read = normalised_clips(checkpoint, missing, options.workers)
         for done, (row, (clip, failure)) in enumerate(zip(missing.index, read, strict=True), 1 + len(finished)):
             clip_id = table["clip_id"][row]
@@ -238,7 +241,15 @@ def trust(
                 else:
                     failures[clip_id] = f"with α replaced, {NOT_FINITE}"
             options.progress(done, len(table))
+        meta |= form_facts(shown_to, compiling)
     return failures
+
+
+def views_of_clip(explanations: int, frames: int) -> int:
+    """How many clips with a part removed are computed together for a clip and its maps, at most. The rest is computed
+    one clip at a time, and by Grad-CAM, which needs the branches and gradients: both by the network as it is."""
+    steps = sum((frames if test.way == TIME else REMOVAL_STEPS) + 1 for test in REMOVAL_TESTS)
+    return (explanations + len(CONTROLS)) * steps + frames + 1
 
 
 def cells_of(model: Network, side: int) -> tuple[int, int]:
@@ -302,7 +313,7 @@ def clip_result(tests: TrustTests, clip: Tensor, row: pd.DataFrame, donor: dict[
 
 def clip_tables(tests: TrustTests, result: ClipResult) -> dict[str, pd.DataFrame]:
     """The rows of one clip, by the name of their table."""
-    drop = occlusion_drop(tests.checkpoint.inference_model, result.clip, result.target, batch_size=tests.batch_size)
+    drop = occlusion_drop(tests.network, result.clip, result.target, batch_size=tests.batch_size)
     tables = {"curves": curve_rows(tests, result), "frames": frame_rows(result, drop)}
     tables |= {"randomised": randomization_rows(tests, result), "costs": cost_rows(tests, result)}
     tables["clips"] = [clip_row(tests, result, drop)]
@@ -315,7 +326,7 @@ def clip_tables(tests: TrustTests, result: ClipResult) -> dict[str, pd.DataFrame
 
 def curve_rows(tests: TrustTests, result: ClipResult) -> list[dict[str, Any]]:
     """Deletion and insertion: a row per map and test; a map with one value for each frame is tested in time alone."""
-    rows, model = [], tests.checkpoint.inference_model
+    rows, model = [], tests.network
     for name, of_clip in result.maps.items():
         for test in REMOVAL_TESTS:
             if test.way != TIME and of_clip.shape[1:].numel() == 1 < tests.grid[0] * tests.grid[1]:

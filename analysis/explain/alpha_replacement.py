@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sth_core.convolution import Tap
+from sth_core.convolution import AlphaReplacement
 from sth_core.evaluation import is_finite
 from sth_core.network_contract import Network
 
@@ -32,7 +32,7 @@ MOST_DONORS = 256
 
 
 @dataclass(frozen=True)
-class SetAlpha(Tap):
+class SetAlpha(AlphaReplacement):
     """Replaces alpha by `values`: {layer: (2, C_out) or (2, 1), or (B, 2, C_out) with one for each clip}."""
 
     values: Mapping[str, Tensor]
@@ -40,9 +40,12 @@ class SetAlpha(Tap):
     def attention(self, layer: str, alpha: Float[Tensor, "B 2 C"]) -> Float[Tensor, "B 2 C"]:
         return self.values[layer].to(alpha).expand_as(alpha) if layer in self.values else alpha
 
+    def terms(self, layer: str) -> tuple[Tensor, Tensor] | None:
+        return (torch.zeros(()), self.values[layer]) if layer in self.values else None
+
 
 @dataclass(frozen=True)
-class ScaleAlpha(Tap):
+class ScaleAlpha(AlphaReplacement):
     """Multiplies alpha_S and alpha_T of these layers by `factors`: 0 removes a part, and leaves the other as it is."""
 
     layers: frozenset[str]
@@ -51,12 +54,16 @@ class ScaleAlpha(Tap):
     def attention(self, layer: str, alpha: Float[Tensor, "B 2 C"]) -> Float[Tensor, "B 2 C"]:
         return alpha * alpha.new_tensor(self.factors)[:, None] if layer in self.layers else alpha
 
+    def terms(self, layer: str) -> tuple[Tensor, Tensor] | None:
+        return (torch.tensor(self.factors)[:, None], torch.zeros(())) if layer in self.layers else None
+
 
 def places(model: Network) -> dict[str, tuple[str, ...]]:
     """{name: layers} of the places where alpha is replaced: each layer, each stage, everywhere; a ValueError if the
     network has no attention."""
-    layers, about = model.attention_layers, model.described()
+    layers = model.attention_layers
     if not layers:
+        about = model.described()
         raise ValueError(f"{about['arch']} with conv = {about['conv']!r} and without attention has no α to replace")
     found: dict[str, tuple[str, ...]] = {layer.name: (layer.name,) for layer in layers}
     for stage in dict.fromkeys(layer.stage for layer in layers):
@@ -66,7 +73,7 @@ def places(model: Network) -> dict[str, tuple[str, ...]]:
 
 def replacing(
     kind: str, layers: Collection[str], mean: Mapping[str, Tensor] = {}, other: Mapping[str, Tensor] = {}
-) -> Tap:
+) -> AlphaReplacement:
     """The tap that replaces alpha of these layers; `mean` has the dataset's mean (2, C_out) of each layer, `other`
     another clip's (B, 2, C_out)."""
     if kind in FACTORS:

@@ -40,7 +40,7 @@ from analysis.runs.run_directory import (
 from analysis.runs.signals import ALPHA, TIME_SHARE
 from sth_core.adapted import AdaptedNetwork
 from sth_core.checkpoint import Checkpoint
-from sth_core.compiled import compiled_for_reading, form_in_words
+from sth_core.compiled import compiled_for_reading, form_facts, form_in_words
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
 from sth_core.datasets.tables import DEFAULT_LABEL
@@ -138,7 +138,7 @@ def record(
             if len(missing):
                 record_clips(checkpoint, missing, protocol, options, writer, processes, len(table), meta)
             else:  # nothing is computed on another device, or in another form
-                meta |= {key: earlier.get(key, facts[key]) for key in ("device", "form")}
+                meta |= {key: earlier.get(key, facts.get(key, "")) for key in ("device", "form", "compiled")}
             unread = [row for of_one in processes.gather(writer.failures) for row in of_one]
             failures = pd.DataFrame(unread, columns=FAILURE_COLUMNS).sort_values("clip_id")
             if processes.is_main:
@@ -168,7 +168,7 @@ def record_clips(
         size = options.batch_size
         views = size // protocol.views * protocol.views or size  # those of whole clips are computed together
         total_views = len(mine) * protocol.views
-        network = compiled_for_reading(checkpoint.inference_model, total_views, views, options.notify)
+        network, compiling = compiled_for_reading(checkpoint.inference_model, total_views, views, options.notify)
         shares = bool(writer.layers) and writer.signal == TIME_SHARE
         results = batch_results(
             checkpoint, network, mine, protocol, size, readers, shares=shares, with_features=writer.features
@@ -177,7 +177,7 @@ def record_clips(
             writer.add(batch, clips)
             done += (len(batch.samples) + len(batch.failed)) * processes.world
             options.progress(min(done, total), total)
-        meta["form"] = form_in_words(network)
+        meta |= form_facts(network, compiling)
     writer.flush()
 
 

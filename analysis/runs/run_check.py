@@ -58,7 +58,7 @@ KEYS: dict[str, Any] = {
     "finished": str,
     **dict.fromkeys(
         ("arch", "conv", "data", "label", "split", "split_from", "groups_from", "group_pattern", "checkpoint", "start",
-         "started", "command", "trained_on", "device", "cuda", "cudnn", "form"), str,
+         "started", "command", "trained_on", "device", "cuda", "cudnn", "form", "compiled"), str,
     ),
     **dict.fromkeys(("seed", "trained_clips"), Whole),
     **dict.fromkeys(("attention", "direction", "vectors", "features"), bool),
