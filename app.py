@@ -20,7 +20,7 @@ STYLE = """<style>
 .stMultiSelect [data-tag] :is(span, button) { color: light-dark(#ffffff, #101418) }
 :is(a, button, input, textarea, summary, [role="slider"], [tabindex="0"]):focus-visible {
   outline: 2px solid light-dark(#00629b, #56b4e9) !important; outline-offset: 2px }
-.stMainBlockContainer { padding-top: 3.5rem }
+.stMainBlockContainer { padding: 3.5rem clamp(1rem, 3vw, 4rem) }
 .st-key-browser_history, .st-key-plotly_preload { position: absolute }
 </style>"""
 
@@ -28,7 +28,8 @@ STYLE = """<style>
 def main() -> None:
     page = st.navigation(
         [
-            st.Page("workbench/pages/attention.py", title="Attention", icon=":material/ssid_chart:", default=True),
+            st.Page("workbench/pages/runs.py", title="Runs", icon=":material/list_alt:", default=True),
+            st.Page("workbench/pages/attention.py", title="Attention", icon=":material/ssid_chart:"),
             st.Page("workbench/pages/predictions.py", title="Predictions", icon=":material/table_rows:"),
             st.Page("workbench/pages/clip.py", title="Clip", icon=":material/movie:"),
             st.Page("workbench/pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
@@ -38,7 +39,7 @@ def main() -> None:
         ]
     )
     st.set_page_config(page_title=f"{page.title} · STH Workbench", page_icon=ICON, layout="wide")
-    redirect_old_links()
+    redirect_old_links(first_page=page.title == "Runs")
     st.html(STYLE)
     with errors_shown():
         show_tour()

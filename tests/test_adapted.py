@@ -477,7 +477,7 @@ def test_every_command_takes_the_name(
     assert (said["conv"], said["attention"], bool(said["layers"])) == ("other", transformer, transformer)
     assert said.get("signal") == ("time_share" if transformer else None)
     assert re.search(re.escape(Path(name).name), said["command"])
-    for page in ("", PREDICTIONS, CLIP, COMPARE, FIGURES):
+    for page in ("", "workbench/pages/attention.py", PREDICTIONS, CLIP, COMPARE, FIGURES):
         assert not open_page(tmp_path, monkeypatch, page).exception
     text = words(open_page(tmp_path, monkeypatch, CLIP, run="run"))
     if named.startswith("hf:"):

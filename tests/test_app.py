@@ -22,10 +22,10 @@ from sth_core.video.transforms import crop
 from workbench.components.clip_views import AS_IT_IS, what_if_scores
 
 APP = Path(__file__).parent.parent / "app.py"
-PREDICTIONS, CLIP, COMPARE, FIGURES, NOTES = (
-    f"workbench/pages/{name}.py" for name in ("predictions", "clip", "compare", "figures", "notes")
+ATTENTION, PREDICTIONS, CLIP, COMPARE, FIGURES, NOTES = (
+    f"workbench/pages/{name}.py" for name in ("attention", "predictions", "clip", "compare", "figures", "notes")
 )
-PAGES = ["", PREDICTIONS, CLIP, COMPARE, FIGURES]
+PAGES = ["", ATTENTION, PREDICTIONS, CLIP, COMPARE, FIGURES]
 
 
 def open_page(runs: Path, monkeypatch: pytest.MonkeyPatch, page: str = "", **query: str | list[str]) -> AppTest:
@@ -60,14 +60,14 @@ def edit(run: Path, **values: Any) -> None:
 
 
 def test_the_attention_page_draws_figures_5_to_8_with_n(demo, monkeypatch):
-    app = open_page(demo / "runs", monkeypatch)
+    app = open_page(demo / "runs", monkeypatch, ATTENTION)
     assert [s.value.split(":")[0] for s in app.header] == ["Figure 5", "Figure 6", "Figure 7", "Figure 8"]
     assert len(app.get("plotly_chart")) == 4
     assert words(app).count("n = 60 clips a run") == 4
 
 
 def test_figures_use_the_chosen_runs_only(demo, monkeypatch):
-    app = open_page(demo / "runs", monkeypatch)
+    app = open_page(demo / "runs", monkeypatch, ATTENTION)
     app.multiselect[0].set_value(["motion-rgb-p4"]).run()
     assert not app.exception
     assert [s.value.split(":")[0] for s in app.header] == ["Figure 5", "Figure 6", "Figure 7"]
@@ -148,7 +148,7 @@ def test_the_other_views_of_the_predictions(view, charts, demo, monkeypatch):
     ],
 )
 def test_the_other_views_of_the_attention(view, text, demo, monkeypatch):
-    app = open_page(demo / "runs", monkeypatch, "", show=view, of="appearance-rgb-p4")
+    app = open_page(demo / "runs", monkeypatch, ATTENTION, show=view, of="appearance-rgb-p4")
     assert text in words(app)
 
 

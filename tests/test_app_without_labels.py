@@ -12,7 +12,7 @@ from analysis.runs.recording import record
 from sth_core.checkpoint import load_checkpoint, save_checkpoint
 from sth_core.datasets.table import read_dataset
 from sth_core.datasets.trained_clips import training_keys
-from tests.test_app import CLIP, COMPARE, FIGURES, PREDICTIONS, open_page, words
+from tests.test_app import ATTENTION, CLIP, COMPARE, FIGURES, PREDICTIONS, open_page, words
 from tests.tiny import CLASSES, copy_clips, save_tiny
 
 UNKNOWN = "No accuracy: none of the 4 clips has a label that the network knows (theirs: hug, run; its: "
@@ -44,14 +44,14 @@ def runs(scenes_folder: Path, checkpoint: Path, tmp_path_factory: pytest.TempPat
         *((PREDICTIONS, {"view": view}) for view in ("Misclassified", "Confusion", "Per class", "Calibration")),
         (CLIP, {}),
         (COMPARE, {"b": "partly"}),
-        ("", {"show": "Correct and misclassified"}),
-        ("", {"show": "By class"}),
-        ("", {"show": "Unusual clips"}),
+        (ATTENTION, {"show": "Correct and misclassified"}),
+        (ATTENTION, {"show": "By class"}),
+        (ATTENTION, {"show": "Unusual clips"}),
         (FIGURES, {}),
     ],
 )
 def test_no_page_shows_an_accuracy(page, query, run, why, runs, monkeypatch):
-    of = {CLIP: {"run": run}, PREDICTIONS: {"run": run}, COMPARE: {"a": run}, "": {"of": run}}.get(page, {})
+    of = {CLIP: {"run": run}, PREDICTIONS: {"run": run}, COMPARE: {"a": run}, ATTENTION: {"of": run}}.get(page, {})
     app = open_page(runs, monkeypatch, page, **query | of)
     text = words(app)
     values = {metric.label: metric.value for metric in app.metric}

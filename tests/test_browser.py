@@ -26,7 +26,7 @@ def a_mistake(matrix: Locator) -> tuple[int, int, str, str]:
 
 
 def test_from_the_attention_plots_to_the_grad_cam_of_a_misclassified_clip(page: Page, address: str):
-    page.goto(address)
+    page.goto(f"{address}/attention")
     expect(page.get_by_role("heading", name="Figure 5: attention by layer")).to_be_visible()
     expect(page.locator(".js-plotly-plot .scatterlayer").first).to_be_visible()
 

@@ -65,7 +65,7 @@ def other_site() -> Iterator[int]:
 def opened(tab: Page, printed: str) -> Page:
     """A browser that has opened the printed address."""
     tab.goto(printed)
-    expect(tab.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
+    expect(tab.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
     return tab
 
 
@@ -75,7 +75,7 @@ def test_only_a_browser_with_the_token_gets_in(browser: Browser, opened: Page, b
     assert (kept["httpOnly"], kept["sameSite"]) == (True, "Strict") and printed.endswith(f"/?token={kept['value']}")
     assert "sth_token" not in opened.evaluate("document.cookie")
     opened.reload()
-    expect(opened.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
+    expect(opened.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
     second = opened.context.new_page()
     second.goto(f"{base}/predictions?run=motion-rgb-p4", timeout=PATIENCE)
     expect(second.get_by_role("heading", name="Predictions")).to_be_visible()

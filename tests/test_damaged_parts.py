@@ -22,7 +22,7 @@ from sth_core.shards import Shards
 from tests.test_app import CLIP, COMPARE, FIGURES, NOTES, PREDICTIONS, open_page, words
 from tests.tiny import attention_of, write_run
 
-ATTENTION = ""
+ATTENTION = "workbench/pages/attention.py"
 LAST = "part-00002.parquet"
 DAMAGES: dict[str, Callable[[Path, np.random.Generator], None]] = {
     **PARTS,

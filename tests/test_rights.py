@@ -18,7 +18,7 @@ from tests.test_app import CLIP, COMPARE, FIGURES, NOTES, PREDICTIONS, open_page
 from tests.tiny import save_tiny, write_moving_video, write_run
 
 NOBODY = 65534
-ATTENTION, OWN = "", "workbench/pages/own.py"
+ATTENTION, OWN = "workbench/pages/attention.py", "workbench/pages/own.py"
 QUERIES: dict[str, dict[str, str]] = {
     ATTENTION: {}, PREDICTIONS: {"run": "first"}, CLIP: {"run": "first"}, COMPARE: {"a": "first", "b": "second"},
     FIGURES: {}, NOTES: {"run": "first"}, OWN: {},

@@ -12,7 +12,7 @@ from tests.tiny import write_moving_video, write_run
 from workbench.roots import ROOTS, RUNS
 from workbench.runs_in_roots import within_roots
 
-ATTENTION, OWN = "", "workbench/pages/own.py"
+ATTENTION, OWN = "workbench/pages/attention.py", "workbench/pages/own.py"
 LINKS = ["", "run.json", "predictions", "predictions/part-00001.parquet", "attention", "probes", "notes.sqlite", "x/y"]
 OUT = " is a link out of the folders that this app may read; add the folder it leads to with `sth app --root`"
 

@@ -44,7 +44,7 @@ from tests.test_app import CLIP, COMPARE, FIGURES, PREDICTIONS, open_page, words
 from tests.tiny import write_two_of_each
 from workbench.cli import main
 
-ATTENTION = ""  # the first page
+ATTENTION = "workbench/pages/attention.py"  # the first page
 
 
 def transformer(kind: str, implementation: str = "eager", **options: Any) -> Checkpoint:

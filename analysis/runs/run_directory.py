@@ -7,7 +7,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -112,19 +112,19 @@ def location(path: str | Path) -> Path:
     return cast(Path, UPath(f"{scheme}://{rest}", use_listings_cache=False))
 
 
-def find_runs(folder: str | Path) -> list[Run]:
+def find_runs(folder: str | Path, read: Callable[[Path], Run] | None = None) -> list[Run]:
     """All runs at or below `folder`, hidden folders apart, by path; a damaged or unfinished run has a `problem`, and
-    so has what stands for a folder below that cannot be read.
+    so has what stands for a folder below that cannot be read. `read` opens each of them (`open_run`).
 
     Raises:
         UserError: `folder` cannot be read.
     """
-    where = location(folder)
+    where, read = location(folder), read or open_run
     if isinstance(where, Path):
         found, unread = run_folders(where)
         parts = {path / kind for path in found for kind in OWNED}  # a run says itself which of its own cannot be read
         others = sorted((path, why) for path, why in unread.items() if path not in parts)
-        return [open_run(path) for path in found] + [Run(path, {}, why) for path, why in others]
+        return [read(path) for path in found] + [Run(path, {}, why) for path, why in others]
     root = where.path.rstrip("/")
     try:
         files = [file for file in where.fs.glob(f"{escape(root)}/**/run.json") if not hidden(file.removeprefix(root))]

@@ -1,6 +1,7 @@
 """The views of the Attention page besides the supplement's figures."""
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
@@ -13,12 +14,19 @@ from analysis.report.plots import styled
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA, signal_of
 from analysis.statistics.accuracy import describe_clips_per_class, units_of
+from analysis.statistics.clusters import describe_interval, describe_p
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.caveats import show_caveats, show_no_accuracy
 from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
 from workbench.components.context import escape_markdown
 from workbench.components.gallery import NO_LABEL, show_gallery
 
+SMALL_P = "< 0.001"
+COMPARISON_COLUMNS = {
+    "effect": st.column_config.NumberColumn(
+        "effect on α_T", format="%+.3f", help="The first less the second; of a rise, the last layer less the first."
+    ),
+}
 VERDICT_COLOURS = {"holds": "green", "does not hold": "red"}
 
 
@@ -41,8 +49,19 @@ def show_hypotheses(runs: list[Run]) -> None:
             counts = f"Holds: {row.holds}, does not hold: {row.does_not_hold}, undecided: {row.undecided}"
             st.caption(f"{row.comparisons} comparisons. {counts}, of these networks only: {row.these_only}.")
             with st.expander("Comparisons"):
-                st.dataframe(tested.of(row.hypothesis), hide_index=True, key=f"hypothesis_{row.Index}")
+                shown, key = shown_comparisons(tested.of(row.hypothesis)), f"hypothesis_{row.Index}"
+                st.dataframe(shown, hide_index=True, key=key, column_config=COMPARISON_COLUMNS)
     st.caption(f"**How to read this:** {HOW_JUDGED}")
+
+
+def shown_comparisons(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """The comparisons of a hypothesis as a reader needs them: interval and p as text."""
+    ends = zip(comparisons["low"], comparisons["high"], strict=True)
+    shown = comparisons.drop(columns=["low", "high"]).rename(columns={"p_holm": "p (Holm)", "n": "clips"})
+    shown.insert(2, "95 % interval", [describe_interval(low, high, "+.3f") for low, high in ends])
+    for name in ("p", "p (Holm)"):
+        shown[name] = [SMALL_P if p < 0.001 else describe_p(p) for p in shown[name]]
+    return shown.rename(columns=lambda name: name.replace("_", " "))
 
 
 def show_class_heatmap(run: Run) -> None:

@@ -1,11 +1,10 @@
-"""Scripts of our own that run in the browser, and what they keep there: cookies, history, and the chart library."""
+"""Scripts of our own that run in the browser: its history, and the chart library."""
 
 from pathlib import Path
 
 import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
-COOKIES = "_cookies"
 STREAMLIT_SCRIPTS = Path(st.__file__).parent / "static" / "static" / "js"
 
 
@@ -19,15 +18,9 @@ def js_component(name: str, html: str = "") -> ComponentRenderer:
 BROWSER_HISTORY, PLOTLY_PRELOAD = js_component("browser_history"), js_component("plotly_preload")
 
 
-def set_cookie(name: str, value: str) -> None:
-    """Store a cookie in the browser until it is closed; no other site receives it."""
-    st.session_state.setdefault(COOKIES, {})[name] = value
-
-
 def sync_browser_history() -> None:
     """Make Back go to the previous view. Call this on every page before anything changes the URL."""
-    cookies = [f"{name}={value}; Path=/; SameSite=Strict" for name, value in st.session_state.get(COOKIES, {}).items()]
-    BROWSER_HISTORY(key="browser_history", data={"cookies": cookies})
+    BROWSER_HISTORY(key="browser_history")
 
 
 def preload_plotly(now: bool) -> None:

@@ -5,8 +5,7 @@ const VIEW_KEYS = ["run", "clip", "a", "b", "label", "said", "tour"]
 const FILLED_IN = { clip: ["run", "clip"], compare: ["a", "b"] } // what a page adds to a URL that lacks it
 const OPENING = 2000 // milliseconds in which a page that was just opened completes its URL
 
-export default function ({ data }) {
-  for (const cookie of data.cookies) document.cookie = cookie
+export default function () {
   if (history.patched) return
   history.patched = true
   const push = history.pushState.bind(history)

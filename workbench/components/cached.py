@@ -1,7 +1,8 @@
 """Tables and networks that all sessions share, without copies: nothing may change what these functions return."""
 
+import os
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,15 @@ import streamlit as st
 from analysis.attention.alpha_matrix import Alpha, has_signal, read_signal
 from analysis.attention.clip_profiles import clip_overview
 from analysis.report.figures_5_to_8 import attention_by_layer
-from analysis.runs.run_directory import Run
+from analysis.runs.run_directory import Run, find_runs, open_run
 from sth_core.errors import UserError
 from sth_core.files import sha256
 from sth_core.memory import give_back_freed_memory
 from sth_core.network_names import FILE, NetworkName
 from workbench.networks import offered_networks
+from workbench.roots import runs_folder
+from workbench.runs_in_roots import within_roots
+from workbench.summaries import VERSION, Summaries
 
 if TYPE_CHECKING:
     from sth_core.checkpoint import Checkpoint
@@ -48,9 +52,42 @@ def cached_result(name: str, runs: list[Run], compute: Callable[[], Any], *param
 
 def shard_times(run: Run) -> list[tuple[str, tuple[int, ...]]]:
     """The run's shards and its table of failures, with the state of each (`state_of`)."""
-    files = [file for kind in ("predictions", "attention", "probes") for file in (run.path / kind).glob("*.parquet")]
-    files += run.path.glob("failures.parquet")
-    return [(file.name, state_of(file)) for file in sorted(files)]
+    files = [file for kind in ("predictions", "attention", "probes") for file in parquet_files(run.path / kind)]
+    return [(file.name, state_of(file)) for file in (*sorted(files), run.path / "failures.parquet")]
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """None if the folder may not be looked at."""
+    if not isinstance(folder, Path):  # of object storage
+        return list(folder.glob("*.parquet"))
+    try:
+        with os.scandir(folder) as entries:  # of a thousand runs, glob would take most of a page's time
+            return [folder / entry.name for entry in entries if entry.name.endswith(".parquet")]
+    except OSError:
+        return []
+
+
+opened: dict[str, tuple[tuple[int, ...], Run]] = {}
+
+
+def listed_runs() -> list[Run]:
+    """All runs of the folder of runs. The description of a finished one is read again when it has changed."""
+
+    def read(path: Path) -> Run:
+        state, known = state_of(path / "run.json"), opened.get(str(path))
+        if known and state and known[0] == state:
+            return known[1]
+        run = open_run(path)
+        if run.meta and not run.problem:
+            opened[str(path)] = state, run
+        return run
+
+    return [within_roots(run) for run in find_runs(runs_folder(), read)]
+
+
+@cache
+def all_summaries() -> Summaries:
+    return Summaries(lambda run: repr((VERSION, state_of(run.path / "run.json"), shard_times(run))))
 
 
 @st.cache_resource(show_spinner="Computing", max_entries=CACHED_RESULTS)

@@ -1,29 +1,32 @@
 """What every page needs: the runs, and controls whose choice is in the URL, so that a link opens the same view."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import streamlit as st
 
+from analysis.attention.run_summary import RunSummary, best_first
 from analysis.runs.left_out import some_names, unread_sentence, why_unreadable
-from analysis.runs.run_directory import Run, find_runs
+from analysis.runs.run_directory import Run
 from sth_core.errors import UserError, visible
 from sth_core.files import error_sentence
-from workbench.components.cached import cached_result
+from workbench.components.cached import all_summaries, cached_result, listed_runs
 from workbench.roots import runs_folder
-from workbench.runs_in_roots import within_roots
 
 Option = TypeVar("Option")
+MOST_RUNS, MOST_CLIPS = 8, 400_000  # that a page with figures of many runs shows at first
 WORD_JOINER = "\u2060"
 # What Streamlit replaces after it has read the Markdown: icons, arrows and such between blanks, addresses.
 REPLACED = re.compile(r":material/|:streamlit|(?<!\S)(?:<->|<-|->|--|>=|<=|~=)(?!\S)|://|\bwww\.|(?<=\w)@(?=\w)", re.I)
 
-ATTENTION_PAGE, PREDICTIONS_PAGE, CLIP_PAGE, COMPARE_PAGE, OWN_PAGE = (
-    f"workbench/pages/{name}.py" for name in ("attention", "predictions", "clip", "compare", "own")
+RUNS_PAGE, ATTENTION_PAGE, PREDICTIONS_PAGE, CLIP_PAGE, COMPARE_PAGE, OWN_PAGE = (
+    f"workbench/pages/{name}.py" for name in ("runs", "attention", "predictions", "clip", "compare", "own")
 )
+OF_ATTENTION = ("runs", "show", "of", "tour")  # parameters of the Attention page, which was the first one
 RENAMED_VALUES = {
     ("show", "Statements"): "Hypotheses",
     ("show", "Right and wrong"): "Correct and misclassified",
@@ -33,12 +36,15 @@ RENAMED_VALUES = {
 }
 
 
-def redirect_old_links() -> None:
-    """Links that were copied from an earlier version may hold values that have been renamed since."""
+def redirect_old_links(*, first_page: bool) -> None:
+    """Links that were copied from an earlier version may hold values that have been renamed since, or lead to the page
+    Attention, which was the first one then."""
     renamed = {key: new for (key, old), new in RENAMED_VALUES.items() if st.query_params.get(key) == old}
     if renamed:
         st.query_params.update(renamed)
         st.rerun()
+    if first_page and any(key in st.query_params for key in OF_ATTENTION):
+        st.switch_page(ATTENTION_PAGE, query_params={key: st.query_params.get_all(key) for key in st.query_params})
 
 
 def end_page(message: str) -> NoReturn:
@@ -74,18 +80,21 @@ def run_id(run: Run) -> str:
     return str(run.path.relative_to(runs_folder()))
 
 
-def show_run_warnings(runs: Iterable[Run]) -> None:
-    """One line for each run that is damaged or unfinished."""
-    for run in runs:
-        if problem := run.problem or cached_why_unreadable(run):
-            text = f"**{escape_markdown(run.name)}**: {escape_markdown(problem)}"
+def show_run_warnings(runs: Mapping[str, Run], reasons: Mapping[str, str] | None = None) -> None:
+    """One line for each run that is unfinished, or that cannot be shown for one of the reasons."""
+    for name, run in runs.items():
+        if problem := run.problem or (reasons or {}).get(name, ""):
+            text = f"**{escape_markdown(name)}**: {escape_markdown(problem)}"
             unfinished = bool(run.meta and run.problem)
             st.warning(text, icon=":material/hourglass_top:" if unfinished else ":material/warning:")
 
 
 def cached_why_unreadable(run: Run) -> str:
+    """Why nothing of the run can be shown; empty if it can be."""
     if not run.meta:
         return why_unreadable(run)
+    if summary := all_summaries().recall(run):
+        return summary.problem
     return str(cached_result("why_unreadable", [run], lambda: why_unreadable(run)))
 
 
@@ -100,29 +109,53 @@ def show_left_out(reasons: dict[str, str], what: str) -> None:
             st.caption(f"**{escape_markdown(name)}**: {escape_markdown(reason)}")
 
 
-def usable_runs(*, warn: bool = False) -> dict[str, Run]:
-    """{run_id: run} of the runs with a recorded clip; if there are none, the page says so, and ends.
+@dataclass(frozen=True)
+class Usable:
+    """The runs that can be shown by `run_id`, the best first (`best_first`), and why the others cannot be.
 
-    The sidebar names the runs that are not among them; with `warn` the page does, and the unfinished ones too.
-    """
-    folder = runs_folder()
-    runs = [within_roots(run) for run in find_runs(folder)]
-    if not runs:
+    `summaries` lack runs that are still being read in the background: whether these can be shown is found when one of
+    them is chosen (`readable_runs`)."""
+
+    runs: dict[str, Run]
+    summaries: dict[str, RunSummary]
+    reasons: dict[str, str]
+
+
+def found_runs() -> dict[str, Run]:
+    """All runs, also damaged ones, by `run_id`; if there are none, the page says so, and ends."""
+    found = {run_id(run): run for run in listed_runs()}
+    if not found:
         end_page(
-            f"There are no runs in {escape_markdown(str(folder))} yet. Record one with `sth record CHECKPOINT --data "
-            "DIR -o RUN`, RUN a folder in it, or all runs of the demo with `make demo`. Then reload this page."
+            f"There are no runs in {escape_markdown(str(runs_folder()))} yet. Record one with `sth record CHECKPOINT "
+            "--data DIR -o RUN`, RUN a folder in it, or all runs of the demo with `make demo`. Then reload this page."
         )
-    show_changed_runs({run_id(run): run for run in runs})
-    reasons = {run_id(run): cached_why_unreadable(run) for run in runs}
-    usable = {run_id(run): run for run in runs if not reasons[run_id(run)]}
-    if warn or not usable:
-        show_run_warnings(runs)
-    else:
-        with st.sidebar:
-            show_left_out({name: reason for name, reason in reasons.items() if reason}, "not listed")
-    if not usable:
+    show_changed_runs(found)
+    return found
+
+
+def usable_runs() -> Usable:
+    """The runs with a recorded clip; if there are none, the page says so, and ends. The sidebar names the others."""
+    found = found_runs()
+    summaries = all_summaries().of(found)
+    reasons = {name: summary.problem for name, summary in summaries.items() if summary.problem}
+    runs = {name: run for name, run in found.items() if name not in reasons}
+    if not runs:
+        show_run_warnings(found, reasons)
         end_page("No run has a recorded clip yet.")
-    return usable
+    with st.sidebar:
+        show_left_out(reasons, "not listed")
+    return Usable({name: runs[name] for name in best_first(runs, summaries)}, summaries, reasons)
+
+
+def first_runs(runs: Mapping[str, Run]) -> list[str]:
+    """All names if the runs are few, else the first ones: a figure of a thousand runs shows nothing."""
+    names, clips = list[str](), 0
+    for name, run in runs.items():
+        clips += run.meta["clips"]
+        if names and (len(names) == MOST_RUNS or clips > MOST_CLIPS):
+            break
+        names.append(name)
+    return sorted(names)
 
 
 def show_changed_runs(runs: dict[str, Run]) -> None:
@@ -138,19 +171,38 @@ def show_changed_runs(runs: dict[str, Run]) -> None:
             st.warning(f"**{escape_markdown(some_names(names))}** {have} been {what}.", icon=":material/sync_problem:")
 
 
-def end_if_gone(key: str, label: str, usable: dict[str, Run], offered: Sequence[str] | None = None) -> None:
-    """If the run that this session chose as `key` is there no more, say so, offer others (by default all), and end the
-    page: another run's numbers are not shown in its place."""
-    gone = st.session_state.get(f"{key} chosen")
-    if gone is None or gone in usable or st.query_params.get(key, gone) != gone:
+def end_if_missing(key: str, label: str, usable: Usable, instead_of: Mapping[str, str] | None = None) -> None:
+    """If the run that the link names as `key`, or that this session chose, cannot be shown, say why, offer others, and
+    end the page: another run's numbers are not shown in its place. `instead_of` are usable runs that this choice does
+    not offer, and why."""
+    not_offered = instead_of or {}
+    linked, chosen = st.query_params.get(key), st.session_state.get(f"{key} chosen")
+    name = chosen if linked is None else linked
+    if name is None or (name in usable.runs and (linked is None or name not in not_offered)):
         return
-    names = list(usable) if offered is None else offered
+    shown = escape_markdown(name)
+    if name == chosen and name not in usable.runs:
+        what = f"The run {shown}, which was open here, has been removed or cannot be read any more."
+    elif reason := usable.reasons.get(name) or not_offered.get(name):
+        what = f"The link names a run that cannot be shown here: {shown}: {escape_markdown(reason)}."
+    else:
+        what = f"The link names a run that does not exist: {shown}."
+    names = [other for other in usable.runs if other not in not_offered]
     other = st.sidebar.selectbox(label, names, index=None, key=f"{key} instead", placeholder="choose another")
     if other is None:
-        end_page(f"The run {escape_markdown(gone)}, which was open here, has been removed or cannot be read any more. "
-                 "Choose another one in the sidebar.")  # fmt: skip
+        end_page(f"{what} Choose another one in the sidebar.")
     st.session_state[f"{key} chosen"] = st.query_params[key] = other
     st.rerun()
+
+
+def readable_runs(runs: Mapping[str, Run]) -> dict[str, Run]:
+    """Those of the chosen runs that can be shown; the page names the others, and ends if it is all of them. Of runs
+    that are still being read in the background it is not known before."""
+    reasons = {name: reason for name, run in runs.items() if (reason := cached_why_unreadable(run))}
+    show_run_warnings({name: Run(runs[name].path, {}, reason) for name, reason in reasons.items()})
+    if runs and len(reasons) == len(runs):
+        end_page("Choose another run in the sidebar.")
+    return {name: run for name, run in runs.items() if name not in reasons}
 
 
 def choose_one(label: str, options: Sequence[Option], key: str, default: Option | None = None, **more: Any) -> Option:
@@ -194,16 +246,44 @@ def linked_selectbox(
 
 
 def choose_run() -> Run:
-    """The run in the URL, which the select box in the sidebar changes."""
+    """The run in the URL, which the select box in the sidebar changes; by default the best one (`best_first`)."""
     usable = usable_runs()
-    end_if_gone("run", "Run", usable)
+    end_if_missing("run", "Run", usable)
     with st.sidebar:
-        run = usable[linked_selectbox("Run", list(usable), "run")]
+        name = linked_selectbox("Run", sorted(usable.runs), "run", default=next(iter(usable.runs)))
+        run = usable.runs[name]
         st.caption(escape_markdown(run.title))
+    readable_runs({name: run})
+    with st.sidebar:
         if unread := unread_sentence(run):
             st.caption(escape_markdown(unread))
-    show_run_warnings([run])
+    show_run_warnings({name: run})
     return run
+
+
+def choose_runs(
+    label: str, options: Mapping[str, Run], key: str, usable: Usable, *, default: Sequence[str] = (), hint: str = "",
+    not_offered: Mapping[str, str] | None = None,
+) -> dict[str, Run]:  # fmt: skip
+    """Those of `options` that the URL names as `key`, which a box in the sidebar changes. The page names those that it
+    cannot show, and why (`usable`, `not_offered`), and shows no others in their place."""
+    linked = st.query_params.get_all(key)
+    missing = [name for name in linked if name not in options]
+    if missing:
+        st.session_state[key] = [name for name in linked if name in options]
+    why = usable.reasons | dict(not_offered or {})
+    for name in missing:
+        reason = why.get(name, "there is no such run")
+        st.warning(
+            f"The link names a run that cannot be shown here: {escape_markdown(name)}: {escape_markdown(reason)}."
+        )
+    with st.sidebar:
+        names = st.multiselect(
+            label, sorted(options), default=list(default), key=key, bind="query-params", help=hint or None
+        )
+        if default and len(default) < len(options):
+            st.caption(f"{len(names)} of {len(options):,} runs. The page *Runs* opens others.")
+    return readable_runs({name: options[name] for name in names})
 
 
 def escape_markdown(text: str) -> str:

@@ -8,7 +8,6 @@ import streamlit as st
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.runs.run_directory import open_run
 from analysis.statistics.confusion import confused_pairs, confusion_cells
-from workbench.components.browser import set_cookie
 from workbench.components.cached import cached_overview
 from workbench.components.context import (
     ATTENTION_PAGE,
@@ -21,7 +20,6 @@ from workbench.components.context import (
 from workbench.roots import runs_folder
 from workbench.runs_in_roots import within_roots
 
-OFFERED = "sth_tour_offered"  # a cookie: this person took the tour, or declined it
 MOTION, FLOW, APPEARANCE = DEMO = ("motion-rgb-p4", "motion-flow-p4", "appearance-rgb-p4")
 
 
@@ -75,30 +73,23 @@ STOPS = (
 )  # fmt: skip
 
 
+def is_demo() -> bool:
+    """Whether the folder of runs has those of the demo, and they can be read."""
+    return not any(cached_why_unreadable(within_roots(open_run(runs_folder() / name))) for name in DEMO)
+
+
 def show_tour() -> None:
-    """Above a page: the stop of the tour that the URL names, or on a first visit the offer of a tour. There is none if
-    the demo's runs cannot be read."""
-    if any(cached_why_unreadable(within_roots(open_run(runs_folder() / name))) for name in DEMO):
-        return
+    """Above a page: the stop of the tour that the URL names."""
     number = st.query_params.get("tour", "")
-    if number.isdecimal() and 1 <= int(number) <= len(STOPS):
+    if number.isdecimal() and 1 <= int(number) <= len(STOPS) and is_demo():
         show_stop(int(number))
-        return
-    if OFFERED not in st.context.cookies and not st.session_state.get(OFFERED) and not st.query_params:
-        with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**New here?** Take a tour of the demo: {len(STOPS)} stops in a few minutes.")
-            show_stop_link(1, "Take the tour", ":material/tour:")
-            if st.button("Not now", type="tertiary"):
-                st.session_state[OFFERED] = True
-                set_cookie(OFFERED, "1")
-                st.rerun()
-    else:
-        with st.sidebar:
-            show_stop_link(1, "Tour of the demo", ":material/tour:")
+
+
+def show_tour_offer() -> None:
+    show_stop_link(1, f"Tour of the demo: {len(STOPS)} stops in a few minutes", ":material/tour:")
 
 
 def show_stop(number: int) -> None:
-    set_cookie(OFFERED, "1")
     st.query_params["tour"] = str(number)  # a link within a page changes the server's URL, and not the browser's
     stop = STOPS[number - 1]
     with st.container(border=True):

@@ -12,12 +12,16 @@ from workbench.components import attention_views
 from workbench.components.cached import cached_alpha, cached_attention_table
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
 from workbench.components.context import (
+    Usable,
     choose_one,
-    end_if_gone,
+    choose_runs,
+    end_if_missing,
     end_page,
     escape_markdown,
+    first_runs,
     linked_selectbox,
     show_left_out,
+    show_run_warnings,
     usable_runs,
 )
 
@@ -36,7 +40,6 @@ HOW_TO_READ = {
     "figure8_modalities": "The paper finds a higher α_T for optical flow than for RGB.",
 }
 NUMBERS = ["run", "dataset", "p", "modality", "layer", "n", "alpha_spatial", "alpha_temporal", "low", "high", "sd"]
-MOST_CLIPS = 400_000  # if the runs have more clips, only the first run is chosen by default
 
 
 def show_attention_page() -> None:
@@ -45,15 +48,19 @@ def show_attention_page() -> None:
         "How much each layer of a network weighs its temporal branch (α_T) and its spatial branch (α_S); of "
         "transformers, which have no α, how much of their attention goes to other time steps."
     )
-    usable = usable_runs(warn=True)
+    usable = usable_runs()
     chosen, view = choose_runs_and_view(usable)
     if not chosen:
         end_page("No run is chosen.")
-    with_attention = [name for name, run in chosen.items() if has_signal(run)]
+    show_run_warnings(chosen)
+    without = {name: why_no_attention(run) for name, run in chosen.items() if not has_signal(run)}
+    with_attention = [name for name in chosen if name not in without]
     if not with_attention:
+        show_left_out(without, "not shown")
         end_page("None of the chosen runs has recorded attention. " + WHO_HAS_ATTENTION)
     if view in VIEWS_OF_ONE_RUN:
-        end_if_gone("of", "Run", usable, with_attention)
+        not_chosen = {name: "it is not among the chosen runs" for name in usable.runs if name not in chosen}
+        end_if_missing("of", "Run", usable, not_chosen | without)
         run = chosen[linked_selectbox("Run", with_attention, "of", default_in_url=False)]
         st.caption(escape_markdown(run.title))
         VIEWS_OF_ONE_RUN[view](run)
@@ -61,17 +68,16 @@ def show_attention_page() -> None:
     show = attention_views.show_hypotheses if view == HYPOTHESES else show_supplement_figures
     show(list(chosen.values()))
     st.caption(f"Runs shown: {', '.join(map(escape_markdown, with_attention))}")
-    show_left_out({n: why_no_attention(run) for n, run in chosen.items() if n not in with_attention}, "not shown")
+    show_left_out(without, "not shown")
 
 
-def choose_runs_and_view(runs: dict[str, Run]) -> tuple[dict[str, Run], str]:
-    few = sum(run.meta["clips"] for run in runs.values()) <= MOST_CLIPS
-    default = list(runs) if few else list(runs)[:1]
+def choose_runs_and_view(usable: Usable) -> tuple[dict[str, Run], str]:
+    """By default the best runs of the question that was recorded last, if there are many."""
+    default = first_runs(usable.runs)
+    runs = choose_runs("Runs", usable.runs, "runs", usable, default=default, hint="The figures use these runs.")
     with st.sidebar:
-        hint = "The figures use these runs."
-        names = st.multiselect("Runs", list(runs), default=default, key="runs", bind="query-params", help=hint)
         view = choose_one("View", ("Figures", HYPOTHESES, *VIEWS_OF_ONE_RUN), "show")
-    return {name: runs[name] for name in names}, view
+    return runs, view
 
 
 def show_supplement_figures(runs: list[Run]) -> None:

@@ -6,6 +6,7 @@ import streamlit as st
 from analysis.attention.alpha_matrix import has_signal
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import GAINED, LOST, OUTCOMES, accuracy_change, label_agreement, side_by_side
+from analysis.attention.run_summary import best_partner
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
 from analysis.statistics.clusters import describe_interval, describe_p
@@ -20,11 +21,14 @@ from workbench.components.compare_views import (
     show_time_shares,
 )
 from workbench.components.context import (
+    Usable,
     choose_one,
-    end_if_gone,
+    choose_runs,
+    end_if_missing,
     end_page,
     escape_markdown,
     linked_selectbox,
+    readable_runs,
     show_run_warnings,
     usable_runs,
 )
@@ -36,20 +40,19 @@ def show_compare_page() -> None:
     st.caption("Two or more runs on the same clips: RGB and optical flow, two values of p, or two checkpoints.")
     usable = usable_runs()
     for key in ("a", "b"):
-        end_if_gone(key, key.upper(), usable)
-    if len(usable) < 2:
+        end_if_missing(key, key.upper(), usable)
+    if len(usable.runs) < 2:
         end_page("A comparison needs two runs, and this folder has one. Record another network on the same clips.")
-    names = choose_runs(usable)
-    a, b = (usable[name] for name in names[:2])
-    if a is b:
-        end_page("A and B are the same run. Choose another run for one of them.")
-    show_run_warnings([usable[name] for name in names])
+    compared = choose_compared(usable)
+    names, runs = list(compared), list(compared.values())
+    a, b = runs[:2]
+    show_run_warnings(compared)
     both = cached_result("side_by_side", [a, b], lambda: side_by_side(cached_overview(a), cached_overview(b)))
     if both.empty:
         both_names = f"{escape_markdown(a.name)} and {escape_markdown(b.name)}"
         end_page(f"{both_names} have no clip in common. Record both on the same dataset and split.")
     if len(names) > 2:
-        show_many_runs({name: usable[name] for name in names})
+        show_many_runs(compared)
         st.header("A and B")
     counted = both[both["outcome"].notna()]
     if len(counted):
@@ -57,7 +60,7 @@ def show_compare_page() -> None:
     else:
         st.info("No accuracy: no common clip has a label that both networks know.")
     show_clips_left_out([a, b])
-    show_caveats({run_letter(i): usable[name] for i, name in enumerate(names)})
+    show_caveats({run_letter(i): run for i, run in enumerate(runs)})
     if has_signal(a) and has_signal(b):
         show_alpha_change(a, b)
     if len(names) == 2:  # of more, all lines are drawn above
@@ -66,20 +69,26 @@ def show_compare_page() -> None:
         show_clips_by_outcome(b, counted)
 
 
-def choose_runs(usable: dict[str, Run]) -> list[str]:
-    """The names of A, B, and any others."""
-    names = list(usable)
+def choose_compared(usable: Usable) -> dict[str, Run]:
+    """A, B, and any others, by name; by default the best run, and the one that differs from it in one thing."""
+    names, best = sorted(usable.runs), next(iter(usable.runs))
     with st.sidebar:
-        a = linked_selectbox("A", names, "a")
-        b = linked_selectbox("B", names, "b", default=next(name for name in names if name != a))
-        others = [name for name in names if name not in (a, b)]
-        if "more" in st.session_state:  # a run that has become A or B must leave the URL
-            st.session_state["more"] = [name for name in st.session_state["more"] if name in others]
-        hint = "Compared with A and B on the clips that all have."
-        more = st.multiselect("More runs", others, key="more", bind="query-params", help=hint) if others else []
-        chosen = [a, b, *more]
-        titles = [escape_markdown(usable[name].title) for name in chosen]
-        st.caption("  \n".join(f"{run_letter(i)}: {title}" for i, title in enumerate(titles)))
+        a = linked_selectbox("A", names, "a", default=best)
+        b = linked_selectbox("B", names, "b", default=best_partner(a, usable.runs, usable.runs))
+    if a == b:
+        end_page("A and B are the same run. Choose another run for one of them.")
+    pair = {name: usable.runs[name] for name in (a, b)}
+    if len(readable_runs(pair)) < 2:
+        end_page("Choose another run in the sidebar.")
+    others = {name: run for name, run in usable.runs.items() if name not in pair}
+    if "more" in st.session_state:  # a run that has become A or B must leave the URL
+        st.session_state["more"] = [name for name in st.session_state["more"] if name in others]
+    hint = "Compared with A and B on the clips that all have."
+    taken = dict.fromkeys(pair, "it is A or B already")
+    more = choose_runs("More runs", others, "more", usable, hint=hint, not_offered=taken) if others else {}
+    chosen = pair | more
+    titles = [escape_markdown(run.title) for run in chosen.values()]
+    st.sidebar.caption("  \n".join(f"{run_letter(i)}: {title}" for i, title in enumerate(titles)))
     return chosen
 
 

@@ -20,8 +20,11 @@ from sth_core.files import csv_text
 from workbench.components.cached import cached_alpha, cached_attention_table, cached_result, shard_times
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
 from workbench.components.context import (
+    Usable,
+    choose_runs,
     end_page,
     escape_markdown,
+    first_runs,
     linked_selectbox,
     show_left_out,
     show_run_warnings,
@@ -45,9 +48,11 @@ def show_figures_page() -> None:
     st.title("Figures")
     st.caption("The supplement's Figures 5 to 10 for the chosen runs; of transformers their attention across time.")
     usable = usable_runs()
-    runs = choose_figure_runs({name: run for name, run in usable.items() if has_signal(run)})
-    show_left_out({n: why_no_attention(run) for n, run in usable.items() if not has_signal(run)}, "in no figure")
-    show_run_warnings(runs)
+    without = {name: why_no_attention(run) for name, run in usable.runs.items() if not has_signal(run)}
+    chosen = choose_figure_runs(usable, without)
+    show_left_out(without, "in no figure")
+    show_run_warnings(chosen)
+    runs = list(chosen.values())
     files = show_downloads(runs)
     figures_9_and_10 = cached_result("class_figures", runs, lambda: class_figures(runs))
     items = [*supplement_figures(cached_attention_table(runs)), *figures_9_and_10]
@@ -69,19 +74,19 @@ def show_figures_page() -> None:
     st.caption(f"Runs: {', '.join(escape_markdown(run.name) for run in runs)}")
 
 
-def choose_figure_runs(runs: dict[str, Run]) -> list[Run]:
-    """The chosen runs; if there are none, the page says so, and ends."""
-    if not runs:
+def choose_figure_runs(usable: Usable, without: dict[str, str]) -> dict[str, Run]:
+    """The chosen runs of those that have attention; if there are none, the page says so, and ends."""
+    options = {name: run for name, run in usable.runs.items() if name not in without}
+    if not options:
         end_page("No run has recorded attention. " + WHO_HAS_ATTENTION)
+    runs = choose_runs("Runs", options, "runs", usable, default=first_runs(options), not_offered=without)
     with st.sidebar:
-        names = st.multiselect("Runs", list(runs), default=list(runs), key="runs", bind="query-params")
-        values = {key: sorted({getattr(runs[name], key) for name in names}) for key in ("p", "modality")}
+        values = {key: sorted({getattr(run, key) for run in runs.values()}) for key in ("p", "modality")}
         p = st.multiselect("p", values["p"], placeholder="all", key="p", bind="query-params")
         modality = st.multiselect("Input", values["modality"], placeholder="all", key="modality", bind="query-params")
-    chosen = [runs[name] for name in names]
-    chosen = [run for run in chosen if (not p or run.p in p) and (not modality or run.modality in modality)]
+    chosen = {n: run for n, run in runs.items() if (not p or run.p in p) and (not modality or run.modality in modality)}
     if not chosen:
-        end_page("No run matches these filters.")
+        end_page("No run is chosen, or none matches these filters.")
     return chosen
 
 

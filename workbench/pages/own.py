@@ -12,7 +12,7 @@ from analysis.report.colours import TEMPORAL
 from analysis.report.plots import styled
 from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.dataset_options import SPLIT_HELP
-from analysis.runs.run_directory import Run, find_runs, open_run
+from analysis.runs.run_directory import Run, open_run
 from analysis.runs.signals import ALPHA, TIME_SHARE
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
@@ -21,7 +21,7 @@ from sth_core.evaluation import refuse_not_finite
 from sth_core.network_names import FILE, NetworkName
 from sth_core.video.transforms import Preprocessing
 from workbench.components import clip_views
-from workbench.components.cached import cached_network
+from workbench.components.cached import cached_network, listed_runs
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
 from workbench.components.context import (
@@ -37,7 +37,6 @@ from workbench.jobs import Job, cancel_job, find_jobs, job_status, record_job
 from workbench.networks import network_of_run, offered_networks
 from workbench.pace import format_duration
 from workbench.roots import allowed_roots, resolve_inside, runs_folder
-from workbench.runs_in_roots import within_roots
 from workbench.uploads import DecodedUpload, UploadLimits, decode_upload
 
 BY_PATH = NetworkName("")  # the option of a checkpoint that no run has
@@ -64,7 +63,7 @@ def show_own_page() -> None:
 def choose_network() -> tuple[NetworkName, Checkpoint] | None:
     """The network of one of the runs, if it has not been replaced since, one of `sth app --network`, or a checkpoint by
     its path."""
-    runs = [within_roots(run) for run in find_runs(runs_folder())]
+    runs = listed_runs()
     with st.sidebar:
         show_left_out({run_id(run): run.problem for run in runs if not run.meta}, "not listed")
     run_of = {name: run for run in runs if (name := openable(run))}
