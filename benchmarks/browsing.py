@@ -57,9 +57,13 @@ def timed_answer(action: Callable[[], object], page: Page, text: str) -> float:
 def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
     """{name: (address, a text that it shows when it is there)}"""
     return {
-        "Attention, Figures 5 to 8": (f"?runs={run}", "How to read this"),
-        "Attention, by class": (f"?runs={run}&of={run}&show=By+class", "clips a class"),
-        "Attention, correct and misclassified": (f"?runs={run}&of={run}&show={CORRECT}", "of the correct and of the"),
+        "Runs": ("", "click on a column"),
+        "Attention, Figures 5 to 8": (f"attention?runs={run}", "How to read this"),
+        "Attention, by class": (f"attention?runs={run}&of={run}&show=By+class", "clips a class"),
+        "Attention, correct and misclassified": (
+            f"attention?runs={run}&of={run}&show={CORRECT}",
+            "of the correct and of the",
+        ),
         "Predictions, misclassified": (f"predictions?run={run}", "most confident first"),
         "Predictions, confusion": (f"predictions?run={run}&view=Confusion", "Click a square"),
         "Predictions, per class": (f"predictions?run={run}&view=Per+class", "whiskers: 95"),

@@ -33,9 +33,10 @@ def shoot(page: Page, address: str, picture: Path) -> None:
 def pages(run: str, other: str, clip: str) -> dict[str, str]:
     """{picture: address} of every page and of its views."""
     return {
-        "attention": "",
-        "attention-hypotheses": "?show=Hypotheses",
-        "attention-classes": f"?show=By+class&of={run}",
+        "runs": "",
+        "attention": "attention",
+        "attention-hypotheses": "attention?show=Hypotheses",
+        "attention-classes": f"attention?show=By+class&of={run}",
         "predictions": f"predictions?run={run}",
         "predictions-confusion": f"predictions?run={run}&view=Confusion&label=wavy+heart&said=wavy+bar",
         "predictions-clips": f"predictions?run={run}&view=All+clips",

@@ -28,7 +28,7 @@ ATTENTION, PREDICTIONS, CLIP, COMPARE, FIGURES, NOTES = (
 PAGES = ["", ATTENTION, PREDICTIONS, CLIP, COMPARE, FIGURES]
 
 
-def open_page(runs: Path, monkeypatch: pytest.MonkeyPatch, page: str = "", **query: str | list[str]) -> AppTest:
+def open_page(runs: Path, monkeypatch: pytest.MonkeyPatch, page: str = "", /, **query: str | list[str]) -> AppTest:
     monkeypatch.setenv("STH_RUNS", str(runs))
     app = AppTest.from_file(str(APP), default_timeout=120)
     if page:

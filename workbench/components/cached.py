@@ -67,15 +67,16 @@ def parquet_files(folder: Path) -> list[Path]:
         return []
 
 
-opened: dict[str, tuple[tuple[int, ...], Run]] = {}
+opened: dict[str, tuple[tuple[tuple[int, ...], ...], Run]] = {}
 
 
 def listed_runs() -> list[Run]:
     """All runs of the folder of runs. The description of a finished one is read again when it has changed."""
 
     def read(path: Path) -> Run:
-        state, known = state_of(path / "run.json"), opened.get(str(path))
-        if known and state and known[0] == state:
+        state = state_of(path / "run.json"), state_of(path / "predictions")  # which may not be readable any more
+        known = opened.get(str(path))
+        if known and all(state) and known[0] == state:
             return known[1]
         run = open_run(path)
         if run.meta and not run.problem:
