@@ -71,7 +71,8 @@ def markdown_of(node: Any) -> Iterator[str]:
 
 
 VIEWS: list[tuple[str, dict[str, str]]] = [(page, {}) for page in (*PAGES, "workbench/pages/notes.py")] + [
-    ("workbench/pages/attention.py", {"show": "Unusual clips"}), (PREDICTIONS, {"view": "Confusion", "label": EVIL, "said": EVIL}),
+    ("workbench/pages/attention.py", {"show": "Unusual clips"}),
+    (PREDICTIONS, {"view": "Confusion", "label": EVIL, "said": EVIL}),
 ]  # fmt: skip
 
 
