@@ -187,7 +187,8 @@ def test_two_ticked_runs_open_in_compare(page: Page, address: str):
     expect(grid).to_be_visible()
     settle(page)
     for row, said in ((1, "Open 1 run in"), (2, "Open 2 runs in")):
-        grid.click(position={"x": 18, "y": 35 * row + 18})
+        box = grid.bounding_box()
+        page.mouse.click(box["x"] + 18, box["y"] + 35 * row + 18)
         expect(page.get_by_text(said)).to_be_visible()
         settle(page)
     page.get_by_test_id("stMain").get_by_role("link", name="Compare").click()
