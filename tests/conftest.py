@@ -31,7 +31,8 @@ LONGEST = [
     f"test_{name}.py"
     for name in (
         "browser", "browser_states", "synthetic_learning", "stop_and_go", "interruption", "browser_access", "scrubber",
-        "browsing", "network", "app", "trust", "recording_interrupted", "overwriting", "study", "own", "recipe", "demo",
+        "browsing", "network", "app", "random_walk", "trust", "recording_interrupted", "overwriting",
+        "study", "own", "recipe", "demo",
     )
 ]  # fmt: skip
 

@@ -85,7 +85,7 @@ def test_the_predictions_page_counts_what_the_run_holds(demo, monkeypatch):
     assert wrong > 0
     assert clips["open"].iloc[0].startswith("clip?run=appearance-rgb-p4&clip=val%2F")
     app = open_page(demo / "runs", monkeypatch, PREDICTIONS, run="appearance-rgb-p4")
-    assert f"{wrong} clips, most confident first" in words(app)
+    assert f"{wrong} of 60 clips ({60 - wrong} not misclassified), most confident first" in words(app)
 
 
 def test_filters_narrow_the_table(demo, monkeypatch):
@@ -128,7 +128,9 @@ def test_a_confusion_cell_shows_its_clips_and_its_attention(demo, monkeypatch):
     link = {"run": "appearance-rgb-p4", "view": "Confusion", "label": pair["label"], "said": pair["prediction"]}
     app = open_page(demo / "runs", monkeypatch, PREDICTIONS, **link)
     assert f"{pair['label']}, predicted {pair['prediction']}" in words(app)
-    assert len(app.get("plotly_chart")) == 1 and app.dataframe[0].value["n"].iloc[0] == pair["n"]
+    assert len(app.get("plotly_chart")) == 1 and f"{pair['n']} of 60 clips match" in words(app)
+    assert len(app.main.get("page_link")) == 1 + min(pair["n"], 6)  # the clips lie beside the matrix
+    assert "60 clips, 12 classes" in words(app)  # the cell's own filters do not filter the matrix
     assert f"predicted: {pair['prediction']}" in words(app)
 
 

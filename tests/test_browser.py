@@ -1,6 +1,7 @@
 """A real Chromium on the served app: from the misclassified clips to the Grad-CAM of one."""
 
 import re
+from random import Random
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -113,6 +114,52 @@ def test_a_square_of_the_confusion_matrix_opens_its_clips(tab: Page, address: st
     expect(tab.locator(".thumbnail").first).to_be_visible()
     tab.get_by_role("link", name="Inspect").first.click()
     expect(tab.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (1440, 900)])
+def test_the_clips_of_a_clicked_square_are_seen_without_scrolling(width: int, height: int, tab: Page, address: str):
+    tab.set_viewport_size({"width": width, "height": height})
+    tab.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
+    matrix = tab.locator(".matrix[data-drawn]")
+    expect(matrix).to_have_attribute("data-counts", "true")  # the numbers of clips fit into the squares
+    row, column, *_ = a_mistake(matrix)
+    x, y = matrix.evaluate("(m, cell) => m.view.centre(...cell)", [row, column])
+    matrix.locator("canvas").click(position={"x": x, "y": y})
+    first = tab.locator(".thumbnail").first
+    expect(first).to_be_visible()
+    settle(tab)
+    box = first.bounding_box()
+    assert box and box["y"] + box["height"] <= height and box["x"] + box["width"] <= width
+    assert tab.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == 0
+    # A rare mistake is fainter than the correct clips, on the light page nearer to white.
+    shares = matrix.evaluate("m => [0.02, 0.5, 1].map(share => m.view.colour(share, false)[2])")
+    assert shares == sorted(shares, reverse=True) and shares[0] > 150
+    tab.get_by_role("button", name="Close").click()
+    expect(tab.get_by_text("Most confused")).to_be_visible()
+    tab.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_no_order_of_runs_and_filters_ends_in_an_error_page(tab: Page, address: str):
+    random, chosen = Random(1), list[str]()
+    runs = [f"{task}-{kind}" for task in ("motion", "appearance") for kind in ("rgb-p2", "rgb-p4", "rgb-p8", "flow-p4")]
+    tab.goto(f"{address}/predictions")
+    expect(tab.get_by_role("slider").first).to_be_visible()
+    for _ in range(6):
+        settle(tab)
+        chosen.append(random.choice(runs))
+        box = tab.get_by_role("combobox", name="Run", exact=True)
+        box.click()
+        box.fill(chosen[-1])
+        tab.get_by_role("option", name=chosen[-1], exact=True).click()
+        settle(tab)
+        thumb = tab.get_by_role("slider").nth(random.randrange(6))
+        thumb.focus()
+        key = random.choice(["ArrowRight", "ArrowLeft", "End", "Home"])
+        chosen.append(f"{thumb.get_attribute('aria-label')} {key}")
+        tab.keyboard.press(key)
+        settle(tab)
+        error = tab.get_by_test_id("stException").or_(tab.get_by_text("has encountered an error"))
+        assert error.count() == 0, f"after {'; '.join(chosen)}"
 
 
 def test_the_confusion_matrix_by_keyboard_and_enlarged(tab: Page, address: str):

@@ -125,7 +125,7 @@ def test_a_run_of_fewer_clips_makes_all_numbers_those_of_its_clips(folder, monke
     right = right_of(folder, "abc")
     np.testing.assert_allclose(app.dataframe[0].value["accuracy"], 100 * right.mean())
     assert f"over {CLIPS // 3} clips." in words(app)
-    assert f"Mean α_T over the {CLIPS // 3} common clips" in words(app)
+    assert f"Mean α_T over the {CLIPS // 3} clips in common" in words(app)
 
 
 def test_runs_with_other_labels_for_the_clips_are_named(folder, monkeypatch) -> None:

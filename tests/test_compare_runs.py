@@ -163,9 +163,11 @@ def test_the_map_says_row_less_column_and_marks_what_is_told_apart() -> None:
     assert [list(row) for row in square.text] == [
         ["", "+80.0 *", "+40.0"], ["-80.0 *", "", "-40.0"], ["-40.0", "+40.0", ""],
     ]  # fmt: skip
-    assert square.customdata[1][0].tolist() == pytest.approx(
-        [0, 8, 6 * stats.norm.sf(8**0.5)]
-    )  # of B minus A: correct in B only, in A only, p
+    low, high = 100 * pairs["low"][0], 100 * pairs["high"][0]
+    assert 0 < low < 80 < high  # the interval of A minus B excludes 0, as p does
+    assert square.customdata[1][0].tolist() == [
+        0, 8, f"{-high:+.1f} to {-low:+.1f}", f"{6 * stats.norm.sf(8**0.5):.2g}",
+    ]  # of B minus A: correct in B only, in A only, interval, p  # fmt: skip
     assert square.zmin == -square.zmax
 
 

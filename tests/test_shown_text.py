@@ -93,3 +93,15 @@ def test_figures_and_pages_show_a_name_as_it_is(tmp_path: Path) -> None:
     section = Section(EVIL, lead=EVIL, caption=EVIL, figure=figure)
     page = write_page(tmp_path / "index.html", EVIL, [section], title=EVIL, about=EVIL, command=EVIL)
     assert "<b>$" not in page.read_text(encoding="utf-8")
+
+
+def test_names_that_are_numbers_or_dates_stand_beside_an_axis_as_names() -> None:
+    figure = (
+        go.Figure()
+        .add_scatter(x=["10", "2"], y=[1, 2])
+        .add_bar(x=[1, 2], y=["2020-01-01", "7"], xaxis="x2", yaxis="y2")
+    )
+    types = {
+        name: axis.get("type") for name, axis in with_escaped_text(figure).to_dict()["layout"].items() if "axis" in name
+    }
+    assert types == {"xaxis": "category", "yaxis2": "category"}

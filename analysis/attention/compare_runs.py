@@ -121,7 +121,8 @@ def shared_accuracy(runs: SharedClips) -> pd.DataFrame:
 
 def pairwise_differences(runs: SharedClips) -> pd.DataFrame:
     """A row per pair of runs: only_a and only_b count the clips that only this one of the two predicts correctly,
-    difference is the accuracy of a minus that of b; p is that of `paired_effect`, corrected for all pairs by Holm."""
+    difference is the accuracy of a minus that of b, with the 95 % interval (low, high) of this pair alone; p is that of
+    `paired_effect`, corrected for all pairs by Holm."""
     correct = runs.correct.astype(float)
     only = (correct.T @ (1 - correct)).astype(int)  # N N: the run of the row is correct, that of the column wrong
     i, j = np.array(list(combinations(range(len(runs.names)), 2))).T
@@ -129,7 +130,8 @@ def pairwise_differences(runs: SharedClips) -> pd.DataFrame:
     table = pd.DataFrame({"a": names[i], "b": names[j], "only_a": only[i, j], "only_b": only[j, i]})
     effects = [paired_effect(correct[:, a] - correct[:, b], runs.groups) for a, b in zip(i, j, strict=True)]
     return table.assign(
-        difference=[effect.value for effect in effects], p=holm_correction([effect.p for effect in effects])
+        difference=[effect.value for effect in effects], low=[effect.low for effect in effects],
+        high=[effect.high for effect in effects], p=holm_correction([effect.p for effect in effects]),
     )  # fmt: skip
 
 

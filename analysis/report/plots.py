@@ -73,10 +73,14 @@ def add_line(
 
 
 def with_escaped_text(figure: go.Figure) -> go.Figure:
-    """A copy that shows the names of classes and runs as they are, as Plotly takes some of HTML in them for HTML, and
-    α_T with a real subscript."""
+    """A copy that shows the names of classes and runs as they are, and α_T with a real subscript: Plotly takes some of
+    HTML in names for HTML, and names that are numbers or dates for places on a scale."""
     figure = go.Figure(figure)
     for trace in figure.data:
+        for axis in ("x", "y"):
+            if axis in trace and holds_names(trace[axis]):
+                place = f"{axis}axis{(trace[f'{axis}axis'] or axis)[1:]}"
+                figure.update_layout({place: {"type": "category"}})
         for part in ("x", "y", "text", "name", "legendgroup", "customdata"):
             if part in trace:
                 trace[part] = _escaped(trace[part])
@@ -98,6 +102,10 @@ def with_subscripts(text: str) -> str:
     for symbol, drawn in SYMBOLS:
         text = text.replace(symbol, drawn)
     return text
+
+
+def holds_names(values: Any) -> bool:
+    return values is not None and len(values) > 0 and isinstance(values[0], str)
 
 
 def _escaped(value: Any) -> Any:

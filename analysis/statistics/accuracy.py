@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from analysis.runs.correctness import counted_clips, has_scores, is_correct
 from analysis.statistics.shares import FEW, Reach, exact_interval, share_interval
+from sth_core.datasets.media import counted
 
 MOST_GROUPS = 2000  # with more, Student's t is close to the normal distribution
 
@@ -126,8 +127,8 @@ def top_classes(scores: list[float], classes: list[str], k: int = 5) -> pd.DataF
 def describe_groups(n: int, groups: int) -> str:
     """What an interval is over: "24 clips" or "the 4 source videos of 24 clips"."""
     if groups == n or groups == 1:
-        return f"{n} clips" + " of one source video" * bool(n > 1 and groups == 1)
-    return f"the {groups} source videos of {n} clips"
+        return counted(n, "clip") + " of one source video" * bool(n > 1 and groups == 1)
+    return f"the {groups:,} source videos of {counted(n, 'clip')}"
 
 
 def units_of(table: pd.DataFrame) -> str:
@@ -143,4 +144,4 @@ def units_of_clips(clips: pd.DataFrame) -> str:
 def describe_clips_per_class(n: pd.Series) -> str:
     """The number of clips per class: "20 clips a class" or "3 to 20 clips a class"."""
     low, high = n.min(), n.max()
-    return f"{low} clips a class" if low == high else f"{low} to {high} clips a class"
+    return f"{counted(low, 'clip')} a class" if low == high else f"{low:,} to {high:,} clips a class"

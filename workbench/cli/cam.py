@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sth_core.datasets.media import counted
 from sth_core.errors import UserError
 from sth_core.resumable import no_report
 from workbench.cli.kinds import METHOD_NAMES, PATH, TEXT, NumberKind
@@ -129,7 +130,7 @@ def explain_videos(loaded: "Checkpoint", video: Path, out: Path, options: "CamOp
     if not lines:
         raise UserError(f"none of the {len(targets)} videos in {video} could be explained; the reasons are above")
     if many:
-        say(f"{len(lines)} videos, {len(failures)} left out: {out}")
+        say(f"{counted(len(lines), 'video')}, {len(failures)} left out: {out}")
 
 
 def nearest(name: str, possible: list[str]) -> str:

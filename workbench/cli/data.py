@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from sth_core.datasets.media import counted
 from workbench.cli.kinds import FOLDER, MANY, RECIPE, WORKERS, NumberKind
 from workbench.cli.options import group_pattern_option, overwrite_option, seed_option
 from workbench.cli.terminal import notify, print_shown, progress_bars, say
@@ -70,7 +71,7 @@ def data_synthesize_command(folder: Path, clips: int, seed: int, split: str, wor
 
     with progress_bars() as show:
         manifest = synthesize(folder, clips, seed, split, workers, partial(show, "making clips"))
-    say(f"{clips} clips and their labels: {manifest}")
+    say(f"{counted(clips, 'clip')} and their labels: {manifest}")
 
 
 @data_command.command("check")
@@ -165,4 +166,4 @@ def data_flow_command(
         )  # fmt: skip
     for clip_id, reason in list(failures.items())[:MOST_NAMED]:
         say(f"not extracted: {clip_id}: {reason}")
-    say(f"flow of {len(table) - len(failures)} clips, {len(failures)} could not be read: {out}")
+    say(f"flow of {counted(len(table) - len(failures), 'clip')}, {len(failures)} could not be read: {out}")

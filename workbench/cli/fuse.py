@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from sth_core.datasets.media import counted
 from workbench.cli.kinds import FOLDER, RUNS, NumberKind
 from workbench.cli.options import overwrite_option
 from workbench.cli.terminal import notify, say
@@ -35,7 +36,7 @@ def fuse_command(runs: tuple[Path, ...], out: Path, weights: tuple[float, ...], 
     for run in (*opened, open_run(out)):
         top = summarize_accuracy(predictions(run), classes).iloc[0]
         interval = describe_interval(top["low"], top["high"], ".3f")
-        say(f"{run.name}: top-1 {top['value']:.3f} ({interval}, {top['n']} clips)")
+        say(f"{run.name}: top-1 {top['value']:.3f} ({interval}, {counted(top['n'], 'clip')})")
     for reason, clips in fused.left_out.items():
         say(left_out_sentence(reason, clips))
-    say(f"{fused.clips} clips; run: {out}")
+    say(f"{counted(fused.clips, 'clip')}; run: {out}")

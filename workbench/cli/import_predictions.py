@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from sth_core.datasets.media import counted
 from workbench.cli.kinds import FILE, FOLDER, TEXT
 from workbench.cli.options import group_pattern_option, overwrite_option
 from workbench.cli.terminal import notify, say
@@ -51,6 +52,6 @@ def import_predictions_command(file: Path, out: Path, label: str | None, group_p
     asked = ImportOptions(annotation=annotation, command=command_line(), notify=notify, **options)
     done = import_predictions(file, out, asked)
     accuracy = "no clip has a label" if math.isnan(done.accuracy) else f"accuracy {done.accuracy:.3f}"
-    over = f" over {done.labelled:,} clips" if done.labelled else ""
+    over = f" over {counted(done.labelled, 'clip')}" if done.labelled else ""
     unscored = f"; {done.failures:,} have scores that are not finite" if done.failures else ""
-    say(f"{done.clips:,} clips{unscored}; {accuracy}{over}; run: {out}")
+    say(f"{counted(done.clips, 'clip')}{unscored}; {accuracy}{over}; run: {out}")

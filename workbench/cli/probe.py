@@ -2,6 +2,7 @@
 
 import click
 
+from sth_core.datasets.media import counted
 from workbench.cli.options import DatasetArguments, dataset_options
 from workbench.cli.record import open_dataset_run
 from workbench.cli.terminal import print_table, print_unread, progress_bars, say
@@ -39,4 +40,4 @@ def probe_command(dataset: DatasetArguments, shuffles: int) -> None:
         rows.append((row.probe, row.n, row.accuracy, change, p))
     print_table(("probe", "clips", "accuracy", "change in points (95 %)", "p (Holm)"), rows)
     say(probe_summary_sentence(tables["agreement"]))
-    say(f"{run.meta['clips']} clips, {len(unread)} of them unreadable; page: {page}")
+    say(f"{counted(run.meta['clips'], 'clip')}, {len(unread):,} of them unreadable; page: {page}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sth_core.datasets.media import counted
 from workbench.cli.kinds import FOLDER
 from workbench.cli.options import Command, DatasetArguments, dataset_options
 from workbench.cli.terminal import Show, is_main_process, progress_bars, say
@@ -77,7 +78,7 @@ def record_dataset(
     accuracy = "no accuracy" if math.isnan(recorded.accuracy) else f"accuracy {recorded.accuracy:.3f}"
     broken = int(failures(run)["reason"].eq(NOT_FINITE).sum())
     lost = f"{recorded.failures - broken} of them unreadable" + (f", {broken} without finite scores" if broken else "")
-    say(f"{recorded.clips} clips, {lost}; {accuracy}; run: {dataset.out}")
+    say(f"{counted(recorded.clips, 'clip')}, {lost}; {accuracy}; run: {dataset.out}")
 
 
 def open_dataset_run(dataset: DatasetArguments, show: Show) -> "Run":

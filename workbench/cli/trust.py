@@ -2,6 +2,7 @@
 
 import click
 
+from sth_core.datasets.media import counted
 from sth_core.errors import UserError
 from workbench.cli.kinds import MANY, METHOD_NAMES, TEXT
 from workbench.cli.options import DatasetArguments, dataset_options, seed_option
@@ -56,4 +57,4 @@ def trust_command(dataset: DatasetArguments, clips: int, seed: int, named: str) 
     ]
     print_table(("best first", "believe", "areas better by", "passes forward + backward", "seconds"), costs)
     say(conclusion(ranking, len(results.clips)))
-    say(f"{len(results.clips)} clips; page: {page}")
+    say(f"{counted(len(results.clips), 'clip')}; page: {page}")

@@ -15,6 +15,7 @@ from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA, signal_of
 from analysis.statistics.accuracy import describe_clips_per_class, units_of
 from analysis.statistics.clusters import describe_interval, describe_p
+from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.caveats import show_caveats, show_no_accuracy
 from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
@@ -47,7 +48,7 @@ def show_hypotheses(runs: list[Run]) -> None:
                 st.caption("Testing this hypothesis needs other runs.")
                 continue
             counts = f"Holds: {row.holds}, does not hold: {row.does_not_hold}, undecided: {row.undecided}"
-            st.caption(f"{row.comparisons} comparisons. {counts}, of these networks only: {row.these_only}.")
+            st.caption(f"{counted(row.comparisons, 'comparison')}. {counts}, of these networks only: {row.these_only}.")
             with st.expander("Comparisons"):
                 shown, key = shown_comparisons(tested.of(row.hypothesis)), f"hypothesis_{row.Index}"
                 st.dataframe(shown, hide_index=True, key=key, column_config=COMPARISON_COLUMNS)
@@ -77,7 +78,8 @@ def show_class_heatmap(run: Run) -> None:
         z=wide, x=list(layers), y=[*map(str, wide.index)], zmin=middle - reach, zmax=middle + reach,
         colorscale=DIVERGING, colorbar_title=signal.name, hovertemplate="%{y}<br>%{x}: %{z:.3f}<extra></extra>",
     )  # fmt: skip
-    figure = styled(figure, LAYER_AXIS, "", height=max(380, min(1000, 24 * len(wide))))
+    figure.update_traces(colorbar={"thickness": 14, "len": 1, "nticks": 5})
+    figure = styled(figure, LAYER_AXIS, "", height=min(1000, 150 + 24 * max(4, len(wide))))
     figure.update_yaxes(automargin=True, showticklabels=len(wide) <= 60, type="category")
     show_chart(figure, key="class_map", alt=f"{signal.name} by class and layer")
     colours = (

@@ -150,10 +150,12 @@ def what_if_figure(before: np.ndarray, after: np.ndarray, classes: list[str]) ->
     for name, scores, colour in (("with the changes", after, CHANGED), (AS_IT_IS, before, PLAIN)):
         figure.add_bar(
             x=scores[top], y=[classes[i] for i in top], orientation="h", name=name, marker_color=colour,
-            text=[f"{scores[i]:.1%}" for i in top], textposition="auto",
+            text=[f"{scores[i]:.1%}" for i in top], textposition="outside", textangle=0, cliponaxis=False,
         )  # fmt: skip
     figure = styled(figure, "score (softmax)", "", height=90 + 46 * len(top))
-    return figure.update_xaxes(range=[0, 1], tickformat=".0%").update_yaxes(automargin=True)
+    figure.update_layout(legend_traceorder="reversed")  # as the bars lie
+    figure.update_xaxes(range=[0, 1.12], tickformat=".0%", tickvals=np.linspace(0, 1, 6))
+    return figure.update_yaxes(automargin=True)
 
 
 def show_top_scores(top: pd.DataFrame, label: str = "") -> None:

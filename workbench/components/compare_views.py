@@ -20,11 +20,12 @@ from analysis.runs.left_out import clips_left_out, left_out_sentence
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import TIME_SHARE, signal_of
 from analysis.statistics.accuracy import describe_groups
-from analysis.statistics.clusters import describe_interval
+from analysis.statistics.clusters import describe_interval, describe_p
+from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
 from workbench.components.context import choose_one, escape_markdown
-from workbench.components.gallery import format_clip_count, show_gallery
+from workbench.components.gallery import show_gallery
 
 MOST_SETS = 5
 LONGEST_NAME = 36  # characters of a run's name beside an axis
@@ -53,7 +54,7 @@ def show_alpha_change(a: Run, b: Run) -> None:
     figure = styled(figure, LAYER_AXIS, f"{signal.name} of B minus {signal.name} of A", height=360)
     show_chart(figure, key="alpha_change", alt=f"Difference of {signal.name} by layer")
     st.caption(
-        f"Mean difference over the {change['n'].max()} common clips (bars: 95 % intervals over "
+        f"Mean difference over the {counted(change['n'].max(), 'clip in common')} (bars: 95 % intervals over "
         f"{describe_groups(change['n'].max(), change['groups'].max())}). **How to read this:** above zero, B "
         f"{signal.high} than A on the same clips."
     )
@@ -71,8 +72,8 @@ def show_time_shares(named: dict[str, Run], runs: list[Run], clips: pd.Series | 
     table = cached_result("time_shares", runs, lambda: share_table(named, cached_alpha, clips), *named)
     show_chart(plot_time_share(table), key="time_shares", alt="Attention across time of each run by layer")
     st.caption(
-        f"{escape_markdown(TIME_SHARE.definition)} Mean over the {table['n'].max()} common clips (bars: 95 % intervals "
-        f"over {describe_groups(table['n'].max(), table['groups'].max())}).  \n"
+        f"{escape_markdown(TIME_SHARE.definition)} Mean over the {counted(table['n'].max(), 'clip in common')} "
+        f"(bars: 95 % intervals over {describe_groups(table['n'].max(), table['groups'].max())}).  \n"
         f"**How to read this:** {SHARE_HOW_TO_READ}"
     )
 
@@ -153,7 +154,9 @@ def show_pairwise_differences(table: pd.DataFrame, titles: dict[str, str], commo
     st.caption(
         f"Accuracy of the row minus accuracy of the column, in points, over {describe_groups(n, groups)}. **How to "
         f"read this:** orange means that the row's run has the higher accuracy. \\* marks significant differences: "
-        f"{significant} of {len(table)} pairs (p < {SIGNIFICANT}: {PAIRED}, with Holm's correction for all pairs)."
+        f"{significant} of {counted(len(table), 'pair')} (p < {SIGNIFICANT}: {PAIRED}, with Holm's correction for all "
+        "pairs). The interval under the pointer is that of one pair, without the correction: it may exclude 0 where "
+        "there is no \\*."
     )
 
 
@@ -163,12 +166,17 @@ def pairwise_differences_figure(table: pd.DataFrame, titles: dict[str, str]) -> 
     i, j = table["a"].map(number).to_numpy(), table["b"].map(number).to_numpy()
     N = len(titles)
     points = np.full((N, N), np.nan)
-    details = np.full((N, N, 3), np.nan)  # clips that only the row's run classifies correctly, only the column's, p
     points[i, j], points[j, i] = 100 * table["difference"], -100 * table["difference"]
-    details[i, j] = table[["only_a", "only_b", "p"]]
-    details[j, i] = table[["only_b", "only_a", "p"]]
+    # Clips that only the row's run classifies correctly, only the column's, the interval's ends, p.
+    details, p = np.full((N, N, 4), "-", object), np.full((N, N), np.nan)
+    p[i, j] = p[j, i] = table["p"]
+    for row, k, m in zip(table.itertuples(), i, j, strict=True):
+        ends = ((100 * row.low, 100 * row.high), (-100 * row.high, -100 * row.low))
+        intervals = [describe_interval(*end, "+.1f") for end in ends]
+        details[k, m] = [row.only_a, row.only_b, intervals[0], describe_p(row.p)]
+        details[m, k] = [row.only_b, row.only_a, intervals[1], describe_p(row.p)]
     reach = max(1.0, float(np.nanmax(np.abs(points))))
-    marks = np.where(details[..., 2] < SIGNIFICANT, " *", "")
+    marks = np.where(p < SIGNIFICANT, " *", "")
     text = [
         ["" if np.isnan(d) else f"{round(d, 1) + 0.0:+.1f}{mark}" for d, mark in zip(*row, strict=True)]
         for row in zip(points, marks, strict=True)
@@ -178,8 +186,9 @@ def pairwise_differences_figure(table: pd.DataFrame, titles: dict[str, str]) -> 
         z=points, x=[name.split(":")[0] for name in names], y=names, text=text, texttemplate="%{text}",
         zmin=-reach, zmax=reach, colorscale=DIVERGING, colorbar={"title": "points", "thickness": 14},
         xgap=2, ygap=2, hoverongaps=False, customdata=details,
-        hovertemplate="%{y} minus %{x}: %{z:+.1f} points<br>correct only in the row's run: %{customdata[0]} clips, "
-        "only in the column's: %{customdata[1]}<br>p = %{customdata[2]:.2g}<extra></extra>",
+        hovertemplate="%{y} minus %{x}: %{z:+.1f} points<br>95 % interval of this pair alone: %{customdata[2]}<br>"
+        "p = %{customdata[3]} (Holm)<br>correct only in the row's run: %{customdata[0]}, only in the column's: "
+        "%{customdata[1]}<extra></extra>",
     )  # fmt: skip
     height, margin = 90 + min(48, 24 + 96 // N) * N, {"t": 10, "b": 60, "r": 20}
     figure = styled(figure, "minus the accuracy of", "", height=height, margin=margin)
@@ -205,9 +214,10 @@ def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedCl
     show_chart(alpha_by_layer_figure(table, titles), key="alpha_by_layer", alt="Mean alpha_T of each run by layer")
     without = [escape_markdown(titles[name]) for name, run in named.items() if not has_signal(run)]
     st.caption(
-        f"Mean α_T over the {table['n'].max()} common clips (bars: 95 % intervals over "
-        f"{describe_groups(table['n'].max(), table['groups'].max())}), in the {table['layer'].nunique()} common "
-        "layers. **How to read this:** the higher the line of a run, the higher its α_T."
+        f"Mean α_T over the {counted(table['n'].max(), 'clip in common')} (bars: 95 % intervals over "
+        f"{describe_groups(table['n'].max(), table['groups'].max())}), in the "
+        f"{counted(table['layer'].nunique(), 'layer')} in common. "
+        " **How to read this:** the higher the line of a run, the higher its α_T."
         + (f" Runs without attention: {', '.join(without)}." if without else "")
     )
 
@@ -236,7 +246,7 @@ def show_clips_by_correct_count(common: SharedClips, run: Run, letters: dict[str
     sets = compare_runs.correct_sets(common, k) if 0 < k < N else []
     which = "; ".join(f"{', '.join(letters[name] for name in names)}: {count}" for names, count in sets[:MOST_SETS])
     st.caption(
-        f"{format_clip_count(counts[k])} correct in exactly {k} of {N} runs"
+        f"{counted(counts[k], 'clip')} correct in exactly {k} of {N} runs"
         + (f" ({which}{'; …' if len(sets) > MOST_SETS else ''})" if which else "")
         + f", most confident predictions of {letters[common.names[0]]} first. Links open the clips in "
         f"{letters[common.names[0]]}."

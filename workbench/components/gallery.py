@@ -1,6 +1,7 @@
 """Clips as a grid of thumbnails that play under the pointer or the focus, each with a link to its page."""
 
 import html
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,6 +17,7 @@ from sth_core.video import UnreadableVideo, count_frames
 from sth_core.video.fields import read_resized
 from workbench.components.cached import cache_data_of_files
 from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
+from workbench.components.tables import column_titles
 from workbench.roots import may_read
 
 COLUMNS = 4
@@ -42,10 +44,6 @@ def cached_sprite_sheet(path: Path) -> tuple[str, float] | None:
     return jpeg_uri(np.concatenate(list(frames), 1), 80), height / width
 
 
-def format_clip_count(n: int) -> str:
-    return "1 clip" if n == 1 else f"{n} clips"
-
-
 def clip_query(run: Run, clip_id: str) -> dict[str, str]:
     """The URL's parameters that open this clip of this run on the Clip page."""
     return {"run": run_id(run), "clip": clip_id}
@@ -56,7 +54,7 @@ def show_linked_clips(run: Run, clips: pd.DataFrame, column_config: dict[str, An
     links = ["clip?" + urlencode(clip_query(run, clip_id), quote_via=quote) for clip_id in clips["clip_id"]]
     config = {"open": st.column_config.LinkColumn("", display_text=":material/open_in_new:", width="small")}
     table = pd.concat([pd.Series(links, clips.index, name="open", dtype=object), clips], axis=1)
-    st.dataframe(table, hide_index=True, column_config=config | column_config, **options)
+    st.dataframe(table, hide_index=True, column_config=column_titles(clips) | config | column_config, **options)
 
 
 def show_thumbnail(path: Path, alt: str) -> None:
@@ -84,15 +82,28 @@ def choose_page(pages: int, key: str) -> int:
     return int(st.number_input(f"Page (of {pages})", 1, pages, key=key, bind="query-params", width=160))
 
 
-def show_gallery(run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], key: str = "gallery") -> None:
-    """One page of these rows of `clips`: thumbnail, label, prediction, and a link to each clip."""
+def start_anew(key: str, rows: NDArray[np.intp]) -> None:
+    """Other clips than those that were shown last begin with their first page."""
+    which = blake2b(rows.tobytes()).hexdigest()
+    if st.session_state.setdefault(f"{key} of", which) != which:
+        st.session_state[f"{key} of"] = which
+        if key in st.session_state:
+            st.session_state[key] = 1
+
+
+def show_gallery(
+    run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], key: str = "gallery", across: int = COLUMNS,
+    per_page: int = CLIPS_PER_PAGE,
+) -> None:  # fmt: skip
+    """One page of these rows of `clips`, so many across: thumbnail, label, prediction, and a link to each clip."""
     st.html(STYLE)
-    page = choose_page(-(-len(rows) // CLIPS_PER_PAGE), f"{key}_page")
-    shown = clips.iloc[rows[(page - 1) * CLIPS_PER_PAGE : page * CLIPS_PER_PAGE]]
+    start_anew(f"{key}_page", rows)
+    page = choose_page(-(-len(rows) // per_page), f"{key}_page")
+    shown = clips.iloc[rows[(page - 1) * per_page : page * per_page]]
     for i, clip in enumerate(shown.itertuples()):
-        if i % COLUMNS == 0:
-            columns = st.columns(COLUMNS)
-        with columns[i % COLUMNS], st.container(border=True):
+        if i % across == 0:
+            columns = st.columns(across)
+        with columns[i % across], st.container(border=True):
             if isinstance(clip.path, str):
                 show_thumbnail(Path(clip.path), f"frames of {clip.clip_id}")
             else:

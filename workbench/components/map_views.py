@@ -11,11 +11,12 @@ import streamlit as st
 from analysis.report.colours import CORRECT, MISCLASSIFIED, REFERENCE
 from analysis.report.plots import styled
 from analysis.runs.features import MAPS, MOST_TSNE, PCA, has_features, map_of_clips, read_features
-from analysis.runs.run_directory import Run
+from sth_core.datasets.media import counted
 from workbench.components.cached import cached_result
 from workbench.components.chart import show_chart
+from workbench.components.clip_filters import MEASURES, FilteredClips, varying_measures
 from workbench.components.context import choose_one, errors_shown, linked_selectbox
-from workbench.components.gallery import NO_LABEL, format_clip_count, show_gallery
+from workbench.components.gallery import NO_LABEL, show_gallery
 
 NO_FEATURES = (
     "This run has no features. To see its clips as a map, record it with `--features`: "
@@ -32,30 +33,30 @@ EXPLAINED = {
 }
 
 
-def show_map(run: Run, table: pd.DataFrame, matches: pd.Series, measures: dict[str, str]) -> None:
-    """The clips that match, as points; `measures` are columns of the table, with their titles, that can be colours."""
+def show_map(filtered: FilteredClips) -> None:
+    """The clips that match, as points."""
+    run, table, matches = filtered.run, filtered.table, filtered.matches
     if not has_features(run):
         st.info(NO_FEATURES)
         return
     a, b = st.columns([1, 2], vertical_alignment="bottom")
     with a:
         kind = choose_one("Map", MAPS, "map", help=f"t-SNE is made of up to {MOST_TSNE:,} clips.")
-    names = {"answer": "correct or misclassified", "label": "label", "prediction": "predicted class"} | measures
+    names = {"answer": "correct or misclassified", "label": "label", "prediction": "predicted class"}
+    names |= {name: MEASURES[name][0] for name in varying_measures(table)}
     title = names.__getitem__
     colour = linked_selectbox("Colour", [*names], "colour", place=b, format_func=title, default_in_url=False)
     with errors_shown():
         features = cached_result("features", [run], lambda: read_features(run))
         places = cached_result("map of clips", [run], lambda: map_of_clips(features, kind), kind)
-        points = table.assign(row=np.arange(len(table)))[matches.to_numpy()]
+        points = table.assign(row=np.arange(len(table)))[matches]
         where = pd.DataFrame(places, features.clips["clip_id"], ["x", "y"])
         points = points.merge(where, left_on="clip_id", right_index=True)
         chosen = selected_rows(show_points(points, colour, names[colour]), points)
-        without = int(matches.sum()) - len(points)
-        lost = f" {format_clip_count(without)} without features: not shown." if without else ""
-        count = format_clip_count(len(points))
-        st.caption(f"{count}.{lost} {EXPLAINED[kind]} **Draw around points** to see their clips.")
+        count = filtered.describe(len(points), "without features")
+        st.caption(f"{count}. {EXPLAINED[kind]} **Draw around points** to see their clips.")
         if len(chosen):
-            st.markdown(f"**{format_clip_count(len(chosen))}** in the region")
+            st.markdown(f"**{counted(len(chosen), 'clip')}** in the region")
             show_gallery(run, table, chosen, "map")
 
 

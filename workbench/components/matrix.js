@@ -1,10 +1,12 @@
 // A confusion matrix of any size on a canvas. The pointer or the arrow keys select a cell and show its numbers, a click
-// or Enter opens it, and dragging enlarges a part. Class names appear if there is space for them.
+// or Enter opens it, and dragging enlarges a part. Class names and counts appear if there is space for them.
 
 const MOST_NAMES = 40 // class names beside an axis
-const NAMES_MARGIN = 150, PLAIN_MARGIN = 28, TOP = 8, SCALE_WIDTH = 14 // pixels
+const LONGEST_NAME = 150, PLAIN_MARGIN = 8, TOP = 8, TITLE = 20 // pixels
+const SCALE_WIDTH = 14, SCALE_HEIGHT = 160, SCALES = 2 * SCALE_WIDTH + 64
 const FEWEST = 4 // classes of the smallest enlarged part
 const DRAG = 12 // pixels: a shorter movement is a click
+const FAINTEST = 0.18 // of a colour, in the cell of the smallest share
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".matrix")
@@ -37,7 +39,6 @@ class ConfusionMatrix {
     // The first row and column of the part that is shown, and how many there are of each.
     if (this.data?.run !== data.run) Object.assign(this, { corner: [0, 0], shown: n, cursor: null })
     this.data = data
-    this.colours = Uint8Array.from(atob(data.colours), (c) => c.charCodeAt(0))
     this.cellIndex = new Map(data.label.map((label, k) => [label * n + data.prediction[k], k]))
     this.draw()
   }
@@ -107,29 +108,29 @@ class ConfusionMatrix {
   draw() {
     const { root, canvas, shown } = this, named = shown <= MOST_NAMES, width = root.clientWidth
     const style = getComputedStyle(root), scale = window.devicePixelRatio || 1
-    this.left = named ? Math.min(NAMES_MARGIN, width / 4) : PLAIN_MARGIN
-    const side = Math.max(120, Math.min(width - this.left - SCALE_WIDTH - 60, named ? 26 * shown + 160 : 680))
+    const pen = canvas.getContext("2d"), font = `12px ${style.fontFamily}`
+    pen.font = font
+    const longest = named ? this.longestName(pen, Math.min(LONGEST_NAME, width / 5)) + 8 : PLAIN_MARGIN
+    this.left = TITLE + longest
+    const side = Math.max(120, Math.min(width - this.left - SCALES, named ? 26 * shown + 160 : 680))
     this.size = side / shown
-    this.dark = (style.color.match(/\d+/)?.[0] ?? 0) > 127 // on a dark page large shares are light
-    const height = TOP + side + this.left
+    this.dark = (style.color.match(/\d+/)?.[0] ?? 0) > 127 // the page is dark if its text is light
+    const names = named ? longest / Math.SQRT2 + 10 : PLAIN_MARGIN, height = TOP + side + names + TITLE
     canvas.style.height = `${height}px`
     Object.assign(canvas, { width: width * scale, height: height * scale })
-    const pen = canvas.getContext("2d")
     pen.scale(scale, scale)
-    Object.assign(pen, { font: `12px ${style.fontFamily}`, textBaseline: "middle" })
+    Object.assign(pen, { font, textBaseline: "middle" })
     this.drawSquares(pen)
     pen.strokeStyle = pen.fillStyle = style.color
     pen.globalAlpha = 0.35
     pen.strokeRect(this.left - 0.5, TOP - 0.5, side + 1, side + 1)
     pen.globalAlpha = 1
-    if (named) this.drawNames(pen, TOP + side)
-    else {
-      pen.textAlign = "center"
-      fillTurned(pen, "predicted", this.left + side / 2, TOP + side + 14, 0)
-      fillTurned(pen, "label", 14, TOP + side / 2, -Math.PI / 2)
-    }
-    this.drawScale(pen, this.left + side + 14, side)
-    for (const [cell, lineWidth] of [[this.data.chosen, 2], [this.cursor, 1]]) {
+    if (named) this.drawNames(pen, TOP + side, longest)
+    pen.textAlign = "center"
+    fillTurned(pen, "predicted class", this.left + side / 2, height - TITLE / 2, 0)
+    fillTurned(pen, "label", 8, TOP + side / 2, -Math.PI / 2)
+    this.drawScales(pen, this.left + side + 14, Math.min(side, SCALE_HEIGHT))
+    for (const [cell, lineWidth] of [[this.data.chosen, 3], [this.cursor, 1]]) {
       if (!cell || !this.isShown(cell)) continue
       const [x, y] = this.centre(...cell), half = Math.max(this.size, 7) / 2 + 1
       pen.lineWidth = lineWidth
@@ -145,49 +146,82 @@ class ConfusionMatrix {
     root.dataset.drawn = this.corner.map((first) => [first, first + shown]).join(" ")
   }
 
+  // The widest of the names that are shown, in pixels.
+  longestName(pen, most) {
+    const widths = this.corner.map((first) =>
+      Math.max(...this.data.names.slice(first, first + this.shown).map((name) => pen.measureText(name).width)))
+    return Math.min(most, Math.ceil(Math.max(...widths)))
+  }
+
   drawSquares(pen) {
     const { data } = this, half = this.size / 2
     const square = Math.max(1.5, this.size > 8 ? this.size - 1 : this.size)
-    for (const [k, label] of data.label.entries()) {
-      const cell = [label, data.prediction[k]]
+    const cells = data.label.map((label, k) => [label, data.prediction[k]])
+    const widest = pen.measureText(Math.max(0, ...data.count.filter((_, k) => this.isShown(cells[k])))).width
+    const counted = widest + 4 <= this.size && this.size >= 15
+    this.root.dataset.counts = counted
+    pen.textAlign = "center"
+    for (const [k, cell] of cells.entries()) {
       if (!this.isShown(cell)) continue
       const [x, y] = this.centre(...cell)
-      pen.fillStyle = this.colour(data.count[k] / data.total[label])
+      const colour = this.colour(data.count[k] / data.total[cell[0]], cell[0] === cell[1])
+      pen.fillStyle = rgb(colour)
       pen.fillRect(x - half, y - half, square, square)
+      if (!counted) continue
+      pen.fillStyle = contrast(colour)
+      pen.fillText(data.count[k], x - 0.5, y)
     }
   }
 
   describe(cell) {
     const { names, count, total } = this.data, [row, column] = cell
     const n = count[this.indexOf(cell)] ?? 0, share = ((100 * n) / (total[row] || 1)).toFixed(1)
-    return `${names[row]}, predicted ${names[column]}: ${n} clips, ${share} % of the label`
+    return `${names[row]}, predicted ${names[column]}: ${n} ${n === 1 ? "clip" : "clips"}, ${share} % of the label`
   }
 
-  drawNames(pen, bottom) {
+  drawNames(pen, bottom, longest) {
     pen.textAlign = "right"
     for (let i = 0; i < this.shown; i++) {
       const cell = this.corner.map((first) => first + i), [x, y] = this.centre(...cell)
-      const [label, prediction] = cell.map((k) => shortened(pen, this.data.names[k], this.left - 10))
+      const [label, prediction] = cell.map((k) => shortened(pen, this.data.names[k], longest - 4))
       fillTurned(pen, label, this.left - 6, y, 0)
       fillTurned(pen, prediction, x, bottom + 6, -Math.PI / 4, 6)
     }
   }
 
-  colour(share) {
-    const i = 3 * Math.round(255 * (this.dark ? 1 - share : share))
-    return `rgb(${this.colours[i]}, ${this.colours[i + 1]}, ${this.colours[i + 2]})`
+  // From the page's colour to that of correct or of misclassified clips, for shares from 0 to 1; a rare mistake is faint.
+  colour(share, correct) {
+    const t = share && FAINTEST + (1 - FAINTEST) * Math.sqrt(share), page = this.dark ? [14, 17, 23] : [255, 255, 255]
+    const full = this.data.colours[correct ? "correct" : "misclassified"]
+    const end = this.dark ? full.map((c) => c + 0.35 * (255 - c)) : full
+    return page.map((from, i) => Math.round(from + t * (end[i] - from)))
   }
 
-  drawScale(pen, x, side) {
-    const height = Math.min(side, 180)
-    for (let i = 0; i < height; i++) {
-      pen.fillStyle = this.colour(1 - i / height)
-      pen.fillRect(x, TOP + i, SCALE_WIDTH, 1)
+  drawScales(pen, x, height) {
+    const names = [["correct", true], ["misclassified", false]]
+    for (const [k, [name, correct]] of names.entries()) {
+      const at = x + k * (SCALE_WIDTH + 4)
+      for (let i = 0; i < height; i++) {
+        pen.fillStyle = rgb(this.colour(1 - i / height, correct))
+        pen.fillRect(at, TOP + i, SCALE_WIDTH, 1)
+      }
+      pen.fillStyle = getComputedStyle(this.root).color
+      pen.textAlign = "right"
+      fillTurned(pen, name, at + SCALE_WIDTH / 2, TOP + height + 8, -Math.PI / 2)
     }
-    pen.fillStyle = getComputedStyle(this.root).color
     pen.textAlign = "left"
-    for (const share of [1, 0.5, 0]) pen.fillText(`${100 * share} %`, x + SCALE_WIDTH + 4, TOP + 5 + (1 - share) * (height - 10))
+    for (const share of [1, 0.5, 0])
+      pen.fillText(`${100 * share} %`, x + 2 * SCALE_WIDTH + 8, TOP + 5 + (1 - share) * (height - 10))
   }
+}
+
+function rgb(colour) {
+  return `rgb(${colour.join(", ")})`
+}
+
+// Black or white, whichever is read more easily on this colour.
+function contrast([red, green, blue]) {
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#000000" : "#ffffff"
 }
 
 function fillTurned(pen, text, x, y, angle, below = 0) {

@@ -3,13 +3,11 @@
 Plotly's heat maps report no click to Streamlit, and take seconds to draw 400 classes.
 """
 
-from base64 import b64encode
-
-import cv2
-import numpy as np
 import pandas as pd
 import streamlit as st
+from plotly.colors import hex_to_rgb
 
+from analysis.report.colours import CORRECT, MISCLASSIFIED
 from workbench.components.browser import js_component
 
 HTML = """<div class="matrix">
@@ -18,11 +16,12 @@ HTML = """<div class="matrix">
     <button class="reset" hidden>Whole matrix</button><span class="status" role="status"></span>
   </div>
 </div>"""
+SQUARES = {"correct": hex_to_rgb(CORRECT), "misclassified": hex_to_rgb(MISCLASSIFIED)}
 COMPONENT = js_component("matrix", HTML)
 
 
-def choose_cell(label: str, prediction: str) -> None:
-    """Open a cell: the filters of the page have the keys `label` and `said`."""
+def choose_cell(label: str | None, prediction: str | None) -> None:
+    """Open a cell, or none: the filters of the page have the keys `label` and `said`."""
     st.session_state.update(label=label, said=prediction)
 
 
@@ -42,11 +41,6 @@ def show_confusion_matrix(run: str, cells: pd.DataFrame, classes: list[str]) -> 
     data = {
         "run": run, "names": classes, "label": label.tolist(), "prediction": prediction.tolist(),
         "count": cells["n"].tolist(), "total": total.tolist(),
-        "colours": b64encode(share_colours().tobytes()).decode(), "chosen": marked if len(marked) == 2 else None,
+        "colours": SQUARES, "chosen": marked if len(marked) == 2 else None,
     }  # fmt: skip
     COMPONENT(key="matrix", on_cell_change=on_cell_change, data=data)
-
-
-def share_colours() -> np.ndarray:
-    """(256, 3) uint8: the colours of shares from 0 (light) to 1 (dark)."""
-    return cv2.applyColorMap(np.arange(255, -1, -1, dtype=np.uint8)[:, None], cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]

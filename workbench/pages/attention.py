@@ -1,5 +1,6 @@
 """Attention: the supplement's Figures 5 to 8 from the chosen runs, and views of what lies behind them."""
 
+import pandas as pd
 import streamlit as st
 
 from analysis.attention.alpha_matrix import has_signal
@@ -24,6 +25,7 @@ from workbench.components.context import (
     show_run_warnings,
     usable_runs,
 )
+from workbench.components.tables import column_titles
 
 HYPOTHESES = "Hypotheses"
 VIEWS_OF_ONE_RUN = {
@@ -87,7 +89,7 @@ def show_supplement_figures(runs: list[Run]) -> None:
             show_chart(item.figure, key=item.name, alt=item.title)
             st.caption(f"{escape_markdown(item.caption)}  \n**How to read this:** {SHARE_HOW_TO_READ}")
             with st.expander("Numbers"):
-                st.dataframe(item.data, hide_index=True, key=f"{item.name}_numbers")
+                show_numbers(item.data, item.name)
                 st.download_button("CSV", csv_text(item.data), f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
     for item in supplement_figures(cached_attention_table(runs)):
         with st.container(border=True):
@@ -95,9 +97,13 @@ def show_supplement_figures(runs: list[Run]) -> None:
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
             st.caption(f"{escape_markdown(item.caption)}  \n**How to read this:** {HOW_TO_READ[item.name]}")
             with st.expander("Numbers"):
-                st.dataframe(item.data[NUMBERS], hide_index=True, key=f"{item.name}_numbers")
+                show_numbers(item.data[NUMBERS], item.name)
                 csv = csv_text(item.data)
                 st.download_button("CSV", csv, f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
+
+
+def show_numbers(table: pd.DataFrame, name: str) -> None:
+    st.dataframe(table, hide_index=True, key=f"{name}_numbers", column_config=column_titles(table))
 
 
 show_attention_page()

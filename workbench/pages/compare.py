@@ -10,6 +10,7 @@ from analysis.attention.run_summary import best_partner
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
 from analysis.statistics.clusters import describe_interval, describe_p
+from sth_core.datasets.media import counted
 from workbench.components.cached import cached_overview, cached_result
 from workbench.components.caveats import show_caveats
 from workbench.components.compare_views import (
@@ -32,7 +33,7 @@ from workbench.components.context import (
     show_run_warnings,
     usable_runs,
 )
-from workbench.components.gallery import format_clip_count, show_gallery
+from workbench.components.gallery import show_gallery
 
 
 def show_compare_page() -> None:
@@ -54,9 +55,9 @@ def show_compare_page() -> None:
     if len(names) > 2:
         show_many_runs(compared)
         st.header("A and B")
-    counted = both[both["outcome"].notna()]
-    if len(counted):
-        show_accuracy_change(a, b, counted)
+    known = both[both["outcome"].notna()]
+    if len(known):
+        show_accuracy_change(a, b, known)
     else:
         st.info("No accuracy: no common clip has a label that both networks know.")
     show_clips_left_out([a, b])
@@ -65,8 +66,8 @@ def show_compare_page() -> None:
         show_alpha_change(a, b)
     if len(names) == 2:  # of more, all lines are drawn above
         show_time_shares({f"{run_letter(i)}: {run.name}": run for i, run in enumerate((a, b))}, [a, b])
-    if len(counted):
-        show_clips_by_outcome(b, counted)
+    if len(known):
+        show_clips_by_outcome(b, known)
 
 
 def choose_compared(usable: Usable) -> dict[str, Run]:
@@ -126,7 +127,7 @@ def show_clips_by_outcome(b: Run, both: pd.DataFrame) -> None:
         st.success(f"No clip is {outcome}.")
         return
     order = "most confident predictions of B first. Links open the clips in B."
-    st.caption(f"{format_clip_count(len(rows))}, {outcome}, {order}")
+    st.caption(f"{counted(len(rows), 'clip')}, {outcome}, {order}")
     show_gallery(b, table, rows, "compared")
 
 

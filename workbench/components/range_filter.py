@@ -1,0 +1,143 @@
+"""A filter by a range of numbers: a slider below a histogram. Its ends never cut off a clip, and it can be reset."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from workbench.components.context import escape_markdown
+
+STEPS = 100  # a slider has at least so many
+BINS = 40  # of a histogram
+STYLE = """<style>
+.bins { display: flex; align-items: flex-end; gap: 1px; height: 28px; margin: 0 6px 1.2rem }
+.bins i { flex: 1; background: var(--st-primary-color, #0072B2); min-height: 0; border-radius: 1px 1px 0 0 }
+.bins i.out { background: #8886 }
+</style>"""
+Ends = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The numbers that a slider can have: from `low` to `high`, `step` apart, each of so many `decimals`."""
+
+    low: float
+    high: float
+    step: float
+    decimals: int
+
+    @property
+    def ends(self) -> Ends:
+        return self.low, self.high
+
+    def outward(self, chosen: Ends) -> Ends:
+        """The nearest numbers of the scale that do not cut off what lies between the chosen ones."""
+        low, high = math.floor(chosen[0] / self.step), math.ceil(chosen[1] / self.step)
+        return max(self.low, round(low * self.step, self.decimals)), min(
+            self.high, round(high * self.step, self.decimals)
+        )
+
+    def describe(self, chosen: Ends) -> str:
+        """ "0.25 to 0.75", "at least 0.25", "at most 0.75"; "" for all."""
+        low, high = (f"{end:.{self.decimals}f}" for end in chosen)
+        if chosen[0] > self.low:
+            return f"{low} to {high}" if chosen[1] < self.high else f"at least {low}"
+        return f"at most {high}" if chosen[1] < self.high else ""
+
+
+def scale_of(values: NDArray[np.floating]) -> Scale | None:
+    """A scale that holds all finite values, with 100 to 250 steps of 1, 2 or 5 times a power of ten; None if they do
+    not differ."""
+    finite = np.asarray(values, float)[np.isfinite(values)]
+    if not len(finite) or finite.min() == finite.max():
+        return None
+    low, high = float(finite.min()), float(finite.max())
+    exponent = math.floor(math.log10((high - low) / STEPS))
+    digit = next(digit for digit in (5, 2, 1) if digit * 10.0**exponent <= (high - low) / STEPS or digit == 1)
+    step, decimals = digit * 10.0**exponent, max(0, -exponent)
+    if low + step == low or high + step == high:  # the values differ by less than numbers of that size can
+        return Scale(low, high, high - low, 17)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    while round(first * step, decimals) > low:
+        first -= 1
+    while round(last * step, decimals) < high:
+        last += 1
+    return Scale(round(first * step, decimals), round(last * step, decimals), step, decimals)
+
+
+def fit_choice(chosen: Sequence[float], ends: Ends, scale: Scale) -> Ends | None:
+    """What was chosen between `ends`, on another scale: an open end stays open; None if no part of it is there."""
+    low = scale.low if chosen[0] <= ends[0] else max(chosen[0], scale.low)
+    high = scale.high if chosen[1] >= ends[1] else min(chosen[1], scale.high)
+    return scale.outward((low, high)) if low <= high else None
+
+
+def choose_range(
+    title: str, values: pd.Series, key: str, hint: str | None = None
+) -> tuple[str, NDArray[np.bool_]] | None:
+    """A range, which the URL has as `key`: its words, and which values lie in it; None if it is not narrowed.
+
+    A choice that was made on another scale (of another run) is kept as far as it fits."""
+    numbers = values.to_numpy(float, na_value=np.nan)
+    scale = scale_of(numbers)
+    if scale is None:
+        return None
+    lost = keep_choice(key, scale)
+    with st.container(gap=None, key=f"{key}_filter"):
+        st.markdown(f"<small>{title}</small>", help=hint, unsafe_allow_html=True)
+        histogram = st.empty()
+        step, form = scale.step, f"%.{scale.decimals}f"
+        at = st.slider(
+            title, *scale.ends, scale.ends, step, form, key=key, bind="query-params", label_visibility="collapsed"
+        )
+        chosen = round(at[0], scale.decimals), round(at[1], scale.decimals)  # the browser adds up steps
+        histogram.html(histogram_html(numbers, scale, chosen))
+        if lost:
+            st.caption(f"{escape_markdown(lost)} is outside of this run's range, so it filters nothing here.")
+    st.session_state[f"{key} ends"] = scale.ends
+    words = scale.describe(chosen)
+    return (words, (numbers >= chosen[0]) & (numbers <= chosen[1])) if words else None
+
+
+def keep_choice(key: str, scale: Scale) -> str:
+    """Before its slider is drawn, make the session's choice, or the link's, one of this scale; the words of a choice
+    that does not fit."""
+    ends = st.session_state.get(f"{key} ends")
+    chosen: Sequence[float] | None = st.session_state.get(key)
+    if chosen is None and (linked := linked_range(key)):
+        chosen, ends = linked, (-math.inf, math.inf)
+    if chosen is None or scale.ends == ends:
+        return ""
+    fitted = fit_choice(chosen, ends or (-math.inf, math.inf), scale)
+    st.session_state[key] = fitted or scale.ends
+    return "" if fitted else f"The range {chosen[0]:g} to {chosen[1]:g}"
+
+
+def linked_range(key: str) -> Ends | None:
+    """The two numbers that the URL has as `key`, if it has two."""
+    try:
+        low, high = map(float, st.query_params.get_all(key))
+    except ValueError:
+        return None
+    return (low, high) if low <= high else None
+
+
+def reset_range(key: str) -> None:
+    if ends := st.session_state.get(f"{key} ends"):
+        st.session_state[key] = ends
+
+
+def histogram_html(numbers: NDArray[np.float64], scale: Scale, chosen: Ends) -> str:
+    """Bars over the slider: how many clips have which number, those outside of the choice in gray."""
+    counts, edges = np.histogram(numbers[np.isfinite(numbers)], BINS, scale.ends)
+    middle = (edges[:-1] + edges[1:]) / 2
+    shares = np.where(counts, np.maximum(counts / counts.max(), 0.06), 0)
+    bars = "".join(
+        f'<i style="height: {share:.0%}"{"" if chosen[0] <= at <= chosen[1] else " class=out"}></i>'
+        for share, at in zip(shares, middle, strict=True)
+    )
+    return f'{STYLE}<div class="bins" aria-hidden="true">{bars}</div>'
