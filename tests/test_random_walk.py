@@ -9,12 +9,12 @@ import pytest
 
 from benchmarks.made_runs import make_run
 from tests.random_walk import take_step
-from tests.test_app import CLIP, COMPARE, FIGURES, NOTES, PREDICTIONS, edit, open_page
+from tests.test_app import ATTENTION, CLIP, COMPARE, FIGURES, NOTES, PREDICTIONS, edit, open_page
 from tests.tiny import write_run
 
 OWN = "workbench/pages/own.py"
 STEPS = 3  # of a path; the next one goes on from where it ended
-PATHS = {PREDICTIONS: 120, COMPARE: 45, "": 14, FIGURES: 4, NOTES: 7, CLIP: 6, OWN: 4}  # 200 in all
+PATHS = {PREDICTIONS: 115, COMPARE: 45, ATTENTION: 14, "": 5, FIGURES: 4, NOTES: 7, CLIP: 6, OWN: 4}  # 200 in all
 
 
 @pytest.fixture(scope="module")
@@ -52,4 +52,4 @@ def test_no_order_of_choices_crashes_a_page(page: str, many: Path, monkeypatch: 
         for _ in range(STEPS):
             taken.append(take_step(app, random))
             path = "; ".join(taken[-12:])
-            assert not app.exception, f"{page or 'attention'}, seed {seed}, after {path}: {app.exception[0].message}"
+            assert not app.exception, f"{page or 'runs'}, seed {seed}, after {path}: {app.exception[0].message}"
