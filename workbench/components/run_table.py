@@ -68,10 +68,9 @@ def run_row(name: str, run: Run, summary: RunSummary | None) -> dict[str, Any]:
 def choose_rows(table: pd.DataFrame, text: str) -> list[str]:
     """Draw the rows that contain all words of `text`; the names of the ticked runs, in the order of the table. Those
     that are not drawn stay ticked."""
-    shown = table
-    for word in text.casefold().split():
-        found = shown[SEARCHED].fillna("").agg(" ".join, axis=1).str.casefold()
-        shown = shown[found.str.contains(word, regex=False)]
+    words = text.casefold().split()
+    said = [" ".join(row).casefold() for row in table[SEARCHED].fillna("").itertuples(index=False)]
+    shown = table[[all(word in row for word in words) for row in said]]
     names = list(shown["run"])
     ticked = [name for name in st.session_state.get(CHOSEN, []) if name in set(table["run"])]
     values = [value for layers in table["layers"].dropna() for value in layers]
