@@ -26,6 +26,7 @@ STYLE = """<style>
 
 
 def main() -> None:
+    st.set_page_config(page_icon=ICON, layout="wide")  # before the pages: the browser would fetch the icon of one
     page = st.navigation(
         [
             st.Page("workbench/pages/runs.py", title="Runs", icon=":material/list_alt:", default=True),
@@ -38,7 +39,7 @@ def main() -> None:
             st.Page("workbench/pages/own.py", title="Your own", icon=":material/upload:", url_path="own"),
         ]
     )
-    st.set_page_config(page_title=f"{page.title} · STH Workbench", page_icon=ICON, layout="wide")
+    st.set_page_config(page_title=f"{page.title} · STH Workbench")
     redirect_old_links(first_page=page.title == "Runs")
     st.html(STYLE)
     with errors_shown():
