@@ -67,7 +67,7 @@ class Checkpoint:
     def sha256(self) -> str:
         """By which results say which network they are of: of its file, or else of its weights, classes and
         preprocessing."""
-        if self.named and self.named.kind == FILE:
+        if self.named and self.named.kind == FILE and not self.named.class_names:
             return file_sha256(Path(self.named.name))
         return network_sha256(self)
 

@@ -15,6 +15,7 @@ class NetworkName:
     """`name` is one of
 
         model.safetensors           a checkpoint of this project
+        tsm_r50_1x1x8.pth           a PyTorch file of MMAction2, TSM or pytorchvideo that is recognised
         my_model.py:build           a function without arguments that returns a network or a module
         torchvision:swin3d_t        a video network of torchvision, with its pretrained weights
         hf:MCG-NJU/videomae-base    a video classifier of Hugging Face's hub, or in a local folder

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sth_core.adapted import AdaptedNetwork
+from sth_core.adapters.checkpoint_files import SUFFIXES, network_of_pytorch_file
 from sth_core.adapters.torchvision_networks import torchvision_network
 from sth_core.checkpoint import Checkpoint, broken_weights, load_checkpoint, load_fitting
 from sth_core.datasets.class_names import read_name_list
@@ -38,9 +39,11 @@ def open_network(named: Named, device: torch.device | str = "cpu", *, download: 
     given = network_name(named)
     name = given.absolute()
     if name.kind == FILE:
-        if name.weights or name.class_names:
+        own = Path(name.name).suffix not in SUFFIXES  # a checkpoint of this project
+        if name.weights or (own and name.class_names):
             raise UserError(f"{name.name} has its own weights and class names; leave out --weights and --class-names")
-        return load_checkpoint(given.name, device)
+        if own:
+            return load_checkpoint(given.name, device)
     if name.kind in (TORCHVISION, HUGGING_FACE) and not name.rest.strip():
         raise UserError(f"{name.name} names no network; name one as {WAYS}")
     weights = read_weights(Path(name.weights)) if name.weights else None
@@ -49,6 +52,8 @@ def open_network(named: Named, device: torch.device | str = "cpu", *, download: 
         found = network_of_function(name, classes)
         if weights is not None:
             load_fitting(module_of(found.model), weights, f"{name.weights} does not fit {name.name}")
+    elif name.kind == FILE:
+        found = network_of_pytorch_file(Path(given.name), classes)
     elif name.kind == TORCHVISION:
         found = torchvision_network(name.rest, weights, classes, download=download)
     else:

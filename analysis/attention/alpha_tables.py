@@ -10,17 +10,35 @@ from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import Alpha, alpha_by_layer
 from analysis.runs.correctness import is_correct
+from analysis.runs.signals import ALPHA
 from analysis.statistics.accuracy import mean_or_nan
 from analysis.statistics.clusters import cluster_means, group_sums, sum_by_code
+from sth_core.notebook_html import card, interval_chart
 
 
-def alpha_layer_table(alpha: Alpha) -> pd.DataFrame:
+class LayerTable(pd.DataFrame):
+    """A row per layer: layer, alpha_temporal, low and high among its columns. Jupyter shows it with a picture."""
+
+    def _repr_html_(self) -> str:
+        table = super()._repr_html_() or ""
+        if not {"layer", "alpha_temporal", "low", "high"} <= set(self.columns):  # a part of one
+            return str(table)
+        intervals = [self[name].tolist() for name in ("alpha_temporal", "low", "high")]
+        chart = interval_chart([str(name) for name in self["layer"]], *intervals)
+        name = self.attrs.get("signal", ALPHA.name)
+        return card(f"{name} by layer, from input to output", ["Bars: 95 % intervals."], chart, str(table))
+
+
+def alpha_layer_table(alpha: Alpha) -> LayerTable:
     """A row per layer, with the 95 % interval (low, high) of alpha_T; sd is over clips."""
     result = cluster_means(*group_sums(alpha.temporal, alpha.groups))
-    return alpha.layers.assign(
+    table = alpha.layers.assign(
         n=result.n, groups=result.groups, alpha_spatial=1 - result.value, alpha_temporal=result.value,
         low=result.low, high=result.high, sd=alpha_by_layer(alpha)["sd"],
     )  # fmt: skip
+    shown = LayerTable(table)
+    shown.attrs["signal"] = alpha.signal.name
+    return shown
 
 
 def alpha_clip_table(alpha: Alpha, weights: NDArray[np.float64] | None = None) -> pd.DataFrame:

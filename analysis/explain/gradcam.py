@@ -20,8 +20,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from analysis.explain.overlay import overlay_of
 from sth_core.convolution import Tap
 from sth_core.network_contract import Network
+from sth_core.notebook_html import card, row_of_frames
 from sth_core.precision import at_least_fp32, computing_in, without_autocast
 from sth_core.video.modality import CHANNELS
 
@@ -73,6 +75,14 @@ class Cam:
     def per_frame(self) -> np.ndarray:
         """(T,): the share of the clip's CAM that lies in each frame; zeros if the CAM is zero."""
         return mass_shares(self.maps)
+
+    def _repr_html_(self) -> str:
+        """The maps on one scale, and each frame's share: what Jupyter shows."""
+        against = "" if self.against is None else f" against class {self.against}"
+        empty = "" if self.maps.any() else "no evidence: every map is zero"
+        lines = [f"{self.layer}, {self.branch} map" + f", {self.definition}" * bool(self.definition), empty]
+        shares = [f"{i}: {share:.0%}" for i, share in enumerate(self.per_frame)]
+        return card(f"Evidence for class {self.target}{against}", lines, row_of_frames(overlay_of(self.signed), shares))
 
 
 def mass_shares(maps: Float[np.ndarray, "*batch T h w"]) -> Float[np.ndarray, "*batch T"]:

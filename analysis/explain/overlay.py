@@ -66,6 +66,14 @@ def overlay(
     return np.stack([draw_heatmap(f, values, opacity, signed) for f, values in zip(frames, scaled, strict=True)])
 
 
+def overlay_of(
+    maps: Float[np.ndarray, "T h w"], frames: UInt8[np.ndarray, "T H W 3"] | None = None
+) -> UInt8[np.ndarray, "T _ _ 3"]:
+    """The positive part of maps over frames, or over black ones of 96 x 96 pixels."""
+    frames = np.zeros((len(maps), 96, 96, 3), np.uint8) if frames is None else frames
+    return overlay(frames, maps.clip(min=0), 0.75)
+
+
 def draw_heatmap(
     frame: UInt8[np.ndarray, "H W 3"], values: Float[np.ndarray, "h w"], opacity: float, signed: bool = False
 ) -> UInt8[np.ndarray, "H W 3"]:

@@ -10,15 +10,17 @@ import torch
 
 from analysis.explain.gradcam import DEFINITIONS, JOINT, Cam, mass_shares, sum_by_frame
 from analysis.explain.methods import GRADCAM, METHODS, Progress, Question, explain_clip
-from analysis.explain.overlay import NORMALISATIONS, scale_maps
+from analysis.explain.overlay import NORMALISATIONS, overlay, scale_maps, seen_frames
 from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.evaluation import refuse_not_finite
+from sth_core.notebook_html import bars, card, row_of_frames
 from sth_core.precision import computing_in, precision_on
 from sth_core.resumable import no_report
 from sth_core.video.clip_source import ClipSource
+from sth_core.video.container import UnreadableVideo
 from sth_core.video.fields import read_clips
-from sth_core.video.transforms import centre_crop, normalise
+from sth_core.video.transforms import Preprocessing, centre_crop, normalise
 
 TOP_CLASSES = 5
 
@@ -51,6 +53,24 @@ class VideoExplanation:
     mass: np.ndarray  # (N,) each frame's share of the whole CAM
     top: list[tuple[str, float]]  # the best classes and their scores
     alpha: dict[str, float]  # {layer: mean alpha_T}
+    source: tuple[Path, Preprocessing] | None = None  # the video, and how the network saw it
+
+    def _repr_html_(self) -> str:
+        """The scores, and the map over the frames with each one's share: what Jupyter shows. Without the video, which
+        may be gone, the maps alone."""
+        frames, maps, shares = self.by_frame()
+        pictures, lines = None, []
+        if self.source:
+            path, p = self.source
+            lines.append(path.name)
+            try:
+                pictures = seen_frames(path, frames, p)
+            except (OSError, UnreadableVideo) as error:
+                lines.append(f"the maps alone, as the video cannot be read: {error}")
+        captions = [f"frame {frame}: {share:.0%}" for frame, share in zip(frames, shares, strict=True)]
+        scores = bars([name for name, _ in self.top], [s for _, s in self.top], [f"{s:.1%}" for _, s in self.top])
+        drawn = overlay(np.zeros((len(maps), 96, 96, 3), np.uint8) if pictures is None else pictures, maps, 0.75, 1.0)
+        return card(", ".join(self.title), lines, scores, row_of_frames(drawn, captions))
 
     @property
     def empty(self) -> bool:
@@ -114,7 +134,7 @@ def explain_video(
         raise UserError(f"{path}: the network's gradients at {o.layer} are not finite; its weights are broken")
     positive = signed.clip(min=0)
     maps = scale_maps(signed if o.signed else positive, o.scale)
-    return VideoExplanation(o, seen.ravel()[order], maps, mass_shares(positive), top, alpha)
+    return VideoExplanation(o, seen.ravel()[order], maps, mass_shares(positive), top, alpha, (path, p))
 
 
 def report_of_clip(progress: Progress, number: int, clips: int, done: int, total: int) -> None:

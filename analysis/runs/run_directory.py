@@ -27,6 +27,7 @@ from analysis.runs.run_check import MODALITIES, check_schema, check_values, wron
 from analysis.runs.run_folders import run_folders
 from sth_core.errors import UserError
 from sth_core.files import why_unread
+from sth_core.notebook_html import bars, card
 from sth_core.resumable import Work
 from sth_core.shards import open_shard, read_shard, shards
 
@@ -87,6 +88,25 @@ class Run:
     def usable(self) -> bool:
         """Whether it has predictions. Raises UserError: the system does not let their folder be read."""
         return bool(shards(self.path, "predictions"))
+
+    def _repr_html_(self) -> str:
+        """What it is, and the accuracy of each class, the lowest first: what Jupyter shows."""
+        if not self.meta:
+            return card(self.name, [self.problem])
+        try:
+            clips = clips_of(self, ()) if self.usable else None
+        except UserError as error:
+            return card(self.name, [self.title, str(error)])
+        if clips is None:
+            return card(self.name, [self.title, self.problem or "no clip is recorded yet"])
+        known = clips[clips["correct"].notna()]
+        right = int(known["correct"].sum())
+        accuracy = f"top-1 accuracy {right / len(known):.1%} ({right:,} of {len(known):,})" if len(known) else ""
+        by_label = known["correct"].astype(float).groupby(known["label"], observed=True).agg(["mean", "sum", "size"])
+        by_label = by_label.sort_values("mean", kind="stable")
+        texts = [f"{int(row['sum']):,} of {int(row['size']):,}" for _, row in by_label.iterrows()]
+        lines = [self.title, f"{len(clips):,} clips, {len(self.meta['classes']):,} classes", accuracy, self.problem]
+        return card(self.name, lines, bars([*by_label.index], [*by_label["mean"]], texts))
 
 
 def location(path: str | Path) -> Path:

@@ -118,7 +118,7 @@ def cached_network(name: NetworkName, run: Run | None = None) -> "Checkpoint":
     """A network; attach nothing to it. Raises UserError: it cannot be opened, or is not that of the `run`."""
     expected = run.meta["checkpoint_sha256"] if run else ""
     content = cached_sha256(Path(name.name)) if name.kind == FILE else expected
-    same = not run or content == expected
+    same = not run or content == expected or bool(name.class_names)  # which are no part of the file's checksum
     found = _cached_network(name, content) if same else None
     if run and (not found or found.sha256 != expected):
         raise UserError(f"{name.label} has been replaced since the run {run.name} was recorded: it is another network.")
