@@ -79,15 +79,20 @@ def of_family(name: str, module: nn.Module, frames: int, crop: int) -> Checkpoin
     return adapt(module, classes=NAMES, preprocessing=clip_of_32(frames, crop), name=name, layers=layers)
 
 
-def small_mvit() -> nn.Module:
+def small_mvit(**changes: bool) -> nn.Module:
     block = partial(video.mvit.MSBlockConfig, num_heads=1, kernel_q=[3, 3, 3], kernel_kv=[3, 3, 3], stride_kv=[1, 1, 1])
     blocks = [
         block(input_channels=12, output_channels=24, stride_q=[1, 1, 1]),
         block(input_channels=24, output_channels=24, stride_q=[1, 2, 2]),
         block(input_channels=24, output_channels=24, stride_q=[1, 1, 1]),
     ]
-    return video.mvit.MViT((32, 32), 4, blocks, residual_pool=False, residual_with_cls_embed=True,
-                           rel_pos_embed=False, proj_after_attn=False, num_classes=3)  # fmt: skip
+    options = {
+        "residual_pool": False,
+        "residual_with_cls_embed": True,
+        "rel_pos_embed": False,
+        "proj_after_attn": False,
+    }
+    return video.mvit.MViT((32, 32), 4, blocks, **(options | changes), num_classes=3)
 
 
 def small_swin() -> nn.Module:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.runs.dataset_options import DatasetOptions
-from analysis.runs.features import PCA, TSNE, Features, map_of_clips, read_features, similar_by_features
+from analysis.runs.features import PCA, TSNE, Features, map_of_clips, nearest_clips, read_features, similar_by_features
 from analysis.runs.recording import open_or_record, record
 from analysis.runs.run_directory import open_run, predictions
 from sth_core.adapted import adapt, frames_first
@@ -20,9 +20,10 @@ from sth_core.errors import UserError
 from sth_core.network_contract import AttentionRecorder
 from sth_core.video.transforms import Preprocessing
 from tests.test_adapted import ADAPTED, Frames, clips_for, network_in
-from tests.test_app import PREDICTIONS, open_page, words
-from tests.tiny import copy_clips
+from tests.test_app import CLIP, PREDICTIONS, open_page, words
+from tests.tiny import copy_clips, listed_clips
 from workbench.components.map_views import NO_FEATURES, plot_points, selected_rows
+from workbench.components.neighbours import NO_TRAINING_RUN
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,10 @@ def test_neighbours_by_features() -> None:
     found = similar_by_features(made([[1, 0], [10, 1], [0, 1], [-1, 0]]), "c0", 2)
     assert list(found["clip_id"]) == ["c1", "c2"]
     np.testing.assert_allclose(found["distance"], [1 - 10 / np.sqrt(101), 1], atol=1e-6)
+    nearest = nearest_clips(made([[0, 2], [0, 0]]), np.array([0, 1], np.float32))
+    assert list(nearest["distance"]) == [0, 1]
+    with pytest.raises(UserError, match="features of 3 and of 2 values cannot be compared"):
+        nearest_clips(made([[0, 2]]), np.ones(3, np.float32))
 
 
 def test_the_map_on_the_page(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +151,24 @@ def test_the_map_on_the_page(run: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert not app.exception and "6 clips. The two directions" in words(app)
     without = open_page(run.parent, monkeypatch, PREDICTIONS, run="without", view="Map")
     assert NO_FEATURES in [info.value for info in without.info]
+
+
+def test_the_clip_page_shows_neighbours_by_features_and_where_training_clips_come_from(
+    run: Path, checkpoint: Path, scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(run.parent, runs)
+    without = words(open_page(runs, monkeypatch, CLIP, run="without"))
+    assert "Nearest by features" not in without
+    shown = open_page(runs, monkeypatch, CLIP, run="with", near="true")
+    assert "Show clips with near features" in [toggle.label for toggle in shown.toggle]
+    text = words(shown)
+    assert NO_TRAINING_RUN in text and "1 - cosine similarity from" in text
+    clips = listed_clips(scenes_folder, tmp_path / "clips", train=3, val=1)
+    record(checkpoint, clips, runs / "training", DatasetOptions(split="train"), features=True)
+    text = words(open_page(runs, monkeypatch, CLIP, run="with", near="true"))
+    assert "Training clips, of the run training" in text.replace("*", "") and NO_TRAINING_RUN not in text
+    assert "Training clips" not in words(open_page(runs, monkeypatch, CLIP, run="training", near="true"))
 
 
 def test_points_and_the_clips_of_a_region() -> None:

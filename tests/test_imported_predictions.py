@@ -23,7 +23,7 @@ from analysis.runs.run_directory import failures, open_run, predictions
 from analysis.statistics.accuracy import summarize_accuracy
 from analysis.statistics.confusion import confusion_cells
 from sth_core.errors import UserError
-from tests.test_app import CLIP, COMPARE, PAGES, open_page, words
+from tests.test_app import CLIP, COMPARE, PAGES, PREDICTIONS, open_page, words
 from workbench.cli import main
 
 CLASSES = ["hug", "kick", "push"]
@@ -389,6 +389,27 @@ def test_every_page_takes_an_imported_run_beside_a_recorded_one(page, recorded, 
     if page == COMPARE:
         assert "24 clips" in words(app)
     assert not app.error
+
+
+@pytest.mark.parametrize(
+    ("text", "confidence", "bars"),
+    [
+        ("path,label,pred\na.mp4,x,x\nb.mp4,y,z", "", 0),
+        ("path,label,pred,prob\na.mp4,x,x,0.5\nb.mp4,y,z,0.8", "confidence 80.0%", 1),
+        ("path,label,score_x,score_y,score_z\na.mp4,x,0.5,0.25,0.25\nb.mp4,y,0.1,0.1,0.8", "confidence 80.0%", 3),
+    ],
+)
+def test_the_clip_page_shows_no_score_that_was_filled_in(text, confidence, bars, tmp_path, monkeypatch):
+    import_predictions(write_lines(tmp_path / "a.csv", text), tmp_path / "runs" / "run")
+    monkeypatch.setenv("STH_ROOTS", str(tmp_path / "elsewhere"))
+    app = open_page(tmp_path / "runs", monkeypatch, CLIP, run="run", clip="b.mp4")
+    shown = words(app)
+    assert (confidence in shown) if confidence else ("confidence 1" not in shown and "Confidence" not in shown)
+    assert sum(str(h.proto.body).count('class="bar"') for h in app.get("html")) == bars
+    assert ("is known: the rest" in shown or "No scores are known" in shown) == (bars < 3)
+    assert "The video is not there: the run names it b.mp4" in shown and "outside of the folders" not in shown
+    gallery = words(open_page(tmp_path / "runs", monkeypatch, PREDICTIONS, run="run"))
+    assert "The video is not there: the run names it b.mp4" in gallery and ("(80%)" in gallery) == bool(confidence)
 
 
 def test_the_example_of_the_documentation_is_what_happens(tmp_path, monkeypatch):

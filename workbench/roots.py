@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sth_core.errors import UserError
 
+OUTSIDE = "The file lies outside of the folders that this app may read; sth app --root names more:"
 RUNS, ROOTS = "STH_RUNS", "STH_ROOTS"  # in the environment, by workbench/serve.py; roots are separated as in PATH
 
 
@@ -26,6 +27,15 @@ def may_read(path: str | Path) -> bool:
     """
     roots = allowed_roots()
     return len(roots) == 1 or any(Path(os.path.realpath(path)).is_relative_to(root.resolve()) for root in roots)
+
+
+def why_not_readable(path: str | Path) -> str:
+    """Why the app may not open a video that a run names, in a sentence; empty if it may.
+
+    A path that begins in no folder, as imported predictions may have, is that of no video."""
+    if not Path(path).is_absolute():
+        return f"The video is not there: the run names it {path!s}, and does not say in which folder that is."
+    return "" if may_read(path) else f"{OUTSIDE} {path}"
 
 
 def resolve_inside(path: str | Path, roots: Sequence[Path]) -> Path:

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.runs.correctness import uncounted_sentence, unscored_sentence
 from sth_core.datasets.splits import ALL, BY_CHECKSUM, INVENTED, NO_GROUPS
 
+NO_SCORES = "no scores are known"  # how the sentence on such imported predictions begins
 LEAK = f"{NO_GROUPS}: clips of one source video may also be in training"
 
 
@@ -38,6 +39,17 @@ def imported_caveat(meta: Mapping[str, Any]) -> str:
     """Which scores of imported predictions were invented; empty if none were."""
     invented = meta.get("imported", {}).get("invented", "")
     return f"{invented[0].upper()}{invented[1:]}; top-5 accuracy is not known." if invented else ""
+
+
+def confidence_is_known(meta: Mapping[str, Any]) -> bool:
+    """False of imported predictions without any score, whose confidence of 1 was filled in."""
+    return not meta.get("imported", {}).get("invented", "").startswith(NO_SCORES)
+
+
+def known_scores(meta: Mapping[str, Any]) -> int:
+    """How many of a clip's highest scores are the network's own: none, the first one, or all (K)."""
+    invented = meta.get("imported", {}).get("invented", "")
+    return int(confidence_is_known(meta)) if invented else len(meta["classes"])
 
 
 def accuracy_caveats(meta: Mapping[str, Any], clips: pd.DataFrame | None = None) -> list[str]:

@@ -59,11 +59,28 @@ def map_of_clips(features: Features, kind: str = PCA, seed: int = 0) -> Float[np
     return np.asarray(found.fit_transform(features.matrix))
 
 
-def similar_by_features(features: Features, clip_id: str, count: int = 8) -> pd.DataFrame:
-    """The clips whose features are nearest to this clip's: clip_id, and distance, 1 - cosine similarity."""
-    unit = features.matrix / np.maximum(np.linalg.norm(features.matrix, axis=1, keepdims=True), 1e-12)
+def features_of_clip(features: Features, clip_id: str) -> Float[np.ndarray, " F"]:
+    """Raises UserError: the clip has none."""
     own = (features.clips["clip_id"] == clip_id).to_numpy()
     if not own.any():
         raise UserError(f"{clip_id} has no features in this run")
-    table = pd.DataFrame({"clip_id": features.clips["clip_id"], "distance": 1 - unit @ unit[own][0]})
-    return table[~own].nsmallest(count, "distance").reset_index(drop=True)
+    return np.asarray(features.matrix[own][0])
+
+
+def similar_by_features(features: Features, clip_id: str, count: int = 8) -> pd.DataFrame:
+    """The other clips whose features are nearest to this clip's, as `nearest_clips`. Raises UserError: it has none."""
+    return nearest_clips(features, features_of_clip(features, clip_id), count, without=clip_id)
+
+
+def nearest_clips(
+    features: Features, own: Float[np.ndarray, " F"], count: int = 8, *, without: str = ""
+) -> pd.DataFrame:
+    """The clips, except the one named, whose features are nearest to these: clip_id, and distance, 1 - cosine
+    similarity; 1 where either is zero. Raises UserError: they are of another length."""
+    if features.matrix.shape[1:] != own.shape:
+        raise UserError(f"features of {len(own)} and of {features.matrix.shape[1]} values cannot be compared")
+    lengths = np.linalg.norm(features.matrix, axis=1) * np.linalg.norm(own)
+    table = pd.DataFrame({
+        "clip_id": features.clips["clip_id"], "distance": 1 - features.matrix @ own / np.maximum(lengths, 1e-12)
+    })  # fmt: skip
+    return table[table["clip_id"] != without].nsmallest(count, "distance").reset_index(drop=True)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
+from analysis.runs.caveats import NO_SCORES
 from analysis.runs.foreign_columns import Columns
 from analysis.runs.foreign_tables import ForeignTable, is_numeric
 from sth_core.errors import UserError, first_few, shorten
@@ -256,7 +257,7 @@ def complete(read: ForeignScores, classes: list[str]) -> tuple[list[NDArray[np.f
     invented = "only the predicted class's score is known: the rest is spread evenly over the other classes"
     if np.isnan(confidence).all():
         confidence = np.ones(len(best))
-        invented = "no scores are known: each predicted class has 1, all others 0, so confidence tells nothing"
+        invented = f"{NO_SCORES}: each predicted class has 1, all others 0, so confidence tells nothing"
     wrong = np.flatnonzero(~((confidence >= 1 / K - TIE) & (confidence <= 1 + TIE)))
     if len(wrong):
         row = int(wrong[0])

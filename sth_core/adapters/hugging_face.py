@@ -31,7 +31,9 @@ SETTINGS = ("preprocessor_config.json", "video_preprocessor_config.json")
 class Architecture:
     """How a kind of transformer lays out its tokens, from its configuration; with `class_token_last` only the first
     token of the last block is read, so that no gradient reaches its others. `strides` are, by its number of frames, how
-    far apart they were in its training on Kinetics, which its files do not say, and `dense` how they lay there."""
+    far apart they were in its training on Kinetics, which its files do not say, and `dense` how they lay there. Their
+    authors say it: VideoMAE in its finetune.sh (sampling_rate 4), TimeSformer in the names of its files and configs
+    (8x32, 16x16, 96x4), ViViT in vivit_base_k400.py (num_frames 32, stride 2)."""
 
     tokens: Callable[[Any], Tokens]
     frames: str

@@ -160,7 +160,9 @@ def what_if_figure(before: np.ndarray, after: np.ndarray, classes: list[str]) ->
 
 def show_top_scores(top: pd.DataFrame, label: str = "") -> None:
     """The highest scores as bars, the true class in orange. They are HTML, because another chart slows the page."""
-    st.markdown("**Top 5**, softmax score")
+    if top.empty:
+        return
+    st.markdown(f"**Top {len(top)}**, softmax score")
     rows = "".join(
         f'<div class="score"><span class="name">{html.escape(str(row.label))}</span>'
         f'<span class="value">{row.score:.1%}</span>'

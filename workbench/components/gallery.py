@@ -12,18 +12,18 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from analysis.report.plots import jpeg_uri
+from analysis.runs.caveats import confidence_is_known
 from analysis.runs.run_directory import Run
 from sth_core.video import UnreadableVideo, count_frames
 from sth_core.video.fields import read_resized
 from workbench.components.cached import cache_data_of_files
 from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
 from workbench.components.tables import column_titles
-from workbench.roots import may_read
+from workbench.roots import why_not_readable
 
 COLUMNS = 4
 CLIPS_PER_PAGE = 12
 NO_LABEL = "no label"
-OUTSIDE = "The file lies outside of the folders that this app may read; `sth app --root` names more:"
 FRAMES, SHORT_SIDE = 8, 150  # of a thumbnail; pixels
 STYLE = """<style>
 .thumbnail { width: 100%; background-size: FRAMES00% 100%; background-position: 42.9% 0; border-radius: 6px }
@@ -59,8 +59,8 @@ def show_linked_clips(run: Run, clips: pd.DataFrame, column_config: dict[str, An
 
 def show_thumbnail(path: Path, alt: str) -> None:
     """The middle frame of a clip; the clip plays while the pointer or the focus is on it."""
-    if not may_read(path):
-        st.caption(f"{OUTSIDE} {escape_markdown(str(path))}")
+    if problem := why_not_readable(path):
+        st.caption(escape_markdown(problem))
         return
     found = cached_sprite_sheet(path)
     if found is None:
@@ -110,7 +110,8 @@ def show_gallery(
                 st.caption("The run does not say where the video is.")
             right = pd.notna(clip.correct) and clip.correct
             predicted = "" if right else f"  \npredicted: {escape_markdown(clip.prediction)}"
-            st.markdown(f"**{escape_markdown(clip.label or NO_LABEL)}**{predicted} ({clip.confidence:.0%})")
+            confidence = f" ({clip.confidence:.0%})" if confidence_is_known(run.meta) else ""
+            st.markdown(f"**{escape_markdown(clip.label or NO_LABEL)}**{predicted}{confidence}")
             query = clip_query(run, clip.clip_id)
             st.page_link(
                 CLIP_PAGE,

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.attention.clip_profiles import most_confident_first, similar_clips
+from analysis.runs.caveats import confidence_is_known, imported_caveat, known_scores
 from analysis.runs.correctness import is_misclassified
 from analysis.runs.run_directory import Run, clip_of
 from analysis.runs.signals import signal_of
@@ -24,10 +25,11 @@ from workbench.components.cached import cached_alpha, cached_network, cached_ove
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import show_chart
 from workbench.components.context import CLIP_PAGE, choose_run, escape_markdown, linked_selectbox
-from workbench.components.gallery import NO_LABEL, OUTSIDE, clip_query, show_gallery
+from workbench.components.gallery import NO_LABEL, clip_query, show_gallery
+from workbench.components.neighbours import show_neighbours_by_features
 from workbench.components.notes import show_notes_panel
 from workbench.networks import network_of_run
-from workbench.roots import may_read
+from workbench.roots import why_not_readable
 
 MOST_OPTIONS = 2000  # the browser receives all options of a select box
 KEYS_OF_ONE_CLIP = ("class", "against", "frame")  # URL parameters that mean nothing for another clip
@@ -42,7 +44,10 @@ def show_clip_page() -> None:
     predicted = f"predicted: {escape_markdown(clip['prediction'])}"
     verdict = ":green[correct]" if is_right(clip) else f":red[{predicted}]" if is_known(clip) else predicted
     label = escape_markdown(clip["label"] or NO_LABEL)
-    st.markdown(f"## {label} · {verdict} · confidence {clip['confidence']:.1%}")
+    confidence = f" · confidence {clip['confidence']:.1%}" if confidence_is_known(run.meta) else ""
+    st.markdown(f"## {label} · {verdict}{confidence}")
+    if caveat := imported_caveat(run.meta):
+        st.caption(caveat)
     if not np.isfinite(clip["confidence"]):
         st.caption("The network's scores of this clip are not finite (NaN or infinity), so they name no class.")
     elif clip["label"] and not is_known(clip):
@@ -57,6 +62,7 @@ def show_clip_page() -> None:
     with st.expander("Tags and notes", icon=":material/edit_note:"):
         show_notes_panel(run, clip["clip_id"])
     show_clip_attention(run, table, row)
+    show_neighbours_by_features(run, str(clip["clip_id"]))
 
 
 def is_known(clip: pd.Series) -> bool:
@@ -113,7 +119,11 @@ def load_run_checkpoint(run: Run) -> Checkpoint | None:
 
 
 def is_allowed(source: ClipSource) -> bool:
-    return may_read(source.path) and (not source.flow or may_read(source.flow))
+    return not why_not_allowed(source)
+
+
+def why_not_allowed(source: ClipSource) -> str:
+    return why_not_readable(source.path) or (why_not_readable(source.flow) if source.flow else "")
 
 
 def is_readable(clip: pd.Series) -> bool:
@@ -140,8 +150,8 @@ def show_player(run: Run, clip: pd.Series) -> None:
         source = ClipSource.from_row(clip)
         if not source.segment.whole:
             st.caption(f"The clip is a part of its video: {source.segment}. Frames are numbered as in the whole video.")
-        if not is_allowed(source):
-            raise UserError(f"{OUTSIDE} {source.path}")
+        if problem := why_not_allowed(source):
+            raise UserError(problem)
         st.video(clip_views.cached_browser_video(source.path, str(source.segment)), loop=True, muted=True)
     except (OSError, UnreadableVideo) as error:
         gone = (
@@ -151,7 +161,8 @@ def show_player(run: Run, clip: pd.Series) -> None:
     except UserError as error:
         st.info(escape_markdown(str(error)))
     if "scores" in clip:  # runs of early versions have none
-        clip_views.show_top_scores(top_classes(list(clip["scores"]), run.meta["classes"]), clip["label"])
+        best = top_classes(list(clip["scores"]), run.meta["classes"]).head(known_scores(run.meta))
+        clip_views.show_top_scores(best, clip["label"])
 
 
 def show_clip_attention(run: Run, table: pd.DataFrame, row: int) -> None:
