@@ -35,7 +35,7 @@ def bars(names: Sequence[str], shares: Sequence[float], texts: Sequence[str], co
     return f'<div style="{style};margin-top:0.4em;max-width:36em;text-align:left">{"".join(rows)}</div>{more}'
 
 
-def row_of_frames(frames: Sequence[UInt8[np.ndarray, "H W 3"]], captions: Sequence[str], side: int = 96) -> str:
+def row_of_frames(frames: UInt8[np.ndarray, "N H W 3"], captions: Sequence[str], side: int = 96) -> str:
     """Pictures in a row, with a caption under each; of many, some at equal distances, and it is said."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MOST_PICTURES)).round().astype(int))
     figures = "".join(

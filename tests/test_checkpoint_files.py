@@ -5,6 +5,7 @@ The logits were compared with those of pytorchvideo 0.1.5 (`create_resnet`) and 
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ WITHOUT_HEAD = {"blocks.0.conv.weight": torch.zeros(64, 3, 1, 7, 7), "blocks.5.p
         ("mine.pth", {"layers.weight": 2}, "is not recognised .its tensors: layers.weight"),
     ],
 )  # fmt: skip
-def test_what_is_recognised_and_not_opened_is_named(name: str, weights: object, sentence: str, tmp_path: Path) -> None:
+def test_what_is_recognised_and_not_opened_is_named(name: str, weights: Any, sentence: str, tmp_path: Path) -> None:
     made = weights(3).state_dict() if callable(weights) else {
         key: torch.zeros((1,) * value) if isinstance(value, int) else value for key, value in weights.items()
     }  # fmt: skip
