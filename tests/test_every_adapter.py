@@ -16,11 +16,14 @@ from torchvision.models import video
 
 import sth_core.adapters.hugging_face as of_hugging_face
 import sth_core.open_network as opening
+from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.recording import record
 from analysis.runs.run_directory import open_run
 from analysis.runs.signals import TIME_SHARE, signal_of
 from sth_core.adapters import torchvision_networks
 from sth_core.adapters.torchvision_networks import FAMILIES
-from sth_core.checkpoint import Checkpoint
+from sth_core.checkpoint import Checkpoint, save_checkpoint
+from sth_core.network import create_model
 from sth_core.video.transforms import Preprocessing
 from tests.test_adapted import HUGGING_FACE, NAMES, hugging_face_folder, small_mvit
 from tests.test_app import CLIP, COMPARE, FIGURES, PREDICTIONS, open_page, words
@@ -150,6 +153,18 @@ def test_a_network_goes_through_every_command_and_page(
     assert not open_page(folder / "runs", monkeypatch, COMPARE, a=first, b=name).error
 
 
-def test_all_of_them_are_on_one_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_them_and_an_sth_network_are_on_one_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """α of the one and attention across time of the others stand beside each other, each under its own name."""
+    runs, network = folder / "runs", folder / "sth.safetensors"
+    torch.manual_seed(0)
+    save_checkpoint(network, create_model("resnet18", 3, width=8, frames=4), NAMES, small_clips("sth"))
+    record(network, folder / "videos", runs / "sth", DatasetOptions())
+    if not (runs / "videomae").exists():  # this test alone
+        record(named("videomae", folder)[0], folder / "videos", runs / "videomae", DatasetOptions())
     for page in ("", PREDICTIONS, FIGURES):
-        assert not open_page(folder / "runs", monkeypatch, page).error
+        app = open_page(runs, monkeypatch, page)
+        assert not app.error
+        if not page:
+            assert "α_T" in words(app) and "attention across time" in words(app).lower()
+    compared = open_page(runs, monkeypatch, COMPARE, a="sth", b="videomae")
+    assert not compared.error and "4 clips" in words(compared)
