@@ -3,6 +3,7 @@
 \b
     sth benchmark recording                              ResNet-50 on clips that it makes
     sth benchmark recording --backbone resnet18 --frames 16 --device cuda
+    sth benchmark recording --adapted r3d_18 --side 112  a network of torchvision, against the module itself
 
 First table: the same clips through the same network, with more or less of the results kept. In each round every variant
 runs once, so that a slow moment of the machine affects all; the table shows the median.
@@ -23,6 +24,8 @@ import click
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
+from torchvision.models import get_model
 
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record, recorded_accuracy
@@ -39,12 +42,18 @@ from benchmarks.measuring import (
     print_row,
     times_in_turns,
 )
-from sth_core.checkpoint import load_checkpoint, save_checkpoint
+from sth_core.adapted import AdaptedNetwork, adapt
+from sth_core.adapters.torchvision_networks import FAMILIES
+from sth_core.checkpoint import Checkpoint, save_checkpoint
+from sth_core.convolution import UNOBSERVED, Tap
 from sth_core.datasets.clips import EvaluationClips, Sample
 from sth_core.datasets.table import read_dataset
+from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
 from sth_core.memory import keep_freed_memory
 from sth_core.network import create_model, pick_device
+from sth_core.network_contract import Network
+from sth_core.open_network import Named, open_network
 from sth_core.precision import computing_in, precision_on
 from sth_core.shards import Shards
 from sth_core.video.transforms import Preprocessing
@@ -52,12 +61,14 @@ from workbench.cli.options import device_option, precision_option
 
 CLASSES = [f"class {i}" for i in range(174)]
 BATCH = 8
-NOTHING, PREDICTIONS, MEANS, VECTORS = "nothing", "predictions (sth evaluate)", "means of α too", "vectors of α too"
+NOTHING, PREDICTIONS, FEATURES = "nothing", "predictions (sth evaluate)", "features too"
+MEANS, VECTORS = "means of α too", "vectors of α too"
 Variant = Callable[[Path], object]  # of a run directory
 
 
 @click.command(help=__doc__)
 @click.option("--backbone", default="resnet50", show_default=True)
+@click.option("--adapted", help="One of torchvision instead, adapted: r3d_18, mc3_18, ...; one table.")
 @click.option("--frames", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--side", default=224, show_default=True, type=click.IntRange(32))
 @click.option("--clips", default=16, show_default=True, type=click.IntRange(1), help="Clips to make and record.")
@@ -69,8 +80,8 @@ Variant = Callable[[Path], object]  # of a run directory
 @click.option("--write", type=click.IntRange(1), hidden=True, help="Only write so many made-up clips; print the peak.")
 @click.option("--vectors", is_flag=True, hidden=True)
 def main(
-    backbone: str, frames: int, side: int, clips: int, rounds: int, few: int, many: int, device: str,
-    precision: str, write: int | None, vectors: bool,
+    backbone: str, adapted: str | None, frames: int, side: int, clips: int, rounds: int, few: int, many: int,
+    device: str, precision: str, write: int | None, vectors: bool,
 ) -> None:  # fmt: skip
     keep_freed_memory()
     where = pick_device(device)
@@ -80,8 +91,12 @@ def main(
             print(peak_resident(), sum(file.stat().st_size for file in Path(folder).rglob("*.parquet")))
         return
     with TemporaryDirectory() as folder:
-        checkpoint, run = Path(folder) / "network.safetensors", Path(folder) / "run"
-        save_network(checkpoint, backbone, frames, side)
+        checkpoint: Named = Path(folder) / "network.safetensors"
+        run = Path(folder) / "run"
+        if adapted:
+            checkpoint = adapted_network(adapted, frames, side)
+        else:
+            save_network(Path(folder) / "network.safetensors", backbone, frames, side)
         data = make_dataset(Path(folder) / "data", clips, 60, lambda _: f"val/{CLASSES[0]}")
         ways = variants(checkpoint, data, device, precision)
         ways[NOTHING](run)  # the index of a file's frames is cached then
@@ -90,12 +105,14 @@ def main(
     size = f"{frames} x {side} x {side}, {clips} clips in batches of {BATCH}"
     how = f"{size}, {precision_on(precision, where)}; {machine(str(where))}, median of {rounds} rounds"
     by = "CPU time" if clock == "cpu" else "time"
-    print(f"\n{backbone}, {how}\n")
+    print(f"\n{adapted or backbone}, {how}\n")
     print_head("what is stored", "clips/s", "ms of CPU a clip", f"{by} / evaluation's", f"{by} / storing nothing")
     for kept, times in took.items():
         quotients = (f"{times.over(took[other], clock):.3f}" for other in (PREDICTIONS, NOTHING))
         print_row(kept, f"{clips / times.median('wall'):.2f}", f"{1e3 * times.median('cpu') / clips:.1f}", *quotients)
     print(f"\n{LEGEND}")
+    if adapted:
+        return
 
     layers = len(create_model(backbone, len(CLASSES), frames=frames).attention_layers)
     how = "made-up rows replace decoding and network, each line is a process of its own"
@@ -114,24 +131,46 @@ def save_network(file: Path, backbone: str, frames: int, side: int) -> None:
     save_checkpoint(file, create_model(backbone, len(CLASSES), frames=frames), CLASSES, preprocessing)
 
 
-def variants(checkpoint: Path, data: Path, device: str, precision: str) -> dict[str, Variant]:
-    """What keeps nothing, predictions, means and vectors; each loads the checkpoint and runs over the dataset."""
+def adapted_network(name: str, frames: int, side: int) -> Checkpoint:
+    """A network of torchvision with random weights. Raises UserError: there is no such one."""
+    if name not in FAMILIES:
+        raise UserError(f"no network {name!r} of torchvision is known here; possible: {', '.join(FAMILIES)}")
+    torch.manual_seed(0)
+    module, p = get_model(name, num_classes=len(CLASSES)), Preprocessing(frames=frames, resize=side * 8 // 7, crop=side)
+    layers = FAMILIES[name].layers([layer for layer, _ in module.named_modules()])
+    return adapt(module, classes=CLASSES, preprocessing=p, name=name, layers=layers)
+
+
+class ModuleItself(Network):
+    """What an adapted network wraps, without what observes it."""
+
+    def __init__(self, adapted: AdaptedNetwork) -> None:
+        super().__init__()
+        self.module, self.call = adapted.module, adapted.call
+        self.num_classes, self.frames, self.modality = adapted.num_classes, adapted.frames, adapted.modality
+
+    def forward(self, clips: Tensor, tap: Tap = UNOBSERVED) -> Tensor:
+        return self.call(self.module, clips)
+
+
+def variants(network: Named, data: Path, device: str, precision: str) -> dict[str, Variant]:
+    """What keeps nothing, predictions, and more; each runs over the dataset, a checkpoint's file is opened before. Of
+    an adapted network, the module itself is what keeps nothing."""
 
     def keep_nothing(run: Path) -> None:
-        loaded = load_checkpoint(checkpoint, pick_device(device))
+        loaded = open_network(network, pick_device(device))
         clips = EvaluationClips(read_dataset(data, loaded.annotation), loaded.classes, loaded.preprocessing)
+        model = loaded.inference_model
+        if isinstance(model, AdaptedNetwork):
+            model = ModuleItself(model)
         with computing_in(precision, pick_device(device)):
-            deque(run_over(loaded.inference_model, clips, loaded.preprocessing, BATCH), maxlen=0)
+            deque(run_over(model, clips, loaded.preprocessing, BATCH), maxlen=0)
 
-    keep = partial(
-        record, checkpoint, data, options=DatasetOptions(device=device, precision=precision, batch_size=BATCH)
-    )
-    return {
-        NOTHING: keep_nothing,
-        PREDICTIONS: partial(keep, with_attention=False),
-        MEANS: keep,
-        VECTORS: partial(keep, vectors=True),
-    }
+    keep = partial(record, network, data, options=DatasetOptions(device=device, precision=precision, batch_size=BATCH))
+    ways = {NOTHING: keep_nothing, PREDICTIONS: partial(keep, with_attention=False)}
+    if isinstance(network, Checkpoint):
+        return ways | {FEATURES: partial(keep, features=True)}
+    return ways | {MEANS: keep, VECTORS: partial(keep, vectors=True)}
 
 
 def in_new_folder(way: Variant, folder: Path) -> None:

@@ -38,6 +38,16 @@ def test_what_is_kept_is_compared_in_time_bytes_and_memory(in_this_process: None
     assert all(int(row[3]) > 50 for row in written)
 
 
+def test_an_adapted_network_is_compared_with_its_module() -> None:
+    words = ["--adapted", "r3d_18", "--frames", "2", "--side", "32", "--clips", "2", "--rounds", "1"]
+    result = CliRunner().invoke(main, ["benchmark", "recording", *words])
+    assert result.exit_code == 0, result.output
+    [costs] = tables(result.stdout)
+    assert [row[0] for row in costs] == ["nothing", "predictions (sth evaluate)", "features too"]
+    unknown = CliRunner().invoke(main, ["benchmark", "recording", "--adapted", "r3d"])
+    assert unknown.exit_code and "no network 'r3d' of torchvision is known here" in unknown.output
+
+
 def most_held(clips: int, run: Path) -> int:
     """Bytes of Python's and numpy's that writing so many made-up clips holds at most, beside their table."""
     layers = [Layer(i, f"layer{i}", "stage") for i in range(4)]
