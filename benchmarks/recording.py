@@ -167,7 +167,7 @@ def variants(network: Named, data: Path, device: str, precision: str) -> dict[st
             deque(run_over(model, clips, loaded.preprocessing, BATCH), maxlen=0)
 
     keep = partial(record, network, data, options=DatasetOptions(device=device, precision=precision, batch_size=BATCH))
-    ways = {NOTHING: keep_nothing, PREDICTIONS: partial(keep, with_attention=False)}
+    ways: dict[str, Variant] = {NOTHING: keep_nothing, PREDICTIONS: partial(keep, with_attention=False)}
     if isinstance(network, Checkpoint):
         return ways | {FEATURES: partial(keep, features=True)}
     return ways | {MEANS: keep, VECTORS: partial(keep, vectors=True)}
