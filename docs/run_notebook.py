@@ -13,9 +13,12 @@ def executed(notebook: Path = NOTEBOOK) -> nbformat.NotebookNode:
     found = nbformat.read(notebook, as_version=4)
     NotebookClient(found, timeout=300, kernel_name="python3", record_timing=False).execute()
     found.metadata.pop("language_info", None)  # the version of Python
-    for output in [output for cell in found.cells for output in cell.get("outputs", [])]:
-        if "text/html" in output.get("data", {}):
-            del output["data"]["text/plain"]  # which names a temporary folder
+    for cell in found.cells:
+        if "outputs" in cell:  # warnings, and texts beside pictures, name folders of one machine
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            for output in cell.outputs:
+                if "text/html" in output.get("data", {}):
+                    output.data.pop("text/plain", None)
     return found
 
 
