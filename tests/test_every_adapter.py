@@ -26,7 +26,7 @@ from sth_core.checkpoint import Checkpoint, save_checkpoint
 from sth_core.network import create_model
 from sth_core.video.transforms import Preprocessing
 from tests.test_adapted import HUGGING_FACE, NAMES, hugging_face_folder, small_mvit
-from tests.test_app import CLIP, COMPARE, FIGURES, PREDICTIONS, open_page, words
+from tests.test_app import ATTENTION, CLIP, COMPARE, FIGURES, PREDICTIONS, open_page, words
 from tests.tiny import one_torch_thread, write_two_of_each
 from workbench.cli import main
 
@@ -161,10 +161,10 @@ def test_all_of_them_and_an_sth_network_are_on_one_page(folder: Path, monkeypatc
     record(network, folder / "videos", runs / "sth", DatasetOptions())
     if not (runs / "videomae").exists():  # this test alone
         record(named("videomae", folder)[0], folder / "videos", runs / "videomae", DatasetOptions())
-    for page in ("", PREDICTIONS, FIGURES):
+    for page in ("", ATTENTION, PREDICTIONS, FIGURES):
         app = open_page(runs, monkeypatch, page)
         assert not app.error
-        if not page:
+        if page == ATTENTION:
             assert "α_T" in words(app) and "attention across time" in words(app).lower()
     compared = open_page(runs, monkeypatch, COMPARE, a="sth", b="videomae")
     assert not compared.error and "4 clips" in words(compared)
