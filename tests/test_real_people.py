@@ -61,7 +61,7 @@ def test_from_plot_to_frame_by_keyboard(run: Path, page: Page):
         expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
 
     with serving(run.parent) as (address, _):
-        page.goto(address)
+        page.goto(f"{address}/attention")
         expect(page.get_by_role("heading", name="Figure 5: attention by layer")).to_be_visible()
         go("Predictions", "Predictions")
         settle(page)

@@ -104,20 +104,13 @@ def sparkline(low: float, high: float) -> Any:
 
 def show_links(chosen: list[str]) -> None:
     """Links to the pages that show the chosen runs."""
-    links = (
-        ("Attention", ATTENTION_PAGE, ":material/ssid_chart:", 1, {"runs": chosen}),
-        ("Predictions", PREDICTIONS_PAGE, ":material/table_rows:", 1, {"run": chosen[:1]}),
-        (
-            "Compare",
-            COMPARE_PAGE,
-            ":material/compare_arrows:",
-            2,
-            dict(zip("ab", chosen, strict=False)) | {"more": chosen[2:]},
-        ),
-    )
-    st.markdown("**Open**" if not chosen else f"**Open {counted_runs(len(chosen))} in**")
-    for label, page, icon, least, query in links:
-        why = None if len(chosen) >= least else f"Tick {counted_runs(least)} or more in the table."
-        if label == "Predictions" and len(chosen) > 1:
-            label = "Predictions of the first"
-        st.page_link(page, label=label, icon=icon, query_params=query, disabled=why is not None, help=why)
+    if not chosen:
+        st.caption("Tick runs to open them in Attention, Predictions or Compare.")
+        return
+    st.markdown(f"**Open {counted_runs(len(chosen))} in**")
+    st.page_link(ATTENTION_PAGE, label="Attention", icon=":material/ssid_chart:", query_params={"runs": chosen})
+    label = "Predictions of the first" if len(chosen) > 1 else "Predictions"
+    st.page_link(PREDICTIONS_PAGE, label=label, icon=":material/table_rows:", query_params={"run": chosen[0]})
+    if len(chosen) > 1:
+        query = {"a": chosen[0], "b": chosen[1], "more": chosen[2:]}
+        st.page_link(COMPARE_PAGE, label="Compare", icon=":material/compare_arrows:", query_params=query)
