@@ -149,7 +149,7 @@ def test_no_process_is_started_with_the_token(served: tuple[str, int]):
 def test_the_socket_opens_for_the_apps_own_page_with_the_cookie_alone(printed: str, base: str):
     cookie = cookie_of(printed)
     with connected(base, cookie=cookie) as socket:
-        assert "Attention" in texts(visit(socket))
+        assert "Runs" in texts(visit(socket))
     for origin, given in (("http://localhost:9999", cookie), ("null", cookie), (base, ""), (base, f"{cookie}x")):
         with pytest.raises(InvalidStatus, match="403"), connected(base, origin=origin, cookie=given):
             pass
