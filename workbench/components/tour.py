@@ -20,7 +20,7 @@ from workbench.components.context import (
 from workbench.roots import runs_folder
 from workbench.runs_in_roots import within_roots
 
-MOTION, FLOW, APPEARANCE = DEMO = ("motion-rgb-p4", "motion-flow-p4", "appearance-rgb-p4")
+MOTION, FLOW, APPEARANCE = DEMO = ("motion-rgb-p4", "appearance-flow-p4", "appearance-rgb-p4")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ STOPS = (
     TourStop("Does the network use the frame order?", CLIP_PAGE, lambda: {"run": MOTION, "order": "reversed"},
         "The motion network sees this clip with its frames reversed. Under *What if*, further down, the scores "
         "change. You can also shuffle or freeze the frames, or replace the attention."),
-    TourStop("Two networks on the same clips", COMPARE_PAGE, lambda: {"a": MOTION, "b": FLOW, "changed": "lost"},
+    TourStop("Two networks on the same clips", COMPARE_PAGE, lambda: {"a": APPEARANCE, "b": FLOW, "changed": "lost"},
         "RGB (A) is compared with optical flow (B). Which clips are correct only with RGB, and in which layers does "
         "the attention differ?"),
     TourStop("Your own videos", OWN_PAGE, dict,
