@@ -34,12 +34,12 @@ def test_a_long_table_is_sorted_whole_and_sent_a_page_at_a_time(runs, monkeypatc
     assert confidences == sorted(confidences, reverse=True)
     opened = [parse_qs(urlsplit(address).query)["clip"][0] for table in tables for address in table["open"]]
     assert len(set(opened)) == CLIPS and opened[0] == tables[0]["clip_id"].iloc[0]
-    assert f"{2 * MOST_ROWS + 1} to {CLIPS} of {CLIPS} clips" in words(pages[2])
+    assert f"{2 * MOST_ROWS + 1:,} to {CLIPS:,} of {CLIPS:,} clips" in words(pages[2])
 
 
 def test_a_page_that_filters_leave_empty_is_the_last_one_that_is_left(runs, monkeypatch):
     app = open_page(runs, monkeypatch, PREDICTIONS, run="large", view="All clips", rows="3")
-    assert f"{2 * MOST_ROWS + 1} to {CLIPS} of" in words(app)
+    assert f"{2 * MOST_ROWS + 1:,} to {CLIPS:,} of" in words(app)
     app.text_input[0].set_value("class 00").run()  # a third of them
     assert not app.exception
     some = app.dataframe[-1].value
