@@ -205,7 +205,11 @@ def test_a_program_goes_on_with_the_weights_after_more_training(programs: list[A
 
 def trained(compile: bool, steps: int = 3) -> trainer.Trainer:
     """Of an epoch, whose last step has a clip less than the others."""
-    tried = a_trainer(replace(SETTINGS, compile=compile))
+    return after_an_epoch(a_trainer(replace(SETTINGS, compile=compile)))
+
+
+def after_an_epoch(tried: trainer.Trainer) -> trainer.Trainer:
+    """The trainer, whose sentences are in `said`."""
     tried.said = []  # type: ignore[attr-defined]
     tried.notify = tried.said.append  # type: ignore[attr-defined]
     for _, batch in tried.batches():
@@ -277,13 +281,7 @@ class OneOfTwo(DistributedContext):
 
 def trained_as_one_of_two(told: str, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Any:
     monkeypatch.setattr(trainer, "DistributedDataParallel", Exchanging)
-    found = a_trainer(replace(SETTINGS, **changes), OneOfTwo(0, 2, CPU, told))
-    found.said = []  # type: ignore[attr-defined]
-    found.notify = found.said.append  # type: ignore[attr-defined]
-    for _, batch in found.batches():
-        found.step(batch)
-    found.close()
-    return found
+    return after_an_epoch(a_trainer(replace(SETTINGS, **changes), OneOfTwo(0, 2, CPU, told)))
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -29,6 +29,11 @@ FIGURES_PAGE = "index.html"  # written last: if it exists, all figures do
 TRAINING_CLIPS, TRAINING_SEED = 1800, 0
 
 
+def seeded_name(name: str, seed: int) -> str:
+    """The name of a network that was trained with this seed; the shipped ones are of seed 0."""
+    return f"{name}-seed{seed}" if seed else name
+
+
 @dataclass(frozen=True)
 class DemoNetwork:
     """A shipped network: the recipe and changes with which `sth train` makes it."""
@@ -41,7 +46,7 @@ class DemoNetwork:
         """This network, trained with another seed than the shipped one's, which is 0."""
         if not seed:
             return self
-        return replace(self, name=f"{self.name}-seed{seed}", changes=(*self.changes, f"optimisation.seed={seed}"))
+        return replace(self, name=seeded_name(self.name, seed), changes=(*self.changes, f"optimisation.seed={seed}"))
 
     @property
     def command(self) -> str:
@@ -130,7 +135,7 @@ def retrain_one(
     written = recipe = load_recipe(network.recipe, network.changes)
     changes: list[str | Path] = [word for change in network.changes for word in ("--set", change)]
     if recipe.start.checkpoint:  # start from the new network of this seed, not from the shipped one
-        start = out / f"{DemoNetwork(Path(recipe.start.checkpoint).stem, '').seeded(seed).name}.safetensors"
+        start = out / f"{seeded_name(Path(recipe.start.checkpoint).stem, seed)}.safetensors"
         recipe = replace(recipe, start=Start(str(start)))
         changes += ["--set", f"start.checkpoint={start.absolute()}"]
     command = absolute_command("train", network.recipe, *changes, "--data", data, "--out", out / network.name)

@@ -12,6 +12,7 @@ import streamlit as st
 from analysis.attention.alpha_matrix import Alpha, has_signal, read_signal
 from analysis.attention.clip_profiles import clip_overview
 from analysis.report.figures_5_to_8 import attention_by_layer
+from analysis.runs.features import Features, read_features
 from analysis.runs.run_directory import Run, find_runs, open_run
 from sth_core.errors import UserError
 from sth_core.files import sha256
@@ -84,6 +85,10 @@ def listed_runs() -> list[Run]:
         return run
 
     return [within_roots(run) for run in find_runs(runs_folder(), read)]
+
+
+def cached_features(run: Run) -> Features:
+    return cached_result("features", [run], lambda: read_features(run))
 
 
 @cache

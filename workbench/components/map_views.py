@@ -10,9 +10,9 @@ import streamlit as st
 
 from analysis.report.colours import CORRECT, MISCLASSIFIED, REFERENCE
 from analysis.report.plots import styled
-from analysis.runs.features import MAPS, MOST_TSNE, PCA, has_features, map_of_clips, read_features
+from analysis.runs.features import MAPS, MOST_TSNE, PCA, has_features, map_of_clips
 from sth_core.datasets.media import counted
-from workbench.components.cached import cached_result
+from workbench.components.cached import cached_features, cached_result
 from workbench.components.chart import show_chart
 from workbench.components.clip_filters import MEASURES, FilteredClips, varying_measures
 from workbench.components.context import choose_one, errors_shown, linked_selectbox
@@ -47,7 +47,7 @@ def show_map(filtered: FilteredClips) -> None:
     title = names.__getitem__
     colour = linked_selectbox("Colour", [*names], "colour", place=b, format_func=title, default_in_url=False)
     with errors_shown():
-        features = cached_result("features", [run], lambda: read_features(run))
+        features = cached_features(run)
         places = cached_result("map of clips", [run], lambda: map_of_clips(features, kind), kind)
         points = table.assign(row=np.arange(len(table)))[matches]
         where = pd.DataFrame(places, features.clips["clip_id"], ["x", "y"])

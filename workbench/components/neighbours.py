@@ -4,13 +4,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from analysis.runs.features import Features, features_of_clip, has_features, nearest_clips, read_features
-from analysis.runs.run_directory import Run, find_runs
-from workbench.components.cached import cached_overview, cached_result
+from analysis.runs.features import Features, features_of_clip, has_features, nearest_clips
+from analysis.runs.run_directory import Run
+from workbench.components.cached import cached_features, cached_overview, listed_runs
 from workbench.components.context import errors_shown, escape_markdown, run_id
 from workbench.components.gallery import show_gallery
-from workbench.roots import runs_folder
-from workbench.runs_in_roots import within_roots
 
 TRAINING = "train"  # the split's name
 NO_TRAINING_RUN = (
@@ -23,7 +21,7 @@ def show_neighbours_by_features(run: Run, clip_id: str) -> None:
     """Nothing for a run without features."""
     if not has_features(run):
         return
-    st.subheader("Nearest by features")
+    st.header("Nearest by features")
     st.caption(
         "The clips whose features before the classifier make the smallest angle with this clip's: those that the "
         "network takes for alike, whatever its attention."
@@ -55,17 +53,13 @@ def show_nearest(run: Run, features: Features, own: np.ndarray, clip_id: str, ke
         st.caption(f"Nearest first; 1 - cosine similarity from {span}.")
 
 
-def cached_features(run: Run) -> Features:
-    return cached_result("features", [run], lambda: read_features(run))
-
-
 def training_runs(run: Run) -> list[Run]:
     """Other runs of the same network, of the training split, with features."""
-    others = [within_roots(other) for other in find_runs(runs_folder()) if other.path != run.path]
     return [
         other
-        for other in others
-        if other.meta.get("checkpoint_sha256") == run.meta["checkpoint_sha256"]
+        for other in listed_runs()
+        if other.path != run.path
+        and other.meta.get("checkpoint_sha256") == run.meta["checkpoint_sha256"]
         and other.meta.get("split") == TRAINING
         and has_features(other)
     ]

@@ -59,8 +59,8 @@ def show_calibration(filtered: FilteredClips) -> None:
         st.info(f"{count}: there is no calibration.")
         return
     figure = go.Figure()
-    dotted = {"color": REFERENCE, "dash": "longdashdot"}
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=dotted, name="perfect calibration")
+    dashed = {"color": REFERENCE, "dash": "longdashdot"}
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=dashed, name="perfect calibration")
     figure.add_scatter(
         x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name="this run", line_color=PLAIN,
         marker_size=6 + 18 * np.sqrt(bins["n"] / bins["n"].max()), customdata=bins[["n"]],

@@ -10,6 +10,7 @@ import streamlit as st
 from analysis.attention.run_summary import RunSummary, when_recorded
 from analysis.runs.run_directory import OTHER, Run
 from analysis.statistics.clusters import describe_interval
+from sth_core.datasets.media import counted
 from workbench.components.context import ATTENTION_PAGE, COMPARE_PAGE, PREDICTIONS_PAGE
 
 CHOSEN = "chosen runs"
@@ -77,8 +78,8 @@ def choose_rows(table: pd.DataFrame, text: str) -> list[str]:
     columns = COLUMNS | {"layers": sparkline(min(values), max(values))} if values else COLUMNS
     order = [name for name in COLUMNS if not shown[name].isna().all() and not shown[name].eq("").all()]
     drawn = sha256("\0".join(names).encode()).hexdigest()[:16]  # another table has other rows to tick
-    of_all = f" of {len(table):,}" if len(shown) < len(table) else ""
-    st.caption(f"{len(shown):,}{of_all} run{'s' * (len(table) > 1)}. {ORDER}")
+    some = f"{len(shown):,} of " if len(shown) < len(table) else ""
+    st.caption(f"{some}{counted(len(table), 'run')}. {ORDER}")
     default: Any = {"selection": {"rows": [i for i, name in enumerate(names) if name in ticked]}}
     event = st.dataframe(
         shown, hide_index=True, column_config=columns, column_order=order, on_select="rerun", key=f"runs {drawn}",
@@ -89,10 +90,6 @@ def choose_rows(table: pd.DataFrame, text: str) -> list[str]:
     chosen = [name for name in table["run"] if (name in now if name in set(names) else name in ticked)]
     st.session_state[CHOSEN] = chosen
     return chosen
-
-
-def counted_runs(n: int) -> str:
-    return "1 run" if n == 1 else f"{n:,} runs"
 
 
 def sparkline(low: float, high: float) -> Any:
@@ -107,7 +104,7 @@ def show_links(chosen: list[str]) -> None:
     if not chosen:
         st.caption("Tick runs to open them in Attention, Predictions or Compare.")
         return
-    st.markdown(f"**Open {counted_runs(len(chosen))} in**")
+    st.markdown(f"**Open {counted(len(chosen), 'run')} in**")
     st.page_link(ATTENTION_PAGE, label="Attention", icon=":material/ssid_chart:", query_params={"runs": chosen})
     label = "Predictions of the first" if len(chosen) > 1 else "Predictions"
     st.page_link(PREDICTIONS_PAGE, label=label, icon=":material/table_rows:", query_params={"run": chosen[0]})
