@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-BLUE, ORANGE = "#0072b2", "#d55e00"  # of the Okabe-Ito palette
+BLUE = "#0072b2"  # of the Okabe-Ito palette
 MOST_BARS, MOST_PICTURES = 12, 8
 
 

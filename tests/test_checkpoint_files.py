@@ -143,6 +143,8 @@ def test_what_a_file_does_not_say_is_asked_for(resnet: dict[str, Tensor], tmp_pa
     some = {name.replace(".net.", "." if "layer2.1" in name else ".net."): w for name, w in weights.items()}
     with pytest.raises(UserError, match="shifts some of its blocks alone"):
         opened(tmp_path, "some_1x1x8.pth", some)
+    with pytest.raises(UserError, match="is a TSM with temporal pooling by its name"):
+        opened(tmp_path, "tsm_temporal_pool_r50_1x1x8_50e_sthv1_rgb.pth", weights)
     said = CliRunner().invoke(main, ["cam", str(tmp_path / "tsm_1x1x8.pth"), "--layers"])
     assert said.exit_code and "has 3 classes, whose names are not in it; give them with --class-names" in said.output
     assert "Traceback" not in said.output

@@ -39,6 +39,7 @@ NOT_OPENED = {
     r"blocks\.\d+\.res_blocks\.": "a network of pytorchvideo that is no slow_r50",
 }
 SEGMENTS = re.compile(r"(?:^|[_-])1x1x(?P<frames>\d+)(?=[_-]|$)|segment(?P<segments>\d+)")
+POOLED = re.compile(r"temporal[_-]?pool|_tpool", re.I)  # its tensors have the names of a plain TSM's
 FRAMES_X_STRIDE = re.compile(r"(?:^|[_-])(?P<frames>\d+)x(?P<stride>\d+)(?=[_-]|$)")
 DENSE_RANGE = 64  # frames that a dense clip of MMAction2 and TSM covers
 
@@ -80,6 +81,8 @@ def tsn_or_tsm(path: Path, weights: Mapping[str, Tensor], classes: list[str] | N
     blocks = {f"layer{stage + 1}.{i}.conv1." for stage, depth in enumerate(DEPTHS) for i in range(depth)}
     if shifted and {block for block in blocks if any(block in name for name in shifted)} != blocks:
         raise UserError(f"{path} is a TSM that shifts some of its blocks alone; {OPENED}. For others {OTHERWISE}")
+    if POOLED.search(path.stem):
+        raise UserError(f"{path} is a TSM with temporal pooling by its name; {OPENED}. For others {OTHERWISE}")
     found = SEGMENTS.search(path.stem)
     if not found:
         raise UserError(unsaid(path, "tsm_r50_1x1x8.pth, of 8 frames, or TSM_segment8.pth"))

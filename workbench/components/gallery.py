@@ -28,6 +28,7 @@ FRAMES, SHORT_SIDE = 8, 150  # of a thumbnail; pixels
 STYLE = """<style>
 .thumbnail { width: 100%; background-size: FRAMES00% 100%; background-position: 42.9% 0; border-radius: 6px }
 .thumbnail:hover, .thumbnail:focus { animation: play 1.6s steps(STEPS) infinite }
+[data-testid="stPageLink-NavLink"] :is(span, p) { white-space: normal; overflow-wrap: anywhere }
 @keyframes play { from { background-position: 0 0 } to { background-position: 100% 0 } }
 </style>""".replace("FRAMES00%", f"{FRAMES}00%").replace("STEPS", str(FRAMES - 1))
 
