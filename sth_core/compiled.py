@@ -153,16 +153,20 @@ def weights_of(network: VideoNetwork) -> list[Tensor]:
     return [*network.parameters(), *network.buffers()]
 
 
+def choose_compiling(network: Network, views: int, size: int, *, deterministic: bool = False) -> Compiling:
+    """Whether it pays to compile the network for so many views in batches of `size`, and why."""
+    if not isinstance(network, VideoNetwork):
+        return Compiling(False, "it is a network of another library")
+    return compiling_reading(next(network.parameters()).device, views, size, deterministic=deterministic)
+
+
 def compiled_for_reading(
     network: Network, views: int, size: int, notify: Callable[[str], None] = no_report, *, deterministic: bool = False
 ) -> tuple[Network, Compiling]:
     """The network, compiled if it pays for so many views in batches of `size`, and whether and why; only one of the STH
     family is."""
-    device = next(network.parameters()).device
-    compiling = compiling_reading(device, views, size, deterministic=deterministic)
-    if not isinstance(network, VideoNetwork):
-        return network, Compiling(False, "it is a network of another library")
-    if not compiling.wanted:
+    compiling = choose_compiling(network, views, size, deterministic=deterministic)
+    if not compiling.wanted or not isinstance(network, VideoNetwork):
         return network, compiling
     notify("the network is compiled first (torch.compile), which takes some 20 s")
     return CompiledNetwork(network, size, notify), compiling

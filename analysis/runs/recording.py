@@ -40,7 +40,7 @@ from analysis.runs.run_directory import (
 from analysis.runs.signals import ALPHA, TIME_SHARE
 from sth_core.adapted import AdaptedNetwork
 from sth_core.checkpoint import Checkpoint
-from sth_core.compiled import compiled_for_reading, form_facts, form_in_words
+from sth_core.compiled import choose_compiling, compiled_for_reading, form_facts
 from sth_core.datasets.clips import EvaluationClips
 from sth_core.datasets.table import Annotation
 from sth_core.datasets.tables import DEFAULT_LABEL
@@ -114,7 +114,9 @@ def record(
             options.notify(f"no attention is recorded: {checkpoint.model.hidden_weights}")
         facts |= computing_facts(options.precision, processes.device)
         with computing_in(options.precision, processes.device):  # on which the form depends
-            facts["form"] = form_in_words(checkpoint.inference_model)
+            reader = checkpoint.inference_model
+            views = options.batch_size or 2  # of AUTO_BATCH: what fits is found later, and is more than one
+            facts |= form_facts(reader, choose_compiling(reader, len(table) * protocol.views, views))
         work = run_work(run, facts)
         if processes.is_main:
             set_aside_earlier(work, len(checkpoint.classes), [layer.index for layer in layers], features, options)
@@ -138,7 +140,7 @@ def record(
             if len(missing):
                 record_clips(checkpoint, missing, protocol, options, writer, processes, len(table), meta)
             else:  # nothing is computed on another device, or in another form
-                meta |= {key: earlier.get(key, facts.get(key, "")) for key in ("device", "form", "compiled")}
+                meta |= {key: earlier.get(key, facts[key]) for key in ("device", "form", "compiled")}
             unread = [row for of_one in processes.gather(writer.failures) for row in of_one]
             failures = pd.DataFrame(unread, columns=FAILURE_COLUMNS).sort_values("clip_id")
             if processes.is_main:

@@ -13,7 +13,9 @@ from workbench.cli.terminal import notify, print_table, progress_bars, say
 @click.option("-o", "--out", type=FOLDER, default=Path("demo"), show_default=True, help="Where everything goes.")
 @click.option("--no-app", is_flag=True, help="Make it all, but do not serve it.")
 @click.option("--retrain", is_flag=True, help="Train the networks anew first (hours on a laptop).")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="With --retrain: how many seeds.")
+@click.option(
+    "--seeds", type=click.IntRange(1, 100), default=1, show_default=True, help="With --retrain: how many seeds."
+)
 @port_option
 @token_option
 def demo_command(out: Path, no_app: bool, retrain: bool, seeds: int, port: int, token: bool) -> None:
