@@ -4,6 +4,7 @@
 # make mutants set up, make small errors in copies of the code, and count those that no test notices (an hour)
 # make faults  set up, kill commands at random moments, give them bad inputs, and count what goes wrong (ten minutes)
 # make docs-check  set up, run the commands again from which the numbers in docs/ come (ONLY=NAME: some of them)
+# make wheel   build the package into dist/
 # make setup   only set up (.venv)
 #
 # make test PACKAGES="--upgrade --editable .[dev]"   with the newest versions instead of those of requirements.txt
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := --requirement requirements.txt
 
-.PHONY: demo test check mutants faults docs-check setup
+.PHONY: demo test check mutants faults docs-check wheel setup
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -37,6 +38,9 @@ faults: $(INSTALLED)
 
 docs-check: $(INSTALLED)
 	$(BIN)/sth benchmark docs check --only "$(ONLY)" $(if $(WORK),--work "$(WORK)")
+
+wheel:
+	python3 -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 setup: $(INSTALLED)
 

@@ -45,7 +45,9 @@ def main(killed: int, inputs: int, seed: int, out: Path | None) -> None:
     print()
     hostile_inputs.print_summary(of_inputs)
     print()
-    if not print_faults(of_kills, of_inputs) and not out:
+    if print_faults(of_kills, of_inputs):
+        sys.exit(1)
+    if not out:
         shutil.rmtree(folder)
 
 

@@ -14,7 +14,8 @@ from workbench.cli import main
 ROOT = Path(__file__).parent.parent
 INDEX = ROOT / "docs" / "README.md"
 PAGES = sorted([*set((ROOT / "docs").glob("*.md")) - {INDEX}, ROOT / "workbench/networks/README.md"])
-DOCUMENTS = [ROOT / "README.md", INDEX, *PAGES]
+PROJECT = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT")]
+DOCUMENTS = [*PROJECT, INDEX, *PAGES]
 NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 
 
