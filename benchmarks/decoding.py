@@ -48,6 +48,7 @@ from workbench.cli.kinds import PATH
 Reader = Callable[[Path, list[int]], np.ndarray]
 Clips = dict[Path, list[int]]  # and the frames to read of each
 FIRST = "sth, first time"
+INSTALL = {"decord2": "pip install 'sth-workbench[decord]'", "torchcodec": "pip install torchcodec"}
 PARTS = ("readers", "workers")  # readers take turns; several workers of this project's reader
 REPEATS = 4  # of all clips in a turn of workers, so that the last clip of one hardly matters
 
@@ -76,7 +77,7 @@ def main(folder: Path | None, count: int, length: int, frames: int, rounds: int,
             sizes = sorted({"{1} x {0}".format(*read_frames(path, [0]).shape[1:3]) for path in paths})
             print(f"- {kind}: {len(paths)} of {min(lengths)} to {max(lengths)} frames, {', '.join(sizes)}")
         for name in absent:
-            print(f"- {name} is left out: not installed, or without FFmpeg's libraries (pip install {name})")
+            print(f"- {name} is left out: not installed, or without FFmpeg's libraries ({INSTALL[name]})")
 
         if "readers" in parts:
             print_readers(kinds, videos, rounds, scratch)

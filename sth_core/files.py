@@ -44,6 +44,11 @@ WAYS = {
 MAY_BE_WHOLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE)
 
 
+def cache_folder() -> Path:
+    """Where what is computed once of a file is kept for all processes. Raises RuntimeError: there is no home folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sth-workbench"
+
+
 def system_reason(error: OSError) -> str:
     """Why the system refused, and what to do, for a sentence that names the file."""
     if error.errno in WAYS:  # whose text may be a library's: "Error writing bytes to file. Detail: ..."

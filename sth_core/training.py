@@ -313,7 +313,8 @@ class TrainingRun:
     def tensorboard(self) -> AbstractContextManager[Board]:
         """TensorBoard's files, which no longer show the steps that a killed process did not save."""
         state = self.trainer.state
-        return training_board(self.out / "tensorboard", state.epoch * self.trainer.steps + state.step + 1)
+        purge_step = state.epoch * self.trainer.steps + state.step + 1
+        return training_board(self.out / "tensorboard", purge_step, self.notify)
 
     @contextmanager
     def saved_if_stopped(self) -> Iterator[None]:

@@ -6,18 +6,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sth_core.files import naming
+from sth_core.resumable import no_report
 
+NEEDS = "no TensorBoard files are written, as tensorboard is not installed: pip install 'sth-workbench[tensorboard]'"
 Board = Callable[[str, float, int], None]  # board(name, value, step)
 
 
 @contextmanager
-def training_board(folder: Path, purge_step: int) -> Iterator[Board]:
-    """A writer of points into `folder`, which no longer shows those from `purge_step` on.
+def training_board(folder: Path, purge_step: int, notify: Callable[[str], None] = no_report) -> Iterator[Board]:
+    """A writer of points into `folder`, which no longer shows those from `purge_step` on. Without TensorBoard nothing
+    is written, and `notify` is told so.
 
     Raises:
         OSError: with the folder's name. A point is written later and by another thread, so a later one may raise it.
     """
-    from torch.utils.tensorboard import SummaryWriter  # takes a second
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # takes a second
+    except ImportError:
+        notify(NEEDS)
+        yield lambda *_: None
+        return
 
     with said_once():
         with naming(folder):

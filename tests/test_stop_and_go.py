@@ -150,10 +150,11 @@ def by_two(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two epochs by two processes, which torchrun starts."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    sth = str(Path(sys.executable).with_name("sth"))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = training(folder / "recipe.toml", data, folder / "run", *TWO_EPOCHS)
     alone = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*torchrun, "-m", "workbench", *words], cwd=ROOT, env=alone, capture_output=True, text=True)
+    done = subprocess.run([*torchrun, "--no-python", sth, *words], cwd=ROOT, env=alone, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("held-out clips; network:") == 1
     return folder / "run"

@@ -72,6 +72,29 @@ def test_the_installed_command_says_that_benchmarks_need_the_repository(wheel: P
     assert help_text.returncode == 0 and "Benchmarks need the repository" in help_text.stdout
 
 
+def test_a_folder_with_an_analysis_of_its_own(wheel: Path, tmp_path: Path) -> None:
+    """The command takes its packages from its installation; if Python would not, one sentence names both places."""
+    installed, own = tmp_path / "installed", tmp_path / "own"
+    install(wheel, installed)
+    (own / "analysis").mkdir(parents=True)
+    (own / "analysis" / "__init__.py").write_text("raise SystemExit('the analysis of somebody else')")
+
+    def called(*words: str, path: str = str(installed)) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": ""}
+        command = [sys.executable, *words]
+        return subprocess.run(command, cwd=own, env=environment, capture_output=True, text=True, timeout=120)
+
+    script = tmp_path / "sth"  # as pip writes it
+    script.write_text("import sys\nfrom workbench.start import start\nsys.exit(start())\n")
+    for way in (["-m", "workbench"], [str(script)]):
+        found = called(*way, "results", "runs")
+        assert found.returncode == 2 and found.stderr.startswith("sth: no runs that can be used in runs"), found.stderr
+        shadowed = called(*way, "results", "runs", path=f".{os.pathsep}{installed}")
+        expected = f"sth: Python finds the package analysis in {own / 'analysis'}, not in {installed / 'analysis'}; "
+        assert shadowed.returncode == 2 and shadowed.stderr.startswith(expected), shadowed.stderr
+        assert shadowed.stderr.count("\n") == 1
+
+
 # What the examples need, and a user has: videos, weights, and a network of Hugging Face. Then each example's commands.
 PREPARE = """
 import json, pathlib, torch

@@ -1,7 +1,5 @@
 """`python -m workbench` is the `sth` command."""
 
-from workbench.cli import main
-from workbench.parent import stop_with_parent
+from workbench.start import start
 
-stop_with_parent()
-main()
+start()

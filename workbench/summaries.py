@@ -6,19 +6,17 @@ changed since is read again.
 """
 
 import json
-import os
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict
-from pathlib import Path
 
 from analysis.attention.run_summary import RunSummary, summarize_run
 from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
-from sth_core.files import error_sentence, why_unread
+from sth_core.files import cache_folder, error_sentence, why_unread
 
 VERSION = 1  # of what a summary holds
 AT_ONCE, CLIPS_AT_ONCE = 16, 20_000  # runs, and their clips, that a page waits for
@@ -113,7 +111,7 @@ class Summaries:
 
 
 def open_store() -> sqlite3.Connection:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sth-workbench"
+    folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     cache = sqlite3.connect(folder / "runs.sqlite", timeout=10)
     cache.execute("PRAGMA synchronous = OFF")  # what is lost is computed again

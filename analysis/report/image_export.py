@@ -4,13 +4,16 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import kaleido
 import plotly.graph_objects as go
 
 from analysis.report.installed_browser import installed_browser
 from sth_core.files import temporary_beside, written_by_me
 
 PICTURES = ("pdf", "svg", "png")
+NO_KALEIDO = (
+    "PDF, SVG and PNG cannot be drawn: they need the package kaleido. Install it with `pip install "
+    "'sth-workbench[export]'`"
+)
 NO_BROWSER = (
     "PDF, SVG and PNG cannot be drawn: they need Chrome or Chromium. Install it with `apt install chromium` (Debian, "
     "Ubuntu) or with `plotly_get_chrome` (any system), or name the path of one in BROWSER_PATH"
@@ -18,14 +21,12 @@ NO_BROWSER = (
 DOTS_PER_INCH = 300  # of a PNG, at the size of the PDF
 
 
-class Unscaled(kaleido.PageGenerator):
-    """Prints a figure on a page without margins, for which the browser would make it smaller."""
-
-    header = kaleido.PageGenerator.header + "<style>@page { margin: 0 } img { display: block }</style>"
-
-
 def why_no_pictures() -> str:
     """Why pictures cannot be drawn, without trying it; empty if a browser is there."""
+    try:
+        import kaleido  # noqa: F401 - an extra
+    except ImportError:
+        return NO_KALEIDO
     named = installed_browser()
     if named and not shutil.which(named):
         return f"{NO_BROWSER} (no program is at {named})"
@@ -46,6 +47,13 @@ def write_pictures(figures: dict[str, go.Figure], out: Path, kinds: tuple[str, .
     """
     if reason := why_no_pictures():
         return reason
+    import kaleido
+
+    class Unscaled(kaleido.PageGenerator):
+        """Prints a figure on a page without margins, for which the browser would make it smaller."""
+
+        header = kaleido.PageGenerator.header + "<style>@page { margin: 0 } img { display: block }</style>"
+
     with TemporaryDirectory(prefix=".pictures-", suffix=written_by_me(), dir=out) as temporary:
         specs = [
             {

@@ -20,6 +20,7 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
+from sth_core.files import cache_folder
 from sth_core.video.container import UnreadableVideo, decode_packets, opened, size_and_mtime
 from sth_core.video.packets import TIMES_ARE_TRUE, Packets, read_packets
 
@@ -139,7 +140,7 @@ def decoded_index(path: Path, size: int, mtime_ns: int, packets: Packets) -> Dec
 
 
 def _cache() -> sqlite3.Connection:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sth-workbench"
+    folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     cache = sqlite3.connect(folder / "videos.sqlite", timeout=10)
     columns = """path TEXT PRIMARY KEY, size INT, changed INT, decoder TEXT,

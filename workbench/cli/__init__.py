@@ -16,7 +16,7 @@ from sth_core.stopping import REQUEST, hear_signals, stop_pools, stop_requested
 from workbench.cli.terminal import say
 
 COMMANDS = (
-    "app", "benchmark", "cam", "complexity", "data", "demo", "evaluate", "figures", "fuse", "import",
+    "app", "benchmark", "cam", "complexity", "data", "demo", "doctor", "evaluate", "figures", "fuse", "import",
     "import-predictions", "intervene", "probe", "record", "results", "study", "train", "trust",
 )  # fmt: skip
 UTF8_MODE = "PYTHONUTF8"

@@ -55,7 +55,7 @@ def train_command(
 
     When it was stopped, the same command continues from the last saved state and ends with the same network. A
     training is never overwritten by another: --resume continues it with other settings of [optimisation], --overwrite
-    moves it aside. On several GPUs or machines: torchrun ... -m workbench train ...
+    moves it aside. On several GPUs or machines: torchrun ... --no-python sth train ...
     """
     from analysis.report.training_curves import write_training_curves
     from analysis.runs.caveats import split_caveat
