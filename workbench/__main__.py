@@ -1,5 +1,6 @@
 """`python -m workbench` is the `sth` command."""
 
-from workbench.start import start
+from workbench.start import leave_out_working_folder, start
 
+leave_out_working_folder()
 start()
