@@ -41,19 +41,19 @@ def state_of(name: str, found: Any) -> Finding:
 
 def test_old_and_absent_packages_are_named_with_the_command(installed: dict[str, str]) -> None:
     del installed["numpy"]
-    found = list(doctor.packages())
+    found = list(doctor.package_findings())
     assert [one.what for one in found] == ["sth-workbench", "torch", "numpy"]  # neither an extra nor of another system
     assert state_of("torch", found) == Finding("torch", "2.5.1+cpu (needs >=2.6)", MISSING, "pip install 'torch>=2.6'")
     assert state_of("numpy", found) == Finding("numpy", "not installed (needs >=2)", MISSING, "pip install 'numpy>=2'")
 
 
 def test_an_extra_that_is_not_installed_is_a_note_that_says_what_does_not_work(installed: dict[str, str]) -> None:
-    one = state_of("[export]", doctor.extras())
+    one = state_of("[export]", doctor.extra_findings())
     assert (one.state, one.mend) == (NOTE, "pip install 'sth-workbench[export]'") and "PDF" in one.found
     installed["kaleido"] = "1.2"
-    assert state_of("[export]", doctor.extras()) == Finding("[export]", "kaleido 1.2")
+    assert state_of("[export]", doctor.extra_findings()) == Finding("[export]", "kaleido 1.2")
     installed["kaleido"] = "0.2"
-    assert state_of("[export]", doctor.extras()).state == NOTE
+    assert state_of("[export]", doctor.extra_findings()).state == NOTE
 
 
 def test_a_decoder_that_is_not_there_is_named_with_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,29 +66,29 @@ def test_a_decoder_that_is_not_there_is_named_with_its_files(monkeypatch: pytest
             raise ValueError(name)
         return real(name, mode)
 
-    assert [one.state for one in doctor.codecs()] == [OK, OK]
+    assert [one.state for one in doctor.codec_findings()] == [OK, OK]
     monkeypatch.setattr(av.codec, "Codec", without_vp9)
-    decoders, encoder = doctor.codecs()
+    decoders, encoder = doctor.codec_findings()
     assert decoders.state == encoder.state == MISSING
     assert "does not decode vp9 (webm)" in decoders.found and "sth demo" in encoder.found
 
 
 def test_a_full_or_read_only_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert [one.state for one in doctor.free_disk(tmp_path / "new")] == [OK] * 3
+    assert [one.state for one in doctor.disk_findings(tmp_path / "new")] == [OK] * 3
     assert not (tmp_path / "cache").exists()  # nothing is written
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1e8}))
-    assert [one.state for one in doctor.free_disk(tmp_path)] == [NOTE] * 3
+    assert [one.state for one in doctor.disk_findings(tmp_path)] == [NOTE] * 3
     monkeypatch.setattr(doctor.os, "access", lambda *_: False)
-    assert [one.state for one in doctor.free_disk(tmp_path)] == [MISSING, NOTE, MISSING]
+    assert [one.state for one in doctor.disk_findings(tmp_path)] == [MISSING, NOTE, MISSING]
 
 
 def test_a_damaged_shipped_network_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from workbench import demo
 
-    assert doctor.shipped_networks() == Finding("shipped networks", "8 open")
+    assert doctor.network_finding() == Finding("shipped networks", "8 open")
     monkeypatch.setattr(demo, "SHIPPED_NETWORKS", tmp_path)
-    one = doctor.shipped_networks()
+    one = doctor.network_finding()
     assert one.state == MISSING and "motion-rgb-p4.safetensors" in one.found
 
 
@@ -113,8 +113,8 @@ def test_what_needs_a_package_that_is_missing_is_not_looked_at(monkeypatch: pyte
     def fails() -> Finding:
         raise ImportError("No module named 'plotly'")
 
-    monkeypatch.setattr(doctor, "browser", fails)
-    monkeypatch.setattr(doctor, "shipped_networks", fails)
+    monkeypatch.setattr(doctor, "browser_finding", fails)
+    monkeypatch.setattr(doctor, "network_finding", fails)
     assert [one.found for one in doctor.findings(tmp_path)][-2:] == ["not looked at: No module named 'plotly'"] * 2
 
 

@@ -45,19 +45,19 @@ class Finding:
 def findings(folder: Path) -> Iterator[Finding]:
     """All findings; `folder` is where results would go. Nothing is written, and nothing is downloaded."""
     yield Finding("system", f"{platform.platform()}, Python {platform.python_version()} ({sys.executable})")
-    yield from packages()
-    yield from extras()
-    yield device()
-    yield from codecs()
-    yield from free_disk(folder)
-    for what, look in (("browser", browser), ("shipped networks", shipped_networks)):
+    yield from package_findings()
+    yield from extra_findings()
+    yield device_finding()
+    yield from codec_findings()
+    yield from disk_findings(folder)
+    for what, look in (("browser", browser_finding), ("shipped networks", network_finding)):
         try:
             yield look()
         except ImportError as error:  # a package that is named above
             yield Finding(what, f"not looked at: {error}", MISSING, "install what is missing, and ask again")
 
 
-def packages() -> Iterator[Finding]:
+def package_findings() -> Iterator[Finding]:
     """The dependencies, by the metadata of the installed package."""
     from packaging.requirements import Requirement
 
@@ -85,7 +85,7 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def extras() -> Iterator[Finding]:
+def extra_findings() -> Iterator[Finding]:
     """The optional packages: an extra is there if all of its packages are."""
     from packaging.requirements import Requirement
 
@@ -104,7 +104,7 @@ def extras() -> Iterator[Finding]:
             yield Finding(f"[{extra}]", there)
 
 
-def device() -> Finding:
+def device_finding() -> Finding:
     """Where networks are computed."""
     try:
         torch = import_module("torch")
@@ -124,7 +124,7 @@ def device() -> Finding:
     return Finding("device", f"{here}; no GPU")
 
 
-def codecs() -> Iterator[Finding]:
+def codec_findings() -> Iterator[Finding]:
     """FFmpeg's decoders in PyAV, and its H.264 encoder."""
     again = "pip install --force-reinstall --only-binary av av"
     try:
@@ -152,7 +152,7 @@ def codecs() -> Iterator[Finding]:
         yield Finding("encoder", "no libx264: sth demo, sth cam and sth data synthesize write no video", MISSING, again)
 
 
-def browser() -> Finding:
+def browser_finding() -> Finding:
     """What draws PDF, SVG and PNG, and plays the tests of the pages."""
     from analysis.report.image_export import why_no_pictures
     from analysis.report.installed_browser import installed_browser
@@ -162,7 +162,7 @@ def browser() -> Finding:
     return Finding("browser for PDF, SVG, PNG", reason, NOTE, f"install{mend}") if reason else Finding("browser", found)
 
 
-def free_disk(folder: Path) -> Iterator[Finding]:
+def disk_findings(folder: Path) -> Iterator[Finding]:
     """Free space where results, what is remembered of videos, and temporary files go."""
     import tempfile
 
@@ -186,7 +186,7 @@ def free_disk(folder: Path) -> Iterator[Finding]:
             yield Finding(what, f"{place}: {free:.0f} GB free")
 
 
-def shipped_networks() -> Finding:
+def network_finding() -> Finding:
     """Whether the demo's networks open."""
     from sth_core.checkpoint import load_checkpoint
     from workbench.demo import NETWORKS, SHIPPED_NETWORKS
