@@ -20,6 +20,8 @@ SCHEMAS = {
     ".github/ISSUE_TEMPLATE/bug.yml": "vendor.github-issue-forms",
     ".github/ISSUE_TEMPLATE/idea.yml": "vendor.github-issue-forms",
     ".github/ISSUE_TEMPLATE/config.yml": "vendor.github-issue-config",
+    "compose.yaml": "vendor.compose-spec",
+    "compose.cuda.yaml": "vendor.compose-spec",
     **{str(workflow.relative_to(ROOT)): "vendor.github-workflows" for workflow in WORKFLOWS},
 }
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]

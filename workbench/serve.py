@@ -68,7 +68,9 @@ def serve(
     flags += [f"client.allowedOrigins={origin}" for origin in origins]
     click.echo("Starting the app ...")
     command = [sys.executable, "-m", "streamlit", "run", str(SERVER), *(f"--{flag}" for flag in flags)]
-    os.chdir(SERVER.parent.parent)  # where .streamlit/config.toml lies
+    os.chdir(
+        SERVER.parent.parent
+    )  # not the user's folder, whose packages Python would take; the settings lie beside SERVER
     sys.stdout.flush()
     os.execv(sys.executable, command)  # the server takes this process's place, and its signals
 
