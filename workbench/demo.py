@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.attention.alpha_matrix import read_alpha
+from analysis.report.model_card import write_model_card
 from analysis.report.supplement import write_figures
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import open_or_record
@@ -63,6 +64,11 @@ NETWORKS = (
     DemoNetwork("appearance-rgb-p4", "synthetic_appearance"),
     DemoNetwork("appearance-rgb-p8", "synthetic_appearance", ("model.temporal_fraction=1/8",)),
     DemoNetwork("appearance-flow-p4", "synthetic_appearance_flow"),
+)
+DRAWN = "synthetic clips that `sth data synthesize` draws; no photograph and no person is in them"
+MIT = "MIT, as the code: the weights were trained on clips that this project draws, from no weights but this project's."
+KNOWS_DRAWN = (
+    "It knows drawn shapes that move on drawn backgrounds, and nothing of real videos: it is for the demo and tests."
 )
 # Trained for the table, not shipped: the same network without temporal kernels (Table 6, p = 0).
 BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion", ("model.conv=2d", "optimisation.epochs=3"))
@@ -123,7 +129,18 @@ def retrain(
     for seed in range(seeds):
         for network in (*NETWORKS, BASELINE):
             retrain_one(network, seed, data, out, show, notify)
+    for network in (*NETWORKS, BASELINE):
+        write_card(network, out, seeds)
     return out
+
+
+def write_card(network: DemoNetwork, folder: Path, seeds: int = 1) -> Path:
+    """Write the model card of `folder`/NAME.safetensors, with the spread over the other seeds that lie beside it."""
+    others = [folder / f"{network.seeded(seed).name}.safetensors" for seed in range(1, seeds)]
+    return write_model_card(
+        folder / f"{network.name}.safetensors", command=network.command, data=DRAWN, licence=MIT, licence_name="mit",
+        limits=[KNOWS_DRAWN], other_seeds=others,
+    )  # fmt: skip
 
 
 def retrain_one(

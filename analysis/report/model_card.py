@@ -74,7 +74,8 @@ def described_network(facts: CheckpointFacts, parameters: int) -> list[str]:
 
 def described_data(facts: CheckpointFacts) -> list[str]:
     training, annotation = facts.training, facts.annotation
-    lines = [f"{training.get('train_clips', 'an unknown number of'):,} clips, labelled by {annotation.label or 'folder'}"]
+    clips = training.get("train_clips", "an unknown number of")
+    lines = [f"{clips} clips, labelled by {annotation.label or 'their folders'}"]
     if training.get("split_from"):
         lines.append(f"splits: {training['split_from']}")
     if training.get("groups_from"):
@@ -99,23 +100,22 @@ def described_training(facts: CheckpointFacts, command: str) -> list[str]:
 def described_accuracy(facts: CheckpointFacts, others: Sequence[CheckpointFacts]) -> list[str]:
     """The held-out accuracy with its exact interval over clips, and over trainings with several seeds."""
     accuracies = [known_accuracy(one.training) for one in (facts, *others)]
-    clips = facts.training.get("val_clips") or 0
-    if not isfinite(accuracies[0]) or not clips:
+    clips = facts.training.get("val_clips")
+    if not isfinite(accuracies[0]) or not isinstance(clips, int) or clips < 1:
         return ["not known: no held-out clip has a label that a training clip has"]
     correct = np.arange(clips) < round(accuracies[0] * clips)
     low, high = share_interval(correct, np.arange(clips))
     lines = [
-        f"top-1 on {clips:,} held-out clips: {accuracies[0]:.3f} ({low:.3f} to {high:.3f}, 95 % over clips; if clips "
+        f"top-1 on {clips} held-out clips: {accuracies[0]:.3f} ({low:.3f} to {high:.3f}, 95 % over clips; if clips "
         "share source videos this is too narrow, and `sth record` gives the interval over source videos)"
     ]
     known = [one for one in accuracies if isfinite(one)]
     if len(known) > 1:
         half = quantile_of_t(len(known) - 1) * stdev(known) / sqrt(len(known))
-        seeds = f"over {len(known)} trainings with other seeds"
-        return [*lines, f"{seeds}: {mean(known):.3f} ± {half:.3f} (95 % of the mean, Student's t)"]
+        return [*lines, f"mean of {len(known)} seeds: {mean(known):.3f} ± {half:.3f} (95 %, Student's t)"]
     return [*lines, "one training: how much another seed changes this is not known"]
 
 
 def known_accuracy(training: Mapping[str, Any]) -> float:
     share = training.get("val_accuracy")
-    return float(share) if isinstance(share, int | float) else nan
+    return float(share) if isinstance(share, int | float) and 0 <= share <= 1 else nan

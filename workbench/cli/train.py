@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def train_command(
     training is never overwritten by another: --resume continues it with other settings of [optimisation], --overwrite
     moves it aside. On several GPUs or machines: torchrun ... --no-python sth train ...
     """
+    from analysis.report.model_card import write_model_card
     from analysis.report.training_curves import write_training_curves
     from analysis.runs.caveats import split_caveat
     from sth_core.memory import keep_freed_memory
@@ -88,4 +90,11 @@ def train_command(
     if caveat := split_caveat({"split_from": found.how_split, "groups_from": found.group_source}):
         say(caveat)
     say(f"curves: {write_training_curves(out / 'metrics.csv')}")
+    say(f"model card: {write_model_card(trained.checkpoint, command=without_paths(recipe, changes))}")
     print_unread(trained.failures)
+
+
+def without_paths(recipe: Path, changes: tuple[str, ...]) -> str:
+    """The command for a card, which others read: it names no folder of this machine."""
+    words = ["sth", "train", recipe.name, *(word for change in changes for word in ("--set", change))]
+    return f"{shlex.join(words)} --data DATA -o OUT"
