@@ -18,7 +18,8 @@ from sth_core.training_clips import CLIPS_TABLE, TrainingClips, explained_differ
 from sth_core.values import Between, describe_values, fits
 
 STATE, NETWORK, BEST = "state.pt", "model.safetensors", "best.safetensors"
-TRAINING_FILES = (STATE, NETWORK, BEST, "metrics.csv", CLIPS_TABLE, "failures.parquet", "curves.*", "tensorboard")
+CARD = Path(NETWORK).with_suffix(".md").name
+TRAINING_FILES = (STATE, NETWORK, BEST, CARD, "metrics.csv", CLIPS_TABLE, "failures.parquet", "curves.*", "tensorboard")
 ADJUSTABLE = frozenset(
     f"optimisation.{key}"
     for key in (

@@ -96,6 +96,10 @@ def test_train_record_figures(scenes_folder: Path, recipe: Path, tmp_path: Path)
     said = ends_well("train", recipe, "--data", scenes_folder, "-o", tmp_path / "out", "--set", "optimisation.epochs=1")
     assert f"on 24 held-out clips; network: {network}" in said
     assert (tmp_path / "out" / "metrics.csv").read_text().count("\n") == 2  # --set was heard
+    card = network.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"model card: {network.with_suffix('.md')}" in said
+    assert f"command: `sth train {recipe.name} --set optimisation.epochs=1 --data DATA -o OUT`" in card
+    assert str(tmp_path) not in card and str(scenes_folder) not in card
 
     run = tmp_path / "runs [1]" / "first"  # brackets are markup to the library that draws the bars
     said = ends_well("record", network, "--data", scenes_folder, "-o", run)

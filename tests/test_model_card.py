@@ -1,18 +1,15 @@
 """A card says what the file says: no more, and nothing of this machine."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
 
 from analysis.report.model_card import UNKNOWN_LICENCE, write_model_card
 from sth_core.checkpoint import save_checkpoint
 from sth_core.datasets.table import Annotation
 from tests.tiny import CLASSES, RGB, tiny_network
-from workbench.cli import main
 from workbench.demo import NETWORKS, write_card
 
 FACTS = {
@@ -71,15 +68,3 @@ def test_the_cards_of_the_demo_state_the_licence_of_the_weights(tmp_path: Path) 
         "license: mit" in text and "MIT, as the code" in text and "drawn shapes" in text and "mean of 2 seeds" in text
     )
     assert network.command in text
-
-
-def test_training_writes_the_card_which_names_no_folder(scenes_folder: Path, recipe: Path, tmp_path: Path) -> None:
-    words = ["train", recipe, "--data", scenes_folder, "-o", tmp_path / "out", "--set", "optimisation.epochs=1"]
-    done = CliRunner().invoke(main, [*map(str, words)])
-    assert done.exit_code == 0, done.output
-    assert f"model card: {tmp_path / 'out' / 'model.md'}" in done.output
-    text = (tmp_path / "out" / "model.md").read_text(encoding="utf-8")
-    assert "command: `sth train recipe.toml --set optimisation.epochs=1 --data DATA -o OUT`" in text
-    assert str(tmp_path) not in text and str(scenes_folder) not in text
-    accuracy = json.loads((tmp_path / "out" / "training.json").read_text())["val_accuracy"]
-    assert f"{accuracy:.3f} (" in text
