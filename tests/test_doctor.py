@@ -13,7 +13,7 @@ from analysis.report.image_export import why_no_pictures
 from sth_core.training_board import NEEDS, training_board
 from workbench import doctor
 from workbench.cli import main
-from workbench.doctor import MISSING, NOTE, OK, Finding
+from workbench.doctor import MISSING, NOTE, OK, Diagnosis
 
 METADATA = ["torch>=2.6", "numpy>=2", "triton>=3; platform_system == 'Nowhere'", 'kaleido>=1; extra == "export"']
 VERSIONS = {"sth-workbench": "0.2.0", "torch": "2.5.1+cpu", "numpy": "2.4.0"}
@@ -34,7 +34,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return versions
 
 
-def state_of(name: str, found: Any) -> Finding:
+def state_of(name: str, found: Any) -> Diagnosis:
     [one] = [one for one in found if one.what == name]
     return one
 
@@ -43,15 +43,19 @@ def test_old_and_absent_packages_are_named_with_the_command(installed: dict[str,
     del installed["numpy"]
     found = list(doctor.package_findings())
     assert [one.what for one in found] == ["sth-workbench", "torch", "numpy"]  # neither an extra nor of another system
-    assert state_of("torch", found) == Finding("torch", "2.5.1+cpu (needs >=2.6)", MISSING, "pip install 'torch>=2.6'")
-    assert state_of("numpy", found) == Finding("numpy", "not installed (needs >=2)", MISSING, "pip install 'numpy>=2'")
+    assert state_of("torch", found) == Diagnosis(
+        "torch", "2.5.1+cpu (needs >=2.6)", MISSING, "pip install 'torch>=2.6'"
+    )
+    assert state_of("numpy", found) == Diagnosis(
+        "numpy", "not installed (needs >=2)", MISSING, "pip install 'numpy>=2'"
+    )
 
 
 def test_an_extra_that_is_not_installed_is_a_note_that_says_what_does_not_work(installed: dict[str, str]) -> None:
     one = state_of("[export]", doctor.extra_findings())
     assert (one.state, one.mend) == (NOTE, "pip install 'sth-workbench[export]'") and "PDF" in one.found
     installed["kaleido"] = "1.2"
-    assert state_of("[export]", doctor.extra_findings()) == Finding("[export]", "kaleido 1.2")
+    assert state_of("[export]", doctor.extra_findings()) == Diagnosis("[export]", "kaleido 1.2")
     installed["kaleido"] = "0.2"
     assert state_of("[export]", doctor.extra_findings()).state == NOTE
 
@@ -86,7 +90,7 @@ def test_a_full_or_read_only_disk_is_said(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_damaged_shipped_network_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from workbench import demo
 
-    assert doctor.network_finding() == Finding("shipped networks", "8 open")
+    assert doctor.network_finding() == Diagnosis("shipped networks", "8 open")
     monkeypatch.setattr(demo, "SHIPPED_NETWORKS", tmp_path)
     one = doctor.network_finding()
     assert one.state == MISSING and "motion-rgb-p4.safetensors" in one.found
@@ -95,12 +99,12 @@ def test_a_damaged_shipped_network_is_named(monkeypatch: pytest.MonkeyPatch, tmp
 def test_the_command_prints_what_mends_and_its_exit_code_says_whether_all_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = [Finding("a", "1"), Finding("bb", "none", NOTE, "pip install b")]
+    found = [Diagnosis("a", "1"), Diagnosis("bb", "none", NOTE, "pip install b")]
     monkeypatch.setattr(doctor, "findings", lambda folder: iter(found))
     done = CliRunner().invoke(main, ["doctor"])
     assert done.exit_code == 0
     assert done.output == "ok       a   1\nnote     bb  none\n             -> pip install b\n0 missing, 1 note\n"
-    found.append(Finding("c", "none", MISSING, "pip install c"))
+    found.append(Diagnosis("c", "none", MISSING, "pip install c"))
     done = CliRunner().invoke(main, ["doctor", "--json"])
     assert done.exit_code == 1
     told = json.loads(done.stdout)
@@ -110,7 +114,7 @@ def test_the_command_prints_what_mends_and_its_exit_code_says_whether_all_is_the
 
 
 def test_what_needs_a_package_that_is_missing_is_not_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fails() -> Finding:
+    def fails() -> Diagnosis:
         raise ImportError("No module named 'plotly'")
 
     monkeypatch.setattr(doctor, "browser_finding", fails)

@@ -33,7 +33,7 @@ NO_METADATA = f"{PROJECT} is not installed, so it is not known which versions it
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """`state` is "ok", "note" or "missing"; `mend` is the command or the sentence for what is not ok."""
 
     what: str
@@ -42,9 +42,9 @@ class Finding:
     mend: str = ""
 
 
-def findings(folder: Path) -> Iterator[Finding]:
+def findings(folder: Path) -> Iterator[Diagnosis]:
     """All findings; `folder` is where results would go. Nothing is written, and nothing is downloaded."""
-    yield Finding("system", f"{platform.platform()}, Python {platform.python_version()} ({sys.executable})")
+    yield Diagnosis("system", f"{platform.platform()}, Python {platform.python_version()} ({sys.executable})")
     yield from package_findings()
     yield from extra_findings()
     yield device_finding()
@@ -54,25 +54,25 @@ def findings(folder: Path) -> Iterator[Finding]:
         try:
             yield look()
         except ImportError as error:  # a package that is named above
-            yield Finding(what, f"not looked at: {error}", MISSING, "install what is missing, and ask again")
+            yield Diagnosis(what, f"not looked at: {error}", MISSING, "install what is missing, and ask again")
 
 
-def package_findings() -> Iterator[Finding]:
+def package_findings() -> Iterator[Diagnosis]:
     """The dependencies, by the metadata of the installed package."""
     from packaging.requirements import Requirement
 
     try:
         needed = [Requirement(text) for text in requires(PROJECT) or ()]
-        yield Finding(PROJECT, version(PROJECT))
+        yield Diagnosis(PROJECT, version(PROJECT))
     except PackageNotFoundError:
-        yield Finding(PROJECT, NO_METADATA, MISSING, "pip install --editable . in the repository")
+        yield Diagnosis(PROJECT, NO_METADATA, MISSING, "pip install --editable . in the repository")
         return
     for one in needed:
         if not one.marker or one.marker.evaluate({"extra": ""}):
             found = installed_version(one.name)
             right = found is not None and one.specifier.contains(found, prereleases=True)
             asked = f"{one.name}{one.specifier}"
-            yield Finding(
+            yield Diagnosis(
                 one.name, f"{found or 'not installed'} (needs {one.specifier})", OK if right else MISSING,
                 "" if right else f"pip install '{asked}'",
             )  # fmt: skip
@@ -85,7 +85,7 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def extra_findings() -> Iterator[Finding]:
+def extra_findings() -> Iterator[Diagnosis]:
     """The optional packages: an extra is there if all of its packages are."""
     from packaging.requirements import Requirement
 
@@ -99,38 +99,40 @@ def extra_findings() -> Iterator[Finding]:
         lacking = [one.name for one in of_extra if not one.specifier.contains(installed_version(one.name) or "0")]
         there = ", ".join(f"{one.name} {installed_version(one.name)}" for one in of_extra)
         if lacking:
-            yield Finding(f"[{extra}]", f"not installed: {without}", NOTE, f"pip install '{PROJECT}[{extra}]'")
+            yield Diagnosis(f"[{extra}]", f"not installed: {without}", NOTE, f"pip install '{PROJECT}[{extra}]'")
         else:
-            yield Finding(f"[{extra}]", there)
+            yield Diagnosis(f"[{extra}]", there)
 
 
-def device_finding() -> Finding:
+def device_finding() -> Diagnosis:
     """Where networks are computed."""
     try:
         torch = import_module("torch")
     except Exception as error:  # a library of it that is missing, or of another system
-        return Finding("device", f"PyTorch cannot be imported: {error}", MISSING, "pip install --force-reinstall torch")
+        return Diagnosis(
+            "device", f"PyTorch cannot be imported: {error}", MISSING, "pip install --force-reinstall torch"
+        )
     cores, memory = os.cpu_count() or 1, psutil.virtual_memory().total / 1e9
     here = f"CPU with {cores} core{'s' * (cores > 1)}, {memory:.0f} GB"
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        return Finding("device", "; ".join([*(f"{g.name}, {g.total_memory / 1e9:.0f} GB" for g in gpus), here]))
+        return Diagnosis("device", "; ".join([*(f"{g.name}, {g.total_memory / 1e9:.0f} GB" for g in gpus), here]))
     if torch.backends.mps.is_available():
-        return Finding("device", f"Apple GPU (mps); {here}")
+        return Diagnosis("device", f"Apple GPU (mps); {here}")
     if shutil.which("nvidia-smi"):
         built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
         found = f"{here}; an NVIDIA driver is installed, and PyTorch, built for {built}, sees no GPU"
-        return Finding("device", found, NOTE, "choose a build for your driver at https://pytorch.org/get-started")
-    return Finding("device", f"{here}; no GPU")
+        return Diagnosis("device", found, NOTE, "choose a build for your driver at https://pytorch.org/get-started")
+    return Diagnosis("device", f"{here}; no GPU")
 
 
-def codec_findings() -> Iterator[Finding]:
+def codec_findings() -> Iterator[Diagnosis]:
     """FFmpeg's decoders in PyAV, and its H.264 encoder."""
     again = "pip install --force-reinstall --only-binary av av"
     try:
         av = import_module("av")
     except Exception as error:
-        yield Finding("codecs", f"PyAV cannot be imported: {error}", MISSING, again)
+        yield Diagnosis("codecs", f"PyAV cannot be imported: {error}", MISSING, again)
         return
 
     def has(name: str, mode: str) -> bool:
@@ -143,26 +145,32 @@ def codec_findings() -> Iterator[Finding]:
     ffmpeg = getattr(av, "ffmpeg_version_info", "of unknown version")
     if absent:
         kinds = ", ".join(f"{name} ({DECODERS[name]})" for name in absent)
-        yield Finding("decoders", f"FFmpeg {ffmpeg} does not decode {kinds}", MISSING, again)
+        yield Diagnosis("decoders", f"FFmpeg {ffmpeg} does not decode {kinds}", MISSING, again)
     else:
-        yield Finding("decoders", f"FFmpeg {ffmpeg}: {', '.join(DECODERS)}")
+        yield Diagnosis("decoders", f"FFmpeg {ffmpeg}: {', '.join(DECODERS)}")
     if has("libx264", "w"):
-        yield Finding("encoder", "libx264")
+        yield Diagnosis("encoder", "libx264")
     else:
-        yield Finding("encoder", "no libx264: sth demo, sth cam and sth data synthesize write no video", MISSING, again)
+        yield Diagnosis(
+            "encoder", "no libx264: sth demo, sth cam and sth data synthesize write no video", MISSING, again
+        )
 
 
-def browser_finding() -> Finding:
+def browser_finding() -> Diagnosis:
     """What draws PDF, SVG and PNG, and plays the tests of the pages."""
     from analysis.report.image_export import why_no_pictures
     from analysis.report.installed_browser import installed_browser
 
     reason, _, mend = why_no_pictures().partition(" Install")
     found = installed_browser() or "the one of Kaleido"
-    return Finding("browser for PDF, SVG, PNG", reason, NOTE, f"install{mend}") if reason else Finding("browser", found)
+    return (
+        Diagnosis("browser for PDF, SVG, PNG", reason, NOTE, f"install{mend}")
+        if reason
+        else Diagnosis("browser", found)
+    )
 
 
-def disk_findings(folder: Path) -> Iterator[Finding]:
+def disk_findings(folder: Path) -> Iterator[Diagnosis]:
     """Free space where results, what is remembered of videos, and temporary files go."""
     import tempfile
 
@@ -173,20 +181,20 @@ def disk_findings(folder: Path) -> Iterator[Finding]:
         try:
             free = shutil.disk_usage(there).free / 1e9
         except OSError as error:
-            yield Finding(what, f"{place}: {system_reason(error)}", MISSING, f"make {there} readable")
+            yield Diagnosis(what, f"{place}: {system_reason(error)}", MISSING, f"make {there} readable")
             continue
         if not os.access(there, os.W_OK):
             name = {"the cache": "XDG_CACHE_HOME", "temporary files": "TMPDIR"}.get(what)
             mend = f"name another folder in {name}" if name else "work in a folder of yours"
-            yield Finding(what, f"{place} cannot be written", NOTE if what == "the cache" else MISSING, mend)
+            yield Diagnosis(what, f"{place} cannot be written", NOTE if what == "the cache" else MISSING, mend)
         elif free < LEAST_FREE[what]:
             need = f"{place}: {free:.1f} GB free; at least {LEAST_FREE[what]} GB are wise"
-            yield Finding(what, need, NOTE, "delete what is not needed, or work on another disk")
+            yield Diagnosis(what, need, NOTE, "delete what is not needed, or work on another disk")
         else:
-            yield Finding(what, f"{place}: {free:.0f} GB free")
+            yield Diagnosis(what, f"{place}: {free:.0f} GB free")
 
 
-def network_finding() -> Finding:
+def network_finding() -> Diagnosis:
     """Whether the demo's networks open."""
     from sth_core.checkpoint import load_checkpoint
     from workbench.demo import NETWORKS, SHIPPED_NETWORKS
@@ -198,7 +206,7 @@ def network_finding() -> Finding:
         except UserError as error:
             wrong.append(str(error))
     if wrong:
-        return Finding(
+        return Diagnosis(
             "shipped networks", "; ".join(wrong), MISSING, f"pip install --force-reinstall --no-deps {PROJECT}"
         )
-    return Finding("shipped networks", f"{len(NETWORKS)} open")
+    return Diagnosis("shipped networks", f"{len(NETWORKS)} open")
