@@ -1,0 +1,63 @@
+"""What a large dataset costs, by hand and from the outputs."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import scale
+from benchmarks.quoted import Output
+
+ROOT = Path(__file__).parent.parent
+HEAD = dict.fromkeys(("command", "date", "commit", "device", "versions"), "x")
+OUTPUTS = {
+    "gpu-training": "| network | clips/s |\n|---|---|\n| STH hybrid + attention | 100.00 |\n",
+    "gpu-inference": "| network | clips/s |\n|---|---|\n| STH hybrid + attention | 1000.00 |\n",
+    "decoding": "| files | reader | ms of CPU a clip |\n|---|---|---|\n| VP9, webm | sth | 1.0 |\n"
+    "| VP9, webm | sth, first time | 50.0 |\n| JPEG folders | sth, first time | 10.0 |\n",
+    "recording": "| clips | what is stored | bytes per clip on disk |\n|---|---|---|\n"
+    "| 100,000 | means of α too | 2,000 |\n",
+    "complexity": "│ STH hybrid + attention │ 30.5 │ 30.23 │ 23.2 │ 25.00 │\n",
+}
+
+
+def test_the_costs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """36,000 clips, 50 epochs, 8 frames, 64 clips a step on 8 GPUs."""
+    monkeypatch.setattr(scale, "read_output", lambda name: Output(HEAD, OUTPUTS[name]))
+    job = scale.Job("small", "something_v2_8", 36_000, 6_000, 1, "VP9, webm", "by hand")
+    found = {what: how_much for what, how_much, _ in scale.rows_of(job)}
+    assert found["GPU hours, training"] == "5"  # 36,000 x 50 / 100 / 3,600
+    assert found["hours on 8 GPUs"] == "0.6"
+    assert found["cores a GPU needs, videos"] == "5.0"  # 100 clips/s x 50 ms
+    assert found["cores a GPU needs, JPEG folders"] == "1.0"
+    assert found["gradients sent by a GPU in a step, MB"] == "175"  # 2 x 7/8 x 25 M x 4 bytes
+    assert found["... in a second, GB"] == "2.19"  # a step of 8 clips takes 0.08 s
+    assert found["GPU minutes, recording the held-out clips"] == "0.1"
+    assert found["a run of all clips, MB"] == "84"  # 42,000 x 2,000 bytes
+
+
+def test_a_row_that_an_output_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "read_output", lambda name: Output(HEAD, OUTPUTS[name]))
+    with pytest.raises(KeyError, match=r"docs/outputs/decoding.md has no ms of CPU a clip of AVI"):
+        scale.cell("decoding", ("AVI",), "ms of CPU a clip")
+
+
+def test_the_page_has_what_the_command_prints() -> None:
+    printed = CliRunner().invoke(scale.main).output
+    rows = [line for line in printed.splitlines() if line.startswith("|")]
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    assert len(rows) == 32 and [line for line in page.splitlines() if line.startswith("|")] == rows, printed
+
+
+def test_every_cell_of_the_comparison_has_a_link_a_command_or_says_that_nothing_was_found() -> None:
+    text = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    defined = set(re.findall(r"^\[([\w-]+)\]: https://", text, re.M))
+    used = set(re.findall(r"\]\[([\w-]+)\]", text))
+    assert used == defined
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| |")]
+    for row in rows:
+        _, ours, *others = [cell.strip() for cell in row.strip("|").split("|")]
+        assert ours, row
+        for cell in others:
+            assert cell == "-" or "][" in cell or cell in ("Grad-CAM alone", "its own"), row
