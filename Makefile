@@ -3,6 +3,7 @@
 # make check   set up, then format, lint and types
 # make mutants set up, make small errors in copies of the code, and count those that no test notices (an hour)
 # make faults  set up, kill commands at random moments, give them bad inputs, and count what goes wrong (ten minutes)
+# make docs    set up, build the documentation's site into site/, without a warning
 # make docs-check  set up, run the commands again from which the numbers in docs/ come (ONLY=NAME: some of them)
 # make wheel   build the package into dist/
 # make setup   only set up (.venv)
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := --requirement requirements.txt
 
-.PHONY: demo test check mutants faults docs-check wheel setup
+.PHONY: demo test check mutants faults docs docs-check wheel setup
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -35,6 +36,9 @@ mutants: $(INSTALLED)
 
 faults: $(INSTALLED)
 	$(BIN)/sth benchmark faults
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 docs-check: $(INSTALLED)
 	$(BIN)/sth benchmark docs check --only "$(ONLY)" $(if $(WORK),--work "$(WORK)")

@@ -231,7 +231,8 @@ def adapt(
             a grid of cells are found with a clip of zeros. Leave a block out after which only a class token is read:
             no gradient reaches its other tokens.
         attention: where a transformer computes attention, if its weights are to be observed.
-        annotation, training: which labels it was trained on, and facts of its training, if they are known.
+        annotation: which labels it was trained on, if that is known.
+        training: facts of its training, if they are known.
 
     Raises UserError: no (B, K) logits come out, a layer does not run or has another shape, or none can be explained.
     """

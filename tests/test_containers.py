@@ -18,7 +18,7 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["s
 
 
 def docker_runs() -> bool:
-    docker = shutil.which("docker")
+    docker = shutil.which("docker") or ""
     return bool(docker) and subprocess.run([docker, "info"], capture_output=True, timeout=60).returncode == 0
 
 
