@@ -6,7 +6,7 @@ from workbench.components.browser import preload_plotly, sync_browser_history
 from workbench.components.context import errors_shown, redirect_old_links
 from workbench.components.tour import show_tour
 
-PAGES_WITH_CHARTS = ("Attention", "Clip", "Compare", "Figures")
+PAGES_WITH_CHARTS = ("Attention", "Clip", "Compare", "Experiments", "Figures")
 # A film strip. Streamlit's browser code would fetch an icon that is given by its name from a server of Google's.
 ICON = """<svg viewBox="0 0 24 24"><rect x="2" y="3" width="20" height="18" rx="3" fill="#0072B2"/>
 <path d="M9 8v8l7-4z" fill="white"/><path d="M5 5v14M19 5v14" stroke="white" stroke-width="2" stroke-dasharray="2"/>
@@ -34,6 +34,7 @@ def main() -> None:
             st.Page("workbench/pages/predictions.py", title="Predictions", icon=":material/table_rows:"),
             st.Page("workbench/pages/clip.py", title="Clip", icon=":material/movie:"),
             st.Page("workbench/pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
+            st.Page("workbench/pages/experiments.py", title="Experiments", icon=":material/science:"),
             st.Page("workbench/pages/figures.py", title="Figures", icon=":material/insert_chart:"),
             st.Page("workbench/pages/notes.py", title="Notes", icon=":material/edit_note:", url_path="notes"),
             st.Page("workbench/pages/own.py", title="Your own", icon=":material/upload:", url_path="own"),

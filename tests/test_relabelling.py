@@ -132,7 +132,7 @@ def test_probes_and_interventions_have_the_labels_of_their_run(checkpoint, few, 
     first = predictions(open_run(folder)).iloc[0]
     now = next(label for label in CLASSES if label != first["label"])
     edit(few, "motion", {first["clip_id"]: now})
-    _, clips = checkpoint_and_clips(open_run(folder), few, "cpu")
+    _, clips = checkpoint_and_clips(open_run(folder), few, DatasetOptions(device="cpu"))
     assert (
         clips.set_index("clip_id")["label"][first["clip_id"]] == first["label"]
     )  # of the run, until it is recorded again

@@ -4,7 +4,7 @@
     RUNS/.jobs/ID/log.txt     what it prints
 
 Nothing about a job is kept in memory, so that every page of every app on the folder of runs shows the same. A job has
-finished when the last line that `sth record` prints, with the run's path, is in its log.
+finished when the last line that its command prints, which ends with what was written, is in its log.
 """
 
 import platform
@@ -38,7 +38,10 @@ SECONDS_OF_CLOCK = 2.0  # by which the creation time of one process may differ w
 LOG_TAIL = 8000  # bytes of a log that are read
 RUN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
 # As `progress_lines` prints it; earlier versions printed no speed, and the time left in seconds alone.
-PROGRESS = re.compile(r"recording .+: (?P<done>\d+)/(?P<total>\d+)(?:, (?P<left>[^,]+) left)?(?:, [^:]*)?\s*")
+PROGRESS = re.compile(
+    r"(?:recording|probing|replacing α of|testing) .+: "
+    r"(?P<done>\d+)/(?P<total>\d+)(?:, (?P<left>[^,]+) left)?(?:, [^:]*)?\s*"
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class JobProcess:
             return None
 
 
-STORED = {"run": str, "command": tuple[str, ...], "started": str, "cancelled": bool}  # of a job.json
+STORED = {"run": str, "command": tuple[str, ...], "started": str, "cancelled": bool, "last": str}  # of a job.json
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,16 @@ class Job:
     started: str  # UTC, ISO 8601
     process: JobProcess
     cancelled: bool = False
+    last: str = ""  # how the last line that the command prints ends; of a recording with its run
+
+    @property
+    def kind(self) -> str:
+        """The `sth` command."""
+        return self.command[3] if len(self.command) > 3 else "record"
+
+    @property
+    def end(self) -> str:
+        return self.last or f"run: {self.run}"
 
 
 @dataclass(frozen=True)
@@ -114,17 +127,21 @@ def record_job(
     run = resolve_inside(runs / name, [runs])
     if run.exists() and not (run / "run.json").is_file():
         raise UserError(f"{run} exists already and is no run; choose another name")
-    network = network_name(network)
-    words = ["record", network.name, f"--data={data}", f"--out={run}"]
+    words = ["record", *words_of_network(network_name(network)), f"--data={data}", f"--out={run}"]
     words += [f"--{name}={value}" for name, value in (("split", split), ("label", label)) if value]
-    more = (("weights", network.weights), ("class-names", network.class_names))
-    words += [f"--{name}={value}" for name, value in more if value]
     words += [f"--inside={folder}" for folder in inside]
     return start_job(runs, run, words)
 
 
-def start_job(runs: Path, run: Path, arguments: list[str]) -> Job:
-    """Start `sth ARGUMENTS...`, in a session of its own and at low priority, unless too many jobs are running."""
+def words_of_network(network: NetworkName) -> list[str]:
+    """The argument and the options by which a command names a network."""
+    more = (("weights", network.weights), ("class-names", network.class_names))
+    return [network.name, *(f"--{name}={value}" for name, value in more if value)]
+
+
+def start_job(runs: Path, run: Path, arguments: list[str], last: str = "") -> Job:
+    """Start `sth ARGUMENTS...`, in a session of its own and at low priority, unless too many jobs are running. `last`
+    is how the last line that it prints ends."""
     jobs_folder(runs).mkdir(parents=True, exist_ok=True)
     with FileLock(jobs_folder(runs) / ".lock"):
         if sum(job_status(job).state == "running" for job in find_jobs(runs)) >= MOST_RUNNING:
@@ -140,7 +157,7 @@ def start_job(runs: Path, run: Path, arguments: list[str]) -> Job:
         with suppress(psutil.Error):
             psutil.Process(child.pid).nice(PRIORITY)
         Thread(target=child.wait, daemon=True).start()  # or it would stay a zombie
-        job = Job(folder, run, command, now.isoformat(timespec="seconds"), process)
+        job = Job(folder, run, command, now.isoformat(timespec="seconds"), process, last=last)
         write_job(job)
     return job
 
@@ -178,7 +195,7 @@ def job_state(job: Job, lines: list[str]) -> str:
     """One of `JobStatus.state`, by the lines of the job's log."""
     if job.process.find():
         return "running"
-    if any(line.endswith(f"run: {job.run}") for line in lines):
+    if any(line.endswith(job.end) for line in lines):
         return "finished"
     if job.cancelled:
         return "cancelled"
@@ -215,7 +232,7 @@ def write_job(job: Job) -> None:
 def read_job(file: Path) -> Job:
     """A job.json; the process of one that was written before `created` was stored counts as ended.
     Raises UserError: it is damaged."""
-    values = {"cancelled": False} | read_object(file)
+    values = {"cancelled": False, "last": ""} | read_object(file)
     process = {"created": 0.0, "host": ""} | (values["process"] if isinstance(values.get("process"), dict) else {})
     for found, wanted in ((values, STORED), (process, hints_of(JobProcess))):
         for name, hint in wanted.items():

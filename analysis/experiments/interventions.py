@@ -56,7 +56,7 @@ def intervene(
     Raises:
         UserError: the run's network has no attention or is no longer there, or there are results of other work.
     """
-    checkpoint, table = checkpoint_and_clips(run, data, options.device, network)
+    checkpoint, table = checkpoint_and_clips(run, data, options, network)
     device = next(checkpoint.model.parameters()).device
     try:
         places(checkpoint.model)

@@ -101,7 +101,7 @@ def probe(
     """
     if counted_clips(predictions(run)).empty:
         raise UserError(f"the network knows the label of no clip in {run.path}; {NEEDS_LABELS}")
-    checkpoint, table = checkpoint_and_clips(run, data, options.device, network)
+    checkpoint, table = checkpoint_and_clips(run, data, options, network)
     device = next(checkpoint.model.parameters()).device
     identity = {"checkpoint_sha256": run.meta["checkpoint_sha256"], "data": str(data.resolve())}
     computing = computing_facts(options.precision, device)

@@ -180,7 +180,7 @@ def trust(
     """
     device = pick_device(options.device)
     checkpoint = open_network(network, device)
-    chosen = choose_split(checkpoint, data, checkpoint.annotation, options.split)
+    chosen = choose_split(checkpoint, data, checkpoint.annotation, options.split, inside=options.inside)
     notify_choice(chosen, options)
     chosen = chosen.take(choose_clips(chosen.clips, clips, seed).index)
     table, side, methods = chosen.clips, checkpoint.preprocessing.crop, chosen_methods(" ".join(methods))

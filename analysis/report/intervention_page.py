@@ -108,14 +108,18 @@ def summarize_interventions(places: pd.DataFrame) -> str:
         f"{kind}: {v:+.1f} points ({describe_interval(low, high, '+.1f')})"
         for kind, v, low, high in points.itertuples()
     )
+    return f"{attention_finding(everywhere)} α replaced everywhere by {changes}."
+
+
+def attention_finding(everywhere: pd.DataFrame) -> str:
+    """The verdict on α replaced everywhere, from the rows of `replacement_effects` by kind."""
     mattering = set(everywhere.index[everywhere["verdict"] == "matters"])
     of_clip = [kind for kind in (DATASET_MEAN, ANOTHER_CLIP) if kind in mattering]
-    finding = "No replacement changes the accuracy significantly."
     if of_clip:
-        finding = f"α of the single clip matters: {' and '.join(of_clip)} cannot replace it."
-    elif mattering:
-        finding = (
+        return f"α of the single clip matters: {' and '.join(of_clip)} cannot replace it."
+    if mattering:
+        return (
             "The average balance of space and time in each layer matters. That α of the single clip matters is not "
             "shown: the dataset's mean and another clip's α give about the same accuracy."
         )
-    return f"{finding} α replaced everywhere by {changes}."
+    return "No replacement changes the accuracy significantly."

@@ -25,7 +25,7 @@ class DatasetOptions:
 
     `split` is a split of the dataset, "all", or empty for what fits the dataset and the network (`choose_split`).
 
-    With `inside`, `record` reads no video outside of these folders, whatever the dataset lists.
+    With `inside`, no video outside of these folders is read, whatever the dataset lists.
 
     `overwrite` moves earlier results of other work aside instead of refusing them. `progress` is called with the
     number of clips done and in total, `notify` with a sentence for the user; `command` is kept with the results.

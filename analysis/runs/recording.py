@@ -42,7 +42,7 @@ from sth_core.adapted import AdaptedNetwork
 from sth_core.checkpoint import Checkpoint
 from sth_core.compiled import choose_compiling, compiled_for_reading, form_facts
 from sth_core.datasets.clips import EvaluationClips
-from sth_core.datasets.table import Annotation
+from sth_core.datasets.table import Annotation, only_inside
 from sth_core.datasets.tables import DEFAULT_LABEL
 from sth_core.distributed import DistributedContext, distributed_context
 from sth_core.errors import UserError
@@ -377,21 +377,22 @@ def network_name_of(run: Run) -> NetworkName:
 
 
 def checkpoint_and_clips(
-    run: Run, data: Path, device: str, network: Named | None = None
+    run: Run, data: Path, options: DatasetOptions, network: Named | None = None
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """The network that `run` was recorded with, by default as the run names it, and the rows of the dataset that it
-    recorded, labelled as there.
+    recorded, labelled as there. With `options.inside`, a clip outside of these folders is not read.
 
     Raises:
         UserError: one of them is no longer what it was.
     """
     name = network_name_of(run) if network is None or run.meta.get("imported") else network
-    checkpoint = open_network(name, pick_device(device))
+    checkpoint = open_network(name, pick_device(options.device))
     if checkpoint.sha256 != run.meta["checkpoint_sha256"]:
         named = run.meta.get("checkpoint") or "the network"
         raise UserError(f"{named} is no longer the network that {run.path} was recorded with; record it anew")
     annotation = replace(checkpoint.annotation, label=run.meta["label"], direction=run.meta["direction"])
-    table = open_for_network(checkpoint, data, with_groups_of(annotation, run.meta)).clips
+    dataset = open_for_network(checkpoint, data, with_groups_of(annotation, run.meta))
+    table = (only_inside(dataset, options.inside) if options.inside else dataset).clips
     every = predictions(run)
     recorded = every[has_scores(every)].set_index("clip_id")[["label", "group"]]
     table = table[table["clip_id"].isin(recorded.index)].reset_index(drop=True)

@@ -9,8 +9,8 @@ from sth_core.errors import UserError
 from sth_core.files import system_reason, system_sentence
 
 
-def run_folders(folder: Path) -> tuple[list[Path], dict[Path, str]]:
-    """(the folders at or below `folder` that hold a run.json, {folder: why} of those that cannot be read).
+def run_folders(folder: Path, file: str = "run.json") -> tuple[list[Path], dict[Path, str]]:
+    """(the folders at or below `folder` that hold this file, {folder: why} of those that cannot be read).
 
     Links to folders are followed. A folder to which several paths lead is read once, by the path without links if
     there is one: a link to a folder above it adds nothing. Folders whose name begins with a dot are left out.
@@ -40,7 +40,7 @@ def run_folders(folder: Path) -> tuple[list[Path], dict[Path, str]]:
                 raise UserError(system_sentence(error)) from error
             unread[here] = f"the folder cannot be read ({system_reason(error)})"
             continue
-        if any(entry.name == "run.json" for entry in children):
+        if any(entry.name == file for entry in children):
             if (name := printable(str(here))) == str(here):
                 found.append(here)
             else:

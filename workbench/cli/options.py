@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 LARGEST_BATCH = 65_536  # more fits no memory
-SHARED = ("split", "device", "precision", "batch_size", "workers", "overwrite")  # fields of DatasetOptions
+SHARED = ("split", "device", "precision", "batch_size", "workers", "inside", "overwrite")  # fields of DatasetOptions
 network_argument = click.argument("network", type=NETWORK)
 network_options = (
     click.option("--weights", type=FILE, help="Other weights for the network: .safetensors, .pth."),
@@ -53,6 +53,9 @@ group_pattern_option = click.option(
 )
 workers_option = click.option(
     "--workers", type=READERS, help="Processes (without a GPU: threads) that read clips; by default one for each core."
+)
+inside_option = click.option(
+    "--inside", multiple=True, type=FOLDER, help="Read no video outside of these folders, links followed."
 )
 port_option = click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
 token_option = click.option(
@@ -136,6 +139,7 @@ def dataset_options(
             type=sizes,
             help=batch_help,
         ),
+        inside_option,
         overwrite_option,
     ]
     if labelled:

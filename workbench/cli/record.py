@@ -1,14 +1,11 @@
 """`sth record`: a network's predictions and attention over a dataset; and what other commands share with it."""
 
 import math
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sth_core.datasets.media import counted
-from workbench.cli.kinds import FOLDER
 from workbench.cli.options import Command, DatasetArguments, dataset_options
 from workbench.cli.terminal import Show, is_main_process, progress_bars, say
 
@@ -30,12 +27,8 @@ def view_options(command: Command) -> Command:
 @view_options
 @click.option("--vectors", is_flag=True, help="Keep α of every channel (of a transformer the share of every head) too.")
 @click.option("--features", is_flag=True, help="Keep the features before the classifier, for the map of clips.")
-@click.option("--inside", multiple=True, type=FOLDER, help="Read no video outside of these folders, links followed.")
-def record_command(
-    dataset: DatasetArguments, clips: int, crops: str, vectors: bool, features: bool, inside: tuple[Path, ...]
-) -> None:
+def record_command(dataset: DatasetArguments, clips: int, crops: str, vectors: bool, features: bool) -> None:
     """Record a network's predictions and attention over a dataset."""
-    dataset = replace(dataset, options=replace(dataset.options, inside=inside))
     record_dataset(dataset, clips, int(crops), vectors=vectors, features=features)
 
 

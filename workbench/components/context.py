@@ -23,8 +23,9 @@ WORD_JOINER = "\u2060"
 # What Streamlit replaces after it has read the Markdown: icons, arrows and such between blanks, addresses.
 REPLACED = re.compile(r":material/|:streamlit|(?<!\S)(?:<->|<-|->|--|>=|<=|~=)(?!\S)|://|\bwww\.|(?<=\w)@(?=\w)", re.I)
 
-RUNS_PAGE, ATTENTION_PAGE, PREDICTIONS_PAGE, CLIP_PAGE, COMPARE_PAGE, OWN_PAGE = (
-    f"workbench/pages/{name}.py" for name in ("runs", "attention", "predictions", "clip", "compare", "own")
+RUNS_PAGE, ATTENTION_PAGE, PREDICTIONS_PAGE, CLIP_PAGE, COMPARE_PAGE, EXPERIMENTS_PAGE, OWN_PAGE = (
+    f"workbench/pages/{name}.py"
+    for name in ("runs", "attention", "predictions", "clip", "compare", "experiments", "own")
 )
 OF_ATTENTION = ("runs", "show", "of", "tour")  # parameters of the Attention page, which was the first one
 RENAMED_VALUES = {

@@ -10,9 +10,8 @@ import torch
 
 from analysis.report.colours import TEMPORAL
 from analysis.report.plots import styled
-from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.dataset_options import SPLIT_HELP
-from analysis.runs.run_directory import Run, open_run
+from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA, TIME_SHARE
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
@@ -24,26 +23,15 @@ from workbench.components import clip_views
 from workbench.components.cached import cached_network, listed_runs
 from workbench.components.cam_views import show_gradcam
 from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
-from workbench.components.context import (
-    PREDICTIONS_PAGE,
-    errors_shown,
-    escape_markdown,
-    run_action,
-    run_id,
-    show_left_out,
-    show_problem,
-)
-from workbench.jobs import Job, cancel_job, find_jobs, job_status, record_job
+from workbench.components.context import errors_shown, escape_markdown, run_id, show_left_out
+from workbench.components.job_list import show_jobs
+from workbench.jobs import record_job
 from workbench.networks import network_of_run, offered_networks
-from workbench.pace import format_duration
-from workbench.roots import allowed_roots, resolve_inside, runs_folder
+from workbench.roots import allowed_roots, resolve_inside
 from workbench.uploads import DecodedUpload, UploadLimits, decode_upload
 
 BY_PATH = NetworkName("")  # the option of a checkpoint that no run has
 VIDEOS = ["mp4", "webm", "avi", "mov", "mkv"]
-REFRESH_SECONDS = 2
-MOST_JOBS = 20  # that are listed
-STATE_COLOURS = {"running": "blue", "finished": "green", "failed": "red", "cancelled": "gray", "lost": "orange"}
 
 
 def show_own_page() -> None:
@@ -162,56 +150,6 @@ def show_record_form(network: NetworkName) -> None:
             with errors_shown():
                 data = resolve_inside(folder, roots)
                 record_job(roots[0], name, network, data, split, label, inside=roots)
-
-
-def show_jobs() -> None:
-    """The recordings, refreshed while one runs."""
-    damaged: list[str] = []
-    jobs = find_jobs(runs_folder().resolve(), damaged.append)
-    if not jobs and not damaged:
-        return
-    st.header("Recordings")
-    st.caption("Everyone who uses this app sees these and can cancel them. A cancelled recording keeps its clips.")
-    running = any(job_status(job).state == "running" for job in jobs)
-    st.fragment(list_jobs, run_every=REFRESH_SECONDS if running else None)()
-
-
-def list_jobs() -> None:
-    with errors_shown():  # app.py does not catch an error of a fragment that runs alone
-        damaged: list[str] = []
-        for job in find_jobs(runs_folder().resolve(), damaged.append)[:MOST_JOBS]:
-            with st.container(border=True):
-                show_job(job)
-        for sentence in damaged:
-            st.caption(f"A recording is not listed: {escape_markdown(sentence)}.")
-
-
-def show_job(job: Job) -> None:
-    status = job_status(job)
-    text, button = st.columns([5, 1])
-    state = f":{STATE_COLOURS[status.state]}[{status.state}]"
-    text.markdown(f"**{escape_markdown(job.run.name)}** · {state} · started {escape_markdown(job.started)}")
-    if status.state == "running":
-        left = f", {format_duration(status.seconds_left)} left" if status.seconds_left is not None else ""
-        progress = f"{status.done} of {status.total} clips{left}" if status.total else "starting"
-        text.progress(status.done / status.total if status.total else 0.0, text=progress)
-        name = f"cancel {job.folder.name}"
-        button.button("Cancel", key=name, on_click=run_action, args=(name, cancel_job, job))
-    elif status.state == "finished":
-        text.caption(escape_markdown(status.last_line))
-        for sentence in accuracy_caveats(open_run(job.run).meta):
-            text.caption(escape_markdown(sentence))
-        if (job.run / "run.json").is_file():
-            button.page_link(PREDICTIONS_PAGE, label="Open the run", query_params={"run": job.run.name})
-    elif status.state == "failed":
-        text.error(f"The recording failed: {escape_markdown(status.last_line or 'it gave no reason.')}")
-    else:
-        why = "The machine was restarted during this recording" if status.state == "lost" else "It was cancelled"
-        text.caption(f"{why}. To resume it, record under the same name.")
-    show_problem(f"cancel {job.folder.name}")
-    if status.log:
-        with st.expander("Log"):
-            st.code(status.log, language=None)
 
 
 show_own_page()
