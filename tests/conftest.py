@@ -1,6 +1,7 @@
 """What many tests share: a small synthetic set, and the folder of real videos."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +19,12 @@ from filelock import FileLock
 from playwright.sync_api import Browser, Page, expect
 
 import workbench.demo
+from analysis.experiments.interventions import intervene
+from analysis.experiments.probes import probe
+from analysis.experiments.trust import trust
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
+from analysis.runs.run_directory import open_run
 from benchmarks.browser import chromium, serving
 from sth_core.datasets.synthetic import synthesize
 from tests.tiny import save_tiny
@@ -102,6 +107,20 @@ def recorded(shared: Path, checkpoint: Path, scenes_folder: Path) -> Path:
     """The run of `checkpoint` on the 24 clips to test with: read it, never write in it."""
     options = DatasetOptions(command="sth record by hand")
     return made_once(shared / "recorded", lambda run: record(checkpoint, scenes_folder, run, options))
+
+
+@pytest.fixture(scope="session")
+def experiments(shared: Path, recorded: Path, checkpoint: Path, scenes_folder: Path) -> Path:
+    """A folder of runs with one, `tiny`, that has probes, interventions and trust: read it, never write in it."""
+
+    def make(runs: Path) -> None:
+        run = open_run(shutil.copytree(recorded, runs / "tiny"))
+        probe(run, scenes_folder, DatasetOptions(command="sth probe by hand"), network=checkpoint)
+        intervene(run, scenes_folder, DatasetOptions(command="sth intervene by hand"), network=checkpoint)
+        options = DatasetOptions(command="sth trust by hand")
+        trust(checkpoint, scenes_folder, run.path / "trust", options, clips=2, methods=("gradcam",))
+
+    return made_once(shared / "experiments", make)
 
 
 @pytest.fixture

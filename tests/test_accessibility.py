@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page
 
-from benchmarks.browser import settle
+from benchmarks.browser import serving, settle
 from docs.screenshots import pages
 
 pytestmark = pytest.mark.browser
@@ -26,6 +27,12 @@ def themed(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
     context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture(scope="module")
+def served(experiments: Path) -> Iterator[str]:
+    with serving(experiments) as (address, _):
+        yield address
 
 
 def violations(page: Page) -> dict[str, list[str]]:
@@ -50,6 +57,15 @@ def test_axe_finds_nothing_serious(name: str, themed: Page, address: str) -> Non
     links = themed.locator("[data-testid=stMain] a").evaluate_all("all => all.map(a => [a.innerText, a.href])")
     names = Counter(text for text, href in set(map(tuple, links)) if text.strip())
     assert [text for text, n in names.items() if n > 1] == []  # of two links with one name, nobody knows which is which
+
+
+@pytest.mark.parametrize("view", ["Probes", "Interventions", "Trust"])
+def test_axe_finds_nothing_serious_in_results_of_experiments(view: str, themed: Page, served: str) -> None:
+    themed.goto(f"{served}/experiments?run=tiny&experiment={view}")
+    themed.wait_for_selector("[data-testid=stPlotlyChart]")
+    settle(themed)
+    themed.wait_for_timeout(500)
+    assert violations(themed) == {}
 
 
 def test_the_focus_is_seen(themed: Page, address: str) -> None:

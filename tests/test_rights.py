@@ -50,7 +50,7 @@ UNREAD: dict[str, tuple[int, list[str], str]] = {
     "clips/clip.mp4": (0, [CLIP], "/clips/clip.mp4: "),
     "net": (0, [CLIP], "which cannot be read: {}/net/tiny.safetensors: Permission denied; "),
     "net/tiny.safetensors": (0, [CLIP, OWN], "/net/tiny.safetensors: Permission denied; "),
-    "runs/.jobs": (0, [OWN], "A recording is not listed: {}/runs/.jobs cannot be read (Permission denied; "),
+    "runs/.jobs": (0, [OWN], "A job is not listed: {}/runs/.jobs cannot be read (Permission denied; "),
     "runs/.jobs/one": (0, [OWN], "/one/job.json cannot be read (Permission denied; "),
     "runs/.jobs/one/log.txt": (0, [OWN], "/one/log.txt cannot be read (Permission denied; "),
 }

@@ -14,6 +14,7 @@ from sth_core.datasets.media import counted
 from workbench.components import prediction_views
 from workbench.components.cached import cached_overview, cached_result
 from workbench.components.caveats import has_accuracy, show_caveats, show_no_accuracy
+from workbench.components.class_report_view import show_class_report
 from workbench.components.clip_filters import FilteredClips, choose_filters
 from workbench.components.confusion_views import show_confusion
 from workbench.components.context import choose_one, choose_run, escape_markdown
@@ -22,7 +23,7 @@ from workbench.components.map_views import show_map
 from workbench.components.tables import column_titles
 
 ALL_CLIPS = "All clips"
-VIEWS = ("Misclassified", "Confusion", "Per class", "Calibration", "Map", ALL_CLIPS)
+VIEWS = ("Misclassified", "Confusion", "Per class", "Precision and recall", "Calibration", "Map", ALL_CLIPS)
 
 
 def show_predictions_page() -> None:
@@ -43,6 +44,8 @@ def show_predictions_page() -> None:
         show_confusion(filtered)
     elif view == "Per class":
         prediction_views.show_class_accuracy(filtered)
+    elif view == "Precision and recall":
+        show_class_report(filtered)
     elif view == "Calibration":
         prediction_views.show_calibration(filtered)
     else:
