@@ -121,7 +121,7 @@ def show_numbers(table: pd.DataFrame, shown: pd.DataFrame, name: str, config: Ma
 def chosen_point(key: str) -> int | None:
     """The number of the point of the chart `key` that was clicked last."""
     points = st.session_state[key]["selection"]["points"]
-    return points[0]["point_index"] if points else None
+    return int(points[0]["point_index"]) if points else None
 
 
 def show_changed_clips(run: Run, clips: pd.DataFrame, what: str, key: str) -> None:
@@ -147,7 +147,10 @@ def show_changed_clips(run: Run, clips: pd.DataFrame, what: str, key: str) -> No
 
 def show_openable(run: Run, clips: pd.DataFrame, config: Mapping[str, Any], key: str) -> None:
     """A table of clips: the first column opens those that the run has; the file has all rows."""
-    known = clips["clip_id"].isin(cached_overview(run)["clip_id"]) if len(clips) else []
+    if clips.empty:
+        st.caption("There is no clip.")
+        return
+    known = clips["clip_id"].isin(cached_overview(run)["clip_id"])
     some = clips[known].head(MOST_ROWS)
     show_linked_clips(run, some, dict(config), key=f"{key} table")
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -1,6 +1,7 @@
 """The background jobs of the folder of runs, refreshed while one runs: recordings and experiments."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analysis.experiments.found_results import EXPERIMENTS, NAMES
 from analysis.runs.caveats import accuracy_caveats
@@ -75,7 +76,7 @@ def show_job(job: Job) -> None:
             st.code(status.log, language=None)
 
 
-def show_finished(job: Job, text: st.delta_generator.DeltaGenerator, button: st.delta_generator.DeltaGenerator) -> None:
+def show_finished(job: Job, text: DeltaGenerator, button: DeltaGenerator) -> None:
     """A link to what the job has made; of a recording also what must be said beside its accuracy."""
     if job.kind not in EXPERIMENTS:
         for sentence in accuracy_caveats(open_run(job.run).meta):

@@ -1,6 +1,7 @@
 """Experiments: the results of `sth probe`, `sth intervene` and `sth trust` on a run, and their start."""
 
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
@@ -20,6 +21,7 @@ from workbench.components.context import choose_one, choose_run, errors_shown
 from workbench.components.experiment_views import (
     show_missing,
     show_results_facts,
+    show_start,
     show_verdicts,
     verdict_or_problem,
 )
@@ -47,7 +49,7 @@ def show_experiments_page() -> None:
         found = {PROBE: results_of(run, PROBE), INTERVENE: results_of(run, INTERVENE)}
         found |= {TRUST: trusted[0] if trusted else None}
         sentences = {
-            name: verdict_or_problem(lambda name=name, one=one: VERDICTS[name](run, one))
+            name: verdict_or_problem(partial(VERDICTS[name], run, one))
             for name, one in found.items() if one and one.meta
         }  # fmt: skip
         show_verdicts(run, found, sentences)
@@ -65,9 +67,11 @@ def show_experiment(run: Run, experiment: str, results: FoundResults | None) -> 
     if results is None:
         show_missing(run, experiment)
         return
-    show_results_facts(run, experiment, results)
     if results.meta:
+        show_results_facts(run, experiment, results)
         VIEWS[experiment](run, results)
+    else:
+        show_start(run, experiment)
 
 
 show_experiments_page()
