@@ -48,7 +48,7 @@ def show_class_report(filtered: FilteredClips) -> None:
         st.download_button("CSV", csv_text(report), f"{run.name}_classes.csv", "text/csv", key="report_csv")
         rows = selected["selection"]["rows"]
         if rows and rows[0] < len(report):
-            show_links(report.iloc[rows[0]])
+            show_mistakes_of(report.iloc[rows[0]])
     same_classes = not ((report["support"] == 0) & (report["predicted"] > 0)).any()
     for mean in averages(report).itertuples():
         macro = mean.average == "macro"
@@ -88,7 +88,7 @@ def columns() -> dict[str, Any]:
     return config
 
 
-def show_links(row: pd.Series) -> None:
+def show_mistakes_of(row: pd.Series) -> None:
     """Buttons that show the clips which a class loses, and those that are taken for it."""
     label, shown = str(row["label"]), escape_markdown(str(row["label"]))
     lost, gained = int(row["support"] - row["correct"]), int(row["predicted"] - row["correct"])

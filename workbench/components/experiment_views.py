@@ -108,7 +108,9 @@ def interval_texts(table: pd.DataFrame, prefix: str = "", scale: float = 1, form
     return [f"{low:{form}} to {high:{form}}" if low == low else "-" for low, high in ends]
 
 
-def show_numbers(table: pd.DataFrame, shown: pd.DataFrame, name: str, config: Mapping[str, Any] | None = None) -> None:
+def show_experiment_table(
+    table: pd.DataFrame, shown: pd.DataFrame, name: str, config: Mapping[str, Any] | None = None
+) -> None:
     """A table as people read it, and the file with all its numbers."""
     titles = {column: column_title(column) for column in shown}
     st.dataframe(shown, hide_index=True, key=f"{name} numbers", column_config=titles | dict(config or {}))

@@ -29,7 +29,7 @@ from workbench.components.experiment_views import (
     chosen_point,
     interval_texts,
     show_changed_clips,
-    show_numbers,
+    show_experiment_table,
 )
 
 HOW = "Change of accuracy in points, on the same clips; *: p < 0.05 after Holm's correction"
@@ -76,8 +76,8 @@ def show_interventions(run: Run, results: FoundResults) -> None:
     st.caption(
         f"{HOW}. n = {counted(n, 'clip')}. Point at a square for its interval over {units}; click it for its clips."
     )
-    show_numbers(places, shown_effects(places, "place"), "interventions_by_place")
-    show_clips(run, results, places)
+    show_experiment_table(places, shown_effects(places, "place"), "interventions_by_place")
+    show_replaced_clips(run, results, places)
     if len(classes):
         st.header("By class, everywhere")
         figure = clickable(plot_replacement_effects(classes, "label"), classes, "label")
@@ -89,7 +89,7 @@ def show_interventions(run: Run, results: FoundResults) -> None:
             query = {"run": run_id(run), "label": label, "view": "All clips"}
             name = f"Open the clips of {escape_markdown(label)}"
             st.page_link(PREDICTIONS_PAGE, label=name, icon=":material/table_rows:", query_params=query)
-        show_numbers(classes, shown_effects(classes, "label"), "interventions_by_class")
+        show_experiment_table(classes, shown_effects(classes, "label"), "interventions_by_class")
 
 
 def show_everywhere(everywhere: pd.DataFrame, units: str) -> None:
@@ -135,7 +135,7 @@ def open_kind() -> None:
         st.session_state["place"], st.session_state["kind"] = EVERY_LAYER, kinds[point]
 
 
-def show_clips(run: Run, results: FoundResults, places: pd.DataFrame) -> None:
+def show_replaced_clips(run: Run, results: FoundResults, places: pd.DataFrame) -> None:
     st.header("Clips")
     st.session_state["places and kinds"] = list(zip(places["place"], places["kind"], strict=True))
     names, kinds = list(places["place"].unique()), list(places["kind"].unique())

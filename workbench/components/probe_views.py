@@ -23,7 +23,7 @@ from workbench.components.experiment_views import (
     chosen_point,
     interval_texts,
     show_changed_clips,
-    show_numbers,
+    show_experiment_table,
 )
 
 ALTERED = probe_tables.PROBES[1:]
@@ -70,8 +70,8 @@ def show_probes(run: Run, results: FoundResults) -> None:
         "plain on the same clips; p: Holm's. Changed: the share of clips with another prediction than plain. Click a "
         "bar to see its clips."
     )
-    show_numbers(probes, shown_probes_table(probes), "probes", {"accuracy": "accuracy, %"})
-    show_clips(run, results)
+    show_experiment_table(probes, shown_probes_table(probes), "probes", {"accuracy": "accuracy, %"})
+    show_probed_clips(run, results)
     show_classes(run, tables["classes"], n, units)
     show_agreement(tables)
 
@@ -97,7 +97,7 @@ def open_probe() -> None:
         st.session_state["probe"] = probe_tables.PROBES[point]
 
 
-def show_clips(run: Run, results: FoundResults) -> None:
+def show_probed_clips(run: Run, results: FoundResults) -> None:
     st.header("Clips")
     probe = linked_selectbox("Probe", list(ALTERED), "probe", default=SHUFFLED, default_in_url=False, width=240)
 
@@ -141,7 +141,9 @@ def show_classes(run: Run, classes: pd.DataFrame, n: int, units: str) -> None:
             "95 % interval of α_T": interval_texts(classes, "alpha_", 1, ".3f"),
         }
     )  # fmt: skip
-    show_numbers(classes, shown if known else shown.drop(columns=["alpha_temporal", "95 % interval of α_T"]), "classes")
+    show_experiment_table(
+        classes, shown if known else shown.drop(columns=["alpha_temporal", "95 % interval of α_T"]), "classes"
+    )
 
 
 def remember_class() -> None:
@@ -156,11 +158,11 @@ def show_agreement(tables: dict[str, pd.DataFrame]) -> None:
         shown = found[["layer", "over", "n"]].assign(
             correlation=found["value"].round(2), interval=interval_texts(found, "", 1, "+.2f")
         )
-        show_numbers(found, shown.rename(columns={"interval": "95 % interval"}), "agreement", {"n": "n"})
+        show_experiment_table(found, shown.rename(columns={"interval": "95 % interval"}), "agreement", {"n": "n"})
         st.caption("Spearman's rank correlation of α_T with the drop under shuffling, over classes or over clips.")
     st.header("Predictions for clips played backward")
     if turned.empty:
         st.caption("No clip gets another prediction when it is played backward.")
         return
     shown = turned.assign(share=(100 * turned["share"]).round(1)).rename(columns={"share": "share of the label, %"})
-    show_numbers(turned, shown.astype({"label": str, "prediction": str}), "turned")
+    show_experiment_table(turned, shown.astype({"label": str, "prediction": str}), "turned")

@@ -27,7 +27,7 @@ from workbench.components.experiment_views import (
     cached_experiment,
     chosen_point,
     interval_texts,
-    show_numbers,
+    show_experiment_table,
     show_openable,
 )
 from workbench.roots import runs_folder
@@ -100,14 +100,14 @@ def show_trust(run: Run, results: FoundResults) -> None:
         "depends on the weights, and beats a random map and a centre prior; orange: it fails a test; gray: undecided. "
         "Areas are those under the curves of deletion and insertion below. Click a bar to see its clips."
     )
-    show_numbers(ranking, shown_ranking(ranking), "ranking")
+    show_experiment_table(ranking, shown_ranking(ranking), "ranking")
     st.header("Each test")
     verdicts = tables["verdicts"]
     signs = verdicts.assign(said=verdicts["verdict"].map(SIGN) + " (" + verdicts["detail"] + ")")
     wide = signs.pivot(index="explanation", columns="question", values="said")
     wide = wide.loc[ranking["explanation"], list(dict.fromkeys(verdicts["question"]))].fillna("-").reset_index()
-    show_numbers(verdicts, wide, "verdicts")
-    show_clips(run, results, tables)
+    show_experiment_table(verdicts, wide, "verdicts")
+    show_explained_clips(run, results, tables)
     show_evidence(tables, n, units)
 
 
@@ -130,7 +130,7 @@ def open_explanation() -> None:
         st.session_state["explanation"] = names[point]
 
 
-def show_clips(run: Run, results: FoundResults, tables: dict[str, Any]) -> None:
+def show_explained_clips(run: Run, results: FoundResults, tables: dict[str, Any]) -> None:
     st.header("Clips")
     names = st.session_state["explanations"] = list(tables["ranking"]["explanation"])
     explanation = linked_selectbox("Explanation", names, "explanation", default_in_url=False, width=360)
