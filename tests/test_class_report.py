@@ -1,6 +1,7 @@
 """Precision, recall, F1 and AUC of each class: by scikit-learn, and on the page."""
 
 import math
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
+from analysis.runs.run_directory import open_run, predictions
 from analysis.statistics.class_report import averages, class_report, two_class_auc
 from sth_core.errors import UserError
+from sth_core.files import csv_text
 from tests.test_app import PREDICTIONS, open_page, words
 
 CLASSES = ["a", "b", "c", "d", "e", "never"]
@@ -83,23 +86,22 @@ def test_auc_is_that_of_scikit_learn_with_ties() -> None:
         two_class_auc(table.drop(columns="scores"), ["a", "b"])
 
 
-def test_the_page_shows_the_report(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    query = {"run": "appearance-rgb-p4", "view": "Precision and recall"}
-    app = open_page(demo / "runs", monkeypatch, PREDICTIONS, **query)
-    shown = app.dataframe[-1].value.set_index("label")
-    clips = open_page(demo / "runs", monkeypatch, PREDICTIONS, **query | {"view": "All clips"}).dataframe[-1].value
-    expected = metrics.precision_recall_fscore_support(clips["label"], clips["prediction"], labels=list(shown.index))
+def test_the_page_shows_the_report(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(recorded, tmp_path / "a")
+    query = {"run": "a", "view": "Precision and recall"}
+    app = open_page(tmp_path, monkeypatch, PREDICTIONS, **query)
+    shown, table = app.dataframe[-1].value.set_index("label"), predictions(open_run(recorded))
+    expected = metrics.precision_recall_fscore_support(
+        table["label"], table["prediction"], labels=list(shown.index), zero_division=np.nan
+    )
     np.testing.assert_allclose(shown["recall"].to_numpy(), 100 * expected[1], atol=0.05)
     np.testing.assert_allclose(shown["f1"].to_numpy(), 100 * expected[2], atol=0.05)
-    assert "60 clips. Intervals: 95 %, over clips" in words(app) and "Macro" in words(app)
-    label = str(shown.index[shown["recall"] < 100][0])
-    filtered = open_page(demo / "runs", monkeypatch, PREDICTIONS, **query | {"label": label})
+    assert "24 clips. Intervals: 95 %, over clips" in words(app) and "Macro" in words(app)
+    filtered = open_page(tmp_path, monkeypatch, PREDICTIONS, **query | {"label": table["label"].iloc[0]})
     assert "do not match: label" in words(filtered)
 
 
 def test_the_file_has_all_numbers() -> None:
-    from sth_core.files import csv_text
-
     report = class_report(table_of([*"aab"], [*"abb"]), ["a", "b"])
     read = pd.read_csv(StringIO(csv_text(report)))
     assert read["f1"].tolist() == pytest.approx(report["f1"].tolist()) and "precision_low" in read
