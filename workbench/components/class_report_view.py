@@ -38,17 +38,19 @@ def show_class_report(filtered: FilteredClips) -> None:
         return
     st.caption(
         f"{count}. Intervals: 95 %, over {units_of_clips(clips)}. **How to read this:** a class with a low precision "
-        "is predicted too often, one with a low recall too rarely. Tick a row to open its misclassified clips."
+        "is predicted too often, one with a low recall too rarely; the lowest F1 comes first. Tick a row to open its "
+        "misclassified clips."
     )
+    ordered = report.sort_values("f1", kind="stable", ignore_index=True)
     selected = st.dataframe(
-        shown_report(report), hide_index=True, key="class_report", on_select="rerun", selection_mode="single-row",
+        shown_report(ordered), hide_index=True, key="class_report", on_select="rerun", selection_mode="single-row",
         column_config=columns(), alt="Precision, recall and F1 of each class",
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button("CSV", csv_text(report), f"{run.name}_classes.csv", "text/csv", key="report_csv")
         rows = selected["selection"]["rows"]
-        if rows and rows[0] < len(report):
-            show_mistakes_of(report.iloc[rows[0]])
+        if rows and rows[0] < len(ordered):
+            show_mistakes_of(ordered.iloc[rows[0]])
     same_classes = not ((report["support"] == 0) & (report["predicted"] > 0)).any()
     for mean in averages(report).itertuples():
         macro = mean.average == "macro"

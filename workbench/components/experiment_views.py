@@ -41,11 +41,16 @@ def show_verdicts(run: Run, found: Mapping[str, FoundResults | None], sentences:
         with column.container(border=True, height="stretch"):
             st.markdown(f"**{QUESTIONS[experiment]}**")
             if sentence := sentences.get(experiment):
-                st.markdown(escape_markdown(sentence))
+                st.markdown(with_commands(sentence))
             elif results is None:
                 st.caption(escape_markdown(why_impossible(run, experiment) or "Not done yet with this run."))
             if results and results.problem:
-                st.warning(escape_markdown(results.problem).replace("\\`", "`") + ".")
+                st.warning(with_commands(results.problem) + ".")
+
+
+def with_commands(sentence: str) -> str:
+    """As Markdown, in which what stands between ` is code."""
+    return escape_markdown(sentence).replace("\\`", "`")
 
 
 def verdict_or_problem(compute: Callable[[], str]) -> str:

@@ -30,6 +30,7 @@ from workbench.components.experiment_views import (
     interval_texts,
     show_changed_clips,
     show_experiment_table,
+    with_commands,
 )
 
 HOW = "Change of accuracy in points, on the same clips; *: p < 0.05 after Holm's correction"
@@ -64,20 +65,23 @@ def show_interventions(run: Run, results: FoundResults) -> None:
     tables = cached_interventions(run, results)
     places, classes, units = tables["places"], tables["classes"], tables["units"]
     if left_out := clips_without_effects(run):
-        st.warning(escape_markdown(left_out).replace("\\`", "`"))
+        st.warning(with_commands(left_out))
     n = int(places["n"].max())
     everywhere = places[places["place"] == EVERY_LAYER].reset_index(drop=True)
-    st.header("α replaced everywhere")
-    show_everywhere(everywhere, units)
-    st.header("By layer, stage and everywhere")
-    figure = clickable(plot_replacement_effects(places, "place"), places, "place")
-    alt = "Change of accuracy by place and kind of replacement"
-    show_chart(figure, key="places", alt=alt, on_select=open_place, selection_mode="points")
-    st.caption(
-        f"{HOW}. n = {counted(n, 'clip')}. Point at a square for its interval over {units}; click it for its clips."
-    )
+    left, right = st.columns([5, 4], gap="medium")
+    with left:
+        st.header("α replaced everywhere")
+        show_everywhere(everywhere, units)
+        st.header("By layer, stage and everywhere")
+        figure = clickable(plot_replacement_effects(places, "place"), places, "place")
+        alt = "Change of accuracy by place and kind of replacement"
+        show_chart(figure, key="places", alt=alt, on_select=open_place, selection_mode="points")
+        st.caption(
+            f"{HOW}. n = {counted(n, 'clip')}. Point at a square for its interval over {units}; click it for its clips."
+        )
+    with right:
+        show_replaced_clips(run, results, places)
     show_experiment_table(places, shown_effects(places, "place"), "interventions_by_place")
-    show_replaced_clips(run, results, places)
     if len(classes):
         st.header("By class, everywhere")
         figure = clickable(plot_replacement_effects(classes, "label"), classes, "label")

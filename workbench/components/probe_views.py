@@ -56,22 +56,26 @@ def show_probes(run: Run, results: FoundResults) -> None:
     tables = cached_probes(run, results)
     probes, units = tables["probes"], str(tables["units"])
     n = int(probes["n"].max())
-    st.header("Accuracy by probe")
-    show_chart(
-        horizontal_bars(probes, "probe", "accuracy", "accuracy", "accuracy_").update_xaxes(
-            range=[0, 1.02], tickformat=".0%"
-        ),
-        key="probe_bars", alt="Accuracy of each probe with 95 % intervals", on_select=open_probe,
-        selection_mode="points",
-    )  # fmt: skip
-    orders = f"Shuffled: mean of {results.meta.get('shuffles', '?')} random orders."
+    left, right = st.columns([5, 4], gap="medium")
+    with left:
+        st.header("Accuracy by probe")
+        figure = horizontal_bars(probes, "probe", "accuracy", "accuracy", "accuracy_")
+        figure.update_xaxes(range=[0, 1.02], tickformat=".0%").update_layout(height=420)
+        alt = "Accuracy of each probe with 95 % intervals"
+        show_chart(figure, key="probe_bars", alt=alt, on_select=open_probe, selection_mode="points")
+        orders = f"Shuffled: mean of {results.meta.get('shuffles', '?')} random orders."
+        st.caption(
+            f"{counted(n, 'clip')} (whiskers: 95 % intervals over {units}). {orders} Click a bar to see its clips "
+            "beside it."
+        )
+    with right:
+        show_probed_clips(run, results)
+    percent = {"accuracy": "accuracy, %"}
+    show_experiment_table(probes, shown_probes_table(probes), "probes", percent)
     st.caption(
-        f"{counted(n, 'clip')} (whiskers: 95 % intervals over {units}). {orders} Change: the accuracy minus that of "
-        "plain on the same clips; p: Holm's. Changed: the share of clips with another prediction than plain. Click a "
-        "bar to see its clips."
+        "Change: the accuracy minus that of plain on the same clips; p: Holm's. Changed: the share of clips with "
+        "another prediction than plain."
     )
-    show_experiment_table(probes, shown_probes_table(probes), "probes", {"accuracy": "accuracy, %"})
-    show_probed_clips(run, results)
     show_classes(run, tables["classes"], n, units)
     show_agreement(tables)
 
