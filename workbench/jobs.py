@@ -232,7 +232,7 @@ def write_job(job: Job) -> None:
 def read_job(file: Path) -> Job:
     """A job.json; the process of one that was written before `created` was stored counts as ended.
     Raises UserError: it is damaged."""
-    values = {"cancelled": False, "last": ""} | read_object(file)
+    values: dict[str, Any] = {"cancelled": False, "last": "", **read_object(file)}
     process = {"created": 0.0, "host": ""} | (values["process"] if isinstance(values.get("process"), dict) else {})
     for found, wanted in ((values, STORED), (process, hints_of(JobProcess))):
         for name, hint in wanted.items():
