@@ -27,7 +27,7 @@ from analysis.runs.recording import record
 from analysis.runs.run_directory import open_run
 from benchmarks.browser import chromium, serving
 from sth_core.datasets.synthetic import synthesize
-from tests.tiny import save_tiny
+from tests.tiny import one_torch_thread, save_tiny
 from workbench.cli import main
 from workbench.demo import SHIPPED_NETWORKS, make_demo
 
@@ -115,10 +115,11 @@ def experiments(shared: Path, recorded: Path, checkpoint: Path, scenes_folder: P
 
     def make(runs: Path) -> None:
         run = open_run(shutil.copytree(recorded, runs / "tiny"))
-        probe(run, scenes_folder, DatasetOptions(command="sth probe by hand"), network=checkpoint)
-        intervene(run, scenes_folder, DatasetOptions(command="sth intervene by hand"), network=checkpoint)
-        options = DatasetOptions(command="sth trust by hand")
-        trust(checkpoint, scenes_folder, run.path / "trust", options, clips=2, methods=("gradcam",))
+        with one_torch_thread():  # of so small a network faster than several
+            probe(run, scenes_folder, DatasetOptions(command="sth probe by hand"), network=checkpoint)
+            intervene(run, scenes_folder, DatasetOptions(command="sth intervene by hand"), network=checkpoint)
+            options = DatasetOptions(command="sth trust by hand")
+            trust(checkpoint, scenes_folder, run.path / "trust", options, clips=2, methods=("gradcam",))
 
     return made_once(shared / "experiments", make)
 

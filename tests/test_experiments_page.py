@@ -42,7 +42,7 @@ def test_verdicts_come_first_and_tables_have_the_commands_numbers(
         assert f"**{question}**" in text
     assert frame_order_sentence(table) in text and "random map and a centre prior (95 %:" in text
     assert "24 clips (whiskers: 95 % intervals over clips)" in text
-    shown = app.dataframe[0].value
+    shown = next(frame.value for frame in app.dataframe if "probe" in frame.value)
     assert shown["probe"].tolist() == list(PROBES)
     np.testing.assert_allclose(shown["accuracy"], (100 * table["accuracy"]).round(1))
     links = next(frame.value for frame in app.dataframe if "open" in frame.value)["open"]
