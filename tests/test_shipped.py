@@ -1,15 +1,19 @@
 """The networks that ship, and the demo that they make."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from analysis.attention.alpha_matrix import read_alpha
 from analysis.runs.run_directory import failures, open_run, predictions
 from sth_core.checkpoint import load_checkpoint
-from sth_core.recipe import load_recipe, recipe_from
-from workbench.demo import NETWORKS, SHIPPED_NETWORKS, order_accuracy, summarize_demo
+from sth_core.recipe import Start, load_recipe, recipe_from
+from workbench.demo import BASELINE, NETWORKS, SHIPPED_NETWORKS, order_accuracy, retrain_one, summarize_demo
 
+NAMED = {network.name: network for network in NETWORKS}
 FILES = [SHIPPED_NETWORKS / f"{network.name}.safetensors" for network in NETWORKS]
 
 
@@ -33,6 +37,51 @@ def test_each_carries_its_recipe_seed_and_accuracy_and_is_made_by_its_command(ne
     assert training["seed"] == 0
     assert 0 < training["val_accuracy"] <= 1
     assert f"`{network.command}`" in (SHIPPED_NETWORKS / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_retrained_one_is_like_the_shipped_one(scenes_folder: Path, tmp_path: Path):
+    """An epoch of two batches, by the code that retrains the demo: all but the weights is the shipped network's."""
+    shutil.copytree(scenes_folder, tmp_path / "training")
+    (tmp_path / "networks").mkdir()
+    shutil.copy(
+        SHIPPED_NETWORKS / "motion-rgb-p4.safetensors", tmp_path / "networks"
+    )  # which the Flow network starts from
+    short = ("optimisation.epochs=1", "optimisation.warmup_epochs=0")
+    for network in (NAMED["motion-rgb-p8"], NAMED["motion-flow-p4"]):
+        changed = replace(network, changes=(*network.changes, *short))
+        retrain_one(changed, 0, tmp_path / "training", tmp_path / "networks", lambda *_: None, lambda _: None)
+        new = load_checkpoint(tmp_path / "networks" / f"{network.name}.safetensors")
+        shipped = load_checkpoint(SHIPPED_NETWORKS / f"{network.name}.safetensors")
+        assert (new.model.config, new.classes) == (shipped.model.config, shipped.classes)
+        assert (new.preprocessing, new.annotation) == (shipped.preprocessing, shipped.annotation)
+        assert new.training.keys() == shipped.training.keys()
+        epochs = {"epochs": shipped.training["recipe"]["optimisation"]["epochs"], "warmup_epochs": 1}
+        optimisation = new.training["recipe"]["optimisation"] | epochs
+        assert new.training["recipe"] | {"optimisation": optimisation} == shipped.training["recipe"]
+        assert (new.training["train_clips"], shipped.training["train_clips"]) == (24, 1800)
+
+
+def test_attention_depends_on_the_clip_in_every_layer(demo: Path):
+    for network in NETWORKS:
+        alpha = read_alpha(open_run(demo / "runs" / network.name))
+        spread = alpha.temporal.std(0, "float64")
+        assert (spread > 1e-4).all(), f"{network.name}: {list(alpha.layers['layer'][spread <= 1e-4])}"
+
+
+def test_both_flow_networks_start_alike_from_the_rgb_network_of_their_task():
+    recipes = {network.name: load_recipe(network.recipe, network.changes) for network in NETWORKS}
+    motion, appearance = recipes["motion-flow-p4"], recipes["appearance-flow-p4"]
+    for recipe, task in ((motion, "motion"), (appearance, "appearance")):
+        assert recipe.start == Start(f"workbench/networks/{task}-rgb-p4.safetensors")
+    assert (motion.model, motion.preprocessing) == (appearance.model, appearance.preprocessing)
+    assert motion.optimisation == appearance.optimisation
+
+
+def test_all_rgb_networks_are_trained_alike_the_baseline_too():
+    rgb = [n for n in (*NETWORKS, BASELINE) if "-rgb-" in n.name]
+    recipes = [load_recipe(network.recipe, network.changes) for network in rgb]
+    assert {recipe.optimisation for recipe in recipes} == {recipes[0].optimisation}
+    assert {recipe.preprocessing for recipe in recipes} == {recipes[0].preprocessing}
 
 
 def test_the_demo_records_every_clip_of_every_network(demo: Path):

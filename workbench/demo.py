@@ -71,7 +71,7 @@ KNOWS_DRAWN = (
     "It knows drawn shapes that move on drawn backgrounds, and nothing of real videos: it is for the demo and tests."
 )
 # Trained for the table, not shipped: the same network without temporal kernels (Table 6, p = 0).
-BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion", ("model.conv=2d", "optimisation.epochs=3"))
+BASELINE = DemoNetwork("motion-rgb-p0", "synthetic_motion", ("model.conv=2d",))
 
 
 def make_demo(
