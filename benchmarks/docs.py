@@ -227,7 +227,7 @@ def differences(old: str, new: str, varies: tuple[str, ...]) -> Iterator[tuple[s
             if before != after:
                 yield "text", before, after, bool(cells or others) or "text" not in varies
             continue
-        titles = titles or cells
+        titles = titles if len(titles) == len(cells) else cells  # a table of another width is another table
         for title, cell, other in zip(titles, cells, others, strict=True):
             if cell != other:
                 yield f"{cells[0]}, {title}", cell, other, not _is_timing(title, varies) or not re.search(NUMBER, other)
