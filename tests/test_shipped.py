@@ -49,7 +49,7 @@ def test_a_retrained_one_is_like_the_shipped_one(scenes_folder: Path, tmp_path: 
     short = ("optimisation.epochs=1", "optimisation.warmup_epochs=0")
     for network in (NAMED["motion-rgb-p8"], NAMED["motion-flow-p4"]):
         changed = replace(network, changes=(*network.changes, *short))
-        retrain_one(changed, 0, tmp_path / "training", tmp_path / "networks", lambda *_: None, lambda _: None)
+        retrain_one(changed, 0, tmp_path / "training", tmp_path / "networks", lambda *_, **__: None, lambda _: None)
         new = load_checkpoint(tmp_path / "networks" / f"{network.name}.safetensors")
         shipped = load_checkpoint(SHIPPED_NETWORKS / f"{network.name}.safetensors")
         assert (new.model.config, new.classes) == (shipped.model.config, shipped.classes)
