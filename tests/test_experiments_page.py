@@ -72,7 +72,10 @@ def test_what_is_not_there_is_said_with_its_command(recorded: Path, tmp_path: Pa
     ("meta", "sentence"),
     [
         ({"fused": [{"run": "a"}]}, "fused from several networks"),
-        ({"imported": {"file": "a.csv"}}, "its predictions were imported from a.csv"),
+        (
+            {"imported": {"file": "a.csv", "columns": {}, "softmax": False, "invented": ""}},
+            "its predictions were imported from a.csv",
+        ),
         ({}, "run.json does not say where the run's network is"),
         ({"checkpoint": "torchvision:r3d_18", "conv": "other"}, "no attention α that could be replaced"),
     ],
@@ -90,17 +93,19 @@ def test_what_cannot_be_done_is_a_sentence(meta: dict, sentence: str, tmp_path: 
 
 def test_damaged_results_are_sentences_and_the_others_stay(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = copied / "tiny"
-    (run / "probes" / "part-00000.parquet").write_bytes(b"PAR1 torn")
-    (run / "interventions" / "interventions.json").write_text("{")
+    next((run / "interventions" / "effects").iterdir()).write_bytes(b"PAR1 torn")
     (run / "trust" / "trust.json").write_text(json.dumps({"command": "sth trust"}))
-    app = open_page(copied, monkeypatch, PAGE, run="tiny")
-    text = words(app)
-    assert "moves damaged parts aside" in text and f"{run}/interventions/interventions.json is damaged" in text
+    text = words(open_page(copied, monkeypatch, PAGE, run="tiny"))
+    assert "It uses" in text or "it uses the frame order is not shown" in text
+    assert f"{run}/interventions cannot be read (" in text and "moves damaged parts aside" in text
     assert "trust.json is damaged (it has no clips)" in text
-    for name in ("Interventions", "Trust"):
-        open_page(copied, monkeypatch, PAGE, run="tiny", experiment=name)
+    (run / "interventions" / "interventions.json").write_text("{")
+    for name, said in (("Interventions", "interventions.json is damaged"), ("Trust", "trust.json is damaged")):
+        assert said in words(open_page(copied, monkeypatch, PAGE, run="tiny", experiment=name))
     (run / "trust" / "trust.json").unlink()
     assert f"{run}/trust/trust.json is missing" in words(open_page(copied, monkeypatch, PAGE, run="tiny"))
+    (run / "probes" / "part-00000.parquet").write_bytes(b"PAR1 torn")  # without them no page shows the run
+    assert "its probes cannot be read" in words(open_page(copied, monkeypatch, PAGE))
 
 
 def test_unfinished_results_are_shown_and_said(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

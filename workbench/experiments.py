@@ -32,12 +32,12 @@ def why_impossible(run: Run, experiment: str) -> str:
         network_of(run)
     except UserError as error:
         return str(error)
+    if experiment == INTERVENE and (run.meta.get("conv") == OTHER or not run.meta.get("attention")):
+        return "This network has no attention α that could be replaced: only STH networks with attention have it."
     if not run.meta.get("data"):
         return "run.json does not say where the run's dataset is."
     if not isinstance(run.path, Path):
         return f"Results cannot be written into object storage ({run.path}); copy the run to a local folder."
-    if experiment == INTERVENE and (run.meta.get("conv") == OTHER or not run.meta.get("attention")):
-        return "This network has no attention α that could be replaced: only STH networks with attention have it."
     return ""
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 import streamlit as st
 
 from analysis.experiments.found_results import INTERVENE, PLACES, PROBE, QUESTIONS, TRUST, FoundResults
-from analysis.runs.run_directory import Run
+from analysis.runs.run_directory import Run, clips_of
 from sth_core.datasets.media import counted
 from sth_core.errors import UserError
 from sth_core.files import csv_text, error_sentence
-from workbench.components.cached import cached_overview, cached_result, parquet_files, state_of
+from workbench.components.cached import cached_result, parquet_files, state_of
 from workbench.components.context import errors_shown, escape_markdown
 from workbench.components.gallery import show_linked_clips
 from workbench.components.tables import column_title
@@ -157,7 +157,8 @@ def show_openable(run: Run, clips: pd.DataFrame, config: Mapping[str, Any], key:
     if clips.empty:
         st.caption("There is no clip.")
         return
-    known = clips["clip_id"].isin(cached_overview(run)["clip_id"])
+    recorded = cached_result("recorded_clips", [run], lambda: frozenset(clips_of(run, ())["clip_id"]))
+    known = clips["clip_id"].isin(recorded)
     some = clips[known].head(MOST_ROWS)
     show_linked_clips(run, some, dict(config), key=f"{key} table")
     with st.container(horizontal=True, vertical_alignment="center"):

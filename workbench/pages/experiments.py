@@ -41,7 +41,8 @@ def show_experiments_page() -> None:
     st.title("Experiments")
     st.caption("What happens when clips, attention or weights are changed: the results of probe, intervene and trust.")
     run = choose_run()
-    show_caveats({"": run})
+    with errors_shown():  # of damaged probes, which the other experiments do not need
+        show_caveats({"": run})
     trusted: list[FoundResults] = []
     found: dict[str, FoundResults | None] = {}
     with errors_shown():
