@@ -93,7 +93,7 @@ def show_start(run: Run, experiment: str) -> None:
                 experiment_job(run, experiment, more)
     with errors_shown():
         st.caption("Or in a terminal; the page shows the results when it is loaded again:")
-        st.code(experiment_command(run, experiment), language="sh", wrap_lines=True)
+        st.code(experiment_command(run, experiment), language=None, wrap_lines=True)
 
 
 def show_results_facts(run: Run, experiment: str, results: FoundResults) -> None:
@@ -103,7 +103,7 @@ def show_results_facts(run: Run, experiment: str, results: FoundResults) -> None
     where += f"; the same as a page: {escape_markdown(str(page))}." if page.is_file() else "."
     with st.expander("Files, command, and doing it again"):
         st.caption(where)
-        st.code(str(results.meta["command"]), language="sh", wrap_lines=True)
+        st.code(str(results.meta["command"]), language=None, wrap_lines=True)
         show_start(run, experiment)
 
 
