@@ -17,7 +17,7 @@ from analysis.report.intervention_page import (
     plot_replacement_effects,
     summarize_interventions,
 )
-from analysis.report.plots import horizontal_bars
+from analysis.report.plots import horizontal_bars, with_subscripts
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class, units_of_clips
 from analysis.statistics.clusters import describe_interval, describe_p
@@ -74,6 +74,9 @@ def show_interventions(run: Run, results: FoundResults) -> None:
         show_everywhere(everywhere, units)
         st.header("By layer, stage and everywhere")
         figure = clickable(plot_replacement_effects(places, "place"), places, "place")
+        names = [with_subscripts(kind) for kind in places["kind"].unique()]
+        figure.update_xaxes(tickangle=-40, ticktext=names)  # the clips beside it leave little room
+        figure.update_traces(showscale=False, selector={"type": "heatmap"})
         alt = "Change of accuracy by place and kind of replacement"
         show_chart(figure, key="places", alt=alt, on_select=open_place, selection_mode="points")
         st.caption(
