@@ -221,11 +221,11 @@ def test_the_clip_page_opens_the_clip_of_the_link(demo, monkeypatch):
     assert wrong["label"] in text
     assert f"predicted: {wrong['prediction']}" in text
     assert wrong["clip_id"] in text
-    titles = ["Grad-CAM over time", "Input frames", "What if", "Attention by layer"]
-    assert [s.value for s in app.header] == titles
+    titles = ["Grad-CAM over time", "Input frames", "Attention by layer"]
+    assert [s.value for s in app.header][1:] == titles
+    assert [s.value for s in app.subheader] == ["Top 5, softmax score", "What if"]
     assert len(app.get("image")) == 16  # 8 frames, 8 overlays
-    assert len(app.get("plotly_chart")) == 2
-    assert len(app.get("video")) == 1
+    assert len(app.get("plotly_chart")) == 1
     (scores,) = (html.proto.body for html in app.get("html") if "score" in html.proto.body)
     assert scores.count('class="bar"') == 5 and f'<span class="name">{wrong["label"]}</span>' in scores
 
@@ -279,7 +279,7 @@ def test_a_clip_whose_video_is_deleted_shows_what_was_recorded(one_run, demo, mo
         table.to_parquet(part)
     app = open_page(one_run, monkeypatch, CLIP)
     assert "has been moved, deleted or damaged" in words(app)
-    assert [s.value for s in app.header] == ["Attention by layer"]
+    assert [s.value for s in app.header][1:] == ["Attention by layer"]
     assert "The video is missing or unreadable" in words(open_page(one_run, monkeypatch, PREDICTIONS))
 
 
@@ -331,5 +331,5 @@ def test_with_roots_no_file_outside_of_them_is_opened(demo, tmp_path, monkeypatc
     assert words(app).count(outside) == 12
     video = Path(clips_of(open_run(demo / "runs" / "appearance-rgb-p4"))["path"].iloc[0])
     monkeypatch.setenv("STH_ROOTS", str(video.parent))
-    app = open_page(demo / "runs", monkeypatch, CLIP, run="appearance-rgb-p4")
+    app = open_page(demo / "runs", monkeypatch, CLIP, run="appearance-rgb-p4", player="true")
     assert outside not in words(app) and app.get("video")

@@ -52,6 +52,7 @@ def test_from_the_attention_plots_to_the_grad_cam_of_a_misclassified_clip(page: 
 
 def test_the_video_plays(tab: Page, address: str):
     tab.goto(f"{address}/clip?run=motion-rgb-p4")
+    tab.get_by_text("The video in the browser's player").click()
     video = tab.locator("video")
     expect(video).to_be_visible()
     until(tab, "document.querySelector('video').readyState >= 2")  # loadeddata may be over while it seeks
@@ -65,7 +66,7 @@ def test_next_misclassified_shows_another_clip(tab: Page, address: str):
     expect(tab.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
     shown = [tab.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first.inner_text()]
     for _ in range(2):
-        tab.get_by_role("link", name="Next misclassified").click()
+        tab.get_by_role("link", name="Next").click()
         caption = tab.get_by_test_id("stCaptionContainer").filter(has_text=".mp4").first
         expect(caption).not_to_have_text(shown[-1])
         shown.append(caption.inner_text())
@@ -195,7 +196,7 @@ def test_from_plot_to_frame_by_keyboard(page: Page, address: str):
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="What if")).to_be_visible()
     settle(page)
-    page.get_by_role("link", name="Next misclassified").focus()
+    page.get_by_role("link", name="Next").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Grad-CAM over time")).to_be_visible()
 
@@ -210,7 +211,7 @@ def test_back_takes_one_step_for_each_view(page: Page, address: str):
     page.get_by_role("link", name="Inspect").first.click()
     expect(page.locator(".status")).to_contain_text("frame")
     first = parse_qs(urlsplit(page.url).query)["clip"]
-    page.get_by_role("link", name="Next misclassified").click()
+    page.get_by_role("link", name="Next").click()
     until(page, "old => new URLSearchParams(location.search).get('clip') !== old", arg=first[0])
     page.get_by_role("link", name="Attention").click()
     expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()

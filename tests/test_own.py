@@ -236,8 +236,8 @@ def test_a_network_by_its_path_and_an_upload(tmp_path, video, monkeypatch):
     app.file_uploader[0].set_value((video.name, video.read_bytes(), "video/mp4")).run()
     assert not app.error and not app.exception
     assert len(app.get("image")) == 8
-    (scores,) = (html.proto.body for html in app.get("html") if "score" in html.proto.body)
-    _, what_if = (chart.proto.spec for chart in app.get("plotly_chart"))
+    next(control for control in app.segmented_control if control.label == "Frames").set_value("reversed").run()
+    scores, what_if = (html.proto.body for html in app.get("html") if "score" in html.proto.body)
     for shown in (scores, what_if):
         assert "&lt;b&gt;" in shown and "<b>" not in shown
     by_label = {box.label: box for box in app.selectbox}

@@ -96,6 +96,7 @@ def test_the_browser_draws_the_same_map_as_python(tab: Page, address: str, video
 
 def test_a_link_opens_the_same_frame_layer_and_class_in_another_browser(page: Page, browser: Browser, address: str):
     page.goto(f"{address}/{LINK}")
+    page.get_by_text("Grad-CAM of ").first.click()
     page.get_by_role("combobox", name="Layer").click()
     page.get_by_role("option", name="layer2.1 (").click()
     expect(page.get_by_text("at layer2.1. Grad-CAM")).to_be_visible()

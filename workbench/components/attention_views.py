@@ -130,7 +130,8 @@ def show_unusual_clips(run: Run) -> None:
         "for cuts, unusual camera angles, and wrong labels."
     )
     show_definition(run)
-    show_gallery(run, cached_overview(run), found["row"].to_numpy(), "unusual")
+    origin = "Attention, unusual clips"
+    show_gallery(run, cached_overview(run), found["row"].to_numpy(), "unusual", origin=origin)
 
 
 def show_definition(run: Run) -> None:

@@ -12,7 +12,7 @@ from analysis.explain.methods import GRADCAM, INPUT, METHODS, Question, explain_
 from analysis.explain.overlay import overlay
 from analysis.explain.video_explanation import CamOptions
 from sth_core.checkpoint import Checkpoint
-from workbench.components.clip_views import ExplainedClip, show_frame_strip
+from workbench.components.clip_views import ExplainedClip, choose_what_if, show_frame_strip
 from workbench.components.context import errors_shown, escape_markdown, linked_selectbox
 from workbench.components.scrubber import CAM_COLOUR, DROP_COLOUR, Curve, show_scrubber
 
@@ -20,6 +20,7 @@ DEFINITION_NAMES = {"per_step": "weights per step", "per_clip": "weights per cli
 SCALE_NAMES = {"clip": "one for the clip", "frame": "one for each frame"}
 BRANCH_NAMES = {"joint": "joint", "spatial": "spatial: α_S O_S", "temporal": "temporal: α_T O_T"}
 NO_CLASS = ""
+STATED = "stated explanation"  # where a session keeps what the folded line says
 READING = "bright areas show where and when the layer's features raise the score of the class."
 SLOW_MAPS, MOST_SLOW_MAPS = "slow maps", 16  # where a session keeps them, and how many
 
@@ -27,6 +28,36 @@ SLOW_MAPS, MOST_SLOW_MAPS = "slow maps", 16  # where a session keeps them, and h
 def choose_named(label: str, names: dict[str, str], key: str, **more: Any) -> str:
     """One of the keys of `names`, which the select box shows by its name; the default is not in the URL."""
     return linked_selectbox(label, [*names], key, default_in_url=False, format_func=names.__getitem__, **more)
+
+
+def choose_folded(checkpoint: Checkpoint, roles: dict[str, str], clip_id: str) -> CamOptions:
+    """One line that states what is explained and how; opened, its controls (`choose_cam_options`)."""
+    line = st.session_state.get(STATED, "Explanation")
+    with st.expander(line, key="explain", bind="query-params", icon=":material/tune:"):
+        options = choose_cam_options(checkpoint, roles, clip_id)
+    stated = stated_options(options, roles)
+    if stated != line:  # the line is drawn before its controls, which say what it states
+        st.session_state[STATED] = stated
+        st.rerun()
+    return options
+
+
+def stated_options(options: CamOptions, roles: dict[str, str]) -> str:
+    """What is explained and how, as Markdown in one line."""
+    method, target = METHODS[options.method], options.target or ""
+    role = f" ({roles[target]})" if target in roles else ""
+    parts = [f"**{method.title}** of **{escape_markdown(target)}**{role}"]
+    if options.against:
+        parts[0] += f" against **{escape_markdown(options.against)}**"
+    if method.layered:
+        parts.append(escape_markdown(options.layer))
+    if options.branch != JOINT:
+        parts.append(BRANCH_NAMES[options.branch])
+    if options.method == GRADCAM:
+        parts.append(DEFINITION_NAMES[options.definition])
+    parts.append(f"colour scale: {SCALE_NAMES[options.scale]}")
+    parts.append("negative values too" if options.signed else "positive values")
+    return " · ".join(parts)
 
 
 def choose_cam_options(checkpoint: Checkpoint, roles: dict[str, str], clip_id: str) -> CamOptions:
@@ -97,31 +128,30 @@ def _cached_occlusion_drop(key: tuple[object, ...], target: int, _clip: Explaine
 
 
 def show_gradcam(
-    clip: ExplainedClip, roles: dict[str, str], clip_id: str, show_beside: Callable[[], None] = lambda: None
-) -> None:
-    """The controls, the clip frame by frame with something beside it (if its video is kept), and the input frames."""
-    heading = st.empty()
-    options, classes = choose_cam_options(clip.checkpoint, roles, clip_id), clip.checkpoint.classes
+    clip: ExplainedClip, roles: dict[str, str], clip_id: str,
+    change_beside: Callable[[ExplainedClip], ExplainedClip] = choose_what_if,
+) -> ExplainedClip:  # fmt: skip
+    """The choices in one line, the clip frame by frame (if its video is kept), and the input frames. What is beside it
+    may change the clip: that one is explained, and returned."""
+    options, classes = choose_folded(clip.checkpoint, roles, clip_id), clip.checkpoint.classes
     assert options.target is not None  # the select box always has a class
     target, against = classes.index(options.target), classes.index(options.against) if options.against else None
-    heading.header(f"{METHODS[options.method].title} over time")
-    cam = map_of_clip(
-        clip, options.method, Question(target, against, options.layer, options.branch, options.definition)
-    )
-    if cam is None:
-        show_beside()
-        return
-    if cam.maps.max() <= 0:
-        st.info(
-            f"The map has no positive value: nothing at {options.layer} raises the score of "
-            f"{escape_markdown(options.target)} in this clip."
-        )
-    if clip.path is not None:
-        left, right = st.columns([3, 2])
-        with left:
+    asked = Question(target, against, options.layer, options.branch, options.definition)
+    left, right = st.columns([3, 2]) if clip.path is not None else (st.container(), st.container())
+    with right:
+        clip = change_beside(clip)
+    with left:
+        cam = map_of_clip(clip, options.method, asked)
+        if cam is not None and cam.maps.max() <= 0:
+            st.info(
+                f"The map has no positive value: nothing at {options.layer} raises the score of "
+                f"{escape_markdown(options.target)} in this clip."
+            )
+        if cam is not None and clip.path is not None:
             show_cam_scrubber(clip, cam, options)
-        with right:
-            show_beside()
+    if cam is None:
+        return clip
+    st.header(f"{METHODS[options.method].title} over time")
     maps = cam.signed if options.signed else cam.maps
     captions = [f"frame {i} · {share:.0%}" for i, share in zip(clip.indices, cam.per_frame, strict=True)]
     show_frame_strip(
@@ -131,6 +161,7 @@ def show_gradcam(
         f"{cam_caption(options)} Under each frame: its number and its share of the clip's map.  \n"
         f"**How to read this:** {READING if METHODS[options.method].layered else measured(options.method)}"
     )
+    return clip
 
 
 def measured(method: str) -> str:

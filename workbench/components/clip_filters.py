@@ -66,6 +66,10 @@ class FilteredClips:
         which = blake2b(self.matches.tobytes()).hexdigest() if self.filters else "all"
         return cached_result(name, [self.run], compute, which)
 
+    def origin(self, *view: str) -> str:
+        """What clips of this view are, for the Clip page: "Predictions, misclassified, label hug"."""
+        return ", ".join(dict.fromkeys(["Predictions", *view, *(words for words, _ in self.filters.values())]))
+
     def describe(self, shown: int, others: str = "") -> str:
         """How many clips a view shows of how many, and why not all: "12 of 60 clips (8 do not match ...; 40 ...)".
         `others` says why matching clips are not shown."""

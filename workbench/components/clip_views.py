@@ -2,7 +2,7 @@
 
 import html
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,11 @@ from sth_core.video.clip_source import ClipSource
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
 from sth_core.video.modality import FLOW_STACK
-from sth_core.video.reorder import FROZEN, REVERSED, SHUFFLED, reorder
+from sth_core.video.reorder import FROZEN, REVERSED, SHUFFLED, frame_order, reorder
 from sth_core.video.segment import Segment
 from sth_core.video.transforms import Preprocessing, centre_crop, normalise
 from workbench.components.cached import cache_data_of_files, cached_alpha, cached_result
-from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
+from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS
 from workbench.components.context import choose_one
 
 FRAMES_PER_ROW = 8
@@ -41,7 +41,8 @@ SCORES = """<style>
 .score { display: grid; grid-template-columns: 1fr auto; column-gap: 0.5rem; font-size: 0.875rem; line-height: 1.5 }
 .score .name { overflow-wrap: anywhere }
 .score .value { font-variant-numeric: tabular-nums }
-.score .bar { grid-column: 1 / -1; height: 6px; border-radius: 3px; margin-bottom: 0.4rem; min-width: 2px }
+.score .bar { grid-column: 1 / -1; height: 6px; border-radius: 3px; margin-bottom: 2px; min-width: 2px }
+.score .bar:last-child { margin-bottom: 0.4rem }
 </style>"""
 
 
@@ -72,6 +73,14 @@ class ExplainedClip:
     def normalised(self) -> Tensor:
         """The network's input (T, C, H, W)."""
         return normalise(torch.from_numpy(np.ascontiguousarray(self.pixels)), self.checkpoint.preprocessing)
+
+    def reordered(self, how: str) -> "ExplainedClip":
+        """The clip with its frames in another order (`reorder`)."""
+        T = len(self.indices)
+        order = np.arange(T)[::-1] if how == REVERSED else frame_order(how, T, np.random.default_rng(0))
+        pixels = reorder(self.pixels, how, self.checkpoint.preprocessing.modality)
+        frames, indices = self.frames[order], self.indices[order]
+        return replace(self, frames=frames, pixels=pixels, indices=indices, key=(*self.key, how))
 
 
 def load_explained_clip(checkpoint: Checkpoint, sha256: str, source: ClipSource) -> ExplainedClip:
@@ -124,53 +133,52 @@ def _cached_what_if_scores(key: tuple[object, ...], order: str, alpha: str, _cli
     return what_if_scores(_clip.checkpoint, _clip.pixels, order, alpha)
 
 
-def show_what_if(clip: ExplainedClip) -> None:
-    st.header("What if")
-    left, right = st.columns(2)
-    with left:
-        order = choose_one("Frames", ORDERS, "order")
-        alphas = ALPHAS if clip.checkpoint.model.attention_layers else ALPHAS[:1]
-        alpha = choose_one("α in all layers", alphas, "alpha")
-        st.caption(
-            "**How to read this:** if the scores stay the same when the frames are reversed or shuffled, the network "
-            "does not use the temporal order of this clip. If they stay the same when α is replaced, the network does "
-            "not need its attention for this clip."
-        )
+def choose_what_if(clip: ExplainedClip) -> ExplainedClip:
+    """Controls that change the clip or the network, the scores before and after, and the clip as changed."""
+    st.subheader("What if", anchor=False)
+    order = choose_one("Frames", ORDERS, "order")
+    alphas = ALPHAS if clip.checkpoint.model.attention_layers else ALPHAS[:1]
+    alpha = choose_one("α in all layers", alphas, "alpha") if len(alphas) > 1 else AS_IT_IS
+    if (order, alpha) == (AS_IT_IS, AS_IT_IS):
+        return clip
     before = _cached_what_if_scores(clip.key, AS_IT_IS, AS_IT_IS, clip)
     after = _cached_what_if_scores(clip.key, order, alpha, clip)
-    with right:
-        figure = what_if_figure(before, after, clip.checkpoint.classes)
-        show_chart(figure, key="what_if", alt="Scores of the clip as it is, and with the changes")
+    st.html(changed_scores(before, after, clip.checkpoint.classes))
+    st.caption(
+        "Gray: as it is, from one view of the clip; red: with the changes, as are the map and its timeline. "
+        "**How to read this:** if the scores stay the same when the frames are reversed or shuffled, the network does "
+        "not use their order in this clip. If they stay the same when α is replaced, it does not need its attention."
+    )
+    return clip if order == AS_IT_IS else clip.reordered(order)
 
 
-def what_if_figure(before: np.ndarray, after: np.ndarray, classes: list[str]) -> go.Figure:
-    """The scores (K,) before and after the change, for the classes that are among the highest in either."""
-    top = list(dict.fromkeys([*before.argsort()[::-1][:4], *after.argsort()[::-1][:4]]))[::-1]
-    figure = go.Figure()
-    for name, scores, colour in (("with the changes", after, CHANGED), (AS_IT_IS, before, PLAIN)):
-        figure.add_bar(
-            x=scores[top], y=[classes[i] for i in top], orientation="h", name=name, marker_color=colour,
-            text=[f"{scores[i]:.1%}" for i in top], textposition="outside", textangle=0, cliponaxis=False,
-        )  # fmt: skip
-    figure = styled(figure, "score (softmax)", "", height=90 + 46 * len(top))
-    figure.update_layout(legend_traceorder="reversed")  # as the bars lie
-    figure.update_xaxes(range=[0, 1.12], tickformat=".0%", tickvals=np.linspace(0, 1, 6))
-    return figure.update_yaxes(automargin=True)
+def changed_scores(before: np.ndarray, after: np.ndarray, classes: list[str]) -> str:
+    """The scores (K,) before and after the change as HTML, for the classes that are among the highest in either."""
+    top = list(dict.fromkeys([*after.argsort()[::-1][:3], *before.argsort()[::-1][:3]]))
+    return SCORES + "".join(
+        score_bars(classes[i], f"{before[i]:.1%} → {after[i]:.1%}", {PLAIN: before[i], CHANGED: after[i]}) for i in top
+    )
+
+
+def score_bars(name: str, value: str, bars: dict[str, float]) -> str:
+    """A class, its value as text, and a bar of each colour, as HTML."""
+    drawn = "".join(
+        f'<div class="bar" style="width: {share:.1%}; background: {colour}"></div>' for colour, share in bars.items()
+    )
+    words = f'<span class="name">{html.escape(name)}</span><span class="value">{value}</span>'
+    return f'<div class="score">{words}{drawn}</div>'
 
 
 def show_top_scores(top: pd.DataFrame, label: str = "") -> None:
     """The highest scores as bars, the true class in orange. They are HTML, because another chart slows the page."""
     if top.empty:
         return
-    st.markdown(f"**Top {len(top)}**, softmax score")
-    rows = "".join(
-        f'<div class="score"><span class="name">{html.escape(str(row.label))}</span>'
-        f'<span class="value">{row.score:.1%}</span>'
-        f'<div class="bar" style="width: {row.score:.1%}; '
-        f'background: {TRUE_CLASS if row.label == label else PLAIN}"></div></div>'
+    st.subheader(f"Top {len(top)}, softmax score", anchor=False)
+    rows = (
+        score_bars(str(row.label), f"{row.score:.1%}", {TRUE_CLASS if row.label == label else PLAIN: row.score})
         for row in top.itertuples()
     )
-    st.html(SCORES + rows)
+    st.html(SCORES + "".join(rows))
 
 
 def clip_alpha_figure(run: Run, row: int) -> go.Figure | None:

@@ -253,4 +253,5 @@ def show_clips_by_correct_count(common: SharedClips, run: Run, letters: dict[str
     )
     table = cached_overview(run)
     chosen = table.index.isin(common.rows[common.correct_count == k])
-    show_gallery(run, table, most_confident_first(table, chosen), f"right_in_{k}")
+    rows = most_confident_first(table, chosen)
+    show_gallery(run, table, rows, f"right_in_{k}", origin=f"Compare, correct in {k} of {N} runs")

@@ -16,6 +16,7 @@ from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_result
 from workbench.components.chart import LAYER_AXIS, show_chart
 from workbench.components.clip_filters import CELL, UNCOUNTED, FilteredClips
+from workbench.components.clip_lists import ClipList, list_query
 from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
 from workbench.components.gallery import clip_query, show_gallery
 from workbench.components.matrix import choose_cell, show_confusion_matrix
@@ -81,6 +82,7 @@ def show_cell(filtered: FilteredClips, label: str | None, prediction: str | None
         if len(rows):
             title = f"Open the first of its {counted(len(rows), 'clip')}" if len(rows) > 1 else "Open its clip"
             query = clip_query(filtered.run, filtered.table["clip_id"].iloc[rows[0]])
+            query |= list_query(filtered.run, ClipList(filtered.origin(), rows))
             st.page_link(CLIP_PAGE, label=title, icon=":material/movie:", query_params=query)
         st.button("Close", type="tertiary", icon=":material/close:", on_click=choose_cell, args=(None, None))
     if not len(rows):
@@ -88,7 +90,7 @@ def show_cell(filtered: FilteredClips, label: str | None, prediction: str | None
             "No clip is in this cell." if len(filtered.filters) == 2 else "No clip of this cell matches the filters."
         )
         return
-    show_gallery(filtered.run, filtered.table, rows, "cell", across=2, per_page=CLIPS_OF_CELL)
+    show_gallery(filtered.run, filtered.table, rows, "cell", 2, CLIPS_OF_CELL, filtered.origin())
 
 
 def show_cell_profile(run: Run, label: str, prediction: str) -> None:

@@ -17,6 +17,7 @@ from analysis.runs.run_directory import Run
 from sth_core.video import UnreadableVideo, count_frames
 from sth_core.video.fields import read_resized
 from workbench.components.cached import cache_data_of_files
+from workbench.components.clip_lists import ClipList, list_query
 from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
 from workbench.components.tables import column_titles
 from workbench.roots import why_not_readable
@@ -50,9 +51,15 @@ def clip_query(run: Run, clip_id: str) -> dict[str, str]:
     return {"run": run_id(run), "clip": clip_id}
 
 
-def show_linked_clips(run: Run, clips: pd.DataFrame, column_config: dict[str, Any], **options: Any) -> None:
-    """The clips as a table whose first column links to their pages."""
-    links = ["clip?" + urlencode(clip_query(run, clip_id), quote_via=quote) for clip_id in clips["clip_id"]]
+def show_linked_clips(
+    run: Run, clips: pd.DataFrame, column_config: dict[str, Any], listed: ClipList | None = None, **options: Any
+) -> None:
+    """The clips as a table whose first column links to their pages, which step through the list."""
+    more = urlencode(list_query(run, listed), quote_via=quote) if listed else ""
+    links = [
+        "&".join(filter(None, ("clip?" + urlencode(clip_query(run, clip_id), quote_via=quote), more)))
+        for clip_id in clips["clip_id"]
+    ]
     config = {"open": st.column_config.LinkColumn("", display_text=":material/open_in_new:", width="small")}
     table = pd.concat([pd.Series(links, clips.index, name="open", dtype=object), clips], axis=1)
     st.dataframe(table, hide_index=True, column_config=column_titles(clips) | config | column_config, **options)
@@ -94,10 +101,12 @@ def start_anew(key: str, rows: NDArray[np.intp]) -> None:
 
 def show_gallery(
     run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], key: str = "gallery", across: int = COLUMNS,
-    per_page: int = CLIPS_PER_PAGE,
+    per_page: int = CLIPS_PER_PAGE, origin: str = "",
 ) -> None:  # fmt: skip
-    """One page of these rows of `clips`, so many across: thumbnail, label, prediction, and a link to each clip."""
+    """One page of these rows of `clips`, so many across: thumbnail, label, prediction, and a link to each clip, where
+    one steps through these rows; `origin` says there what they are."""
     st.html(STYLE)
+    steps = list_query(run, ClipList(origin or "a gallery", rows))
     start_anew(f"{key}_page", rows)
     page = choose_page(-(-len(rows) // per_page), f"{key}_page")
     shown = clips.iloc[rows[(page - 1) * per_page : page * per_page]]
@@ -113,7 +122,7 @@ def show_gallery(
             predicted = "" if right else f"  \npredicted: {escape_markdown(clip.prediction)}"
             confidence = f" ({clip.confidence:.0%})" if confidence_is_known(run.meta) else ""
             st.markdown(f"**{escape_markdown(clip.label or NO_LABEL)}**{predicted}{confidence}")
-            query = clip_query(run, clip.clip_id)
+            query = clip_query(run, clip.clip_id) | steps
             st.page_link(
                 CLIP_PAGE,
                 label=f"Inspect {escape_markdown(Path(clip.clip_id).name)}",

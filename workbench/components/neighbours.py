@@ -47,7 +47,7 @@ def show_nearest(run: Run, features: Features, own: np.ndarray, clip_id: str, ke
     nearest = nearest_clips(features, own, without=clip_id)
     table = cached_overview(run)
     rows = pd.Index(table["clip_id"]).get_indexer(nearest["clip_id"])
-    show_gallery(run, table, rows, key)
+    show_gallery(run, table, rows, key, origin=f"clips with features near those of {clip_id}")
     if len(nearest):
         span = f"{nearest['distance'].iloc[0]:.3f} to {nearest['distance'].iloc[-1]:.3f}"
         st.caption(f"Nearest first; 1 - cosine similarity from {span}.")

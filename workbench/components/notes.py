@@ -30,6 +30,10 @@ def choose_tags(run: Run) -> list[str]:
 @st.fragment
 def show_notes_panel(run: Run, clip_id: str) -> None:
     """The clip's tags and note, which a person can read and change."""
+    draw_notes_panel(run, clip_id)
+
+
+def draw_notes_panel(run: Run, clip_id: str) -> None:
     key = f"notes {run.path} {clip_id}"
     with errors_shown():  # app.py does not catch an error of a fragment that runs alone
         if refusal := notes.why_not_kept(run):

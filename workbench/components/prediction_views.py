@@ -14,6 +14,7 @@ from sth_core.datasets.media import counted
 from sth_core.files import csv_text
 from workbench.components.chart import show_chart
 from workbench.components.clip_filters import UNCOUNTED, FilteredClips, varying_measures
+from workbench.components.clip_lists import ClipList
 from workbench.components.gallery import choose_page, show_linked_clips
 from workbench.components.tables import column_title, column_titles
 
@@ -97,7 +98,8 @@ def show_clip_table(filtered: FilteredClips) -> None:
     st.caption(f"{which}. Click a column's title to sort{' this page' * (pages > 1)}. The first column opens the clip.")
     config: dict[str, Any] = {**column_titles(columns)}
     config["confidence"] = st.column_config.ProgressColumn("confidence", min_value=0, max_value=1, format="%.3f")
-    show_linked_clips(run, shown.astype({"label": str, "prediction": str}), config, key="clips", height=640)
+    listed = ClipList(filtered.origin(), ordered)
+    show_linked_clips(run, shown.astype({"label": str, "prediction": str}), config, listed, key="clips", height=640)
     st.download_button(
         "CSV", lambda: csv_text(clips[[*columns, "path"]].iloc[ordered]), f"{run.name}_predictions.csv", "text/csv",
         help="All clips that match the filters, with the columns of this table and their paths.",

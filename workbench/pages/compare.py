@@ -128,7 +128,7 @@ def show_clips_by_outcome(b: Run, both: pd.DataFrame) -> None:
         return
     order = "most confident predictions of B first. Links open the clips in B."
     st.caption(f"{counted(len(rows), 'clip')}, {outcome}, {order}")
-    show_gallery(b, table, rows, "compared")
+    show_gallery(b, table, rows, "compared", origin=f"Compare, {outcome} by B: {b.name}")
 
 
 show_compare_page()

@@ -104,9 +104,7 @@ def show_upload(checkpoint: Checkpoint) -> None:
         key = (content_sha256, checkpoint.sha256)
         clip = clip_views.ExplainedClip(checkpoint, video.frames, video.clip, video.indices, None, key)
         predicted = show_scores(clip)
-        clip_views.show_input_frames(clip)
-        clip_views.show_what_if(clip)
-        show_gradcam(clip, {predicted: "predicted"}, content_sha256)
+        clip_views.show_input_frames(show_gradcam(clip, {predicted: "predicted"}, content_sha256))
 
 
 def show_scores(clip: clip_views.ExplainedClip) -> str:

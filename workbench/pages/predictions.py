@@ -88,7 +88,7 @@ def show_misclassified(filtered: FilteredClips) -> None:
         return
     count = filtered.describe(len(rows), "not misclassified")
     st.caption(f"{count}, most confident first. Hold the pointer on a clip to play it.")
-    show_gallery(filtered.run, filtered.table, rows)
+    show_gallery(filtered.run, filtered.table, rows, origin=filtered.origin("misclassified"))
 
 
 show_predictions_page()

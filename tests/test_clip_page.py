@@ -1,0 +1,145 @@
+"""The Clip page: what one needs lies above the fold, and one steps by keys through the list that one came from."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+from streamlit.testing.v1 import AppTest
+
+from analysis.runs.notes import tags_of
+from analysis.runs.run_directory import open_run
+from benchmarks.browser import serving, settle, until
+from tests.test_app import CLIP, PREDICTIONS, open_page, words
+
+RUN = "appearance-rgb-p4"
+browser_test = pytest.mark.browser
+
+
+def queries(app: AppTest) -> list[dict[str, str]]:
+    """The parameters of the links to the Clip page."""
+    found = [parse_qs(link.proto.query_string) for link in app.main.get("page_link")]
+    return [{key: values[0] for key, values in query.items()} for query in found if "clip" in query]
+
+
+def test_one_steps_through_what_one_came_from(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list is in the link: another session has it too."""
+    first, second, *_ = queries(open_page(demo / "runs", monkeypatch, PREDICTIONS, run=RUN, outcome="misclassified"))
+    count = len(queries(open_page(demo / "runs", monkeypatch, PREDICTIONS, run=RUN)))
+    app = open_page(demo / "runs", monkeypatch, CLIP, **first)
+    assert f"**1 of {count}**, from: Predictions, misclassified" in words(app)
+    previous, following = app.main.get("page_link")[:2]
+    assert previous.proto.disabled and not following.proto.disabled
+    query = queries(app)[1]
+    assert query["clip"] == second["clip"] != first["clip"]
+    app = open_page(demo / "runs", monkeypatch, CLIP, **query)
+    assert f"**2 of {count}**, from: Predictions, misclassified" in words(app)
+    assert queries(app)[0]["clip"] == first["clip"]
+    last = {**query, "clip": "val/0001_00000.mp4"}
+    if last["clip"] not in {one["clip"] for one in (first, second)}:
+        assert "Not in the list, from:" in words(open_page(demo / "runs", monkeypatch, CLIP, **last)) or count > 2
+
+
+def test_a_list_of_another_run_is_said_and_left(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = queries(open_page(demo / "runs", monkeypatch, PREDICTIONS, run=RUN))[0]
+    app = open_page(demo / "runs", monkeypatch, CLIP, **query | {"run": "appearance-rgb-p8"})
+    assert "The list in this link is of another run. You step through another one." in words(app)
+    assert "from: all clips" in words(app) or "from: misclassified clips" in words(app)
+    assert "list" not in app.query_params
+
+
+@browser_test
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1280, 720)])
+def test_what_one_needs_lies_above_the_fold(width: int, height: int, tab: Page, address: str) -> None:
+    tab.set_viewport_size({"width": width, "height": height})
+    tab.goto(f"{address}/clip?run={RUN}")
+    expect(tab.locator(".scrubber[data-frame]:not(.loading)")).to_be_visible()
+    settle(tab)
+    tab.wait_for_timeout(500)
+    for part in (".picture", ".timeline", ".buttons", ".st-key-clip_title h2", ".st-key-clip_steps", ".score >> nth=4"):
+        box = tab.locator(part).bounding_box()
+        assert box and box["y"] >= 0 and box["y"] + box["height"] <= height, part
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width, part
+    expect(tab.get_by_text("Grad-CAM of ").first).to_be_in_viewport()
+    assert tab.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == 0
+    wide = "[document.documentElement, document.querySelector('[data-testid=stMain]')]"
+    assert tab.evaluate(f"{wide}.every(e => e.scrollWidth <= e.clientWidth)")
+    tab.set_viewport_size({"width": 1280, "height": 800})
+
+
+@pytest.fixture(scope="module")
+def noted(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run whose notes may be written."""
+    runs = tmp_path_factory.mktemp("noted") / "runs"
+    shutil.copytree(demo / "runs" / RUN, runs / RUN)
+    return runs
+
+
+@pytest.fixture(scope="module")
+def served(noted: Path) -> Iterator[str]:
+    with serving(noted) as (address, _):
+        yield address
+
+
+def shown_clip(page: Page) -> str:
+    settle(page)
+    return parse_qs(urlsplit(page.url).query)["clip"][0]
+
+
+@browser_test
+def test_keys_step_mark_and_tag_but_not_while_one_types(tab: Page, served: str, noted: Path) -> None:
+    tab.goto(f"{served}/clip?run={RUN}")
+    expect(tab.locator(".status")).to_contain_text("frame")
+    settle(tab)
+    first, run = shown_clip(tab), open_run(noted / RUN)
+    tab.keyboard.press("j")
+    until(tab, "old => new URLSearchParams(location.search).get('clip') !== old", first)
+    expect(tab.get_by_text("2 of ")).to_be_visible()
+    second = shown_clip(tab)
+    tab.get_by_role("slider", name="Frame").focus()  # the picture's own keys and the page's do not hinder each other
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("c")
+    expect(tab.locator(".st-key-mark_correct button[kind=primary]")).to_be_visible()
+    assert tags_of(run, second) == ["correct"]
+    tab.keyboard.press("x")
+    expect(tab.locator(".st-key-mark_exclude button[kind=primary]")).to_be_visible()
+    settle(tab)
+    tab.keyboard.press("c")
+    expect(tab.locator(".st-key-mark_correct button[kind=secondary]")).to_be_visible()
+    assert tags_of(run, second) == ["exclude"]
+
+    tab.keyboard.press("?")
+    expect(tab.get_by_role("dialog", name="Keys of this page")).to_be_visible()
+    tab.keyboard.press("j")  # the window is in front: nothing happens
+    tab.keyboard.press("Escape")
+    expect(tab.get_by_role("dialog", name="Keys of this page")).to_be_hidden()
+    assert shown_clip(tab) == second
+
+    tab.keyboard.press("t")
+    field = tab.get_by_role("textbox", name="Add a tag")
+    expect(field).to_be_focused()
+    tab.keyboard.type("jkcx?t")
+    expect(field).to_have_value("jkcx?t")
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("button", name="jkcx?t")).to_be_visible()
+    assert tags_of(run, second) == ["exclude", "jkcx?t"] and shown_clip(tab) == second
+    tab.keyboard.press("Escape")
+    expect(field).to_be_hidden()
+    tab.keyboard.press("k")
+    until(tab, "old => new URLSearchParams(location.search).get('clip') === old", first)
+    expect(tab.get_by_text("1 of ")).to_be_visible()
+
+
+@browser_test
+def test_the_choices_fold_into_a_line_that_states_them(tab: Page, address: str) -> None:
+    tab.goto(f"{address}/clip?{urlencode({'run': RUN})}")
+    line = tab.get_by_text("Grad-CAM of ").first
+    expect(line).to_contain_text("weights per step")
+    line.click()
+    tab.get_by_role("combobox", name="Definition").click()
+    tab.get_by_role("option", name="weights per clip").click()
+    expect(tab.get_by_text("Grad-CAM of ").first).to_contain_text("weights per clip")
+    expect(tab.get_by_role("combobox", name="Definition")).to_be_visible()  # it stays open
+    until(tab, "location.search.includes('explain=true')")
