@@ -12,15 +12,19 @@ from analysis.explain.methods import GRADCAM, INPUT, METHODS, Question, explain_
 from analysis.explain.overlay import overlay
 from analysis.explain.video_explanation import CamOptions
 from sth_core.checkpoint import Checkpoint
-from workbench.components.clip_views import ExplainedClip, choose_what_if, show_frame_strip
+from workbench.components.clip_views import AS_IT_IS, ExplainedClip, choose_what_if, show_frame_strip
 from workbench.components.context import errors_shown, escape_markdown, linked_selectbox
-from workbench.components.scrubber import CAM_COLOUR, DROP_COLOUR, Curve, show_scrubber
+from workbench.components.scrubber import CAM_COLOUR, DROP_COLOUR, Curve, View, show_scrubber
 
 DEFINITION_NAMES = {"per_step": "weights per step", "per_clip": "weights per clip"}
 SCALE_NAMES = {"clip": "one for the clip", "frame": "one for each frame"}
 BRANCH_NAMES = {"joint": "joint", "spatial": "spatial: α_S O_S", "temporal": "temporal: α_T O_T"}
 NO_CLASS = ""
 STATED = "stated explanation"  # where a session keeps what the folded line says
+FLOW_COLOURS = (
+    " Colours of the flow field: the hue is the direction (red: to the right, green: down, cyan: to the left, violet: "
+    "up), white is no motion."
+)
 READING = "bright areas show where and when the layer's features raise the score of the class."
 SLOW_MAPS, MOST_SLOW_MAPS = "slow maps", 16  # where a session keeps them, and how many
 
@@ -95,11 +99,11 @@ def choose_cam_options(checkpoint: Checkpoint, roles: dict[str, str], clip_id: s
 
 @st.cache_data(show_spinner="Computing the map", max_entries=256)
 def _cached_map(key: tuple[object, ...], method: str, asked: Question, _clip: ExplainedClip) -> Cam:
-    return explain_clip(method, _clip.checkpoint.model, _clip.normalised, asked)
+    return explain_clip(method, _clip.network, _clip.normalised, asked)
 
 
-def map_of_clip(clip: ExplainedClip, method: str, asked: Question) -> Cam | None:
-    """The map; of a method of many passes only once its button was pressed, until then None. Any other widget of the
+def map_of_clip(clip: ExplainedClip, method: str, asked: Question, of: str = "") -> Cam | None:
+    """The map; `of` says in the button of whom. Of a method of many passes only once its button was pressed, until then None. Any other widget of the
     page cancels it."""
     T, _, H, W = clip.normalised.shape
     if not METHODS[method].is_slow(T, H, W):
@@ -107,7 +111,7 @@ def map_of_clip(clip: ExplainedClip, method: str, asked: Question) -> Cam | None
     kept: dict[object, Cam] = st.session_state.setdefault(SLOW_MAPS, {})
     if (name := (clip.key, method, asked)) not in kept:
         title, passes = METHODS[method].title, sum(METHODS[method].passes(T, H, W))
-        if not st.button(f"Compute {title}", key="compute", help="Any other control of the page cancels it."):
+        if not st.button(f"Compute {title}{of}", key=f"compute{of}", help="Any other control of the page cancels it."):
             st.info(f"{title} needs {passes} passes through the network.")
             return None
         bar = st.progress(0.0, f"{title}: {passes} passes")
@@ -115,7 +119,7 @@ def map_of_clip(clip: ExplainedClip, method: str, asked: Question) -> Cam | None
         def report(done: int, total: int) -> None:
             bar.progress(done / total, f"{title}: {done} of {total} passes")
 
-        kept[name] = explain_clip(method, clip.checkpoint.model, clip.normalised, asked, report)
+        kept[name] = explain_clip(method, clip.network, clip.normalised, asked, report)
         bar.empty()
         while len(kept) > MOST_SLOW_MAPS:
             del kept[next(iter(kept))]
@@ -124,7 +128,8 @@ def map_of_clip(clip: ExplainedClip, method: str, asked: Question) -> Cam | None
 
 @st.cache_data(show_spinner="Occluding one frame at a time", max_entries=256)
 def _cached_occlusion_drop(key: tuple[object, ...], target: int, _clip: ExplainedClip) -> np.ndarray:
-    return occlusion_drop(_clip.checkpoint.inference_model, _clip.normalised, target)
+    changed = _clip.alpha != AS_IT_IS
+    return occlusion_drop(_clip.network if changed else _clip.checkpoint.inference_model, _clip.normalised, target)
 
 
 def show_gradcam(
@@ -189,22 +194,33 @@ def show_cam_scrubber(clip: ExplainedClip, cam: Cam, options: CamOptions) -> Non
 
 
 def draw_cam_scrubber(clip: ExplainedClip, cam: Cam, options: CamOptions) -> None:
-    scrubber = st.container()  # above its toggle
+    scrubber = st.container()  # above its toggles
     cost = f"Needs {len(cam.maps) + 1} forward passes."
     hint = f"How far the score of the class falls when a neighbour replaces the frame. {cost}"
-    show_drop = st.toggle("Occlusion of each frame", key="occlusion", bind="query-params", help=hint)
+    with st.container(horizontal=True):
+        show_drop = st.toggle("Occlusion of each frame", key="occlusion", bind="query-params", help=hint)
+        flow_field = choose_flow_field([clip])
     curves = [Curve("CAM", cam.per_frame, "share", CAM_COLOUR)]
     if show_drop:
         drop = _cached_occlusion_drop(clip.key, cam.target, clip)
         curves.append(Curve("score falls by", drop, "points", DROP_COLOUR, (5, 4)))
     with scrubber:
-        show_scrubber(clip, cam, curves, options)
+        show_scrubber([View(clip, cam, curves, options, flow_field=flow_field)])
     lines = ":orange[━] share of the clip's CAM in the frame"
     if show_drop:
         lines += "; :blue[┅] fall of the score when the frame is occluded (lines are scaled to their maxima)"
     st.caption(
-        f"{lines}; ticks: the {len(set(clip.indices.tolist()))} input frames. Maps between them are interpolated.  \n"
+        f"{lines}; ticks: the {len(set(clip.indices.tolist()))} input frames. Maps between them are interpolated."
+        f"{FLOW_COLOURS if flow_field else ''}  \n"
         "**How to read this:** → and ← move by one frame, with Shift by ten; Page Up and Page Down move between input "
         "frames; Space plays."
         + (" If a frame has a high CAM but no fall, the network does not need it." if show_drop else "")
     )
+
+
+def choose_flow_field(clips: list[ExplainedClip]) -> bool:
+    """Whether the flow field is shown as the picture, if the input of one of the networks is optical flow."""
+    if all(clip.checkpoint.preprocessing.modality != "flow" for clip in clips):
+        return False
+    hint = "What this network sees in place of the frames: from each frame to the next, where the picture moves to."
+    return bool(st.toggle("Flow field as the picture", key="flow_field", bind="query-params", help=hint))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from analysis.attention.alpha_matrix import alpha_by_layer, has_signal
 from analysis.explain.alpha_replacement import HALF, WITHOUT_SPATIAL, WITHOUT_TEMPORAL, replacing
+from analysis.explain.changed_network import ChangedNetwork
 from analysis.explain.overlay import seen_frames
 from analysis.report.colours import CHANGED, PLAIN, REFERENCE, TEMPORAL, TRUE_CLASS
 from analysis.report.plots import add_line, styled
@@ -21,6 +22,7 @@ from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA
 from sth_core.checkpoint import Checkpoint
 from sth_core.evaluation import refuse_not_finite
+from sth_core.network_contract import Network
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.encoding import plays_in_browsers, transcode
 from sth_core.video.fields import read_clip
@@ -37,6 +39,7 @@ NO_ATTENTION = "This network has no attention that is shown (conv = '2d', attent
 AS_IT_IS = "as it is"
 ORDERS = (AS_IT_IS, REVERSED, SHUFFLED, FROZEN)
 ALPHAS = (AS_IT_IS, HALF, WITHOUT_TEMPORAL, WITHOUT_SPATIAL)
+SHORT_ALPHAS = {AS_IT_IS: AS_IT_IS, HALF: HALF, WITHOUT_TEMPORAL: "α_T = 0", WITHOUT_SPATIAL: "α_S = 0"}
 SCORES = """<style>
 .score { display: grid; grid-template-columns: 1fr auto; column-gap: 0.5rem; font-size: 0.875rem; line-height: 1.5 }
 .score .name { overflow-wrap: anywhere }
@@ -68,6 +71,16 @@ class ExplainedClip:
     indices: np.ndarray  # (T,) the numbers of the input frames
     path: Path | None  # the video, if it is kept
     key: tuple[object, ...]  # identifies all of this, for caches
+    flow: str = ""  # the folder of the video's extracted flow, if there is one
+    alpha: str = AS_IT_IS  # or by what it is replaced in all layers, of `ALPHAS`
+
+    @property
+    def network(self) -> Network:
+        """The network that is explained: with α replaced, if it is."""
+        model = self.checkpoint.model
+        if self.alpha == AS_IT_IS:
+            return model
+        return ChangedNetwork(model, replacing(self.alpha, [layer.name for layer in model.attention_layers]))
 
     @property
     def normalised(self) -> Tensor:
@@ -88,7 +101,7 @@ def load_explained_clip(checkpoint: Checkpoint, sha256: str, source: ClipSource)
     path = source.path
     key = (str(path), source.flow, source.backward, str(source.segment), path.stat().st_mtime_ns, sha256)
     frames, pixels, indices = _cached_frames(key, source, checkpoint.preprocessing)
-    return ExplainedClip(checkpoint, frames, pixels, indices, path, key)
+    return ExplainedClip(checkpoint, frames, pixels, indices, path, key, source.flow)
 
 
 @st.cache_data(show_spinner="Reading frames", max_entries=64)
@@ -138,7 +151,9 @@ def choose_what_if(clip: ExplainedClip) -> ExplainedClip:
     st.subheader("What if", anchor=False)
     order = choose_one("Frames", ORDERS, "order")
     alphas = ALPHAS if clip.checkpoint.model.attention_layers else ALPHAS[:1]
-    alpha = choose_one("α in all layers", alphas, "alpha") if len(alphas) > 1 else AS_IT_IS
+    named = SHORT_ALPHAS.get
+    hint = "One half in place of both, or one of them 0: without the temporal, or without the spatial part."
+    alpha = choose_one("α in all layers", alphas, "alpha", format_func=named, help=hint)
     if (order, alpha) == (AS_IT_IS, AS_IT_IS):
         return clip
     before = _cached_what_if_scores(clip.key, AS_IT_IS, AS_IT_IS, clip)
@@ -149,7 +164,8 @@ def choose_what_if(clip: ExplainedClip) -> ExplainedClip:
         "**How to read this:** if the scores stay the same when the frames are reversed or shuffled, the network does "
         "not use their order in this clip. If they stay the same when α is replaced, it does not need its attention."
     )
-    return clip if order == AS_IT_IS else clip.reordered(order)
+    changed = clip if order == AS_IT_IS else clip.reordered(order)
+    return replace(changed, alpha=alpha, key=(*changed.key, alpha))
 
 
 def changed_scores(before: np.ndarray, after: np.ndarray, classes: list[str]) -> str:

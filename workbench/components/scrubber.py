@@ -1,4 +1,4 @@
-"""A clip's exact frames under the arrow keys, with Grad-CAM over each and curves below.
+"""A clip's exact frames under the arrow keys, with Grad-CAM over each and curves below, as one network sees it or two.
 
 The server decodes frames by number, because a browser's player does not show an exact frame. It sends one chunk of the
 clip at a time, so that most steps need no request. The URL gets the frame's number once the person stops moving.
@@ -7,10 +7,12 @@ clip at a time, so that most steps need no request. The URL gets the frame's num
 from base64 import b64encode
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from analysis.explain.cam_video import frame_rate
 from analysis.explain.gradcam import Cam, sum_by_frame
@@ -19,7 +21,10 @@ from analysis.explain.video_explanation import CamOptions
 from analysis.report.colours import DROP, MAP
 from analysis.report.plots import jpeg_uri
 from sth_core.video import count_frames, read_frames
-from sth_core.video.transforms import resize_frame
+from sth_core.video.clip_source import ClipSource
+from sth_core.video.fields import fields_in, read_fields, read_wanted
+from sth_core.video.reorder import NO_MOTION
+from sth_core.video.transforms import Preprocessing, resize_frame
 from workbench.components.browser import js_component
 from workbench.components.cached import cache_data_of_files
 from workbench.components.clip_views import ExplainedClip
@@ -28,7 +33,7 @@ CAM_COLOUR, DROP_COLOUR = MAP, DROP
 CHUNK, MOST_PIXELS = 96, 320  # frames that are sent at once; pixels of a frame's shorter side
 HTML = """<div class="scrubber">
   <div class="slider" tabindex="0" role="slider" aria-label="Frame" aria-valuemin="0">
-    <canvas class="picture"></canvas><canvas class="timeline"></canvas>
+    <div class="pictures"></div><canvas class="timeline"></canvas>
   </div>
   <div class="buttons">
     <button class="first" aria-label="First frame">|◀</button>
@@ -68,6 +73,25 @@ def cached_jpegs(path: Path, start: int) -> tuple[list[str], int, int]:
     return [jpeg_uri(frame, 88) for frame in frames], frames.shape[1], frames.shape[2]
 
 
+@st.cache_data(show_spinner="Computing the flow", max_entries=32)
+def cached_flow_jpegs(path: Path, flow: str, start: int, p: Preprocessing) -> tuple[list[str], int, int]:
+    """As `cached_jpegs`, of the flow fields that begin at these frames; the last frame shows the field before it."""
+    source = ClipSource(path, flow)
+    fields = fields_in(source, p)
+    numbers = [min(i, len(fields) - 1) for i in range(start, min(start + CHUNK, cached_frame_count(path)))]
+    read = read_wanted(np.array(numbers), lambda wanted: read_fields(source, wanted, p, fields=fields))
+    return [jpeg_uri(flow_colours(field), 88) for field in read], read.shape[1], read.shape[2]
+
+
+def flow_colours(field: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """8-bit flow (H, W, 2) as RGB: the hue is the direction, white is no motion, full colour half the largest."""
+    x, y = ((field[..., i].astype(np.float32) - NO_MOTION) / 127 for i in (0, 1))
+    hue = (np.degrees(np.arctan2(y, x)) % 360) / 2
+    strength = np.minimum(1, 2 * np.hypot(x, y))
+    hsv = np.dstack([hue, 255 * strength, np.full_like(hue, 255)])
+    return cv2.cvtColor(np.rint(hsv).astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.uint8)
+
+
 def cam_colours(signed: bool) -> np.ndarray:
     """(256, 3) uint8: the colours of CAM values from -1 to 1."""
     if signed:
@@ -76,30 +100,53 @@ def cam_colours(signed: bool) -> np.ndarray:
     return cv2.applyColorMap(np.rint(shades).astype(np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
 
 
-def show_scrubber(clip: ExplainedClip, cam: Cam, curves: list[Curve], options: CamOptions) -> None:
-    """Show the clip, whose video is kept, frame by frame. The shown frame is `frame` in the URL."""
-    path, indices = clip.path, clip.indices
-    assert path is not None
-    count, key = cached_frame_count(path), f"scrubber {path}"
-    frame, requests = current_frame(key, count, int(indices[cam.per_frame.argmax()]))
+@dataclass(frozen=True)
+class View:
+    """A clip as one network sees it, with its map; `name` is written above it. `flow_field` is shown in place of the
+    frames if the network's input is optical flow."""
+
+    clip: ExplainedClip
+    cam: Cam
+    curves: list[Curve]
+    options: CamOptions
+    name: str = ""
+    flow_field: bool = False
+
+    def data(self, start: int) -> dict[str, Any]:
+        """What the browser needs to draw it, with the frames from `start` on."""
+        path, p, indices, cam = self.clip.path, self.clip.checkpoint.preprocessing, self.clip.indices, self.cam
+        assert path is not None
+        images, height, width = (
+            cached_flow_jpegs(path, self.clip.flow, start, p) if self.flow_field else cached_jpegs(path, start)
+        )
+        inputs, repeats = sum_by_frame(indices, np.ones(len(indices)))  # a short clip has some frames several times
+        maps = scale_maps(cam.signed if self.options.signed else cam.maps, self.options.scale)
+        maps = sum_by_frame(indices, maps)[1] / repeats[:, None, None]
+        sums = [sum_by_frame(indices, curve.values)[1] for curve in self.curves]
+        return {
+            "name": self.name, "images": images, "height": height, "width": width,
+            "box": list(input_box(height, width, p)), "inputs": inputs.tolist(), "reach": map_reach(inputs, p),
+            "maps": b64encode(np.rint(127 * maps).astype(np.int8).tobytes()).decode(),
+            "rows": maps.shape[1], "columns": maps.shape[2], "opacity": self.options.opacity,
+            "colours": b64encode(cam_colours(self.options.signed).tobytes()).decode(),
+            "curves": [
+                asdict(curve) | {"values": (total / repeats if curve.unit == "points" else total).tolist()}
+                for curve, total in zip(self.curves, sums, strict=True)
+            ],
+        }  # fmt: skip
+
+
+def show_scrubber(views: list[View]) -> None:
+    """Show a clip, whose video is kept, frame by frame, as one network sees it or several. The shown frame is `frame`
+    in the URL."""
+    clip, cam = views[0].clip, views[0].cam
+    assert clip.path is not None
+    count, key = cached_frame_count(clip.path), f"scrubber {clip.path}"
+    frame, requests = current_frame(key, count, int(clip.indices[cam.per_frame.argmax()]))
     start = frame // CHUNK * CHUNK
-    images, height, width = cached_jpegs(path, start)
-    inputs, repeats = sum_by_frame(indices, np.ones(len(indices)))  # a short clip has some frames several times
-    maps = scale_maps(cam.signed if options.signed else cam.maps, options.scale)
-    maps = sum_by_frame(indices, maps)[1] / repeats[:, None, None]
-    sums = [sum_by_frame(indices, curve.values)[1] for curve in curves]
     data = {
-        "clip": str(path), "count": count, "rate": frame_rate(path), "start": start, "images": images,
-        "height": height, "width": width, "box": list(input_box(height, width, clip.checkpoint.preprocessing)),
-        "inputs": inputs.tolist(), "reach": map_reach(inputs, clip.checkpoint.preprocessing),
-        "maps": b64encode(np.rint(127 * maps).astype(np.int8).tobytes()).decode(),
-        "rows": maps.shape[1], "columns": maps.shape[2], "opacity": options.opacity,
-        "colours": b64encode(cam_colours(options.signed).tobytes()).decode(),
-        "curves": [
-            asdict(curve) | {"values": (total / repeats if curve.unit == "points" else total).tolist()}
-            for curve, total in zip(curves, sums, strict=True)
-        ],
-        "request": requests, "frame": frame,
+        "clip": str(clip.path), "count": count, "rate": frame_rate(clip.path), "start": start, "request": requests,
+        "frame": frame, "views": [view.data(start) for view in views],
     }  # fmt: skip
     COMPONENT(key=key, data=data, on_frame_change=lambda: None)
 

@@ -24,6 +24,7 @@ from workbench.components import clip_views
 from workbench.components.attention_views import show_definition
 from workbench.components.cached import cached_alpha, cached_network, cached_overview, cached_result
 from workbench.components.cam_views import show_gradcam
+from workbench.components.channel_views import show_attention_by_channel
 from workbench.components.chart import show_chart
 from workbench.components.clip_head import OF_ONE_CLIP, list_of, show_clip_title, show_steps
 from workbench.components.context import choose_run, escape_markdown, linked_selectbox
@@ -39,7 +40,9 @@ STYLE = """<style>
 .st-key-clip_title h1 { font-size: 1.5rem }
 .st-key-clip_title h2 { font-size: 1.25rem; font-weight: 600 }
 .st-key-clip_top [data-testid="stPageLink-NavLink"] { padding: 0.25rem 0.6rem; border: 1px solid #8886 }
-.st-key-clip_marks { flex-wrap: nowrap }
+.st-key-clip_marks { flex: 0 0 auto; width: max-content; flex-wrap: nowrap }
+.st-key-clip_steps > :has(> .st-key-clip_marks) { flex: 0 0 auto; width: max-content }
+.stMainBlockContainer h3 { padding: 0.25rem 0; font-size: 1.05rem }
 .st-key-clip_player video { max-height: calc(100vh - 20rem) }
 </style>"""
 
@@ -191,6 +194,7 @@ def show_clip_attention(run: Run, table: pd.DataFrame, row: int) -> None:
         "in this clip than in most clips of its class."
     )
     show_definition(run)
+    show_attention_by_channel(run, str(table["clip_id"].iloc[row]))
     if st.toggle("Show clips with similar attention", key="similar", bind="query-params"):
         clip_id = table["clip_id"].iloc[row]
         similar = cached_result("similar_clips", [run], lambda: similar_clips(cached_alpha(run), clip_id), clip_id)
