@@ -103,8 +103,8 @@ def _cached_map(key: tuple[object, ...], method: str, asked: Question, _clip: Ex
 
 
 def map_of_clip(clip: ExplainedClip, method: str, asked: Question, of: str = "") -> Cam | None:
-    """The map; `of` says in the button of whom. Of a method of many passes only once its button was pressed, until then None. Any other widget of the
-    page cancels it."""
+    """The map; of a method of many passes only once its button was pressed, until then None. Any other widget of the
+    page cancels it. `of` says in the button of whom the map is."""
     T, _, H, W = clip.normalised.shape
     if not METHODS[method].is_slow(T, H, W):
         return _cached_map(clip.key, method, asked, clip)
