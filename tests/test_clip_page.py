@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
@@ -12,7 +13,9 @@ from streamlit.testing.v1 import AppTest
 from analysis.runs.notes import tags_of
 from analysis.runs.run_directory import open_run
 from benchmarks.browser import serving, settle, until
-from tests.test_app import CLIP, PREDICTIONS, open_page, words
+from tests.test_app import CLIP, COMPARE, PREDICTIONS, open_page, words
+from tests.tiny import write_run
+from workbench.components.scrubber import flow_colours
 
 RUN = "appearance-rgb-p4"
 browser_test = pytest.mark.browser
@@ -37,9 +40,6 @@ def test_one_steps_through_what_one_came_from(demo: Path, monkeypatch: pytest.Mo
     app = open_page(demo / "runs", monkeypatch, CLIP, **query)
     assert f"**2 of {count}**, from: Predictions, misclassified" in words(app)
     assert queries(app)[0]["clip"] == first["clip"]
-    last = {**query, "clip": "val/0001_00000.mp4"}
-    if last["clip"] not in {one["clip"] for one in (first, second)}:
-        assert "Not in the list, from:" in words(open_page(demo / "runs", monkeypatch, CLIP, **last)) or count > 2
 
 
 def test_a_list_of_another_run_is_said_and_left(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,3 +143,61 @@ def test_the_choices_fold_into_a_line_that_states_them(tab: Page, address: str) 
     expect(tab.get_by_text("Grad-CAM of ").first).to_contain_text("weights per clip")
     expect(tab.get_by_role("combobox", name="Definition")).to_be_visible()  # it stays open
     until(tab, "location.search.includes('explain=true')")
+
+
+def test_from_compare_a_click_opens_a_clip_as_both_networks_see_it(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = "appearance-flow-p4"
+    query = queries(open_page(demo / "runs", monkeypatch, COMPARE, a=RUN, b=other, changed="lost"))[0]
+    assert (query["run"], query["with"]) == (other, RUN)
+    app = open_page(demo / "runs", monkeypatch, CLIP, **query)
+    assert "from: Compare, lost" in words(app)
+    titles = [title.value.replace("\\", "") for title in app.subheader]
+    assert titles == [f"A: {RUN}", "Top 5, softmax score", f"B: {other}", "Top 5, softmax score"]
+    assert len(app.get("plotly_chart")) == 1 and not app.warning
+    assert query["with"] == queries(app)[1]["with"]  # the next clip is shown of both too
+
+
+@pytest.mark.parametrize("beside", ["one", "no-such-run", RUN])
+def test_a_run_that_cannot_be_beside_is_said(
+    beside: str, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(demo / "runs" / RUN, tmp_path / RUN)
+    write_run(tmp_path / "one", [[0.5, 0.6]])
+    app = open_page(tmp_path, monkeypatch, CLIP, run=RUN, **{"with": beside})
+    sentence = "one is not shown beside it: it has no clip" if beside == "one" else "does not exist"
+    assert sentence in words(app) and "What if" in [title.value for title in app.subheader]
+
+
+def test_the_map_follows_what_if(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def strip(**query: str) -> list[str]:
+        app = open_page(demo / "runs", monkeypatch, CLIP, run=RUN, **query)
+        return [image.proto.imgs[0].caption for image in app.get("image")]
+
+    plain, backward = strip(), strip(order="reversed")
+    numbers = [[caption.split(" · ")[0] for caption in captions[:8]] for captions in (plain, backward)]
+    assert numbers[0] == numbers[1][::-1] and len(set(numbers[0])) == 8
+    assert plain[:8] != backward[:8][::-1]  # and the shares of the map change
+    assert strip(alpha="one half")[:8] != plain[:8]
+
+
+def test_the_colours_of_flow() -> None:
+    """White is no motion; to the right is red, to the left cyan; from half the largest motion on in full colour."""
+    field = np.full((1, 3, 2), 128, np.uint8)
+    field[0, 1, 0], field[0, 2, 0] = 255, 1
+    assert flow_colours(field).tolist() == [[[255, 255, 255], [255, 0, 0], [0, 255, 255]]]
+
+
+@browser_test
+def test_two_networks_show_the_same_frame(tab: Page, address: str) -> None:
+    tab.goto(f"{address}/clip?run=appearance-flow-p4&with={RUN}&flow_field=true&frame=10")
+    expect(tab.locator(".scrubber[data-frame='10']")).to_be_visible()
+    expect(tab.locator(".picture")).to_have_count(2)
+    before = tab.locator(".picture").evaluate_all("all => all.map(c => c.toDataURL())")
+    settle(tab)
+    tab.get_by_role("slider", name="Frame").focus()
+    tab.keyboard.press("Shift+ArrowRight")
+    expect(tab.locator(".scrubber[data-frame='20']")).to_be_visible()
+    after = tab.locator(".picture").evaluate_all("all => all.map(c => c.toDataURL())")
+    assert before[0] != before[1] and before[0] != after[0] and before[1] != after[1]
+    expect(tab.locator("figcaption").first).to_contain_text(f"A: {RUN}")
+    expect(tab.locator(".status")).to_contain_text("B: ")

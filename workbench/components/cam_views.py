@@ -186,6 +186,12 @@ def cam_caption(options: CamOptions) -> str:
     )
 
 
+def occlusion_curve(clip: ExplainedClip, cam: Cam) -> Curve:
+    """What each frame is worth: how far the class's score falls when a neighbour replaces it."""
+    drop = _cached_occlusion_drop(clip.key, cam.target, clip)
+    return Curve("score falls by", drop, "points", DROP_COLOUR, (5, 4))
+
+
 @st.fragment
 def show_cam_scrubber(clip: ExplainedClip, cam: Cam, options: CamOptions) -> None:
     """The clip frame by frame. As a fragment: a step in it redraws nothing else of the page."""
@@ -202,8 +208,7 @@ def draw_cam_scrubber(clip: ExplainedClip, cam: Cam, options: CamOptions) -> Non
         flow_field = choose_flow_field([clip])
     curves = [Curve("CAM", cam.per_frame, "share", CAM_COLOUR)]
     if show_drop:
-        drop = _cached_occlusion_drop(clip.key, cam.target, clip)
-        curves.append(Curve("score falls by", drop, "points", DROP_COLOUR, (5, 4)))
+        curves.append(occlusion_curve(clip, cam))
     with scrubber:
         show_scrubber([View(clip, cam, curves, options, flow_field=flow_field)])
     lines = ":orange[━] share of the clip's CAM in the frame"

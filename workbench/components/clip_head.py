@@ -36,16 +36,20 @@ HTML = """<div class="clip-keys"><button type="button" aria-haspopup="dialog">? 
 CLIP_KEYS = js_component("clip_keys", HTML)
 
 
-def show_clip_title(run: Run, clip: pd.Series) -> None:
-    """The page's title, and in the same line the clip's label, prediction, confidence and name."""
+def verdict_of(run: Run, clip: pd.Series) -> str:
+    """Whether the prediction is right, else what it is, and the confidence, as Markdown."""
     predicted = f"predicted: {escape_markdown(clip['prediction'])}"
     known = pd.notna(clip["correct"])  # whether the network knows the label
     verdict = ":green[correct]" if known and clip["correct"] else f":red[{predicted}]" if known else predicted
+    return verdict + (f" · {clip['confidence']:.1%}" if confidence_is_known(run.meta) else "")
+
+
+def show_clip_title(run: Run, clip: pd.Series) -> None:
+    """The page's title, and in the same line the clip's label, prediction, confidence and name."""
     label = escape_markdown(clip["label"] or NO_LABEL)
-    confidence = f" · {clip['confidence']:.1%}" if confidence_is_known(run.meta) else ""
     with st.container(key="clip_title", horizontal=True, vertical_alignment="center", gap="small"):
         st.title("Clip", anchor=False, width="content")
-        st.header(f"{label} · {verdict}{confidence}", anchor=False, width="content")
+        st.header(f"{label} · {verdict_of(run, clip)}", anchor=False, width="content")
         st.caption(escape_markdown(clip["clip_id"]), width="content")
 
 

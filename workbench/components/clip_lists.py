@@ -19,6 +19,7 @@ from sth_core.errors import UserError
 from workbench.components.context import run_id
 
 FROM, LIST = "from", "list"  # the URL's parameters: the list's name, and its rows
+BESIDE = "with"  # and the run whose network is shown beside the run's
 MOST_IN_LINK = 80  # clips; a longer list would make links too long
 LONGEST_NAME = 300  # characters
 KEPT = "kept-"  # begins the parameter of a list that is not in the link

@@ -17,7 +17,7 @@ from analysis.runs.run_directory import Run
 from sth_core.video import UnreadableVideo, count_frames
 from sth_core.video.fields import read_resized
 from workbench.components.cached import cache_data_of_files
-from workbench.components.clip_lists import ClipList, list_query
+from workbench.components.clip_lists import BESIDE, ClipList, list_query
 from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
 from workbench.components.tables import column_titles
 from workbench.roots import why_not_readable
@@ -101,12 +101,12 @@ def start_anew(key: str, rows: NDArray[np.intp]) -> None:
 
 def show_gallery(
     run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], key: str = "gallery", across: int = COLUMNS,
-    per_page: int = CLIPS_PER_PAGE, origin: str = "",
+    per_page: int = CLIPS_PER_PAGE, origin: str = "", beside: Run | None = None,
 ) -> None:  # fmt: skip
     """One page of these rows of `clips`, so many across: thumbnail, label, prediction, and a link to each clip, where
-    one steps through these rows; `origin` says there what they are."""
+    one steps through these rows; `origin` says there what they are. With `beside` another run is shown too."""
     st.html(STYLE)
-    steps = list_query(run, ClipList(origin or "a gallery", rows))
+    steps = list_query(run, ClipList(origin or "a gallery", rows)) | ({BESIDE: run_id(beside)} if beside else {})
     start_anew(f"{key}_page", rows)
     page = choose_page(-(-len(rows) // per_page), f"{key}_page")
     shown = clips.iloc[rows[(page - 1) * per_page : page * per_page]]

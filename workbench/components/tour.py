@@ -60,10 +60,10 @@ STOPS = (
         "Hold the pointer on a clip to play it."),
     TourStop("What was the prediction based on?", CLIP_PAGE, misclassified_query,
         "This is one of these clips. Move through its frames with → and ←. Bright areas raise the score of the "
-        "predicted class. To see what separates the predicted from the true class, choose the true class under "
-        "*Against*."),
+        "predicted class. To see what separates the predicted from the true class, open the line above the "
+        "picture, and choose the true class under *Against*."),
     TourStop("Does the network use the frame order?", CLIP_PAGE, lambda: {"run": MOTION, "order": "reversed"},
-        "The motion network sees this clip with its frames reversed. Under *What if*, further down, the scores "
+        "The motion network sees this clip with its frames reversed. Under *What if*, beside the picture, the scores "
         "change. You can also shuffle or freeze the frames, or replace the attention."),
     TourStop("Two networks on the same clips", COMPARE_PAGE, lambda: {"a": APPEARANCE, "b": FLOW, "changed": "lost"},
         "RGB (A) is compared with optical flow (B). Which clips are correct only with RGB, and in which layers does "

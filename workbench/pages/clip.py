@@ -1,7 +1,6 @@
 """Clip: the video, Grad-CAM over time, the input frames, the scores, and the attention of one clip."""
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,29 +8,26 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from analysis.attention.clip_profiles import most_confident_first, similar_clips
-from analysis.runs.caveats import imported_caveat, known_scores
+from analysis.runs.caveats import imported_caveat
 from analysis.runs.correctness import is_misclassified
 from analysis.runs.run_directory import Run, clip_of
 from analysis.runs.signals import signal_of
-from analysis.statistics.accuracy import top_classes
-from sth_core.checkpoint import Checkpoint
 from sth_core.errors import UserError
 from sth_core.files import error_sentence
-from sth_core.network_names import FILE
 from sth_core.video import UnreadableVideo
 from sth_core.video.clip_source import ClipSource
 from workbench.components import clip_views
 from workbench.components.attention_views import show_definition
-from workbench.components.cached import cached_alpha, cached_network, cached_overview, cached_result
+from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.cam_views import show_gradcam
 from workbench.components.channel_views import show_attention_by_channel
 from workbench.components.chart import show_chart
 from workbench.components.clip_head import OF_ONE_CLIP, list_of, show_clip_title, show_steps
 from workbench.components.context import choose_run, escape_markdown, linked_selectbox
+from workbench.components.explained_clips import explained_clip, roles_of, show_recorded_scores, why_not_allowed
 from workbench.components.gallery import show_gallery
 from workbench.components.neighbours import show_neighbours_by_features
-from workbench.networks import network_of_run
-from workbench.roots import why_not_readable
+from workbench.components.pair_views import Side, choose_other_run, show_pair
 
 MOST_OPTIONS = 2000  # the browser receives all options of a select box
 # All that one needs lies above the fold, also of a low screen (tests/test_clip_page.py).
@@ -61,10 +57,13 @@ def show_clip_page() -> None:
         show_clip_title(run, clip)
         show_steps(run, table, row, list_of(run, table, row, misclassified))
         show_remarks(run, clip)
-    explainable = is_readable(clip) and np.isfinite(clip["confidence"])
-    checkpoint = load_run_checkpoint(run) if explainable else None
-    if checkpoint is not None:
-        show_explanations(checkpoint, run, clip)
+    other = choose_other_run(run, str(clip["clip_id"]))
+    if other is not None:
+        show_pair(other, Side(run, row))
+        return
+    explained = explained_clip(run, clip)
+    if explained is not None:
+        show_explanations(run, clip, explained)
     else:
         left, right = st.columns([3, 2])
         with left:
@@ -106,45 +105,11 @@ def forget_clip() -> None:
         st.query_params.pop(key, None)
 
 
-def load_run_checkpoint(run: Run) -> Checkpoint | None:
-    """The run's network; without it, the page says why there is no Grad-CAM."""
-    try:
-        name = network_of_run(run)
-        if name.kind == FILE and not Path(name.name).is_file():
-            raise UserError(f"Grad-CAM needs the run's checkpoint, which no longer exists: {name.name}.")
-        return cached_network(name, run)
-    except OSError as error:
-        st.info(escape_markdown(f"Grad-CAM needs the run's checkpoint, which cannot be read: {error_sentence(error)}."))
-    except UserError as error:
-        st.info(escape_markdown(str(error)))
-    return None
-
-
-def is_allowed(source: ClipSource) -> bool:
-    return not why_not_allowed(source)
-
-
-def why_not_allowed(source: ClipSource) -> str:
-    return why_not_readable(source.path) or (why_not_readable(source.flow) if source.flow else "")
-
-
-def is_readable(clip: pd.Series) -> bool:
-    try:
-        source = ClipSource.from_row(clip)
-        return is_allowed(source) and len(source.frames()) > 0
-    except (OSError, UnreadableVideo):
-        return False
-
-
-def show_explanations(checkpoint: Checkpoint, run: Run, clip: pd.Series) -> None:
+def show_explanations(run: Run, clip: pd.Series, explained: clip_views.ExplainedClip) -> None:
     """Grad-CAM, input frames and what if, which need the network."""
-    source = ClipSource.from_row(clip)
-    explained = clip_views.load_explained_clip(checkpoint, run.meta["checkpoint_sha256"], source)
-    right = pd.notna(clip["correct"]) and clip["correct"]
-    roles = {clip["label"]: "true"} if right else {clip["prediction"]: "predicted", clip["label"]: "true"}
     beside = partial(show_scores_and_what_if, run, clip)
-    seen = show_gradcam(explained, roles, str(clip["clip_id"]), beside)
-    clip_views.show_input_frames(seen, source.backward)
+    seen = show_gradcam(explained, roles_of(clip), str(clip["clip_id"]), beside)
+    clip_views.show_input_frames(seen, clip.get("backward") in (True,))
     with st.expander("The video in the browser's player", key="player", bind="query-params") as player:
         if player.open:
             show_player(clip)
@@ -172,12 +137,6 @@ def show_player(clip: pd.Series) -> None:
         st.info(f"{gone}  \n{escape_markdown(error_sentence(error))}")
     except UserError as error:
         st.info(escape_markdown(str(error)))
-
-
-def show_recorded_scores(run: Run, clip: pd.Series) -> None:
-    if "scores" in clip:  # runs of early versions have none
-        best = top_classes(list(clip["scores"]), run.meta["classes"]).head(known_scores(run.meta))
-        clip_views.show_top_scores(best, clip["label"])
 
 
 def show_clip_attention(run: Run, table: pd.DataFrame, row: int) -> None:

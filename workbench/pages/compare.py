@@ -67,7 +67,7 @@ def show_compare_page() -> None:
     if len(names) == 2:  # of more, all lines are drawn above
         show_time_shares({f"{run_letter(i)}: {run.name}": run for i, run in enumerate((a, b))}, [a, b])
     if len(known):
-        show_clips_by_outcome(b, known)
+        show_clips_by_outcome(a, b, known)
 
 
 def choose_compared(usable: Usable) -> dict[str, Run]:
@@ -119,16 +119,16 @@ def show_accuracy_change(a: Run, b: Run, both: pd.DataFrame) -> None:
     )
 
 
-def show_clips_by_outcome(b: Run, both: pd.DataFrame) -> None:
+def show_clips_by_outcome(a: Run, b: Run, both: pd.DataFrame) -> None:
     outcome = choose_one("Clips", OUTCOMES, "changed", GAINED)
     table = cached_overview(b)
     rows = most_confident_first(table, table.index.isin(both["row_b"][both["outcome"] == outcome]))
     if not len(rows):
         st.success(f"No clip is {outcome}.")
         return
-    order = "most confident predictions of B first. Links open the clips in B."
+    order = "most confident predictions of B first. Links open the clips as both networks see them."
     st.caption(f"{counted(len(rows), 'clip')}, {outcome}, {order}")
-    show_gallery(b, table, rows, "compared", origin=f"Compare, {outcome} by B: {b.name}")
+    show_gallery(b, table, rows, "compared", origin=f"Compare, {outcome}", beside=a)
 
 
 show_compare_page()
