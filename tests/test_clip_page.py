@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
+from analysis.attention.clip_profiles import clip_overview
 from analysis.runs.notes import tags_of
 from analysis.runs.run_directory import open_run
 from benchmarks.browser import serving, settle, until
@@ -17,7 +18,7 @@ from tests.test_app import CLIP, COMPARE, PREDICTIONS, open_page, words
 from tests.tiny import write_run
 from workbench.components.scrubber import flow_colours
 
-RUN = "appearance-rgb-p4"
+RUN, OTHER = "appearance-flow-p4", "appearance-rgb-p4"
 browser_test = pytest.mark.browser
 
 
@@ -30,7 +31,7 @@ def queries(app: AppTest) -> list[dict[str, str]]:
 def test_one_steps_through_what_one_came_from(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The list is in the link: another session has it too."""
     first, second, *_ = queries(open_page(demo / "runs", monkeypatch, PREDICTIONS, run=RUN, outcome="misclassified"))
-    count = len(queries(open_page(demo / "runs", monkeypatch, PREDICTIONS, run=RUN)))
+    count = int((~clip_overview(open_run(demo / "runs" / RUN))["correct"]).sum())
     app = open_page(demo / "runs", monkeypatch, CLIP, **first)
     assert f"**1 of {count}**, from: Predictions, misclassified" in words(app)
     previous, following = app.main.get("page_link")[:2]
@@ -44,7 +45,7 @@ def test_one_steps_through_what_one_came_from(demo: Path, monkeypatch: pytest.Mo
 
 def test_a_list_of_another_run_is_said_and_left(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     query = queries(open_page(demo / "runs", monkeypatch, PREDICTIONS, run=RUN))[0]
-    app = open_page(demo / "runs", monkeypatch, CLIP, **query | {"run": "appearance-rgb-p8"})
+    app = open_page(demo / "runs", monkeypatch, CLIP, **query | {"run": OTHER})
     assert "The list in this link is of another run. You step through another one." in words(app)
     assert "from: all clips" in words(app) or "from: misclassified clips" in words(app)
     assert "list" not in app.query_params
@@ -146,13 +147,12 @@ def test_the_choices_fold_into_a_line_that_states_them(tab: Page, address: str) 
 
 
 def test_from_compare_a_click_opens_a_clip_as_both_networks_see_it(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = "appearance-flow-p4"
-    query = queries(open_page(demo / "runs", monkeypatch, COMPARE, a=RUN, b=other, changed="lost"))[0]
-    assert (query["run"], query["with"]) == (other, RUN)
+    query = queries(open_page(demo / "runs", monkeypatch, COMPARE, a=OTHER, b=RUN, changed="lost"))[0]
+    assert (query["run"], query["with"]) == (RUN, OTHER)
     app = open_page(demo / "runs", monkeypatch, CLIP, **query)
     assert "from: Compare, lost" in words(app)
     titles = [title.value.replace("\\", "") for title in app.subheader]
-    assert titles == [f"A: {RUN}", "Top 5, softmax score", f"B: {other}", "Top 5, softmax score"]
+    assert titles == [f"A: {OTHER}", "Top 5, softmax score", f"B: {RUN}", "Top 5, softmax score"]
     assert len(app.get("plotly_chart")) == 1 and not app.warning
     assert query["with"] == queries(app)[1]["with"]  # the next clip is shown of both too
 
@@ -189,7 +189,7 @@ def test_the_colours_of_flow() -> None:
 
 @browser_test
 def test_two_networks_show_the_same_frame(tab: Page, address: str) -> None:
-    tab.goto(f"{address}/clip?run=appearance-flow-p4&with={RUN}&flow_field=true&frame=10")
+    tab.goto(f"{address}/clip?run={RUN}&with={OTHER}&flow_field=true&frame=10")
     expect(tab.locator(".scrubber[data-frame='10']")).to_be_visible()
     expect(tab.locator(".picture")).to_have_count(2)
     before = tab.locator(".picture").evaluate_all("all => all.map(c => c.toDataURL())")
@@ -199,5 +199,5 @@ def test_two_networks_show_the_same_frame(tab: Page, address: str) -> None:
     expect(tab.locator(".scrubber[data-frame='20']")).to_be_visible()
     after = tab.locator(".picture").evaluate_all("all => all.map(c => c.toDataURL())")
     assert before[0] != before[1] and before[0] != after[0] and before[1] != after[1]
-    expect(tab.locator("figcaption").first).to_contain_text(f"A: {RUN}")
+    expect(tab.locator("figcaption").first).to_contain_text(f"A: {OTHER}")
     expect(tab.locator(".status")).to_contain_text("B: ")
