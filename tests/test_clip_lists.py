@@ -38,6 +38,10 @@ def test_without_a_list_there_is_none(run: Run) -> None:
     assert ClipList("", np.array([4, 2])).position(3) is None
 
 
+def test_a_list_that_every_run_has_is_a_word(run: Run) -> None:
+    assert list_query(run, ClipList("all clips", np.arange(240_000), "all")) == {LIST: "all"}
+
+
 def packed(content: bytes) -> str:
     return urlsafe_b64encode(zlib.compress(content)).decode()
 

@@ -1,7 +1,7 @@
 // Streamlit adds an entry to the browser's history for each change of the URL, and two entries for a link to another
 // page. Here Back returns to the previous view: another page, run, clip, cell, or stop of the tour.
 
-const VIEW_KEYS = ["run", "clip", "a", "b", "label", "said", "tour"]
+const VIEW_KEYS = ["run", "clip", "with", "a", "b", "label", "said", "tour"]
 const FILLED_IN = { clip: ["run", "clip"], compare: ["a", "b"] } // what a page adds to a URL that lacks it
 const OPENING = 2000 // milliseconds in which a page that was just opened completes its URL
 

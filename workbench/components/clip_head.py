@@ -55,18 +55,19 @@ def show_clip_title(run: Run, clip: pd.Series) -> None:
 
 def list_of(run: Run, table: pd.DataFrame, row: int, misclassified: NDArray[np.intp]) -> ClipList:
     """The list that the URL names; without one, the misclassified clips if the clip is one of them, else all clips."""
+    wrong = ClipList("misclassified clips, most confident first", misclassified, "misclassified")
+    every = ClipList("all clips", np.arange(len(table)), "all")
+    named = {listed.word: listed for listed in (wrong, every) if len(listed.rows)}
+    if (word := st.query_params.get(LIST)) in named:
+        return named[word]
     try:
-        found = linked_list(run, len(table), st.query_params.to_dict())
+        if found := linked_list(run, len(table), st.query_params.to_dict()):
+            return found
     except UserError as error:
         for key in (FROM, LIST):
             st.query_params.pop(key, None)
         st.caption(f"{escape_markdown(str(error))} You step through another one.")
-        found = None
-    if found is not None:
-        return found
-    if row in misclassified:
-        return ClipList("misclassified clips, most confident first", misclassified)
-    return ClipList("all clips", np.arange(len(table)))
+    return wrong if row in misclassified else every
 
 
 def show_steps(run: Run, table: pd.DataFrame, row: int, listed: ClipList) -> None:
@@ -86,7 +87,7 @@ def show_step(run: Run, table: pd.DataFrame, listed: ClipList, to: int | None, w
     """A link to the clip at this place of the list; pale where the list ends."""
     there = to is not None and to < len(listed.rows)
     clip_id = table["clip_id"].iloc[listed.rows[to if there else 0]]
-    kept = {key: value for key, value in st.query_params.to_dict().items() if key not in OF_ONE_CLIP}
+    kept = {key: value for key, value in st.query_params.to_dict().items() if key not in (*OF_ONE_CLIP, FROM, LIST)}
     query = kept | clip_query(run, clip_id) | list_query(run, listed)
     with st.container(key=f"clip_{way}", width="content"):
         st.page_link(CLIP_PAGE, label=way.capitalize(), icon=icon, query_params=query, disabled=not there)

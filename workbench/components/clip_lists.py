@@ -23,7 +23,7 @@ BESIDE = "with"  # and the run whose network is shown beside the run's
 MOST_IN_LINK = 80  # clips; a longer list would make links too long
 LONGEST_NAME = 300  # characters
 KEPT = "kept-"  # begins the parameter of a list that is not in the link
-MOST_OFFERED, MOST_KEPT = 100, 1000  # lists: of links on pages, and that were opened
+MOST_OFFERED, MOST_KEPT = 50, 1000  # lists: of links on pages, and that were opened
 MARK = 4  # bytes that tell of which run a list is
 UNUSABLE = (sqlite3.Error, OSError, RuntimeError, zlib.error)  # a full disk, a damaged file, no home folder
 
@@ -36,6 +36,7 @@ class ClipList:
 
     name: str
     rows: NDArray[np.intp]
+    word: str = ""  # stands for the rows in the URL, if every run has such a list
 
     def position(self, row: int) -> int | None:
         """Where the clip is, from 0; None if it is not in the list."""
@@ -47,6 +48,8 @@ def list_query(run: Run, listed: ClipList) -> dict[str, str]:
     """The URL's parameters of a list of clips of this run; none of an empty one."""
     if not len(listed.rows):
         return {}
+    if listed.word:
+        return {LIST: listed.word}
     content = mark_of(run) + np.asarray(listed.rows).astype("<u4").tobytes()
     name = {FROM: listed.name[:LONGEST_NAME]}
     if len(listed.rows) <= MOST_IN_LINK:
