@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
 from analysis.attention.clip_profiles import clip_overview
+from analysis.explain.alpha_replacement import WITHOUT_TEMPORAL
 from analysis.runs.notes import tags_of
 from analysis.runs.run_directory import open_run
 from benchmarks.browser import serving, settle, until
@@ -178,6 +179,7 @@ def test_the_map_follows_what_if(demo: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert numbers[0] == numbers[1][::-1] and len(set(numbers[0])) == 8
     assert plain[:8] != backward[:8][::-1]  # and the shares of the map change
     assert strip(alpha="one half")[:8] != plain[:8]
+    assert strip(alpha=WITHOUT_TEMPORAL) == strip(alpha="α_T = 0") != plain  # a link of an earlier version
 
 
 def test_the_colours_of_flow() -> None:

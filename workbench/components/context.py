@@ -34,6 +34,8 @@ RENAMED_VALUES = {
     ("outcome", "wrong"): "misclassified",
     ("changed", "both right"): "both correct",
     ("changed", "both wrong"): "both misclassified",
+    ("alpha", "no temporal part: (α_S, 0)"): "α_T = 0",
+    ("alpha", "no spatial part: (0, α_T)"): "α_S = 0",
 }
 
 
