@@ -20,7 +20,11 @@ DEFINITION_NAMES = {"per_step": "weights per step", "per_clip": "weights per cli
 SCALE_NAMES = {"clip": "one for the clip", "frame": "one for each frame"}
 BRANCH_NAMES = {"joint": "joint", "spatial": "spatial: α_S O_S", "temporal": "temporal: α_T O_T"}
 NO_CLASS = ""
-STATED = "stated explanation"  # where a session keeps what the folded line says
+OPENED = "explain"  # the URL's parameter while the controls are shown
+FOLDED = """<style>
+.st-key-explanation_controls { display: none }
+.st-key-explanation button { justify-content: flex-start; text-align: left }
+</style>"""
 FLOW_COLOURS = (
     " Colours of the flow field: the hue is the direction (red: to the right, green: down, cyan: to the left, violet: "
     "up), white is no motion."
@@ -35,15 +39,24 @@ def choose_named(label: str, names: dict[str, str], key: str, **more: Any) -> st
 
 
 def choose_folded(checkpoint: Checkpoint, roles: dict[str, str], clip_id: str) -> CamOptions:
-    """One line that states what is explained and how; opened, its controls (`choose_cam_options`)."""
-    line = st.session_state.get(STATED, "Explanation")
-    with st.expander(line, key="explain", bind="query-params", icon=":material/tune:"):
+    """One line that states what is explained and how; a click on it shows its controls (`choose_cam_options`)."""
+    # An expander would not do: its line is drawn before its controls, which say what the line states.
+    line, controls = st.container(), st.container(key="explanation_controls")
+    with controls:
         options = choose_cam_options(checkpoint, roles, clip_id)
+    shown = OPENED in st.query_params
+    icon = ":material/expand_less:" if shown else ":material/expand_more:"
     stated = stated_options(options, roles)
-    if stated != line:  # the line is drawn before its controls, which say what it states
-        st.session_state[STATED] = stated
-        st.rerun()
+    line.button(stated, key="explanation", icon=icon, width="stretch", on_click=open_or_close, args=(not shown,))
+    st.html(FOLDED if not shown else FOLDED.replace("none", "flex"))
     return options
+
+
+def open_or_close(opened: bool) -> None:
+    if opened:
+        st.query_params[OPENED] = "true"
+    else:
+        st.query_params.pop(OPENED, None)
 
 
 def stated_options(options: CamOptions, roles: dict[str, str]) -> str:
