@@ -183,7 +183,7 @@ def test_the_map_follows_what_if(demo: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_colours_of_flow() -> None:
-    """White is no motion; to the right is red, to the left cyan; from half the largest motion on in full colour."""
+    """White is no motion; red is to the right, cyan to the left, in full colour from an eighth of the largest on."""
     field = np.full((1, 3, 2), 128, np.uint8)
     field[0, 1, 0], field[0, 2, 0] = 255, 1
     assert flow_colours(field).tolist() == [[[255, 255, 255], [255, 0, 0], [0, 255, 255]]]

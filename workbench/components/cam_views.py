@@ -23,11 +23,11 @@ NO_CLASS = ""
 OPENED = "explain"  # the URL's parameter while the controls are shown
 FOLDED = """<style>
 .st-key-explanation_controls { display: none }
-.st-key-explanation button { justify-content: flex-start; text-align: left }
+.st-key-explanation button, .st-key-explanation button * { justify-content: flex-start; text-align: left }
 </style>"""
 FLOW_COLOURS = (
     " Colours of the flow field: the hue is the direction (red: to the right, green: down, cyan: to the left, violet: "
-    "up), white is no motion."
+    "up), white is no motion, full colour an eighth of the largest motion or more."
 )
 READING = "bright areas show where and when the layer's features raise the score of the class."
 SLOW_MAPS, MOST_SLOW_MAPS = "slow maps", 16  # where a session keeps them, and how many

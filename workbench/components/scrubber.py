@@ -84,10 +84,10 @@ def cached_flow_jpegs(path: Path, flow: str, start: int, p: Preprocessing) -> tu
 
 
 def flow_colours(field: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """8-bit flow (H, W, 2) as RGB: the hue is the direction, white is no motion, full colour half the largest."""
+    """8-bit flow (H, W, 2) as RGB: the hue is the direction, white no motion, full colour an eighth of the largest."""
     x, y = ((field[..., i].astype(np.float32) - NO_MOTION) / 127 for i in (0, 1))
     hue = (np.degrees(np.arctan2(y, x)) % 360) / 2
-    strength = np.minimum(1, 2 * np.hypot(x, y))
+    strength = np.minimum(1, 8 * np.hypot(x, y))
     hsv = np.dstack([hue, 255 * strength, np.full_like(hue, 255)])
     return cv2.cvtColor(np.rint(hsv).astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.uint8)
 

@@ -36,7 +36,7 @@ STYLE = """<style>
 .st-key-clip_title h1 { font-size: 1.5rem }
 .st-key-clip_title h2 { font-size: 1.25rem; font-weight: 600 }
 .st-key-clip_top [data-testid="stPageLink-NavLink"] { padding: 0.25rem 0.6rem; border: 1px solid #8886 }
-.st-key-clip_steps { flex-wrap: wrap; row-gap: 0.25rem }
+.st-key-clip_steps { flex-wrap: wrap; row-gap: 0.5rem }
 .st-key-clip_steps :is(.st-key-clip_marks, :has(.st-key-clip_marks)) {
   flex: 0 0 auto; width: max-content; flex-wrap: nowrap;
 }
