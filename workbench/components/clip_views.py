@@ -172,11 +172,11 @@ def changed_scores(before: np.ndarray, after: np.ndarray, classes: list[str]) ->
     """The scores (K,) before and after the change as HTML, for the classes that are among the highest in either."""
     top = list(dict.fromkeys([*after.argsort()[::-1][:3], *before.argsort()[::-1][:3]]))
     return SCORES + "".join(
-        score_bars(classes[i], f"{before[i]:.1%} → {after[i]:.1%}", {PLAIN: before[i], CHANGED: after[i]}) for i in top
+        class_bars(classes[i], f"{before[i]:.1%} → {after[i]:.1%}", {PLAIN: before[i], CHANGED: after[i]}) for i in top
     )
 
 
-def score_bars(name: str, value: str, bars: dict[str, float]) -> str:
+def class_bars(name: str, value: str, bars: dict[str, float]) -> str:
     """A class, its value as text, and a bar of each colour, as HTML."""
     drawn = "".join(
         f'<div class="bar" style="width: {share:.1%}; background: {colour}"></div>' for colour, share in bars.items()
@@ -191,7 +191,7 @@ def show_top_scores(top: pd.DataFrame, label: str = "") -> None:
         return
     st.subheader(f"Top {len(top)}, softmax score", anchor=False)
     rows = (
-        score_bars(str(row.label), f"{row.score:.1%}", {TRUE_CLASS if row.label == label else PLAIN: row.score})
+        class_bars(str(row.label), f"{row.score:.1%}", {TRUE_CLASS if row.label == label else PLAIN: row.score})
         for row in top.itertuples()
     )
     st.html(SCORES + "".join(rows))
