@@ -84,13 +84,15 @@ def show_steps(run: Run, table: pd.DataFrame, row: int, listed: ClipList) -> Non
 
 
 def show_step(run: Run, table: pd.DataFrame, listed: ClipList, to: int | None, way: str, icon: str) -> None:
-    """A link to the clip at this place of the list; pale where the list ends."""
-    there = to is not None and to < len(listed.rows)
-    clip_id = table["clip_id"].iloc[listed.rows[to if there else 0]]
+    """A link to the clip at this place of the list; a word where the list ends."""
+    if to is None or to >= len(listed.rows):
+        st.caption(f"{icon} {way.capitalize()}", width="content")
+        return
+    clip_id = table["clip_id"].iloc[listed.rows[to]]
     kept = {key: value for key, value in st.query_params.to_dict().items() if key not in (*OF_ONE_CLIP, FROM, LIST)}
     query = kept | clip_query(run, clip_id) | list_query(run, listed)
     with st.container(key=f"clip_{way}", width="content"):
-        st.page_link(CLIP_PAGE, label=way.capitalize(), icon=icon, query_params=query, disabled=not there)
+        st.page_link(CLIP_PAGE, label=way.capitalize(), icon=icon, query_params=query)
 
 
 @st.fragment
