@@ -154,7 +154,7 @@ def test_from_compare_a_click_opens_a_clip_as_both_networks_see_it(demo: Path, m
     titles = [title.value.replace("\\", "") for title in app.subheader]
     assert titles == [f"A: {OTHER}", "Top 5, softmax score", f"B: {RUN}", "Top 5, softmax score"]
     assert len(app.get("plotly_chart")) == 1 and not app.warning
-    assert query["with"] == queries(app)[1]["with"]  # the next clip is shown of both too
+    assert query["with"] == queries(app)[0]["with"]  # the next clip is shown of both too
 
 
 @pytest.mark.parametrize("beside", ["one", "no-such-run", RUN])
