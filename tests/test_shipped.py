@@ -11,7 +11,7 @@ from analysis.attention.alpha_matrix import read_alpha
 from analysis.runs.run_directory import failures, open_run, predictions
 from sth_core.checkpoint import load_checkpoint
 from sth_core.recipe import Start, load_recipe, recipe_from
-from workbench.demo import BASELINE, NETWORKS, SHIPPED_NETWORKS, order_accuracy, retrain_one, summarize_demo
+from workbench.demo import BASELINE, NETWORKS, SHIPPED_NETWORKS, order_accuracy, retrain_one, summarize_demo, write_card
 
 NAMED = {network.name: network for network in NETWORKS}
 FILES = [SHIPPED_NETWORKS / f"{network.name}.safetensors" for network in NETWORKS]
@@ -59,6 +59,13 @@ def test_a_retrained_one_is_like_the_shipped_one(scenes_folder: Path, tmp_path: 
         optimisation = new.training["recipe"]["optimisation"] | epochs
         assert new.training["recipe"] | {"optimisation": optimisation} == shipped.training["recipe"]
         assert (new.training["train_clips"], shipped.training["train_clips"]) == (24, 1800)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.name)
+def test_its_model_card_is_that_of_its_file(network, tmp_path: Path):
+    shutil.copy(SHIPPED_NETWORKS / f"{network.name}.safetensors", tmp_path)
+    card = SHIPPED_NETWORKS / f"{network.name}.md"
+    assert write_card(network, tmp_path).read_text(encoding="utf-8") == card.read_text(encoding="utf-8")
 
 
 def test_only_where_attention_has_four_hidden_units_is_it_the_same_for_every_clip(demo: Path):
