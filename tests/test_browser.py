@@ -52,6 +52,8 @@ def test_from_the_attention_plots_to_the_grad_cam_of_a_misclassified_clip(page: 
 
 def test_the_video_plays(tab: Page, address: str):
     tab.goto(f"{address}/clip?run=motion-rgb-p4")
+    expect(tab.get_by_text("The video in the browser's player")).to_be_visible()
+    settle(tab)
     tab.get_by_text("The video in the browser's player").click()
     video = tab.locator("video")
     expect(video).to_be_visible()

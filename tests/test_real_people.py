@@ -48,7 +48,7 @@ def test_its_misclassified_clips_open_in_the_app(run: Path, monkeypatch):
     wrong = table[~table["correct"]].iloc[0]
     text = words(open_page(run.parent, monkeypatch, PREDICTIONS, run="people"))
     assert f"predicted: {wrong['prediction']}" in text
-    app = open_page(run.parent, monkeypatch, CLIP, run="people", clip=wrong["clip_id"])
+    app = open_page(run.parent, monkeypatch, CLIP, run="people", clip=wrong["clip_id"], player="true")
     assert len(app.get("video")) == 1  # MPEG-4 in AVI, converted
     assert len(app.get("image")) == 16
 

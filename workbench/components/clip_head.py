@@ -41,7 +41,7 @@ def verdict_of(run: Run, clip: pd.Series) -> str:
     predicted = f"predicted: {escape_markdown(clip['prediction'])}"
     known = pd.notna(clip["correct"])  # whether the network knows the label
     verdict = ":green[correct]" if known and clip["correct"] else f":red[{predicted}]" if known else predicted
-    return verdict + (f" · {clip['confidence']:.1%}" if confidence_is_known(run.meta) else "")
+    return verdict + (f" · confidence {clip['confidence']:.1%}" if confidence_is_known(run.meta) else "")
 
 
 def show_clip_title(run: Run, clip: pd.Series) -> None:

@@ -79,6 +79,9 @@ def show_clip_page() -> None:
 
 def show_remarks(run: Run, clip: pd.Series) -> None:
     """What to know before one believes the label, the prediction and the confidence."""
+    if isinstance(segment := clip.get("segment"), str) and segment:
+        part = escape_markdown(segment)
+        st.caption(f"The clip is a part of its video: {part}. Frames are numbered as in the whole video.")
     if caveat := imported_caveat(run.meta):
         st.caption(caveat)
     if not np.isfinite(clip["confidence"]):
@@ -127,8 +130,6 @@ def show_player(clip: pd.Series) -> None:
     """The video in the browser's player."""
     try:
         source = ClipSource.from_row(clip)
-        if not source.segment.whole:
-            st.caption(f"The clip is a part of its video: {source.segment}. Frames are numbered as in the whole video.")
         if problem := why_not_allowed(source):
             raise UserError(problem)
         with st.container(key="clip_player"):
