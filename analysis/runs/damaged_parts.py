@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from analysis.runs.run_check import check_schema, check_values
 from analysis.runs.run_directory import CLIP_COLUMNS
 from analysis.runs.signals import ALPHA, TIME_SHARE
-from sth_core.datasets.media import counted
 from sth_core.errors import first_few
 from sth_core.files import MAY_BE_WHOLE, sync, why_unread
 from sth_core.resumable import Work, replaced_folder
@@ -33,6 +32,7 @@ KEYS_OF_TRUST = {
     "frames": ("clip_id", "explanation", "frame"),
     "randomised": ("clip_id", "explanation", "part"),
     "alpha": ("clip_id", "place", "kind"),
+    "costs": ("clip_id", "explanation"),
     "clips": ("clip_id",),
 }
 NEEDED_PROBES = ("plain", REVERSED, SHUFFLED)  # by which clips and classes are ranked
@@ -58,7 +58,8 @@ def set_aside_damaged(
             sync(file.parent)
     sync(target)
     listed = first_few([f"{name} ({why})" for name, why in damaged.items()])
-    notify(f"{counted(len(damaged), 'damaged part')} moved to {target}, whose clips are done again: {listed}")
+    parts_moved = "1 damaged part" if len(damaged) == 1 else f"{len(damaged):,} damaged parts"
+    notify(f"{parts_moved} moved to {target}, whose clips are done again: {listed}")
 
 
 def damaged_parts(parts: Shards, check: Callable[[Tables], None] = lambda _: None) -> dict[str, str]:
