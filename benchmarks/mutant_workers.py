@@ -17,6 +17,7 @@ from benchmarks.mutant_lines import FILES, LOG
 from benchmarks.mutant_tests import PASSED
 from benchmarks.mutations import Mutant
 from sth_core.errors import UserError
+from sth_core.files import cache_folder
 
 NOT_COPIED = {".git", ".venv", "build", "dist", "demo", "out", "runs"}
 SLOWEST = 10.0  # seconds; tests that take longer are left out
@@ -145,7 +146,7 @@ def measure_tests(workers: Workers, root: Path, files: list[str], paths: Iterabl
     """{file: its tests}, with the lines of the modules `paths` that each test runs; kept from one time to the next
     while the code and these modules are the same."""
     sources = hash_sources(root) + "\n".join(sorted(paths)).encode()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sth-workbench" / "mutants"
+    cache = cache_folder() / "mutants"
 
     def measure(worker: Worker, file: str) -> Tests:
         key = hashlib.sha256(sources + (root / file).read_bytes()).hexdigest()

@@ -1,9 +1,11 @@
 """How a user names a network: a checkpoint's file, a function in a Python file, or one of a library."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 FILE, FUNCTION, TORCHVISION, HUGGING_FACE = "file", "function", "torchvision", "hf"
 FUNCTION_OF = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
@@ -80,6 +82,11 @@ class NetworkName:
         """What run.json says of it, by which it can be opened again."""
         more = {"weights": self.weights, "class_names_file": self.class_names}
         return {"checkpoint": self.name, **{key: value for key, value in more.items() if value}}
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> "NetworkName":
+        """The name of which a run.json holds the `facts`. Raises KeyError: it holds none."""
+        return cls(facts["checkpoint"], facts.get("weights", ""), facts.get("class_names_file", ""))
 
 
 def network_name(named: str | PathLike[str] | NetworkName) -> NetworkName:

@@ -8,9 +8,9 @@ from pathlib import Path
 from analysis.experiments.found_results import INTERVENE, PLACES, PROBE, TRUST
 from analysis.runs.run_directory import OTHER, Run
 from sth_core.errors import UserError
-from sth_core.network_names import FILE, FUNCTION, NetworkName
+from sth_core.network_names import FILE, NetworkName
 from workbench.jobs import Job, start_job, words_of_network
-from workbench.networks import offered_networks
+from workbench.networks import may_run
 from workbench.roots import allowed_roots, may_read, runs_folder
 
 
@@ -23,7 +23,7 @@ def network_of(run: Run) -> NetworkName:
         raise UserError(f"This run has no network: its predictions were imported from {meta['imported']['file']}.")
     if not meta.get("checkpoint"):
         raise UserError("run.json does not say where the run's network is.")
-    return NetworkName(meta["checkpoint"], meta.get("weights", ""), meta.get("class_names_file", ""))
+    return NetworkName.from_facts(meta)
 
 
 def why_impossible(run: Run, experiment: str) -> str:
@@ -75,7 +75,7 @@ def experiment_job(run: Run, experiment: str, more: Sequence[str] = ()) -> Job:
     if why := why_impossible(run, experiment):
         raise UserError(why)
     network, data = network_of(run), Path(run.meta["data"])
-    if network.kind == FUNCTION and network.name not in [offered.name for offered in offered_networks()]:
+    if not may_run(network):
         raise UserError(
             f"The app runs no code that a run names; start it with `sth app --network {network.name}`, or type the "
             "command below."

@@ -14,6 +14,11 @@ def offered_networks() -> list[NetworkName]:
     return [NetworkName(name) for name in os.environ.get(NETWORKS, "").splitlines() if name]
 
 
+def may_run(network: NetworkName) -> bool:
+    """Whether the app may open it: of code only what somebody has named for this app."""
+    return network.kind != FUNCTION or network.name in [offered.name for offered in offered_networks()]
+
+
 def network_of_run(run: Run) -> NetworkName:
     """The network that a run names. Raises UserError: it names none, or code that nobody has named for this app."""
     meta = run.meta
@@ -23,8 +28,8 @@ def network_of_run(run: Run) -> NetworkName:
         raise UserError(f"Grad-CAM needs a network; these predictions were imported from {meta['imported']['file']}.")
     if not meta.get("checkpoint"):
         raise UserError("Grad-CAM needs the run's checkpoint, and run.json does not say where it is.")
-    name = NetworkName(meta["checkpoint"], meta.get("weights", ""), meta.get("class_names_file", ""))
-    if name.kind == FUNCTION and name.name not in [offered.name for offered in offered_networks()]:
+    name = NetworkName.from_facts(meta)
+    if not may_run(name):
         raise UserError(
             f"Grad-CAM needs the run's network, which {name.name} makes. The app runs no code that a run names: start "
             f"it with `sth app --network {name.name}`."

@@ -370,7 +370,7 @@ def network_name_of(run: Run) -> NetworkName:
         raise UserError(f"{run.path} holds imported predictions, which have no network; name the network's own run")
     if not meta.get("checkpoint"):
         raise UserError(f"{run.path} does not say where its network is; name the network")
-    name = NetworkName(meta["checkpoint"], meta.get("weights", ""), meta.get("class_names_file", ""))
+    name = NetworkName.from_facts(meta)
     if name.kind == FUNCTION:
         raise UserError(f"{run.path} is of {name.name}, which is code; it runs only if you name it yourself")
     return name

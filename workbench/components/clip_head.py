@@ -16,7 +16,7 @@ from workbench.components.gallery import NO_LABEL, clip_query
 from workbench.components.notes import draw_notes_panel
 
 OF_ONE_CLIP = ("class", "against", "frame")  # URL parameters that mean nothing for another clip
-CORRECT_TAG, EXCLUDE_TAG = "correct", "exclude"
+MARKS = {"correct": "check", "exclude": "block"}  # {tag: icon}
 KEYS = [
     {"key": "j", "does": "the next clip of the list", "click": ".st-key-clip_next a"},
     {"key": "k", "does": "the previous clip of the list", "click": ".st-key-clip_previous a"},
@@ -101,17 +101,17 @@ def show_marks(run: Run, clip_id: str) -> None:
     with errors_shown():  # app.py does not catch an error of a fragment that runs alone
         with st.container(key="clip_marks", horizontal=True, gap="xsmall", width="content"):
             tags, read_only = notes.tags_of(run, clip_id), bool(notes.why_not_kept(run))
-            for key, tag, icon in (("correct", CORRECT_TAG, "check"), ("exclude", EXCLUDE_TAG, "block")):
-                has, name = tag in tags, f"mark_{key}"
+            for tag, icon in MARKS.items():
+                has, name = tag in tags, f"mark_{tag}"
                 st.button(
-                    key.capitalize(), key=name, icon=f":material/{icon}:", type="primary" if has else "secondary",
+                    tag.capitalize(), key=name, icon=f":material/{icon}:", type="primary" if has else "secondary",
                     disabled=read_only, on_click=run_action, args=(name, toggle_tag, run, clip_id, tag),
                     help=f"Take the tag “{tag}” away" if has else f"Tag the clip “{tag}”",
                 )  # fmt: skip
             with st.popover("Tags and notes", key="clip_tags", icon=":material/edit_note:"):
                 draw_notes_panel(run, clip_id)
-        for key in ("correct", "exclude"):
-            show_problem(f"mark_{key}")
+        for tag in MARKS:
+            show_problem(f"mark_{tag}")
 
 
 def toggle_tag(run: Run, clip_id: str, tag: str) -> None:

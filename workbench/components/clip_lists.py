@@ -1,7 +1,6 @@
 """The list through which one steps on the Clip page: the clips of a cell, of a filter, of a gallery. It is in the
 address, so that a link that is copied has it too; the rows of a long list are in the user's cache folder instead."""
 
-import os
 import sqlite3
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -9,13 +8,13 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
+from sth_core.files import cache_folder
 from workbench.components.context import run_id
 
 FROM, LIST = "from", "list"  # the URL's parameters: the list's name, and its rows
@@ -112,7 +111,7 @@ def recall(which: str) -> bytes:
 
 
 def open_lists() -> sqlite3.Connection:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sth-workbench"
+    folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     kept = sqlite3.connect(folder / "lists.sqlite", timeout=10)
     kept.execute("PRAGMA synchronous = OFF")  # what is lost was a list, not its clips

@@ -13,7 +13,7 @@ from sth_core.datasets.media import counted
 from sth_core.errors import UserError
 from sth_core.files import csv_text, error_sentence
 from workbench.components.cached import cached_result, parquet_files, state_of
-from workbench.components.context import errors_shown, escape_markdown
+from workbench.components.context import PREDICTIONS_PAGE, errors_shown, escape_markdown, run_id
 from workbench.components.gallery import show_linked_clips
 from workbench.components.tables import column_title
 from workbench.experiments import experiment_command, experiment_job, results_folder, why_impossible
@@ -123,6 +123,13 @@ def show_experiment_table(
         "CSV", csv_text(table), f"{name}.csv", "text/csv", key=f"{name} csv", on_click="ignore",
         help=f"All numbers of this table: {', '.join(map(str, table.columns))}.",
     )  # fmt: skip
+
+
+def show_class_link(run: Run, label: str) -> None:
+    """A link to all clips of a class."""
+    query = {"run": run_id(run), "label": label, "view": "All clips"}
+    name = f"Open the clips of {escape_markdown(label)}"
+    st.page_link(PREDICTIONS_PAGE, label=name, icon=":material/table_rows:", query_params=query)
 
 
 def chosen_point(key: str) -> int | None:

@@ -23,12 +23,13 @@ from analysis.statistics.accuracy import describe_clips_per_class, units_of_clip
 from analysis.statistics.clusters import describe_interval, describe_p
 from sth_core.datasets.media import counted
 from workbench.components.chart import show_chart
-from workbench.components.context import PREDICTIONS_PAGE, escape_markdown, linked_selectbox, run_id
+from workbench.components.context import linked_selectbox
 from workbench.components.experiment_views import (
     cached_experiment,
     chosen_point,
     interval_texts,
     show_changed_clips,
+    show_class_link,
     show_experiment_table,
     with_commands,
 )
@@ -92,10 +93,7 @@ def show_interventions(run: Run, results: FoundResults) -> None:
         st.caption(f"{HOW}. {describe_clips_per_class(classes['n'])}. Click a square to open its class.")
         point = chosen_point("replaced_by_class")
         if point is not None and point < len(classes):
-            label = str(classes["label"].iloc[point])
-            query = {"run": run_id(run), "label": label, "view": "All clips"}
-            name = f"Open the clips of {escape_markdown(label)}"
-            st.page_link(PREDICTIONS_PAGE, label=name, icon=":material/table_rows:", query_params=query)
+            show_class_link(run, str(classes["label"].iloc[point]))
         show_experiment_table(classes, shown_effects(classes, "label"), "interventions_by_class")
 
 

@@ -17,12 +17,13 @@ from analysis.statistics.clusters import describe_p
 from sth_core.datasets.media import counted
 from sth_core.video.reorder import SHUFFLED
 from workbench.components.chart import show_chart
-from workbench.components.context import PREDICTIONS_PAGE, escape_markdown, linked_selectbox, run_id
+from workbench.components.context import escape_markdown, linked_selectbox
 from workbench.components.experiment_views import (
     cached_experiment,
     chosen_point,
     interval_texts,
     show_changed_clips,
+    show_class_link,
     show_experiment_table,
 )
 
@@ -131,9 +132,7 @@ def show_classes(run: Run, classes: pd.DataFrame, n: int, units: str) -> None:
         f"{some} Drop: how much the true class's score falls when frames are shuffled. Click a point to open its class."
     )
     if isinstance(chosen, int) and chosen < len(labels):
-        query = {"run": run_id(run), "label": labels[chosen], "view": "All clips"}
-        label = f"Open the clips of {escape_markdown(labels[chosen])}"
-        st.page_link(PREDICTIONS_PAGE, label=label, icon=":material/table_rows:", query_params=query)
+        show_class_link(run, labels[chosen])
     shown = pd.DataFrame(
         {
             "class": labels, "n": classes["n"], "accuracy, %": (100 * classes["accuracy"]).round(1),
