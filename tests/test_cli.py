@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from analysis.runs import recording
 from analysis.runs.run_directory import open_run, predictions
 from sth_core.errors import UserError
 from sth_core.files import sha256
@@ -175,17 +178,32 @@ def test_developers_can_have_the_traceback(tmp_path: Path, monkeypatch: pytest.M
     assert isinstance(sth("figures", tmp_path / "nowhere", "-o", tmp_path).exception, UserError)
 
 
+def sth_that_rests(*words: str) -> None:
+    """`sth WORDS`, which rests after the second clip for as long as no signal comes."""
+    results = recording.batch_results
+
+    def resting(*arguments: Any, **more: Any) -> Iterator[Any]:
+        for number, batch in enumerate(results(*arguments, **more)):
+            if number == 2:
+                print("resting", flush=True)
+                time.sleep(300)
+            yield batch
+
+    recording.batch_results = resting
+    forked.sth(*words)
+
+
 def test_ctrl_c_and_on_again(checkpoint: Path, scenes_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["record", str(checkpoint), "--data", str(scenes_folder), "-o", str(run)]
-    with Forked(forked.sth, *arguments, "--batch-size", "1") as process:
-        process.wait_until((run / "run.json").exists)
+    with Forked(sth_that_rests, *arguments, "--batch-size", "1") as process:
+        process.wait_until(lambda: "resting" in process.said)
         os.kill(process.pid, signal.SIGINT)
         process.wait()
     assert process.code == 130, process.said
     assert "sth: stopped; the same command continues from here\n" in process.said
     assert "Traceback" not in process.said
-    assert "recording has not finished" in open_run(run).problem
+    assert "2 of 24 clips so far" in open_run(run).problem
     ends_well(*arguments)
     assert open_run(run).problem == ""
     assert len(predictions(open_run(run))) == 24
