@@ -3,6 +3,7 @@
 import io
 from base64 import b64decode
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -22,6 +23,7 @@ from sth_core.video import count_frames, read_frames
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise
+from workbench.components import scrubber
 
 pytestmark = pytest.mark.browser
 RUN, CLIP = "motion-rgb-p4", "val/0001_00007.mp4"
@@ -139,3 +141,35 @@ def test_a_link_to_a_missing_frame_shows_a_message(frame: str, tab: Page, addres
     tab.goto(f"{address}/{LINK}&frame={frame}")
     expect(tab.get_by_text("This clip has no such frame")).to_be_visible()
     expect(tab.locator(".status")).to_contain_text("frame")
+
+
+class Browsed:
+    """A person's browser and what Streamlit knows of it, as far as `current_frame` sees them."""
+
+    def __init__(self) -> None:
+        self.session_state: dict[str, Any] = {}
+        self.query_params: dict[str, str] = {"run": "a"}
+        self.warned: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.warned.append(text)
+
+    def current(self, moved: int | None, **url: str) -> tuple[int, int]:
+        """What the page shows once the browser has told where the person is, and the URL as it knows it."""
+        self.session_state["clip"], self.query_params = {"frame": moved}, {"run": "a"} | url
+        return scrubber.current_frame("clip", 40, 7)
+
+
+def test_a_url_that_lags_behind_the_person_is_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    browsed = Browsed()
+    monkeypatch.setattr(scrubber, "st", browsed)
+    assert browsed.current(None) == (7, 0)
+    assert browsed.current(8) == (8, 0) and browsed.query_params["frame"] == "8"
+    assert browsed.current(8) == (8, 0)  # another widget's change comes before the browser has the new URL
+    assert browsed.current(9, frame="8") == (9, 0) and browsed.query_params["frame"] == "9"
+    assert browsed.current(9, frame="8") == (9, 0)
+    assert browsed.current(9) == (9, 0)
+    assert browsed.current(9, frame="9") == (9, 0)
+    assert browsed.current(9, frame="20") == (20, 1)  # a link
+    assert browsed.current(9, run="b", frame="8") == (8, 2)  # Back to another network's view of the clip
+    assert browsed.current(9, run="b", frame="99") == (7, 3) and "Its frames are 0 to 39" in browsed.warned[0]

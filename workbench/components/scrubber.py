@@ -154,15 +154,21 @@ def show_scrubber(views: list[View]) -> None:
 def current_frame(key: str, count: int, first: int) -> tuple[int, int]:
     """The frame to show, and how many frames were requested so far by a link or Back.
 
-    A frame to which the person moved in the browser is no request: the browser shows it already.
+    A frame to which the person moved in the browser is no request: the browser shows it already. Nor is one that the
+    URL had before in this view: the browser sent it before it heard of the newer one.
     """
     moved = (st.session_state.get(key) or {}).get("frame")
-    known = st.session_state.setdefault(f"{key} known", {"moved": None, "url": None, "frame": first, "requests": 0})
+    view = tuple(str(st.query_params.get(name)) for name in ("run", "with"))
+    none_yet = {"moved": None, "url": None, "frame": first, "requests": 0, "view": view, "earlier": set()}
+    known = st.session_state.setdefault(f"{key} known", none_yet)
+    if view != known["view"]:
+        known.update(view=view, earlier=set())
     text = st.query_params.get("frame")
     if moved is not None and moved != known["moved"]:
+        known["earlier"].add(known["url"])
         known.update(moved=moved, url=str(moved), frame=moved)
         st.query_params["frame"] = str(moved)
-    elif text != known["url"]:
+    elif text != known["url"] and text not in known["earlier"]:
         frame = first
         if text is not None:  # it is None after Back to before the first step
             frame = int(text) if text.isdecimal() and len(text) < 10 else count
