@@ -159,7 +159,14 @@ def current_frame(key: str, count: int, first: int) -> tuple[int, int]:
     """
     moved = (st.session_state.get(key) or {}).get("frame")
     view = tuple(str(st.query_params.get(name)) for name in ("run", "with"))
-    none_yet = {"moved": None, "url": None, "frame": first, "requests": 0, "view": view, "earlier": set()}
+    none_yet: dict[str, Any] = {
+        "moved": None,
+        "url": None,
+        "frame": first,
+        "requests": 0,
+        "view": view,
+        "earlier": set(),
+    }
     known = st.session_state.setdefault(f"{key} known", none_yet)
     if view != known["view"]:
         known.update(view=view, earlier=set())
