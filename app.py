@@ -4,6 +4,7 @@ import streamlit as st
 
 from workbench.components.browser import preload_plotly, sync_browser_history
 from workbench.components.context import errors_shown, redirect_old_links
+from workbench.components.saved_views import show_save_view
 from workbench.components.tour import show_tour
 
 PAGES_WITH_CHARTS = ("Attention", "Clip", "Compare", "Experiments", "Figures")
@@ -37,6 +38,7 @@ def main() -> None:
             st.Page("workbench/pages/experiments.py", title="Experiments", icon=":material/science:"),
             st.Page("workbench/pages/figures.py", title="Figures", icon=":material/insert_chart:"),
             st.Page("workbench/pages/notes.py", title="Notes", icon=":material/edit_note:", url_path="notes"),
+            st.Page("workbench/pages/views.py", title="Views", icon=":material/bookmark:"),
             st.Page("workbench/pages/own.py", title="Your own", icon=":material/upload:", url_path="own"),
         ]
     )
@@ -48,6 +50,7 @@ def main() -> None:
         sync_browser_history()
         preload_plotly(now=page.title in PAGES_WITH_CHARTS)
         page.run()
+        show_save_view(page.url_path)
 
 
 if __name__ == "__main__":  # a process that a page starts imports this file, and must not run it

@@ -47,6 +47,7 @@ def pages(run: str, other: str, clip: str) -> dict[str, str]:
         "experiments-trust": f"experiments?run={run}&experiment=Trust",
         "predictions-report": f"predictions?run={run}&view=Precision+and+recall",
         "figures": "figures",
+        "views": "views",
         "own": "own",
         "notes": f"notes?run={run}",
     }
