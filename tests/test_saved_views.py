@@ -59,6 +59,12 @@ def test_damaged_files_are_named_and_the_others_are_listed(content: str, tmp_pat
     assert len(said) == 1 and "0.json is damaged" in said[0]
 
 
+def test_views_are_not_kept_in_object_storage() -> None:
+    with pytest.raises(UserError, match="object storage"):
+        save_view(Path("memory://bucket/runs"), "a", "", "", {})
+    assert saved_views(Path("memory://bucket/runs")) == []
+
+
 def test_sessions_that_save_at_once_lose_nothing(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: save_view(tmp_path, f"view {i}", "", "clip", {"n": [str(i)]}), range(40)))
