@@ -171,7 +171,9 @@ def answer_of(words: list[str]) -> Answer:
 
 def read_notes(folder: Path) -> Answer:
     """What the page *Clip* does with a run's notes."""
-    from analysis.runs.notes import notes_table, to_csv, why_not_kept
+    from analysis.runs.notes import notes_table
+    from analysis.runs.notes_export import to_csv
+    from analysis.runs.notes_file import why_not_kept
     from analysis.runs.run_directory import open_run
 
     try:

@@ -22,7 +22,7 @@ from sth_core.video.transforms import Preprocessing
 from tests.test_adapted import ADAPTED, Frames, clips_for, network_in
 from tests.test_app import CLIP, PREDICTIONS, open_page, words
 from tests.tiny import copy_clips, listed_clips
-from workbench.components.map_views import NO_FEATURES, plot_points, selected_rows
+from workbench.components.map_views import NO_FEATURES, plot_points
 from workbench.components.neighbours import NO_TRAINING_RUN
 
 
@@ -171,7 +171,7 @@ def test_the_clip_page_shows_neighbours_by_features_and_where_training_clips_com
     assert "Training clips" not in words(open_page(runs, monkeypatch, CLIP, run="training", near="true"))
 
 
-def test_points_and_the_clips_of_a_region() -> None:
+def test_the_points_of_a_map() -> None:
     points = pd.DataFrame({
         "x": [0.0, 1, 2], "y": [0.0, 1, 0], "row": [4, 7, 9], "clip_id": ["a", "b", "c"], "label": ["u", "", "v"],
         "prediction": ["u", "u", "u"], "correct": [True, None, False], "confidence": [0.5, 0.6, 0.7],
@@ -179,6 +179,3 @@ def test_points_and_the_clips_of_a_region() -> None:
     figure = plot_points(points, "answer", "correct or misclassified")
     assert {trace.name for trace in figure.data} == {"correct", "unknown label", "misclassified"}
     assert plot_points(points, "confidence", "Confidence").layout.coloraxis.colorbar.title.text == "Confidence"
-    event = {"selection": {"points": [{"customdata": [9, "c", "v", "u"]}, {"customdata": [4, "a", "u", "u"]}]}}
-    assert selected_rows(event, points).tolist() == [4, 9]
-    assert selected_rows({"selection": {"points": []}}, points).tolist() == []

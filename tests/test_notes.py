@@ -21,7 +21,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from upath import UPath
 
-from analysis.runs import notes
+from analysis.runs import notes_file
 from analysis.runs.notes import (
     Conflict,
     Note,
@@ -34,10 +34,9 @@ from analysis.runs.notes import (
     save_note,
     tag_counts,
     tags_of,
-    to_csv,
-    to_fiftyone,
-    why_not_kept,
 )
+from analysis.runs.notes_export import to_csv, to_fiftyone
+from analysis.runs.notes_file import why_not_kept
 from analysis.runs.run_directory import Run, open_run
 from sth_core.errors import UserError
 from tests.test_app import NOTES, PREDICTIONS, open_page, words
@@ -58,10 +57,10 @@ for i in range(count):
 # Kills itself inside a transaction, after writing a row and before the commit.
 HALF = """
 import os, signal, sys
-from analysis.runs.notes import _append, _writing
+from analysis.runs.notes_file import append_change, writing_notes
 from analysis.runs.run_directory import open_run
-with _writing(open_run(sys.argv[1]), "c0") as connection:
-    _append(connection, "c0", "tag", "half")
+with writing_notes(open_run(sys.argv[1]), "c0") as connection:
+    append_change(connection, "c0", "tag", "half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -125,7 +124,7 @@ def test_a_note_has_versions_and_a_time(run):
     assert save_note(run, "c1", "Is reversed.", 0) == second  # the same text is no conflict
     add_tag(run, "c0", "x")
     table = notes_table(run)
-    assert list(table.columns) == ["clip_id", "tags", "note", "changed"]
+    assert list(table.columns) == ["clip_id", "tags", "right_label", "note", "changed"]
     assert table[["clip_id", "tags", "note"]].values.tolist() == [["c0", ["x"], ""], ["c1", [], "Is reversed."]]
     assert clips_with(run, []) == {"c0", "c1"}
     save_note(run, "c1", "", second.version)
@@ -270,7 +269,7 @@ def test_fiftyone_json_has_tags_notes_labels_and_predictions(run):
     assert found["name"] == "a run" and found["media_type"] == "video"
     one = {
         "filepath": "/videos/c1 [1].mp4", "tags": [COMMAND], "clip_id": "c1", "note": None,
-        "ground_truth": {"_cls": "Classification", "label": "b"},
+        "ground_truth": {"_cls": "Classification", "label": "b"}, "right_label": None,
         "prediction": {"_cls": "Classification", "label": "a", "confidence": 0.5},
     }  # fmt: skip
     assert found["samples"][0] == one
@@ -311,9 +310,9 @@ def test_the_panel_adds_and_removes_tags_and_suggests_those_of_other_clips(run):
     shown(app.button_group[0].set_value("blurry").run())
     assert tags_of(run, "c0") == [IMAGE, "blurry"] and app.text_input[0].value == ""
     assert app.button[0].label == r"\<img src=x onerror=alert\(1\)\>"  # Markdown shows it, and makes nothing of it
-    assert not app.button_group
+    assert app.button_group[0].options == ["wrong label", "exclude"]
     click(app, "blurry")
-    assert tags_of(run, "c0") == [IMAGE] and app.button_group[0].options == ["blurry"]
+    assert tags_of(run, "c0") == [IMAGE] and app.button_group[0].options == ["wrong label", "exclude", "blurry"]
     shown(app.text_input[0].set_value("\u200b").run())
     assert "A tag needs a letter" in words(app)
 
@@ -369,7 +368,8 @@ def test_the_page_lists_counts_and_filters(run, monkeypatch):
     add_tag(run, "c2", COMMAND)
     app = open_page(run.path.parent, monkeypatch, NOTES)
     noted, counts = (frame.value for frame in app.dataframe)
-    assert list(noted["open"]) == [f"clip?run=a%20run&clip={clip}" for clip in ("c1", "c2", "c3")]
+    links = [link.split("&from=Notes&list=")[0] for link in noted["open"]]
+    assert links == [f"clip?run=a%20run&clip={clip}" for clip in ("c1", "c2", "c3")]
     assert noted["note"].iloc[2] == IMAGE and counts.values.tolist() == [["blurry", 2], [COMMAND, 1]]
     assert [button.label for button in app.get("download_button")] == ["CSV", "FiftyOne JSON"]
     shown(app.multiselect[0].set_value(["blurry", COMMAND]).run())
@@ -409,8 +409,8 @@ def test_notes_that_are_held_newer_or_elsewhere_are_a_sentence_and_stay_as_they_
     kind: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, reading, writing = run.path / "notes.sqlite", *UNUSABLE[kind]
-    monkeypatch.setattr(notes, "PATIENCE", 0.1)
-    monkeypatch.setattr(notes, "READING_PATIENCE", 0.1)
+    monkeypatch.setattr(notes_file, "PATIENCE", 0.1)
+    monkeypatch.setattr(notes_file, "READING_PATIENCE", 0.1)
     save_note(run, "c0", "kept", 0)
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = DELETE")

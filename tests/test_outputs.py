@@ -105,6 +105,7 @@ COMMANDS = {
 }
 FILES = {
     "results": "results {run} --csv {out}",
+    "notes": "notes {run} --csv {out}",
     "import": "import {weights} {recipe} --classes {classes} -o {out} --set model.width=64 --set model.conv=2d",
     "cam": "cam {network} {clip} --device cpu -o {out}",
 }
@@ -136,7 +137,10 @@ def test_every_command_respects_the_lock_of_its_folder(name: str, inputs: dict[s
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_command_respects_the_lock_of_its_file(name: str, inputs: dict[str, Path], tmp_path: Path) -> None:
-    out = tmp_path / {"results": "table.csv", "import": "network.safetensors", "cam": "clip.mp4"}[name]
+    out = (
+        tmp_path
+        / {"results": "table.csv", "notes": "notes.csv", "import": "network.safetensors", "cam": "clip.mp4"}[name]
+    )
     with holding(out, "file") as process:
         answer = CliRunner().invoke(main, [word.format(**inputs, out=out) for word in FILES[name].split()])
         process.kill()

@@ -175,6 +175,7 @@ def plot_alpha_by_layer(table: pd.DataFrame, by: str = "", *, spatial: bool = Fa
             add_line(
                 figure, rows["layer"], rows["alpha_spatial"], f"{name}: α_S", colours[dataset], line_dash=dash,
                 legendgroup=name, marker_symbol=SPATIAL_MARKER, hovertemplate="%{x}<br>α_S = %{y:.3f}<extra></extra>",
+                customdata=rows[["run"]],
             )  # fmt: skip
     figure.add_hline(y=0.5, line={"color": REFERENCE, "width": 1})
     return styled(figure, "layer, from input to output", "attention coefficient α" if spatial else "α_T")
@@ -191,7 +192,7 @@ def plot_mean_alpha(table: pd.DataFrame) -> go.Figure:
             x=means["name"], y=values["mean"], name=name, marker_opacity=0.6, insidetextfont_color="#000000",
             error_y=error_bars(values, "mean", "mean_") | {"color": BAR_INTERVAL, "thickness": 2},
             marker_color=colour, texttemplate="%{y:.3f}", textposition="inside", insidetextanchor="start",
-            customdata=means[["n"]],
+            customdata=means[["n", "run"]],
             hovertemplate=f"%{{x}}<br>{name} = %{{y:.3f}}<br>n = %{{customdata[0]}} clips<extra></extra>",
         )  # fmt: skip
     return styled(figure, "", "mean attention coefficient α")

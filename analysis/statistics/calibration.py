@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.runs.correctness import counted_clips, is_correct
 from analysis.statistics.accuracy import group_numbers
@@ -17,7 +18,7 @@ def calibration_bins(table: pd.DataFrame) -> pd.DataFrame:
     `share_interval`."""
     table = counted_clips(table)
     confidence, correct, groups = table["confidence"].to_numpy(), is_correct(table), group_numbers(table)
-    bin_of_clip = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
+    bin_of_clip = confidence_bins(confidence)
     rows = []
     for i in np.unique(bin_of_clip):
         of_bin = bin_of_clip == i
@@ -25,6 +26,11 @@ def calibration_bins(table: pd.DataFrame) -> pd.DataFrame:
         means = confidence[of_bin].mean(dtype=float), right.mean()
         rows.append((i / CONFIDENCE_BINS, (i + 1) / CONFIDENCE_BINS, len(right), *means, *interval))
     return pd.DataFrame(rows, columns=["low", "high", "n", "confidence", "accuracy", "accuracy_low", "accuracy_high"])
+
+
+def confidence_bins(confidence: NDArray[np.floating]) -> NDArray[np.intp]:
+    """(N,): in which bin each finite confidence lies, counted from 0."""
+    return np.minimum((confidence * CONFIDENCE_BINS).astype(np.intp), CONFIDENCE_BINS - 1)
 
 
 def calibration_error(bins: pd.DataFrame) -> float:

@@ -18,15 +18,21 @@ def manifest(folder: DatasetFolder, columns: AskedColumns) -> Annotations | None
     """manifest.csv, .tsv, .jsonl or .parquet in the folder or, if there is only one, below it.
 
     Columns of time make a clip a part of a video. Raises UserError: it lacks a column, or there are two."""
+    file = manifest_file(folder)
+    if file is None:
+        return None
+    read = table_entries(read_table(file), columns)
+    entries, notes = folder.placed(read.entries, file)
+    return replace(read, entries=entries, notes=(*read.notes, *notes))
+
+
+def manifest_file(folder: DatasetFolder) -> Path | None:
+    """The manifest in the folder or, if there is only one, below it. Raises UserError: there are two."""
     files = _tables(folder, "manifest")
     at_top = [file for file in files if file.parent == folder.path] or files
-    if not at_top:
-        return None
     if len(at_top) > 1:
         raise UserError(f"{at_top[0]} and {at_top[1]} both list clips; leave one of them")
-    read = table_entries(read_table(at_top[0]), columns)
-    entries, notes = folder.placed(read.entries, at_top[0])
-    return replace(read, entries=entries, notes=(*read.notes, *notes))
+    return at_top[0] if at_top else None
 
 
 def hugging_face(folder: DatasetFolder, columns: AskedColumns) -> Annotations | None:

@@ -1,5 +1,6 @@
 """Plotly figures on a page."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,16 +16,33 @@ WHO_HAS_ATTENTION = (
 LAYER_AXIS, ALPHA_AXIS = "layer, from input to output", "α_T (α_S = 1 - α_T)"
 
 
-def show_chart(figure: go.Figure, key: str, alt: str, *, lasso: bool = False, **options: Any) -> Any:
+def show_chart(
+    figure: go.Figure, key: str, alt: str, *, lasso: bool = False, clicks: bool = False, **options: Any
+) -> Any:
     """Draw a figure in the colours of the light or dark theme, with a button that saves it as SVG; with `lasso` its
-    points can be selected, and those that are, are returned.
+    points can be selected by a region, with `clicks` one by one, and what is selected is returned.
 
     Names of classes and runs are shown as text, never as HTML; `alt` describes the figure to screen readers.
     """
     buttons = BUTTONS | ({"modeBarButtonsToRemove": ["autoScale2d"]} if lasso else {})
     options |= {"on_select": "rerun", "selection_mode": ("points", "box", "lasso")} if lasso else {}
+    options |= {"on_select": "rerun", "selection_mode": ("points",)} if clicks else {}
     config = buttons | {"toImageButtonOptions": {"format": "svg", "filename": key}}
     return st.plotly_chart(with_escaped_text(figure), key=key, alt=alt, config=config, **options)
+
+
+def chosen_points(event: Any) -> list[Any]:
+    """The points of a figure that are selected, as `show_chart` returned it: each with x, y and its customdata, which
+    is a list or one value."""
+    points = event["selection"]["points"] if event else []
+    return [
+        {**point, "customdata": listed(point["customdata"])} if "customdata" in point else point for point in points
+    ]
+
+
+def listed(customdata: Any) -> Any:
+    """A browser sends a row of an array as {"0": first, "1": second, ...}."""
+    return list(customdata.values()) if isinstance(customdata, Mapping) else customdata
 
 
 def add_layer_means(

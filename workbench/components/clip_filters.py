@@ -11,25 +11,14 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from analysis.runs.correctness import is_correct, is_misclassified
-from analysis.runs.notes import clips_with
 from analysis.runs.run_directory import Run
-from analysis.runs.signals import TIME_SHARE
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_result
+from workbench.components.clip_columns import MEASURES, clip_numbers, number_columns, varying_measures
 from workbench.components.context import choose_one, escape_markdown
-from workbench.components.notes import choose_tags
+from workbench.components.notes import choose_tags, has_tags
 from workbench.components.range_filter import choose_range, reset_range
 
-MEASURES = {  # title and help of each slider
-    "confidence": ("Confidence", None),
-    "margin": ("Margin", "The highest score minus the second highest."),
-    "alpha_temporal": ("α_T", "Mean over the layers."),
-    "time_share": ("Attention across time", TIME_SHARE.definition),
-    "needs_order": (
-        "Needs order", "Fall of the true class's score when the frames are shuffled (from `sth probe`)."
-    ),
-    "disagreement": ("Views disagree", "Share of the clip's views whose own prediction differs from the clip's."),
-}  # fmt: skip
 CELL = ("label", "said")  # the filters that choose a cell of the confusion matrix
 UNCOUNTED = "without a label that the network knows, or without finite scores"
 OUTCOMES = ("all", "correct", "misclassified")
@@ -96,6 +85,7 @@ def choose_filters(run: Run, table: pd.DataFrame) -> FilteredClips:
             title, hint = MEASURES[column]
             if narrowed := choose_range(title, table[column], column, hint):
                 filters[column] = (f"{title} {narrowed[0]}", narrowed[1])
+        filters |= choose_more_ranges(run, table)
         search = st.text_input("Clip name contains", key="search", bind="query-params")
         tags = choose_tags(run)
     if label:
@@ -108,7 +98,7 @@ def choose_filters(run: Run, table: pd.DataFrame) -> FilteredClips:
         found = table["clip_id"].str.contains(search, case=False, regex=False)
         filters["search"] = (f"name contains {search}", found.to_numpy(bool))
     if tags:
-        filters["tags"] = (f"tags {', '.join(tags)}", table["clip_id"].isin(clips_with(run, tags)).to_numpy(bool))
+        filters["tags"] = (f"tags {', '.join(tags)}", has_tags(table["clip_id"], tags, run).to_numpy(bool))
     filtered = FilteredClips(run, table, filters)
     with head:
         st.caption(
@@ -121,12 +111,28 @@ def choose_filters(run: Run, table: pd.DataFrame) -> FilteredClips:
     return filtered
 
 
-def varying_measures(table: pd.DataFrame) -> list[str]:
-    return [column for column in MEASURES if column in table and table[column].min() < table[column].max()]
+def choose_more_ranges(run: Run, table: pd.DataFrame) -> dict[str, tuple[str, NDArray[np.bool_]]]:
+    """Ranges of other numbers, such as α_T of single layers, which the URL names as `also`."""
+    others = {name: title for name, title in number_columns(run, table).items() if name not in MEASURES}
+    if not others:
+        return {}
+    linked = st.session_state.get("also", st.query_params.get_all("also"))
+    st.session_state["also"] = [name for name in linked if name in others]  # another run may lack a layer
+    chosen = st.multiselect(
+        "Also filter by", [*others], key="also", bind="query-params", placeholder="α_T of a layer, ...",
+        format_func=others.__getitem__,
+    )  # fmt: skip
+    found = {}
+    for name in chosen:
+        if narrowed := choose_range(others[name], pd.Series(clip_numbers(run, table, name)), name):
+            found[name] = (f"{others[name]} {narrowed[0]}", narrowed[1])
+    return found
 
 
 def reset_filters() -> None:
-    st.session_state.update(label=None, said=None, outcome=OUTCOMES[0], search="")
+    for name in st.session_state.get("also", ()):
+        reset_range(name)
+    st.session_state.update(label=None, said=None, outcome=OUTCOMES[0], search="", also=[])
     if "tags" in st.session_state:
         st.session_state["tags"] = []
     for column in MEASURES:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from analysis.runs import notes
 from analysis.runs.caveats import confidence_is_known
+from analysis.runs.notes_file import why_not_kept
 from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
 from workbench.components.browser import js_component
@@ -100,7 +101,7 @@ def show_marks(run: Run, clip_id: str) -> None:
     """Buttons that mark the clip, and its tags and notes."""
     with errors_shown():  # app.py does not catch an error of a fragment that runs alone
         with st.container(key="clip_marks", horizontal=True, gap="xsmall", width="content"):
-            tags, read_only = notes.tags_of(run, clip_id), bool(notes.why_not_kept(run))
+            tags, read_only = notes.tags_of(run, clip_id), bool(why_not_kept(run))
             for tag, icon in MARKS.items():
                 has, name = tag in tags, f"mark_{tag}"
                 st.button(

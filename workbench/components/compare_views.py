@@ -25,6 +25,7 @@ from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
 from workbench.components.context import choose_one, escape_markdown
+from workbench.components.csv_files import show_table_csv
 from workbench.components.gallery import show_gallery
 
 MOST_SETS = 5
@@ -143,6 +144,7 @@ def show_accuracy_table(table: pd.DataFrame, letters: dict[str, str]) -> None:
         "alpha_temporal": number("mean α_T", format="%.3f", help="Mean over the layers and the common clips."),
     }
     st.dataframe(shown[columns], hide_index=True, key="accuracy_table", column_config=config)
+    show_table_csv(table, "accuracy_of_runs")
 
 
 def show_pairwise_differences(table: pd.DataFrame, titles: dict[str, str], common: SharedClips) -> None:

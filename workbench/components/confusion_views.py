@@ -18,6 +18,7 @@ from workbench.components.chart import LAYER_AXIS, show_chart
 from workbench.components.clip_filters import CELL, UNCOUNTED, FilteredClips
 from workbench.components.clip_lists import ClipList, list_query
 from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
+from workbench.components.csv_files import show_table_csv
 from workbench.components.gallery import clip_query, show_gallery
 from workbench.components.matrix import choose_cell, show_confusion_matrix
 from workbench.components.tables import column_titles
@@ -69,6 +70,7 @@ def show_confused_pairs(pairs: pd.DataFrame) -> None:
         label, prediction = pairs.iloc[rows[0]][["label", "prediction"]].astype(str)
         title = f"Show {escape_markdown(label)}, predicted {escape_markdown(prediction)}"
         st.button(title, icon=":material/grid_on:", on_click=choose_cell, args=(label, prediction))
+    show_table_csv(pairs, "confused_pairs")
     if len(pairs) > MOST_PAIRS:
         st.caption(f"The first {MOST_PAIRS} of {len(pairs):,} pairs.")
 
@@ -90,7 +92,7 @@ def show_cell(filtered: FilteredClips, label: str | None, prediction: str | None
             "No clip is in this cell." if len(filtered.filters) == 2 else "No clip of this cell matches the filters."
         )
         return
-    show_gallery(filtered.run, filtered.table, rows, "cell", 2, CLIPS_OF_CELL, filtered.origin())
+    show_gallery(filtered.run, filtered.table, rows, "cell", 2, CLIPS_OF_CELL, origin=filtered.origin())
 
 
 def show_cell_profile(run: Run, label: str, prediction: str) -> None:

@@ -1,6 +1,7 @@
 """Clips as a grid of thumbnails that play under the pointer or the focus, each with a link to its page."""
 
 import html
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 
 from analysis.report.plots import jpeg_uri
 from analysis.runs.caveats import confidence_is_known
+from analysis.runs.notes import WRONG_LABEL, notes_table
+from analysis.runs.notes_file import why_not_kept
 from analysis.runs.run_directory import Run
 from sth_core.video import UnreadableVideo, count_frames
 from sth_core.video.fields import read_resized
 from workbench.components.cached import cache_data_of_files
 from workbench.components.clip_lists import BESIDE, ClipList, list_query
-from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
+from workbench.components.context import CLIP_PAGE, errors_shown, escape_markdown, run_id
 from workbench.components.tables import column_titles
+from workbench.components.tagging import Selection, show_tag_bar
 from workbench.roots import why_not_readable
 
 COLUMNS = 4
@@ -101,31 +105,91 @@ def start_anew(key: str, rows: NDArray[np.intp]) -> None:
 
 def show_gallery(
     run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], key: str = "gallery", across: int = COLUMNS,
-    per_page: int = CLIPS_PER_PAGE, origin: str = "", beside: Run | None = None,
+    per_page: int = CLIPS_PER_PAGE, *, origin: str = "", beside: Run | None = None,
+    tags: Mapping[str, Sequence[str]] | None = None, answers: Mapping[str, Sequence[str]] | None = None,
 ) -> None:  # fmt: skip
-    """One page of these rows of `clips`, so many across: thumbnail, label, prediction, and a link to each clip, where
-    one steps through these rows; `origin` says there what they are. With `beside` another run is shown too."""
+    """One page of these rows of `clips`, so many across: thumbnail, label, prediction, tags and a link of each clip,
+    which can be ticked and tagged.
+
+    Behind the link one steps through all these rows; `origin` says there what they are, and `beside` is another run
+    whose network is shown too. `tags` by clip_id are by default the run's; `answers` by clip_id are lines instead of
+    the run's prediction."""
     st.html(STYLE)
     steps = list_query(run, ClipList(origin or "a gallery", rows)) | ({BESIDE: run_id(beside)} if beside else {})
     start_anew(f"{key}_page", rows)
     page = choose_page(-(-len(rows) // per_page), f"{key}_page")
-    shown = clips.iloc[rows[(page - 1) * per_page : page * per_page]]
-    for i, clip in enumerate(shown.itertuples()):
-        if i % across == 0:
-            columns = st.columns(across)
-        with columns[i % across], st.container(border=True):
-            if isinstance(clip.path, str):
-                show_thumbnail(Path(clip.path), f"frames of {clip.clip_id}")
-            else:
-                st.caption("The run does not say where the video is.")
-            right = pd.notna(clip.correct) and clip.correct
-            predicted = "" if right else f"  \npredicted: {escape_markdown(clip.prediction)}"
-            confidence = f" ({clip.confidence:.0%})" if confidence_is_known(run.meta) else ""
-            st.markdown(f"**{escape_markdown(clip.label or NO_LABEL)}**{predicted}{confidence}")
-            query = clip_query(run, clip.clip_id) | steps
-            st.page_link(
-                CLIP_PAGE,
-                label=f"Inspect {escape_markdown(Path(clip.clip_id).name)}",
-                icon=":material/search:",
-                query_params=query,
-            )
+    shown = rows[(page - 1) * per_page : page * per_page]
+    with st.container(key=f"gallery_of_{key}"):
+        show_cards(run, clips, rows, shown, key, across, tags, answers, steps)
+
+
+@st.fragment
+def show_cards(
+    run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], shown: NDArray[np.intp], key: str, across: int,
+    tags: Mapping[str, Sequence[str]] | None, answers: Mapping[str, Sequence[str]] | None, steps: Mapping[str, str],
+) -> None:  # fmt: skip
+    """The cards of the clips that are shown, and the bar that tags those that are ticked."""
+    with errors_shown():  # app.py does not catch an error of a fragment that runs alone
+        selection = Selection(run, key)
+        if st.session_state.pop(f"{selection.key} changed", False):
+            st.rerun()  # other parts of the page show tags, and filter by them
+        selection.keep(clips["clip_id"], rows)
+        refusal = why_not_kept(run)
+        noted = tags_by_clip(run)
+        for i, clip in enumerate(clips.iloc[shown].itertuples()):
+            if i % across == 0:
+                columns = st.columns(across)
+            with columns[i % across], st.container(border=True, key=f"card_of_{key}_{i}", gap="xsmall"):
+                of_clip = noted.get(clip.clip_id, []) if tags is None else tags.get(clip.clip_id, [])
+                show_card(selection, clip, of_clip, answers, steps, ticking=not refusal)
+        if refusal:
+            st.caption(escape_markdown(refusal))
+        else:
+            show_tag_bar(selection, clips, rows, list(clips["clip_id"].iloc[shown]))
+
+
+def show_card(
+    selection: Selection, clip: Any, tags: Sequence[str], answers: Mapping[str, Sequence[str]] | None,
+    steps: Mapping[str, str], *, ticking: bool,
+) -> None:  # fmt: skip
+    """A clip (a row of `itertuples`): its picture, a box that ticks it with its label, what is predicted, its tags."""
+    if isinstance(clip.path, str):
+        show_thumbnail(Path(clip.path), f"frames of {clip.clip_id}")
+    else:
+        st.caption("The run does not say where the video is.")
+    label = f"**{escape_markdown(clip.label or NO_LABEL)}**"
+    right = pd.notna(clip.correct) and clip.correct
+    confidence = f" ({clip.confidence:.0%})" if confidence_is_known(selection.run.meta) else ""
+    if ticking:
+        selection.show_box(clip.clip_id, label)
+    lines = [] if ticking else [label]
+    if answers is not None:
+        lines += answers.get(clip.clip_id, ())
+    else:
+        lines.append(f"{'correct' if right else f'predicted: {escape_markdown(clip.prediction)}'}{confidence}")
+    lines += [" ".join(f":gray-badge[{escape_markdown(tag)}]" for tag in tags)] * bool(tags)
+    st.markdown("  \n".join(lines))
+    name = escape_markdown(Path(clip.clip_id).name)
+    query = clip_query(selection.run, clip.clip_id) | dict(steps)
+    st.page_link(CLIP_PAGE, label=f"Inspect {name}", icon=":material/search:", query_params=query)
+
+
+def tags_by_clip(run: Run) -> dict[str, list[str]]:
+    """The tags of each clip that has some, with the right class of a wrong label."""
+    table = notes_table(run)
+    return {
+        row.clip_id: [
+            f"{tag}: {row.right_label}" if tag == WRONG_LABEL and row.right_label else tag for tag in row.tags
+        ]
+        for row in table.itertuples()
+        if row.tags
+    }
+
+
+def tags_of_both(a: Run, b: Run) -> dict[str, list[str]]:
+    """The tags of each clip in B, then those that it has in A alone, which are said to be A's."""
+    of_a, of_b = tags_by_clip(a), tags_by_clip(b)
+    return {
+        clip_id: [*of_b.get(clip_id, []), *(f"A: {tag}" for tag in tags if tag not in of_b.get(clip_id, []))]
+        for clip_id, tags in ((clip_id, of_a.get(clip_id, [])) for clip_id in {**of_a, **of_b})
+    }

@@ -8,22 +8,22 @@ import plotly.express as px
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.report.colours import CORRECT, MISCLASSIFIED, REFERENCE
 from analysis.report.plots import styled
 from analysis.runs.features import MAPS, MOST_TSNE, PCA, has_features, map_of_clips
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_features, cached_result
 from workbench.components.chart import show_chart
-from workbench.components.clip_filters import MEASURES, FilteredClips, varying_measures
+from workbench.components.clip_columns import ANSWERS, MEASURES, varying_measures
+from workbench.components.clip_filters import FilteredClips
 from workbench.components.context import choose_one, errors_shown, linked_selectbox
 from workbench.components.gallery import NO_LABEL, show_gallery
+from workbench.components.plot_regions import drawn_note, region_rows, sample_of
+from workbench.components.plot_views import ANSWER_COLOURS
 
 NO_FEATURES = (
     "This run has no features. To see its clips as a map, record it with `--features`: "
     "`sth record NETWORK --data DIR -o RUN --features`."
 )
-ANSWERS = {True: "correct", False: "misclassified", None: "unknown label"}
-ANSWER_COLOURS = {"correct": CORRECT, "misclassified": MISCLASSIFIED, "unknown label": REFERENCE}
 MOST_COLOURS = 24  # classes that a legend can tell apart
 EXPLAINED = {
     PCA: "The two directions in which the features before the classifier differ most (PCA). Clips that lie far apart "
@@ -52,9 +52,11 @@ def show_map(filtered: FilteredClips) -> None:
         points = table.assign(row=np.arange(len(table)))[matches]
         where = pd.DataFrame(places, features.clips["clip_id"], ["x", "y"])
         points = points.merge(where, left_on="clip_id", right_index=True)
-        chosen = selected_rows(show_points(points, colour, names[colour]), points)
-        count = filtered.describe(len(points), "without features")
-        st.caption(f"{count}. {EXPLAINED[kind]} **Draw around points** to see their clips.")
+        drawn = points.iloc[sample_of(len(points))]
+        event = show_points(drawn, colour, names[colour])
+        chosen = region_rows(event, *(points[name].to_numpy() for name in ("row", "x", "y")))
+        count = filtered.describe(len(points), "without features") + f".{drawn_note(len(drawn), len(points))}"
+        st.caption(f"{count} {EXPLAINED[kind]} **Draw around points** to see their clips.")
         if len(chosen):
             st.markdown(f"**{counted(len(chosen), 'clip')}** in the region")
             show_gallery(run, table, chosen, "map", origin=filtered.origin("a region of the map"))
@@ -78,7 +80,7 @@ def plot_points(points: pd.DataFrame, colour: str, title: str) -> go.Figure:
         shown, x="x", y="y", color=colour if few else None, custom_data=["row", "clip_id", "label", "prediction"],
         color_discrete_map=ANSWER_COLOURS if colour == "answer" else None, labels={colour: title},
         color_discrete_sequence=px.colors.qualitative.Dark24, color_continuous_scale="Viridis",
-        render_mode="webgl" if len(shown) > 1000 else "svg",
+        render_mode="svg",
     )  # fmt: skip
     hover = "%{customdata[1]}<br>label: %{customdata[2]}<br>predicted: %{customdata[3]}<extra></extra>"
     figure.update_traces(hovertemplate=hover, marker={"size": 8, "opacity": 0.75})
@@ -86,9 +88,3 @@ def plot_points(points: pd.DataFrame, colour: str, title: str) -> go.Figure:
     bare = {"showticklabels": False, "showgrid": False, "zeroline": False}  # the axes have no unit
     figure.update_xaxes(bare).update_yaxes(bare)
     return figure.update_layout(dragmode="lasso")
-
-
-def selected_rows(event: Any, points: pd.DataFrame) -> np.ndarray:
-    """The rows of the table whose points were selected, as they stand in the points."""
-    found = [int(point["customdata"][0]) for point in event["selection"]["points"]] if event else []
-    return points.loc[points["row"].isin(found), "row"].to_numpy()

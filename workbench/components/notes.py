@@ -1,30 +1,41 @@
-"""Tags and a note on a clip, for the Clip page, and a filter by tags for the sidebar.
+"""Tags, the right class of a wrong label and a note on a clip, for the Clip page; a filter by tags for the sidebar.
 
 An unsaved text stays in the session and in the browser, per clip, with the version of the note from which it started.
 """
 
 from dataclasses import replace
 
+import pandas as pd
 import streamlit as st
 
 from analysis.runs import notes
+from analysis.runs.notes_file import why_not_kept
 from analysis.runs.run_directory import Run
 from workbench.components.browser import js_component
 from workbench.components.context import errors_shown, escape_markdown, run_action, show_problem
 
+NOTES_PAGE = "workbench/pages/notes.py"
 NOTE_DRAFT = js_component("note_draft")
 SUGGESTIONS = 12  # the run's most frequent tags
 
 
-def choose_tags(run: Run) -> list[str]:
-    """The tags chosen in the sidebar and in the URL, for `clips_with`. A run without tags shows no control."""
-    counts: dict[str, int] = {}
+def choose_tags(*runs: Run) -> list[str]:
+    """The tags chosen in the sidebar and in the URL, for `has_tags`. Runs without tags show no control."""
+    tags = list[str]()
     with st.sidebar, errors_shown():  # notes that cannot be read are no reason not to show the run
-        counts = notes.tag_counts(run)
-    if not counts:
+        tags = list(dict.fromkeys(tag for run in runs for tag in notes.tag_counts(run)))
+    if not tags:
         return []
     hint = "Clips that have all these."
-    return st.sidebar.multiselect("Tags", [*counts], key="tags", bind="query-params", placeholder="any", help=hint)
+    return st.sidebar.multiselect("Tags", tags, key="tags", bind="query-params", placeholder="any", help=hint)
+
+
+def has_tags(clip_ids: pd.Series, tags: list[str], *runs: Run) -> pd.Series:
+    """Whether each clip has all of these tags, in whichever of the runs."""
+    fits = pd.Series(True, clip_ids.index)
+    for tag in tags:
+        fits &= clip_ids.isin(set().union(*(notes.clips_with(run, [tag]) for run in runs)))
+    return fits
 
 
 @st.fragment
@@ -36,7 +47,7 @@ def show_notes_panel(run: Run, clip_id: str) -> None:
 def draw_notes_panel(run: Run, clip_id: str) -> None:
     key = f"notes {run.path} {clip_id}"
     with errors_shown():  # app.py does not catch an error of a fragment that runs alone
-        if refusal := notes.why_not_kept(run):
+        if refusal := why_not_kept(run):
             st.info(escape_markdown(refusal))
         show_tags(run, clip_id, key, read_only=bool(refusal))
         show_note(run, clip_id, key, read_only=bool(refusal))
@@ -57,12 +68,26 @@ def show_tags(run: Run, clip_id: str, key: str, read_only: bool) -> None:
             "Add a tag", key=text_key, placeholder="type a tag and press Enter", max_chars=notes.LONGEST_TAG,
             on_change=run_action, args=(key, add_entered_tag, run, clip_id, text_key),
         )  # fmt: skip
-        if suggestions := [tag for tag in notes.tag_counts(run) if tag not in tags][:SUGGESTIONS]:
+        known = [notes.WRONG_LABEL, notes.EXCLUDED, *notes.tag_counts(run)]
+        if suggestions := [tag for tag in dict.fromkeys(known) if tag not in tags][:SUGGESTIONS]:
             st.pills(
-                "Tags of other clips", suggestions, key=pills_key, format_func=escape_markdown,
+                "Known tags", suggestions, key=pills_key, format_func=escape_markdown,
                 on_change=run_action, args=(key, add_entered_tag, run, clip_id, pills_key),
             )  # fmt: skip
+        if notes.WRONG_LABEL in tags:
+            show_right_class(run, clip_id, key)
     show_problem(key)
+
+
+def show_right_class(run: Run, clip_id: str, key: str) -> None:
+    """Which class a clip with a wrong label shows, for a corrected manifest (page *Notes*)."""
+    right, choice = notes.right_label_of(run, clip_id), f"{key} right class"
+    st.session_state[choice] = right or None
+    classes = [*dict.fromkeys([*run.meta["classes"], *[right] * bool(right)])]
+    st.selectbox(
+        "Right class", classes, index=None, key=choice, placeholder="not said: the clip is left out of a new manifest",
+        on_change=run_action, args=(key, set_chosen_class, run, clip_id, choice),
+    )  # fmt: skip
 
 
 def show_note(run: Run, clip_id: str, key: str, read_only: bool) -> None:
@@ -113,7 +138,7 @@ def keep_in_browser(run: Run, clip_id: str, key: str, draft: str, saved: notes.N
 
 def show_history(run: Run, clip_id: str) -> None:
     """All texts that were saved, including those that lost a conflict."""
-    texts = [change for change in notes.history_of(run, clip_id) if change.kind not in (notes.TAG, notes.UNTAG)]
+    texts = [change for change in notes.history_of(run, clip_id) if change.kind in (notes.NOTE, notes.ASIDE)]
     if len(texts) > 1:
         with st.expander(f"All {len(texts)} saved texts"):
             for change in reversed(texts):
@@ -131,6 +156,10 @@ def add_entered_tag(run: Run, clip_id: str, widget: str) -> None:
     if tag := st.session_state[widget]:
         notes.add_tag(run, clip_id, tag)
         st.session_state[widget] = None if widget.endswith("suggested") else ""
+
+
+def set_chosen_class(run: Run, clip_id: str, widget: str) -> None:
+    notes.set_right_labels(run, {clip_id: st.session_state[widget] or ""})
 
 
 def save_entered_note(run: Run, clip_id: str, key: str) -> None:

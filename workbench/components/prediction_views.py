@@ -5,17 +5,22 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
+from numpy.typing import NDArray
 
+from analysis.attention.clip_profiles import most_confident_first
 from analysis.report.colours import PLAIN, REFERENCE
 from analysis.report.plots import error_bars, horizontal_bars, styled
+from analysis.runs.correctness import has_scores, is_misclassified
 from analysis.statistics.accuracy import accuracy_per_class, units_of_clips
-from analysis.statistics.calibration import calibration_bins, calibration_error
+from analysis.statistics.calibration import CONFIDENCE_BINS, calibration_bins, calibration_error, confidence_bins
 from sth_core.datasets.media import counted
-from sth_core.files import csv_text
-from workbench.components.chart import show_chart
-from workbench.components.clip_filters import UNCOUNTED, FilteredClips, varying_measures
+from workbench.components.chart import chosen_points, show_chart
+from workbench.components.clip_columns import varying_measures
+from workbench.components.clip_filters import UNCOUNTED, FilteredClips
 from workbench.components.clip_lists import ClipList
-from workbench.components.gallery import choose_page, show_linked_clips
+from workbench.components.context import escape_markdown
+from workbench.components.csv_files import show_clips_csv, show_table_csv
+from workbench.components.gallery import choose_page, show_gallery, show_linked_clips
 from workbench.components.tables import column_title, column_titles
 
 MOST_BARS = 40
@@ -35,20 +40,41 @@ def show_class_accuracy(filtered: FilteredClips) -> None:
     lowest = there.sort_values("accuracy").head(MOST_BARS)
     hover = "%{y}: %{x:.1%}, n = %{customdata[0]}<extra></extra>"
     figure = horizontal_bars(lowest, "label", "accuracy", "accuracy").update_xaxes(SHARE_AXIS)
-    figure.update_traces(customdata=lowest[["n"]], hovertemplate=hover)
-    show_chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals")
+    figure.update_traces(customdata=np.column_stack([lowest["n"], lowest.index]), hovertemplate=hover)
+    event = show_chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals", clicks=True)
     some = f"The {len(lowest)} classes with the lowest accuracy, of {len(there)}"
     which = some if len(lowest) < len(there) else "Accuracy per class"
     without = len(per_class) - len(there)
     none = f" {counted(without, 'class')} without a clip: not drawn." if without else ""
     st.caption(
         f"{count}. {which} (whiskers: 95 % intervals over {units_of_clips(clips)}).{none} **How to read this:** where "
-        "whiskers overlap much, the order of the classes may be chance."
+        "whiskers overlap much, the order of the classes may be chance. Click a bar, or tick a row of the table, to "
+        "see the class's clips."
     )
+    opened = st.container()
     config: dict[str, Any] = {**column_titles(per_class)}
     for name in ("accuracy", "low", "high"):
         config[name] = st.column_config.NumberColumn(column_title(name), format="percent")
-    st.dataframe(per_class, hide_index=True, key="per_class_numbers", column_config=config)
+    ticked = st.dataframe(
+        per_class, hide_index=True, key="per_class_numbers", column_config=config, on_select="rerun",
+        selection_mode="multi-row",
+    )  # fmt: skip
+    show_table_csv(per_class, "per_class")
+    numbers = [*(int(point["customdata"][1]) for point in chosen_points(event)), *ticked["selection"]["rows"]]
+    chosen = {str(per_class["label"].iloc[number]) for number in numbers if number < len(per_class)}
+    of_class = filtered.matches & filtered.table["label"].astype(str).isin(chosen).to_numpy()
+    with opened:
+        show_chosen_clips(filtered, of_class, ", ".join(sorted(chosen)), "of_class")
+
+
+def show_chosen_clips(filtered: FilteredClips, chosen: NDArray[np.bool_], what: str, key: str) -> None:
+    """The clips (a mask) of what was chosen in a plot, the misclassified first."""
+    if not chosen.any():
+        return
+    wrong = is_misclassified(filtered.table)
+    rows = np.concatenate([most_confident_first(filtered.table, chosen & some) for some in (wrong, ~wrong)])
+    st.markdown(f"**{escape_markdown(what)}**: {counted(len(rows), 'clip')}, the misclassified first")
+    show_gallery(filtered.run, filtered.table, rows, key, origin=filtered.origin(what))
 
 
 def show_calibration(filtered: FilteredClips) -> None:
@@ -64,18 +90,25 @@ def show_calibration(filtered: FilteredClips) -> None:
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=dashed, name="perfect calibration")
     figure.add_scatter(
         x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name="this run", line_color=PLAIN,
-        marker_size=6 + 18 * np.sqrt(bins["n"] / bins["n"].max()), customdata=bins[["n"]],
+        marker_size=6 + 18 * np.sqrt(bins["n"] / bins["n"].max()), customdata=bins[["n", "low", "high"]],
         error_y=error_bars(bins, "accuracy", "accuracy_"),
         hovertemplate="confidence %{x:.1%}: accuracy %{y:.1%}, n = %{customdata[0]}<extra></extra>",
     )  # fmt: skip
     figure = styled(figure, "mean confidence of the bin", "accuracy", height=460)
     figure.update_xaxes(SHARE_AXIS).update_yaxes(SHARE_AXIS)
-    show_chart(figure, key="calibration", alt="Accuracy by confidence")
+    event = show_chart(figure, key="calibration", alt="Accuracy by confidence", clicks=True)
     st.caption(
         f"{count}. Expected calibration error {calibration_error(bins):.3f} (whiskers: 95 % intervals over "
         f"{units_of_clips(clips)}; larger points have more clips). **How to read this:** points below the gray line "
-        "are overconfident: the confidence is higher than the accuracy."
+        "are overconfident: the confidence is higher than the accuracy. Click a point to see its clips."
     )
+    lows = [point["customdata"][1] for point in chosen_points(event) if "customdata" in point]
+    of_bin = filtered.matches & filtered.table["correct"].notna().to_numpy(bool) & has_scores(filtered.table)
+    bin_of_clip = np.full(len(of_bin), -1)
+    bin_of_clip[of_bin] = confidence_bins(filtered.table["confidence"].to_numpy()[of_bin])
+    chosen = np.isin(bin_of_clip, [round(low * CONFIDENCE_BINS) for low in lows])
+    names = [f"Confidence {low:.0%} to {low + 1 / CONFIDENCE_BINS:.0%}" for low in sorted(lows)]
+    show_chosen_clips(filtered, chosen, ", ".join(names), "of_bin")
 
 
 def show_clip_table(filtered: FilteredClips) -> None:
@@ -100,7 +133,5 @@ def show_clip_table(filtered: FilteredClips) -> None:
     config["confidence"] = st.column_config.ProgressColumn("confidence", min_value=0, max_value=1, format="%.3f")
     listed = ClipList(filtered.origin(), ordered)
     show_linked_clips(run, shown.astype({"label": str, "prediction": str}), config, listed, key="clips", height=640)
-    st.download_button(
-        "CSV", lambda: csv_text(clips[[*columns, "path"]].iloc[ordered]), f"{run.name}_predictions.csv", "text/csv",
-        help="All clips that match the filters, with the columns of this table and their paths.",
-    )  # fmt: skip
+    hint = "All clips that match the filters, with the columns of this table, their tags and their paths."
+    show_clips_csv(run, clips, ordered, columns, key="predictions", hint=hint)

@@ -1,12 +1,17 @@
 """Compare: two runs or more on the same clips, in accuracy and in attention."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import has_signal
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import GAINED, LOST, OUTCOMES, accuracy_change, label_agreement, side_by_side
 from analysis.attention.run_summary import best_partner
+from analysis.runs.caveats import confidence_is_known
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import describe_groups
 from analysis.statistics.clusters import describe_interval, describe_p
@@ -33,7 +38,8 @@ from workbench.components.context import (
     show_run_warnings,
     usable_runs,
 )
-from workbench.components.gallery import show_gallery
+from workbench.components.gallery import show_gallery, tags_of_both
+from workbench.components.notes import choose_tags, has_tags
 
 
 def show_compare_page() -> None:
@@ -121,14 +127,35 @@ def show_accuracy_change(a: Run, b: Run, both: pd.DataFrame) -> None:
 
 def show_clips_by_outcome(a: Run, b: Run, both: pd.DataFrame) -> None:
     outcome = choose_one("Clips", OUTCOMES, "changed", GAINED)
+    tags = choose_tags(a, b)
     table = cached_overview(b)
     rows = most_confident_first(table, table.index.isin(both["row_b"][both["outcome"] == outcome]))
-    if not len(rows):
-        st.success(f"No clip is {outcome}.")
+    tagged = rows[has_tags(table["clip_id"].iloc[rows], tags, a, b).to_numpy(bool)]
+    if not len(tagged):
+        st.success(f"No clip is {outcome}{' and has these tags' if len(rows) else ''}.")
         return
-    order = "most confident predictions of B first. Links open the clips as both networks see them."
-    st.caption(f"{counted(len(rows), 'clip')}, {outcome}, {order}")
-    show_gallery(b, table, rows, "compared", origin=f"Compare, {outcome}", beside=a)
+    count = f"{len(tagged):,} of {counted(len(rows), 'clip')}" if tags else counted(len(rows), "clip")
+    order = "most confident predictions of B first. Links open the clips as both networks see them; B keeps new tags."
+    st.caption(f"{count}, {outcome}, {order}")
+    answers, origin = answers_of_both(a, b, both, tagged), ", ".join(["Compare", outcome, *tags])
+    show_gallery(b, table, tagged, "compared", origin=origin, beside=a, tags=tags_of_both(a, b), answers=answers)
+
+
+def answers_of_both(a: Run, b: Run, both: pd.DataFrame, rows: NDArray[np.intp]) -> Mapping[str, list[str]]:
+    """What A and B predict, by clip_id, for these rows of B."""
+    of_both = both.set_index("row_b")["row_a"].loc[rows]
+    lines = zip(answers_of(a, of_both.to_numpy(), "A"), answers_of(b, rows, "B"), strict=True)
+    return dict(zip(cached_overview(b)["clip_id"].iloc[rows], map(list, lines), strict=True))
+
+
+def answers_of(run: Run, rows: NDArray[np.intp], letter: str) -> list[str]:
+    clips = cached_overview(run)[["prediction", "confidence", "correct"]].iloc[rows]
+    known = confidence_is_known(run.meta)
+    return [
+        f"{letter}: {':green' if row.correct else ':red'}[{escape_markdown(str(row.prediction))}]"
+        + (f" ({row.confidence:.0%})" if known else "")
+        for row in clips.itertuples()
+    ]
 
 
 show_compare_page()

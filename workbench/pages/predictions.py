@@ -18,12 +18,14 @@ from workbench.components.class_report_view import show_class_report
 from workbench.components.clip_filters import FilteredClips, choose_filters
 from workbench.components.confusion_views import show_confusion
 from workbench.components.context import choose_one, choose_run, escape_markdown
+from workbench.components.csv_files import show_table_csv
 from workbench.components.gallery import show_gallery
 from workbench.components.map_views import show_map
+from workbench.components.plot_views import show_plots
 from workbench.components.tables import column_titles
 
 ALL_CLIPS = "All clips"
-VIEWS = ("Misclassified", "Confusion", "Per class", "Precision and recall", "Calibration", "Map", ALL_CLIPS)
+VIEWS = ("Misclassified", "Confusion", "Per class", "Precision and recall", "Calibration", "Plot", "Map", ALL_CLIPS)
 
 
 def show_predictions_page() -> None:
@@ -34,7 +36,9 @@ def show_predictions_page() -> None:
     filtered = choose_filters(run, table)
     first = VIEWS[0] if has_accuracy(run) else ALL_CLIPS
     view = choose_one("View", VIEWS, "view", first, label_visibility="collapsed")
-    if view == "Map":
+    if view == "Plot":
+        show_plots(filtered)
+    elif view == "Map":
         show_map(filtered)
     elif view == ALL_CLIPS:
         prediction_views.show_clip_table(filtered)
@@ -69,6 +73,7 @@ def show_accuracy(run: Run, table: pd.DataFrame) -> None:
     if len(unreadable):
         with st.expander(f"{counted(len(unreadable), 'clip')} could not be read"):
             st.dataframe(unreadable, hide_index=True, column_config=column_titles(unreadable))
+            show_table_csv(unreadable, "unreadable")
 
 
 def counted_accuracy(table: pd.DataFrame) -> tuple[int, int, int, float, float]:

@@ -1,0 +1,106 @@
+"""Plots of any columns of the clips, filters by them, and the clips that a part of a plot opens."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.test_app import PREDICTIONS, open_page, words
+from tests.tiny import write_run
+from workbench.components import plot_regions
+from workbench.components.plot_regions import in_polygon, region_rows
+
+# Four points at the corners of a square, one in its middle, and one outside.
+X, Y = np.array([0, 0, 1, 1, 0.5, 3.0]), np.array([0, 1, 0, 1, 0.5, 0.5])
+ROWS = np.arange(6) * 10
+
+
+def test_points_in_a_polygon() -> None:
+    around_the_middle = np.array([0.4, 0.6, 0.6, 0.4]), np.array([0.4, 0.4, 0.6, 0.6])
+    assert np.flatnonzero(in_polygon(X, Y, *around_the_middle)).tolist() == [4]
+    like_a_u = np.array([-1, 2, 2, 0.7, 0.7, 0.3, 0.3, -1]), np.array([-1, -1, 2, 2, 0.2, 0.2, 2, 2])
+    assert np.flatnonzero(in_polygon(X, Y, *like_a_u)).tolist() == [0, 1, 2, 3]
+
+
+def selection(**parts: list[Any]) -> dict[str, Any]:
+    return {"selection": {"points": [], "box": [], "lasso": []} | parts}
+
+
+@pytest.mark.parametrize(
+    ("event", "rows"),
+    [
+        (None, []),
+        (selection(), []),
+        (selection(points=[{"customdata": [50, "c"]}, {"x": 1}]), [50]),
+        (selection(box=[{"x": [0.6, -0.1], "y": [-0.5, 2]}]), [0, 10, 40]),
+        (selection(lasso=[{"x": [2, 4, 4, 2], "y": [0, 0, 1, 1]}], box=[{"x": [1, 1], "y": [0, 0]}]), [20, 50]),
+    ],
+)
+def test_the_rows_of_a_region(event, rows, monkeypatch) -> None:
+    monkeypatch.setattr(plot_regions, "MOST_POINTS", 5)
+    assert region_rows(event, ROWS, X, Y).tolist() == rows
+
+
+def test_where_all_points_are_drawn_a_region_has_those_that_are_seen() -> None:
+    event = selection(points=[{"customdata": [10, "b"]}], box=[{"x": [-1, 4], "y": [-1, 2]}])  # others are hidden
+    assert region_rows(event, ROWS, X, Y).tolist() == [10]
+
+
+def test_a_region_of_an_axis_of_names(monkeypatch) -> None:
+    monkeypatch.setattr(plot_regions, "MOST_POINTS", 1)
+    names = ["b", "a & c"]
+    place = np.array([0.0, 1.0])
+    for ends in ([-0.4, 0.4], ["b", "b"], ["a &amp; c", "a &amp; c"]):
+        event = selection(box=[{"x": ends, "y": [0, 1]}])
+        found = region_rows(event, np.array([7, 8]), place, np.array([0.5, 0.5]), names).tolist()
+        assert found == ([8] if "amp" in str(ends) else [7])
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """20 clips with two layers: α_T of the first rises by 1/100, that of the second is the same for all."""
+    run = write_run(tmp_path / "runs" / "a", [[0.5 + i / 100, 0.4] for i in range(20)])
+    (file,) = (run / "predictions").iterdir()
+    pd.read_parquet(file).assign(confidence=np.linspace(0.5, 0.9, 20)).to_parquet(file)
+    return run.parent
+
+
+def charts(app: AppTest) -> int:
+    return len(app.get("plotly_chart"))
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({}, "20 clips. **Click a bar"),
+        ({"x": "label"}, "20 clips. **Click a bar"),
+        ({"x": "confidence", "y": "alpha_temporal"}, "Pearson's r = +1.00"),
+        ({"x": "answer", "y": "confidence"}, "Boxes: median and quartiles"),
+        ({"x": "layer:layer0.0.conv1", "outcome": "correct"}, "10 of 20 clips (10 do not match: correct)"),
+        ({"x": "confidence", "search": "none"}, "No clip matches these filters."),
+        ({"x": "layer:layer1.0.conv1"}, "names a horizontal that does not exist"),  # it is the same for all clips
+    ],
+)
+def test_any_column_is_plotted(query, said, runs, monkeypatch) -> None:
+    app = open_page(runs, monkeypatch, PREDICTIONS, view="Plot", **query)
+    assert said in words(app) and charts(app) == ("search" not in query)
+
+
+def test_clips_are_filtered_by_the_alpha_of_a_layer(runs, monkeypatch) -> None:
+    link = {"also": "layer:layer0.0.conv1", "layer:layer0.0.conv1": ["0.6", "0.7"]}
+    app = open_page(runs, monkeypatch, PREDICTIONS, view="All clips", **link)
+    assert list(app.dataframe[-1].value["clip_id"]) == sorted(f"c{i}" for i in range(10, 20))
+    assert "10 do not match: α_T of layer0.0.conv1 at least 0.600" in words(app)
+    next(button for button in app.button if button.label == "Reset the filters").click().run()
+    assert not app.exception and len(app.dataframe[-1].value) == 20
+
+
+@pytest.mark.parametrize(("view", "rows", "said"), [("Per class", [1], "b**: 10 clips, the misclassified first")])
+def test_a_class_row_opens_its_clips(view, rows, said, runs, monkeypatch) -> None:
+    app = open_page(runs, monkeypatch, PREDICTIONS, view=view)
+    app.session_state["per_class_numbers"] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+    assert said in words(app.run()) and not app.exception
+    assert len(app.checkbox) == 10
