@@ -1,17 +1,22 @@
-"""Runs docs/notebooks/your_own_network.ipynb and stores its outputs in it: python docs/run_notebook.py"""
+"""Runs the notebooks and stores their outputs in them: python docs/run_notebook.py [FOLDER [NAME ...]]
 
+FOLDER (this one, unless given) has the folder `demo` of `make demo` in it; NAME is a notebook's, without its ending.
+"""
+
+import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).with_name("notebooks") / "your_own_network.ipynb"
+NOTEBOOKS = Path(__file__).with_name("notebooks")
 
 
-def executed(notebook: Path = NOTEBOOK) -> nbformat.NotebookNode:
-    """The notebook with new outputs. Raises nbclient.exceptions.CellExecutionError: a cell fails."""
+def executed(notebook: Path, folder: Path) -> nbformat.NotebookNode:
+    """The notebook with new outputs, run in `folder`. Raises nbclient.exceptions.CellExecutionError: a cell fails."""
     found = nbformat.read(notebook, as_version=4)
-    NotebookClient(found, timeout=300, kernel_name="python3", record_timing=False).execute()
+    options = {"timeout": 300, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
+    NotebookClient(found, resources={"metadata": {"path": str(folder)}}, **options).execute()
     found.metadata.pop("language_info", None)  # the version of Python
     for cell in found.cells:
         if "outputs" in cell:  # warnings, and texts beside pictures, name folders of one machine
@@ -23,5 +28,7 @@ def executed(notebook: Path = NOTEBOOK) -> nbformat.NotebookNode:
 
 
 if __name__ == "__main__":
-    nbformat.write(executed(), NOTEBOOK)
-    print(NOTEBOOK)
+    folder, *names = sys.argv[1:] or ["."]
+    for path in [NOTEBOOKS / f"{name}.ipynb" for name in names] or sorted(NOTEBOOKS.glob("*.ipynb")):
+        nbformat.write(executed(path, Path(folder)), path)
+        print(path)

@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from analysis.report.colours import BAR_INTERVAL, PLAIN
+from analysis.report.figure_html import figure_html
 from sth_core.errors import visible
 
 SYMBOLS = (("α_T", "α<sub>T</sub>"), ("α_S", "α<sub>S</sub>"), ("O_T", "O<sub>T</sub>"), ("O_S", "O<sub>S</sub>"))
@@ -31,6 +32,11 @@ class SupplementFigure:
     figure: go.Figure
     data: pd.DataFrame
     narrow: go.Figure | None = None  # where it is drawn otherwise in one column of a paper
+
+    def _repr_html_(self) -> str:
+        """Its lines and points with their intervals, or its numbers where it has other parts: what Jupyter shows. The
+        interactive figure is `figure`."""
+        return figure_html(self.title, self.caption, self.figure, self.data)
 
 
 def styled(figure: go.Figure, x: str, y: str, **layout: Any) -> go.Figure:

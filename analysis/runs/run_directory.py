@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
+from analysis.runs.clip_table import ClipTable
 from analysis.runs.correctness import with_correctness
 from analysis.runs.run_check import MODALITIES, check_schema, check_values, wrong_in
 from analysis.runs.run_folders import run_folders
@@ -201,7 +202,7 @@ def run_work(folder: Path, facts: dict[str, Any], keys: tuple[str, ...] = RECORD
     return Work(folder, "run.json", "recording", identity, OWNED, EARLIER_RECORDINGS)
 
 
-def predictions(run: Run) -> pd.DataFrame:
+def predictions(run: Run) -> ClipTable:
     """A row per clip, ordered by clip_id: see docs/run-directory.md. `correct` is missing where it is unknown
     (`with_correctness`).
 
@@ -212,7 +213,7 @@ def predictions(run: Run) -> pd.DataFrame:
     """
     table = clip_table(run, None).to_pandas().drop(columns="shard").astype({"label": str, "prediction": str})
     table = with_correctness(table, run.meta["classes"])
-    return table if "group" in table else table.assign(group=table["clip_id"])
+    return ClipTable(table if "group" in table else table.assign(group=table["clip_id"]))
 
 
 def failures(run: Run) -> pd.DataFrame:
