@@ -21,7 +21,12 @@ STYLE = """<style>
 .stMultiSelect [data-tag] :is(span, button) { color: light-dark(#ffffff, #101418) }
 :is(a, button, input, textarea, summary, [role="slider"], [tabindex="0"]):focus-visible {
   outline: 2px solid light-dark(#00629b, #56b4e9) !important; outline-offset: 2px }
-.stMainBlockContainer { padding: 3.5rem clamp(1rem, 3vw, 4rem) }
+.stMainBlockContainer { padding: 1rem clamp(1rem, 3vw, 4rem) 3.5rem }
+.stMainBlockContainer h1 { padding-block: 0.25rem 0.5rem }
+.stAppHeader { height: 2.5rem; min-height: 2.5rem; background: none; pointer-events: none }
+.stAppHeader :is(a, button) { pointer-events: auto }
+:has([data-testid="stExpandSidebarButton"]) .stMainBlockContainer { padding-top: 3rem }
+[data-testid="stSidebarHeader"] { height: 2.5rem; margin-bottom: 0 }
 .st-key-browser_history, .st-key-plotly_preload { position: absolute }
 </style>"""
 

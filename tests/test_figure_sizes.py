@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Browser
 
-from analysis.report.figure_layout import short_layers
 from analysis.report.figure_sizes import SIZES
 from analysis.report.image_export import PICTURES
+from analysis.report.plots import short_layers
 from tests.tiny import write_run
 from workbench.cli import main
 

@@ -12,10 +12,9 @@ import plotly.graph_objects as go
 
 from analysis.report.colours import BAR_INTERVAL
 from analysis.report.figure_sizes import WIDE_LETTER, FigureSize
-from analysis.report.plots import SupplementFigure, with_escaped_text, with_subscripts
+from analysis.report.plots import SupplementFigure, cut, short_layers, with_escaped_text, with_subscripts
 
 FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
-LAYER_WORDS = re.compile(r"[A-Za-z_]+")
 
 
 def at_size(item: SupplementFigure, size: FigureSize) -> go.Figure:
@@ -136,18 +135,7 @@ def _fit_strips(figure: go.Figure, size: FigureSize, above: float) -> None:
     figure.update_traces(textfont_size=font, constraintext="none", selector={"type": "bar"})
 
 
-def short_layers(names: list[str]) -> list[str]:
-    """layer1.0.conv1 as 1.0.1, where that tells the layers apart."""
-    short = [".".join(filter(None, LAYER_WORDS.sub("", name).split("."))) for name in names]
-    return short if all(short) and len(set(short)) == len(names) else [cut(name, 24) for name in names]
-
-
 def wrap(name: str, letters: int) -> list[str]:
     """The name in lines, as HTML in which no part of it is a tag."""
     lines = textwrap.wrap(html.unescape(name), letters, break_on_hyphens=True) or [""]
     return [html.escape(line, quote=False) for line in lines]
-
-
-def cut(name: str, letters: int) -> str:
-    name = html.unescape(name)
-    return html.escape(name if len(name) <= letters else name[: letters - 1] + "…", quote=False)

@@ -26,7 +26,7 @@ from analysis.report.colours import (
     dashes_of,
     dataset_colours,
 )
-from analysis.report.plots import SupplementFigure, add_line, error_bars, styled
+from analysis.report.plots import LAYER_AXIS, SupplementFigure, add_line, error_bars, styled
 from analysis.runs.run_directory import Run
 from analysis.statistics.accuracy import units_of
 from analysis.statistics.effects import half_widths, mean_effect, spreads_of
@@ -178,7 +178,7 @@ def plot_alpha_by_layer(table: pd.DataFrame, by: str = "", *, spatial: bool = Fa
                 customdata=rows[["run"]],
             )  # fmt: skip
     figure.add_hline(y=0.5, line={"color": REFERENCE, "width": 1})
-    return styled(figure, "layer, from input to output", "attention coefficient α" if spatial else "α_T")
+    return styled(figure, LAYER_AXIS, "attention coefficient α" if spatial else "α_T")
 
 
 def plot_mean_alpha(table: pd.DataFrame) -> go.Figure:
@@ -195,4 +195,5 @@ def plot_mean_alpha(table: pd.DataFrame) -> go.Figure:
             customdata=means[["n", "run"]],
             hovertemplate=f"%{{x}}<br>{name} = %{{y:.3f}}<br>n = %{{customdata[0]}} clips<extra></extra>",
         )  # fmt: skip
+    figure.add_hline(y=0.5, line={"color": REFERENCE, "width": 1})
     return styled(figure, "", "mean attention coefficient α")

@@ -5,6 +5,7 @@ A table holds the 95 % interval of a column in two others, `low` and `high`, or 
 
 import base64
 import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from analysis.report.colours import BAR_INTERVAL, PLAIN
 from analysis.report.figure_html import figure_html
 from sth_core.errors import visible
 
+LAYER_WORDS = re.compile(r"[A-Za-z_]+")
+LAYER_AXIS = "layer, from input to output"  # the title of an axis of layers
+MOST_TICKS = 60  # of layers that can be read beside one another on a screen
 SYMBOLS = (("α_T", "α<sub>T</sub>"), ("α_S", "α<sub>S</sub>"), ("O_T", "O<sub>T</sub>"), ("O_S", "O<sub>S</sub>"))
 
 
@@ -97,10 +101,33 @@ def with_escaped_text(figure: go.Figure) -> go.Figure:
         if "colorbar" in trace and trace.colorbar.title.text:
             trace.colorbar.title.text = with_subscripts(trace.colorbar.title.text)
     figure.layout.yaxis.ticktext = _escaped(figure.layout.yaxis.ticktext)
+    _shorten_layers(figure)
     for axis in [*figure.select_xaxes(), *figure.select_yaxes()]:
         if axis.title.text:
             axis.title.text = with_subscripts(axis.title.text)
     return figure
+
+
+def _shorten_layers(figure: go.Figure) -> None:
+    """Below an axis of layers stand their short names; the whole ones stay in what is shown under the pointer."""
+    for axis in figure.select_xaxes(selector={"title.text": LAYER_AXIS}):
+        place = axis.plotly_name.replace("axis", "")
+        drawn = [trace.x for trace in figure.data if (trace.xaxis or "x") == place and holds_names(trace.x)]
+        names = list(dict.fromkeys(name for x in drawn for name in x))
+        if names:
+            every = -(-len(names) // MOST_TICKS)
+            axis.update(tickvals=names[::every], ticktext=short_layers(names)[::every])
+
+
+def short_layers(names: list[str]) -> list[str]:
+    """layer1.0.conv1 as 1.0.1, where that tells the layers apart."""
+    short = [".".join(filter(None, LAYER_WORDS.sub("", name).split("."))) for name in names]
+    return short if all(short) and len(set(short)) == len(names) else [cut(name, 24) for name in names]
+
+
+def cut(name: str, letters: int) -> str:
+    name = html.unescape(name)
+    return html.escape(name if len(name) <= letters else name[: letters - 1] + "…", quote=False)
 
 
 def with_subscripts(text: str) -> str:

@@ -10,7 +10,7 @@ from analysis.attention.alpha_tables import alpha_class_layer_table
 from analysis.attention.clip_profiles import correctness_profile, unusual_clips
 from analysis.attention.hypotheses import HOW_JUDGED, evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.colours import CORRECT, DIVERGING, MISCLASSIFIED
-from analysis.report.plots import styled
+from analysis.report.plots import LAYER_AXIS, styled
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA, signal_of
 from analysis.statistics.accuracy import describe_clips_per_class, units_of
@@ -18,7 +18,7 @@ from analysis.statistics.clusters import describe_interval, describe_p
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.caveats import show_caveats, show_no_accuracy
-from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
+from workbench.components.chart import add_layer_means, show_chart
 from workbench.components.context import escape_markdown
 from workbench.components.gallery import NO_LABEL, show_gallery
 

@@ -6,12 +6,12 @@ import streamlit as st
 
 from analysis.attention.clip_channels import clip_channels, has_channels
 from analysis.report.colours import REFERENCE, TEMPORAL
-from analysis.report.plots import styled
+from analysis.report.plots import LAYER_AXIS, styled
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA, signal_of
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_result
-from workbench.components.chart import LAYER_AXIS, show_chart
+from workbench.components.chart import show_chart
 from workbench.components.context import errors_shown, escape_markdown
 
 MOST_POINTS = 64  # channels of a layer that are drawn as points

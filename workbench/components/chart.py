@@ -13,7 +13,7 @@ BUTTONS: dict[str, Any] = {"displaylogo": False, "modeBarButtonsToRemove": ["sel
 WHO_HAS_ATTENTION = (
     "Only networks with conv = 'sth' and attention have it, and transformers of Hugging Face that give their weights."
 )
-LAYER_AXIS, ALPHA_AXIS = "layer, from input to output", "α_T (α_S = 1 - α_T)"
+ALPHA_AXIS = "α_T (α_S = 1 - α_T)"
 
 
 def show_chart(

@@ -17,7 +17,7 @@ from analysis.explain.alpha_replacement import HALF, WITHOUT_SPATIAL, WITHOUT_TE
 from analysis.explain.changed_network import ChangedNetwork
 from analysis.explain.overlay import seen_frames
 from analysis.report.colours import CHANGED, PLAIN, REFERENCE, TEMPORAL, TRUE_CLASS
-from analysis.report.plots import add_line, styled
+from analysis.report.plots import LAYER_AXIS, add_line, styled
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA
 from sth_core.checkpoint import Checkpoint
@@ -31,7 +31,7 @@ from sth_core.video.reorder import FROZEN, REVERSED, SHUFFLED, frame_order, reor
 from sth_core.video.segment import Segment
 from sth_core.video.transforms import Preprocessing, centre_crop, normalise
 from workbench.components.cached import cache_data_of_files, cached_alpha, cached_result
-from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS
+from workbench.components.chart import ALPHA_AXIS
 from workbench.components.context import choose_one
 
 FRAMES_PER_ROW = 8

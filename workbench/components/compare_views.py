@@ -14,7 +14,7 @@ from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import SharedClips
 from analysis.attention.share_tables import has_shares, share_table, why_not_subtracted
 from analysis.report.colours import DIVERGING, REFERENCE, RUN_MARKERS, TEMPORAL, run_colours
-from analysis.report.plots import styled
+from analysis.report.plots import LAYER_AXIS, styled
 from analysis.report.time_share_figure import SHARE_HOW_TO_READ, plot_time_share
 from analysis.runs.left_out import clips_left_out, left_out_sentence
 from analysis.runs.run_directory import Run
@@ -23,7 +23,7 @@ from analysis.statistics.accuracy import describe_groups
 from analysis.statistics.clusters import describe_interval, describe_p
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
-from workbench.components.chart import LAYER_AXIS, add_layer_means, show_chart
+from workbench.components.chart import add_layer_means, show_chart
 from workbench.components.context import choose_one, escape_markdown
 from workbench.components.csv_files import show_table_csv
 from workbench.components.gallery import show_gallery

@@ -7,14 +7,14 @@ import streamlit as st
 from analysis.attention.alpha_matrix import has_signal
 from analysis.attention.clip_profiles import confusion_profile, most_confident_first
 from analysis.report.colours import MISCLASSIFIED, PLAIN
-from analysis.report.plots import add_line, styled
+from analysis.report.plots import LAYER_AXIS, add_line, styled
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import signal_of
 from analysis.statistics.accuracy import units_of
 from analysis.statistics.confusion import confused_pairs, confusion_cells
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_result
-from workbench.components.chart import LAYER_AXIS, show_chart
+from workbench.components.chart import show_chart
 from workbench.components.clip_filters import CELL, UNCOUNTED, FilteredClips
 from workbench.components.clip_lists import ClipList, list_query
 from workbench.components.context import CLIP_PAGE, escape_markdown, run_id

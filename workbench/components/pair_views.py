@@ -13,12 +13,12 @@ from analysis.explain.gradcam import JOINT, cam_layers, default_layer
 from analysis.explain.methods import GRADCAM, METHODS, Question
 from analysis.explain.video_explanation import CamOptions
 from analysis.report.colours import REFERENCE, RUN_A, RUN_B
-from analysis.report.plots import add_line, styled
+from analysis.report.plots import LAYER_AXIS, add_line, styled
 from analysis.runs.run_directory import Run, clip_of
 from analysis.runs.signals import ALPHA, signal_of
 from workbench.components.cached import cached_alpha, cached_overview, listed_runs
 from workbench.components.cam_views import FLOW_COLOURS, choose_flow_field, choose_folded, map_of_clip, occlusion_curve
-from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
+from workbench.components.chart import ALPHA_AXIS, show_chart
 from workbench.components.clip_head import verdict_of
 from workbench.components.clip_lists import BESIDE
 from workbench.components.clip_views import NO_ATTENTION, ExplainedClip

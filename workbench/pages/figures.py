@@ -1,47 +1,41 @@
 """Figures: the supplement's figures for the chosen runs, their numbers, and files of the size of a paper or a slide."""
 
 import shutil
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import streamlit as st
 
 from analysis.attention.alpha_matrix import has_signal
-from analysis.report.figure_sizes import DEFAULT_SIZE, SIZES
+from analysis.report.figure_layout import at_size
+from analysis.report.figure_sizes import DEFAULT_SIZE, SIZES, FigureSize
 from analysis.report.figures_5_to_8 import supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
-from analysis.report.image_export import PICTURES, why_no_pictures
+from analysis.report.image_export import PICTURES, why_no_pictures, write_pictures
+from analysis.report.plots import SupplementFigure
 from analysis.report.supplement import figures_left_out, write_figures
 from analysis.report.time_share_figure import time_share_item
 from analysis.runs.left_out import why_no_attention
 from analysis.runs.run_directory import Run
+from sth_core.errors import UserError
 from sth_core.files import csv_text
-from workbench.components.cached import cached_alpha, cached_attention_table, cached_result, shard_times
+from workbench.components.cached import cached_alpha, cached_attention_table, cached_result
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
 from workbench.components.context import (
     Usable,
+    choose_one,
     choose_runs,
     end_page,
     escape_markdown,
     first_runs,
-    linked_selectbox,
     show_left_out,
     show_run_warnings,
     usable_runs,
 )
 
-DRAWN = "figure files"  # where a session keeps the files that it has drawn last
+FAILED = "figures that could not be drawn"  # where a session keeps why: a download is made beside the page
 MIME = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png"}
-
-
-@dataclass(frozen=True)
-class FigureFiles:
-    """What `sth figures` writes: the zip with all, each picture by its name, and why there are no pictures."""
-
-    zip: bytes
-    pictures: dict[str, bytes]
-    missing: str
 
 
 def show_figures_page() -> None:
@@ -53,7 +47,7 @@ def show_figures_page() -> None:
     show_left_out(without, "in no figure")
     show_run_warnings(chosen)
     runs = list(chosen.values())
-    files = show_downloads(runs)
+    size = show_sizes(runs)
     figures_9_and_10 = cached_result("class_figures", runs, lambda: class_figures(runs))
     items = [*supplement_figures(cached_attention_table(runs)), *figures_9_and_10]
     items += [item] if (item := time_share_item(runs, cached_alpha)) else []
@@ -62,13 +56,7 @@ def show_figures_page() -> None:
             st.header(item.title)
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
             st.caption(escape_markdown(item.caption))
-            with st.container(horizontal=True):
-                for kind in PICTURES:
-                    if content := files.pictures.get(name := f"{item.name}.{kind}"):
-                        label = f"{kind.upper()} of {item.title.split(':')[0]}"
-                        st.download_button(label, content, name, MIME[kind], key=name, on_click="ignore")
-                csv = csv_text(item.data)
-                st.download_button("Numbers (CSV)", csv, f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
+            show_downloads(item, size)
     for sentence in figures_left_out(items):
         st.caption(f"Left out: {sentence}.")
     st.caption(f"Runs: {', '.join(escape_markdown(run.name) for run in runs)}")
@@ -90,46 +78,59 @@ def choose_figure_runs(usable: Usable, without: dict[str, str]) -> dict[str, Run
     return chosen
 
 
-def show_downloads(runs: list[Run]) -> FigureFiles:
-    """The choice of a size, the button that draws all files, and their download; returns those that are drawn."""
-    kept: dict[object, FigureFiles] = st.session_state.setdefault(DRAWN, {})
+def show_sizes(runs: list[Run]) -> FigureSize | None:
+    """The choice of a size, and the download of all files; None if no browser is there that draws pictures."""
+    failed: set[str] = st.session_state.setdefault(FAILED, set())
     reason = why_no_pictures()
-    kinds = "HTML, CSV and JSON" if reason else "HTML, PDF, SVG, PNG, CSV and JSON"
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        size = linked_selectbox(
-            "Pictures for", list(SIZES), "for", default=DEFAULT_SIZE, default_in_url=False, disabled=bool(reason),
-            format_func=lambda name: SIZES[name].title, width=340,
+        name = choose_one(
+            "Pictures for", list(SIZES), "for", DEFAULT_SIZE, disabled=bool(reason),
+            format_func=lambda name: SIZES[name].title,
         )  # fmt: skip
-        wanted = (size, [(str(run.path), shard_times(run)) for run in runs], reason)
-        clicked = st.button(
-            f"Draw all as {kinds}", key="draw", icon=":material/draw:",
-            help=f"The same files as `sth figures RUNS -o DIR --for {size}` writes.",
+        kinds = "HTML, CSV and JSON" if reason else "HTML, PDF, SVG, PNG, CSV and JSON"
+        st.download_button(
+            f"All figures as {kinds}", lambda: zipped_figures(runs, name, failed), "figures.zip", "application/zip",
+            icon=":material/download:", help=f"The same files as `sth figures RUNS -o DIR --for {name}` writes.",
         )  # fmt: skip
-        if clicked:
-            kept.clear()
-            with st.spinner("Drawing"):
-                kept[repr(wanted)] = draw_figures(runs, size)
-        files = kept.get(repr(wanted), FigureFiles(b"", {}, reason))
-        if files.zip:
-            got = "HTML, CSV and JSON" if files.missing else kinds
-            st.download_button(
-                f"Download {got}", files.zip, "figures.zip", "application/zip", icon=":material/download:",
-                on_click="ignore", type="primary",
-            )  # fmt: skip
-    if files.missing:
-        st.warning(escape_markdown(files.missing).replace("\\`", "`") + ".")
-    return files
+    for sentence in sorted(failed | {reason} - {""}):
+        st.warning(escape_markdown(sentence).replace("\\`", "`") + ".")
+    failed.clear()
+    return None if reason else SIZES[name]
 
 
-def draw_figures(runs: list[Run], size: str) -> FigureFiles:
-    """Everything that `sth figures` writes."""
+def show_downloads(item: SupplementFigure, size: FigureSize | None) -> None:
+    """A figure's pictures of this size, each drawn when its button is pressed, and its numbers."""
+    failed: set[str] = st.session_state[FAILED]
+    with st.container(horizontal=True):
+        if size:
+            for kind in PICTURES:
+                label, name = f"{kind.upper()} of {item.title.split(':')[0]}", f"{item.name}.{kind}"
+                draw = partial(drawn_figure, item, size, kind, failed)
+                st.download_button(label, draw, name, MIME[kind], key=name)
+        csv = csv_text(item.data)
+        st.download_button(
+            "Numbers (CSV)", csv, f"{item.name}.csv", "text/csv", key=f"{item.name}_csv", on_click="ignore"
+        )
+
+
+def drawn_figure(item: SupplementFigure, size: FigureSize, kind: str, failed: set[str]) -> bytes:
+    """The picture. Raises UserError, with the reason added to `failed`: it cannot be drawn."""
+    with TemporaryDirectory() as folder:
+        if missing := write_pictures({item.name: at_size(item, size)}, Path(folder), (kind,)):
+            failed.add(missing)
+            raise UserError(missing)
+        return Path(folder, f"{item.name}.{kind}").read_bytes()
+
+
+def zipped_figures(runs: list[Run], size: str, failed: set[str]) -> bytes:
+    """Everything that `sth figures` writes; `failed` gets why pictures are missing."""
     with TemporaryDirectory() as folder:
         out = Path(folder, "figures")
         written = write_figures(runs, out, size=size, command=f"sth figures RUNS -o DIR --for {size}")
         assert written is not None  # the chosen runs have attention
-        zipped = Path(shutil.make_archive(f"{folder}/figures", "zip", out)).read_bytes()
-        pictures = {file.name: file.read_bytes() for file in out.iterdir() if file.suffix[1:] in PICTURES}
-        return FigureFiles(zipped, pictures, written.without_pictures)
+        if written.without_pictures:
+            failed.add(written.without_pictures)
+        return Path(shutil.make_archive(f"{folder}/figures", "zip", out)).read_bytes()
 
 
 show_figures_page()

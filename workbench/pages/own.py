@@ -9,7 +9,7 @@ import streamlit as st
 import torch
 
 from analysis.report.colours import TEMPORAL
-from analysis.report.plots import styled
+from analysis.report.plots import LAYER_AXIS, styled
 from analysis.runs.dataset_options import SPLIT_HELP
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA, TIME_SHARE
@@ -22,7 +22,7 @@ from sth_core.video.transforms import Preprocessing
 from workbench.components import clip_views
 from workbench.components.cached import cached_network, listed_runs
 from workbench.components.cam_views import show_gradcam
-from workbench.components.chart import ALPHA_AXIS, LAYER_AXIS, show_chart
+from workbench.components.chart import ALPHA_AXIS, show_chart
 from workbench.components.context import errors_shown, escape_markdown, run_id, show_left_out
 from workbench.components.job_list import show_jobs
 from workbench.jobs import record_job
