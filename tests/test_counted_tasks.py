@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pypdfium2
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -87,10 +88,10 @@ def confusion_cell(person: Person) -> None:
 def lost_clips(person: Person) -> None:
     person.open()
     person.go("Compare")
-    person.choose("lost")
+    person.click(person.page.get_by_role("radio", name=re.compile("^lost [1-9]")))
     person.sees_text("lost, most confident predictions of B first")
-    card = person.page.locator("[class*=st-key-compared]")
-    expect(card.get_by_text(re.compile("^A: |^B: ")).nth(1)).to_be_visible()
+    card = person.page.locator("[class*=st-key-card_of_compared]").first
+    expect(card).to_contain_text(re.compile("A: .+B: ", re.DOTALL))
 
 
 def column_pdf(person: Person) -> None:
@@ -102,6 +103,21 @@ def column_pdf(person: Person) -> None:
     document = pypdfium2.PdfDocument(download.value.path())
     assert download.value.suggested_filename == "figure5_layers.pdf"
     assert document[0].get_size()[0] / 72 == pytest.approx(3.25, abs=0.01)
+
+
+def tag_and_export(person: Person) -> None:
+    person.open("predictions?run=appearance-flow-p4")
+    page = person.page
+    for i in range(5):
+        person.click(page.locator(".thumbnail").nth(i))
+    person.sees_text("5 clips ticked")
+    person.click(page.get_by_role("radio", name="exclude", exact=True))
+    person.sees_text("5 clips tagged")
+    person.click(page.get_by_role("link", name="Export in Notes"))
+    person.sees(page.get_by_role("heading", name="Notes", exact=True))
+    with page.expect_download() as download:
+        person.click(page.get_by_role("button", name="CSV", exact=True).first)
+    assert len(pd.read_csv(download.value.path())) >= 5
 
 
 def class_report(person: Person) -> None:
@@ -119,7 +135,7 @@ def hypotheses(person: Person) -> None:
 
 
 def two_networks(person: Person) -> None:
-    person.open("compare?a=motion-rgb-p4&b=motion-rgb-p2")
+    person.open("compare?a=appearance-rgb-p4&b=appearance-rgb-p2")
     person.click(person.page.get_by_role("link", name="Inspect").first)
     expect(person.page.locator(".picture")).to_have_count(2)
 
@@ -155,6 +171,7 @@ TASKS = {  # what it is called in docs/workbench.md: how it is done, and the mos
     "The frame that speaks most for the most confident mistake": (most_confident_mistake, 3),
     "The clips of a cell of the confusion matrix, without scrolling": (confusion_cell, 1),
     "The clips that the second of two networks loses, with both answers": (lost_clips, 2),
+    "Five clips tagged, and exported as CSV": (tag_and_export, 8),
     "Figure 5 as a PDF of a column's width": (column_pdf, 3),
     "Precision and recall of each class": (class_report, 2),
     "The paper's hypotheses, tested on these runs": (hypotheses, 2),

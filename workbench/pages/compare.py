@@ -126,7 +126,9 @@ def show_accuracy_change(a: Run, b: Run, both: pd.DataFrame) -> None:
 
 
 def show_clips_by_outcome(a: Run, b: Run, both: pd.DataFrame) -> None:
-    outcome = choose_one("Clips", OUTCOMES, "changed", GAINED)
+    counts = both["outcome"].value_counts()
+    first = next(outcome for outcome in (GAINED, LOST, *OUTCOMES) if counts.get(outcome, 0))
+    outcome = choose_one("Clips", OUTCOMES, "changed", first, format_func=lambda one: f"{one} {counts.get(one, 0):,}")
     tags = choose_tags(a, b)
     table = cached_overview(b)
     rows = most_confident_first(table, table.index.isin(both["row_b"][both["outcome"] == outcome]))
