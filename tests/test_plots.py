@@ -49,16 +49,6 @@ def test_where_all_points_are_drawn_a_region_has_those_that_are_seen() -> None:
     assert region_rows(event, ROWS, X, Y).tolist() == [10]
 
 
-def test_a_region_of_an_axis_of_names(monkeypatch) -> None:
-    monkeypatch.setattr(plot_regions, "MOST_POINTS", 1)
-    names = ["b", "a & c"]
-    place = np.array([0.0, 1.0])
-    for ends in ([-0.4, 0.4], ["b", "b"], ["a &amp; c", "a &amp; c"]):
-        event = selection(box=[{"x": ends, "y": [0, 1]}])
-        found = region_rows(event, np.array([7, 8]), place, np.array([0.5, 0.5]), names).tolist()
-        assert found == ([8] if "amp" in str(ends) else [7])
-
-
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """20 clips with two layers: α_T of the first rises by 1/100, that of the second is the same for all."""

@@ -45,7 +45,9 @@ class CorrectedManifest:
         said = [f"{rows}: {counted(len(self.corrected), 'label')} corrected, {len(self.excluded):,} excluded."]
         if self.undecided:
             which = f"{counted(len(self.undecided), 'clip')} left out ({first_few(self.undecided)})"
-            said.append(f"{which}: tagged {WRONG_LABEL!r} without the right class. Give it on the clip's page.")
+            said.append(
+                f"{which}: tagged {WRONG_LABEL!r} without the right class. Give it on its page, or tick it in a gallery."
+            )
         if self.missing:
             said.append(f"Not listed there, so not changed: {first_few(self.missing)}.")
         return said

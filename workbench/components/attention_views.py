@@ -18,8 +18,10 @@ from analysis.statistics.clusters import describe_interval, describe_p
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.caveats import show_caveats, show_no_accuracy
-from workbench.components.chart import add_layer_means, show_chart
+from workbench.components.chart import add_layer_means, chosen_points, show_chart
+from workbench.components.clip_links import show_link_to_layer
 from workbench.components.context import escape_markdown
+from workbench.components.csv_files import show_table_csv
 from workbench.components.gallery import NO_LABEL, show_gallery
 
 SMALL_P = "< 0.001"
@@ -52,6 +54,7 @@ def show_hypotheses(runs: list[Run]) -> None:
             with st.expander("Comparisons"):
                 shown, key = shown_comparisons(tested.of(row.hypothesis)), f"hypothesis_{row.Index}"
                 st.dataframe(shown, hide_index=True, key=key, column_config=COMPARISON_COLUMNS)
+                show_table_csv(tested.of(row.hypothesis), key)
     st.caption(f"**How to read this:** {HOW_JUDGED}")
 
 
@@ -105,9 +108,12 @@ def show_by_correctness(run: Run) -> None:
     for correct, name, colour in ((True, "correct", CORRECT), (False, "misclassified", MISCLASSIFIED)):
         rows = table[table["correct"] == correct]
         if len(rows):
-            add_layer_means(figure, rows, colour, f"{name} (n = {rows['n'].max()})")
+            add_layer_means(figure, rows, colour, f"{name} (n = {rows['n'].max()})", customdata=[[name]] * len(rows))
     styled(figure, LAYER_AXIS, signal.name)
-    show_chart(figure, key="by_correctness", alt=f"{signal.name} of correct and of misclassified clips by layer")
+    alt = f"{signal.name} of correct and of misclassified clips by layer"
+    event = show_chart(figure, key="by_correctness", alt=alt, clicks=True)
+    for point in chosen_points(event):
+        show_link_to_layer(run, str(point["x"]), str(point["customdata"][0]))
     st.caption(
         f"Mean {signal.name} of the correct and of the misclassified clips (bars: 95 % intervals over "
         f"{units_of(table)}). **How to read this:** a difference may come from the classes, because hard classes have "

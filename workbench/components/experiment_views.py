@@ -12,8 +12,9 @@ from analysis.runs.run_directory import Run, clips_of
 from sth_core.datasets.media import counted
 from sth_core.errors import UserError
 from sth_core.files import csv_text, error_sentence
-from workbench.components.cached import cached_result, parquet_files, state_of
+from workbench.components.cached import cached_overview, cached_result, parquet_files, state_of
 from workbench.components.context import PREDICTIONS_PAGE, errors_shown, escape_markdown, run_id
+from workbench.components.csv_files import show_table_csv
 from workbench.components.gallery import show_linked_clips
 from workbench.components.tables import column_title
 from workbench.experiments import experiment_command, experiment_job, results_folder, why_impossible
@@ -169,6 +170,7 @@ def show_openable(run: Run, clips: pd.DataFrame, config: Mapping[str, Any], key:
     some = clips[known].head(MOST_ROWS)
     show_linked_clips(run, some, dict(config), key=f"{key} table")
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.download_button("CSV", csv_text(clips), f"{key}.csv", "text/csv", key=f"{key} csv", on_click="ignore")
+        paths = cached_overview(run).set_index("clip_id")["path"]
+        show_table_csv(clips.assign(path=clips["clip_id"].map(paths)), key)
         if len(some) < len(clips):
             st.caption(f"The table shows {len(some):,} of {counted(len(clips), 'clip')}; the file has all.")

@@ -139,7 +139,10 @@ def show_cards(
         for i, clip in enumerate(clips.iloc[shown].itertuples()):
             if i % across == 0:
                 columns = st.columns(across)
-            with columns[i % across], st.container(border=True, key=f"card_of_{key}_{i}", gap="xsmall"):
+            with (
+                columns[i % across],
+                st.container(border=True, key=f"card_of_{key}_{i}", gap="xsmall", height="stretch"),
+            ):
                 of_clip = noted.get(clip.clip_id, []) if tags is None else tags.get(clip.clip_id, [])
                 show_card(selection, clip, of_clip, answers, steps, ticking=not refusal)
         if refusal:

@@ -1,6 +1,5 @@
 """Which clips are drawn as points of a plot, and which of all clips lie in a region that a user draws in it."""
 
-from html import unescape
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,7 @@ def drawn_note(drawn: int, count: int) -> str:
     return f" {drawn:,} of them are drawn, by chance; a region takes all that lie in it." if drawn < count else ""
 
 
-def region_rows(
-    event: Any, rows: NDArray[np.intp], x: NDArray[np.float64], y: NDArray[np.float64],
-    categories: list[str] | None = None,
-) -> NDArray[np.intp]:  # fmt: skip
+def region_rows(event: Any, rows: NDArray[np.intp], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]:
     """The rows of the points that are selected; where not all are drawn, those whose places lie in a selected box or
     lasso too."""
     if not event:
@@ -35,18 +31,13 @@ def region_rows(
     if len(rows) <= MOST_POINTS:
         return rows[inside]
     for region in (*event["selection"].get("box", ()), *event["selection"].get("lasso", ())):
-        corners = [np.asarray([place(value, categories) for value in region[axis]]) for axis in ("x", "y")]
+        corners = [np.asarray(region[axis], np.float64) for axis in ("x", "y")]
         if len(corners[0]) == 2:  # opposite corners of a box
             (x0, x1), (y0, y1) = (np.sort(corner) for corner in corners)
             inside |= (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
         else:
             inside |= in_polygon(x, y, *corners)
     return rows[inside]
-
-
-def place(value: Any, categories: list[str] | None) -> float:
-    """A number of a region; on an axis of names they are counted from 0."""
-    return float(categories.index(unescape(value))) if categories and isinstance(value, str) else float(value)
 
 
 def in_polygon(

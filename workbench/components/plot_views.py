@@ -1,5 +1,7 @@
 """Plots of any columns of a run's clips on the Predictions page, and the clips of a region as a gallery."""
 
+import html
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from workbench.components.range_filter import scale_of
 CLIPS = "clips"  # on the vertical axis: a histogram
 BINS = 40
 MOST_CLASSES = 40
+SPREAD = 0.2  # of the points of a class, to both sides
 ANSWER_COLOURS = {"correct": CORRECT, "misclassified": MISCLASSIFIED, "unknown label": REFERENCE}
 
 
@@ -62,6 +65,7 @@ def show_histogram(filtered: FilteredClips, rows: NDArray[np.intp], x: str, titl
         often = of_row.value_counts()
         kept = often.index[:MOST_CLASSES]
         number, axis = kept.get_indexer(of_row), np.array([str(name) for name in kept], object)
+        said = list(axis)
         left_out, why = int(often.iloc[MOST_CLASSES:].sum()), "of rarer names"
     else:
         values = clip_numbers(filtered.run, filtered.table, x)
@@ -70,6 +74,7 @@ def show_histogram(filtered: FilteredClips, rows: NDArray[np.intp], x: str, titl
         finite = np.isfinite(values[rows])
         number = np.where(finite, np.clip(np.searchsorted(edges, values[rows], "right") - 1, 0, BINS - 1), -1)
         axis = (edges[:-1] + edges[1:]) / 2
+        said = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
         left_out, why = int((~finite).sum()), "without this number"
     figure = go.Figure()
     answers = answers_of_rows(filtered.table, rows)
@@ -77,10 +82,11 @@ def show_histogram(filtered: FilteredClips, rows: NDArray[np.intp], x: str, titl
         counts = np.bincount(number[(answers == answer) & (number >= 0)], minlength=len(axis))
         if counts.any():
             figure.add_bar(
-                x=axis, y=counts, name=answer, marker_color=ANSWER_COLOURS[answer], customdata=np.arange(len(axis)),
-                hovertemplate=f"%{{x}}: %{{y}} {answer}<extra></extra>",
+                x=axis, y=counts, name=answer, marker_color=ANSWER_COLOURS[answer],
+                customdata=[[i, answer, words] for i, words in enumerate(said)],
+                hovertemplate="%{customdata[2]}: %{y} %{customdata[1]}<extra></extra>",
             )  # fmt: skip
-    styled(figure, titles[x], "clips", height=420)
+    styled(figure, titles[x], "clips", height=400)
     # Streamlit ignores clicks where dragging selects.
     figure.update_layout(barmode="stack", bargap=0.05, dragmode="pan", selectdirection="h")
     if x in NAMES:
@@ -91,8 +97,11 @@ def show_histogram(filtered: FilteredClips, rows: NDArray[np.intp], x: str, titl
         f"{count}. **Click a bar** to see its clips, with Shift several; or choose *Box Select* above "
         "the plot, and drag over some."
     )
-    bars = sorted({int(np.ravel(point["customdata"])[0]) for point in chosen_points(event)})
-    return rows[np.isin(number, bars)]
+    chosen = np.zeros(len(rows), bool)
+    for point in chosen_points(event):
+        bar, answer, _ = point["customdata"]
+        chosen |= (number == int(bar)) & (answers == answer)
+    return rows[chosen]
 
 
 def show_scatter(
@@ -114,7 +123,7 @@ def show_scatter(
                 customdata=np.column_stack([rows[drawn][some].astype(object), names[some]]),
                 hovertemplate="%{customdata[1]}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
             )  # fmt: skip
-    styled(figure, titles[x], titles[y], height=520).update_layout(dragmode="lasso")
+    styled(figure, titles[x], titles[y], height=440).update_layout(dragmode="lasso")
     event = show_chart(figure, key=f"plot {x} {y}", alt=f"{titles[y]} by {titles[x]} of each clip", lasso=True)
     r = np.corrcoef(across, up)[0, 1] if len(rows) > 2 and np.ptp(across) and np.ptp(up) else np.nan
     together = f" Pearson's r = {r:+.2f}." if np.isfinite(r) else ""
@@ -134,31 +143,32 @@ def show_boxes(
     kept = medians.index[:MOST_CLASSES]
     some = finite & np.isin(name, kept)
     rows, up, name = rows[some], up[some], name[some]
+    place = kept.get_indexer(name) + np.random.default_rng(0).uniform(-SPREAD, SPREAD, len(rows))
     drawn = sample_of(len(rows))
     figure = go.Figure()
     quartiles = pd.Series(up).groupby(name).quantile([0.25, 0.5, 0.75]).unstack().loc[kept]
     figure.add_box(
-        x=[str(k) for k in kept], q1=quartiles[0.25], median=quartiles[0.5], q3=quartiles[0.75], marker_color=PLAIN,
-        showlegend=False, hoverinfo="skip",
+        x=np.arange(len(kept)), q1=quartiles[0.25], median=quartiles[0.5], q3=quartiles[0.75], marker_color=PLAIN,
+        width=0.6, showlegend=False, hoverinfo="skip",
     )  # fmt: skip
     answers, names = answers_of_rows(filtered.table, rows[drawn]), filtered.table["clip_id"].iloc[rows[drawn]]
     for answer in ANSWERS.values():
         which = answers == answer
         if which.any():
             figure.add_scatter(
-                x=name[drawn][which], y=up[drawn][which], mode="markers", name=answer,
-                marker={"color": ANSWER_COLOURS[answer], "size": 6, "opacity": 0.6},
-                customdata=np.column_stack([rows[drawn][which].astype(object), names[which]]),
-                hovertemplate="%{customdata[1]}<br>%{x}: %{y:.3f}<extra></extra>",
+                x=place[drawn][which], y=up[drawn][which], mode="markers", name=answer,
+                marker={"color": ANSWER_COLOURS[answer], "size": 6, "opacity": 0.7},
+                customdata=np.column_stack([rows[drawn][which].astype(object), names[which], name[drawn][which]]),
+                hovertemplate="%{customdata[1]}<br>%{customdata[2]}: %{y:.3f}<extra></extra>",
             )  # fmt: skip
-    styled(figure, titles[x], titles[y], height=480).update_layout(dragmode="select")
-    figure.update_xaxes(type="category", categoryorder="array", categoryarray=[str(k) for k in kept])
+    styled(figure, titles[x], titles[y], height=440).update_layout(dragmode="select")
+    shown = [html.escape(str(k)) for k in kept]
+    figure.update_xaxes(tickvals=np.arange(len(kept)), ticktext=shown, range=[-0.6, len(kept) - 0.4], automargin=True)
     event = show_chart(figure, key=f"plot {x} {y}", alt=f"{titles[y]} of each {titles[x]}", lasso=True)
     more = f" The {MOST_CLASSES} with the highest medians, of {len(medians):,}." if len(medians) > len(kept) else ""
     count = filtered.describe(len(rows), "without the number, or of other names")
     st.caption(
-        f"{count}.{more}{drawn_note(len(drawn), len(rows))} Boxes: median and quartiles. **Drag over points** to see "
-        "their clips."
+        f"{count}.{more}{drawn_note(len(drawn), len(rows))} Boxes: median and quartiles; points of a class lie side by "
+        "side at random. **Drag over points** to see their clips."
     )
-    position = pd.Index(kept).get_indexer(name).astype(float)
-    return region_rows(event, rows, position, up, categories=[str(k) for k in kept])
+    return region_rows(event, rows, place, up)

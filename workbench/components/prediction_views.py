@@ -40,6 +40,7 @@ def show_class_accuracy(filtered: FilteredClips) -> None:
     lowest = there.sort_values("accuracy").head(MOST_BARS)
     hover = "%{y}: %{x:.1%}, n = %{customdata[0]}<extra></extra>"
     figure = horizontal_bars(lowest, "label", "accuracy", "accuracy").update_xaxes(SHARE_AXIS)
+    figure.update_layout(hovermode="y")  # anywhere in its row: the bar of a class that is never right has no length
     figure.update_traces(customdata=np.column_stack([lowest["n"], lowest.index]), hovertemplate=hover)
     event = show_chart(figure, key="per_class", alt="Accuracy of each class with 95 % intervals", clicks=True)
     some = f"The {len(lowest)} classes with the lowest accuracy, of {len(there)}"

@@ -25,16 +25,16 @@ GALLERY_KEYS = js_component("gallery_keys")
 FREQUENT = 4  # tags of the run that are offered besides those that change a manifest
 AS_PREDICTED = "the class that is predicted for each"
 HOW = (
-    "Click pictures to tick their clips; with Shift all from the last one on. Keys, with the pointer in the gallery: A "
-    "ticks all, Esc none, T types a tag, W gives *wrong label*, X *exclude*, U undoes."
+    "With Shift all from the last one on. Keys, with the pointer in the gallery: A ticks all, Esc none, T types a tag, "
+    "W gives *wrong label*, X *exclude*, U undoes."
 )
 STYLE = """<style>
 [data-testid="stLayoutWrapper"]:has(> [class*="st-key-bar_of_"]) { position: sticky; bottom: 0; z-index: 90 }
-[class*="st-key-bar_of_"] { background: light-dark(#ffffff, #0e1117); padding: 0.35rem 0.8rem; border-radius: 8px;
-  border: 1px solid light-dark(#d5d6db, #3a3c45); box-shadow: 0 -2px 10px light-dark(#0000001a, #00000080) }
+[class*="st-key-bar_of_"] { background: light-dark(#ffffff, #21201d); padding: 0.35rem 0.8rem; border-radius: 8px;
+  border: 1px solid light-dark(#d5d6db, #41403e); box-shadow: 0 -2px 10px light-dark(#0000001a, #00000080) }
 [class*="st-key-gallery_of_"] .thumbnail { cursor: pointer }
-[class*="st-key-card_of_"]:has(input:checked) { border-color: var(--st-primary-color, #0072B2);
-  box-shadow: 0 0 0 1px var(--st-primary-color, #0072B2) }
+[class*="st-key-card_of_"]:has(input:checked) { border-color: light-dark(#00629b, #56b4e9);
+  box-shadow: 0 0 0 1px light-dark(#00629b, #56b4e9) }
 </style>"""
 
 
@@ -95,18 +95,18 @@ def show_tag_bar(selection: Selection, clips: pd.DataFrame, rows: NDArray[np.int
     name, clip_ids = selection.name, clips["clip_id"]
     GALLERY_KEYS(key=f"keys_of_{name}")
     st.html(STYLE)
-    with st.container(key=f"bar_of_{name}", gap="xsmall"):
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            if selection.clips:
-                elsewhere = len(set(selection.clips) - set(shown))
-                pages = f" ({elsewhere:,} on other pages)" if elsewhere else ""
-                st.markdown(f"**{counted(len(selection.clips), 'clip')} ticked**{pages}", width="content")
-            show_tick_buttons(selection, clip_ids, rows, shown)
-            saved = selection.rows(clip_ids, rows) if selection.clips else rows
-            label = f"CSV of {len(saved):,}" + " ticked" * bool(selection.clips)
-            show_clips_csv(selection.run, clips, saved, key=name, label=label)
+    with st.container(key=f"bar_of_{name}", horizontal=True, vertical_alignment="center", gap="small"):
         if selection.clips:
-            show_tag_choice(selection)
+            elsewhere = len(set(selection.clips) - set(shown))
+            pages = f" ({elsewhere:,} on other pages)" if elsewhere else ""
+            st.markdown(f"**{counted(len(selection.clips), 'clip')} ticked**{pages}", width="content")
+            show_tag_choice(selection, clips)
+        else:
+            st.caption("Click pictures to tick clips, and tag them.", help=HOW, width="content")
+        show_tick_buttons(selection, clip_ids, rows, shown)
+        saved = selection.rows(clip_ids, rows) if selection.clips else rows
+        label = f"CSV of {len(saved):,}" + " ticked" * bool(selection.clips)
+        show_clips_csv(selection.run, clips, saved, key=name, label=label)
         show_last_step(selection, clips)
         show_problem(selection.key)
 
@@ -116,7 +116,7 @@ def show_tick_buttons(selection: Selection, clip_ids: pd.Series, rows: NDArray[n
     if any(clip_id not in selection.clips for clip_id in shown):
         label = f"Tick all {len(shown)} shown" if len(shown) > 1 else "Tick it"
         st.button(
-            label, key=f"all_of_{name}", icon=":material/select_all:", type="tertiary", help=HOW,
+            label, key=f"all_of_{name}", icon=":material/select_all:", type="tertiary",
             on_click=selection.tick, args=(shown,),
         )  # fmt: skip
     elif len(selection.clips) < len(rows):
@@ -130,8 +130,8 @@ def show_tick_buttons(selection: Selection, clip_ids: pd.Series, rows: NDArray[n
         )
 
 
-def show_tag_choice(selection: Selection) -> None:
-    """Tags to give to the ticked clips, or to take from them if all have them."""
+def show_tag_choice(selection: Selection, clips: pd.DataFrame) -> None:
+    """Tags to give to the ticked clips, or to take from them if all have them; the right class of a wrong label."""
     name, ticked = selection.name, set(selection.clips)
     table = notes.notes_table(selection.run)
     of_ticked = [set(tags) for clip, tags in zip(table["clip_id"], table["tags"], strict=True) if clip in ticked]
@@ -139,16 +139,17 @@ def show_tag_choice(selection: Selection) -> None:
     known = [notes.WRONG_LABEL, notes.EXCLUDED]
     known += [tag for tag in notes.tag_counts(selection.run) if tag not in known][:FREQUENT]
     tags, text = f"tags_of_{name}", f"tag_of_{name}"
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.pills(
-            "Tag", known, key=tags, label_visibility="collapsed", width="content",
-            format_func=lambda tag: f"remove {escape_markdown(tag)}" if tag in common else escape_markdown(tag),
-            on_change=lambda: selection_step(selection, tags, common),
-        )  # fmt: skip
-        st.text_input(
-            "Another tag", key=text, placeholder="another tag, Enter", max_chars=notes.LONGEST_TAG, width=180,
-            label_visibility="collapsed", on_change=lambda: selection_step(selection, text, set()),
-        )  # fmt: skip
+    st.pills(
+        "Tag", known, key=tags, label_visibility="collapsed", width="content",
+        format_func=lambda tag: f"remove {escape_markdown(tag)}" if tag in common else escape_markdown(tag),
+        on_change=lambda: selection_step(selection, tags, common),
+    )  # fmt: skip
+    st.text_input(
+        "Another tag", key=text, placeholder="another tag, Enter", max_chars=notes.LONGEST_TAG, width=170,
+        label_visibility="collapsed", on_change=lambda: selection_step(selection, text, set()),
+    )  # fmt: skip
+    if WRONG_LABEL in common:
+        show_right_class(selection, clips)
 
 
 def selection_step(selection: Selection, widget: str, common: set[str]) -> None:
@@ -175,22 +176,16 @@ def show_last_step(selection: Selection, clips: pd.DataFrame) -> None:
     step: notes.TagStep | None = st.session_state.get(f"{selection.key} step")
     if step is None:
         return
-    name = selection.name
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(f":material/check: {describe_step(step)}", width="content")
-        st.button(
-            "Undo", key=f"undo_of_{name}", icon=":material/undo:", type="tertiary", on_click=undo_last,
-            args=(selection,), disabled=not step.clips,
-        )  # fmt: skip
-        query = {"run": run_id(selection.run)}
-        st.page_link(NOTES_PAGE, label="Export in Notes", icon=":material/edit_note:", query_params=query)
-        if step.tag == WRONG_LABEL and not step.untagged and (step.tagged or step.right_labels):
-            choice = f"right_of_{name}"
-            st.selectbox(
-                "Right class", [AS_PREDICTED, *selection.run.meta["classes"]], index=None, key=choice, width=260,
-                placeholder="the right class, if you know it", label_visibility="collapsed",
-                on_change=lambda: say_right_class(selection, clips, choice),
-            )  # fmt: skip
+    st.markdown(f":material/check: {describe_step(step)}", width="content")
+    st.button(
+        "Undo", key=f"undo_of_{selection.name}", icon=":material/undo:", type="tertiary", on_click=undo_last,
+        args=(selection,), disabled=not step.clips,
+    )  # fmt: skip
+    query = {"run": run_id(selection.run)}
+    st.page_link(NOTES_PAGE, label="Export in Notes", icon=":material/edit_note:", query_params=query)
+    wrong = step.tag == WRONG_LABEL and not step.untagged and (step.tagged or step.right_labels)
+    if wrong and not selection.clips:
+        show_right_class(selection, clips)
 
 
 def describe_step(step: notes.TagStep) -> str:
@@ -204,20 +199,33 @@ def describe_step(step: notes.TagStep) -> str:
     return f"{tag}: {counted(len(step.tagged), 'clip')} tagged." if step.tagged else f"{tag}: all had it already."
 
 
+def show_right_class(selection: Selection, clips: pd.DataFrame) -> None:
+    """The right class of the ticked clips, or of those that the last step tagged."""
+    choice = f"right_of_{selection.name}"
+    st.selectbox(
+        "Right class", [AS_PREDICTED, *selection.run.meta["classes"]], index=None, key=choice, width=250,
+        placeholder="the right class, if you know it", label_visibility="collapsed",
+        on_change=lambda: say_right_class(selection, clips, choice),
+    )  # fmt: skip
+
+
 def say_right_class(selection: Selection, clips: pd.DataFrame, widget: str) -> None:
-    """Give the clips of the last step the chosen class; the step before stays, so that both can be undone in one."""
-    chosen, step = st.session_state[widget], st.session_state[f"{selection.key} step"]
+    """Give the clips the chosen class. That of the last step joins it, so that both are undone in one."""
+    chosen = st.session_state[widget]
     st.session_state[widget] = None
     if chosen is None:
         return
+    step: notes.TagStep | None = None if selection.clips else st.session_state[f"{selection.key} step"]
 
     def act() -> notes.TagStep:
-        some = clips[clips["clip_id"].isin(step.clips)]
+        some = clips[clips["clip_id"].isin(step.clips if step else list(selection.clips))]
         said = some["prediction"].astype(str) if chosen == AS_PREDICTED else pd.Series(chosen, some.index)
         differs = said != some["label"].astype(str)
         if not differs.all():
             raise UserError(f"{counted(int((~differs).sum()), 'clip')} of these have this label already.")
         now = notes.set_right_labels(selection.run, dict(zip(some["clip_id"], said, strict=True)))
+        if step is None:
+            return now
         before = {clip: label for clip, (label, _) in step.right_labels.items()}
         labels = {clip: (before.get(clip, old), new) for clip, (old, new) in now.right_labels.items()}
         return notes.TagStep(WRONG_LABEL, tuple({*step.tagged, *now.tagged}), (), labels)

@@ -1,8 +1,5 @@
 """Attention: the supplement's Figures 5 to 8 from the chosen runs, and views of what lies behind them."""
 
-from html import unescape
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
@@ -14,10 +11,9 @@ from analysis.runs.run_directory import Run
 from sth_core.files import csv_text
 from workbench.components import attention_views
 from workbench.components.cached import cached_alpha, cached_attention_table
-from workbench.components.chart import WHO_HAS_ATTENTION, chosen_points, show_chart
-from workbench.components.clip_columns import varying_layers
+from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
+from workbench.components.clip_links import show_links_of_points
 from workbench.components.context import (
-    PREDICTIONS_PAGE,
     Usable,
     choose_one,
     choose_runs,
@@ -26,7 +22,6 @@ from workbench.components.context import (
     escape_markdown,
     first_runs,
     linked_selectbox,
-    run_id,
     show_left_out,
     show_run_warnings,
     usable_runs,
@@ -102,29 +97,13 @@ def show_supplement_figures(runs: list[Run]) -> None:
         with st.container(border=True):
             st.header(item.title)
             event = show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}", clicks=True)
-            show_links_to_clips(event, runs)
+            show_links_of_points(event, runs)
             read = f"{HOW_TO_READ[item.name]} {CLICK}"
             st.caption(f"{escape_markdown(item.caption)}  \n**How to read this:** {read}")
             with st.expander("Numbers"):
                 show_numbers(item.data[NUMBERS], item.name)
                 csv = csv_text(item.data)
                 st.download_button("CSV", csv, f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
-
-
-def show_links_to_clips(event: Any, runs: list[Run]) -> None:
-    """Of the points or bars that were clicked: links to the plot of their run's clips by that layer's α_T."""
-    for point in chosen_points(event):
-        names = unescape(str(point["customdata"][-1])).split(", ") if "customdata" in point else []
-        for run in [run for run in runs if run.name in names]:
-            layer = str(point["x"]) if str(point["x"]) in varying_layers(run) else ""
-            constant = not layer and point["x"] in set(cached_alpha(run).layers["layer"])
-            what = f"α_T of {layer}" if layer else "mean α_T"
-            what += f" (that of {point['x']} is the same for all)" * constant
-            st.page_link(
-                PREDICTIONS_PAGE, label=f"Clips of {escape_markdown(run.name)} by {escape_markdown(what)}",
-                icon=":material/scatter_plot:",
-                query_params={"run": run_id(run), "view": "Plot", "x": f"layer:{layer}" if layer else "alpha_temporal"},
-            )  # fmt: skip
 
 
 def show_numbers(table: pd.DataFrame, name: str) -> None:

@@ -43,7 +43,7 @@ def show_notes_page() -> None:
         rows = np.flatnonzero(clips["clip_id"].isin(shown["clip_id"]))
         show_gallery(run, clips, rows, "noted", origin=origin)
     else:
-        widths = {"note": st.column_config.TextColumn(width="large")}
+        widths = {"note": st.column_config.TextColumn(width="large")} if shown["note"].any() else {}
         rows = pd.Index(clips["clip_id"]).get_indexer(shown["clip_id"])
         show_linked_clips(run, shown[COLUMNS], widths, ClipList(origin, rows[rows >= 0]), key="noted")
     if counts := tag_counts(run):

@@ -6,6 +6,7 @@ from analysis.attention.run_summary import RunSummary, best_first
 from analysis.runs.run_directory import Run
 from workbench.components.cached import all_summaries
 from workbench.components.context import found_runs, show_left_out, show_run_warnings
+from workbench.components.csv_files import show_table_csv
 from workbench.components.demo_intro import show_demo_intro
 from workbench.components.run_table import choose_rows, run_rows, show_links
 from workbench.components.tour import is_demo
@@ -50,6 +51,7 @@ def show_runs(runs: dict[str, Run], summaries: dict[str, RunSummary]) -> None:
         )  # fmt: skip
         links = st.container(horizontal=True, vertical_alignment="center")
     chosen = choose_rows(table, text)
+    show_table_csv(table.drop(columns="layers"), "runs")
     with links:
         show_links([name for name in chosen if not (name in summaries and summaries[name].problem)])
     if len(problems) > MOST_WARNINGS:

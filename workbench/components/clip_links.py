@@ -1,0 +1,38 @@
+"""Links from a point of a plot of layers to the plot of the clips behind it."""
+
+from collections.abc import Sequence
+from html import unescape
+from typing import Any
+
+import streamlit as st
+
+from analysis.runs.run_directory import Run
+from analysis.runs.signals import signal_of
+from workbench.components.cached import cached_alpha
+from workbench.components.chart import chosen_points
+from workbench.components.clip_columns import LAYER, varying_layers
+from workbench.components.context import PREDICTIONS_PAGE, escape_markdown, run_id
+
+
+def show_links_of_points(event: Any, runs: Sequence[Run]) -> None:
+    """Of the points or bars of a figure that were clicked: links to the clips of their runs, whose names are the last
+    of their custom data."""
+    for point in chosen_points(event):
+        names = unescape(str(point["customdata"][-1])).split(", ") if "customdata" in point else []
+        for run in [run for run in runs if run.name in names]:
+            show_link_to_layer(run, str(point["x"]))
+
+
+def show_link_to_layer(run: Run, layer: str, outcome: str = "") -> None:
+    """A link to the plot of a run's clips by α_T of the layer; by the mean of all layers if that says nothing."""
+    name, constant = signal_of(run).name, False
+    column, what = f"{LAYER}{layer}", f"{name} of {layer}"
+    if layer not in varying_layers(run):
+        constant = layer in set(cached_alpha(run).layers["layer"])
+        column, what = "alpha_temporal", f"mean {name}" + f" (that of {layer} is the same for all)" * constant
+    clips = f"{outcome} clips".strip().capitalize()
+    query = {"run": run_id(run), "view": "Plot", "x": column} | ({"outcome": outcome} if outcome else {})
+    st.page_link(
+        PREDICTIONS_PAGE, label=f"{clips} of {escape_markdown(run.name)} by {escape_markdown(what)}",
+        icon=":material/scatter_plot:", query_params=query,
+    )  # fmt: skip
