@@ -58,6 +58,20 @@ def test_a_bar_a_range_of_bars_and_a_region_of_points_open_their_clips(tab: Page
     assert count_of(tab) >= 50
 
 
+def test_a_class_that_is_never_right_opens_its_clips_too(tab: Page, address: str):
+    tab.goto(f"{address}/predictions?run=appearance-flow-p4&view=Per+class")
+    bars = tab.locator(".barlayer .point")
+    expect(bars.nth(11)).to_be_attached()
+    assert bars.first.bounding_box()["width"] == 0
+    settle(tab)
+    row = tab.locator(".nsewdrag").first.bounding_box()
+    tab.mouse.move(row["x"] + row["width"] / 2, row["y"] + row["height"] / 24)
+    expect(tab.locator(".hovertext").first).to_be_visible()
+    tab.mouse.down()
+    tab.mouse.up()
+    expect(tab.get_by_text("5 clips, the misclassified first")).to_be_visible()
+
+
 @pytest.mark.parametrize(
     ("view", "mark", "said"),
     [("Per+class", ".barlayer .point", "the misclassified first"), ("Calibration", ".scatterlayer .point", "% to ")],
@@ -66,7 +80,7 @@ def test_a_class_and_a_bin_open_their_clips(view: str, mark: str, said: str, tab
     tab.goto(f"{address}/predictions?run={RUN}&view={view}")
     click_middle(tab, mark)
     expect(tab.get_by_text(said).first).to_be_visible()
-    expect(tab.locator(".thumbnail").first).to_be_visible()
+    expect(tab.locator(".thumbnail").first).to_be_in_viewport(ratio=1)
 
 
 def test_a_layer_of_figure_5_opens_the_plot_of_its_clips(tab: Page, address: str):

@@ -220,6 +220,16 @@ def test_clips_of_a_gallery_are_ticked_tagged_and_untagged(run, monkeypatch) -> 
     assert tags_of(run, "c3") == [] and "removed from 2 clips" in words(app)
 
 
+def test_ticked_clips_that_have_a_wrong_label_get_their_right_class(run, monkeypatch) -> None:
+    tag_clips(run, ["c1", "c3"], WRONG_LABEL)
+    app = open_page(run.path.parent, monkeypatch, NOTES, view_notes="Gallery")
+    tick(app, "c1", "c3")
+    app.selectbox(key="right_of_noted").set_value("a").run()
+    assert not app.exception and right_label_of(run, "c1") == right_label_of(run, "c3") == "a"
+    press(app, "Undo")
+    assert tags_of(run, "c1") == [WRONG_LABEL] and right_label_of(run, "c1") == ""
+
+
 def test_a_class_that_a_clip_has_already_is_no_right_class(run, monkeypatch) -> None:
     app = open_page(run.path.parent, monkeypatch, PREDICTIONS)
     tick(app, "c1")

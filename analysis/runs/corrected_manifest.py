@@ -46,7 +46,7 @@ class CorrectedManifest:
         if self.undecided:
             which = f"{counted(len(self.undecided), 'clip')} left out ({first_few(self.undecided)})"
             said.append(
-                f"{which}: tagged {WRONG_LABEL!r} without the right class. Give it on its page, or tick it in a gallery."
+                f"{which}: tagged {WRONG_LABEL!r} without the right class. Give it on its page or in a gallery."
             )
         if self.missing:
             said.append(f"Not listed there, so not changed: {first_few(self.missing)}.")

@@ -19,6 +19,7 @@ from analysis.runs.notes_file import why_not_kept
 from analysis.runs.run_directory import Run
 from sth_core.video import UnreadableVideo, count_frames
 from sth_core.video.fields import read_resized
+from workbench.components.browser import js_component
 from workbench.components.cached import cache_data_of_files
 from workbench.components.clip_lists import BESIDE, ClipList, list_query
 from workbench.components.context import CLIP_PAGE, errors_shown, escape_markdown, run_id
@@ -26,6 +27,7 @@ from workbench.components.tables import column_titles
 from workbench.components.tagging import Selection, show_tag_bar
 from workbench.roots import why_not_readable
 
+SCROLL_TO_CLIPS = js_component("scroll_to_clips")
 COLUMNS = 4
 CLIPS_PER_PAGE = 12
 NO_LABEL = "no label"
@@ -33,6 +35,8 @@ FRAMES, SHORT_SIDE = 8, 150  # of a thumbnail; pixels
 STYLE = """<style>
 .thumbnail { width: 100%; background-size: FRAMES00% 100%; background-position: 42.9% 0; border-radius: 6px }
 .thumbnail:hover, .thumbnail:focus { animation: play 1.6s steps(STEPS) infinite }
+[class*="st-key-card_of_"] p { font-size: 0.9rem }
+[class*="st-key-card_of_"] { scroll-margin: 5rem 0 }
 [data-testid="stPageLink-NavLink"] :is(span, p) { white-space: normal; overflow-wrap: anywhere }
 @keyframes play { from { background-position: 0 0 } to { background-position: 100% 0 } }
 </style>""".replace("FRAMES00%", f"{FRAMES}00%").replace("STEPS", str(FRAMES - 1))
@@ -107,13 +111,14 @@ def show_gallery(
     run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], key: str = "gallery", across: int = COLUMNS,
     per_page: int = CLIPS_PER_PAGE, *, origin: str = "", beside: Run | None = None,
     tags: Mapping[str, Sequence[str]] | None = None, answers: Mapping[str, Sequence[str]] | None = None,
+    opened: bool = False,
 ) -> None:  # fmt: skip
     """One page of these rows of `clips`, so many across: thumbnail, label, prediction, tags and a link of each clip,
     which can be ticked and tagged.
 
     Behind the link one steps through all these rows; `origin` says there what they are, and `beside` is another run
     whose network is shown too. `tags` by clip_id are by default the run's; `answers` by clip_id are lines instead of
-    the run's prediction."""
+    the run's prediction. `opened` clips are those of a click on this page, which scrolls to them."""
     st.html(STYLE)
     steps = list_query(run, ClipList(origin or "a gallery", rows)) | ({BESIDE: run_id(beside)} if beside else {})
     start_anew(f"{key}_page", rows)
@@ -121,6 +126,9 @@ def show_gallery(
     shown = rows[(page - 1) * per_page : page * per_page]
     with st.container(key=f"gallery_of_{key}"):
         show_cards(run, clips, rows, shown, key, across, tags, answers, steps)
+    if opened:
+        data = {"card": f"st-key-card_of_{key}_0", "clips": blake2b(rows.tobytes()).hexdigest()}
+        SCROLL_TO_CLIPS(key=f"scroll_to_{key}", data=data)
 
 
 @st.fragment

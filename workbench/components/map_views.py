@@ -59,7 +59,7 @@ def show_map(filtered: FilteredClips) -> None:
         st.caption(f"{count} {EXPLAINED[kind]} **Draw around points** to see their clips.")
         if len(chosen):
             st.markdown(f"**{counted(len(chosen), 'clip')}** in the region")
-            show_gallery(run, table, chosen, "map", origin=filtered.origin("a region of the map"))
+            show_gallery(run, table, chosen, "map", origin=filtered.origin("a region of the map"), opened=True)
 
 
 def show_points(points: pd.DataFrame, colour: str, title: str) -> Any:

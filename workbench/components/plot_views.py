@@ -50,7 +50,7 @@ def show_plots(filtered: FilteredClips) -> None:
         chosen = show_histogram(filtered, rows, x, titles)
     if len(chosen):
         st.markdown(f"**{counted(len(chosen), 'clip')}** of the selected part; a double click on the plot ends it")
-        show_gallery(run, table, chosen, "plotted", origin=filtered.origin("a part of a plot"))
+        show_gallery(run, table, chosen, "plotted", origin=filtered.origin("a part of a plot"), opened=True)
 
 
 def answers_of_rows(table: pd.DataFrame, rows: NDArray[np.intp]) -> NDArray[Any]:

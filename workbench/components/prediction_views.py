@@ -75,7 +75,7 @@ def show_chosen_clips(filtered: FilteredClips, chosen: NDArray[np.bool_], what: 
     wrong = is_misclassified(filtered.table)
     rows = np.concatenate([most_confident_first(filtered.table, chosen & some) for some in (wrong, ~wrong)])
     st.markdown(f"**{escape_markdown(what)}**: {counted(len(rows), 'clip')}, the misclassified first")
-    show_gallery(filtered.run, filtered.table, rows, key, origin=filtered.origin(what))
+    show_gallery(filtered.run, filtered.table, rows, key, origin=filtered.origin(what), opened=True)
 
 
 def show_calibration(filtered: FilteredClips) -> None:

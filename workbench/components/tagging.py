@@ -101,13 +101,13 @@ def show_tag_bar(selection: Selection, clips: pd.DataFrame, rows: NDArray[np.int
             pages = f" ({elsewhere:,} on other pages)" if elsewhere else ""
             st.markdown(f"**{counted(len(selection.clips), 'clip')} ticked**{pages}", width="content")
             show_tag_choice(selection, clips)
-        else:
+        elif f"{selection.key} step" not in st.session_state:
             st.caption("Click pictures to tick clips, and tag them.", help=HOW, width="content")
+        show_last_step(selection, clips)
         show_tick_buttons(selection, clip_ids, rows, shown)
         saved = selection.rows(clip_ids, rows) if selection.clips else rows
         label = f"CSV of {len(saved):,}" + " ticked" * bool(selection.clips)
         show_clips_csv(selection.run, clips, saved, key=name, label=label)
-        show_last_step(selection, clips)
         show_problem(selection.key)
 
 
@@ -149,7 +149,7 @@ def show_tag_choice(selection: Selection, clips: pd.DataFrame) -> None:
         label_visibility="collapsed", on_change=lambda: selection_step(selection, text, set()),
     )  # fmt: skip
     if WRONG_LABEL in common:
-        show_right_class(selection, clips)
+        choose_right_class(selection, clips)
 
 
 def selection_step(selection: Selection, widget: str, common: set[str]) -> None:
@@ -185,7 +185,7 @@ def show_last_step(selection: Selection, clips: pd.DataFrame) -> None:
     st.page_link(NOTES_PAGE, label="Export in Notes", icon=":material/edit_note:", query_params=query)
     wrong = step.tag == WRONG_LABEL and not step.untagged and (step.tagged or step.right_labels)
     if wrong and not selection.clips:
-        show_right_class(selection, clips)
+        choose_right_class(selection, clips)
 
 
 def describe_step(step: notes.TagStep) -> str:
@@ -199,7 +199,7 @@ def describe_step(step: notes.TagStep) -> str:
     return f"{tag}: {counted(len(step.tagged), 'clip')} tagged." if step.tagged else f"{tag}: all had it already."
 
 
-def show_right_class(selection: Selection, clips: pd.DataFrame) -> None:
+def choose_right_class(selection: Selection, clips: pd.DataFrame) -> None:
     """The right class of the ticked clips, or of those that the last step tagged."""
     choice = f"right_of_{selection.name}"
     st.selectbox(
