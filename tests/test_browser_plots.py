@@ -65,8 +65,8 @@ def test_a_click_beside_a_bar_opens_its_class(tab: Page, address: str):
     expect(lowest).to_be_attached()
     settle(tab)
     bar, plot = lowest.bounding_box(), tab.locator(".nsewdrag").first.bounding_box()
-    assert bar["x"] + bar["width"] < plot["x"] + 0.8 * plot["width"]
-    tab.mouse.move(plot["x"] + 0.9 * plot["width"], bar["y"] + bar["height"] / 2)
+    assert bar["x"] + bar["width"] < plot["x"] + 0.5 * plot["width"]
+    tab.mouse.move(plot["x"] + 0.6 * plot["width"], bar["y"] + bar["height"] / 2)
     expect(tab.locator(".hovertext").first).to_be_visible()
     tab.mouse.down()
     tab.mouse.up()
