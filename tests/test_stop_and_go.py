@@ -175,6 +175,25 @@ def test_two_processes_train_as_one_that_accumulates_two_parts(
     assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=1e-3)
 
 
+def test_two_nodes_train_as_two_processes_of_one(recipe: Path, data: Path, tmp_path: Path, by_two: Path) -> None:
+    """Each node is a network namespace of its own: they reach each other over a virtual cable alone."""
+    namespace = ["unshare", "--map-root-user", "--net"]
+    try:
+        cable = [*namespace, "ip", "link", "add", "name", "node0", "type", "veth", "peer", "name", "node1"]
+        tried = subprocess.run(cable, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        pytest.skip(f"two nodes need unshare and ip (util-linux, iproute2): {error}")
+    if tried.returncode:
+        pytest.skip(f"this machine allows no network namespaces: {tried.stderr.strip()}")
+    nodes = [*namespace, "bash", str(ROOT / "tests" / "two_nodes.sh"), sys.executable]
+    words = [str(Path(sys.executable).with_name("sth")), *training(recipe, data, tmp_path / "run", *TWO_EPOCHS)]
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*nodes, *words], cwd=ROOT, env=alone, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("held-out clips; network:") == 1
+    assert same(tmp_path / "run", by_two)
+
+
 def test_two_processes_refuse_the_folder_of_another_training(recipe: Path, data: Path, by_two: Path) -> None:
     before = (by_two / "model.safetensors").read_bytes()
     words = training(recipe, data, by_two, *TWO_EPOCHS)
