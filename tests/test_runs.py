@@ -191,7 +191,9 @@ def test_storage_that_nothing_here_reads(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(LOADED, "s3", raising=False)
     for query in (open_run, find_runs):
-        with pytest.raises(UserError, match=r"^s3:// needs a package that is not installed; pip install s3fs$"):
+        with pytest.raises(
+            UserError, match=r"^s3:// needs a package that is not installed; pip install 'sth-workbench\[s3\]'$"
+        ):
             query("s3://bucket/runs")
         with pytest.raises(UserError, match=r"^carrier-pigeon:// is not known; give a folder, or a URL such as"):
             query("carrier-pigeon://coop/runs")

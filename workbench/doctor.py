@@ -27,6 +27,7 @@ USES = {  # of extras
     "transformers": "networks hf:NAME cannot be opened",
     "decord": "sth benchmark decoding leaves decord out",
     "tensorboard": "training writes no TensorBoard files",
+    "s3": "runs in S3 cannot be read",
     "export": "figures are written as HTML, CSV and JSON, not as PDF, SVG and PNG",
 }
 NO_METADATA = f"{PROJECT} is not installed, so it is not known which versions it needs"

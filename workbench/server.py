@@ -8,6 +8,7 @@ import atexit
 import gc
 import os
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,10 +17,13 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 import workbench.uploads  # noqa: F401
+from analysis.runs.mirror import keep_fresh, mirror_at
 from workbench.access import Gate
+from workbench.roots import runs_folder
 from workbench.serve import NEEDS_TOKEN, ORIGINS
 
 HTML = Path(st.__file__).parent / "static" / "index.html"  # of every page
+REFRESH_SECONDS = 60  # of runs that are in object storage
 ORIGINS_SERVED = os.environ[ORIGINS].split()
 token = secrets.token_urlsafe() if os.environ[NEEDS_TOKEN] else None
 
@@ -30,6 +34,8 @@ async def print_address(app: st.App) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     atexit.register(gc.unfreeze)  # or libraries would report leaked objects
+    if mirror := mirror_at(runs_folder()):
+        keep_fresh(mirror, REFRESH_SECONDS, lambda said: print(said, file=sys.stderr, flush=True))
     address = ORIGINS_SERVED[0] + (f"/?token={token}" if token else "")
     print(f"\nSTH Workbench: {address}   (Ctrl-C stops it)", flush=True)
     yield

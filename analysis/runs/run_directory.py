@@ -37,6 +37,7 @@ OPTIONAL_COLUMNS = ("path", "margin", "disagreement")  # that not every version 
 ALL_BUT_SCORES = (*OPTIONAL_COLUMNS, "group", "frame_indices")
 FAILURE_COLUMNS = ["clip_id", "path", "reason"]
 OTHER = "other"  # the `conv` of a network that is none of the paper's
+EXTRAS = {"s3fs": "'sth-workbench[s3]'"}  # that bring a package
 SHARD_KINDS = ("attention", "predictions")  # a clip is recorded once its prediction is written
 # What a recording owns beside run.json: its tables, and what was computed of them.
 OWNED = ("predictions", "attention", "features", "failures.parquet", "probes", "interventions")
@@ -116,6 +117,8 @@ def location(path: str | Path) -> Path:
     Raises:
         UserError: a URL of a kind that is not known, or that needs a package which is not installed.
     """
+    if not isinstance(path, str | Path):
+        return path  # a UPath
     url = re.match("([a-z][a-z0-9+.-]+):/+", str(path))
     if not url or Path(path).exists():
         return Path(path)
@@ -126,6 +129,7 @@ def location(path: str | Path) -> Path:
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:
         package = getattr(error.__cause__, "name", None) or scheme
+        package = EXTRAS.get(package, package)
         raise UserError(f"{scheme}:// needs a package that is not installed; pip install {package}") from error
     except ValueError as error:
         raise UserError(f"{scheme}:// is not known; give a folder, or a URL such as s3://bucket/runs") from error

@@ -5,14 +5,15 @@ from pathlib import Path
 import click
 
 from sth_core.network_names import NetworkName
-from workbench.cli.kinds import FOLDER, NETWORK, TEXT
+from workbench.cli.kinds import FOLDER, NETWORK, RUNS, TEXT
 from workbench.cli.options import port_option, token_option
+from workbench.cli.terminal import notify, say
 
 UPLOAD = click.IntRange(1, 100_000)  # MB; Streamlit keeps an upload in memory
 
 
 @click.command("app")
-@click.argument("runs", type=FOLDER)
+@click.argument("runs", type=RUNS)
 @port_option
 @click.option("--host", default="localhost", type=TEXT, show_default=True, help="Another address: other machines.")
 @click.option("--root", "roots", multiple=True, type=FOLDER, help="A folder whose networks and datasets may be used.")
@@ -29,7 +30,16 @@ def app_command(
     """Browse a folder of RUNS in the web browser, and run networks on videos of your own.
 
     Served to this machine alone, unless --host says otherwise, and to browsers that have opened the printed address.
+    RUNS in object storage (s3://BUCKET/RUNS) are fetched first, and what has changed there every minute.
     """
+    from analysis.runs.mirror import mirror_of, refresh
     from workbench.serve import serve
 
+    if mirror := mirror_of(runs):
+        say(f"Fetching the runs of {mirror.url} into {mirror.folder}; notes and saved views stay there")
+        fetched = refresh(mirror)
+        for sentence in fetched.left_out:
+            notify(f"left out: {sentence}")
+        say(f"{fetched.files} files were fetched, the others were there")
+        runs = mirror.folder
     serve(runs, port, host, roots, networks=networks, max_upload=max_upload, token=token, more_origins=origins)

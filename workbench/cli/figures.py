@@ -24,9 +24,10 @@ def figures_command(runs: Path, out: Path, size: str) -> None:
     PDF, SVG and PNG have text of 8 points (of 20 on slides) and no caption; they need Chrome or Chromium.
     """
     from analysis.report.supplement import runs_without_figures, write_figures
-    from analysis.runs.run_directory import find_runs
+    from analysis.runs.run_directory import find_runs, location
     from sth_core.errors import UserError
 
+    runs = location(runs)  # as the user spelt a URL
     found = find_runs(runs)
     if not found and not runs.is_dir():
         raise UserError(f"no such folder of runs: {runs}")

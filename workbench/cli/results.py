@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def results_command(folder: Path | None, file: Path | None) -> None:
     """Print the results of the runs in FOLDER, and the paper's Tables 2 to 5."""
     from analysis.runs.left_out import split_usable
-    from analysis.runs.run_directory import find_runs
+    from analysis.runs.run_directory import find_runs, location
     from analysis.statistics.clusters import describe_interval
     from analysis.statistics.results import run_results, summarize_seeds, with_left_out
     from sth_core.files import write_csv
@@ -30,6 +30,7 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     print_paper_results()
     if folder is None:
         return
+    folder = location(folder)  # as the user spelt a URL
     usable, left_out = split_usable(find_runs(folder))
     for path, reason in left_out.items():
         notify(f"left out: {path}: {reason}")

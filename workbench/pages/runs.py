@@ -3,13 +3,15 @@
 import streamlit as st
 
 from analysis.attention.run_summary import RunSummary, best_first
+from analysis.runs.mirror import mirror_at
 from analysis.runs.run_directory import Run
 from workbench.components.cached import all_summaries
-from workbench.components.context import found_runs, show_left_out, show_run_warnings
+from workbench.components.context import escape_markdown, found_runs, show_left_out, show_run_warnings
 from workbench.components.csv_files import show_table_csv
 from workbench.components.demo_intro import show_demo_intro
 from workbench.components.run_table import choose_rows, run_rows, show_links
 from workbench.components.tour import is_demo
+from workbench.roots import runs_folder
 
 REFRESH_SECONDS = 2
 MOST_WARNINGS = 3
@@ -18,6 +20,12 @@ MOST_WARNINGS = 3
 def show_runs_page() -> None:
     st.title("Runs")
     runs = found_runs()
+    if mirror := mirror_at(runs_folder()):
+        when = escape_markdown(str(mirror.index.get("when")))
+        st.caption(
+            f"Fetched from {escape_markdown(mirror.url)}, last compared {when}. Notes, saved views and results of "
+            "experiments stay on this machine."
+        )
     if is_demo():
         show_demo_intro()
     summaries = all_summaries().of(runs)
