@@ -54,6 +54,7 @@ def pages(run: str, other: str, clip: str) -> dict[str, str]:
         "compare-many": f"compare?a={run}&b={other}&more=appearance-rgb-p2&more=appearance-rgb-p8",
         "experiments": f"experiments?run={run}",
         "experiments-trust": f"experiments?run={run}&experiment=Trust",
+        "predictions-plot": f"predictions?run={run}&view=Plot",
         "predictions-report": f"predictions?run={run}&view=Precision+and+recall",
         "figures": "figures",
         "views": "views",
