@@ -67,9 +67,12 @@ def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
         "Predictions, misclassified": (f"predictions?run={run}", "most confident first"),
         "Predictions, confusion": (f"predictions?run={run}&view=Confusion", "Click a square"),
         "Predictions, per class": (f"predictions?run={run}&view=Per+class", "whiskers: 95"),
+        "Predictions, precision and recall": (f"predictions?run={run}&view=Precision+and+recall", "F1"),
+        "Predictions, plot": (f"predictions?run={run}&view=Plot", "Click a bar"),
         "Predictions, all clips": (f"predictions?run={run}&view=All+clips", "opens the clip"),
         "Clip": (f"clip?run={run}&clip={clip}", "Attention by layer"),
         "Compare": (f"compare?a={run}&b={other}", "B minus"),
+        "Experiments": (f"experiments?run={run}", "sth probe"),
     }
 
 

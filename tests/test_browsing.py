@@ -101,6 +101,6 @@ def test_the_browsing_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(main, ["benchmark", "browsing", *size])
     assert result.exit_code == 0, result.output
     pages, interactions = tables(result.stdout)
-    assert len(pages) == 10 and len(interactions) == 9
+    assert len(pages) == 13 and len(interactions) == 9
     assert all(float(seconds) > 0 for row in pages for seconds in row[1:])
     assert "2 sessions at once: 0 of them show another's state" in result.stdout

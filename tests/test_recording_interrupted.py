@@ -184,8 +184,8 @@ def test_a_killed_process(moment, checkpoint, dozen, record_dozen, whole, tmp_pa
 
 
 def test_killed_at_random_moments(checkpoint, dozen, whole, tmp_path):
-    """Eight recordings, each killed three times, up to 0.2 s after a random part was written."""
-    runs, part, random, moments = 8, 2, Random(7), list[int]()
+    """Four recordings, each killed three times, up to 0.2 s after a random part was written."""
+    runs, part, random, moments = 4, 2, Random(7), list[int]()
     for run in (tmp_path / f"run{number}" for number in range(runs)):
         for until in sorted(random.sample(range(12 // part), 3)):
             with Forked(record_slowly, checkpoint, dozen, run, part) as process:
