@@ -49,21 +49,8 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
     places, classes = intervention_tables(run)
     out = effects_in(run.path).folder
     meta = json.loads((out / "interventions.json").read_text(encoding="utf-8"))
-    heading, n, clips = "Does attention matter?", places["n"].max(), places["clips"].max()
-    how = "Change of accuracy in points, paired on the same clips; *: p < 0.05 after Holm's correction. n ="
-    sections = [
-        Section(lead=summarize_interventions(places)),
-        Section(
-            "By layer, stage and everywhere", figure=plot_replacement_effects(places, "place"),
-            caption=f"{how} {n} clips.", data={"places": places},
-        ),
-    ]  # fmt: skip
-    if len(classes):
-        by_class, caption = (
-            plot_replacement_effects(classes, "label"),
-            f"{how} {describe_clips_per_class(classes['n'])}.",
-        )
-        sections.append(Section("By class, everywhere", figure=by_class, caption=caption, data={"classes": classes}))
+    heading, clips = "Does attention matter?", places["clips"].max()
+    sections = intervention_sections(places, classes)
     facts = [f"{run.title}, {clips} clips.", *accuracy_caveats(run.meta, predictions(run)), clips_without_effects(run)]
     about = " ".join(filter(None, facts))
     page = write_page(
@@ -71,6 +58,23 @@ def write_intervention_page(run: Run) -> tuple[Path, pd.DataFrame]:
         command=meta["command"],
     )  # fmt: skip
     return page, places
+
+
+def intervention_sections(places: pd.DataFrame, classes: pd.DataFrame) -> list[Section]:
+    """What the tables of `intervention_tables` say, by place and by class."""
+    how = "Change of accuracy in points, paired on the same clips; *: p < 0.05 after Holm's correction. n ="
+    sections = [
+        Section(lead=summarize_interventions(places)),
+        Section(
+            "By layer, stage and everywhere", figure=plot_replacement_effects(places, "place"),
+            caption=f"{how} {places['n'].max()} clips.", data={"places": places},
+        ),
+    ]  # fmt: skip
+    if len(classes):
+        by_class = plot_replacement_effects(classes, "label")
+        caption = f"{how} {describe_clips_per_class(classes['n'])}."
+        sections.append(Section("By class, everywhere", figure=by_class, caption=caption, data={"classes": classes}))
+    return sections
 
 
 def plot_replacement_effects(table: pd.DataFrame, rows: str) -> go.Figure:

@@ -1,10 +1,10 @@
-"""The HTML pages of the reports: one template (page.html) and what it can show.
+"""The HTML pages of the reports: one template (page.html, with page_parts.html) and what it can show.
 
 A page is one file: pictures, plots and Plotly itself are in it. It follows the reader's light or dark scheme.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from sth_core.files import write_atomically, write_csv
 from sth_core.outputs import writing_into
 
 LOADER = FileSystemLoader(Path(__file__).parent)
-TEMPLATE = Environment(loader=LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template("page.html")
+TEMPLATES = Environment(loader=LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+TEMPLATES.globals["jpeg_uri"] = jpeg_uri
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class PageTable:
         """Each column's heading and tone."""
         tones = {name: "number" for name in self.frame if is_numeric_dtype(self.frame[name])} | dict(self.tones)
         return [(str(name).replace("_", " "), tones.get(name, "")) for name in self.frame]
+
+    def first(self, rows: int) -> "PageTable":
+        """The same with its first rows alone."""
+        return replace(self, frame=self.frame.head(rows))
 
     @property
     def rows(self) -> Iterator[list[TableCell]]:
@@ -139,5 +144,5 @@ def write_page(
             for name, table in section.data.items():
                 write_csv(path.with_name(f"{name}.csv"), table)
         with write_atomically(path) as file:
-            file.write(TEMPLATE.render(**facts, sections=sections, plotly=plotly, jpeg_uri=jpeg_uri))
+            file.write(TEMPLATES.get_template("page.html").render(**facts, sections=sections, plotly=plotly))
     return path

@@ -22,12 +22,7 @@ def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
     """Write the page and the tables beside it; returns both, the tables as probes, classes, agreement and turned."""
     out = run.path / probe_tables.KIND
     meta = json.loads((out / "probes.json").read_text(encoding="utf-8"))
-    tables = {
-        "probes": probe_tables.probe_table(run),
-        "classes": probe_tables.order_dependence(run),
-        "agreement": probe_tables.alpha_order_agreement(run),
-        "turned": probe_tables.reversed_predictions(run),
-    }
+    tables = probe_page_tables(run)
     clips = tables["probes"]["n"].max()
     about = " ".join([f"{run.title}, {clips} clips.", *accuracy_caveats(run.meta, predictions(run))])
     page = write_page(
@@ -35,6 +30,16 @@ def write_probe_page(run: Run) -> tuple[Path, dict[str, pd.DataFrame]]:
         title=f"{HEADING} {run.title}", about=about, command=meta["command"],
     )  # fmt: skip
     return page, tables
+
+
+def probe_page_tables(run: Run) -> dict[str, pd.DataFrame]:
+    """The tables of the page, by name."""
+    return {
+        "probes": probe_tables.probe_table(run),
+        "classes": probe_tables.order_dependence(run),
+        "agreement": probe_tables.alpha_order_agreement(run),
+        "turned": probe_tables.reversed_predictions(run),
+    }
 
 
 def probe_sections(tables: dict[str, pd.DataFrame], clips: int, shuffles: int) -> list[Section]:

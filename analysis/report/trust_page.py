@@ -50,14 +50,7 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
     frames with the map over them (T, H, W, 3) uint8."""
     meta = json.loads((out / "trust.json").read_text(encoding="utf-8"))
     results = TrustResults(out)
-    tables = {
-        "verdicts": trust_tables.trust_verdicts(results),
-        "faithfulness": trust_tables.faithfulness_table(results),
-        "sanity": trust_tables.randomization_table(results),
-        "agreement": trust_tables.frame_agreement_table(results),
-        "attention": trust_tables.replacement_effects(results.alpha, results.groups),  # empty without attention
-    }
-    tables = {name: table for name, table in tables.items() if len(table)}
+    tables = trust_page_tables(results)
     ranking = trust_tables.ranking_table(results, tables["verdicts"])
     sections = [
         ranking_section(ranking, len(results.clips)),
@@ -76,6 +69,18 @@ def write_trust_page(out: Path, example: tuple[str, dict[str, np.ndarray]] | Non
     sections += evidence_sections(results, tables)
     title, command = f"{HEADING} {meta['network']}", meta["command"]
     return write_page(out / "index.html", HEADING, sections, title=title, about=about, command=command)
+
+
+def trust_page_tables(results: TrustResults) -> dict[str, pd.DataFrame]:
+    """The tables of the page that have rows, by name."""
+    tables = {
+        "verdicts": trust_tables.trust_verdicts(results),
+        "faithfulness": trust_tables.faithfulness_table(results),
+        "sanity": trust_tables.randomization_table(results),
+        "agreement": trust_tables.frame_agreement_table(results),
+        "attention": trust_tables.replacement_effects(results.alpha, results.groups),  # empty without attention
+    }
+    return {name: table for name, table in tables.items() if len(table)}
 
 
 def example_of(

@@ -17,7 +17,8 @@ from workbench.cli.terminal import say
 
 COMMANDS = (
     "app", "benchmark", "cam", "complexity", "data", "demo", "doctor", "evaluate", "figures", "fuse", "import",
-    "import-predictions", "intervene", "notes", "probe", "record", "results", "study", "train", "trust", "views",
+    "import-predictions", "intervene", "notes", "probe", "record", "report", "results", "study", "train",
+    "trust", "views",
 )  # fmt: skip
 UTF8_MODE = "PYTHONUTF8"
 RESUMED = ("data", "demo", "evaluate", "intervene", "probe", "record", "study", "train", "trust")

@@ -49,8 +49,8 @@ def save_entered_view(page: str, number: int) -> None:
     st.session_state[SAVING] = number + 1
 
 
-def show_views() -> None:
-    """All views, each with its link and note; deleted ones can be put back."""
+def show_views() -> list[SavedView]:
+    """All views, each with its link and note; returns them, the newest first."""
     damaged: list[str] = []
     views = saved_views(runs_folder(), damaged.append)
     st.caption(
@@ -63,7 +63,7 @@ def show_views() -> None:
     for sentence in damaged:
         st.caption(f"A view is not listed: {escape_markdown(sentence)}.")
     show_problem("views")
-    show_deleted()
+    return views
 
 
 def show_view(view: SavedView) -> None:
@@ -87,6 +87,7 @@ def show_view(view: SavedView) -> None:
 
 
 def show_deleted() -> None:
+    """The views that were deleted last, which can be put back."""
     with errors_shown():
         deleted = saved_views(runs_folder(), deleted=True)[:MOST_DELETED]
         if not deleted:

@@ -1,8 +1,11 @@
-"""Views: what was saved with *Save this view*, each opened by a click."""
+"""Views: what was saved with *Save this view*, each opened by a click, and a report of them."""
 
 import streamlit as st
 
-from workbench.components.saved_views import show_views
+from workbench.components.report_form import show_report_form
+from workbench.components.saved_views import show_deleted, show_views
 
 st.title("Views")
-show_views()
+views = show_views()
+show_deleted()
+show_report_form(views)

@@ -1,0 +1,58 @@
+"""Which clips of a run a link to the page Predictions shows, and in words why not the others."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.report.report_sources import first_value
+from analysis.runs.correctness import is_correct, is_misclassified
+from analysis.runs.notes import clips_with
+from analysis.runs.run_directory import Run
+from sth_core.datasets.media import counted
+
+RANGES = {  # columns of an overview, as the page's sliders call them
+    "confidence": "confidence", "margin": "margin", "alpha_temporal": "α_T", "time_share": "attention across time",
+    "needs_order": "needs order", "disagreement": "views disagree",
+}  # fmt: skip
+# Parameters that change no clip: what is open, sorted, on which page of a list.
+HARMLESS = ("run", "view", "sort", "descending", "from", "list", "tour", "explain")
+KNOWN = ("label", "said", "outcome", "search", "tags", *RANGES)
+
+
+def linked_clips(run: Run, table: pd.DataFrame, query: Mapping[str, Sequence[str]]) -> tuple[np.ndarray, list[str]]:
+    """(N,) whether a clip of the overview `table` passes the filters of a link, and a sentence on them; the second
+    sentence names parameters that this version does not know, and that filter nothing."""
+    passing, words = np.ones(len(table), bool), list[str]()
+
+    def narrow(passes: pd.Series | np.ndarray, said: str) -> None:
+        passing[:] &= np.asarray(passes, bool)
+        words.append(said)
+
+    if label := first_value(query, "label"):
+        narrow(table["label"] == label, f"label {label}")
+    if predicted := first_value(query, "said"):
+        narrow(table["prediction"] == predicted, f"predicted {predicted}")
+    outcome = first_value(query, "outcome")
+    if outcome in ("correct", "misclassified"):
+        narrow((is_correct if outcome == "correct" else is_misclassified)(table), outcome)
+    if search := first_value(query, "search"):
+        narrow(table["clip_id"].str.contains(search, case=False, regex=False), f"name contains {search}")
+    if tags := list(query.get("tags", ())):
+        narrow(table["clip_id"].isin(clips_with(run, tags)), f"tags {', '.join(tags)}")
+    for column, title in RANGES.items():
+        if (ends := range_of(query.get(column, ()))) and column in table:
+            narrow(table[column].between(*ends), f"{title} {ends[0]:g} to {ends[1]:g}")
+    shown, every = int(passing.sum()), counted(len(table), "clip")
+    sentences = [f"{shown:,} of {every} match: {'; '.join(words)}." if words else f"All {every}."]
+    if unknown := [key for key in query if key not in (*HARMLESS, *KNOWN)]:
+        sentences.append(f"Not applied, as a report does not know it: {', '.join(unknown)}.")
+    return passing, sentences
+
+
+def range_of(values: Sequence[str]) -> tuple[float, float] | None:
+    try:
+        low, high = map(float, values)
+    except ValueError:
+        return None
+    return (low, high) if low <= high else None
