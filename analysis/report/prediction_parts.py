@@ -91,7 +91,7 @@ def plot_confusion_cells(cells: pd.DataFrame, classes: list[str]) -> go.Figure:
     """Label against prediction: a square for each cell, with its clips."""
     wide = cells.astype({"label": str, "prediction": str}).pivot(index="label", columns="prediction", values="n")
     counts = wide.reindex(index=classes, columns=classes).fillna(0).astype(int)
-    shares = counts.div(counts.sum(1).replace(0, 1), axis=0)
+    shares = counts.div(counts.sum(axis=1).replace(0, 1), axis=0)
     figure = go.Figure().add_heatmap(
         x=classes, y=classes, z=shares.where(counts > 0), zmin=0, zmax=1, colorscale="Blues", xgap=1, ygap=1,
         hoverongaps=False, text=np.where(counts > 0, counts, ""), texttemplate="%{text}",
