@@ -14,7 +14,7 @@ from analysis.explain.changed_network import ChangedNetwork
 from analysis.explain.gradcam import DEFINITIONS, JOINT, cam_layers, default_layer
 from analysis.explain.methods import GRADCAM, INPUT, METHODS, Question, explain_clip
 from analysis.explain.overlay import NORMALISATIONS, overlay, seen_frames
-from analysis.explain.video_explanation import CamOptions
+from analysis.explain.video_explanation import TOP_CLASSES, CamOptions
 from analysis.report.plots import jpeg_uri
 from analysis.report.report_parts import ClipCard, Recipe, StripFrame
 from analysis.report.report_sources import ReportSources, first_value
@@ -75,8 +75,9 @@ def described(run: Run, clip: pd.Series) -> ClipCard:
     said = "correct" if right else f"predicted {clip['prediction']}"
     scores: list[tuple[str, float, bool]] = []
     if "scores" in clip:  # runs of early versions have none
-        best = top_classes(list(clip["scores"]), run.meta["classes"]).head(known_scores(run.meta))
-        scores = [(str(row.label), float(row.score), row.label == clip["label"]) for row in best.itertuples()]
+        every = top_classes(list(clip["scores"]), run.meta["classes"], len(clip["scores"])).head(known_scores(run.meta))
+        shown = every[(every["rank"] <= TOP_CLASSES) | (every["label"] == clip["label"])]
+        scores = [(str(row.label), float(row.score), row.label == clip["label"]) for row in shown.itertuples()]
     facts = f"confidence {clip['confidence']:.1%}" if confidence_is_known(run.meta) else ""
     problems = [] if np.isfinite(clip["confidence"]) else ["The network's scores of this clip are not finite."]
     return ClipCard(

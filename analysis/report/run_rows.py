@@ -27,7 +27,7 @@ def runs_section(runs: Mapping[str, Run]) -> tuple[Section, list[str]]:
         attention = f"{summary.mean_attention:.3f}" if summary.attention else "-"
         rows.append({
             "run": name, "dataset": run.meta["dataset"], "network": run.meta.get("arch") or "-", "p": run.p,
-            "input": run.modality, "clips": summary.clips, "accuracy (95 %)": accuracy, "mean α_T": attention,
+            "input": run.modality, "clips": summary.clips, "accuracy (95 %)": accuracy, "mean attention": attention,
             "checkpoint": str(run.meta["checkpoint_sha256"])[:12],
         })  # fmt: skip
         if run.problem:
@@ -35,8 +35,10 @@ def runs_section(runs: Mapping[str, Run]) -> tuple[Section, list[str]]:
         if unread := unread_sentence(run):
             said.append(f"{name}: {unread}")
     said += grouped_caveats(shown)
-    tones = {"accuracy (95 %)": "number", "mean α_T": "number"}
-    return Section(table=PageTable(pd.DataFrame(rows), tones) if rows else None), said
+    tones = {"accuracy (95 %)": "number", "mean attention": "number"}
+    caption = "In brackets: 95 % intervals over source videos, or over clips without groups. Mean attention: α_T, of a "
+    caption += "transformer its attention across time, over layers and clips."
+    return Section(table=PageTable(pd.DataFrame(rows), tones) if rows else None, caption=caption), said
 
 
 def grouped_caveats(runs: Mapping[str, Run]) -> list[str]:

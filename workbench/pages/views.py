@@ -6,6 +6,9 @@ from workbench.components.report_form import show_report_form
 from workbench.components.saved_views import show_deleted, show_views
 
 st.title("Views")
-views = show_views()
-show_deleted()
-show_report_form(views)
+left, right = st.columns([3, 2], gap="medium")
+with left:
+    views = show_views()
+    show_deleted()
+with right:
+    show_report_form(views)
