@@ -211,6 +211,7 @@ def test_the_views_of_single_runs(tmp_path: Path) -> None:
         ({"search": ["no such"], "sort": ["label"]}, "0 of 24 clips match: name contains no such."),
         ({"confidence": ["0", "1"]}, "24 of 24 clips match: confidence 0 to 1."),
         ({"confidence": ["1", "0"], "margin": ["x"]}, "All 24 clips."),
+        ({"also": ["layer:layer1.0.conv1"], "layer:layer1.0.conv1": ["-1", "0"]}, "layer:layer1.0.conv1 -1 to 0."),
     ],
 )
 def test_the_filters_of_a_link(query: dict[str, list[str]], expected: str, recorded: Path) -> None:

@@ -55,7 +55,10 @@ def clip_card(
     clip = clip_of(run, table.iloc[rows[0]])
     card = described(run, clip)
     try:
-        card = replace(card, tags=tuple(notes.tags_of(run, clip_id)), note=notes.note_of(run, clip_id).text)
+        right = notes.right_label_of(run, clip_id)
+        facts = " · ".join(filter(None, (card.facts, f"right label: {right}" if right else "")))
+        said = notes.note_of(run, clip_id).text
+        card = replace(card, tags=tuple(notes.tags_of(run, clip_id)), note=said, facts=facts)
     except UserError as error:
         card = replace(card, problems=[*card.problems, str(error)])
     try:

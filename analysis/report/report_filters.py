@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.attention.alpha_matrix import has_signal, read_signal
 from analysis.report.report_sources import first_value
 from analysis.runs.correctness import is_correct, is_misclassified
 from analysis.runs.notes import clips_with
 from analysis.runs.run_directory import Run
 from sth_core.datasets.media import counted
+from sth_core.errors import UserError
 
 RANGES = {  # columns of an overview, as the page's sliders call them
     "confidence": "confidence", "margin": "margin", "alpha_temporal": "α_T", "time_share": "attention across time",
@@ -17,7 +19,8 @@ RANGES = {  # columns of an overview, as the page's sliders call them
 }  # fmt: skip
 # Parameters that change no clip: what is open, sorted, on which page of a list.
 HARMLESS = ("run", "view", "sort", "descending", "from", "list", "tour", "explain")
-KNOWN = ("label", "said", "outcome", "search", "tags", *RANGES)
+KNOWN = ("label", "said", "outcome", "search", "tags", "also", *RANGES)
+LAYER = "layer:"  # begins the name of a range of α_T of one layer
 
 
 def linked_clips(run: Run, table: pd.DataFrame, query: Mapping[str, Sequence[str]]) -> tuple[np.ndarray, list[str]]:
@@ -40,14 +43,33 @@ def linked_clips(run: Run, table: pd.DataFrame, query: Mapping[str, Sequence[str
         narrow(table["clip_id"].str.contains(search, case=False, regex=False), f"name contains {search}")
     if tags := list(query.get("tags", ())):
         narrow(table["clip_id"].isin(clips_with(run, tags)), f"tags {', '.join(tags)}")
+    others = list(query.get("also", ()))
+    for name in others:
+        if ends := range_of(query.get(name, ())):
+            narrow(between(numbers_of_clips(run, table, name), ends), f"{name} {ends[0]:g} to {ends[1]:g}")
     for column, title in RANGES.items():
         if (ends := range_of(query.get(column, ()))) and column in table:
-            narrow(table[column].between(*ends), f"{title} {ends[0]:g} to {ends[1]:g}")
+            narrow(between(table[column].to_numpy(float, na_value=np.nan), ends), f"{title} {ends[0]:g} to {ends[1]:g}")
     shown, every = int(passing.sum()), counted(len(table), "clip")
     sentences = [f"{shown:,} of {every} match: {'; '.join(words)}." if words else f"All {every}."]
-    if unknown := [key for key in query if key not in (*HARMLESS, *KNOWN)]:
+    if unknown := [key for key in query if key not in (*HARMLESS, *KNOWN, *others)]:
         sentences.append(f"Not applied, as a report does not know it: {', '.join(unknown)}.")
     return passing, sentences
+
+
+def numbers_of_clips(run: Run, table: pd.DataFrame, name: str) -> np.ndarray:
+    """(N,): a column of numbers, or α_T of a layer ("layer:NAME"). Raises UserError: there is none of this name."""
+    if name.startswith(LAYER) and has_signal(run):
+        alpha = read_signal(run)
+        if len(index := np.flatnonzero(alpha.layers["layer"] == name.removeprefix(LAYER))):
+            return np.asarray(alpha.temporal[:, index[0]], float)
+    elif name in table.select_dtypes("number"):
+        return np.asarray(table[name].to_numpy(float, na_value=np.nan))
+    raise UserError(f"The view filters by {name}, which the run {run.name} does not have.")
+
+
+def between(numbers: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    return (numbers >= ends[0]) & (numbers <= ends[1])
 
 
 def range_of(values: Sequence[str]) -> tuple[float, float] | None:

@@ -163,6 +163,8 @@ def compare_part(view: SavedView, sources: ReportSources) -> ReportPart:
         raise UserError(f"{a.name} and {b.name} have no clip in common.")
     clips = [overviews[name]["clip_id"] for name in named]
     facts += [f"{left_out_sentence(why, some)}." for why, some in clips_left_out([a, b], clips).items()]
+    if view.query.get("tags"):
+        problems.append("The view's tags do not narrow the clips of a report; lost and gained clips are all there.")
     sections, known = list[Section](), both[both["outcome"].notna()]
     if more:
         shared = compare_runs.shared_clips(overviews)
