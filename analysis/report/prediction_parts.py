@@ -161,7 +161,7 @@ def gallery_section(sources: ReportSources, run: Run, table: pd.DataFrame, chose
     first = f"; the first {min(len(rows), MOST_PICTURES)}, most confident first" * (len(rows) > MOST_PICTURES)
     gone = f" {counted(unread, 'video')} of them cannot be read." if unread else ""
     caption = f"{count}{first}: label → prediction (confidence).{gone}" if len(rows) else f"{count}."
-    return Section(pictures=pictures, caption=caption, data={what: listed(table.iloc[rows])} if len(rows) else {})
+    return Section(pictures=pictures, caption=caption, data={what: clip_rows(table.iloc[rows])} if len(rows) else {})
 
 
 def middle_frame(sources: ReportSources, path: object) -> np.ndarray:
@@ -174,11 +174,11 @@ def middle_frame(sources: ReportSources, path: object) -> np.ndarray:
 
 
 def list_section(run: Run, clips: pd.DataFrame) -> Section:
-    shown = listed(clips)
+    shown = clip_rows(clips)
     some = f"The first {MOST_LISTED} of {len(shown):,}; the file has all." if len(shown) > MOST_LISTED else ""
     return Section(table=PageTable(shown.head(MOST_LISTED)), caption=some, data={"clips": shown})
 
 
-def listed(clips: pd.DataFrame) -> pd.DataFrame:
+def clip_rows(clips: pd.DataFrame) -> pd.DataFrame:
     there = [name for name in LISTED if name in clips]
     return clips[there].astype({"label": str, "prediction": str}).reset_index(drop=True)

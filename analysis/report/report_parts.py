@@ -53,7 +53,7 @@ class ReportPart:
     recipes: Sequence[Recipe] = ()
 
 
-def numbers_of(section: Section) -> list[tuple[str, PageTable, pd.DataFrame]]:
+def shown_numbers(section: Section) -> list[tuple[str, PageTable, pd.DataFrame]]:
     """The name, the table to show and the numbers of each of a section's data."""
     return [(name, PageTable(without_lists(table)), table) for name, table in section.data.items()]
 

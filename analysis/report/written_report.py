@@ -21,7 +21,7 @@ from analysis.report.image_export import write_pictures
 from analysis.report.page import TEMPLATES
 from analysis.report.plots import holds_names, with_escaped_text
 from analysis.report.printed_page import print_page
-from analysis.report.report_parts import ClipCard, ReportPart, numbers_of
+from analysis.report.report_parts import ClipCard, ReportPart, shown_numbers
 from analysis.report.report_sources import ReportSources, overview_of
 from analysis.report.run_rows import runs_section
 from analysis.report.view_parts import view_part
@@ -165,7 +165,7 @@ def rendered_report(sources: ReportSources, parts: Sequence[ReportPart], options
         made=f"{datetime.now(UTC):%-d %B %Y}", version=version("sth-workbench"),
         picture_of=lambda section: drawn.get(of_section.get(id(section), "")),
         plot_of=lambda section: interactive.get(id(section), ""),
-        numbers_of=numbers_of, most=MOST_FOLDED, csv_uri=csv_uri, lines=visible_lines,
+        shown_numbers=shown_numbers, most=MOST_FOLDED, csv_uri=csv_uri, lines=visible_lines,
         plotly=Markup(get_plotlyjs()) if interactive else "",
     )  # fmt: skip
     return page, f"{missing}; the figures are interactive instead, which makes the file larger" if missing else ""

@@ -71,7 +71,9 @@ def tags_of_all(runs: dict[str, Run]) -> list[str]:
 def make_report(runs: dict[str, Run], views: list[SavedView], title: str, tags: list[str]) -> MadeReport:
     """The same files as `sth report` writes; of many runs only those that the views show."""
     named = {name: runs[name] for view in views for name in sorted(runs_of(view)) if name in runs}
-    sources = ReportSources(runs_folder(), runs, named if named and not tags else runs, open_network, why_not_readable)
+    sources = ReportSources(
+        runs_folder(), runs, named if named and not tags else runs, open_for_report, why_not_readable
+    )
     options = [f"--title={title}", *(f"--view={view.name}" for view in views), *(f"--tag={tag}" for tag in tags)]
     command = shlex.join(["sth", "report", str(runs_folder().absolute()), "-o", "report.html", *options])
     bar = st.progress(0.0, "Writing the report")
@@ -85,7 +87,7 @@ def make_report(runs: dict[str, Run], views: list[SavedView], title: str, tags: 
         return MadeReport(written.page.read_bytes(), pdf, tuple(written.said))
 
 
-def open_network(run: Run) -> Checkpoint:
+def open_for_report(run: Run) -> Checkpoint:
     return cached_network(network_of_run(run), run)
 
 
