@@ -133,7 +133,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         assert result.exit_code == 0, result.output
         return result.stdout.split()
 
-    for name in ("explaining", "recording"):
+    for name in ("explaining", "large_run", "recording"):
         monkeypatch.setattr(f"benchmarks.{name}.in_own_process", call)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import scale
+from benchmarks import large_run, scale
 from benchmarks.quoted import Output
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +48,13 @@ def test_the_page_has_what_the_command_prints() -> None:
     rows = [line for line in printed.splitlines() if line.startswith("|")]
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     assert len(rows) == 32 and [line for line in page.splitlines() if line.startswith("|")] == rows, printed
+
+
+def test_a_run_is_made_and_read_in_each_way(in_this_process: None) -> None:
+    printed = CliRunner().invoke(large_run.main, ["--clips", "200"])
+    rows = [line.split(" | ") for line in printed.stdout.splitlines() if line.startswith("| 200")]
+    assert [row[2] for row in rows] == [title for title, _ in large_run.READ.values()], printed.output
+    assert all(float(number.strip(" |")) > 0 for row in rows for number in row[5:])
 
 
 def test_every_cell_of_the_comparison_has_a_link_a_command_or_says_that_nothing_was_found() -> None:
