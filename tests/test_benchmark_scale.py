@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from benchmarks import large_run, scale
 from benchmarks.quoted import Output
+from workbench.cli import main
 
 ROOT = Path(__file__).parent.parent
 HEAD = dict.fromkeys(("command", "date", "commit", "device", "versions"), "x")
@@ -44,14 +45,14 @@ def test_a_row_that_an_output_lacks_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_page_has_what_the_command_prints() -> None:
-    printed = CliRunner().invoke(scale.main).output
+    printed = CliRunner().invoke(main, ["benchmark", "scale"]).output
     rows = [line for line in printed.splitlines() if line.startswith("|")]
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     assert len(rows) == 32 and [line for line in page.splitlines() if line.startswith("|")] == rows, printed
 
 
 def test_a_run_is_made_and_read_in_each_way(in_this_process: None) -> None:
-    printed = CliRunner().invoke(large_run.main, ["--clips", "200"])
+    printed = CliRunner().invoke(main, ["benchmark", "large_run", "--clips", "200"])
     rows = [line.split(" | ") for line in printed.stdout.splitlines() if line.startswith("| 200")]
     assert [row[2] for row in rows] == [title for title, _ in large_run.READ.values()], printed.output
     assert all(float(number.strip(" |")) > 0 for row in rows for number in row[5:])
