@@ -13,10 +13,11 @@ from playwright.sync_api import Page
 from analysis.report import printed_page, written_report
 from analysis.report.report_filters import linked_clips
 from analysis.report.report_sources import ReportSources, chosen_views, find_sources, overview_of
+from analysis.report.view_parts import view_part
 from analysis.report.written_report import ReportOptions, write_report
 from analysis.runs.notes import add_tag, save_note
 from analysis.runs.run_directory import find_runs, open_run
-from analysis.runs.saved_views import save_view
+from analysis.runs.saved_views import SavedView, save_view
 from sth_core.errors import UserError
 from tests.test_app import open_page, words
 from tests.test_cli import ends_well, mistake
@@ -233,3 +234,30 @@ def test_the_page_views_makes_a_report(tmp_path: Path, recorded: Path, monkeypat
     assert not app.exception and "no browser prints" in words(app)
     [download] = app.get("download_button")
     assert download.proto.label == "Download HTML"
+
+
+def test_every_view_of_every_page(experiments: Path, tmp_path: Path) -> None:
+    shutil.copytree(experiments / "tiny", tmp_path / "tiny")
+    shutil.copytree(experiments / "tiny", tmp_path / "again")
+    one = {"run": ["tiny"]}
+    add_tag(open_run(tmp_path / "tiny"), overview_of(open_run(tmp_path / "tiny"))["clip_id"][0], "odd")
+    shown = {  # what the part says, by the page and its parameters
+        ("", ""): "accuracy (95 %)", ("attention", ""): "Figure 5", ("attention", "show=Hypotheses"): "Section 6.1",
+        ("attention", "show=By class"): "each class and layer",
+        ("attention", "show=Correct and misclassified"): "Mean α_T",
+        ("attention", "show=Unusual clips"): "differs most", ("predictions", "view=Misclassified"): "misclassified",
+        ("predictions", "view=Per class"): "Accuracy of each class",
+        ("predictions", "view=Calibration"): "calibration error",
+        ("predictions", "view=Precision and recall"): "lowest F1", ("predictions", "view=All clips"): "All 24 clips",
+        ("predictions", "view=Map"): "does not draw the view Map", ("compare", ""): "minus accuracy of A",
+        ("experiments", "experiment=Probes"): "Accuracy by probe", ("experiments", "experiment=Trust"): "Each test",
+        ("experiments", "experiment=Interventions"): "By layer, stage and everywhere", ("figures", ""): "Figure 7",
+        ("notes", ""): "1 of 1 clip with tags or a note",
+        ("experiments", "experiment=None"): "There is no experiment None",
+    }  # fmt: skip
+    sources = find_sources([tmp_path], network_for_report, lambda path: "")
+    for (page, more), expected in shown.items():
+        query = dict(one) | ({more.split("=")[0]: [more.split("=")[1]]} if more else {})
+        query |= {"a": ["tiny"], "b": ["again"]} if page == "compare" else {}
+        part = view_part(SavedView(Path(), "name", "", page, query, ""), sources)
+        assert expected in repr((part.facts, part.problems, part.sections)), (page, more, part.problems)
