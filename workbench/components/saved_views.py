@@ -67,8 +67,8 @@ def show_views() -> list[SavedView]:
 
 
 def show_view(view: SavedView) -> None:
-    text, button = st.columns([6, 1], vertical_alignment="center")
-    with text:
+    row = st.container(horizontal=True, vertical_alignment="center")
+    with row, st.container(gap="xsmall"):
         page = view.page or PAGES[0]
         if page in PAGES:
             query = {key: list(values) for key, values in view.query.items()}
@@ -80,7 +80,7 @@ def show_view(view: SavedView) -> None:
         st.caption(
             f"{escape_markdown(page.capitalize())} · saved {escape_markdown(view.saved[:16].replace('T', ' '))} UTC"
         )
-    button.button(
+    row.button(
         "Delete", key=f"delete {view.file.name}", icon=":material/delete:", on_click=run_action,
         args=("views", delete_view, view), help=f"Delete {escape_markdown(view.name)}; it can be put back.",
     )  # fmt: skip
