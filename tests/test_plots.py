@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.test_app import PREDICTIONS, open_page, words
+from tests.test_app import ATTENTION, PREDICTIONS, open_page, words
 from tests.tiny import write_run
 from workbench.components import plot_regions
 from workbench.components.plot_regions import in_polygon, region_rows
@@ -94,3 +94,21 @@ def test_a_class_row_opens_its_clips(view, rows, said, runs, monkeypatch) -> Non
     app.session_state["per_class_numbers"] = {"selection": {"rows": rows, "columns": [], "cells": []}}
     assert said in words(app.run()) and not app.exception
     assert len(app.checkbox) == 10
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ("layer0.0.conv1", "Misclassified clips of a by α_T of layer0.0.conv1"),
+        ("layer1.0.conv1", "Misclassified clips of a by mean α_T (that of layer1.0.conv1 is the same for all)"),
+    ],
+)
+def test_a_point_of_the_misclassified_clips_links_to_them(layer, said, runs, monkeypatch) -> None:
+    app = open_page(runs, monkeypatch, ATTENTION, show="Correct and misclassified")
+    point = {"x": layer, "customdata": {"0": "misclassified"}}
+    app.session_state["by_correctness"] = selection(points=[point])
+    links = [element.proto for element in app.run().get("page_link")]
+    assert not app.exception and said in [link.label.replace("\\", "") for link in links]
+    (link,) = (link for link in links if link.label.replace("\\", "") == said)
+    column = "alpha_temporal" if "mean" in said else f"layer%3A{layer}"
+    assert f"x={column}" in link.query_string and "outcome=misclassified" in link.query_string

@@ -117,7 +117,7 @@ def show_by_correctness(run: Run) -> None:
     st.caption(
         f"Mean {signal.name} of the correct and of the misclassified clips (bars: 95 % intervals over "
         f"{units_of(table)}). **How to read this:** a difference may come from the classes, because hard classes have "
-        "more misclassified clips. "
+        "more misclassified clips. Click a point for a link to its clips. "
         "To compare clips of one class, open a cell of the confusion matrix (Predictions, Confusion)."
     )
     show_definition(run)
