@@ -128,7 +128,9 @@ def show_accuracy_change(a: Run, b: Run, both: pd.DataFrame) -> None:
 def show_clips_by_outcome(a: Run, b: Run, both: pd.DataFrame) -> None:
     counts = both["outcome"].value_counts()
     first = next(outcome for outcome in (GAINED, LOST, *OUTCOMES) if counts.get(outcome, 0))
-    outcome = choose_one("Clips", OUTCOMES, "changed", first, format_func=lambda one: f"{one} {counts.get(one, 0):,}")
+    # In the title: the URL would have what `format_func` returns, and links name the outcome alone.
+    numbers = ", ".join(f"{counts.get(one, 0):,} {one}" for one in OUTCOMES)
+    outcome = choose_one(f"Clips: {numbers}", OUTCOMES, "changed", first)
     tags = choose_tags(a, b)
     table = cached_overview(b)
     rows = most_confident_first(table, table.index.isin(both["row_b"][both["outcome"] == outcome]))
