@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import large_run, scale
-from benchmarks.quoted import Output
+from benchmarks.quoted import Output, read_output
 from workbench.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -44,11 +44,12 @@ def test_a_row_that_an_output_lacks_is_named(monkeypatch: pytest.MonkeyPatch) ->
         scale.cell("decoding", ("AVI",), "ms of CPU a clip")
 
 
-def test_the_page_has_what_the_command_prints() -> None:
+def test_the_kept_output_is_what_the_command_prints() -> None:
     printed = CliRunner().invoke(main, ["benchmark", "scale"]).output
-    rows = [line for line in printed.splitlines() if line.startswith("|")]
-    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-    assert len(rows) == 32 and [line for line in page.splitlines() if line.startswith("|")] == rows, printed
+    rows, kept = (
+        [line for line in text.splitlines() if line.startswith("|")] for text in (printed, read_output("scale").body)
+    )
+    assert len(rows) == 32 and kept == rows, "run `sth benchmark docs check --only scale --update`"
 
 
 def test_a_run_is_made_and_read_in_each_way(in_this_process: None) -> None:
