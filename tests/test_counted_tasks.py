@@ -97,8 +97,8 @@ def lost_clips(person: Person) -> None:
 def column_pdf(person: Person) -> None:
     person.open()
     person.go("Figures")
-    person.choose("one column of a paper")
-    person.sees_text("3.25 inches wide")
+    person.choose("column")
+    person.sees_text("3.25 in")
     with person.page.expect_download() as download:
         person.click(person.page.get_by_role("button", name="PDF of Figure 5"))
     document = pypdfium2.PdfDocument(download.value.path())

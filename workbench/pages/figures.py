@@ -82,18 +82,14 @@ def show_sizes(runs: list[Run]) -> FigureSize | None:
     """The choice of a size, and the download of all files; None if no browser is there that draws pictures."""
     failed: set[str] = st.session_state.setdefault(FAILED, set())
     reason = why_no_pictures()
-    name = choose_one(
-        "Pictures for", list(SIZES), "for", DEFAULT_SIZE, disabled=bool(reason),
-        format_func=lambda name: SIZES[name].title.split(" (")[0],
-    )  # fmt: skip
+    name = choose_one("Size of pictures", list(SIZES), "for", DEFAULT_SIZE, disabled=bool(reason))
     kinds = "HTML, CSV and JSON" if reason else "HTML, PDF, SVG, PNG, CSV and JSON"
     st.download_button(
         f"All figures as {kinds}", lambda: zipped_figures(runs, name, failed), "figures.zip", "application/zip",
         icon=":material/download:", help=f"The same files as `sth figures RUNS -o DIR --for {name}` writes.",
     )  # fmt: skip
     if not reason:
-        width, letters = SIZES[name].width, SIZES[name].text
-        st.caption(f"A picture is drawn when you press its button: {width:g} inches wide, letters of {letters} points.")
+        st.caption(f"A picture is drawn when you press its button, for {SIZES[name].title}.")
     for sentence in sorted(failed | {reason} - {""}):
         st.warning(escape_markdown(sentence).replace("\\`", "`") + ".")
     failed.clear()
