@@ -74,6 +74,7 @@ def test_lines_are_seen_on_light_and_dark_pages() -> None:
     lines = [colour for colour in vars(colours).values() if str(colour).startswith("#")]
     for colour in [*lines, *colours.OTHERS, *DATASETS.values()]:
         assert contrast(colour, LIGHT) >= 3 and contrast(colour, DARK) >= 3, colour
+    assert contrast(colours.TEXT["light"], LIGHT) >= 7 and contrast(colours.TEXT["dark"], DARK) >= 7
 
 
 def test_what_has_a_meaning_has_a_colour_of_its_own() -> None:

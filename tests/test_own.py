@@ -270,7 +270,7 @@ def test_the_form_starts_a_job_that_can_be_cancelled(recorded, tmp_path, scenes_
         app.button[0].click().run()
         assert ["lies outside" in error.value for error in app.error] == [True] * (folder != scenes_folder)
     assert ":blue[running]" in "\n".join(m.value for m in app.markdown)
-    assert "Everyone who uses this app sees these and can cancel them" in app.caption[-1].value
+    assert "Everyone who uses this app sees these and can cancel them" in " ".join(one.value for one in app.caption)
     next(button for button in app.button if button.label == "Cancel").click().run()
     assert ":gray[cancelled]" in "\n".join(m.value for m in app.markdown)
     (job,) = find_jobs(tmp_path)

@@ -7,15 +7,17 @@ from random import Random
 import pandas as pd
 import pytest
 
+from analysis.runs.saved_views import save_view
 from benchmarks.made_runs import make_run
 from tests.random_walk import take_step
 from tests.test_app import ATTENTION, CLIP, COMPARE, FIGURES, NOTES, PREDICTIONS, edit, open_page
 from tests.tiny import write_run
 
-OWN, EXPERIMENTS = "workbench/pages/own.py", "workbench/pages/experiments.py"
+OWN, EXPERIMENTS, VIEWS = (f"workbench/pages/{name}.py" for name in ("own", "experiments", "views"))
 STEPS = 3  # of a path; the next one goes on from where it ended
 PATHS = {
-    PREDICTIONS: 105, EXPERIMENTS: 10, COMPARE: 45, ATTENTION: 14, "": 5, FIGURES: 4, NOTES: 7, CLIP: 6, OWN: 4,
+    PREDICTIONS: 102, EXPERIMENTS: 10, COMPARE: 45, ATTENTION: 14, "": 5, FIGURES: 4, NOTES: 7, CLIP: 6, OWN: 4,
+    VIEWS: 3,
 }  # fmt: skip  # 200 in all
 
 
@@ -43,6 +45,8 @@ def many(demo: Path, experiments: Path, tmp_path_factory: pytest.TempPathFactory
         table = pd.read_parquet(file).assign(**values)
         table.assign(correct=table["label"] == table["prediction"]).to_parquet(file)
     edit(runs / "appearance-rgb-p8", finished=None)
+    for page in ("predictions", "attention"):
+        save_view(runs, page, "*[<b>", page, {"run": ["tiny"]})
     return runs
 
 

@@ -28,6 +28,7 @@ DASHES = {"1/4": "solid", "1/2": "dash", "1/8": "dot", "1": "longdash", "1/16": 
 MODALITY_MARKERS = {"RGB": "circle", "Flow": "diamond"}
 TEMPORAL_MARKER, SPATIAL_MARKER = "circle", "circle-open"
 RUN_MARKERS = ("circle", "square", "diamond", "cross", "x", "triangle-up")
+TEXT = {"light": "#1f2328", "dark": "#e4e8ec"}  # of a report's figures, on a page of this theme
 
 
 def dataset_colours(names: Iterable[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from analysis.attention.alpha_matrix import has_signal
+from analysis.report import colours
 from analysis.report.clip_cards import clip_card
 from analysis.report.figure_layout import FONT, short_layers
 from analysis.report.image_export import write_pictures
@@ -37,7 +38,7 @@ from sth_core.resumable import no_report
 WIDTH, TEXT = 1000, 14  # of a figure, in pixels
 MOST_TAGGED, MOST_CONFUSIONS = 24, 3  # clips of tags; matrices of a report without views
 MOST_FOLDED = 1000  # rows of a folded table; the file that the page holds has all
-SCHEMES = {"light": ("plotly_white", "#1f2328"), "dark": ("plotly_dark", "#e4e8ec")}  # Plotly's, the colour of text
+SCHEMES = {"light": ("plotly_white", colours.TEXT["light"]), "dark": ("plotly_dark", colours.TEXT["dark"])}  # Plotly's
 
 
 @dataclass(frozen=True)
