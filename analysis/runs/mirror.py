@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from analysis.runs.run_directory import location
 from sth_core.errors import UserError, visible
-from sth_core.files import cache_folder, cannot_write, write_json
+from sth_core.files import cache_folder, cannot_write, error_sentence, write_json
 
 INDEX = ".mirror.json"  # in the mirror's folder: the URL, {file: which version of it is here}, when it was compared
 MARKS = ("run.json", "trust.json")  # a folder that holds one of them is fetched, with all below it
@@ -83,7 +83,7 @@ def refresh(mirror: Mirror, progress: Progress = lambda done, total, name: None)
         here: dict[str, str] = mirror.index.get("files", {})
         missing = [name for name, (version, _) in there.items() if here.get(name) != version]
         missing.sort(key=lambda name: (PurePosixPath(name).name in MARKS, name))
-        refuse_without_room(mirror, sum(size for name, (_, size) in there.items() if name in set(missing)))
+        refuse_without_room(mirror, sum(there[name][1] for name in missing))
         gone = sorted(here.keys() - there.keys())
         try:
             for name in gone:
@@ -147,10 +147,10 @@ def version_of(info: dict[str, Any]) -> str:
 def fetch(fs: Any, root: str, folder: Path, names: list[str]) -> Iterator[str]:
     """Fetch these files, which are read-only here; the names of those that are here now.
     Raises UserError: the storage does not give them."""
-    with_room = folder / ".fetching"
-    shutil.rmtree(with_room, ignore_errors=True)
-    with_room.mkdir()
-    waiting = [with_room / str(i) for i in range(len(names))]
+    arriving = folder / ".fetching"
+    shutil.rmtree(arriving, ignore_errors=True)
+    arriving.mkdir()
+    waiting = [arriving / str(i) for i in range(len(names))]
     try:
         fs.get([f"{root}/{name}" if root else name for name in names], [str(path) for path in waiting])
     except OSError as error:
@@ -166,7 +166,7 @@ def fetch(fs: Any, root: str, folder: Path, names: list[str]) -> Iterator[str]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         path.replace(folder / name)
         yield name
-    shutil.rmtree(with_room, ignore_errors=True)
+    shutil.rmtree(arriving, ignore_errors=True)
 
 
 def refuse_without_room(mirror: Mirror, needed: int) -> None:
@@ -186,8 +186,8 @@ def keep_fresh(mirror: Mirror, seconds: float, failed: Callable[[str], object]) 
         while not stop.wait(seconds):
             try:
                 refresh(mirror)
-            except UserError as error:
-                failed(str(error))
+            except (UserError, OSError) as error:
+                failed(error_sentence(error))
 
     threading.Thread(target=go, daemon=True).start()
     return stop

@@ -7,7 +7,7 @@ import click
 from sth_core.network_names import NetworkName
 from workbench.cli.kinds import FOLDER, NETWORK, RUNS, TEXT
 from workbench.cli.options import port_option, token_option
-from workbench.cli.terminal import notify, say
+from workbench.cli.terminal import notify, progress_bars, say
 
 UPLOAD = click.IntRange(1, 100_000)  # MB; Streamlit keeps an upload in memory
 
@@ -37,7 +37,8 @@ def app_command(
 
     if mirror := mirror_of(runs):
         say(f"Fetching the runs of {mirror.url} into {mirror.folder}; notes and saved views stay there")
-        fetched = refresh(mirror)
+        with progress_bars() as show:
+            fetched = refresh(mirror, lambda done, total, _: show("fetching", done, total, unit="file"))
         for sentence in fetched.left_out:
             notify(f"left out: {sentence}")
         say(f"{fetched.files} files were fetched, the others were there")
