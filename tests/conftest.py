@@ -166,6 +166,19 @@ def demo(shared: Path) -> Path:
     return made_once(shared / "demo", make)
 
 
+@pytest.fixture(scope="module")
+def own_runs(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the demo's runs, whose notes and views a file of tests may write."""
+    return shutil.copytree(demo / "runs", tmp_path_factory.mktemp("own") / "runs")
+
+
+@pytest.fixture(scope="module")
+def own_address(own_runs: Path) -> Iterator[str]:
+    """The app on `own_runs`."""
+    with serving(own_runs) as (address, _):
+        yield address
+
+
 @pytest.fixture(scope="session")
 def address(demo: Path) -> Iterator[str]:
     """The app on the demo's runs, served by `sth app`."""

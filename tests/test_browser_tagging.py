@@ -1,7 +1,5 @@
 """A real Chromium: clips of a gallery are ticked, tagged and exported, with few clicks and by keys."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -10,23 +8,10 @@ from playwright.sync_api import Locator, Page, expect
 
 from analysis.runs.notes import EXCLUDED, WRONG_LABEL, notes_table, set_right_labels, tag_counts
 from analysis.runs.run_directory import open_run
-from benchmarks.browser import serving, settle, until
+from benchmarks.browser import settle, until
 
 pytestmark = pytest.mark.browser
 RUN = "appearance-flow-p4"  # of which many clips are misclassified
-
-
-@pytest.fixture(scope="module")
-def runs(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    runs = tmp_path_factory.mktemp("tagging") / "runs"
-    shutil.copytree(demo / "runs" / RUN, runs / RUN)
-    return runs
-
-
-@pytest.fixture(scope="module")
-def served(runs: Path) -> Iterator[str]:
-    with serving(runs) as (address, _):
-        yield address
 
 
 def ticked(page: Page, count: int) -> None:
@@ -34,7 +19,9 @@ def ticked(page: Page, count: int) -> None:
     settle(page)
 
 
-def test_five_clips_are_tagged_and_exported_in_eight_clicks(page: Page, served: str, runs: Path, tmp_path: Path):
+def test_five_clips_are_tagged_and_exported_in_eight_clicks(
+    page: Page, own_address: str, own_runs: Path, tmp_path: Path
+):
     clicks = 0
 
     def click(what: Locator) -> None:
@@ -42,7 +29,7 @@ def test_five_clips_are_tagged_and_exported_in_eight_clicks(page: Page, served: 
         clicks += 1
         what.click()
 
-    page.goto(f"{served}/predictions?run={RUN}")
+    page.goto(f"{own_address}/predictions?run={RUN}")
     expect(page.locator(".thumbnail").nth(4)).to_be_visible()
     settle(page)
     for i in range(5):
@@ -60,7 +47,7 @@ def test_five_clips_are_tagged_and_exported_in_eight_clicks(page: Page, served: 
     table = pd.read_csv(tmp_path / "notes.csv")
     assert len(table) == 5 and set(table["tags"]) == {WRONG_LABEL} and {"label", "prediction", "path"} <= {*table}
     expect(page.get_by_text("5 clips left out")).to_be_visible()  # nobody has said the right classes
-    run = open_run(runs / RUN)
+    run = open_run(own_runs / RUN)
     set_right_labels(run, dict(zip(table["clip_id"], table["prediction"], strict=True)))
     page.reload()
     expect(page.get_by_text("5 labels corrected")).to_be_visible()
@@ -73,9 +60,9 @@ def test_five_clips_are_tagged_and_exported_in_eight_clicks(page: Page, served: 
     assert set(changed) == set(table["clip_id"]) and before["motion"].equals(after["motion"])
 
 
-def test_with_shift_and_keys(page: Page, served: str, runs: Path):
-    page.goto(f"{served}/predictions?run={RUN}&outcome=correct&view=Confusion")
-    page.goto(f"{served}/predictions?run={RUN}")
+def test_with_shift_and_keys(page: Page, own_address: str, own_runs: Path):
+    page.goto(f"{own_address}/predictions?run={RUN}&outcome=correct&view=Confusion")
+    page.goto(f"{own_address}/predictions?run={RUN}")
     thumbnails = page.locator(".thumbnail")
     expect(thumbnails.nth(7)).to_be_visible()
     settle(page)
@@ -91,7 +78,7 @@ def test_with_shift_and_keys(page: Page, served: str, runs: Path):
     ticked(page, 3)  # 4 to 6 are no longer ticked
     page.keyboard.press("x")
     expect(page.get_by_text("3 clips tagged")).to_be_visible()
-    run = open_run(runs / RUN)
+    run = open_run(own_runs / RUN)
     until(page, "() => true")
     assert tag_counts(run)[EXCLUDED] == 3
     expect(page.get_by_text("clips ticked")).to_have_count(0)

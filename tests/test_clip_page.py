@@ -1,7 +1,6 @@
 """The Clip page: what one needs lies above the fold, and one steps by keys through the list that one came from."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -14,7 +13,7 @@ from analysis.attention.clip_profiles import clip_overview
 from analysis.explain.alpha_replacement import WITHOUT_TEMPORAL
 from analysis.runs.notes import tags_of
 from analysis.runs.run_directory import open_run
-from benchmarks.browser import serving, settle, until
+from benchmarks.browser import settle, until
 from tests.test_app import CLIP, COMPARE, PREDICTIONS, open_page, words
 from tests.tiny import write_run
 from workbench.components.scrubber import flow_colours
@@ -70,31 +69,17 @@ def test_what_one_needs_lies_above_the_fold(width: int, height: int, tab: Page, 
     tab.set_viewport_size({"width": 1280, "height": 800})
 
 
-@pytest.fixture(scope="module")
-def noted(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run whose notes may be written."""
-    runs = tmp_path_factory.mktemp("noted") / "runs"
-    shutil.copytree(demo / "runs" / RUN, runs / RUN)
-    return runs
-
-
-@pytest.fixture(scope="module")
-def served(noted: Path) -> Iterator[str]:
-    with serving(noted) as (address, _):
-        yield address
-
-
 def shown_clip(page: Page) -> str:
     settle(page)
     return parse_qs(urlsplit(page.url).query)["clip"][0]
 
 
 @browser_test
-def test_keys_step_mark_and_tag_but_not_while_one_types(tab: Page, served: str, noted: Path) -> None:
-    tab.goto(f"{served}/clip?run={RUN}")
+def test_keys_step_mark_and_tag_but_not_while_one_types(tab: Page, own_address: str, own_runs: Path) -> None:
+    tab.goto(f"{own_address}/clip?run={RUN}")
     expect(tab.locator(".status")).to_contain_text("frame")
     settle(tab)
-    first, run = shown_clip(tab), open_run(noted / RUN)
+    first, run = shown_clip(tab), open_run(own_runs / RUN)
     tab.keyboard.press("j")
     until(tab, "old => new URLSearchParams(location.search).get('clip') !== old", first)
     expect(tab.get_by_text("2 of ")).to_be_visible()

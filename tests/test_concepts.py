@@ -1,9 +1,7 @@
 """The page on STH convolutions: its figure and its table are what the networks compute."""
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,20 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from docs.kernels_figure import kernels_figure
 from sth_core import create_model
 
 ROOT = Path(__file__).parent.parent
 PAGE, FIGURE = ROOT / "docs" / "concepts.md", ROOT / "docs" / "images" / "kernels.svg"
 SVG = "{http://www.w3.org/2000/svg}"
 FRAMES, WIDTH = 3, 16  # of the networks
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kernels_figure", ROOT / "docs" / "kernels_figure.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def layer(**options: Any) -> torch.nn.Module:
@@ -81,8 +72,8 @@ def test_the_drawn_kernels_are_those_of_the_networks() -> None:
     assert spread(hybrid) == shapes_of(layer(conv="sth", temporal_fraction=1 / 4))
 
 
-def test_the_stored_figure_is_what_the_script_draws(script: ModuleType) -> None:
-    assert FIGURE.read_text(encoding="utf-8") == script.kernels_figure(), "run `python docs/kernels_figure.py`"
+def test_the_stored_figure_is_what_the_script_draws() -> None:
+    assert FIGURE.read_text(encoding="utf-8") == kernels_figure(), "run `python docs/kernels_figure.py`"
 
 
 def test_the_weights_of_the_table_are_those_of_the_layers() -> None:

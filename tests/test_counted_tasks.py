@@ -1,8 +1,6 @@
 """Twelve things that people do in the app, each done in a real Chromium in the clicks that docs/workbench.md states."""
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -10,19 +8,11 @@ import pypdfium2
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from benchmarks.browser import serving, settle
+from benchmarks.browser import settle
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parent.parent
 RUN = "motion-rgb-p4"
-
-
-@pytest.fixture(scope="module")
-def served(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The demo's runs, whose notes may be written."""
-    runs = shutil.copytree(demo / "runs", tmp_path_factory.mktemp("tasks") / "runs")
-    with serving(runs) as (address, _):
-        yield address
 
 
 class Person:
@@ -169,9 +159,9 @@ def unusual_clips(person: Person) -> None:
 
 
 TASKS = {  # what it is called in docs/workbench.md: how it is done, and the most clicks that it may take
-    "The frame that speaks most for the most confident mistake": (most_confident_mistake, 3),
+    "The frame with the largest share of the map, of the most confident mistake": (most_confident_mistake, 3),
     "The clips of a cell of the confusion matrix, without scrolling": (confusion_cell, 1),
-    "The clips that the second of two networks loses, with both answers": (lost_clips, 2),
+    "The clips that only the first of two networks predicts correctly, with both answers": (lost_clips, 2),
     "Five clips tagged, and exported as CSV": (tag_and_export, 8),
     "Figure 5 as a PDF of a column's width": (column_pdf, 3),
     "Precision and recall of each class": (class_report, 2),
@@ -189,9 +179,9 @@ def test_the_documentation_lists_these_tasks() -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_takes_the_clicks_that_are_stated(name: str, page: Page, served: str) -> None:
+def test_a_task_takes_the_clicks_that_are_stated(name: str, page: Page, own_address: str) -> None:
     do, most = TASKS[name]
-    person = Person(page, served)
+    person = Person(page, own_address)
     do(person)
     assert person.clicks == documented_clicks()[name] <= most
 

@@ -1,9 +1,7 @@
 """Jupyter: results show themselves, and the notebook of the documentation runs and holds what it shows."""
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -21,6 +19,7 @@ from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figure
 from analysis.report.plots import SupplementFigure
 from analysis.runs.correctness import is_misclassified
 from analysis.runs.run_directory import find_runs, open_run, predictions
+from docs.run_notebook import NOTEBOOKS, executed
 from sth_core.notebook_html import MOST_BARS, bars, card, interval_chart, round_ticks, row_of_frames
 from tests.tiny import RGB, write_moving_video, write_run
 
@@ -140,14 +139,6 @@ def test_an_explanation_shows_its_frames_or_without_the_video_its_maps(tmp_path:
     assert "Evidence for class 3 against class 2" in html and "no evidence: every map is zero" in html
 
 
-@pytest.fixture(scope="module")
-def run_notebook() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("run_notebook", ROOT / "docs" / "run_notebook.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def shown_by(notebook: Any) -> list[list[tuple[str, ...]]]:
     """The kinds of what each cell shows; numbers differ between machines."""
     shown = [cell.get("outputs", []) for cell in notebook.cells]
@@ -156,11 +147,11 @@ def shown_by(notebook: Any) -> list[list[tuple[str, ...]]]:
 
 @pytest.mark.parametrize("name", ["your_own_network", "the_demo", "figures_5_to_8"])
 def test_a_notebook_runs_and_what_it_holds_is_what_it_shows(
-    name: str, run_notebook: ModuleType, demo: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, demo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    path = run_notebook.NOTEBOOKS / f"{name}.ipynb"
-    stored, now = nbformat.read(path, 4), run_notebook.executed(path, demo.parent)
+    path = NOTEBOOKS / f"{name}.ipynb"
+    stored, now = nbformat.read(path, 4), executed(path, demo.parent)
     assert shown_by(stored) == shown_by(now)
     assert "/tmp/" not in nbformat.writes(stored) and demo.is_dir()
     html, pictures, charts = {"your_own_network": (4, 2, 1), "the_demo": (5, 2, 1), "figures_5_to_8": (7, 0, 4)}[name]
