@@ -12,6 +12,7 @@ from analysis.runs.run_directory import Run, clips_of, query
 from analysis.statistics.clusters import sum_by_code
 from sth_core.shards import shards
 
+LAYER = "layer:"  # begins the name of a column of one layer
 SMALLEST_DEVIATION = 1e-9  # of alpha_T: a smaller standard deviation is rounding
 
 
@@ -24,6 +25,19 @@ def clip_overview(run: Run, alpha: Alpha | None = None) -> pd.DataFrame:
                          - avg(score_label) FILTER (probe = 'shuffled') AS needs_order FROM {files} GROUP BY clip_id"""
         table = table.merge(query(run, "probes", drop), on="clip_id", how="left")
     return table
+
+
+def clip_numbers(table: pd.DataFrame, column: str, alpha: Alpha | None = None) -> NDArray[np.float64]:
+    """(N,): a column of an overview, or alpha_T of a layer ("layer:NAME") of its run's `alpha`; nan where a clip has no
+    such number. Raises KeyError: there is none of this name."""
+    if not column.startswith(LAYER):
+        if column not in table.select_dtypes("number"):
+            raise KeyError(column)
+        return np.asarray(table[column].to_numpy(float, na_value=np.nan), np.float64)
+    names = [] if alpha is None else list(alpha.layers["layer"])
+    if (name := column.removeprefix(LAYER)) not in names or alpha is None:
+        raise KeyError(column)
+    return np.asarray(alpha.temporal[:, names.index(name)], np.float64)
 
 
 def most_confident_first(table: pd.DataFrame, chosen: pd.Series | NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -20,6 +20,7 @@ from analysis.report.report_parts import ClipCard, Recipe, StripFrame
 from analysis.report.report_sources import ReportSources, first_value
 from analysis.runs import notes
 from analysis.runs.caveats import confidence_is_known, known_scores
+from analysis.runs.correctness import NO_LABEL
 from analysis.runs.run_directory import Run, clip_of
 from analysis.statistics.accuracy import top_classes
 from sth_core.checkpoint import Checkpoint
@@ -84,7 +85,7 @@ def described(run: Run, clip: pd.Series) -> ClipCard:
     facts = f"confidence {clip['confidence']:.1%}" if confidence_is_known(run.meta) else ""
     problems = [] if np.isfinite(clip["confidence"]) else ["The network's scores of this clip are not finite."]
     return ClipCard(
-        str(clip["clip_id"]), run.name, str(clip["label"]) or "no label", said,
+        str(clip["clip_id"]), run.name, str(clip["label"]) or NO_LABEL, said,
         "passes" if right else "fails" if known else "undecided", facts, scores=scores, problems=problems,
     )  # fmt: skip
 

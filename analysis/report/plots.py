@@ -82,6 +82,14 @@ def add_line(
     figure.add_scatter(x=x, y=y, name=name, line_color=colour, **({"mode": "lines+markers"} | options))
 
 
+def add_layer_means(
+    figure: go.Figure, table: pd.DataFrame, colour: str, name: str = "", value: str = "alpha_temporal", **options: Any
+) -> None:
+    """Add a line through the layers' means (column `value`) with their intervals (low, high)."""
+    options |= {"error_y": error_bars(table, value), "showlegend": bool(name), "hovertemplate": "%{x}: %{y:.3f}"}
+    add_line(figure, table["layer"], table[value], name, colour, **options)
+
+
 def with_escaped_text(figure: go.Figure) -> go.Figure:
     """A copy that shows the names of classes and runs as they are, and α_T with a real subscript: Plotly takes some of
     HTML in names for HTML, and names that are numbers or dates for places on a scale."""

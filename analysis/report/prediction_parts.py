@@ -7,12 +7,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.attention.clip_profiles import most_confident_first
-from analysis.report.colours import PLAIN, REFERENCE
 from analysis.report.page import PageTable, Picture, Section
-from analysis.report.plots import error_bars, horizontal_bars, styled
+from analysis.report.plots import horizontal_bars, styled
 from analysis.report.report_filters import linked_clips
 from analysis.report.report_parts import ReportPart
 from analysis.report.report_sources import ReportSources, first_value, overview_of
+from analysis.report.run_figures import SHARE_AXIS, plot_calibration
 from analysis.runs.caveats import accuracy_caveats, confidence_is_known
 from analysis.runs.correctness import counted_clips, is_correct, is_misclassified
 from analysis.runs.run_directory import Run
@@ -30,7 +30,6 @@ from sth_core.video.fields import read_resized
 
 MOST_PICTURES, MOST_LISTED, MOST_BARS, MOST_IN_MATRIX = 12, 40, 40, 60
 SHORT_SIDE = 150  # of a picture, in pixels
-SHARES = {"range": [0, 1.02], "tickformat": ".0%"}
 LISTED = ("clip_id", "label", "prediction", "correct", "confidence", "alpha_temporal", "time_share")
 
 
@@ -106,7 +105,7 @@ def plot_confusion_cells(cells: pd.DataFrame, classes: list[str]) -> go.Figure:
 def class_sections(run: Run, clips: pd.DataFrame) -> list[Section]:
     per_class = accuracy_per_class(clips, run.meta["classes"])
     there = per_class[per_class["n"] > 0].sort_values("accuracy")
-    figure = horizontal_bars(there.head(MOST_BARS), "label", "accuracy", "accuracy").update_xaxes(SHARES)
+    figure = horizontal_bars(there.head(MOST_BARS), "label", "accuracy", "accuracy").update_xaxes(SHARE_AXIS)
     which = f"The {MOST_BARS} lowest of {len(there)} classes" if len(there) > MOST_BARS else "Accuracy of each class"
     caption = f"{which}, n = {counted(int(there['n'].sum()), 'clip')}; whiskers: 95 % over {units_of_clips(clips)}."
     return [Section(figure=figure, name="per-class", caption=caption, data={"classes": per_class})]
@@ -129,21 +128,12 @@ def report_sections(run: Run, clips: pd.DataFrame) -> list[Section]:
 
 def calibration_sections(run: Run, clips: pd.DataFrame) -> list[Section]:
     bins = calibration_bins(clips)
-    figure = go.Figure()
-    dashed = {"color": REFERENCE, "dash": "longdashdot"}
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=dashed, name="perfect calibration")
-    figure.add_scatter(
-        x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name="this run", line_color=PLAIN,
-        cliponaxis=False, marker_size=6 + 14 * np.sqrt(bins["n"] / bins["n"].max()),
-        error_y=error_bars(bins, "accuracy", "accuracy_"),
-    )  # fmt: skip
-    figure = styled(figure, "mean confidence of the bin", "accuracy").update_xaxes(SHARES).update_yaxes(SHARES)
     caption = (
         f"Expected calibration error {calibration_error(bins):.3f}, n = {counted(int(bins['n'].sum()), 'clip')} "
         f"(whiskers: 95 % over {units_of_clips(clips)}; larger points have more clips). Points below the dashed line "
         "are overconfident."
     )
-    return [Section(figure=figure, name="calibration", caption=caption, data={"calibration": bins})]
+    return [Section(figure=plot_calibration(bins), name="calibration", caption=caption, data={"calibration": bins})]
 
 
 def gallery_section(sources: ReportSources, run: Run, table: pd.DataFrame, chosen: np.ndarray, what: str) -> Section:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.attention.alpha_matrix import has_signal, read_signal
+from analysis.attention.clip_profiles import LAYER, clip_numbers
 from analysis.report.report_sources import first_value
 from analysis.runs.correctness import is_correct, is_misclassified
 from analysis.runs.notes import clips_with
@@ -20,7 +21,6 @@ RANGES = {  # columns of an overview, as the page's sliders call them
 # Parameters that change no clip: what is open, sorted, on which page of a list.
 HARMLESS = ("run", "view", "sort", "descending", "from", "list", "tour", "explain")
 KNOWN = ("label", "said", "outcome", "search", "tags", "also", *RANGES)
-LAYER = "layer:"  # begins the name of a range of α_T of one layer
 
 
 def linked_clips(run: Run, table: pd.DataFrame, query: Mapping[str, Sequence[str]]) -> tuple[np.ndarray, list[str]]:
@@ -46,10 +46,10 @@ def linked_clips(run: Run, table: pd.DataFrame, query: Mapping[str, Sequence[str
     others = list(query.get("also", ()))
     for name in others:
         if ends := range_of(query.get(name, ())):
-            narrow(between(numbers_of_clips(run, table, name), ends), f"{name} {ends[0]:g} to {ends[1]:g}")
+            narrow(between(linked_numbers(run, table, name), ends), f"{name} {ends[0]:g} to {ends[1]:g}")
     for column, title in RANGES.items():
         if (ends := range_of(query.get(column, ()))) and column in table:
-            narrow(between(table[column].to_numpy(float, na_value=np.nan), ends), f"{title} {ends[0]:g} to {ends[1]:g}")
+            narrow(between(clip_numbers(table, column), ends), f"{title} {ends[0]:g} to {ends[1]:g}")
     shown, every = int(passing.sum()), counted(len(table), "clip")
     sentences = [f"{shown:,} of {every} match: {'; '.join(words)}." if words else f"All {every}."]
     if unknown := [key for key in query if key not in (*HARMLESS, *KNOWN, *others)]:
@@ -57,15 +57,12 @@ def linked_clips(run: Run, table: pd.DataFrame, query: Mapping[str, Sequence[str
     return passing, sentences
 
 
-def numbers_of_clips(run: Run, table: pd.DataFrame, name: str) -> np.ndarray:
-    """(N,): a column of numbers, or α_T of a layer ("layer:NAME"). Raises UserError: there is none of this name."""
-    if name.startswith(LAYER) and has_signal(run):
-        alpha = read_signal(run)
-        if len(index := np.flatnonzero(alpha.layers["layer"] == name.removeprefix(LAYER))):
-            return np.asarray(alpha.temporal[:, index[0]], float)
-    elif name in table.select_dtypes("number"):
-        return np.asarray(table[name].to_numpy(float, na_value=np.nan))
-    raise UserError(f"The view filters by {name}, which the run {run.name} does not have.")
+def linked_numbers(run: Run, table: pd.DataFrame, name: str) -> np.ndarray:
+    """(N,): the numbers that a link calls `name`. Raises UserError: the run has none of this name."""
+    try:
+        return clip_numbers(table, name, read_signal(run) if name.startswith(LAYER) and has_signal(run) else None)
+    except KeyError as error:
+        raise UserError(f"The view filters by {name}, which the run {run.name} does not have.") from error
 
 
 def between(numbers: np.ndarray, ends: tuple[float, float]) -> np.ndarray:

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from analysis.attention import compare_runs
 from analysis.attention.alpha_matrix import has_attention, has_signal, read_once, read_signal
@@ -14,15 +13,15 @@ from analysis.attention.clip_profiles import correctness_profile, unusual_clips
 from analysis.attention.hypotheses import evaluate_hypotheses
 from analysis.attention.share_tables import why_not_subtracted
 from analysis.report.clip_cards import clip_card
-from analysis.report.colours import CORRECT, DIVERGING, MISCLASSIFIED, REFERENCE, TEMPORAL
 from analysis.report.experiment_parts import experiments_part
 from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.page import PageTable, Section
-from analysis.report.plots import SupplementFigure, add_line, error_bars, styled
+from analysis.report.plots import SupplementFigure
 from analysis.report.prediction_parts import accuracy_sentence, gallery_section, predictions_part
 from analysis.report.report_parts import ReportPart
 from analysis.report.report_sources import ReportSources, first_value, overview_of
+from analysis.report.run_figures import plot_alpha_change, plot_by_correctness, plot_class_layers
 from analysis.report.run_rows import runs_section
 from analysis.report.supplement import figures_left_out, hypotheses_section
 from analysis.report.time_share_figure import time_share_item
@@ -30,7 +29,7 @@ from analysis.runs.left_out import clips_left_out, left_out_sentence, why_no_att
 from analysis.runs.notes import notes_table
 from analysis.runs.run_directory import Run
 from analysis.runs.saved_views import SavedView
-from analysis.runs.signals import ALPHA, signal_of
+from analysis.runs.signals import signal_of
 from analysis.statistics.accuracy import describe_groups, units_of
 from analysis.statistics.clusters import describe_interval, describe_p
 from sth_core.datasets.media import counted
@@ -38,8 +37,6 @@ from sth_core.errors import UserError
 from sth_core.files import error_sentence
 
 Build = Callable[[SavedView, ReportSources], ReportPart]
-LAYERS = "layer, from input to output"
-MOST_CLASSES = 60  # of a map of classes and layers
 
 
 def view_part(view: SavedView, sources: ReportSources) -> ReportPart:
@@ -102,31 +99,15 @@ def figures_recipe(sources: ReportSources) -> tuple[str, str]:
 
 def class_map_sections(run: Run, sources: ReportSources) -> list[Section]:
     signal, table = signal_of(run), alpha_class_layer_table(read_signal(run))
-    wide = table.pivot(index="label", columns="layer_index", values="alpha_temporal")
-    wide = wide.loc[wide.mean(axis=1).sort_values().index].rename({"": "no label"})
-    layers = table.drop_duplicates("layer_index").sort_values("layer_index")["layer"]
-    middle = 0.5 if signal == ALPHA else float(run.meta.get("uniform_share", wide.to_numpy().mean()))
-    reach = float(np.abs(wide.to_numpy() - middle).max())
-    figure = go.Figure().add_heatmap(
-        z=wide, x=list(layers), y=[*map(str, wide.index)], zmin=middle - reach, zmax=middle + reach,
-        colorscale=DIVERGING, colorbar={"title": signal.name, "thickness": 12},
-    )  # fmt: skip
-    figure = styled(figure, LAYERS, "", height=min(1000, 150 + 24 * max(4, len(wide))), margin_t=10)
-    figure.update_yaxes(automargin=True, showticklabels=len(wide) <= MOST_CLASSES, type="category")
     caption = f"Mean {signal.name} of each class and layer, sorted by the mean over layers."
+    figure = plot_class_layers(run, table)
     return [Section(figure=figure, name="by-class", caption=caption, data={"class layers": table})]
 
 
 def correctness_sections(run: Run, sources: ReportSources) -> list[Section]:
     signal, table = signal_of(run), correctness_profile(read_signal(run))
-    figure = go.Figure()
-    for correct, name, colour in ((True, "correct", CORRECT), (False, "misclassified", MISCLASSIFIED)):
-        rows = table[table["correct"] == correct]
-        if len(rows):
-            add_line(figure, rows["layer"], rows["alpha_temporal"], f"{name} (n = {rows['n'].max()})", colour,
-                     error_y=error_bars(rows, "alpha_temporal"))  # fmt: skip
     caption = f"Mean {signal.name} (bars: 95 % over {units_of(table)}). Hard classes have more misclassified clips."
-    figure = styled(figure, LAYERS, signal.name)
+    figure = plot_by_correctness(run, table)
     return [Section(figure=figure, name="by-correctness", caption=caption, data={"by correctness": table})]
 
 
@@ -208,12 +189,9 @@ def change_sections(a: Run, b: Run) -> list[Section]:
     change = compare_runs.alpha_change(read_signal(a), read_signal(b))
     if change.empty:
         return [Section(caption="The two networks have no layer in common.")]
-    figure, name = go.Figure(), signal_of(a).name
-    add_line(figure, change["layer"], change["change"], "", TEMPORAL, showlegend=False,
-             error_y=error_bars(change, "change"))  # fmt: skip
-    figure.add_hline(y=0, line={"color": REFERENCE, "width": 1})
-    figure = styled(figure, LAYERS, f"{name} of B minus {name} of A", height=360)
+    name = signal_of(a).name
     caption = f"Mean over the {counted(change['n'].max(), 'clip in common')} (bars: 95 % intervals)."
+    figure = plot_alpha_change(b, change)
     return [Section(f"{name} by layer", figure=figure, name="change", caption=caption, data={"change": change})]
 
 

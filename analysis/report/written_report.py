@@ -1,7 +1,6 @@
 """`sth report`: runs, saved views and tagged clips as one HTML file that loads nothing, and the same as a PDF."""
 
 import base64
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,10 +16,10 @@ from plotly.offline import get_plotlyjs
 from analysis.attention.alpha_matrix import has_signal
 from analysis.report import colours
 from analysis.report.clip_cards import clip_card
-from analysis.report.figure_layout import FONT, short_layers
+from analysis.report.figure_layout import FONT
 from analysis.report.image_export import write_pictures
 from analysis.report.page import TEMPLATES
-from analysis.report.plots import holds_names, with_escaped_text
+from analysis.report.plots import with_escaped_text
 from analysis.report.printed_page import print_page
 from analysis.report.report_parts import ClipCard, ReportPart, shown_numbers
 from analysis.report.report_sources import ReportSources, overview_of
@@ -188,21 +187,13 @@ def draw_figures(figures: dict[str, go.Figure]) -> tuple[dict[str, dict[str, str
 def in_scheme(figure: go.Figure, scheme: str) -> go.Figure:
     """The figure on the page's own background, light or dark."""
     template, ink = SCHEMES[scheme]
-    drawn = with_escaped_text(with_short_layers(figure)).update_layout(template=template, width=WIDTH)
+    drawn = with_escaped_text(figure).update_layout(template=template, width=WIDTH)
     drawn.update_traces(insidetextfont_color=ink, selector={"type": "bar"})
     if not drawn.layout.images:  # whose places are in shares of the plot
         drawn.update_layout(margin_b=30).update_xaxes(automargin=True).update_yaxes(automargin=True)
     clear = "rgba(0,0,0,0)"
     font = {"family": FONT, "size": TEXT, "color": ink}
     return drawn.update_layout(paper_bgcolor=clear, plot_bgcolor=clear, font=font)
-
-
-def with_short_layers(figure: go.Figure) -> go.Figure:
-    """layer1.0.conv1 as 1.0.1 below an axis of layers."""
-    names = list(dict.fromkeys(x for trace in figure.data if "x" in trace and holds_names(trace.x) for x in trace.x))
-    if not names or not all(re.fullmatch(r"[A-Za-z_]+\d*(\.\w+)+", str(name)) for name in names):
-        return figure
-    return go.Figure(figure).update_xaxes(tickvals=names, ticktext=short_layers(names), tickangle=0)
 
 
 def svg_uri(svg: bytes) -> str:

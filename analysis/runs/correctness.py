@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sth_core.errors import first_few
 
+NO_LABEL = "no label"  # the name of an empty one
 MOST_LABELS = 5  # that a sentence names
 
 

@@ -1,16 +1,13 @@
 """The views of the Attention page besides the supplement's figures."""
 
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.alpha_tables import alpha_class_layer_table
 from analysis.attention.clip_profiles import correctness_profile, unusual_clips
 from analysis.attention.hypotheses import HOW_JUDGED, evaluate_hypotheses, hypothesis_verdicts
-from analysis.report.colours import CORRECT, DIVERGING, MISCLASSIFIED
-from analysis.report.plots import LAYER_AXIS, styled
+from analysis.report.run_figures import plot_by_correctness, plot_class_layers
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA, signal_of
 from analysis.statistics.accuracy import describe_clips_per_class, units_of
@@ -18,11 +15,11 @@ from analysis.statistics.clusters import describe_interval, describe_p
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.caveats import show_caveats, show_no_accuracy
-from workbench.components.chart import add_layer_means, chosen_points, show_chart
+from workbench.components.chart import chosen_points, show_chart
 from workbench.components.clip_links import show_link_to_layer
 from workbench.components.context import escape_markdown
 from workbench.components.csv_files import show_table_csv
-from workbench.components.gallery import NO_LABEL, show_gallery
+from workbench.components.gallery import show_gallery
 
 SMALL_P = "< 0.001"
 COMPARISON_COLUMNS = {
@@ -72,19 +69,7 @@ def show_class_heatmap(run: Run) -> None:
     """alpha_T, or attention across time, by class and layer."""
     signal = signal_of(run)
     table = cached_result("class_layers", [run], lambda: alpha_class_layer_table(cached_alpha(run)))
-    wide = table.pivot(index="label", columns="layer_index", values="alpha_temporal")
-    wide = wide.loc[wide.mean(axis=1).sort_values().index].rename({"": NO_LABEL})
-    layers = table.drop_duplicates("layer_index").sort_values("layer_index")["layer"]
-    middle = 0.5 if signal == ALPHA else float(run.meta.get("uniform_share", wide.to_numpy().mean()))
-    reach = float(np.abs(wide.to_numpy() - middle).max())
-    figure = go.Figure().add_heatmap(
-        z=wide, x=list(layers), y=[*map(str, wide.index)], zmin=middle - reach, zmax=middle + reach,
-        colorscale=DIVERGING, colorbar_title=signal.name, hovertemplate="%{y}<br>%{x}: %{z:.3f}<extra></extra>",
-    )  # fmt: skip
-    figure.update_traces(colorbar={"thickness": 14, "len": 1, "nticks": 5})
-    figure = styled(figure, LAYER_AXIS, "", height=min(1000, 150 + 24 * max(4, len(wide))))
-    figure.update_yaxes(automargin=True, showticklabels=len(wide) <= 60, type="category")
-    show_chart(figure, key="class_map", alt=f"{signal.name} by class and layer")
+    show_chart(plot_class_layers(run, table), key="class_map", alt=f"{signal.name} by class and layer")
     colours = (
         "orange layers weigh the temporal branch more, blue layers the spatial branch"
         if signal == ALPHA
@@ -104,14 +89,8 @@ def show_by_correctness(run: Run) -> None:
     if show_no_accuracy(run):
         return
     table = cached_result("by_correctness", [run], lambda: correctness_profile(cached_alpha(run)))
-    figure = go.Figure()
-    for correct, name, colour in ((True, "correct", CORRECT), (False, "misclassified", MISCLASSIFIED)):
-        rows = table[table["correct"] == correct]
-        if len(rows):
-            add_layer_means(figure, rows, colour, f"{name} (n = {rows['n'].max()})", customdata=[[name]] * len(rows))
-    styled(figure, LAYER_AXIS, signal.name)
     alt = f"{signal.name} of correct and of misclassified clips by layer"
-    event = show_chart(figure, key="by_correctness", alt=alt, clicks=True)
+    event = show_chart(plot_by_correctness(run, table), key="by_correctness", alt=alt, clicks=True)
     for point in chosen_points(event):
         show_link_to_layer(run, str(point["x"]), str(point["customdata"][0]))
     st.caption(

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.report.plots import add_line, error_bars, with_escaped_text
+from analysis.report.plots import with_escaped_text
 
 BUTTONS: dict[str, Any] = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 WHO_HAS_ATTENTION = (
@@ -43,11 +42,3 @@ def chosen_points(event: Any) -> list[Any]:
 def listed(customdata: Any) -> Any:
     """A browser sends a row of an array as {"0": first, "1": second, ...}."""
     return list(customdata.values()) if isinstance(customdata, Mapping) else customdata
-
-
-def add_layer_means(
-    figure: go.Figure, table: pd.DataFrame, colour: str, name: str = "", value: str = "alpha_temporal", **options: Any
-) -> None:
-    """Add a line through the layers' means (column `value`) with their intervals (low, high)."""
-    options |= {"error_y": error_bars(table, value), "showlegend": bool(name), "hovertemplate": "%{x}: %{y:.3f}"}
-    add_line(figure, table["layer"], table[value], name, colour, **options)

@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.attention.alpha_matrix import has_signal
+from analysis.attention.clip_profiles import LAYER, clip_numbers
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import TIME_SHARE, signal_of
 from workbench.components.cached import cached_alpha, cached_result
@@ -21,7 +22,6 @@ MEASURES = {  # title and help of each number that most runs have
     "disagreement": ("Views disagree", "Share of the clip's views whose own prediction differs from the clip's."),
 }  # fmt: skip
 NO_NUMBERS = ("correct",)
-LAYER = "layer:"  # begins the name of a column of one layer
 ANSWER = "answer"
 ANSWERS = {True: "correct", False: "misclassified", None: "unknown label"}
 NAMES = {"label": "label", "prediction": "predicted class", ANSWER: "correct or misclassified"}
@@ -52,13 +52,9 @@ def varying_layers(run: Run) -> list[str]:
     return list(alpha.layers["layer"][alpha.temporal.min(0) < alpha.temporal.max(0)])
 
 
-def clip_numbers(run: Run, table: pd.DataFrame, column: str) -> NDArray[np.float64]:
+def column_numbers(run: Run, table: pd.DataFrame, column: str) -> NDArray[np.float64]:
     """(N,): a column of `number_columns`, nan where a clip has no such number."""
-    if column.startswith(LAYER):
-        alpha = cached_alpha(run)
-        (index,) = np.flatnonzero(alpha.layers["layer"] == column.removeprefix(LAYER))[:1]
-        return np.asarray(alpha.temporal[:, index], np.float64)
-    return np.asarray(table[column].to_numpy(float, na_value=np.nan), np.float64)
+    return clip_numbers(table, column, cached_alpha(run) if column.startswith(LAYER) else None)
 
 
 def clip_names(table: pd.DataFrame, column: str, no_name: str) -> pd.Series:

@@ -14,7 +14,7 @@ from analysis.runs.correctness import is_correct, is_misclassified
 from analysis.runs.run_directory import Run
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_result
-from workbench.components.clip_columns import MEASURES, clip_numbers, number_columns, varying_measures
+from workbench.components.clip_columns import MEASURES, column_numbers, number_columns, varying_measures
 from workbench.components.context import choose_one, escape_markdown
 from workbench.components.notes import choose_tags, has_tags
 from workbench.components.range_filter import choose_range, reset_range
@@ -124,7 +124,7 @@ def choose_more_ranges(run: Run, table: pd.DataFrame) -> dict[str, tuple[str, ND
     )  # fmt: skip
     found = {}
     for name in chosen:
-        if narrowed := choose_range(others[name], pd.Series(clip_numbers(run, table, name)), name):
+        if narrowed := choose_range(others[name], pd.Series(column_numbers(run, table, name)), name):
             found[name] = (f"{others[name]} {narrowed[0]}", narrowed[1])
     return found
 

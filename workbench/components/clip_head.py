@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 
 from analysis.runs import notes
 from analysis.runs.caveats import confidence_is_known
+from analysis.runs.correctness import NO_LABEL
 from analysis.runs.notes_file import why_not_kept
 from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
 from workbench.components.browser import js_component
 from workbench.components.clip_lists import FROM, LIST, ClipList, linked_list, list_query
 from workbench.components.context import CLIP_PAGE, errors_shown, escape_markdown, run_action, show_problem
-from workbench.components.gallery import NO_LABEL, clip_query
+from workbench.components.gallery import clip_query
 from workbench.components.notes import draw_notes_panel
 
 OF_ONE_CLIP = ("class", "against", "frame")  # URL parameters that mean nothing for another clip

@@ -6,11 +6,12 @@ from typing import Any
 
 import streamlit as st
 
+from analysis.attention.clip_profiles import LAYER
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import signal_of
 from workbench.components.cached import cached_alpha
 from workbench.components.chart import chosen_points
-from workbench.components.clip_columns import LAYER, varying_layers
+from workbench.components.clip_columns import varying_layers
 from workbench.components.context import PREDICTIONS_PAGE, escape_markdown, run_id
 
 

@@ -13,8 +13,9 @@ from analysis.attention.alpha_matrix import has_attention, has_signal
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import SharedClips
 from analysis.attention.share_tables import has_shares, share_table, why_not_subtracted
-from analysis.report.colours import DIVERGING, REFERENCE, RUN_MARKERS, TEMPORAL, run_colours
-from analysis.report.plots import LAYER_AXIS, styled
+from analysis.report.colours import DIVERGING, REFERENCE, RUN_MARKERS, run_colours
+from analysis.report.plots import LAYER_AXIS, add_layer_means, styled
+from analysis.report.run_figures import plot_alpha_change
 from analysis.report.time_share_figure import SHARE_HOW_TO_READ, plot_time_share
 from analysis.runs.left_out import clips_left_out, left_out_sentence
 from analysis.runs.run_directory import Run
@@ -23,7 +24,7 @@ from analysis.statistics.accuracy import describe_groups
 from analysis.statistics.clusters import describe_interval, describe_p
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
-from workbench.components.chart import add_layer_means, show_chart
+from workbench.components.chart import show_chart
 from workbench.components.context import choose_one, escape_markdown
 from workbench.components.csv_files import show_table_csv
 from workbench.components.gallery import show_gallery
@@ -49,11 +50,7 @@ def show_alpha_change(a: Run, b: Run) -> None:
     if change.empty:
         st.info("The two networks have no layer in common.")
         return
-    figure = go.Figure()
-    add_layer_means(figure, change, TEMPORAL, value="change")
-    figure.add_hline(y=0, line={"color": REFERENCE, "width": 1})
-    figure = styled(figure, LAYER_AXIS, f"{signal.name} of B minus {signal.name} of A", height=360)
-    show_chart(figure, key="alpha_change", alt=f"Difference of {signal.name} by layer")
+    show_chart(plot_alpha_change(b, change), key="alpha_change", alt=f"Difference of {signal.name} by layer")
     st.caption(
         f"Mean difference over the {counted(change['n'].max(), 'clip in common')} (bars: 95 % intervals over "
         f"{describe_groups(change['n'].max(), change['groups'].max())}). **How to read this:** above zero, B "

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.report.plots import jpeg_uri
 from analysis.runs.caveats import confidence_is_known
+from analysis.runs.correctness import NO_LABEL
 from analysis.runs.notes import WRONG_LABEL, notes_table
 from analysis.runs.notes_file import why_not_kept
 from analysis.runs.run_directory import Run
@@ -30,7 +31,6 @@ from workbench.roots import why_not_readable
 SCROLL_TO_CLIPS = js_component("scroll_to_clips")
 COLUMNS = 4
 CLIPS_PER_PAGE = 12
-NO_LABEL = "no label"
 FRAMES, SHORT_SIDE = 8, 150  # of a thumbnail; pixels
 STYLE = """<style>
 .thumbnail { width: 100%; background-size: FRAMES00% 100%; background-position: 42.9% 0; border-radius: 6px }

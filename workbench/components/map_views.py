@@ -9,14 +9,15 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from analysis.report.plots import styled
+from analysis.runs.correctness import NO_LABEL
 from analysis.runs.features import MAPS, MOST_TSNE, PCA, has_features, map_of_clips
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_features, cached_result
 from workbench.components.chart import show_chart
-from workbench.components.clip_columns import ANSWERS, MEASURES, varying_measures
+from workbench.components.clip_columns import ANSWER, MEASURES, NAMES, clip_names, varying_measures
 from workbench.components.clip_filters import FilteredClips
 from workbench.components.context import choose_one, errors_shown, linked_selectbox
-from workbench.components.gallery import NO_LABEL, show_gallery
+from workbench.components.gallery import show_gallery
 from workbench.components.plot_regions import drawn_note, region_rows, sample_of
 from workbench.components.plot_views import ANSWER_COLOURS
 
@@ -42,8 +43,7 @@ def show_map(filtered: FilteredClips) -> None:
     a, b = st.columns([1, 2], vertical_alignment="bottom")
     with a:
         kind = choose_one("Map", MAPS, "map", help=f"t-SNE is made of up to {MOST_TSNE:,} clips.")
-    names = {"answer": "correct or misclassified", "label": "label", "prediction": "predicted class"}
-    names |= {name: MEASURES[name][0] for name in varying_measures(table)}
+    names = {ANSWER: NAMES[ANSWER], **NAMES, **{name: MEASURES[name][0] for name in varying_measures(table)}}
     title = names.__getitem__
     colour = linked_selectbox("Colour", [*names], "colour", place=b, format_func=title, default_in_url=False)
     with errors_shown():
@@ -69,16 +69,13 @@ def show_points(points: pd.DataFrame, colour: str, title: str) -> Any:
 
 def plot_points(points: pd.DataFrame, colour: str, title: str) -> go.Figure:
     """`points` has x, y, row and the clip's columns."""
-    shown = points.assign(
-        answer=[ANSWERS[None if pd.isna(c) else bool(c)] for c in points["correct"]],
-        label=[str(name) or NO_LABEL for name in points["label"]], prediction=points["prediction"].astype(str),
-    )  # fmt: skip
-    few = shown[colour].nunique() <= MOST_COLOURS if colour in ("answer", "label", "prediction") else True
+    shown = points.assign(**{name: clip_names(points, name, NO_LABEL) for name in NAMES})
+    few = shown[colour].nunique() <= MOST_COLOURS if colour in NAMES else True
     if not few:  # of hundreds of classes colours tell nothing: one colour, the name under the pointer
         title = ""
     figure = px.scatter(
         shown, x="x", y="y", color=colour if few else None, custom_data=["row", "clip_id", "label", "prediction"],
-        color_discrete_map=ANSWER_COLOURS if colour == "answer" else None, labels={colour: title},
+        color_discrete_map=ANSWER_COLOURS if colour == ANSWER else None, labels={colour: title},
         color_discrete_sequence=px.colors.qualitative.Dark24, color_continuous_scale="Viridis",
         render_mode="svg",
     )  # fmt: skip

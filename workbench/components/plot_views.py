@@ -1,6 +1,7 @@
 """Plots of any columns of a run's clips on the Predictions page, and the clips of a region as a gallery."""
 
 import html
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 
 from analysis.report.colours import CORRECT, MISCLASSIFIED, PLAIN, REFERENCE
 from analysis.report.plots import styled
+from analysis.runs.correctness import NO_LABEL
 from sth_core.datasets.media import counted
 from workbench.components.chart import chosen_points, show_chart
-from workbench.components.clip_columns import ANSWER, ANSWERS, NAMES, clip_names, clip_numbers, number_columns
+from workbench.components.clip_columns import ANSWER, ANSWERS, NAMES, clip_names, column_numbers, number_columns
 from workbench.components.clip_filters import FilteredClips
 from workbench.components.context import linked_selectbox
-from workbench.components.gallery import NO_LABEL, show_gallery
+from workbench.components.gallery import show_gallery
 from workbench.components.plot_regions import drawn_note, region_rows, sample_of
 from workbench.components.range_filter import scale_of
 
@@ -53,6 +55,24 @@ def show_plots(filtered: FilteredClips) -> None:
         show_gallery(run, table, chosen, "plotted", origin=filtered.origin("a part of a plot"), opened=True)
 
 
+def add_points(
+    figure: go.Figure, table: pd.DataFrame, rows: NDArray[np.intp], x: NDArray[np.float64], y: NDArray[np.float64],
+    numbers: str, names: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Draw these rows of the clips as points, in the colours of correct and misclassified ones. Custom data: the row,
+    the clip's name, then its `names`; `numbers` is what stands below the name under the pointer."""
+    answers, clips = answers_of_rows(table, rows), table["clip_id"].iloc[rows]
+    data = np.column_stack([rows.astype(object), clips, *([names] if len(names) else [])])
+    for answer in ANSWERS.values():
+        some = answers == answer
+        if some.any():
+            figure.add_scatter(
+                x=x[some], y=y[some], mode="markers", name=answer,
+                marker={"color": ANSWER_COLOURS[answer], "size": 7, "opacity": 0.7}, customdata=data[some],
+                hovertemplate=f"%{{customdata[1]}}<br>{numbers}<extra></extra>",
+            )  # fmt: skip
+
+
 def answers_of_rows(table: pd.DataFrame, rows: NDArray[np.intp]) -> NDArray[Any]:
     return clip_names(table.iloc[rows], ANSWER, NO_LABEL).to_numpy()
 
@@ -68,12 +88,13 @@ def show_histogram(filtered: FilteredClips, rows: NDArray[np.intp], x: str, titl
         said = list(axis)
         left_out, why = int(often.iloc[MOST_CLASSES:].sum()), "of rarer names"
     else:
-        values = clip_numbers(filtered.run, filtered.table, x)
+        values = column_numbers(filtered.run, filtered.table, x)
         scale = scale_of(values)  # of all clips, so that bars stay where they are when filters change
-        edges = np.linspace(scale.low, scale.high, BINS + 1) if scale else np.array([-0.5, 0.5])
         finite = np.isfinite(values[rows])
-        number = np.where(finite, np.clip(np.searchsorted(edges, values[rows], "right") - 1, 0, BINS - 1), -1)
+        only = values[np.isfinite(values)][:1]  # without a scale all finite values are this one
+        edges = np.linspace(scale.low, scale.high, BINS + 1) if scale else np.array([*(only - 0.5), *(only + 0.5)])
         axis = (edges[:-1] + edges[1:]) / 2
+        number = np.where(finite, np.clip(np.searchsorted(edges, values[rows], "right") - 1, 0, len(axis) - 1), -1)
         said = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
         left_out, why = int((~finite).sum()), "without this number"
     figure = go.Figure()
@@ -108,21 +129,12 @@ def show_scatter(
     filtered: FilteredClips, rows: NDArray[np.intp], x: str, y: str, titles: dict[str, str]
 ) -> NDArray[np.intp]:
     """A point for each clip, by two numbers; the rows of the clips in the selected region."""
-    across, up = (clip_numbers(filtered.run, filtered.table, column)[rows] for column in (x, y))
+    across, up = (column_numbers(filtered.run, filtered.table, column)[rows] for column in (x, y))
     finite = np.isfinite(across) & np.isfinite(up)
     rows, across, up = rows[finite], across[finite], up[finite]
     drawn = sample_of(len(rows))
-    answers, names = answers_of_rows(filtered.table, rows[drawn]), filtered.table["clip_id"].iloc[rows[drawn]]
     figure = go.Figure()
-    for answer in ANSWERS.values():
-        some = answers == answer
-        if some.any():
-            figure.add_scatter(
-                x=across[drawn][some], y=up[drawn][some], mode="markers", name=answer,
-                marker={"color": ANSWER_COLOURS[answer], "size": 7, "opacity": 0.7},
-                customdata=np.column_stack([rows[drawn][some].astype(object), names[some]]),
-                hovertemplate="%{customdata[1]}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
-            )  # fmt: skip
+    add_points(figure, filtered.table, rows[drawn], across[drawn], up[drawn], "%{x:.3f}, %{y:.3f}")
     styled(figure, titles[x], titles[y], height=440).update_layout(dragmode="lasso")
     event = show_chart(figure, key=f"plot {x} {y}", alt=f"{titles[y]} by {titles[x]} of each clip", lasso=True)
     r = np.corrcoef(across, up)[0, 1] if len(rows) > 2 and np.ptp(across) and np.ptp(up) else np.nan
@@ -136,7 +148,7 @@ def show_boxes(
     filtered: FilteredClips, rows: NDArray[np.intp], x: str, y: str, titles: dict[str, str]
 ) -> NDArray[np.intp]:
     """A box and its points for each class, highest median first; the rows of the selected clips."""
-    up = clip_numbers(filtered.run, filtered.table, y)[rows]
+    up = column_numbers(filtered.run, filtered.table, y)[rows]
     name = clip_names(filtered.table.iloc[rows], x, NO_LABEL).to_numpy()
     finite = np.isfinite(up)
     medians = pd.Series(up[finite]).groupby(name[finite]).median().sort_values(ascending=False, kind="stable")
@@ -151,16 +163,8 @@ def show_boxes(
         x=np.arange(len(kept)), q1=quartiles[0.25], median=quartiles[0.5], q3=quartiles[0.75], marker_color=PLAIN,
         width=0.6, showlegend=False, hoverinfo="skip",
     )  # fmt: skip
-    answers, names = answers_of_rows(filtered.table, rows[drawn]), filtered.table["clip_id"].iloc[rows[drawn]]
-    for answer in ANSWERS.values():
-        which = answers == answer
-        if which.any():
-            figure.add_scatter(
-                x=place[drawn][which], y=up[drawn][which], mode="markers", name=answer,
-                marker={"color": ANSWER_COLOURS[answer], "size": 6, "opacity": 0.7},
-                customdata=np.column_stack([rows[drawn][which].astype(object), names[which], name[drawn][which]]),
-                hovertemplate="%{customdata[1]}<br>%{customdata[2]}: %{y:.3f}<extra></extra>",
-            )  # fmt: skip
+    numbers = "%{customdata[2]}: %{y:.3f}"
+    add_points(figure, filtered.table, rows[drawn], place[drawn], up[drawn], numbers, name[drawn])
     styled(figure, titles[x], titles[y], height=440).update_layout(dragmode="select")
     shown = [html.escape(str(k)) for k in kept]
     figure.update_xaxes(tickvals=np.arange(len(kept)), ticktext=shown, range=[-0.6, len(kept) - 0.4], automargin=True)

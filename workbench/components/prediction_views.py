@@ -3,13 +3,12 @@
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
 from analysis.attention.clip_profiles import most_confident_first
-from analysis.report.colours import PLAIN, REFERENCE
-from analysis.report.plots import error_bars, horizontal_bars, styled
+from analysis.report.plots import horizontal_bars
+from analysis.report.run_figures import SHARE_AXIS, plot_calibration
 from analysis.runs.correctness import has_scores, is_misclassified
 from analysis.statistics.accuracy import accuracy_per_class, units_of_clips
 from analysis.statistics.calibration import CONFIDENCE_BINS, calibration_bins, calibration_error, confidence_bins
@@ -24,7 +23,6 @@ from workbench.components.gallery import choose_page, show_gallery, show_linked_
 from workbench.components.tables import column_title, column_titles
 
 MOST_BARS = 40
-SHARE_AXIS = {"range": [0, 1.02], "tickformat": ".0%"}
 MOST_ROWS = 2000  # of a table that are sent to the browser at once
 
 
@@ -63,9 +61,10 @@ def show_class_accuracy(filtered: FilteredClips) -> None:
     show_table_csv(per_class, "per_class")
     numbers = [*(int(point["customdata"][1]) for point in chosen_points(event)), *ticked["selection"]["rows"]]
     chosen = {str(per_class["label"].iloc[number]) for number in numbers if number < len(per_class)}
-    of_class = filtered.matches & filtered.table["label"].astype(str).isin(chosen).to_numpy()
-    with opened:
-        show_chosen_clips(filtered, of_class, ", ".join(sorted(chosen)), "of_class")
+    if chosen:
+        of_class = filtered.matches & filtered.table["label"].astype(str).isin(chosen).to_numpy()
+        with opened:
+            show_chosen_clips(filtered, of_class, ", ".join(sorted(chosen)), "of_class")
 
 
 def show_chosen_clips(filtered: FilteredClips, chosen: NDArray[np.bool_], what: str, key: str) -> None:
@@ -86,24 +85,15 @@ def show_calibration(filtered: FilteredClips) -> None:
     if bins.empty:
         st.info(f"{count}: there is no calibration.")
         return
-    figure = go.Figure()
-    dashed = {"color": REFERENCE, "dash": "longdashdot"}
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=dashed, name="perfect calibration")
-    figure.add_scatter(
-        x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name="this run", line_color=PLAIN,
-        marker_size=6 + 18 * np.sqrt(bins["n"] / bins["n"].max()), customdata=bins[["n", "low", "high"]],
-        error_y=error_bars(bins, "accuracy", "accuracy_"),
-        hovertemplate="confidence %{x:.1%}: accuracy %{y:.1%}, n = %{customdata[0]}<extra></extra>",
-    )  # fmt: skip
-    figure = styled(figure, "mean confidence of the bin", "accuracy", height=460)
-    figure.update_xaxes(SHARE_AXIS).update_yaxes(SHARE_AXIS)
-    event = show_chart(figure, key="calibration", alt="Accuracy by confidence", clicks=True)
+    event = show_chart(plot_calibration(bins), key="calibration", alt="Accuracy by confidence", clicks=True)
     st.caption(
         f"{count}. Expected calibration error {calibration_error(bins):.3f} (whiskers: 95 % intervals over "
         f"{units_of_clips(clips)}; larger points have more clips). **How to read this:** points below the gray line "
         "are overconfident: the confidence is higher than the accuracy. Click a point to see its clips."
     )
     lows = [point["customdata"][1] for point in chosen_points(event) if "customdata" in point]
+    if not lows:
+        return
     of_bin = filtered.matches & filtered.table["correct"].notna().to_numpy(bool) & has_scores(filtered.table)
     bin_of_clip = np.full(len(of_bin), -1)
     bin_of_clip[of_bin] = confidence_bins(filtered.table["confidence"].to_numpy()[of_bin])
