@@ -1,15 +1,19 @@
 """Figures as files, Figures 9 and 10, and the page with all of them."""
 
+import asyncio
 import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from click.testing import CliRunner
 
+from analysis.report import image_export
 from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
 from analysis.report.figures_9_and_10 import class_figures, rank_classes
 from analysis.report.image_export import PICTURES
@@ -201,3 +205,24 @@ def test_a_network_that_is_right_in_no_class_has_no_such_figures(tmp_path: Path)
         pd.read_parquet(file).assign(correct=False).to_parquet(file)
     runs = find_runs(tmp_path)
     assert class_figures(runs) == [] and len(supplement_figures(attention_by_layer(runs))) == 3
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_a_browser_that_never_answers_is_started_anew_once_and_then_said(
+    answers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[int]()
+
+    async def draw(specs: list[dict[str, Any]], **_: object) -> None:
+        calls.append(len(specs))
+        await asyncio.sleep(0 if answers and len(calls) > 1 else 60)
+        for spec in specs:
+            Path(spec["path"]).write_bytes(b"drawn")
+
+    monkeypatch.setattr("kaleido.write_fig_from_object", draw)
+    monkeypatch.setattr(image_export, "why_no_pictures", lambda: "")
+    monkeypatch.setattr(image_export, "START_SECONDS", 0.2)
+    monkeypatch.setattr(image_export, "PICTURE_SECONDS", 0)
+    said = image_export.write_pictures({"figure": go.Figure()}, tmp_path, ("svg",))
+    assert calls == [1, 1] and (tmp_path / "figure.svg").exists() == bool(answers)
+    assert said.endswith("(the browser has drawn nothing for 0.2 seconds)") if not answers else said == ""

@@ -1,8 +1,12 @@
 """Figures as PDF, SVG and PNG, by an installed Chromium."""
 
+import asyncio
 import shutil
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -18,6 +22,7 @@ NO_BROWSER = (
     "PDF, SVG and PNG cannot be drawn: they need Chrome or Chromium. Install it with `apt install chromium` (Debian, "
     "Ubuntu) or with `plotly_get_chrome` (any system), or name the path of one in BROWSER_PATH"
 )
+START_SECONDS, PICTURE_SECONDS = 60, 10  # that a browser may take to start, and to draw a picture
 DOTS_PER_INCH = 300  # of a PNG, at the size of the PDF
 
 
@@ -40,6 +45,30 @@ def kaleido_browser() -> str | None:
     return Chromium.find_browser(skip_local=False)
 
 
+def draw_in_time(specs: list[dict[str, Any]], options: dict[str, Any]) -> None:
+    """Draw by a new browser. Raises TimeoutError: it does not end in time; or what kaleido raises."""
+    import kaleido
+
+    seconds = START_SECONDS + PICTURE_SECONDS * len(specs)
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def draw() -> None:
+        try:
+            asyncio.run(kaleido.write_fig_from_object(specs, cancel_on_error=True, kopts=options))
+        except BaseException as error:
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    Thread(target=draw, daemon=True).start()  # kaleido's own call would wait for it, and so would Python's end
+    try:
+        error = ended.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"the browser has drawn nothing for {seconds:g} seconds") from None
+    if error:
+        raise error
+
+
 def write_pictures(figures: dict[str, go.Figure], out: Path, kinds: tuple[str, ...] = PICTURES) -> str:
     """Write out/NAME.KIND of each figure, all by one browser; returns why they could not be, empty if all are written.
 
@@ -55,7 +84,7 @@ def write_pictures(figures: dict[str, go.Figure], out: Path, kinds: tuple[str, .
         header = kaleido.PageGenerator.header + "<style>@page { margin: 0 } img { display: block }</style>"
 
     with TemporaryDirectory(prefix=".pictures-", suffix=written_by_me(), dir=out) as temporary:
-        specs = [
+        specs: list[dict[str, Any]] = [
             {
                 "fig": figure.to_dict(), "path": Path(temporary) / f"{name}.{kind}",
                 "opts": {
@@ -66,7 +95,10 @@ def write_pictures(figures: dict[str, go.Figure], out: Path, kinds: tuple[str, .
         ]  # fmt: skip
         options = {"path": installed_browser() or kaleido_browser(), "page_generator": Unscaled(mathjax=False)}
         try:
-            kaleido.write_fig_from_object_sync(specs, cancel_on_error=True, kopts=options)
+            try:
+                draw_in_time(specs, options)
+            except TimeoutError:  # a browser may die without a word, which kaleido does not notice: a new one draws
+                draw_in_time(specs, options)
         except Exception as error:  # a browser that does not start, or that stops: whatever it says comes up here
             return f"{NO_BROWSER} ({(str(error).strip().splitlines() or [type(error).__name__])[0]})"
         drawn = [Path(str(spec["path"])) for spec in specs]
