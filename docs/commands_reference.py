@@ -18,7 +18,9 @@ def reference() -> str:
         sections.append(f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```")
         if isinstance(command, click.Group):
             for child in sorted(command.list_commands(context)):
-                add(command.get_command(context, child), child, context)
+                found = command.get_command(context, child)
+                assert found is not None
+                add(found, child, context)
 
     add(main, "sth", None)
     return "\n\n".join(sections) + "\n"

@@ -5,6 +5,7 @@ FOLDER (this one, unless given) has the folder `demo` of `make demo` in it; NAME
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -15,7 +16,12 @@ NOTEBOOKS = Path(__file__).with_name("notebooks")
 def executed(notebook: Path, folder: Path) -> nbformat.NotebookNode:
     """The notebook with new outputs, run in `folder`. Raises nbclient.exceptions.CellExecutionError: a cell fails."""
     found = nbformat.read(notebook, as_version=4)
-    options = {"timeout": 300, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
+    options: dict[str, Any] = {
+        "timeout": 300,
+        "kernel_name": "python3",
+        "record_timing": False,
+        "coalesce_streams": True,
+    }
     NotebookClient(found, resources={"metadata": {"path": str(folder)}}, **options).execute()
     found.metadata.pop("language_info", None)  # the version of Python
     for cell in found.cells:
