@@ -1,5 +1,6 @@
 # make demo    set up, make the demo's clips and runs, serve the app
-# make test    set up, run the tests
+# make test    set up, run the tests but the long ones (ten minutes)
+# make test-long  set up, run the long tests: whole pages in every size and theme, whole trainings (ten minutes more)
 # make check   set up, then format, lint and types
 # make mutants set up, make small errors in copies of the code, and count those that no test notices (an hour)
 # make faults  set up, kill commands at random moments, give them bad inputs, and count what goes wrong (ten minutes)
@@ -14,8 +15,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := --requirement requirements.txt
+ON_ALL_CORES := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check mutants faults docs docs-check wheel setup
+.PHONY: demo test test-long check mutants faults docs docs-check wheel setup
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -23,8 +25,12 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python benchmarks/browser.py
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest $(ON_ALL_CORES) -m "not long"
 	TRITON_INTERPRET=0 $(BIN)/python -m pytest -m gpu -rs --durations 0 tests/test_gpu.py
+
+test-long: $(INSTALLED)
+	$(BIN)/python benchmarks/browser.py
+	$(BIN)/python -m pytest $(ON_ALL_CORES) -m long
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

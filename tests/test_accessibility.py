@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 from benchmarks.browser import serving, settle
 from docs.screenshots import pages
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 PAGES = pages("appearance-rgb-p4", "appearance-flow-p4", "")
 REFUSED = ("serious", "critical")
 ALSO = ("heading-order", "page-has-heading-one", "region", "link-name", "identical-links-same-purpose")

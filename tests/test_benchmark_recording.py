@@ -16,6 +16,7 @@ from tests.test_benchmark_decoding import tables
 from workbench.cli import main
 
 
+@pytest.mark.long
 def test_what_is_kept_is_compared_in_time_bytes_and_memory(in_this_process: None) -> None:
     size = {"backbone": "resnet18", "frames": 2, "side": 32, "clips": 2, "rounds": 1, "few": 65, "many": 130}
     words = [word for name, value in size.items() for word in (f"--{name}", str(value))]
@@ -62,6 +63,7 @@ def most_held(clips: int, run: Path) -> int:
     return most
 
 
+@pytest.mark.long
 def test_what_is_held_does_not_grow_with_the_number_of_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MOST_PER_SHARD", 64)
     most_held(64, tmp_path / "imports")

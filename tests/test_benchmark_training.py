@@ -28,6 +28,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
     return result.exit_code, result.stdout if result.exit_code == 0 else result.output
 
 
+@pytest.mark.long
 def test_ways_to_get_clips_are_compared_with_memory(tmp_path: Path) -> None:
     code, printed = run(tmp_path, "--count", "8", "--batch", "2", "--steps", "5")
     assert code == 0, printed
@@ -46,6 +47,7 @@ def test_too_few_clips_are_refused(tmp_path: Path) -> None:
     assert code == 2 and "needs at least 6 clips to train on and one to test with, has 3 and 1" in printed
 
 
+@pytest.mark.long
 def test_numbers_of_workers_and_ways_to_store_clips_are_compared(tmp_path: Path, monkeypatch) -> None:
     for module in (training, readers):
         monkeypatch.setattr(module, "reading_context", lambda: FORKS)

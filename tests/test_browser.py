@@ -142,6 +142,7 @@ def test_the_clips_of_a_clicked_square_are_seen_without_scrolling(width: int, he
     tab.set_viewport_size({"width": 1280, "height": 800})
 
 
+@pytest.mark.long
 def test_no_order_of_runs_and_filters_ends_in_an_error_page(tab: Page, address: str):
     random, chosen = Random(1), list[str]()
     runs = [f"{task}-{kind}" for task in ("motion", "appearance") for kind in ("rgb-p2", "rgb-p4", "rgb-p8", "flow-p4")]
@@ -227,6 +228,7 @@ def test_back_takes_one_step_for_each_view(page: Page, address: str):
     expect(page.get_by_text(kept)).to_be_visible()
 
 
+@pytest.mark.long
 def test_the_tour_leads_through_the_demo_by_keyboard(page: Page, address: str):
     page.goto(address)
     start = page.get_by_role("link", name="Tour of the demo")

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from benchmarks.browser import settle
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 RUN = "appearance-rgb-p4"
 
 

@@ -15,7 +15,7 @@ from benchmarks.browser import serving, settle, until
 from tests.test_app import edit
 from tests.tiny import write_run
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 EVIL = '<img src=x onerror="window.evil=1"><b>bold</b>'
 
 

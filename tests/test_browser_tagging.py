@@ -10,7 +10,7 @@ from analysis.runs.notes import EXCLUDED, WRONG_LABEL, notes_table, set_right_la
 from analysis.runs.run_directory import open_run
 from benchmarks.browser import settle, until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 RUN = "appearance-flow-p4"  # of which many clips are misclassified
 
 

@@ -94,6 +94,7 @@ def test_the_overview_has_needs_order_from_probes(tmp_path: Path) -> None:
     np.testing.assert_allclose(clip_overview(open_run(run))["needs_order"], [0.5, 0])
 
 
+@pytest.mark.long
 @pytest.mark.browser
 def test_the_browsing_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(browsing, "TIMES_OPENED", 1)  # a page takes seconds in a browser

@@ -326,6 +326,7 @@ def test_all_evaluations_of_a_training_share_a_program(programs: list[Any], monk
     assert tried.evaluated["compiled"].startswith("yes: ") and "compiled by torch.compile" in tried.evaluated["form"]
 
 
+@pytest.mark.long
 def test_the_real_compiler_gives_the_numbers_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """TorchInductor and the C++ compiler, of one layer's logits, alpha and gradients."""
     if not any(map(shutil.which, ("g++", "c++", "clang++"))):

@@ -154,6 +154,7 @@ def test_networks_are_named_by_what_makes_them(networks: Path) -> None:
         assert network.command.endswith(f"-o demo/networks/{network.name}")
 
 
+@pytest.mark.long
 def test_retrain_makes_every_network(scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = ("model.width=8", "model.frames=2", "preprocessing.frames=2", "optimisation.epochs=1",
              "optimisation.warmup_epochs=0", "preprocessing.resize=36", "preprocessing.crop=32")  # fmt: skip

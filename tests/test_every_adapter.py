@@ -128,6 +128,7 @@ def named(name: str, folder: Path) -> list[str]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*SMALL, *HUGGING_FACE])
 def test_a_network_goes_through_every_command_and_page(
     name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -153,6 +154,7 @@ def test_a_network_goes_through_every_command_and_page(
     assert not open_page(folder / "runs", monkeypatch, COMPARE, a=first, b=name).error
 
 
+@pytest.mark.long
 def test_all_of_them_and_an_sth_network_are_on_one_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """α of the one and attention across time of the others stand beside each other, each under its own name."""
     runs, network = folder / "runs", folder / "sth.safetensors"

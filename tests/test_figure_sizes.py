@@ -15,7 +15,7 @@ from analysis.report.plots import short_layers
 from tests.tiny import write_run
 from workbench.cli import main
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 SMALLER = 0.7  # Plotly's subscripts
 LONG = "a data set with a rather long name: number one & <b>two</b>"
 TEXTS = """() => {

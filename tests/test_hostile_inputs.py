@@ -15,6 +15,7 @@ def goods(tmp_path_factory: pytest.TempPathFactory) -> Goods:
     return make_goods(tmp_path_factory.mktemp("hostile") / "goods")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_bad_input_is_refused_in_a_sentence_or_named(goods: Goods, tmp_path: Path, kind: str) -> None:
     """And changes nothing of the good ones: what was recorded of them equals what is recorded without it."""

@@ -14,6 +14,7 @@ PAGES = sorted((ROOT / "docs").glob("add-a*.md"))
 PACKAGES = ("sth_core", "analysis", "workbench")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_change_applies_and_does_what_the_page_says(page: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")

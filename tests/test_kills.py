@@ -32,6 +32,7 @@ from sth_core.files import HOST, written_by_me
 FEW = ["--clips", "3"]
 
 
+@pytest.mark.long
 def test_a_command_that_was_killed_gives_what_an_undisturbed_one_gives(tmp_path: Path) -> None:
     def words(out: str) -> list[str]:
         return [*words_of("data synthesize", Goods(tmp_path), tmp_path / out), *FEW]

@@ -145,6 +145,7 @@ def shown_by(notebook: Any) -> list[list[tuple[str, ...]]]:
     return [[tuple(sorted(output.get("data", {output.output_type: ""}))) for output in outputs] for outputs in shown]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["your_own_network", "the_demo", "figures_5_to_8"])
 def test_a_notebook_runs_and_what_it_holds_is_what_it_shows(
     name: str, demo: Path, monkeypatch: pytest.MonkeyPatch

@@ -282,6 +282,7 @@ def test_the_form_starts_a_job_that_can_be_cancelled(recorded, tmp_path, scenes_
 
 
 @pytest.mark.browser
+@pytest.mark.long
 def test_in_a_browser_an_upload_gets_its_top_5_and_grad_cam(recorded, video, page):
     with serving(recorded[0]) as (address, _):
         page.goto(f"{address}/own")

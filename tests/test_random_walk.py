@@ -50,6 +50,7 @@ def many(demo: Path, experiments: Path, tmp_path_factory: pytest.TempPathFactory
     return runs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PATHS)
 def test_no_order_of_choices_crashes_a_page(page: str, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(many, monkeypatch, page, **({"run": "tiny"} if page == EXPERIMENTS else {}))

@@ -14,7 +14,7 @@ from tests.test_app import CLIP, PREDICTIONS, open_page, words
 from tests.test_browser import a_mistake
 from workbench.cli import main
 
-pytestmark = pytest.mark.real_data
+pytestmark = [pytest.mark.real_data, pytest.mark.long]
 SMALL = ("optimisation.epochs=2", "model.width=8", "preprocessing.resize=36", "preprocessing.crop=32")
 
 

@@ -183,6 +183,7 @@ def test_a_killed_process(moment, checkpoint, dozen, record_dozen, whole, tmp_pa
     assert_equal_runs(run, whole)
 
 
+@pytest.mark.long
 def test_killed_at_random_moments(checkpoint, dozen, whole, tmp_path):
     """Four recordings, each killed three times, up to 0.2 s after a random part was written."""
     runs, part, random, moments = 4, 2, Random(7), list[int]()

@@ -124,6 +124,7 @@ def test_new_clips_are_recorded_and_lost_ones_are_named(checkpoint, scenes_folde
     assert len(predictions(open_run(run))) == 6 and open_run(run).problem == ""
 
 
+@pytest.mark.long
 def test_probes_and_interventions_have_the_labels_of_their_run(checkpoint, few, tmp_path):
     folder = tmp_path / "run"
     record(checkpoint, few, folder)

@@ -25,7 +25,7 @@ from sth_core.video.fields import read_clip
 from sth_core.video.transforms import crop, normalise
 from workbench.components import scrubber
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 RUN, CLIP = "motion-rgb-p4", "val/0001_00007.mp4"
 LINK = f"clip?run={RUN}&clip={quote(CLIP, safe='')}"
 

@@ -100,6 +100,7 @@ def stop(words: list[str], out: Path, when: Callable[[], bool], number: signal.S
         assert process.code == 128 + number and "stopped; the same command continues from here" in process.said
 
 
+@pytest.mark.long
 def test_interrupted_three_times_it_ends_with_the_same_weights(
     recipe: Path, data: Path, tmp_path: Path, whole: Path
 ) -> None:
@@ -175,6 +176,7 @@ def test_two_processes_train_as_one_that_accumulates_two_parts(
     assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=1e-3)
 
 
+@pytest.mark.long
 def test_two_nodes_train_as_two_processes_of_one(recipe: Path, data: Path, tmp_path: Path, by_two: Path) -> None:
     """Each node is a network namespace of its own: they reach each other over a virtual cable alone."""
     namespace = ["unshare", "--map-root-user", "--net"]
@@ -205,6 +207,7 @@ def test_two_processes_refuse_the_folder_of_another_training(recipe: Path, data:
     assert (by_two / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.long
 def test_two_processes_record_the_same_as_one(data: Path, tmp_path: Path) -> None:
     network = save_tiny(tmp_path / "model.safetensors")
     words = ("record", network, "--data", data, "-o", tmp_path / "two", "--device", "cpu", "--batch-size", 1)
@@ -241,6 +244,7 @@ def under_torchrun(call: Callable[..., None], *arguments: Path) -> None:
     elastic_launch(config, call)(*arguments)
 
 
+@pytest.mark.long
 def test_a_process_that_dies_is_restarted_and_nothing_is_lost(
     recipe: Path, data: Path, tmp_path: Path, by_two: Path
 ) -> None:

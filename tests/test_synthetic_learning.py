@@ -101,6 +101,7 @@ def score(model: VideoNetwork, clips: Clips) -> Score:
     )
 
 
+@pytest.mark.long
 def test_one_frame_shows_the_appearance_but_not_the_order_of_a_motion(clips: tuple[Clips, Clips]) -> None:
     """A 2D network predicts the pair of motions (chance 1/6) and the appearance (chance 1/12), the order at chance.
 
@@ -113,6 +114,7 @@ def test_one_frame_shows_the_appearance_but_not_the_order_of_a_motion(clips: tup
     assert 0.38 < result.order < 0.62, result  # chance, over 240 clips: 3.7 standard deviations
 
 
+@pytest.mark.long
 def test_an_sth_network_learns_the_order_from_two_frames(clips: tuple[Clips, Clips]) -> None:
     to_learn, held_out = clips
     result = score(train_on_both_labels("sth", frames=2, epochs=13, clips=to_learn), held_out)

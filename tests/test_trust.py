@@ -76,6 +76,7 @@ def test_the_page_has_every_part_and_every_number(out: Path) -> None:
     assert set(pd.read_csv(out / "attention.csv")["place"]) >= {"layer1.0.conv1", "layer1", EVERY_LAYER}
 
 
+@pytest.mark.long
 def test_going_on_ends_as_one_call_would(out: Path, networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
     assert not list(out.glob(".replaced-*"))  # the earlier call's parts are no damaged ones
     trust(networks / "sth.safetensors", scenes_folder, tmp_path / "whole", clips=3, methods=("gradcam",))

@@ -131,6 +131,7 @@ for words in steps:
 """
 
 
+@pytest.mark.long
 def test_the_three_examples_of_your_own_model_run_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     """The commands of docs/your-own-model.md, but for those that download, serve the app, or take minutes."""
     pytest.importorskip("transformers", reason="the extra [transformers] is not installed")
