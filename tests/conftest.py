@@ -10,6 +10,8 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores, and so do the commands that they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")  # the tests need no network
+
 # Before Triton is imported: without a GPU its interpreter runs the kernels.
 os.environ.setdefault("TRITON_INTERPRET", "0" if "gpu" in sys.argv else "1")
 

@@ -41,6 +41,7 @@ def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # of other tests, which have no credentials
     fs = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
     fs.mkdir("lab")
     yield fs
