@@ -328,6 +328,16 @@ def test_a_run_that_is_exported_and_imported_is_the_same(recorded, scenes_folder
     pd.testing.assert_frame_equal(confusion_cells(own), confusion_cells(table))
 
 
+def test_groups_are_those_of_a_column_of_the_dataset(recorded, scenes_folder, tmp_path):
+    export(recorded, tmp_path / "a.csv")
+    options = ["--data", scenes_folder, "--split", "val", "--label", open_run(recorded).meta["label"]]
+    command = ["import-predictions", tmp_path / "a.csv", "-o", tmp_path / "run", *options, "--group", "appearance"]
+    CliRunner().invoke(main, [str(word) for word in command], catch_exceptions=False)
+    run = open_run(tmp_path / "run")
+    assert predictions(run)["group"].nunique() == pd.read_csv(scenes_folder / "manifest.csv")["appearance"].nunique()
+    assert run.meta["groups_from"] == "the column appearance"
+
+
 def annotation_of(run: Path) -> Any:
     from sth_core.datasets.table import Annotation
 

@@ -229,7 +229,9 @@ def test_a_part_that_stands_is_never_written_over(record_dozen, whole, another):
         (part,) = (another / kind).iterdir()
         table = pd.read_parquet(part)
         part.unlink()
-        table[table["clip_id"].isin(sorted(set(table["clip_id"]))[:4])].to_parquet(part.with_name("part-00001.parquet"))
+        table[table["clip_id"].isin(sorted(set(table["clip_id"]))[:4])].to_parquet(
+            part.with_name("part-00001.parquet"), index=False
+        )
     record_dozen(another)
     assert parts_of(another, "predictions") == ["part-00001.parquet", "part-00002.parquet"]
     assert_equal_runs(another, whole)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from analysis.attention.alpha_matrix import read_alpha
 from analysis.experiments.interventions import effects_in, intervene
@@ -22,6 +23,7 @@ from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from sth_core.shards import Shards
 from tests.tiny import CLASSES, attention_of, copy_clips
+from workbench.cli import main
 
 
 @pytest.fixture
@@ -105,6 +107,21 @@ def test_groups_are_joined_anew_and_a_pattern_is_remembered(checkpoint, few, tmp
     assert predictions(open_run(run))["group"].nunique() == 1
     assert recorded_again(checkpoint, few, run)[1:] == []  # without the pattern: it is that of the run
     assert predictions(open_run(run))["group"].nunique() == 1
+
+
+def test_a_column_of_groups_is_named_and_remembered(checkpoint, few, tmp_path):
+    def grouped(*options: str) -> tuple[int, str]:
+        command = ["record", str(checkpoint), "--data", str(few), "-o", str(tmp_path / "run"), *options]
+        assert not CliRunner().invoke(main, command, catch_exceptions=False).exit_code
+        run = open_run(tmp_path / "run")
+        return predictions(run)["group"].nunique(), run.meta["groups_from"]
+
+    appearances = pd.read_csv(few / "manifest.csv")["appearance"]
+    assert grouped("--group", "appearance") == (appearances.nunique(), "the column appearance")
+    assert grouped() == (appearances.nunique(), "the column appearance")
+    assert grouped("--group", "motion") == (pd.read_csv(few / "manifest.csv")["motion"].nunique(), "the column motion")
+    assert grouped("--group-pattern", "/(...)")[0] == 1
+    assert grouped()[0] == 1
 
 
 def test_new_clips_are_recorded_and_lost_ones_are_named(checkpoint, scenes_folder, few, tmp_path):

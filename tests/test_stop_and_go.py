@@ -138,7 +138,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_shows_its_curves_and_keeps_its_best_epoch(whole: Path) -> None:
-    table = pd.read_csv(whole / "metrics.csv")
+    table = pd.read_csv(whole / "metrics.csv", float_precision="round_trip")
     assert list(table["epoch"]) == [1, 2, 3]
     assert table[["accuracy", "val_accuracy"]].stack().between(0, 1).all()
     best = load_checkpoint(whole / "best.safetensors").training

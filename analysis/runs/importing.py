@@ -159,7 +159,8 @@ def describe_import(file: Path, options: ImportOptions, classes: list[str], join
     """What run.json says of the scores and the clips."""
     return {
         "arch": options.name or file.stem, "conv": OTHER, "temporal_fraction": 0.0, "attention": False,
-        "modality": options.modality, "direction": False, "group_pattern": options.annotation.group_pattern,
+        "modality": options.modality, "direction": False,
+        "group_column": options.annotation.group, "group_pattern": options.annotation.group_pattern,
         **joined.facts, "trained_clips": None, "clips": len(joined.table), "vectors": False, "classes": classes,
         "layers": [], "precision": "fp32", "checkpoint_sha256": sha256(file),
     }  # fmt: skip

@@ -190,8 +190,11 @@ def refuse_no_features(checkpoint: Checkpoint, features: bool) -> None:
 
 
 def with_groups_of(annotation: Annotation, earlier: dict[str, Any]) -> Annotation:
-    """The annotation, with the group pattern of an earlier call for the same run if it has none."""
-    return replace(annotation, group_pattern=annotation.group_pattern or earlier.get("group_pattern", ""))
+    """The annotation, with the groups of an earlier call for the same run if no others are asked for."""
+    column = earlier.get("group_column", annotation.group)
+    if annotation.group_pattern or annotation.group not in ("", column):
+        return annotation
+    return replace(annotation, group=column, group_pattern=earlier.get("group_pattern", ""))
 
 
 def notify_choice(chosen: ChosenClips, options: DatasetOptions) -> None:
@@ -260,6 +263,7 @@ def describe(checkpoint: Checkpoint, data: Path, annotation: Annotation, protoco
         "label": annotation.label,
         "direction": annotation.direction,
         "kind": annotation.kind,
+        "group_column": annotation.group,
         "group_pattern": annotation.group_pattern,
         "protocol": {
             "clips_per_video": protocol.clips,

@@ -57,8 +57,8 @@ KEYS: dict[str, Any] = {
     "checkpoint_sha256": str,
     "finished": str,
     **dict.fromkeys(
-        ("arch", "conv", "data", "label", "split", "split_from", "groups_from", "group_pattern", "checkpoint", "start",
-         "started", "command", "trained_on", "device", "cuda", "cudnn", "form", "compiled"), str,
+        ("arch", "conv", "data", "label", "split", "split_from", "groups_from", "group_column", "group_pattern",
+         "checkpoint", "start", "started", "command", "trained_on", "device", "cuda", "cudnn", "form", "compiled"), str,
     ),
     **dict.fromkeys(("seed", "trained_clips"), Whole),
     **dict.fromkeys(("attention", "direction", "vectors", "features"), bool),

@@ -272,7 +272,8 @@ def clip_table(run: Run, more: tuple[str, ...] | None = ALL_BUT_SCORES) -> pa.Ta
         raise UserError(f"{run.path}: its predictions cannot be read (its parts differ: {error})") from error
     table = table.take(pc.sort_indices(table["clip_id"]))
     clips = table["clip_id"]
-    if len(again := pc.indices_nonzero(pc.equal(clips[1:], clips[:-1]))):
+    # Of slices without a row pyarrow 22 and earlier crash.
+    if len(clips) > 1 and len(again := pc.indices_nonzero(pc.equal(clips[1:], clips[:-1]))):
         first, second = again[0].as_py(), again[0].as_py() + 1
         places = " and ".join(sorted({str(table["shard"][i]) for i in (first, second)}))
         raise UserError(f"{run.path}: {clips[first]} stands twice in its predictions ({places}); record it again")

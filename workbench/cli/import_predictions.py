@@ -9,7 +9,7 @@ import click
 
 from sth_core.datasets.media import counted
 from workbench.cli.kinds import FILE, FOLDER, TEXT
-from workbench.cli.options import group_pattern_option, overwrite_option
+from workbench.cli.options import group_option, group_pattern_option, overwrite_option
 from workbench.cli.terminal import notify, say
 from workbench.cli.typed import command_line
 
@@ -35,9 +35,12 @@ from workbench.cli.typed import command_line
 @click.option(
     "--modality", default="rgb", show_default=True, type=click.Choice(("rgb", "flow", "rgb+flow")), help="Its input."
 )
+@group_option
 @group_pattern_option
 @overwrite_option
-def import_predictions_command(file: Path, out: Path, label: str | None, group_pattern: str, **options: Any) -> None:
+def import_predictions_command(
+    file: Path, out: Path, label: str | None, group: str, group_pattern: str, **options: Any
+) -> None:
     """Make a run of the scores of another program in FILE, without its network (for weights: `sth import`).
 
     FILE is a CSV, Parquet, JSON (also an object a line), .npy or .npz file, or the pickle that MMAction2's --dump
@@ -47,7 +50,7 @@ def import_predictions_command(file: Path, out: Path, label: str | None, group_p
     from analysis.runs.importing import ImportOptions, import_predictions
     from sth_core.datasets.table import Annotation
 
-    annotation = Annotation(group_pattern=group_pattern)
+    annotation = Annotation(group=group, group_pattern=group_pattern)
     annotation = replace(annotation, label=label) if label else annotation
     asked = ImportOptions(annotation=annotation, command=command_line(), notify=notify, **options)
     done = import_predictions(file, out, asked)

@@ -51,6 +51,9 @@ group_pattern_option = click.option(
     metavar="REGEX",
     help="Finds a clip's group (its source video) in its path.",
 )
+group_option = click.option(
+    "--group", default="", type=TEXT, metavar="COLUMN", help="The manifest's column of groups, such as source videos."
+)
 workers_option = click.option(
     "--workers", type=READERS, help="Processes (without a GPU: threads) that read clips; by default one for each core."
 )
@@ -91,6 +94,7 @@ class DatasetArguments:
     out: Path
     options: DatasetOptions
     label: str | None = None  # a column of the manifest; None: the one that the network was trained on
+    group: str = ""  # a column of the manifest; empty: the one that the network was trained on
     group_pattern: str = ""
 
     def reporting(self, show: Show, what: str, unit: str = "clip") -> DatasetOptions:
@@ -102,7 +106,7 @@ class DatasetArguments:
         """The checkpoint's annotation with the label and groups that were asked for; None if none were."""
         from sth_core.open_network import open_network
 
-        wanted = {key: value for key in ("label", "group_pattern") if (value := getattr(self, key))}
+        wanted = {key: value for key in ("label", "group", "group_pattern") if (value := getattr(self, key))}
         return replace(open_network(self.network).annotation, **wanted) if wanted else None
 
 
@@ -146,7 +150,7 @@ def dataset_options(
         options.append(
             click.option("--label", type=TEXT, help="The manifest's column of labels; by default the one trained on.")
         )
-        options.append(group_pattern_option)
+        options += [group_option, group_pattern_option]
 
     def decorate(command: Command) -> Command:
         @wraps(command)
@@ -155,7 +159,7 @@ def dataset_options(
             network = pop_network(values)
             out = out or Path(f"{network.stem}{out_suffix}")
             options = DatasetOptions(**shared, command=command_line(out=out), notify=notify)
-            asked = {name: values.pop(name) for name in ("label", "group_pattern") if name in values}
+            asked = {name: values.pop(name) for name in ("label", "group", "group_pattern") if name in values}
             command(dataset=DatasetArguments(network, data, out, options, **asked), **values)
 
         for option in reversed(options):

@@ -50,7 +50,7 @@ def show_hypotheses(runs: list[Run]) -> None:
             st.caption(f"{counted(row.comparisons, 'comparison')}. {counts}, of these networks only: {row.these_only}.")
             with st.expander("Comparisons"):
                 shown, key = shown_comparisons(tested.of(row.hypothesis)), f"hypothesis_{row.Index}"
-                st.dataframe(shown, hide_index=True, key=key, column_config=COMPARISON_COLUMNS)
+                st.dataframe(shown, hide_index=True, placeholder="-", key=key, column_config=COMPARISON_COLUMNS)
                 show_table_csv(tested.of(row.hypothesis), key)
     st.caption(f"**How to read this:** {HOW_JUDGED}")
 

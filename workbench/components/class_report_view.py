@@ -43,8 +43,8 @@ def show_class_report(filtered: FilteredClips) -> None:
     )
     ordered = report.sort_values("f1", kind="stable", ignore_index=True)
     selected = st.dataframe(
-        shown_report(ordered), hide_index=True, key="class_report", on_select="rerun", selection_mode="single-row",
-        column_config=columns(), alt="Precision, recall and F1 of each class",
+        shown_report(ordered), hide_index=True, placeholder="-", key="class_report", on_select="rerun",
+        selection_mode="single-row", column_config=columns(), alt="Precision, recall and F1 of each class",
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button("CSV", csv_text(report), f"{run.name}_classes.csv", "text/csv", key="report_csv")

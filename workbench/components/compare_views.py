@@ -140,7 +140,7 @@ def show_accuracy_table(table: pd.DataFrame, letters: dict[str, str]) -> None:
         "only_wrong": number("misclassified only here", help="Clips that all other runs classify correctly."),
         "alpha_temporal": number("mean α_T", format="%.3f", help="Mean over the layers and the common clips."),
     }
-    st.dataframe(shown[columns], hide_index=True, key="accuracy_table", column_config=config)
+    st.dataframe(shown[columns], hide_index=True, placeholder="-", key="accuracy_table", column_config=config)
     show_table_csv(table, "accuracy_of_runs")
 
 
@@ -237,7 +237,8 @@ def show_clips_by_correct_count(common: SharedClips, run: Run, letters: dict[str
     N = len(common.names)
     counts = np.bincount(common.correct_count, minlength=N + 1)
     # The options are in the URL: "2" remains an option when another run is added, "2 of 3" would not.
-    k = choose_one(f"Correct in how many of {N} runs?", range(N + 1), "right_in")
+    fewest = int(np.flatnonzero(counts)[0])
+    k = choose_one(f"Correct in how many of {N} runs?", range(N + 1), "right_in", fewest)
     st.caption("Clips by the number of correct runs: " + " · ".join(f"**{i}**: {n}" for i, n in enumerate(counts)))
     if not counts[k]:
         st.success(f"No clip is correct in exactly {k} of {N} runs.")

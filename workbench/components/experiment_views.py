@@ -119,7 +119,9 @@ def show_experiment_table(
 ) -> None:
     """A table as people read it, and the file with all its numbers."""
     titles = {column: column_title(column) for column in shown}
-    st.dataframe(shown, hide_index=True, key=f"{name} numbers", column_config=titles | dict(config or {}))
+    st.dataframe(
+        shown, hide_index=True, placeholder="-", key=f"{name} numbers", column_config=titles | dict(config or {})
+    )
     st.download_button(
         "CSV", csv_text(table), f"{name}.csv", "text/csv", key=f"{name} csv", on_click="ignore",
         help=f"All numbers of this table: {', '.join(map(str, table.columns))}.",

@@ -70,7 +70,9 @@ def show_linked_clips(
     ]
     config = {"open": st.column_config.LinkColumn("", display_text=":material/open_in_new:", width="small")}
     table = pd.concat([pd.Series(links, clips.index, name="open", dtype=object), clips], axis=1)
-    st.dataframe(table, hide_index=True, column_config=column_titles(clips) | config | column_config, **options)
+    st.dataframe(
+        table, hide_index=True, placeholder="-", column_config=column_titles(clips) | config | column_config, **options
+    )
 
 
 def show_thumbnail(path: Path, alt: str) -> None:

@@ -55,7 +55,7 @@ def show_class_accuracy(filtered: FilteredClips) -> None:
     for name in ("accuracy", "low", "high"):
         config[name] = st.column_config.NumberColumn(column_title(name), format="percent")
     ticked = st.dataframe(
-        per_class, hide_index=True, key="per_class_numbers", column_config=config, on_select="rerun",
+        per_class, hide_index=True, placeholder="-", key="per_class_numbers", column_config=config, on_select="rerun",
         selection_mode="multi-row",
     )  # fmt: skip
     show_table_csv(per_class, "per_class")

@@ -24,9 +24,9 @@ ORDER = (
 COLUMN = st.column_config
 COLUMNS: dict[str, Any] = {
     "run": COLUMN.TextColumn("Run", pinned=True),
-    "network": COLUMN.TextColumn("Network", width=100),
-    "data": COLUMN.TextColumn("Data", width=80),
-    "question": COLUMN.TextColumn("Question", width=88, help="The labels that the network predicts."),
+    "network": COLUMN.TextColumn("Network", width=120),
+    "data": COLUMN.TextColumn("Data", width=96),
+    "question": COLUMN.TextColumn("Question", width=70, help="The labels that the network predicts."),
     "p": COLUMN.TextColumn("p", width=42, help="The proportion of temporal kernels."),
     "input": COLUMN.TextColumn("Input", width=52),
     "accuracy": COLUMN.NumberColumn("Accuracy", width=72, format="%.1f %%"),
@@ -82,9 +82,9 @@ def choose_rows(table: pd.DataFrame, text: str) -> list[str]:
     st.caption(f"{some}{counted(len(table), 'run')}. {ORDER}")
     default: Any = {"selection": {"rows": [i for i, name in enumerate(names) if name in ticked]}}
     event = st.dataframe(
-        shown, hide_index=True, column_config=columns, column_order=order, on_select="rerun", key=f"runs {drawn}",
-        selection_mode="multi-row", selection_default=default, height=ROW * (min(len(shown), TALLEST) + 1) + 3,
-        alt="All runs: tick those to open",
+        shown, hide_index=True, placeholder="-", column_config=columns, column_order=order, on_select="rerun",
+        key=f"runs {drawn}", selection_mode="multi-row", selection_default=default,
+        height=ROW * (min(len(shown), TALLEST) + 1) + 3, alt="All runs: tick those to open",
     )  # fmt: skip
     now = {names[i] for i in event["selection"]["rows"] if i < len(names)}
     chosen = [name for name in table["run"] if (name in now if name in set(names) else name in ticked)]

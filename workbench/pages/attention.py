@@ -107,7 +107,7 @@ def show_supplement_figures(runs: list[Run]) -> None:
 
 
 def show_numbers(table: pd.DataFrame, name: str) -> None:
-    st.dataframe(table, hide_index=True, key=f"{name}_numbers", column_config=column_titles(table))
+    st.dataframe(table, hide_index=True, placeholder="-", key=f"{name}_numbers", column_config=column_titles(table))
 
 
 show_attention_page()
