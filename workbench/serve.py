@@ -19,7 +19,7 @@ from workbench.roots import ROOTS, RUNS
 # token itself, because the processes that it starts inherit the environment, and all of the user's can read it.
 ORIGINS, NEEDS_TOKEN = "STH_ORIGINS", "STH_NEEDS_TOKEN"
 ORIGIN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
-SERVER = Path(__file__).with_name("server.py")
+SERVER = Path(__file__).resolve().with_name("server.py")
 LOCAL, ALL_ADDRESSES = ("localhost", "127.0.0.1"), ("0.0.0.0", "::")
 FLAGS = (
     "server.headless=true", "server.fileWatcherType=none", "browser.gatherUsageStats=false",

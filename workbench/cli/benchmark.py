@@ -8,7 +8,7 @@ import click
 
 from sth_core.errors import UserError
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).resolve().parents[2]
 NEEDS_REPOSITORY = "Benchmarks need the repository: they are not part of the installed package."
 
 
