@@ -3,6 +3,7 @@
 import streamlit as st
 
 from workbench.components.browser import preload_plotly, sync_browser_history
+from workbench.components.cached import files_looked_at_once
 from workbench.components.context import errors_shown, redirect_old_links
 from workbench.components.saved_views import show_save_view
 from workbench.components.tour import show_tour
@@ -54,7 +55,8 @@ def main() -> None:
         show_tour()
         sync_browser_history()
         preload_plotly(now=page.title in PAGES_WITH_CHARTS)
-        page.run()
+        with files_looked_at_once():
+            page.run()
         show_save_view(page.url_path)
 
 

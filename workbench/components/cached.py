@@ -1,7 +1,9 @@
 """Tables and networks that all sessions share, without copies: nothing may change what these functions return."""
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +53,28 @@ def cached_result(name: str, runs: list[Run], compute: Callable[[], Any], *param
     return _cached_result(name, repr((key, parameters)), compute)  # Streamlit hashes one string faster than many
 
 
+looked_at = threading.local()  # `shards`: those of each run, while `files_looked_at_once`
+
+
+@contextmanager
+def files_looked_at_once() -> Iterator[None]:
+    """In this thread, while a page runs: to look at the files for each cached result would take a third of its time."""
+    looked_at.shards = {}
+    try:
+        yield
+    finally:
+        del looked_at.shards
+
+
 def shard_times(run: Run) -> list[tuple[str, tuple[int, ...]]]:
     """The run's shards and its table of failures, with the state of each (`state_of`)."""
+    known: dict[str, list[tuple[str, tuple[int, ...]]]] = getattr(looked_at, "shards", {})
+    if (path := str(run.path)) not in known:
+        known[path] = look_at_shards(run)
+    return known[path]
+
+
+def look_at_shards(run: Run) -> list[tuple[str, tuple[int, ...]]]:
     files = [file for kind in ("predictions", "attention", "probes") for file in parquet_files(run.path / kind)]
     return [(file.name, state_of(file)) for file in (*sorted(files), run.path / "failures.parquet")]
 

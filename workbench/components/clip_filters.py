@@ -81,9 +81,9 @@ def choose_filters(run: Run, table: pd.DataFrame) -> FilteredClips:
         label = st.selectbox("Label", classes, index=None, placeholder="any", key="label", bind="query-params")
         said = st.selectbox("Predicted", classes, index=None, placeholder="any", key="said", bind="query-params")
         outcome = choose_one("Outcome", OUTCOMES, "outcome")
-        for column in varying_measures(table):
+        for column in cached_result("varying measures", [run], lambda: varying_measures(table)):
             title, hint = MEASURES[column]
-            if narrowed := choose_range(title, table[column], column, hint):
+            if narrowed := choose_range(run, title, table[column], column, hint):
                 filters[column] = (f"{title} {narrowed[0]}", narrowed[1])
         filters |= choose_more_ranges(run, table)
         search = st.text_input("Clip name contains", key="search", bind="query-params")
@@ -124,7 +124,7 @@ def choose_more_ranges(run: Run, table: pd.DataFrame) -> dict[str, tuple[str, ND
     )  # fmt: skip
     found = {}
     for name in chosen:
-        if narrowed := choose_range(others[name], pd.Series(column_numbers(run, table, name)), name):
+        if narrowed := choose_range(run, others[name], pd.Series(column_numbers(run, table, name)), name):
             found[name] = (f"{others[name]} {narrowed[0]}", narrowed[1])
     return found
 

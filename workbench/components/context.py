@@ -258,7 +258,7 @@ def choose_run() -> Run:
         st.caption(escape_markdown(run.title))
     readable_runs({name: run})
     with st.sidebar:
-        if unread := unread_sentence(run):
+        if unread := cached_result("unread", [run], lambda: unread_sentence(run)):
             st.caption(escape_markdown(unread))
     show_run_warnings({name: run})
     return run

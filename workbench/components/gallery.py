@@ -1,7 +1,7 @@
 """Clips as a grid of thumbnails that play under the pointer or the focus, each with a link to its page."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,8 @@ def show_linked_clips(
 ) -> None:
     """The clips as a table whose first column links to their pages, which step through the list."""
     more = urlencode(list_query(run, listed), quote_via=quote) if listed else ""
-    links = [
-        "&".join(filter(None, ("clip?" + urlencode(clip_query(run, clip_id), quote_via=quote), more)))
-        for clip_id in clips["clip_id"]
-    ]
+    of_run = f"clip?{urlencode({'run': run_id(run)}, quote_via=quote)}&clip="
+    links = ["&".join(filter(None, (of_run + quote(clip_id, safe=""), more))) for clip_id in clips["clip_id"]]
     config = {"open": st.column_config.LinkColumn("", display_text=":material/open_in_new:", width="small")}
     table = pd.concat([pd.Series(links, clips.index, name="open", dtype=object), clips], axis=1)
     st.dataframe(
@@ -112,22 +110,24 @@ def start_anew(key: str, rows: NDArray[np.intp]) -> None:
 def show_gallery(
     run: Run, clips: pd.DataFrame, rows: NDArray[np.intp], key: str = "gallery", across: int = COLUMNS,
     per_page: int = CLIPS_PER_PAGE, *, origin: str = "", beside: Run | None = None,
-    tags: Mapping[str, Sequence[str]] | None = None, answers: Mapping[str, Sequence[str]] | None = None,
+    tags: Mapping[str, Sequence[str]] | None = None,
+    answers: Callable[[NDArray[np.intp]], Mapping[str, Sequence[str]]] | None = None,
     opened: bool = False,
 ) -> None:  # fmt: skip
     """One page of these rows of `clips`, so many across: thumbnail, label, prediction, tags and a link of each clip,
     which can be ticked and tagged.
 
     Behind the link one steps through all these rows; `origin` says there what they are, and `beside` is another run
-    whose network is shown too. `tags` by clip_id are by default the run's; `answers` by clip_id are lines instead of
-    the run's prediction. `opened` clips are those of a click on this page, which scrolls to them."""
+    whose network is shown too. `tags` by clip_id are by default the run's; `answers` gives, of the rows that are shown,
+    lines by clip_id instead of the run's prediction. `opened` clips are those of a click on this page, which scrolls to
+    them."""
     st.html(STYLE)
     steps = list_query(run, ClipList(origin or "a gallery", rows)) | ({BESIDE: run_id(beside)} if beside else {})
     start_anew(f"{key}_page", rows)
     page = choose_page(-(-len(rows) // per_page), f"{key}_page")
     shown = rows[(page - 1) * per_page : page * per_page]
     with st.container(key=f"gallery_of_{key}"):
-        show_cards(run, clips, rows, shown, key, across, tags, answers, steps)
+        show_cards(run, clips, rows, shown, key, across, tags, answers and answers(shown), steps)
     if opened:
         data = {"card": f"st-key-card_of_{key}_0", "clips": blake2b(rows.tobytes()).hexdigest()}
         SCROLL_TO_CLIPS(key=f"scroll_to_{key}", data=data)

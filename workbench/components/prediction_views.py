@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
@@ -102,6 +103,12 @@ def show_calibration(filtered: FilteredClips) -> None:
     show_chosen_clips(filtered, chosen, ", ".join(names), "of_bin")
 
 
+def sorted_rows(values: pd.Series, rows: NDArray[np.intp], *, descending: bool) -> NDArray[np.intp]:
+    """These rows in the order of their values."""
+    by = values.iloc[rows].reset_index(drop=True).sort_values(ascending=not descending, kind="stable")
+    return rows[by.index]
+
+
 def show_clip_table(filtered: FilteredClips) -> None:
     """The clips that match as a table. More than `MOST_ROWS` are sorted here and sent one page at a time."""
     run, clips, rows = filtered.run, filtered.table, np.flatnonzero(filtered.matches)
@@ -113,9 +120,7 @@ def show_clip_table(filtered: FilteredClips) -> None:
             by = st.selectbox("Sort by", columns, key="sort", bind="query-params", width=220, format_func=column_title)
             descending = st.toggle("Largest first", key="descending", bind="query-params")
             page = choose_page(pages, "rows")
-        ordered = rows[
-            clips[by].iloc[rows].reset_index(drop=True).sort_values(ascending=not descending, kind="stable").index
-        ]
+        ordered = filtered.cached(f"by {by}, {descending}", lambda: sorted_rows(clips[by], rows, descending=descending))
     first = (page - 1) * MOST_ROWS
     shown = clips[columns].iloc[ordered[first : first + MOST_ROWS]]
     which = f"{first + 1:,} to {first + len(shown):,} of " * (pages > 1) + filtered.describe(n)

@@ -9,6 +9,8 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from analysis.runs.run_directory import Run
+from workbench.components.cached import cached_result
 from workbench.components.context import escape_markdown
 
 STEPS = 100  # a slider has at least so many
@@ -77,9 +79,10 @@ def fit_choice(chosen: Sequence[float], ends: Ends, scale: Scale) -> Ends | None
 
 
 def choose_range(
-    title: str, values: pd.Series, key: str, hint: str | None = None
+    run: Run, title: str, values: pd.Series, key: str, hint: str | None = None
 ) -> tuple[str, NDArray[np.bool_]] | None:
-    """A range, which the URL has as `key`: its words, and which values lie in it; None if it is not narrowed.
+    """A range of these values of a run's clips, which the URL has as `key`: its words, and which values lie in it; None
+    if it is not narrowed.
 
     A choice that was made on another scale (of another run) is kept as far as it fits."""
     numbers = values.to_numpy(float, na_value=np.nan)
@@ -95,7 +98,8 @@ def choose_range(
             title, *scale.ends, scale.ends, step, form, key=key, bind="query-params", label_visibility="collapsed"
         )
         chosen = round(at[0], scale.decimals), round(at[1], scale.decimals)  # the browser adds up steps
-        histogram.html(histogram_html(numbers, scale, chosen))
+        counts = cached_result("histogram", [run], lambda: counts_of(numbers, scale), key)
+        histogram.html(histogram_html(counts, scale, chosen))
         if lost:
             st.caption(f"{escape_markdown(lost)} is outside of this run's range, so it filters nothing here.")
     st.session_state[f"{key} ends"] = scale.ends
@@ -131,9 +135,14 @@ def reset_range(key: str) -> None:
         st.session_state[key] = ends
 
 
-def histogram_html(numbers: NDArray[np.float64], scale: Scale, chosen: Ends) -> str:
+def counts_of(numbers: NDArray[np.float64], scale: Scale) -> NDArray[np.intp]:
+    """(BINS,): how many values lie in each part of the scale."""
+    return np.histogram(numbers[np.isfinite(numbers)], BINS, scale.ends)[0]
+
+
+def histogram_html(counts: NDArray[np.intp], scale: Scale, chosen: Ends) -> str:
     """Bars over the slider: how many clips have which number, those outside of the choice in gray."""
-    counts, edges = np.histogram(numbers[np.isfinite(numbers)], BINS, scale.ends)
+    edges = np.linspace(*scale.ends, BINS + 1)
     middle = (edges[:-1] + edges[1:]) / 2
     shares = np.where(counts, np.maximum(counts / counts.max(), 0.06), 0)
     bars = "".join(

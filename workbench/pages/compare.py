@@ -1,6 +1,7 @@
 """Compare: two runs or more on the same clips, in accuracy and in attention."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -141,7 +142,7 @@ def show_clips_by_outcome(a: Run, b: Run, both: pd.DataFrame) -> None:
     count = f"{len(tagged):,} of {counted(len(rows), 'clip')}" if tags else counted(len(rows), "clip")
     order = "most confident predictions of B first. Links open the clips as both networks see them; B keeps new tags."
     st.caption(f"{count}, {outcome}, {order}")
-    answers, origin = answers_of_both(a, b, both, tagged), ", ".join(["Compare", outcome, *tags])
+    origin, answers = ", ".join(["Compare", outcome, *tags]), partial(answers_of_both, a, b, both)
     show_gallery(b, table, tagged, "compared", origin=origin, beside=a, tags=tags_of_both(a, b), answers=answers)
 
 

@@ -58,7 +58,7 @@ def show_predictions_page() -> None:
 
 def show_accuracy(run: Run, table: pd.DataFrame) -> None:
     n, wrong, groups, low, high = cached_result("accuracy", [run], lambda: counted_accuracy(table))
-    unreadable = failures(run)
+    unreadable = cached_result("failures", [run], lambda: failures(run))
     left, middle, right = st.columns(3)
     hint = "Share of the clips whose highest score is that of their label. The filters do not apply."
     left.metric("Accuracy", f"{1 - wrong / n:.1%}" if n else "-", help=hint)
@@ -86,7 +86,7 @@ def counted_accuracy(table: pd.DataFrame) -> tuple[int, int, int, float, float]:
 
 def show_misclassified(filtered: FilteredClips) -> None:
     wrong = is_misclassified(filtered.table)
-    rows = most_confident_first(filtered.table, filtered.matches & wrong)
+    rows = filtered.cached("misclassified", lambda: most_confident_first(filtered.table, filtered.matches & wrong))
     if not len(rows):
         none = "No clip is misclassified." if not wrong.any() else "No misclassified clip matches these filters."
         st.success(none)
