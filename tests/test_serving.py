@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from sth_core.errors import UserError
+from tests.forked import ROOT
 from workbench.cli import main
 from workbench.roots import allowed_roots, may_read, resolve_inside
 
@@ -172,3 +175,11 @@ def test_the_folders_that_the_app_may_read(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("STH_RUNS", "runs")
     monkeypatch.setenv("STH_ROOTS", os.pathsep.join(["/one", "", "/two"]))
     assert allowed_roots() == [tmp_path / "runs", Path("/one"), Path("/two")]
+
+
+def test_the_app_is_the_one_beside_the_package_also_where_the_package_is_a_link(tmp_path):
+    (tmp_path / "workbench").symlink_to(ROOT / "workbench")
+    code = "import workbench.serve as serve; print(serve.SERVER, serve.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    server, imported = map(Path, done.stdout.split())
+    assert imported.is_relative_to(tmp_path) and (server.parents[1] / "app.py").is_file()
