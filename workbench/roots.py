@@ -17,7 +17,11 @@ def runs_folder() -> Path:
 
 def allowed_roots() -> list[Path]:
     """The folder of runs, then those that `sth app --root` named."""
-    return [runs_folder().resolve(), *(Path(root) for root in os.environ.get(ROOTS, "").split(os.pathsep) if root)]
+    return [runs_folder().resolve(), *named_roots()]
+
+
+def named_roots() -> list[Path]:
+    return [Path(root) for root in os.environ.get(ROOTS, "").split(os.pathsep) if root]
 
 
 def may_read(path: str | Path) -> bool:
@@ -25,8 +29,9 @@ def may_read(path: str | Path) -> bool:
 
     A run's network is identified by its checksum instead.
     """
-    roots = allowed_roots()
-    return len(roots) == 1 or any(Path(os.path.realpath(path)).is_relative_to(root.resolve()) for root in roots)
+    if not named_roots():
+        return True
+    return any(Path(os.path.realpath(path)).is_relative_to(root.resolve()) for root in allowed_roots())
 
 
 def why_not_readable(path: str | Path) -> str:
