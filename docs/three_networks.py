@@ -29,8 +29,10 @@ from analysis.runs.features import read_features
 from analysis.runs.run_directory import open_run
 from benchmarks.browser import chromium, serving
 from docs.screenshots import shoot
+from sth_core.recipe import load_recipe
 
-HELD_OUT = ("5", "10", "15", "20")  # the sequences that the recipe holds out
+RECIPE = "ut_interaction_imagenet"
+HELD_OUT = load_recipe(RECIPE).data.held_out  # sequences
 SWIN = "torchvision:swin3d_t"
 GROUPS = ("--group", "sequence")  # its clips have the same people and scene
 
@@ -109,7 +111,7 @@ def main(dataset: Path, out: Path, images: Path) -> None:
     data, manifest = with_splits(dataset, out / "ut_interaction")
     classes = sorted(set(manifest["label"]))
     if not (runs / "sth").exists():
-        sth("train", "ut_interaction_imagenet", "--data", dataset, "-o", out / "sth")
+        sth("train", RECIPE, "--data", dataset, "-o", out / "sth")
         sth("record", out / "sth/model.safetensors", "--data", data, "-o", runs / "sth")
     if not (runs / "swin3d_t").exists():
         weights, names = fitted_swin(data, classes, out)

@@ -58,7 +58,7 @@ looked_at = threading.local()  # `shards`: those of each run, while `files_looke
 
 @contextmanager
 def files_looked_at_once() -> Iterator[None]:
-    """In this thread, while a page runs: to look at the files for each cached result would take a third of its time."""
+    """In this thread, while a page runs; else each cached result would look at the same files again."""
     looked_at.shards = {}
     try:
         yield

@@ -24,9 +24,9 @@ ORDER = (
 COLUMN = st.column_config
 COLUMNS: dict[str, Any] = {
     "run": COLUMN.TextColumn("Run", pinned=True),
-    "network": COLUMN.TextColumn("Network", width=120),
-    "data": COLUMN.TextColumn("Data", width=96),
-    "question": COLUMN.TextColumn("Question", width=70, help="The labels that the network predicts."),
+    "network": COLUMN.TextColumn("Network", width=100),
+    "data": COLUMN.TextColumn("Data", width=80),
+    "question": COLUMN.TextColumn("Question", width=88, help="The labels that the network predicts."),
     "p": COLUMN.TextColumn("p", width=42, help="The proportion of temporal kernels."),
     "input": COLUMN.TextColumn("Input", width=52),
     "accuracy": COLUMN.NumberColumn("Accuracy", width=72, format="%.1f %%"),
