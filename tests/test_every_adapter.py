@@ -20,13 +20,14 @@ from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
 from analysis.runs.run_directory import open_run
 from analysis.runs.signals import TIME_SHARE, signal_of
-from sth_core.adapters import torchvision_networks
+from sth_core.adapters import checkpoint_files, torchvision_networks
 from sth_core.adapters.torchvision_networks import FAMILIES
 from sth_core.checkpoint import Checkpoint, save_checkpoint
 from sth_core.network import create_model
 from sth_core.video.transforms import Preprocessing
 from tests.test_adapted import HUGGING_FACE, NAMES, hugging_face_folder, small_mvit
 from tests.test_app import ATTENTION, CLIP, COMPARE, FIGURES, PREDICTIONS, open_page, words
+from tests.test_checkpoint_files import small_slowfast
 from tests.tiny import one_torch_thread, write_two_of_each
 from workbench.cli import main
 
@@ -55,6 +56,7 @@ def small_swin(num_classes: int, *, width: int, depth: int) -> nn.Module:
     )
 
 
+SLOWFAST = "SLOWFAST_4x4.pyth"  # its name says how many frames it takes
 MVIT_V2 = {"residual_pool": True, "residual_with_cls_embed": False, "rel_pos_embed": True, "proj_after_attn": True}
 SMALL: dict[str, Any] = {
     "r3d_18": partial(small_resnet, conv_makers=[SIMPLE] * 4, stem=video.resnet.BasicStem),
@@ -80,6 +82,7 @@ def door() -> Iterator[None]:
         small = lambda name, weights, num_classes: SMALL[name](num_classes=num_classes)  # noqa: E731
         patch.setattr(torchvision_networks, "get_model", small)
         patch.setattr(torchvision_networks, "preprocessing_of", small_clips)
+        patch.setitem(checkpoint_files.BY_PYTORCHVIDEO, "crop", 64)
         once(patch, opening, "torchvision_network")
         once(patch, of_hugging_face, "hugging_face_network")
         yield
@@ -115,21 +118,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory, door: None) -> Path:
 def named(name: str, folder: Path) -> list[str]:
     """The words that name a network on the command line, with the files that they need."""
     torch.manual_seed(0)
+    names = ["--class-names", f"{folder / 'names.txt'}"]
     if name in HUGGING_FACE:
         return [f"hf:{hugging_face_folder(name, folder / name)}"]
+    if name == SLOWFAST:
+        torch.save(small_slowfast(fusion_norm=True).state_dict(), folder / name)
+        return [f"{folder / name}", *names]
     weights = SMALL[name](num_classes=3).state_dict()
     save_file(weights, folder / f"{name}.safetensors")
-    return [
-        f"torchvision:{name}",
-        "--weights",
-        f"{folder / name}.safetensors",
-        "--class-names",
-        f"{folder / 'names.txt'}",
-    ]
+    return [f"torchvision:{name}", "--weights", f"{folder / name}.safetensors", *names]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", [*SMALL, *HUGGING_FACE])
+@pytest.mark.parametrize("name", [*SMALL, *HUGGING_FACE, SLOWFAST])
 def test_a_network_goes_through_every_command_and_page(
     name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,10 +9,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sth_core.adapted import adapt
-from sth_core.adapters.slow_resnet import DEPTHS, SlowResNet50
+from sth_core.adapters.slowfast import (
+    DEPTHS,
+    FAST,
+    POOL,
+    SLOW,
+    SlowFast,
+    SlowResNet50,
+    by_pytorchvideo,
+    temporal_kernels,
+    temporal_size,
+)
 from sth_core.checkpoint import Checkpoint, load_fitting
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
@@ -25,14 +36,13 @@ from sth_core.weight_files import read_state
 from sth_core.weight_names import SHIFTED, plain_names
 
 SUFFIXES = (".pth", ".pyth", ".pt", ".tar")
-OPENED = "MMAction2's and TSM's ResNet-50 (TSN, TSM) and pytorchvideo's slow_r50 are opened"
+OPENED = "TSN and TSM (ResNet-50) of MMAction2 and TSM, SlowFast of MMAction2 and pytorchvideo, and slow_r50 are opened"
 OTHERWISE = "write a function that returns sth_core.adapt(module, ...), and name it as FILE.py:FUNCTION with --weights"
 # Of networks that are recognised and not opened, by a name that no other has.
-TWO_PATHWAYS = "a SlowFast network of {}, whose module takes two clips at different rates"
 NOT_OPENED = {
-    r"blocks\.\d+\.multipathway_": TWO_PATHWAYS.format("pytorchvideo"),
-    r"s\d_fuse\.|s\d\.pathway1_": TWO_PATHWAYS.format("PySlowFast"),
-    r"backbone\.(slow|fast)_path\.": TWO_PATHWAYS.format("MMAction2"),
+    r"blocks\.\d+\.multipathway_": "a SlowFast network of pytorchvideo that has no classifier of whole clips",
+    r"backbone\.(slow|fast)_path\.": "a SlowFast network of MMAction2 that has no classifier of whole clips",
+    r"s\d_fuse\.|s\d\.pathway1_": "a SlowFast network of PySlowFast",
     r"s\d\.pathway0_": "a network of PySlowFast with one pathway",
     r"backbone\.layer\d\.\d+\.conv\d\.conv\.weight3d": "a 3D network of MMAction2",
     r"cls_head\.": "a network of MMAction2 that is no TSN or TSM",
@@ -40,8 +50,14 @@ NOT_OPENED = {
 }
 SEGMENTS = re.compile(r"(?:^|[_-])1x1x(?P<frames>\d+)(?=[_-]|$)|segment(?P<segments>\d+)")
 POOLED = re.compile(r"temporal[_-]?pool|_tpool", re.I)  # its tensors have the names of a plain TSM's
-FRAMES_X_STRIDE = re.compile(r"(?:^|[_-])(?P<frames>\d+)x(?P<stride>\d+)(?=[_-]|$)")
+FRAMES_X_STRIDE = re.compile(r"(?:^|[_-])(?P<frames>\d+)x(?P<stride>\d+)(?:x1)?(?=[_-]|$)")
 DENSE_RANGE = 64  # frames that a dense clip of MMAction2 and TSM covers
+FAST_STRIDE = 2  # the fast pathway of SlowFast takes every second frame of the video, in both libraries
+FUSION = "blocks.0.multipathway_fusion"
+BY_PYTORCHVIDEO: dict[str, Any] = {
+    "resize": 256, "crop": 256, "mean": (0.45,) * 3, "std": (0.225,) * 3, "interpolation": "bilinear",
+    "crop_rounding": "even", "dense": "spread",
+}  # fmt: skip
 
 
 def network_of_pytorch_file(path: Path, classes: list[str] | None) -> Checkpoint:
@@ -54,11 +70,15 @@ def network_of_pytorch_file(path: Path, classes: list[str] | None) -> Checkpoint
         raise UserError(f"no such file: {path}")
     weights = read_state(path)
     names = list(weights)
-    if "blocks.0.conv.weight" in names and f"blocks.{len(DEPTHS) + 1}.proj.weight" in names:
+    if "blocks.0.conv.weight" in names and "blocks.5.proj.weight" in names:
         return slow_r50(path, weights, classes)
     shapes = {name: tuple(w.shape) for name, w in weights.items()}
     if is_2d_resnet50(shapes):
         return tsn_or_tsm(path, weights, classes)
+    if "backbone.slow_path.conv1_lateral.conv.weight" in names and "cls_head.fc_cls.weight" in names:
+        return slowfast(path, by_pytorchvideo(weights), classes, of_mmaction=True)
+    if f"{FUSION}.conv_fast_to_slow.weight" in names and "blocks.6.proj.weight" in names:
+        return slowfast(path, weights, classes, of_mmaction=False)
     for pattern, what in NOT_OPENED.items():
         if any(re.match(pattern, name) for name in names):
             raise UserError(f"{path} is {what}; of such files {OPENED}. For others {OTHERWISE}")
@@ -104,14 +124,11 @@ def slow_r50(path: Path, weights: Mapping[str, Tensor], classes: list[str] | Non
     found = FRAMES_X_STRIDE.search(path.stem)
     if not found:
         raise UserError(unsaid(path, "SLOW_8x8_R50.pyth, of 8 frames, each the 8th of the video"))
-    head = weights[f"blocks.{len(DEPTHS) + 1}.proj.weight"]
-    names = named_classes(path, classes, len(head))
+    names = named_classes(path, classes, len(weights["blocks.5.proj.weight"]))
     module = SlowResNet50(len(names))
-    load_fitting(module, weights, f"{path} is no slow_r50 of pytorchvideo, which alone of its networks is opened")
-    how: dict[str, Any] = {"interpolation": "bilinear", "crop_rounding": "even", "dense": "spread"}
-    sizes: dict[str, Any] = {"resize": 256, "crop": 256, "mean": (0.45,) * 3, "std": (0.225,) * 3}
+    load_fitting(module, weights, f"{path} is another Slow network of pytorchvideo than slow_r50")
     try:
-        p = Preprocessing(frames=int(found["frames"]), stride=int(found["stride"]), **how, **sizes)
+        p = Preprocessing(frames=int(found["frames"]), stride=int(found["stride"]), **BY_PYTORCHVIDEO)
     except BadValue as error:
         raise UserError(f"{path}: its name says {found[0].strip('_-')}: {error}") from error
     layers = {"blocks.0": ChannelsFirst()} | {
@@ -120,6 +137,43 @@ def slow_r50(path: Path, weights: Mapping[str, Tensor], classes: list[str] | Non
         for i in range(depth)
     }
     return adapt(module, classes=names, preprocessing=p, name="slow_r50", layers=layers)
+
+
+def slowfast(
+    path: Path, weights: Mapping[str, Tensor], classes: list[str] | None, *, of_mmaction: bool
+) -> Checkpoint:  # fmt: skip
+    """Of weights by pytorchvideo's names. MMAction2 gives its slow pathway the first of each `ratio` frames,
+    and pools over all places at once; pytorchvideo gives it evenly spaced frames from the first to the last."""
+    found = FRAMES_X_STRIDE.search(path.stem)
+    if not found:
+        example = "SLOWFAST_8x8_R50.pyth, of 8 frames in the slow pathway, each the 8th of the video"
+        raise UserError(unsaid(path, example))
+    steps, stride = int(found["frames"]), int(found["stride"])
+    said, ratio = found[0].strip("_-"), stride // FAST_STRIDE
+    frames = steps * ratio
+    names = named_classes(path, classes, len(weights["blocks.6.proj.weight"]))
+    by_library: dict[str, Any] = {"interpolation": "opencv_linear"} if of_mmaction else BY_PYTORCHVIDEO
+    try:
+        if not steps or stride % FAST_STRIDE or not ratio:
+            raise BadValue(f"the frames of the slow pathway must be a multiple of {FAST_STRIDE} apart")
+        p = Preprocessing(frames=frames, stride=FAST_STRIDE, **by_library)
+    except BadValue as error:
+        raise UserError(f"{path}: its name says {said}: {error}") from error
+    slow_frames = range(0, frames, ratio) if of_mmaction else torch.linspace(0, frames - 1, steps).long().tolist()
+    kernels = temporal_kernels(weights, SLOW), temporal_kernels(weights, FAST)
+    module = SlowFast(
+        len(names), frames=frames, slow_frames=slow_frames, kernels=kernels,
+        fusion_kernel=temporal_size(weights[f"{FUSION}.conv_fast_to_slow.weight"]),
+        fusion_norm=f"{FUSION}.norm.weight" in weights, pool=None if of_mmaction else POOL,
+    )  # fmt: skip
+    load_fitting(module, weights, f"{path} is another SlowFast than those that are opened")
+    layers = {f"blocks.0.multipathway_blocks.{pathway}": ChannelsFirst() for pathway in (FAST, SLOW)} | {
+        f"blocks.{stage + 1}.multipathway_blocks.{pathway}.res_blocks.{i}": ChannelsFirst()
+        for stage in range(len(DEPTHS))
+        for pathway in (FAST, SLOW)
+        for i in range(len(kernels[pathway][stage]))
+    }
+    return adapt(module, classes=names, preprocessing=p, name="slowfast", layers=layers)
 
 
 def named_classes(path: Path, classes: list[str] | None, count: int) -> list[str]:
