@@ -11,12 +11,12 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.attention.clip_profiles import clip_overview
 from analysis.explain.alpha_replacement import WITHOUT_TEMPORAL
+from analysis.explain.overlay import flow_colours, seen_flow
 from analysis.runs.notes import tags_of
 from analysis.runs.run_directory import open_run
 from benchmarks.browser import settle, until
 from tests.test_app import CLIP, COMPARE, PREDICTIONS, open_page, words
 from tests.tiny import write_run
-from workbench.components.scrubber import flow_colours
 
 RUN, OTHER = "appearance-flow-p4", "appearance-rgb-p4"
 browser_test = pytest.mark.browser
@@ -171,6 +171,10 @@ def test_the_colours_of_flow() -> None:
     field = np.full((1, 3, 2), 128, np.uint8)
     field[0, 1, 0], field[0, 2, 0] = 255, 1
     assert flow_colours(field).tolist() == [[[255, 255, 255], [255, 0, 0], [0, 255, 255]]]
+    to_the_right = np.full((2, 4, 4, 10), 128, np.uint8)
+    to_the_right[1, ..., 0] = 255  # of the first field; the four after it have no motion
+    pictures = seen_flow(to_the_right, 8)
+    assert pictures.shape == (2, 8, 8, 3) and pictures[:, 0, 0].tolist() == [[255, 255, 255], [255, 0, 0]]
 
 
 @browser_test

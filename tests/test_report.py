@@ -70,6 +70,7 @@ def written(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     save_view(runs, HOSTILE[:100].replace("\u202e", ""), HOSTILE, "clip", {"run": [RGB], "clip": [clips[0]]})
     save_view(runs, "Reversed", "", "clip", {"run": [RGB], "clip": [clips[1]], "order": ["reversed"], "layer": ["no"]})
     save_view(runs, "Without its video", "", "clip", {"run": [FLOW], "clip": [clips[0]]})
+    save_view(runs, "Fields", "", "clip", {"run": [FLOW], "clip": [clips[1]], "flow_field": ["true"]})
     save_view(runs, "Two", "", "compare", {"a": [RGB], "b": [FLOW]})
     save_view(runs, "Removed", "it was here", "predictions", {"run": ["removed"]})
     save_view(runs, "Damaged", "", "predictions", {"run": ["damaged"]})
@@ -90,14 +91,14 @@ def test_the_report_has_each_view_its_clips_and_recipes(written: tuple[Path, str
         "Accuracy of B minus accuracy of A:", "95 %", "0 clips of 4 runs with the tag none.",
         "There is no run removed in", "The run damaged cannot be shown:", "plain is not shown:",
         "None of the view's runs has recorded attention.", "No frames: ", "gone.mp4",
-        "The link's layer no is none of this network's", "frames reversed", "A report does not show the page own",
+        "The link's layer no is none of this network's", "frames reversed",
+        "Pictures: the first of the five flow fields", "A report does not show the page own",
         "the map as a video", "sth cam ", f"sth figures {out.parent / 'runs'} -o figures", "it was here", "two α",
     ):  # fmt: skip
         assert sentence in text, sentence
     pictures = [attributes for tag, attributes in page.found if tag == "img"]
-    assert (
-        sum("frame " in attributes["alt"] for attributes in pictures) == 2 * 8 * 2
-    )  # two clips, as they are and mapped
+    of_clips = [attributes for attributes in pictures if "frame " in attributes["alt"]]
+    assert len(of_clips) == 3 * 8 * 2  # three clips, as they are and mapped
     assert sum(tag == "source" for tag, _ in page.found) >= 4  # figures, in the dark
     assert any(attributes.get("download", "").endswith(".csv") for _, attributes in page.found)
 

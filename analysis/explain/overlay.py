@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sth_core.errors import visible
 from sth_core.video.fields import read_resized
 from sth_core.video.modality import FLOW_STACK
+from sth_core.video.reorder import NO_MOTION
 from sth_core.video.transforms import Preprocessing, centre_of, crop, resized_size
 
 LONGEST_TEXT = 1000  # characters of which a part is drawn
@@ -24,6 +25,10 @@ NORMALISATIONS = ("clip", "frame")
 FOR, AGAINST = (213, 94, 0), (0, 114, 178)  # of the Okabe-Ito palette, which colour-blind readers can tell apart
 FONT_FILES = ("DejaVuSans.ttf", "Arial.ttf", "arial.ttf")  # they have more letters than the font in Pillow
 SHADE = (0, 0, 0, 150)
+FLOW_COLOURS = (
+    "Colours of the flow field: the hue is the direction (red: to the right, green: down, cyan: to the left, violet: "
+    "up), white is no motion, full colour an eighth of the largest motion or more."
+)
 
 
 def map_reach(seen: np.ndarray, p: Preprocessing) -> int:
@@ -40,6 +45,21 @@ def seen_frames(
     to = (height, *width) if width else height
     pictures = read_resized(path, [int(i) for i in indices], to, interpolation=p.interpolation)
     return crop(pictures, side, rounding=p.crop_rounding)
+
+
+def seen_flow(stacks: UInt8[np.ndarray, "T h w 10"], side: int = 224) -> UInt8[np.ndarray, "T {side} {side} 3"]:
+    """The first flow field of each stack that the network sees, in colours, at a larger size."""
+    fields = [flow_colours(stack[..., :2]) for stack in stacks]
+    return np.stack([cv2.resize(field, (side, side), interpolation=cv2.INTER_CUBIC) for field in fields])
+
+
+def flow_colours(field: UInt8[np.ndarray, "H W 2"]) -> UInt8[np.ndarray, "H W 3"]:
+    """8-bit flow as RGB: the hue is the direction, white no motion, full colour an eighth of the largest."""
+    x, y = ((field[..., i].astype(np.float32) - NO_MOTION) / 127 for i in (0, 1))
+    hue = (np.degrees(np.arctan2(y, x)) % 360) / 2
+    strength = np.minimum(1, 8 * np.hypot(x, y))
+    hsv = np.dstack([hue, 255 * strength, np.full_like(hue, 255)])
+    return cv2.cvtColor(np.rint(hsv).astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.uint8)
 
 
 def scale_maps(maps: Float[np.ndarray, "T h w"], per: str | float = "clip") -> Float[np.ndarray, "T h w"]:

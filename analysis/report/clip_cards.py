@@ -13,7 +13,7 @@ from analysis.explain.alpha_replacement import HALF, WITHOUT_SPATIAL, WITHOUT_TE
 from analysis.explain.changed_network import ChangedNetwork
 from analysis.explain.gradcam import DEFINITIONS, JOINT, cam_layers, default_layer
 from analysis.explain.methods import GRADCAM, INPUT, METHODS, Question, explain_clip
-from analysis.explain.overlay import NORMALISATIONS, overlay, seen_frames
+from analysis.explain.overlay import FLOW_COLOURS, NORMALISATIONS, overlay, seen_flow, seen_frames
 from analysis.explain.video_explanation import TOP_CLASSES, CamOptions
 from analysis.report.plots import jpeg_uri
 from analysis.report.report_parts import ClipCard, Recipe, StripFrame
@@ -39,6 +39,9 @@ AS_IT_IS = ("", "as it is")  # of the parameters that change a clip
 CHANGED_ORDERS = (REVERSED, SHUFFLED, FROZEN)
 CHANGED_ALPHAS = (HALF, WITHOUT_TEMPORAL, WITHOUT_SPATIAL)
 PICTURES_OF_FLOW = "The network sees optical flow, not these pixels."
+FIELDS_OF_FLOW = (
+    f"The pictures are the first of the five flow fields that the network sees at each frame. {FLOW_COLOURS}"
+)
 
 
 def clip_card(
@@ -119,12 +122,14 @@ def explained(
     read = ReadClip(checkpoint, centre_crop(pixels, p), seen_frames(source.path, indices, p, SIDE), indices)
     problems, changes = list(card.problems), list[str]()
     read, network = what_if(read, query, changes)
+    if as_fields := p.modality == "flow" and is_on(query, "flow_field"):
+        read = replace(read, frames=seen_flow(read.pixels, SIDE))
     strips = {"input": strip_of(read.frames, read.indices)}
     card = replace(card, strips=strips, problems=problems)
     options, said = cam_options(checkpoint, clip, query)
     problems += said
     try:
-        cam_card = with_map(card, read, network, options, changes)
+        cam_card = with_map(card, read, network, options, changes, as_fields=as_fields)
     except (UserError, ValueError) as error:
         return replace(card, problems=[*problems, ended(f"No map: {error}")]), []
     return cam_card, [] if changes else cam_recipe(run, source, options)
@@ -189,13 +194,19 @@ def cam_options(checkpoint: Checkpoint, clip: pd.Series, query: Query) -> tuple[
         opacity = min(1.0, max(0.0, float(first_value(query, "opacity", str(OPACITY)))))
     except ValueError:
         opacity = OPACITY
-    signed = first_value(query, "signed").lower() == "true"
+    signed = is_on(query, "signed")
     return CamOptions(
         layer, target, against or None, branch, definition, scale, signed, opacity, method=method
     ), problems  # fmt: skip
 
 
-def with_map(card: ClipCard, read: ReadClip, network: Any, o: CamOptions, changes: list[str]) -> ClipCard:
+def is_on(query: Query, key: str) -> bool:
+    return first_value(query, key).lower() == "true"
+
+
+def with_map(
+    card: ClipCard, read: ReadClip, network: Any, o: CamOptions, changes: list[str], *, as_fields: bool
+) -> ClipCard:
     """The card with a row of frames under the map, and the scores that changed frames or α give."""
     checkpoint, p = read.checkpoint, read.checkpoint.preprocessing
     clip = normalise(torch.from_numpy(np.ascontiguousarray(read.pixels)), p)
@@ -211,7 +222,7 @@ def with_map(card: ClipCard, read: ReadClip, network: Any, o: CamOptions, change
     bars = "Bars: each frame's share of the map."
     caption = [f"{title}: evidence for {subject}{at}; one colour scale for the {o.scale}, {values}. {bars}"]
     if p.modality == "flow":
-        caption.append(PICTURES_OF_FLOW)
+        caption.append(FIELDS_OF_FLOW if as_fields else PICTURES_OF_FLOW)
     problems = list(card.problems)
     if cam.maps.max() <= 0:
         problems.append(f"The map has no positive value: nothing raises the score of {o.target}.")

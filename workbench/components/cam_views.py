@@ -9,7 +9,7 @@ import streamlit as st
 from analysis.explain.faithfulness import occlusion_drop
 from analysis.explain.gradcam import DEFINITIONS, JOINT, Cam, cam_layers, default_layer
 from analysis.explain.methods import GRADCAM, INPUT, METHODS, Question, explain_clip
-from analysis.explain.overlay import overlay
+from analysis.explain.overlay import FLOW_COLOURS, overlay
 from analysis.explain.video_explanation import CamOptions
 from sth_core.checkpoint import Checkpoint
 from workbench.components.clip_views import AS_IT_IS, ExplainedClip, choose_what_if, show_frame_strip
@@ -25,10 +25,6 @@ FOLDED = """<style>
 .st-key-explanation_controls { display: none }
 .st-key-explanation button, .st-key-explanation button * { justify-content: flex-start; text-align: left }
 </style>"""
-FLOW_COLOURS = (
-    " Colours of the flow field: the hue is the direction (red: to the right, green: down, cyan: to the left, violet: "
-    "up), white is no motion, full colour an eighth of the largest motion or more."
-)
 READING = "bright areas show where and when the layer's features raise the score of the class."
 SLOW_MAPS, MOST_SLOW_MAPS = "slow maps", 16  # where a session keeps them, and how many
 
@@ -229,7 +225,7 @@ def draw_cam_scrubber(clip: ExplainedClip, cam: Cam, options: CamOptions) -> Non
         lines += "; :blue[┅] fall of the score when the frame is occluded (lines are scaled to their maxima)"
     st.caption(
         f"{lines}; ticks: the {len(set(clip.indices.tolist()))} input frames. Maps between them are interpolated."
-        f"{FLOW_COLOURS if flow_field else ''}  \n"
+        f"{f' {FLOW_COLOURS}' * flow_field}  \n"
         "**How to read this:** → and ← move by one frame, with Shift by ten; Page Up and Page Down move between input "
         "frames; Space plays."
         + (" If a frame has a high CAM but no fall, the network does not need it." if show_drop else "")

@@ -11,13 +11,14 @@ import streamlit as st
 from analysis.attention.alpha_matrix import alpha_by_layer, has_signal
 from analysis.explain.gradcam import JOINT, cam_layers, default_layer
 from analysis.explain.methods import GRADCAM, METHODS, Question
+from analysis.explain.overlay import FLOW_COLOURS
 from analysis.explain.video_explanation import CamOptions
 from analysis.report.colours import REFERENCE, RUN_A, RUN_B
 from analysis.report.plots import LAYER_AXIS, add_line, styled
 from analysis.runs.run_directory import Run, clip_of
 from analysis.runs.signals import ALPHA, signal_of
 from workbench.components.cached import cached_alpha, cached_overview, listed_runs
-from workbench.components.cam_views import FLOW_COLOURS, choose_flow_field, choose_folded, map_of_clip, occlusion_curve
+from workbench.components.cam_views import choose_flow_field, choose_folded, map_of_clip, occlusion_curve
 from workbench.components.chart import ALPHA_AXIS, show_chart
 from workbench.components.clip_head import verdict_of
 from workbench.components.clip_lists import BESIDE
@@ -149,8 +150,8 @@ def show_pair_scrubber(drawn: list[tuple[View, str, Side]]) -> None:
         st.caption(
             "One timeline for each network: the share of its map in each frame"
             f"{'; dashed: the fall of its score when the frame is occluded' * show_drop}; each line is scaled to its "
-            f"maximum; ticks: the frames that it saw.{FLOW_COLOURS * flow_field} **How to read this:** where one map "
-            "is bright and the other is not, the two networks look at different things."
+            f"maximum; ticks: the frames that it saw.{f' {FLOW_COLOURS}' * flow_field} **How to read this:** where one "
+            "map is bright and the other is not, the two networks look at different things."
         )
 
 

@@ -12,18 +12,16 @@ from typing import Any
 import cv2
 import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from analysis.explain.cam_video import frame_rate
 from analysis.explain.gradcam import Cam, sum_by_frame
-from analysis.explain.overlay import AGAINST, FOR, input_box, map_reach, scale_maps
+from analysis.explain.overlay import AGAINST, FOR, flow_colours, input_box, map_reach, scale_maps
 from analysis.explain.video_explanation import CamOptions
 from analysis.report.colours import DROP, MAP
 from analysis.report.plots import jpeg_uri
 from sth_core.video import count_frames, read_frames
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import fields_in, read_fields, read_wanted
-from sth_core.video.reorder import NO_MOTION
 from sth_core.video.transforms import Preprocessing, resize_frame
 from workbench.components.browser import js_component
 from workbench.components.cached import cache_data_of_files
@@ -81,15 +79,6 @@ def cached_flow_jpegs(path: Path, flow: str, start: int, p: Preprocessing) -> tu
     numbers = [min(i, len(fields) - 1) for i in range(start, min(start + CHUNK, cached_frame_count(path)))]
     read = read_wanted(np.array(numbers), lambda wanted: read_fields(source, wanted, p, fields=fields))
     return [jpeg_uri(flow_colours(field), 88) for field in read], read.shape[1], read.shape[2]
-
-
-def flow_colours(field: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """8-bit flow (H, W, 2) as RGB: the hue is the direction, white no motion, full colour an eighth of the largest."""
-    x, y = ((field[..., i].astype(np.float32) - NO_MOTION) / 127 for i in (0, 1))
-    hue = (np.degrees(np.arctan2(y, x)) % 360) / 2
-    strength = np.minimum(1, 8 * np.hypot(x, y))
-    hsv = np.dstack([hue, 255 * strength, np.full_like(hue, 255)])
-    return cv2.cvtColor(np.rint(hsv).astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.uint8)
 
 
 def cam_colours(signed: bool) -> np.ndarray:
