@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import torch
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.recording import record
 from analysis.runs.run_directory import open_run, predictions
+from analysis.runs.saved_views import save_view
 from sth_core import trainer, training
 from sth_core.datasets.table import read_dataset
 from sth_core.readers import Readers
@@ -245,6 +247,23 @@ def test_the_processes_of_a_pool_end_with_the_one_that_started_them(tmp_path: Pa
     process.kill()
     process.communicate()
     assert len(children) >= 2 and seconds_until(lambda: not running(children), SECONDS) < SECONDS
+
+
+@pytest.mark.long
+def test_a_report_that_is_interrupted_ends_its_browser_and_leaves_no_file(demo: Path, tmp_path: Path) -> None:
+    runs = shutil.copytree(demo / "runs", tmp_path / "runs")
+    first = min(path.name for path in runs.iterdir() if (path / "run.json").is_file())
+    for number in range(20):
+        save_view(runs, f"layers {number}", "", "attention", {"runs": [first]})
+    process = started(["report", str(runs), "-o", str(tmp_path / "report.html")])
+    one = psutil.Process(process.pid)
+    wait_until(lambda: any("chrom" in child.name() for child in one.children(recursive=True)))
+    children = one.children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 130 and "Traceback" not in said and "sth: stopped" in said
+    assert seconds_until(lambda: not running(children), SECONDS) < SECONDS
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 STUBBORN = """
