@@ -92,7 +92,7 @@ def test_the_report_has_each_view_its_clips_and_recipes(written: tuple[Path, str
         "There is no run removed in", "The run damaged cannot be shown:", "plain is not shown:",
         "None of the view's runs has recorded attention.", "No frames: ", "gone.mp4",
         "The link's layer no is none of this network's", "frames reversed",
-        "Pictures: the first of the five flow fields", "A report does not show the page own",
+        "The pictures are the first of the five flow fields", "A report does not show the page own",
         "the map as a video", "sth cam ", f"sth figures {out.parent / 'runs'} -o figures", "it was here", "two α",
     ):  # fmt: skip
         assert sentence in text, sentence

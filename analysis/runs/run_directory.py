@@ -146,11 +146,8 @@ def find_runs(folder: str | Path, read: Callable[[Path], Run] | None = None) -> 
     """
     where, read = location(folder), read or open_run
     if isinstance(where, Path):
-        found, unread = run_folders(where)
-        # A run says itself which of its own parts cannot be read.
-        parts = {path / kind for path in found for kind in OWNED} if unread else set()
-        others = sorted((path, why) for path, why in unread.items() if path not in parts)
-        return [read(path) for path in found] + [Run(path, {}, why) for path, why in others]
+        found, unread = run_folders(where, parts=OWNED)
+        return [read(path) for path in found] + [Run(path, {}, why) for path, why in sorted(unread.items())]
     root = where.path.rstrip("/")
     try:
         files = [file for file in where.fs.glob(f"{escape(root)}/**/run.json") if not hidden(file.removeprefix(root))]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from sth_core.datasets.media import printable
@@ -9,11 +10,14 @@ from sth_core.errors import UserError
 from sth_core.files import system_reason, system_sentence
 
 
-def run_folders(folder: Path, file: str = "run.json") -> tuple[list[Path], dict[Path, str]]:
+def run_folders(
+    folder: Path, file: str = "run.json", parts: Collection[str] = ()
+) -> tuple[list[Path], dict[Path, str]]:
     """(the folders at or below `folder` that hold this file, {folder: why} of those that cannot be read).
 
     Links to folders are followed. A folder to which several paths lead is read once, by the path without links if
-    there is one: a link to a folder above it adds nothing. Folders whose name begins with a dot are left out.
+    there is one: a link to a folder above it adds nothing. Folders whose name begins with a dot are left out, and so
+    are those of these names, its `parts`, in a folder that holds the file.
 
     Raises:
         UserError: `folder` itself cannot be read.
@@ -41,6 +45,7 @@ def run_folders(folder: Path, file: str = "run.json") -> tuple[list[Path], dict[
             unread[here] = f"the folder cannot be read ({system_reason(error)})"
             continue
         if any(entry.name == file for entry in children):
+            children = [entry for entry in children if entry.name not in parts]
             if (name := printable(str(here))) == str(here):
                 found.append(here)
             else:
