@@ -78,8 +78,13 @@ def runs_of_seeds(network: DemoNetwork, out: Path, show: Callable[..., None]) ->
     runs = [open_run(out / "runs" / network.name)] if network in NETWORKS else []
     for seed in range(len(runs), MOST_SEEDS):
         seeded = network.seeded(seed)
-        file, folder = out / "networks" / seeded.name / "model.safetensors", out / "seeds" / seeded.name
-        if not file.is_file():
+        folder, networks = out / "seeds" / seeded.name, out / "networks"
+        files = (
+            networks / f"{seeded.name}.safetensors",
+            networks / seeded.name / "model.safetensors",
+        )  # 16 bits, 32 bits
+        file = next(filter(Path.is_file, files), None)
+        if file is None:
             break
         options = DatasetOptions(progress=partial(show, seeded.name), overwrite=True)
         runs.append(open_or_record(file, out / "synthetic", folder, options))
