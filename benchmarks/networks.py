@@ -79,12 +79,9 @@ def runs_of_seeds(network: DemoNetwork, out: Path, show: Callable[..., None]) ->
     for seed in range(len(runs), MOST_SEEDS):
         seeded = network.seeded(seed)
         folder, networks = out / "seeds" / seeded.name, out / "networks"
-        files = (
-            networks / f"{seeded.name}.safetensors",
-            networks / seeded.name / "model.safetensors",
-        )  # 16 bits, 32 bits
-        file = next(filter(Path.is_file, files), None)
-        if file is None:
+        of_16_bits, of_32 = networks / f"{seeded.name}.safetensors", networks / seeded.name / "model.safetensors"
+        file = of_16_bits if of_16_bits.is_file() else of_32
+        if not file.is_file():
             break
         options = DatasetOptions(progress=partial(show, seeded.name), overwrite=True)
         runs.append(open_or_record(file, out / "synthetic", folder, options))
