@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
@@ -191,3 +192,15 @@ def test_two_networks_show_the_same_frame(tab: Page, address: str) -> None:
     assert before[0] != before[1] and before[0] != after[0] and before[1] != after[1]
     expect(tab.locator("figcaption").first).to_contain_text(f"A: {OTHER}")
     expect(tab.locator(".status")).to_contain_text("B: ")
+
+
+def test_names_with_two_underscores_in_a_row(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit refuses them in the key of a component; a video, a clip or a run may have them in its name."""
+    run = shutil.copytree(demo / "runs" / RUN, tmp_path / "a__b")
+    for part in (run / "predictions").glob("*.parquet"):
+        table = pd.read_parquet(part)
+        videos = [str(shutil.copy(path, tmp_path / f"v__{i}.mp4")) for i, path in enumerate(table["path"])]
+        table.assign(path=videos).to_parquet(part)
+    clip = clip_overview(open_run(run))["clip_id"][0]
+    app = open_page(tmp_path, monkeypatch, CLIP, run="a__b", clip=clip)
+    assert not app.error and "Input frames" in words(app)

@@ -1,5 +1,6 @@
 """Scripts of our own that run in the browser: its history, and the chart library."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import streamlit as st
@@ -16,6 +17,11 @@ def js_component(name: str, html: str = "") -> ComponentRenderer:
 
 
 BROWSER_HISTORY, PLOTLY_PRELOAD = js_component("browser_history"), js_component("plotly_preload")
+
+
+def component_key(purpose: str, of: str) -> str:
+    """A component's key of what it is for and of a path or a name. Streamlit refuses two underscores in a row in it."""
+    return f"{purpose} {sha256(of.encode('utf-8', 'backslashreplace')).hexdigest()}"
 
 
 def sync_browser_history() -> None:

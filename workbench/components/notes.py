@@ -11,7 +11,7 @@ import streamlit as st
 from analysis.runs import notes
 from analysis.runs.notes_file import why_not_kept
 from analysis.runs.run_directory import Run
-from workbench.components.browser import js_component
+from workbench.components.browser import component_key, js_component
 from workbench.components.context import errors_shown, escape_markdown, run_action, show_problem
 
 NOTES_PAGE = "workbench/pages/notes.py"
@@ -123,7 +123,7 @@ def show_note(run: Run, clip_id: str, key: str, read_only: bool) -> None:
 def keep_in_browser(run: Run, clip_id: str, key: str, draft: str, saved: notes.Note) -> None:
     """Keep what is typed in the browser until it is saved, and put what the browser has kept back into the box."""
     seen: notes.Note = st.session_state[f"{key} seen"]
-    component = f"{key} kept"
+    component = component_key("note kept", key)
 
     def restore() -> None:
         kept = st.session_state[component].get("kept") or {}

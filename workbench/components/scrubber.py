@@ -23,7 +23,7 @@ from sth_core.video import count_frames, read_frames
 from sth_core.video.clip_source import ClipSource
 from sth_core.video.fields import fields_in, read_fields, read_wanted
 from sth_core.video.transforms import Preprocessing, resize_frame
-from workbench.components.browser import js_component
+from workbench.components.browser import component_key, js_component
 from workbench.components.cached import cache_data_of_files
 from workbench.components.clip_views import ExplainedClip
 
@@ -130,7 +130,7 @@ def show_scrubber(views: list[View]) -> None:
     in the URL."""
     clip, cam = views[0].clip, views[0].cam
     assert clip.path is not None
-    count, key = cached_frame_count(clip.path), f"scrubber {clip.path}"
+    count, key = cached_frame_count(clip.path), component_key("scrubber", str(clip.path))
     frame, requests = current_frame(key, count, int(clip.indices[cam.per_frame.argmax()]))
     start = frame // CHUNK * CHUNK
     data = {
