@@ -4,9 +4,9 @@
     sth benchmark networks [-o demo] [--csv FILE]
 
 It prints the tables of workbench/networks/README.md. The baseline, the same network without temporal kernels (p = 0 of
-Table 6), and the networks of other seeds are not shipped; they are in the tables if their folders (`sth demo
---retrain --seeds 3` makes them all) are in OUT/networks. With --csv, the accuracy and the alpha_T by layer of each seed
-are written to a file.
+Table 6), and the networks of other seeds are not shipped; they are in the tables if OUT/networks has them (`sth demo
+--retrain --seeds 3` makes them all): NAME.safetensors, with weights of 16 bits, or else NAME/model.safetensors, of 32.
+With --csv, the accuracy and the alpha_T by layer of each seed are written to a file.
 """
 
 from collections.abc import Callable

@@ -82,7 +82,7 @@ def door() -> Iterator[None]:
         small = lambda name, weights, num_classes: SMALL[name](num_classes=num_classes)  # noqa: E731
         patch.setattr(torchvision_networks, "get_model", small)
         patch.setattr(torchvision_networks, "preprocessing_of", small_clips)
-        patch.setitem(checkpoint_files.BY_PYTORCHVIDEO, "crop", 64)
+        patch.setitem(checkpoint_files.OF_PYTORCHVIDEO, "crop", 64)
         once(patch, opening, "torchvision_network")
         once(patch, of_hugging_face, "hugging_face_network")
         yield

@@ -5,7 +5,8 @@ PySlowFast write it there; if that is not there either, the file is refused.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sth_core.adapters.slowfast import (
     SLOW,
     SlowFast,
     SlowResNet50,
-    by_pytorchvideo,
+    pytorchvideo_names,
     temporal_kernels,
     temporal_size,
 )
@@ -36,7 +37,10 @@ from sth_core.weight_files import read_state
 from sth_core.weight_names import SHIFTED, plain_names
 
 SUFFIXES = (".pth", ".pyth", ".pt", ".tar")
-OPENED = "TSN and TSM (ResNet-50) of MMAction2 and TSM, SlowFast of MMAction2 and pytorchvideo, and slow_r50 are opened"
+OPENED = (
+    "TSN and TSM with a ResNet-50 (of MMAction2 or the TSM repository), SlowFast (of MMAction2 or pytorchvideo) and "
+    "pytorchvideo's slow_r50 are opened"
+)
 OTHERWISE = "write a function that returns sth_core.adapt(module, ...), and name it as FILE.py:FUNCTION with --weights"
 # Of networks that are recognised and not opened, by a name that no other has.
 NOT_OPENED = {
@@ -54,7 +58,7 @@ FRAMES_X_STRIDE = re.compile(r"(?:^|[_-])(?P<frames>\d+)x(?P<stride>\d+)(?:x1)?(
 DENSE_RANGE = 64  # frames that a dense clip of MMAction2 and TSM covers
 FAST_STRIDE = 2  # the fast pathway of SlowFast takes every second frame of the video, in both libraries
 FUSION = "blocks.0.multipathway_fusion"
-BY_PYTORCHVIDEO: dict[str, Any] = {
+OF_PYTORCHVIDEO: dict[str, Any] = {
     "resize": 256, "crop": 256, "mean": (0.45,) * 3, "std": (0.225,) * 3, "interpolation": "bilinear",
     "crop_rounding": "even", "dense": "spread",
 }  # fmt: skip
@@ -76,7 +80,7 @@ def network_of_pytorch_file(path: Path, classes: list[str] | None) -> Checkpoint
     if is_2d_resnet50(shapes):
         return tsn_or_tsm(path, weights, classes)
     if "backbone.slow_path.conv1_lateral.conv.weight" in names and "cls_head.fc_cls.weight" in names:
-        return slowfast(path, by_pytorchvideo(weights), classes, of_mmaction=True)
+        return slowfast(path, pytorchvideo_names(weights), classes, of_mmaction=True)
     if f"{FUSION}.conv_fast_to_slow.weight" in names and "blocks.6.proj.weight" in names:
         return slowfast(path, weights, classes, of_mmaction=False)
     for pattern, what in NOT_OPENED.items():
@@ -111,11 +115,9 @@ def tsn_or_tsm(path: Path, weights: Mapping[str, Tensor], classes: list[str] | N
     names = named_classes(path, classes, len(plain["fc.weight"]))
     of_mmaction = any(name.startswith("cls_head.") for name in weights)
     stride = DENSE_RANGE // frames if "dense" in path.stem else 0
-    try:
+    with said_by_name(path, found[0]):
         p = Preprocessing(frames=frames, stride=stride, interpolation="opencv_linear" if of_mmaction else "pil")
         model = create_model("resnet50", len(names), frames=frames, conv="tsm" if shifted else "2d")
-    except BadValue as error:
-        raise UserError(f"{path}: its name says {found[0].strip('_-')}: {error}") from error
     load_2d_weights(model, plain, str(path))
     return Checkpoint(model.eval(), names, p, Annotation(), {})
 
@@ -127,10 +129,8 @@ def slow_r50(path: Path, weights: Mapping[str, Tensor], classes: list[str] | Non
     names = named_classes(path, classes, len(weights["blocks.5.proj.weight"]))
     module = SlowResNet50(len(names))
     load_fitting(module, weights, f"{path} is another Slow network of pytorchvideo than slow_r50")
-    try:
-        p = Preprocessing(frames=int(found["frames"]), stride=int(found["stride"]), **BY_PYTORCHVIDEO)
-    except BadValue as error:
-        raise UserError(f"{path}: its name says {found[0].strip('_-')}: {error}") from error
+    with said_by_name(path, found[0]):
+        p = Preprocessing(frames=int(found["frames"]), stride=int(found["stride"]), **OF_PYTORCHVIDEO)
     layers = {"blocks.0": ChannelsFirst()} | {
         f"blocks.{stage + 1}.res_blocks.{i}": ChannelsFirst()
         for stage, depth in enumerate(DEPTHS)
@@ -139,26 +139,23 @@ def slow_r50(path: Path, weights: Mapping[str, Tensor], classes: list[str] | Non
     return adapt(module, classes=names, preprocessing=p, name="slow_r50", layers=layers)
 
 
-def slowfast(
-    path: Path, weights: Mapping[str, Tensor], classes: list[str] | None, *, of_mmaction: bool
-) -> Checkpoint:  # fmt: skip
+def slowfast(path: Path, weights: Mapping[str, Tensor], classes: list[str] | None, *, of_mmaction: bool) -> Checkpoint:
     """Of weights by pytorchvideo's names. MMAction2 gives its slow pathway the first of each `ratio` frames,
     and pools over all places at once; pytorchvideo gives it evenly spaced frames from the first to the last."""
     found = FRAMES_X_STRIDE.search(path.stem)
     if not found:
-        example = "SLOWFAST_8x8_R50.pyth, of 8 frames in the slow pathway, each the 8th of the video"
-        raise UserError(unsaid(path, example))
+        raise UserError(
+            unsaid(path, "SLOWFAST_8x8_R50.pyth, whose slow pathway takes 8 frames, each the 8th of the video")
+        )
     steps, stride = int(found["frames"]), int(found["stride"])
-    said, ratio = found[0].strip("_-"), stride // FAST_STRIDE
+    ratio = stride // FAST_STRIDE
     frames = steps * ratio
     names = named_classes(path, classes, len(weights["blocks.6.proj.weight"]))
-    by_library: dict[str, Any] = {"interpolation": "opencv_linear"} if of_mmaction else BY_PYTORCHVIDEO
-    try:
+    by_library: dict[str, Any] = {"interpolation": "opencv_linear"} if of_mmaction else OF_PYTORCHVIDEO
+    with said_by_name(path, found[0]):
         if not steps or stride % FAST_STRIDE or not ratio:
             raise BadValue(f"the frames of the slow pathway must be a multiple of {FAST_STRIDE} apart")
         p = Preprocessing(frames=frames, stride=FAST_STRIDE, **by_library)
-    except BadValue as error:
-        raise UserError(f"{path}: its name says {said}: {error}") from error
     slow_frames = range(0, frames, ratio) if of_mmaction else torch.linspace(0, frames - 1, steps).long().tolist()
     kernels = temporal_kernels(weights, SLOW), temporal_kernels(weights, FAST)
     module = SlowFast(
@@ -182,6 +179,15 @@ def named_classes(path: Path, classes: list[str] | None, count: int) -> list[str
     if len(classes) != count:
         raise UserError(f"{path} has {count} classes, and {len(classes)} names were given")
     return classes
+
+
+@contextmanager
+def said_by_name(path: Path, said: str) -> Iterator[None]:
+    """Raises UserError: a value that the file's name says is refused here."""
+    try:
+        yield
+    except BadValue as error:
+        raise UserError(f"{path}: its name says {said.strip('_-')}: {error}") from error
 
 
 def unsaid(path: Path, example: str) -> str:

@@ -190,7 +190,7 @@ class PooledHead(nn.Module):
         return F.avg_pool3d(x, (T, min(h, self.pool or h), min(w, self.pool or w)), 1)
 
 
-def by_pytorchvideo(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def pytorchvideo_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """MMAction2's weights of a SlowFast by pytorchvideo's names. Its classifier takes the fast pathway's features
     first, pytorchvideo's the slow one's."""
     found = {}
