@@ -93,3 +93,13 @@ def test_a_layer_of_figure_5_opens_the_plot_of_its_clips(tab: Page, address: str
     expect(tab.get_by_role("heading", name="Predictions")).to_be_visible()
     expect(tab.get_by_text("Click a bar")).to_be_visible()
     expect(tab.get_by_role("combobox", name="Horizontal")).to_have_value(re.compile(f"{re.escape(layer)}$"))
+
+
+def test_a_cell_of_a_heat_map_opens_its_clips(tab: Page, address: str):
+    tab.goto(f"{address}/attention?show=By+class&of={RUN}&runs={RUN}")
+    click_middle(tab, ".scatterlayer .point", 9)
+    expect(tab.get_by_role("link", name=re.compile(rf"Clips labelled \S.* of {RUN} by"))).to_be_visible()
+    others = "&more=motion-rgb-p4&more=appearance-rgb-p8"
+    tab.goto(f"{address}/compare?a={RUN}&b=appearance-rgb-p2{others}")
+    click_middle(tab, ".scatterlayer .point", 1)
+    expect(tab.get_by_role("combobox", name="B", exact=True)).not_to_have_value("appearance-rgb-p2")

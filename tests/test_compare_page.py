@@ -7,8 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.attention.alpha_matrix import recorded_layers
+from analysis.runs.run_directory import open_run
 from benchmarks.made_runs import make_run
 from tests.test_app import COMPARE, open_page, words
+from workbench.components import difference_map
 
 CLIPS, CLASSES, LAYERS = 60, 6, 3
 
@@ -80,6 +83,31 @@ def test_a_third_run_is_added(folder, monkeypatch) -> None:
     n = right.sum(axis=1).value_counts()
     assert " · ".join(f"**{k}**: {n.get(k, 0)}" for k in range(4)) in words(app)
     assert "of 3 pairs (p < 0.05: McNemar's test, clustered" in words(app)
+
+
+def test_a_cell_of_the_differences_makes_its_runs_a_and_b(folder, monkeypatch) -> None:
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c", "d"])
+    state = {"map": {"selection": {"points": [{"x": "C", "customdata": {"0": "+0.0", "5": "d", "6": "c"}}]}}}
+    with monkeypatch.context() as patch:
+        patch.setattr(difference_map.st, "session_state", state)
+        difference_map.open_pair("map", list("abcd"))
+    for key in ("a", "b", "more"):
+        app.session_state[key] = state[key]
+    app.run()  # the URL still has the old runs
+    assert [box.value for box in app.selectbox[:2]] == ["d", "c"] and set(app.multiselect[0].value) == {"a", "b"}
+    assert not app.warning and not app.exception
+
+
+@pytest.mark.parametrize(("chart", "names"), [("alpha_change", "A, B"), ("alpha_by_layer", "c")])
+def test_a_point_of_a_layer_links_to_its_clips(chart, names, folder, monkeypatch) -> None:
+    app = open_page(folder, monkeypatch, COMPARE, a="a", b="b", more=["c"])
+    layer = recorded_layers(open_run(folder / "a"))["layer"].iloc[-1]
+    point = {"x": layer, "customdata": {"0": layer, "1": names}}
+    app.session_state[chart] = {"selection": {"points": [point], "box": [], "lasso": []}}
+    labels = [element.proto.label.replace("\\", "") for element in app.run().get("page_link")]
+    assert not app.exception
+    found = [label for label in labels if label.startswith("Clips of")]
+    assert found == [f"Clips of {run} by α_T of {layer}" for run in ("ab" if names == "A, B" else "c")]
 
 
 def test_a_link_opens_the_runs_and_the_clips_that_so_many_get_right(folder, monkeypatch) -> None:

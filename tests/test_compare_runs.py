@@ -28,7 +28,8 @@ from analysis.runs.run_directory import open_run
 from analysis.statistics.clusters import cluster_means
 from analysis.statistics.effects import holm_correction
 from tests.tiny import write_run
-from workbench.components.compare_views import alpha_by_layer_figure, pairwise_differences_figure, run_letter
+from workbench.components.compare_views import alpha_by_layer_figure, run_letter
+from workbench.components.difference_map import pairwise_differences_figure
 
 
 def table(right: dict[str, bool], labels: str = "", **more: Any) -> pd.DataFrame:
@@ -157,17 +158,20 @@ def test_alpha_by_layer_is_over_the_clips_and_layers_that_all_have(tmp_path: Pat
 
 def test_the_map_says_row_less_column_and_marks_what_is_told_apart() -> None:
     pairs = pairwise_differences(of_matrix(["1111111100", "0000000000", "0001111000"]))
-    square = pairwise_differences_figure(pairs, {f"r{i}": f"{run_letter(i)}: r{i}" for i in range(3)}).data[0]
-    assert list(square.x) == ["A", "B", "C"] and list(square.y) == ["A: r0", "B: r1", "C: r2"]
-    np.testing.assert_allclose(square.z, [[math.nan, 80, 40], [-80, math.nan, -40], [-40, 40, math.nan]])
-    assert [list(row) for row in square.text] == [
-        ["", "+80.0 *", "+40.0"], ["-80.0 *", "", "-40.0"], ["-40.0", "+40.0", ""],
+    figure = pairwise_differences_figure(pairs, {f"r{i}": f"{run_letter(i)}: r{i}" for i in range(3)})
+    square, points = figure.data
+    assert figure.layout.xaxis.categoryarray == ("A", "B", "C")
+    assert figure.layout.yaxis.categoryarray == ("A: r0", "B: r1", "C: r2")
+    assert list(zip(square.y, square.x, square.text, strict=True)) == [
+        ("A: r0", "B", "+80.0 *"), ("A: r0", "C", "+40.0"), ("B: r1", "C", "-40.0"),
+        ("B: r1", "A", "-80.0 *"), ("C: r2", "A", "-40.0"), ("C: r2", "B", "+40.0"),
     ]  # fmt: skip
+    np.testing.assert_allclose(square.z, [80, 40, -40, -80, -40, 40])
     low, high = 100 * pairs["low"][0], 100 * pairs["high"][0]
     assert 0 < low < 80 < high  # the interval of A minus B excludes 0, as p does
-    assert square.customdata[1][0].tolist() == [
-        0, 8, f"{-high:+.1f} to {-low:+.1f}", f"{6 * stats.norm.sf(8**0.5):.2g}",
-    ]  # of B minus A: correct in B only, in A only, interval, p  # fmt: skip
+    assert tuple(points.customdata[3]) == (
+        "-80.0", f"{-high:+.1f} to {-low:+.1f}", f"{6 * stats.norm.sf(8**0.5):.2g}", 0, 8, "r1", "r0",
+    )  # of B minus A: points, interval, p, correct in B only, in A only, the runs  # fmt: skip
     assert square.zmin == -square.zmax
 
 

@@ -112,3 +112,12 @@ def test_a_point_of_the_misclassified_clips_links_to_them(layer, said, runs, mon
     (link,) = (link for link in links if link.label.replace("\\", "") == said)
     column = "alpha_temporal" if "mean" in said else f"layer%3A{layer}"
     assert f"x={column}" in link.query_string and "outcome=misclassified" in link.query_string
+
+
+def test_a_cell_of_the_map_of_classes_links_to_its_clips(runs, monkeypatch) -> None:
+    app = open_page(runs, monkeypatch, ATTENTION, show="By class")
+    app.session_state["class_map"] = selection(points=[{"x": "layer0.0.conv1", "customdata": {"0": 0.5, "1": "b"}}])
+    links = [element.proto for element in app.run().get("page_link")]
+    assert not app.exception
+    (link,) = (link for link in links if "labelled b of a by α_T of layer0" in link.label.replace("\\", ""))
+    assert "x=layer%3Alayer0.0.conv1" in link.query_string and "label=b" in link.query_string

@@ -161,21 +161,21 @@ def plot_alpha_by_layer(table: pd.DataFrame, by: str = "", *, spatial: bool = Fa
     colours, dashes = dataset_colours(table["dataset"]), dashes_of(table["p"].unique())
     details = (
         "%{x}<br>α_T = %{y:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})<br>standard deviation over clips "
-        "%{customdata[2]:.3f}, n = %{customdata[3]}<br>%{customdata[4]}<extra></extra>"
+        "%{customdata[2]:.3f}, n = %{customdata[3]}<br>%{customdata[5]}<extra></extra>"
     )
     for (dataset, _, modality, name), rows in table.groupby(["dataset", "fraction", "modality", "name"]):
         dash, marker = dashes[rows["p"].iloc[0]], TEMPORAL_MARKER if spatial else MODALITY_MARKERS[modality]
         add_line(
             figure, rows["layer"], rows["alpha_temporal"], f"{name}: α_T" if spatial else name, colours[dataset],
             band=(rows["low"], rows["high"]), line_dash=dash, legendgroup=name, marker_symbol=marker,
-            error_y=error_bars(rows, "alpha_temporal"), customdata=rows[["low", "high", "sd", "n", "run"]],
+            error_y=error_bars(rows, "alpha_temporal"), customdata=rows[["low", "high", "sd", "n", "layer", "run"]],
             hovertemplate=details,
         )  # fmt: skip
         if spatial:
             add_line(
                 figure, rows["layer"], rows["alpha_spatial"], f"{name}: α_S", colours[dataset], line_dash=dash,
                 legendgroup=name, marker_symbol=SPATIAL_MARKER, hovertemplate="%{x}<br>α_S = %{y:.3f}<extra></extra>",
-                customdata=rows[["run"]],
+                customdata=rows[["layer", "run"]],
             )  # fmt: skip
     figure.add_hline(y=0.5, line={"color": REFERENCE, "width": 1})
     return styled(figure, LAYER_AXIS, "attention coefficient α" if spatial else "α_T")
@@ -192,7 +192,7 @@ def plot_mean_alpha(table: pd.DataFrame) -> go.Figure:
             x=means["name"], y=values["mean"], name=name, marker_opacity=0.6, insidetextfont_color="#000000",
             error_y=error_bars(values, "mean", "mean_") | {"color": BAR_INTERVAL, "thickness": 2},
             marker_color=colour, texttemplate="%{y:.3f}", textposition="inside", insidetextanchor="start",
-            customdata=means[["n", "run"]],
+            customdata=means.assign(layer="")[["n", "layer", "run"]],
             hovertemplate=f"%{{x}}<br>{name} = %{{y:.3f}}<br>n = %{{customdata[0]}} clips<extra></extra>",
         )  # fmt: skip
     figure.add_hline(y=0.5, line={"color": REFERENCE, "width": 1})

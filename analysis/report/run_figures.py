@@ -29,7 +29,8 @@ def plot_class_layers(run: Run, table: pd.DataFrame) -> go.Figure:
         colorbar={"title": signal.name, "thickness": 14, "len": 1, "nticks": 5},
     )  # fmt: skip
     figure = styled(figure, LAYER_AXIS, "", height=min(1000, 150 + 24 * max(4, len(wide))))
-    return figure.update_yaxes(automargin=True, showticklabels=len(wide) <= MOST_NAMED, type="category")
+    figure.update_xaxes(range=[-0.5, len(layers) - 0.5], showgrid=False)
+    return figure.update_yaxes(automargin=True, showticklabels=len(wide) <= MOST_NAMED, type="category", showgrid=False)
 
 
 def plot_by_correctness(run: Run, table: pd.DataFrame) -> go.Figure:
@@ -44,9 +45,9 @@ def plot_by_correctness(run: Run, table: pd.DataFrame) -> go.Figure:
 
 
 def plot_alpha_change(run: Run, change: pd.DataFrame) -> go.Figure:
-    """The difference of B, which is `run`, and A by layer (`alpha_change`)."""
+    """The difference of B, which is `run`, and A by layer (`alpha_change`). Custom data: the layer, "A, B"."""
     name, figure = signal_of(run).name, go.Figure()
-    add_layer_means(figure, change, TEMPORAL, value="change")
+    add_layer_means(figure, change, TEMPORAL, value="change", customdata=change[["layer"]].assign(runs="A, B"))
     figure.add_hline(y=0, line={"color": REFERENCE, "width": 1})
     return styled(figure, LAYER_AXIS, f"{name} of B minus {name} of A", height=360)
 

@@ -30,20 +30,20 @@ def time_share_item(runs: list[Run], read: ReadAlpha = read_signal) -> Supplemen
     return SupplementFigure("attention_across_time", title, caption, plot_time_share(table), table)
 
 
-def plot_time_share(table: pd.DataFrame, titles: dict[str, str] | None = None) -> go.Figure:
-    """A line for each run of `share_table`, by its title, and a thin dashed one at what uniform attention has."""
+def plot_time_share(table: pd.DataFrame) -> go.Figure:
+    """A line for each run of `share_table`, and a thin dashed one at what uniform attention has. The last of a point's
+    custom data are its layer and its run."""
     figure = go.Figure()
     runs = list(table.groupby("run", sort=False))
     for (run, rows), colour in zip(runs, run_colours(len(runs)), strict=True):
-        name = (titles or {}).get(str(run), str(run))
         add_line(
-            figure, rows["block"], rows[TIME_SHARE.column], name, colour, error_y=error_bars(rows, TIME_SHARE.column),
-            customdata=rows[["layer", "stage"]], showlegend=True,
-            hovertemplate="%{customdata[0]} (%{customdata[1]}): %{y:.3f}<extra></extra>",
+            figure, rows["block"], rows[TIME_SHARE.column], str(run), colour, showlegend=True,
+            error_y=error_bars(rows, TIME_SHARE.column), customdata=rows[["stage", "layer", "run"]],
+            hovertemplate="%{customdata[1]} (%{customdata[0]}): %{y:.3f}<extra></extra>",
         )  # fmt: skip
         if rows["uniform_share"].notna().all():
             add_line(
-                figure, rows["block"], rows["uniform_share"], name, colour, mode="lines",
+                figure, rows["block"], rows["uniform_share"], str(run), colour, mode="lines",
                 line={"dash": "longdashdot", "width": 1}, showlegend=False,
                 hovertemplate="uniform attention: %{y:.3f}<extra></extra>",
             )  # fmt: skip

@@ -1,5 +1,8 @@
 """The views of the Attention page besides the supplement's figures."""
 
+from html import unescape
+
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -7,7 +10,8 @@ from analysis.attention.alpha_matrix import has_attention
 from analysis.attention.alpha_tables import alpha_class_layer_table
 from analysis.attention.clip_profiles import correctness_profile, unusual_clips
 from analysis.attention.hypotheses import HOW_JUDGED, evaluate_hypotheses, hypothesis_verdicts
-from analysis.report.run_figures import plot_by_correctness, plot_class_layers
+from analysis.report.run_figures import MOST_NAMED, plot_by_correctness, plot_class_layers
+from analysis.runs.correctness import NO_LABEL
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import ALPHA, signal_of
 from analysis.statistics.accuracy import describe_clips_per_class, units_of
@@ -15,7 +19,7 @@ from analysis.statistics.clusters import describe_interval, describe_p
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.caveats import show_caveats, show_no_accuracy
-from workbench.components.chart import chosen_points, show_chart
+from workbench.components.chart import chosen_points, show_chart, with_clickable_cells
 from workbench.components.clip_links import show_link_to_layer
 from workbench.components.context import escape_markdown
 from workbench.components.csv_files import show_table_csv
@@ -69,7 +73,14 @@ def show_class_heatmap(run: Run) -> None:
     """alpha_T, or attention across time, by class and layer."""
     signal = signal_of(run)
     table = cached_result("class_layers", [run], lambda: alpha_class_layer_table(cached_alpha(run)))
-    show_chart(plot_class_layers(run, table), key="class_map", alt=f"{signal.name} by class and layer")
+    figure, named = plot_class_layers(run, table), table["label"].nunique() <= MOST_NAMED
+    if named:  # of more classes a square is too small to be clicked
+        names, hover = table["label"].astype(str), "%{y}<br>%{x}: %{customdata[0]:.3f}"
+        data = np.column_stack([table["alpha_temporal"].astype(object), names])
+        with_clickable_cells(figure, table["layer"], names.replace("", NO_LABEL), data, hover)
+    event = show_chart(figure, key="class_map", alt=f"{signal.name} by class and layer", clicks=named)
+    for point in chosen_points(event):
+        show_link_to_layer(run, str(point["x"]), label=unescape(str(point["customdata"][1])))
     colours = (
         "orange layers weigh the temporal branch more, blue layers the spatial branch"
         if signal == ALPHA
@@ -78,6 +89,8 @@ def show_class_heatmap(run: Run) -> None:
     st.caption(
         f"Mean {signal.name} of each class, n = {describe_clips_per_class(table['n'])}. Classes are sorted by their "
         f"mean over layers. **How to read this:** {colours}. The classes at the top have the highest {signal.name}."
+        + " Click a square for a link to its clips."
+        * named
     )
     show_definition(run)
 
@@ -92,7 +105,7 @@ def show_by_correctness(run: Run) -> None:
     alt = f"{signal.name} of correct and of misclassified clips by layer"
     event = show_chart(plot_by_correctness(run, table), key="by_correctness", alt=alt, clicks=True)
     for point in chosen_points(event):
-        show_link_to_layer(run, str(point["x"]), str(point["customdata"][0]))
+        show_link_to_layer(run, str(point["x"]), outcome=str(point["customdata"][0]))
     st.caption(
         f"Mean {signal.name} of the correct and of the misclassified clips (bars: 95 % intervals over "
         f"{units_of(table)}). **How to read this:** a difference may come from the classes, because hard classes have "

@@ -1,10 +1,11 @@
 """Plotly figures on a page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
+from numpy.typing import NDArray
 
 from analysis.report.plots import with_escaped_text
 
@@ -28,6 +29,18 @@ def show_chart(
     options |= {"on_select": "rerun", "selection_mode": ("points",)} if clicks else {}
     config = buttons | {"toImageButtonOptions": {"format": "svg", "filename": key}}
     return st.plotly_chart(with_escaped_text(figure), key=key, alt=alt, config=config, **options)
+
+
+def with_clickable_cells(
+    figure: go.Figure, x: Sequence[Any], y: Sequence[Any], customdata: Sequence[Any] | NDArray[Any], hover: str
+) -> go.Figure:
+    """A heat map with an unseen point in each cell that can be clicked, as Streamlit reports no click on a heat map
+    itself; `hover` is what stands under the pointer."""
+    return figure.add_scatter(
+        x=x, y=y, mode="markers", showlegend=False, customdata=customdata, hovertemplate=f"{hover}<extra></extra>",
+        marker={"symbol": "square", "size": 24, "color": "black", "opacity": 0},
+        selected={"marker": {"opacity": 0.25}}, unselected={"marker": {"opacity": 0}},
+    )  # fmt: skip
 
 
 def chosen_points(event: Any) -> list[Any]:

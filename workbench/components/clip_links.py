@@ -1,6 +1,6 @@
 """Links from a point of a plot of layers to the plot of the clips behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from html import unescape
 from typing import Any
 
@@ -15,24 +15,27 @@ from workbench.components.clip_columns import varying_layers
 from workbench.components.context import PREDICTIONS_PAGE, escape_markdown, run_id
 
 
-def show_links_of_points(event: Any, runs: Sequence[Run]) -> None:
-    """Of the points or bars of a figure that were clicked: links to the clips of their runs, whose names are the last
-    of their custom data."""
+def show_links_of_points(event: Any, runs: Mapping[str, Run]) -> None:
+    """Of the points or bars of a figure that were clicked: links to the clips of their runs. The last of a point's
+    custom data are its layer, empty for a mean over all layers, and the names that `runs` has of its runs."""
     for point in chosen_points(event):
-        names = unescape(str(point["customdata"][-1])).split(", ") if "customdata" in point else []
-        for run in [run for run in runs if run.name in names]:
-            show_link_to_layer(run, str(point["x"]))
+        if "customdata" in point:
+            *_, layer, names = (unescape(str(value)) for value in point["customdata"])
+            for run in [run for name, run in runs.items() if f", {name}, " in f", {names}, "]:
+                show_link_to_layer(run, layer)
 
 
-def show_link_to_layer(run: Run, layer: str, outcome: str = "") -> None:
-    """A link to the plot of a run's clips by α_T of the layer; by the mean of all layers if that says nothing."""
+def show_link_to_layer(run: Run, layer: str, *, outcome: str = "", label: str = "") -> None:
+    """A link to the plot of a run's clips, of this outcome or class, by α_T of the layer; by the mean of all layers if
+    that says nothing."""
     name, constant = signal_of(run).name, False
     column, what = f"{LAYER}{layer}", f"{name} of {layer}"
     if layer not in varying_layers(run):
         constant = layer in set(cached_alpha(run).layers["layer"])
         column, what = "alpha_temporal", f"mean {name}" + f" (that of {layer} is the same for all)" * constant
-    clips = f"{outcome} clips".strip().capitalize()
-    query = {"run": run_id(run), "view": "Plot", "x": column} | ({"outcome": outcome} if outcome else {})
+    clips = f"{outcome} clips".strip().capitalize() + f" labelled {escape_markdown(label)}" * bool(label)
+    filters = {name: value for name, value in (("outcome", outcome), ("label", label)) if value}
+    query = {"run": run_id(run), "view": "Plot", "x": column} | filters
     st.page_link(
         PREDICTIONS_PAGE, label=f"{clips} of {escape_markdown(run.name)} by {escape_markdown(what)}",
         icon=":material/scatter_plot:", query_params=query,

@@ -13,7 +13,7 @@ from analysis.attention.alpha_matrix import has_attention, has_signal
 from analysis.attention.clip_profiles import most_confident_first
 from analysis.attention.compare_runs import SharedClips
 from analysis.attention.share_tables import has_shares, share_table, why_not_subtracted
-from analysis.report.colours import DIVERGING, REFERENCE, RUN_MARKERS, run_colours
+from analysis.report.colours import REFERENCE, RUN_MARKERS, run_colours
 from analysis.report.plots import LAYER_AXIS, add_layer_means, styled
 from analysis.report.run_figures import plot_alpha_change
 from analysis.report.time_share_figure import SHARE_HOW_TO_READ, plot_time_share
@@ -21,18 +21,19 @@ from analysis.runs.left_out import clips_left_out, left_out_sentence
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import TIME_SHARE, signal_of
 from analysis.statistics.accuracy import describe_groups
-from analysis.statistics.clusters import describe_interval, describe_p
+from analysis.statistics.clusters import describe_interval
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_overview, cached_result
 from workbench.components.chart import show_chart
+from workbench.components.clip_links import show_links_of_points
 from workbench.components.context import choose_one, escape_markdown
 from workbench.components.csv_files import show_table_csv
+from workbench.components.difference_map import show_pairwise_differences
 from workbench.components.gallery import show_gallery
 
+CLICK = "Click a point for links to the clips of its layer."
 MOST_SETS = 5
 LONGEST_NAME = 36  # characters of a run's name beside an axis
-SIGNIFICANT = 0.05
-PAIRED = "McNemar's test, clustered by source video"  # `paired_effect`
 
 
 def run_letter(i: int) -> str:
@@ -50,11 +51,13 @@ def show_alpha_change(a: Run, b: Run) -> None:
     if change.empty:
         st.info("The two networks have no layer in common.")
         return
-    show_chart(plot_alpha_change(b, change), key="alpha_change", alt=f"Difference of {signal.name} by layer")
+    alt = f"Difference of {signal.name} by layer"
+    event = show_chart(plot_alpha_change(b, change), key="alpha_change", alt=alt, clicks=True)
+    show_links_of_points(event, {"A": a, "B": b})
     st.caption(
         f"Mean difference over the {counted(change['n'].max(), 'clip in common')} (bars: 95 % intervals over "
         f"{describe_groups(change['n'].max(), change['groups'].max())}). **How to read this:** above zero, B "
-        f"{signal.high} than A on the same clips."
+        f"{signal.high} than A on the same clips. {CLICK}"
     )
 
 
@@ -68,11 +71,13 @@ def show_time_shares(named: dict[str, Run], runs: list[Run], clips: pd.Series | 
         for run in runs[1:]:
             clips = clips[clips.isin(cached_overview(run)["clip_id"])]
     table = cached_result("time_shares", runs, lambda: share_table(named, cached_alpha, clips), *named)
-    show_chart(plot_time_share(table), key="time_shares", alt="Attention across time of each run by layer")
+    alt = "Attention across time of each run by layer"
+    event = show_chart(plot_time_share(table), key="time_shares", alt=alt, clicks=True)
+    show_links_of_points(event, named)
     st.caption(
         f"{escape_markdown(TIME_SHARE.definition)} Mean over the {counted(table['n'].max(), 'clip in common')} "
         f"(bars: 95 % intervals over {describe_groups(table['n'].max(), table['groups'].max())}).  \n"
-        f"**How to read this:** {SHARE_HOW_TO_READ}"
+        f"**How to read this:** {SHARE_HOW_TO_READ} {CLICK}"
     )
 
 
@@ -144,57 +149,6 @@ def show_accuracy_table(table: pd.DataFrame, letters: dict[str, str]) -> None:
     show_table_csv(table, "accuracy_of_runs")
 
 
-def show_pairwise_differences(table: pd.DataFrame, titles: dict[str, str], common: SharedClips) -> None:
-    pairs = (f"{titles[r.a]} minus {titles[r.b]}: {100 * r.difference:+.1f} points" for r in table.itertuples())
-    alt = f"Pairwise differences of accuracy. {'; '.join(pairs)}"
-    show_chart(pairwise_differences_figure(table, titles), key="differences", alt=alt)
-    significant = int((table["p"] < SIGNIFICANT).sum())
-    n, groups = len(common.rows), len(np.unique(common.groups))
-    st.caption(
-        f"Accuracy of the row minus accuracy of the column, in points, over {describe_groups(n, groups)}. **How to "
-        f"read this:** orange means that the row's run has the higher accuracy. \\* marks significant differences: "
-        f"{significant} of {counted(len(table), 'pair')} (p < {SIGNIFICANT}: {PAIRED}, with Holm's correction for all "
-        "pairs). The interval under the pointer is that of one pair, without the correction: it may exclude 0 where "
-        "there is no \\*."
-    )
-
-
-def pairwise_differences_figure(table: pd.DataFrame, titles: dict[str, str]) -> go.Figure:
-    """A square for each ordered pair of runs: the difference in points, with an asterisk if it is significant."""
-    number = {name: i for i, name in enumerate(titles)}
-    i, j = table["a"].map(number).to_numpy(), table["b"].map(number).to_numpy()
-    N = len(titles)
-    points = np.full((N, N), np.nan)
-    points[i, j], points[j, i] = 100 * table["difference"], -100 * table["difference"]
-    # Clips that only the row's run classifies correctly, only the column's, the interval's ends, p.
-    details, p = np.full((N, N, 4), "-", object), np.full((N, N), np.nan)
-    p[i, j] = p[j, i] = table["p"]
-    for row, k, m in zip(table.itertuples(), i, j, strict=True):
-        ends = ((100 * row.low, 100 * row.high), (-100 * row.high, -100 * row.low))
-        intervals = [describe_interval(*end, "+.1f") for end in ends]
-        details[k, m] = [row.only_a, row.only_b, intervals[0], describe_p(row.p)]
-        details[m, k] = [row.only_b, row.only_a, intervals[1], describe_p(row.p)]
-    reach = max(1.0, float(np.nanmax(np.abs(points))))
-    marks = np.where(p < SIGNIFICANT, " *", "")
-    text = [
-        ["" if np.isnan(d) else f"{round(d, 1) + 0.0:+.1f}{mark}" for d, mark in zip(*row, strict=True)]
-        for row in zip(points, marks, strict=True)
-    ]
-    names = list(titles.values())
-    figure = go.Figure().add_heatmap(
-        z=points, x=[name.split(":")[0] for name in names], y=names, text=text, texttemplate="%{text}",
-        zmin=-reach, zmax=reach, colorscale=DIVERGING, colorbar={"title": "points", "thickness": 14},
-        xgap=2, ygap=2, hoverongaps=False, customdata=details,
-        hovertemplate="%{y} minus %{x}: %{z:+.1f} points<br>95 % interval of this pair alone: %{customdata[2]}<br>"
-        "p = %{customdata[3]} (Holm)<br>correct only in the row's run: %{customdata[0]}, only in the column's: "
-        "%{customdata[1]}<extra></extra>",
-    )  # fmt: skip
-    height, margin = 90 + min(48, 24 + 96 // N) * N, {"t": 10, "b": 60, "r": 20}
-    figure = styled(figure, "minus the accuracy of", "", height=height, margin=margin)
-    figure.update_xaxes(type="category", showgrid=False, side="bottom")
-    return figure.update_yaxes(type="category", showgrid=False, autorange="reversed", automargin=True)
-
-
 def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedClips, titles: dict[str, str]) -> None:
     """alpha_T by layer of each run that has attention; `runs` are all that determine the common clips."""
     with_attention = {name: run for name, run in named.items() if has_attention(run)}
@@ -210,13 +164,15 @@ def show_alpha_by_layer(named: dict[str, Run], runs: list[Run], common: SharedCl
     if table.empty:
         st.info("The networks have no layer in common.")
         return
-    show_chart(alpha_by_layer_figure(table, titles), key="alpha_by_layer", alt="Mean alpha_T of each run by layer")
+    alt = "Mean alpha_T of each run by layer"
+    event = show_chart(alpha_by_layer_figure(table, titles), key="alpha_by_layer", alt=alt, clicks=True)
+    show_links_of_points(event, with_attention)
     without = [escape_markdown(titles[name]) for name, run in named.items() if not has_signal(run)]
     st.caption(
         f"Mean α_T over the {counted(table['n'].max(), 'clip in common')} (bars: 95 % intervals over "
         f"{describe_groups(table['n'].max(), table['groups'].max())}), in the "
         f"{counted(table['layer'].nunique(), 'layer')} in common. "
-        " **How to read this:** the higher the line of a run, the higher its α_T."
+        f" **How to read this:** the higher the line of a run, the higher its α_T. {CLICK}"
         + (f" Runs without attention: {', '.join(without)}." if without else "")
     )
 
@@ -227,7 +183,7 @@ def alpha_by_layer_figure(table: pd.DataFrame, titles: dict[str, str]) -> go.Fig
     for (name, title), colour, marker in zip(titles.items(), colours, cycle(RUN_MARKERS), strict=False):
         rows = table[table["run"] == name]
         if len(rows):
-            add_layer_means(figure, rows, colour, title, marker_symbol=marker)
+            add_layer_means(figure, rows, colour, title, marker_symbol=marker, customdata=rows[["layer", "run"]])
     figure.add_hline(y=0.5, line={"color": REFERENCE, "width": 1})
     return styled(figure, LAYER_AXIS, "α_T", height=400)
 

@@ -270,7 +270,9 @@ def choose_runs(
 ) -> dict[str, Run]:  # fmt: skip
     """Those of `options` that the URL names as `key`, which a box in the sidebar changes. The page names those that it
     cannot show, and why (`usable`, `not_offered`), and shows no others in their place."""
-    linked = st.query_params.get_all(key)
+    linked, last_url = st.query_params.get_all(key), f"{key} in the URL"
+    if linked == st.session_state.get(last_url):  # what this session has chosen since is not in the URL yet
+        linked = st.session_state.get(key, linked)
     missing = [name for name in linked if name not in options]
     if missing:
         st.session_state[key] = [name for name in linked if name in options]
@@ -284,6 +286,7 @@ def choose_runs(
         names = st.multiselect(
             label, sorted(options), default=list(default), key=key, bind="query-params", help=hint or None
         )
+        st.session_state[last_url] = names
         if default and len(default) < len(options):
             st.caption(f"{len(names)} of {len(options):,} runs. The page *Runs* opens others.")
     return readable_runs({name: options[name] for name in names})

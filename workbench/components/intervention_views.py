@@ -22,7 +22,7 @@ from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class, units_of_clips
 from analysis.statistics.clusters import describe_interval, describe_p
 from sth_core.datasets.media import counted
-from workbench.components.chart import show_chart
+from workbench.components.chart import show_chart, with_clickable_cells
 from workbench.components.context import linked_selectbox
 from workbench.components.experiment_views import (
     cached_experiment,
@@ -110,19 +110,12 @@ def show_everywhere(everywhere: pd.DataFrame, units: str) -> None:
 
 
 def clickable(figure: go.Figure, table: pd.DataFrame, rows: str) -> go.Figure:
-    """The heat map with an unseen point in each cell, in the order of the table: Streamlit reports no click on a heat
-    map itself."""
-    hover = [
-        f"{describe_interval(100 * low, 100 * high, '+.1f')}, p {describe_p(p)}, n = {n}"
-        for low, high, p, n in zip(table["low"], table["high"], table["p_holm"], table["n"], strict=True)
+    """The heat map with cells that can be clicked, in the order of the table."""
+    said = [
+        f"{100 * v:+.1f} points ({describe_interval(100 * low, 100 * high, '+.1f')}, p {describe_p(p)}, n = {n})"
+        for v, low, high, p, n in table[["value", "low", "high", "p_holm", "n"]].itertuples(index=False)
     ]
-    figure.add_scatter(
-        x=table["kind"], y=table[rows], mode="markers", showlegend=False, customdata=hover, text=100 * table["value"],
-        marker={"symbol": "square", "size": 26, "color": "black", "opacity": 0},
-        selected={"marker": {"opacity": 0.25}}, unselected={"marker": {"opacity": 0}},
-        hovertemplate="%{y}, %{x}: %{text:+.1f} points (%{customdata})<extra></extra>",
-    )  # fmt: skip
-    return figure
+    return with_clickable_cells(figure, table["kind"], table[rows], said, "%{y}, %{x}: %{customdata}")
 
 
 def open_place() -> None:

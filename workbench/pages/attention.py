@@ -85,11 +85,13 @@ def choose_runs_and_view(usable: Usable) -> tuple[dict[str, Run], str]:
 
 
 def show_supplement_figures(runs: list[Run]) -> None:
+    named = {run.name: run for run in runs}
     if item := time_share_item(runs, cached_alpha):
         with st.container(border=True):
             st.header(item.title)
-            show_chart(item.figure, key=item.name, alt=item.title)
-            st.caption(f"{escape_markdown(item.caption)}  \n**How to read this:** {SHARE_HOW_TO_READ}")
+            event = show_chart(item.figure, key=item.name, alt=item.title, clicks=True)
+            show_links_of_points(event, named)
+            st.caption(f"{escape_markdown(item.caption)}  \n**How to read this:** {SHARE_HOW_TO_READ} {CLICK}")
             with st.expander("Numbers"):
                 show_numbers(item.data, item.name)
                 st.download_button("CSV", csv_text(item.data), f"{item.name}.csv", "text/csv", key=f"{item.name}_csv")
@@ -97,7 +99,7 @@ def show_supplement_figures(runs: list[Run]) -> None:
         with st.container(border=True):
             st.header(item.title)
             event = show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}", clicks=True)
-            show_links_of_points(event, runs)
+            show_links_of_points(event, named)
             read = f"{HOW_TO_READ[item.name]} {CLICK}"
             st.caption(f"{escape_markdown(item.caption)}  \n**How to read this:** {read}")
             with st.expander("Numbers"):

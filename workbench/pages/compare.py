@@ -20,7 +20,6 @@ from sth_core.datasets.media import counted
 from workbench.components.cached import cached_overview, cached_result
 from workbench.components.caveats import show_caveats
 from workbench.components.compare_views import (
-    PAIRED,
     run_letter,
     show_alpha_change,
     show_clips_left_out,
@@ -39,6 +38,7 @@ from workbench.components.context import (
     show_run_warnings,
     usable_runs,
 )
+from workbench.components.difference_map import PAIRED
 from workbench.components.gallery import show_gallery, tags_of_both
 from workbench.components.notes import choose_tags, has_tags
 
