@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis.report.column_titles import column_titles
+from analysis.report.scales import Scale, scale_of
 from analysis.statistics.accuracy import describe_clips_per_class, describe_groups
 from tests.test_app import PREDICTIONS, open_page, words
 from tests.tiny import write_run
-from workbench.components.range_filter import Scale, fit_choice, scale_of
-from workbench.components.tables import column_titles
+from workbench.components.range_filter import fit_choice
 
 ALPHAS = [[0.50 + i / 1000] for i in range(12)]
 

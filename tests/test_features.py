@@ -10,10 +10,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from analysis.report.clip_maps import plot_points
+from analysis.report.report_sources import find_sources
+from analysis.report.view_parts import view_part
 from analysis.runs.dataset_options import DatasetOptions
-from analysis.runs.features import PCA, TSNE, Features, map_of_clips, nearest_clips, read_features, similar_by_features
+from analysis.runs.features import (
+    NO_FEATURES,
+    PCA,
+    TSNE,
+    Features,
+    map_of_clips,
+    nearest_clips,
+    read_features,
+    similar_by_features,
+)
 from analysis.runs.recording import open_or_record, record
 from analysis.runs.run_directory import open_run, predictions
+from analysis.runs.saved_views import SavedView
 from sth_core.adapted import adapt, frames_first
 from sth_core.checkpoint import load_checkpoint
 from sth_core.errors import UserError
@@ -22,8 +35,8 @@ from sth_core.video.transforms import Preprocessing
 from tests.test_adapted import ADAPTED, Frames, clips_for, network_in
 from tests.test_app import CLIP, PREDICTIONS, open_page, words
 from tests.tiny import copy_clips, listed_clips
-from workbench.components.map_views import NO_FEATURES, plot_points
 from workbench.components.neighbours import NO_TRAINING_RUN
+from workbench.networks import network_for_report
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +162,9 @@ def test_neighbours_by_features() -> None:
 def test_the_map_on_the_page(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(run.parent, monkeypatch, PREDICTIONS, run="with", view="Map")
     assert not app.exception and "6 clips. The two directions" in words(app)
+    sources = find_sources([run.parent], network_for_report, lambda path: "")
+    part = view_part(SavedView(Path(), "name", "", "predictions", {"run": ["with"], "view": ["Map"]}, ""), sources)
+    assert not part.problems and "PCA of 6 clips, by correct or misclassified" in part.sections[0].caption
     without = open_page(run.parent, monkeypatch, PREDICTIONS, run="without", view="Map")
     assert NO_FEATURES in [info.value for info in without.info]
 

@@ -211,7 +211,7 @@ def test_the_views_of_single_runs(tmp_path: Path) -> None:
         ({"outcome": ["correct"]}, "match: correct."),
         ({"label": ["nothing"]}, "0 of 24 clips match: label nothing."),
         ({"search": ["no such"], "sort": ["label"]}, "0 of 24 clips match: name contains no such."),
-        ({"confidence": ["0", "1"]}, "24 of 24 clips match: confidence 0 to 1."),
+        ({"confidence": ["0", "1"]}, "24 of 24 clips match: Confidence 0 to 1."),
         ({"confidence": ["1", "0"], "margin": ["x"]}, "All 24 clips."),
         ({"also": ["layer:layer1.0.conv1"], "layer:layer1.0.conv1": ["-1", "0"]}, "layer:layer1.0.conv1 -1 to 0."),
     ],
@@ -237,6 +237,28 @@ def test_the_page_views_makes_a_report(tmp_path: Path, recorded: Path, monkeypat
     assert download.proto.label == "Download HTML"
 
 
+PLOTTED = [  # the columns of a link
+    ("label", "clips"), ("confidence", "clips"), ("confidence", "margin"), ("label", "alpha_temporal"),
+    ("layer:layer4.0.conv1", "confidence"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("x", "y"), PLOTTED)
+def test_a_plot_of_clips_is_drawn_with_its_data(x: str, y: str, sources: ReportSources) -> None:
+    [run] = sources.chosen
+    query = {"run": [run], "view": ["Plot"], "x": [x], "y": [y]}
+    part = view_part(SavedView(Path(), "name", "", "predictions", query, ""), sources)
+    assert not part.problems and "n = 24 clips" in part.sections[0].caption
+    assert "Not applied" not in " ".join(part.facts)
+    [section] = part.sections
+    assert list(section.data["plot"]) == ["clip_id", *[name for name in (x, y) if name != "clips"]]
+    bars = [trace.y for trace in section.figure.data if trace.type == "bar"]
+    points = [trace.x for trace in section.figure.data if trace.type == "scatter"]
+    assert sum(map(sum, bars)) + sum(map(len, points)) == len(section.data["plot"]) == 24
+    unknown = view_part(SavedView(Path(), "name", "", "predictions", query | {"y": ["else"]}, ""), sources)
+    assert "plots else, which the run" in unknown.problems[0]
+
+
 def test_every_view_of_every_page(experiments: Path, tmp_path: Path) -> None:
     shutil.copytree(experiments / "tiny", tmp_path / "tiny")
     shutil.copytree(experiments / "tiny", tmp_path / "again")
@@ -250,7 +272,8 @@ def test_every_view_of_every_page(experiments: Path, tmp_path: Path) -> None:
         ("predictions", "view=Per class"): "Accuracy of each class",
         ("predictions", "view=Calibration"): "calibration error",
         ("predictions", "view=Precision and recall"): "lowest F1", ("predictions", "view=All clips"): "All 24 clips",
-        ("predictions", "view=Map"): "does not draw the view Map", ("compare", ""): "minus accuracy of A",
+        ("predictions", "view=Map"): "This run has no features", ("predictions", "view=Plot"): "Number of clips by",
+        ("predictions", "view=Else"): "There is no view Else", ("compare", ""): "minus accuracy of A",
         ("experiments", "experiment=Probes"): "Accuracy by probe", ("experiments", "experiment=Trust"): "Each test",
         ("experiments", "experiment=Interventions"): "By layer, stage and everywhere", ("figures", ""): "Figure 7",
         ("notes", ""): "1 of 1 clip with tags or a note",

@@ -5,8 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
-from analysis.attention.clip_profiles import most_confident_first
+from analysis.attention.alpha_matrix import has_signal, read_signal
+from analysis.attention.clip_profiles import clip_numbers, most_confident_first
+from analysis.report.clip_columns import ANSWER, MEASURES, NAMES, clip_names, number_columns, varying_measures
+from analysis.report.clip_maps import EXPLAINED, draw_map
+from analysis.report.clip_plots import CLIPS, plot_clips
 from analysis.report.page import PageTable, Picture, Section
 from analysis.report.plots import horizontal_bars, styled
 from analysis.report.report_filters import linked_clips
@@ -15,6 +20,7 @@ from analysis.report.report_sources import ReportSources, first_value, overview_
 from analysis.report.run_figures import SHARE_AXIS, plot_calibration
 from analysis.runs.caveats import accuracy_caveats, confidence_is_known
 from analysis.runs.correctness import counted_clips, is_correct, is_misclassified
+from analysis.runs.features import MAPS, NO_FEATURES, PCA, has_features, map_of_clips, read_features
 from analysis.runs.run_directory import Run
 from analysis.runs.saved_views import SavedView
 from analysis.statistics.accuracy import accuracy_per_class, describe_groups, group_numbers, units_of_clips
@@ -52,7 +58,10 @@ def predictions_part(view: SavedView, sources: ReportSources) -> ReportPart:
     if name == "Misclassified":
         chosen = passing & np.asarray(is_misclassified(table), bool)
         return ReportPart("", facts=facts, sections=[gallery_section(sources, run, table, chosen, "misclassified")])
-    problems = [] if name == "All clips" else [f"A report does not draw the view {name}; it lists the clips."]
+    if name in ("Plot", "Map") and passing.any():
+        draw = plot_sections if name == "Plot" else map_sections
+        return ReportPart("", facts=facts, sections=draw(run, table, passing, view))
+    problems = [] if name == "All clips" else [f"There is no view {name}; these are the clips."]
     return ReportPart("", facts=facts, sections=[list_section(run, some)], problems=problems)
 
 
@@ -109,6 +118,41 @@ def class_sections(run: Run, clips: pd.DataFrame) -> list[Section]:
     which = f"The {MOST_BARS} lowest of {len(there)} classes" if len(there) > MOST_BARS else "Accuracy of each class"
     caption = f"{which}, n = {counted(int(there['n'].sum()), 'clip')}; whiskers: 95 % over {units_of_clips(clips)}."
     return [Section(figure=figure, name="per-class", caption=caption, data={"classes": per_class})]
+
+
+def plot_sections(run: Run, table: pd.DataFrame, passing: NDArray[np.bool_], view: SavedView) -> list[Section]:
+    """Raises UserError: the run does not have one of the view's columns."""
+    alpha = read_signal(run) if has_signal(run) else None
+    of_numbers = number_columns(table, alpha)
+    titles = of_numbers | NAMES | {CLIPS: "number of clips"}
+    x = first_value(view.query, "x", next(iter(titles)))
+    y = first_value(view.query, "y", CLIPS)
+    if unknown := [name for name, known in ((x, titles), (y, [CLIPS, *of_numbers])) if name not in known]:
+        raise UserError(f"The view plots {unknown[0]}, which the run {run.name} does not have.")
+    plot = plot_clips(table, np.flatnonzero(passing), x, y, titles, lambda name: clip_numbers(table, name, alpha))
+    left_out = int(passing.sum()) - len(plot.rows)
+    without = f" {counted(left_out, 'clip')} {plot.why}: not drawn." if left_out else ""
+    clips = table.iloc[plot.rows]
+    values = {name: clip_names(clips, name) if name in NAMES else clip_numbers(table, name, alpha)[plot.rows]
+              for name in (x, y) if name != CLIPS}  # fmt: skip
+    caption = f"{plot.alt}: n = {counted(len(plot.rows), 'clip')}.{without}{plot.note}"
+    data = {"plot": clips[["clip_id"]].assign(**values)}
+    return [Section(figure=plot.figure, name="plot", caption=caption, data=data)]
+
+
+def map_sections(run: Run, table: pd.DataFrame, passing: NDArray[np.bool_], view: SavedView) -> list[Section]:
+    """Raises UserError: the run has no features, or too few or too many clips for the map."""
+    if not has_features(run):
+        raise UserError(NO_FEATURES)
+    features, kind = read_features(run), first_value(view.query, "map", PCA)
+    names = NAMES | {name: MEASURES[name][0] for name in varying_measures(table)}
+    colour = first_value(view.query, "colour", ANSWER)
+    if kind not in MAPS or colour not in names:
+        raise UserError(f"There is no map {kind} by {colour} of the run {run.name}.")
+    found = draw_map(table, passing, features, map_of_clips(features, kind), colour, names[colour])
+    caption = f"{kind} of {counted(len(found.points), 'clip')}, by {names[colour]}.{found.note} {EXPLAINED[kind]}"
+    places = found.points[["clip_id", "x", "y"]]
+    return [Section(figure=found.figure, name="map", caption=caption, data={"map": places})]
 
 
 def report_sections(run: Run, clips: pd.DataFrame) -> list[Section]:

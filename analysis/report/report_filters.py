@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.attention.alpha_matrix import has_signal, read_signal
 from analysis.attention.clip_profiles import LAYER, clip_numbers
+from analysis.report.clip_columns import MEASURES
 from analysis.report.report_sources import first_value
 from analysis.runs.correctness import is_correct, is_misclassified
 from analysis.runs.notes import clips_with
@@ -14,13 +15,9 @@ from analysis.runs.run_directory import Run
 from sth_core.datasets.media import counted
 from sth_core.errors import UserError
 
-RANGES = {  # columns of an overview, as the page's sliders call them
-    "confidence": "confidence", "margin": "margin", "alpha_temporal": "α_T", "time_share": "attention across time",
-    "needs_order": "needs order", "disagreement": "views disagree",
-}  # fmt: skip
-# Parameters that change no clip: what is open, sorted, on which page of a list.
-HARMLESS = ("run", "view", "sort", "descending", "from", "list", "tour", "explain")
-KNOWN = ("label", "said", "outcome", "search", "tags", "also", *RANGES)
+# Parameters that change no clip: what is open, plotted, sorted, on which page of a list.
+HARMLESS = ("run", "view", "x", "y", "map", "colour", "sort", "descending", "from", "list", "tour", "explain")
+KNOWN = ("label", "said", "outcome", "search", "tags", "also", *MEASURES)
 
 
 def linked_clips(run: Run, table: pd.DataFrame, query: Mapping[str, Sequence[str]]) -> tuple[np.ndarray, list[str]]:
@@ -47,7 +44,7 @@ def linked_clips(run: Run, table: pd.DataFrame, query: Mapping[str, Sequence[str
     for name in others:
         if ends := range_of(query.get(name, ())):
             narrow(between(linked_numbers(run, table, name), ends), f"{name} {ends[0]:g} to {ends[1]:g}")
-    for column, title in RANGES.items():
+    for column, (title, _) in MEASURES.items():
         if (ends := range_of(query.get(column, ()))) and column in table:
             narrow(between(clip_numbers(table, column), ends), f"{title} {ends[0]:g} to {ends[1]:g}")
     shown, every = int(passing.sum()), counted(len(table), "clip")

@@ -41,6 +41,8 @@ def plot_by_correctness(run: Run, table: pd.DataFrame) -> go.Figure:
         rows = table[table["correct"] == correct]
         if len(rows):
             add_layer_means(figure, rows, colour, f"{name} (n = {rows['n'].max()})", customdata=[[name]] * len(rows))
+    if signal_of(run) == ALPHA:
+        figure.add_hline(y=0.5, line={"color": REFERENCE, "width": 1})
     return styled(figure, LAYER_AXIS, signal_of(run).name)
 
 

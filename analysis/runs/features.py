@@ -12,6 +12,10 @@ from sth_core.shards import shards
 
 PCA, TSNE = MAPS = ("PCA", "t-SNE")
 MOST_TSNE = 5000  # clips; more take minutes
+NO_FEATURES = (
+    "This run has no features. To see its clips as a map, record it with `--features`: "
+    "`sth record NETWORK --data DIR -o RUN --features`."
+)
 FEWEST = 3  # clips of which a map can be made
 
 

@@ -10,11 +10,12 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from analysis.report.clip_columns import MEASURES, varying_measures
 from analysis.runs.correctness import is_correct, is_misclassified
 from analysis.runs.run_directory import Run
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_result
-from workbench.components.clip_columns import MEASURES, column_numbers, number_columns, varying_measures
+from workbench.components.clip_columns import column_numbers, numbers_of_run
 from workbench.components.context import choose_one, escape_markdown
 from workbench.components.notes import choose_tags, has_tags
 from workbench.components.range_filter import choose_range, reset_range
@@ -113,7 +114,7 @@ def choose_filters(run: Run, table: pd.DataFrame) -> FilteredClips:
 
 def choose_more_ranges(run: Run, table: pd.DataFrame) -> dict[str, tuple[str, NDArray[np.bool_]]]:
     """Ranges of other numbers, such as α_T of single layers, which the URL names as `also`."""
-    others = {name: title for name, title in number_columns(run, table).items() if name not in MEASURES}
+    others = {name: title for name, title in numbers_of_run(run, table).items() if name not in MEASURES}
     if not others:
         return {}
     linked = st.session_state.get("also", st.query_params.get_all("also"))

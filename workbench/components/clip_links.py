@@ -11,7 +11,7 @@ from analysis.runs.run_directory import Run
 from analysis.runs.signals import signal_of
 from workbench.components.cached import cached_alpha
 from workbench.components.chart import chosen_points
-from workbench.components.clip_columns import varying_layers
+from workbench.components.clip_columns import layers_that_vary
 from workbench.components.context import PREDICTIONS_PAGE, escape_markdown, run_id
 
 
@@ -30,7 +30,7 @@ def show_link_to_layer(run: Run, layer: str, *, outcome: str = "", label: str = 
     that says nothing."""
     name, constant = signal_of(run).name, False
     column, what = f"{LAYER}{layer}", f"{name} of {layer}"
-    if layer not in varying_layers(run):
+    if layer not in layers_that_vary(run):
         constant = layer in set(cached_alpha(run).layers["layer"])
         column, what = "alpha_temporal", f"mean {name}" + f" (that of {layer} is the same for all)" * constant
     clips = f"{outcome} clips".strip().capitalize() + f" labelled {escape_markdown(label)}" * bool(label)

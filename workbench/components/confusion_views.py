@@ -7,6 +7,7 @@ import streamlit as st
 from analysis.attention.alpha_matrix import has_signal
 from analysis.attention.clip_profiles import confusion_profile, most_confident_first
 from analysis.report.colours import MISCLASSIFIED, PLAIN
+from analysis.report.column_titles import column_titles
 from analysis.report.plots import LAYER_AXIS, add_line, styled
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import signal_of
@@ -21,7 +22,6 @@ from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
 from workbench.components.csv_files import show_table_csv
 from workbench.components.gallery import clip_query, show_gallery
 from workbench.components.matrix import choose_cell, show_confusion_matrix
-from workbench.components.tables import column_titles
 
 MOST_PAIRS = 200
 CLIPS_OF_CELL = 6  # on a page beside the matrix

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.experiments.found_results import INTERVENE, PLACES, PROBE, QUESTIONS, TRUST, FoundResults
+from analysis.report.column_titles import column_title
 from analysis.runs.run_directory import Run, clips_of
 from sth_core.datasets.media import counted
 from sth_core.errors import UserError
@@ -16,7 +17,6 @@ from workbench.components.cached import cached_overview, cached_result, parquet_
 from workbench.components.context import PREDICTIONS_PAGE, errors_shown, escape_markdown, run_id
 from workbench.components.csv_files import show_table_csv
 from workbench.components.gallery import show_linked_clips
-from workbench.components.tables import column_title
 from workbench.experiments import experiment_command, experiment_job, results_folder, why_impossible
 
 WHAT = {

@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from analysis.report.column_titles import column_titles
 from analysis.report.plots import jpeg_uri
 from analysis.runs.caveats import confidence_is_known
 from analysis.runs.correctness import NO_LABEL
@@ -24,7 +25,6 @@ from workbench.components.browser import js_component
 from workbench.components.cached import cache_data_of_files
 from workbench.components.clip_lists import BESIDE, ClipList, list_query
 from workbench.components.context import CLIP_PAGE, errors_shown, escape_markdown, run_id
-from workbench.components.tables import column_titles
 from workbench.components.tagging import Selection, show_tag_bar
 from workbench.roots import why_not_readable
 

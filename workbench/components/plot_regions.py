@@ -1,25 +1,12 @@
-"""Which clips are drawn as points of a plot, and which of all clips lie in a region that a user draws in it."""
+"""Which clips lie in a region that a user draws in a plot of points."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.report.clip_plots import MOST_POINTS
 from workbench.components.chart import chosen_points
-
-# WebGL would draw more, but Plotly's needs `eval`, which the app's content security policy forbids.
-MOST_POINTS = 5000
-
-
-def sample_of(count: int) -> NDArray[np.intp]:
-    """Which of so many clips are drawn: all, or a sample that is always the same."""
-    if count <= MOST_POINTS:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, MOST_POINTS, replace=False))
-
-
-def drawn_note(drawn: int, count: int) -> str:
-    return f" {drawn:,} of them are drawn, by chance; a region takes all that lie in it." if drawn < count else ""
 
 
 def region_rows(event: Any, rows: NDArray[np.intp], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -8,6 +8,8 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from analysis.attention.clip_profiles import most_confident_first
+from analysis.report.clip_columns import varying_measures
+from analysis.report.column_titles import column_title, column_titles
 from analysis.report.plots import horizontal_bars
 from analysis.report.run_figures import SHARE_AXIS, plot_calibration
 from analysis.runs.correctness import has_scores, is_misclassified
@@ -15,13 +17,11 @@ from analysis.statistics.accuracy import accuracy_per_class, units_of_clips
 from analysis.statistics.calibration import CONFIDENCE_BINS, calibration_bins, calibration_error, confidence_bins
 from sth_core.datasets.media import counted
 from workbench.components.chart import chosen_points, show_chart
-from workbench.components.clip_columns import varying_measures
 from workbench.components.clip_filters import UNCOUNTED, FilteredClips
 from workbench.components.clip_lists import ClipList
 from workbench.components.context import escape_markdown
 from workbench.components.csv_files import show_clips_csv, show_table_csv
 from workbench.components.gallery import choose_page, show_gallery, show_linked_clips
-from workbench.components.tables import column_title, column_titles
 
 MOST_BARS = 40
 MOST_ROWS = 2000  # of a table that are sent to the browser at once

@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.attention.alpha_matrix import has_signal
+from analysis.report.column_titles import column_titles
 from analysis.report.figures_5_to_8 import supplement_figures
 from analysis.report.time_share_figure import SHARE_HOW_TO_READ, time_share_item
 from analysis.runs.left_out import why_no_attention
@@ -14,7 +15,6 @@ from workbench.components.cached import cached_alpha, cached_attention_table
 from workbench.components.chart import WHO_HAS_ATTENTION, show_chart
 from workbench.components.clip_links import show_links_of_points
 from workbench.components.context import (
-    Usable,
     choose_one,
     choose_runs,
     end_if_missing,
@@ -26,7 +26,6 @@ from workbench.components.context import (
     show_run_warnings,
     usable_runs,
 )
-from workbench.components.tables import column_titles
 
 HYPOTHESES = "Hypotheses"
 CLICK = "Click a point or a bar to open the clips behind it."
@@ -53,7 +52,9 @@ def show_attention_page() -> None:
         "transformers, which have no α, how much of their attention goes to other time steps."
     )
     usable = usable_runs()
-    chosen, view = choose_runs_and_view(usable)
+    default = first_runs(usable.runs)  # the best ones of the question that was recorded last, if there are many
+    chosen = choose_runs("Runs", usable.runs, "runs", usable, default=default, hint="The figures use these runs.")
+    view = choose_one("View", ("Figures", HYPOTHESES, *VIEWS_OF_ONE_RUN), "show", label_visibility="collapsed")
     if not chosen:
         end_page("No run is chosen.")
     show_run_warnings(chosen)
@@ -73,15 +74,6 @@ def show_attention_page() -> None:
     show(list(chosen.values()))
     st.caption(f"Runs shown: {', '.join(map(escape_markdown, with_attention))}")
     show_left_out(without, "not shown")
-
-
-def choose_runs_and_view(usable: Usable) -> tuple[dict[str, Run], str]:
-    """By default the best runs of the question that was recorded last, if there are many."""
-    default = first_runs(usable.runs)
-    runs = choose_runs("Runs", usable.runs, "runs", usable, default=default, hint="The figures use these runs.")
-    with st.sidebar:
-        view = choose_one("View", ("Figures", HYPOTHESES, *VIEWS_OF_ONE_RUN), "show")
-    return runs, view
 
 
 def show_supplement_figures(runs: list[Run]) -> None:

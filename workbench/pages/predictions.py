@@ -5,6 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.attention.clip_profiles import most_confident_first
+from analysis.report.column_titles import column_titles
 from analysis.runs.correctness import counted_clips, is_correct, is_misclassified
 from analysis.runs.run_directory import Run, failures
 from analysis.statistics.accuracy import describe_groups, group_numbers
@@ -22,7 +23,6 @@ from workbench.components.csv_files import show_table_csv
 from workbench.components.gallery import show_gallery
 from workbench.components.map_views import show_map
 from workbench.components.plot_views import show_plots
-from workbench.components.tables import column_titles
 
 ALL_CLIPS = "All clips"
 VIEWS = ("Misclassified", "Confusion", "Per class", "Precision and recall", "Calibration", "Plot", "Map", ALL_CLIPS)
