@@ -237,6 +237,21 @@ def test_the_page_views_makes_a_report(tmp_path: Path, recorded: Path, monkeypat
     assert download.proto.label == "Download HTML"
 
 
+@pytest.mark.parametrize(
+    ("beside", "cards", "said"),
+    [("again", ["tiny", "again"], ""), ("none", ["tiny"], "No second network: There is no run none")],
+)
+def test_a_second_network_has_a_card_of_its_own(beside, cards, said, recorded: Path, tmp_path: Path) -> None:
+    for name in ("tiny", "again"):
+        shutil.copytree(recorded, tmp_path / name)
+    sources = find_sources([tmp_path], network_for_report, lambda path: "")
+    clip = overview_of(open_run(tmp_path / "tiny"))["clip_id"][0]
+    query = {"run": ["tiny"], "with": [beside], "clip": [clip]}
+    part = view_part(SavedView(Path(), "name", "", "clip", query, ""), sources)
+    assert [card.run for card in part.cards] == cards and len(part.facts) == len(cards)
+    assert " ".join(part.problems).startswith(said) and bool(part.problems) == bool(said)
+
+
 PLOTTED = [  # the columns of a link
     ("label", "clips"), ("confidence", "clips"), ("confidence", "margin"), ("label", "alpha_temporal"),
     ("layer:layer4.0.conv1", "confidence"),

@@ -19,7 +19,7 @@ from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.page import PageTable, Section
 from analysis.report.plots import SupplementFigure
 from analysis.report.prediction_parts import accuracy_sentence, gallery_section, predictions_part
-from analysis.report.report_parts import ReportPart
+from analysis.report.report_parts import ClipCard, Recipe, ReportPart
 from analysis.report.report_sources import ReportSources, first_value, overview_of
 from analysis.report.run_figures import plot_alpha_change, plot_by_correctness, plot_class_layers
 from analysis.report.run_rows import runs_section
@@ -124,13 +124,23 @@ OF_ONE_RUN = {
 
 
 def clip_part(view: SavedView, sources: ReportSources) -> ReportPart:
-    run, clip_id = sources.named(view), first_value(view.query, "clip")
-    table = overview_of(run)
-    card, recipes = clip_card(sources, run, table, clip_id, view.query)
-    problems = []
-    if other := first_value(view.query, "with"):
-        problems.append(f"The view shows {other} beside it; the report shows {run.name} alone.")
-    return ReportPart("", facts=[f"{run.name}: {run.title}."], problems=problems, cards=[card], recipes=recipes)
+    """A card, and one of the second network if the view has one beside it. Raises UserError: the first has none."""
+    fact, card, recipes = clip_of_view(view, sources, "run")
+    part = ReportPart("", facts=[fact], cards=[card], recipes=recipes)
+    if not first_value(view.query, "with"):
+        return part
+    try:
+        fact, card, more = clip_of_view(view, sources, "with")
+    except UserError as error:
+        return replace(part, problems=[f"No second network: {error}"])
+    return replace(part, facts=[*part.facts, fact], cards=[*part.cards, card], recipes=[*recipes, *more])
+
+
+def clip_of_view(view: SavedView, sources: ReportSources, key: str) -> tuple[str, ClipCard, list[Recipe]]:
+    """What the run of this parameter is, its card of the view's clip, and how that is made. Raises UserError."""
+    run = sources.named(view, key)
+    card, recipes = clip_card(sources, run, overview_of(run), first_value(view.query, "clip"), view.query)
+    return f"{run.name}: {run.title}.", card, recipes
 
 
 def compare_part(view: SavedView, sources: ReportSources) -> ReportPart:
