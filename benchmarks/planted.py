@@ -19,7 +19,7 @@ import click
 import numpy as np
 import torch
 
-from analysis.experiments.trust import explanations, maps_of
+from analysis.experiments.tested_maps import explanations, maps_of
 from analysis.explain.faithfulness import centre_prior, random_map, upsample_maps
 from analysis.statistics.clusters import describe_interval
 from analysis.statistics.effects import mean_effect

@@ -10,8 +10,9 @@ import torch
 from captum.attr import LayerGradientXActivation
 from torch import Tensor, nn
 
-from analysis.experiments import trust
-from analysis.experiments.trust import CENTRE, RANDOM, at_cells, cells_of, explanations
+from analysis.experiments import clip_tests
+from analysis.experiments.clip_tests import CENTRE, RANDOM
+from analysis.experiments.tested_maps import at_cells, cells_of, explanations
 from analysis.experiments.trust_tables import (
     BEATS,
     BELIEVED,
@@ -230,8 +231,8 @@ def test_names_of_methods() -> None:
 def fewer_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"GRADIENT_STEPS": 4, "SHAP_SAMPLES": 3, "OCCLUSION_BOXES": (2, 2, 2), "RISE_MASKS": 20}.items():
         monkeypatch.setattr(pixel_maps, name, value)
-    monkeypatch.setattr(trust, "REMOVAL_TESTS", REMOVAL_TESTS[::2])  # one baseline
-    monkeypatch.setattr(trust, "alpha_table", lambda _, result: result.row[["clip_id"]].reset_index(drop=True))
+    monkeypatch.setattr(clip_tests, "REMOVAL_TESTS", REMOVAL_TESTS[::2])  # one baseline
+    monkeypatch.setattr(clip_tests, "alpha_table", lambda _, result: result.row[["clip_id"]].reset_index(drop=True))
 
 
 @pytest.mark.parametrize("network", ["sth", "transformer"])

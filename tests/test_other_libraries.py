@@ -20,7 +20,7 @@ from torchvision.transforms._presets import VideoClassification
 from torchvision.transforms.functional import InterpolationMode, center_crop
 
 from analysis.explain.overlay import input_box, seen_frames
-from analysis.runs.recording import preprocessing_in_words, sampling_of
+from analysis.runs.described import preprocessing_in_words, sampling_of
 from sth_core import load_checkpoint, save_checkpoint
 from sth_core.adapters.hugging_face import ARCHITECTURES
 from sth_core.datasets.random_clips import Augment, ClipToSample, TrainingSampler

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from analysis.experiments import interventions, trust
-from analysis.experiments.trust import ClipResult
+from analysis.experiments.clip_tests import ClipResult
 from analysis.explain import alpha_replacement
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.run_directory import find_runs, open_run, run_work

@@ -17,7 +17,8 @@ from analysis.experiments.trust import TABLES, remove_relabelled
 from analysis.runs import recording
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.notes import note_of, save_note
-from analysis.runs.recording import checkpoint_and_clips, open_or_record, record
+from analysis.runs.recorded_network import checkpoint_and_clips
+from analysis.runs.recording import open_or_record, record
 from analysis.runs.run_directory import open_run, predictions
 from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.runs.recording import sampling_of
+from analysis.runs.described import sampling_of
 from sth_core import load_checkpoint, save_checkpoint
 from sth_core.datasets.clips import TrainClips
 from sth_core.datasets.mirroring import mirror_label, mirror_labels, mirror_order

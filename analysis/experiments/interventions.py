@@ -27,7 +27,7 @@ from analysis.explain.alpha_replacement import (
 from analysis.runs.computing import computing_as_asked
 from analysis.runs.damaged_parts import part_of, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
-from analysis.runs.recording import checkpoint_and_clips
+from analysis.runs.recorded_network import checkpoint_and_clips
 from analysis.runs.run_directory import Run
 from sth_core.checkpoint import Checkpoint
 from sth_core.compiled import compiled_for_reading, form_facts

@@ -21,7 +21,7 @@ from analysis.runs.computing import computing_as_asked
 from analysis.runs.correctness import correctness, counted_clips
 from analysis.runs.damaged_parts import part_of, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
-from analysis.runs.recording import checkpoint_and_clips
+from analysis.runs.recorded_network import checkpoint_and_clips
 from analysis.runs.run_directory import Run, predictions
 from sth_core.checkpoint import Checkpoint
 from sth_core.compiled import compiled_for_reading, form_facts

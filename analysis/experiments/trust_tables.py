@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.experiments.trust import CONTROLS, TABLES
+from analysis.experiments.clip_tests import CONTROLS
+from analysis.experiments.trust import TABLES
 from analysis.explain.alpha_replacement import EVERY_LAYER
 from analysis.explain.faithfulness import DELETION
 from analysis.statistics.clusters import SIGNIFICANCE_LEVEL, describe_interval

@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from analysis.experiments import trust_tables
-from analysis.experiments.trust import CONTROLS, explanations, maps_of
+from analysis.experiments.clip_tests import CONTROLS
+from analysis.experiments.tested_maps import explanations, maps_of
 from analysis.experiments.trust_tables import (
     BELIEVED,
     FAILS,

@@ -9,7 +9,6 @@ An interrupted recording is resumed with the clips that have no prediction yet, 
 clip nothing is kept in memory but its row in the table of clips.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -19,37 +18,27 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.runs.chosen_clips import ChosenClips, choose_split, open_for_network
+from analysis.runs.chosen_clips import ChosenClips, choose_split
 from analysis.runs.computing import computing_as_asked
-from analysis.runs.correctness import counted_clips, has_scores, with_correctness
+from analysis.runs.correctness import counted_clips, with_correctness
 from analysis.runs.damaged_parts import recorded_part, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.described import describe, observed_layers
 from analysis.runs.left_out import why_unreadable
+from analysis.runs.recorded_network import with_groups_of
 from analysis.runs.relabelling import RunChanges, changes_since, join_anew, refuse_gone
 from analysis.runs.rows import ShardWriter, written_if_stopped
-from analysis.runs.run_directory import (
-    FAILURE_COLUMNS,
-    RECORDING,
-    Run,
-    description,
-    kinds_of,
-    open_run,
-    predictions,
-    run_work,
-)
+from analysis.runs.run_directory import FAILURE_COLUMNS, RECORDING, Run, description, kinds_of, open_run, run_work
 from analysis.runs.signals import ALPHA, TIME_SHARE
 from sth_core.adapted import AdaptedNetwork
 from sth_core.checkpoint import Checkpoint
 from sth_core.compiled import choose_compiling, compiled_for_reading, form_facts
 from sth_core.datasets.clips import EvaluationClips
-from sth_core.datasets.table import Annotation, only_inside
-from sth_core.datasets.tables import DEFAULT_LABEL
+from sth_core.datasets.table import Annotation
 from sth_core.distributed import DistributedContext, distributed_context
 from sth_core.errors import UserError
 from sth_core.evaluation import BatchResult, run_over
-from sth_core.network import pick_device
-from sth_core.network_contract import Layer, Network
-from sth_core.network_names import FUNCTION, NetworkName
+from sth_core.network_contract import Network
 from sth_core.open_network import Named, open_network
 from sth_core.out_of_memory import fitting_batch
 from sth_core.precision import computing_facts, computing_in
@@ -57,7 +46,6 @@ from sth_core.readers import Readers, pick_readers
 from sth_core.resumable import Work, locked, read_earlier, working_on
 from sth_core.shards import Shards, read_shard, shards, write_table
 from sth_core.video.sampling import Protocol
-from sth_core.video.transforms import Preprocessing
 
 CLIPS_AT_ONCE = 1024  # that are listed to be read: a list of many is much larger than their table
 
@@ -189,14 +177,6 @@ def refuse_no_features(checkpoint: Checkpoint, features: bool) -> None:
         raise UserError(f"no layer of {checkpoint.model.arch} has one output for each class; leave out --features")
 
 
-def with_groups_of(annotation: Annotation, earlier: dict[str, Any]) -> Annotation:
-    """The annotation, with the groups of an earlier call for the same run if no others are asked for."""
-    column = earlier.get("group_column", annotation.group)
-    if annotation.group_pattern or annotation.group not in ("", column):
-        return annotation
-    return replace(annotation, group=column, group_pattern=earlier.get("group_pattern", ""))
-
-
 def notify_choice(chosen: ChosenClips, options: DatasetOptions) -> None:
     """One line of what was found, and one of which clips are taken if the user did not say so."""
     options.notify(chosen.found.sentence)
@@ -248,82 +228,6 @@ def batch_results(
             yield batch, some
 
 
-def describe(checkpoint: Checkpoint, data: Path, annotation: Annotation, protocol: Protocol) -> dict[str, Any]:
-    """What run.json says of the network, the data and the protocol."""
-    question = "" if annotation.label in ("", DEFAULT_LABEL) else f": {annotation.label}"
-    question += ", both directions" if annotation.direction else ""
-    return {
-        **checkpoint.model.described(),
-        "start": initial_weights(checkpoint.training),
-        "seed": checkpoint.training.get("seed"),
-        "recipe": checkpoint.training.get("recipe", {}),
-        "trained_on": trained_on_of(checkpoint.training),
-        "dataset": f"{annotation.inside(data).resolve().name}{question}",
-        "data": str(data.resolve()),
-        "label": annotation.label,
-        "direction": annotation.direction,
-        "kind": annotation.kind,
-        "group_column": annotation.group,
-        "group_pattern": annotation.group_pattern,
-        "protocol": {
-            "clips_per_video": protocol.clips,
-            "crop": {1: "center", 3: "three, of the whole height", 10: "ten"}[protocol.crops],
-            "sampling": sampling_of(checkpoint.preprocessing, protocol),
-        },
-        "preprocessing": preprocessing_in_words(checkpoint.preprocessing),
-        "classes": checkpoint.classes,
-        "layers": [{"index": a.index, "layer": a.name, "stage": a.stage} for a in observed_layers(checkpoint.model)],
-        **(
-            {"signal": TIME_SHARE.key, "uniform_share": checkpoint.model.uniform_share}
-            if checkpoint.model.token_layers
-            else {}
-        ),
-        **(checkpoint.named.facts if checkpoint.named else {}),
-        "checkpoint_sha256": checkpoint.sha256,
-    }
-
-
-def observed_layers(model: Network) -> list[Layer]:
-    """The layers that have alpha, or of a transformer those whose attention crosses time."""
-    return model.attention_layers or model.token_layers
-
-
-def sampling_of(p: Preprocessing, protocol: Protocol) -> str:
-    """How the frames of the protocol's clips are chosen, in a few words."""
-    if p.stride:
-        how = {"loop": "", "hold": ", the last frame held", "spread": ", spread to the last of its frames"}[p.dense]
-        return f"dense, stride {p.stride}{how}, {'the middle clip' if protocol.clips == 1 else 'evenly spaced clips'}"
-    return "segment middles" if protocol.clips == 1 else "evenly in each segment"
-
-
-def preprocessing_in_words(p: Preprocessing) -> str:
-    """How frames become the network's input, in a few words."""
-    size = f"short side {p.resize}" if isinstance(p.resize, int) else f"{p.resize[0]} x {p.resize[1]}"
-    how = {
-        "opencv": "OpenCV's means over areas, linear where it enlarges",
-        "opencv_linear": "OpenCV's linear interpolation",
-        "bilinear": "PyTorch's bilinear interpolation, not antialiased",
-        "pil": "Pillow's bilinear interpolation, antialiased",
-    }[p.interpolation]
-    begins = {"down": "", "even": " (rounded to even)", "up": " (rounded up)"}[p.crop_rounding]
-    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (p.mean, p.std))
-    return f"{size} by {how}; crop {p.crop}{begins}; mean {mean}; std {std}"
-
-
-def initial_weights(training: dict[str, Any]) -> str:
-    """What a network's training started from: "ImageNet", a checkpoint's name, "random weights", or "" if unknown."""
-    if "recipe" not in training:
-        return ""
-    start = training["recipe"].get("start", {})
-    return "ImageNet" if start.get("imagenet") else Path(start.get("checkpoint", "")).name or "random weights"
-
-
-def trained_on_of(training: dict[str, Any]) -> str:
-    """A checksum of the clips that a network was trained on, by which two trainings on the same clips are known."""
-    keys = training.get("train_keys", "")
-    return hashlib.sha256(keys.encode()).hexdigest()[:16] if keys else ""
-
-
 def recorded_accuracy(run: Path, classes: list[str]) -> float:
     """The share of correct predictions among the clips of a known label; NaN if there are none."""
     columns = ["label", "correct", "confidence"]
@@ -365,41 +269,3 @@ def open_or_record(
         options = replace(options, precision=run.meta["precision"])
     record(checkpoint, data, folder, options, annotation=annotation, **kept)
     return open_run(folder)
-
-
-def network_name_of(run: Run) -> NetworkName:
-    """The network that a run names. Raises UserError: it names none, or a Python file, which only the user may name."""
-    meta = run.meta
-    if meta.get("imported"):
-        raise UserError(f"{run.path} holds imported predictions, which have no network; name the network's own run")
-    if not meta.get("checkpoint"):
-        raise UserError(f"{run.path} does not say where its network is; name the network")
-    name = NetworkName.from_facts(meta)
-    if name.kind == FUNCTION:
-        raise UserError(f"{run.path} is of {name.name}, which is code; it runs only if you name it yourself")
-    return name
-
-
-def checkpoint_and_clips(
-    run: Run, data: Path, options: DatasetOptions, network: Named | None = None
-) -> tuple[Checkpoint, pd.DataFrame]:
-    """The network that `run` was recorded with, by default as the run names it, and the rows of the dataset that it
-    recorded, labelled as there. With `options.inside`, a clip outside of these folders is not read.
-
-    Raises:
-        UserError: one of them is no longer what it was.
-    """
-    name = network_name_of(run) if network is None or run.meta.get("imported") else network
-    checkpoint = open_network(name, pick_device(options.device))
-    if checkpoint.sha256 != run.meta["checkpoint_sha256"]:
-        named = run.meta.get("checkpoint") or "the network"
-        raise UserError(f"{named} is no longer the network that {run.path} was recorded with; record it anew")
-    annotation = replace(checkpoint.annotation, label=run.meta["label"], direction=run.meta["direction"])
-    dataset = open_for_network(checkpoint, data, with_groups_of(annotation, run.meta))
-    table = (only_inside(dataset, options.inside) if options.inside else dataset).clips
-    every = predictions(run)
-    recorded = every[has_scores(every)].set_index("clip_id")[["label", "group"]]
-    table = table[table["clip_id"].isin(recorded.index)].reset_index(drop=True)
-    if len(table) < len(recorded):
-        raise UserError(f"{data} has only {len(table)} of the {len(recorded)} clips that {run.path} recorded")
-    return checkpoint, table.assign(**{name: table["clip_id"].map(recorded[name]) for name in recorded})

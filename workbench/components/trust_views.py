@@ -9,8 +9,8 @@ import streamlit as st
 
 from analysis.experiments import trust_tables
 from analysis.experiments.changed_clips import explained_clips
+from analysis.experiments.clip_tests import CONTROLS
 from analysis.experiments.found_results import PLACES, TRUST, FoundResults, reading_results, results_in
-from analysis.experiments.trust import CONTROLS
 from analysis.experiments.trust_tables import BELIEVED, NOT_BELIEVED, UNDECIDED, TrustResults
 from analysis.experiments.verdicts import trust_sentence
 from analysis.report.colours import CORRECT, MISCLASSIFIED, PLAIN, REFERENCE
