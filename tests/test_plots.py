@@ -121,3 +121,20 @@ def test_a_cell_of_the_map_of_classes_links_to_its_clips(runs, monkeypatch) -> N
     assert not app.exception
     (link,) = (link for link in links if "labelled b of a by α_T of layer0" in link.label.replace("\\", ""))
     assert "x=layer%3Alayer0.0.conv1" in link.query_string and "label=b" in link.query_string
+
+
+@pytest.mark.parametrize(
+    ("part", "said", "filters"),
+    [
+        ("cell", "Clips labelled b, predicted a, of a by α_T of layer0.0.conv1", ["label=b", "said=a"]),
+        ("row", "Clips labelled b of a by α_T of layer0.0.conv1", ["label=b"]),
+    ],
+)
+def test_a_point_of_a_cell_links_to_its_clips(part, said, filters, runs, monkeypatch) -> None:
+    app = open_page(runs, monkeypatch, PREDICTIONS, view="Confusion", label="b", said="a")
+    app.session_state["cell_profile"] = selection(points=[{"x": "layer0.0.conv1", "customdata": {"0": part}}])
+    links = [element.proto for element in app.run().get("page_link")]
+    (link,) = (link for link in links if link.label.replace("\\", "") == said)
+    assert (
+        not app.exception and [f for f in link.query_string.split("&") if f.startswith(("label=", "said="))] == filters
+    )

@@ -6,17 +6,18 @@ import streamlit as st
 
 from analysis.attention.alpha_matrix import has_signal
 from analysis.attention.clip_profiles import confusion_profile, most_confident_first
-from analysis.report.colours import MISCLASSIFIED, PLAIN
+from analysis.report.colours import MISCLASSIFIED, PLAIN, REFERENCE
 from analysis.report.column_titles import column_titles
 from analysis.report.plots import LAYER_AXIS, add_line, styled
 from analysis.runs.run_directory import Run
-from analysis.runs.signals import signal_of
+from analysis.runs.signals import ALPHA, signal_of
 from analysis.statistics.accuracy import units_of
 from analysis.statistics.confusion import confused_pairs, confusion_cells
 from sth_core.datasets.media import counted
 from workbench.components.cached import cached_alpha, cached_result
-from workbench.components.chart import show_chart
+from workbench.components.chart import chosen_points, show_chart
 from workbench.components.clip_filters import CELL, UNCOUNTED, FilteredClips
+from workbench.components.clip_links import show_link_to_layer
 from workbench.components.clip_lists import ClipList, list_query
 from workbench.components.context import CLIP_PAGE, escape_markdown, run_id
 from workbench.components.csv_files import show_table_csv
@@ -101,11 +102,14 @@ def show_cell_profile(run: Run, label: str, prediction: str) -> None:
     profile = cached_result("cell", [run], lambda: confusion_profile(cached_alpha(run), *cell), *cell)
     name = signal_of(run).name
     figure = cell_alpha_figure(profile, label, prediction, name)
-    show_chart(figure, key="cell_profile", alt=f"{name} by layer of this cell and of the label's other clips")
+    alt = f"{name} by layer of this cell and of the label's other clips"
+    for point in chosen_points(show_chart(figure, key="cell_profile", alt=alt, clicks=True)):
+        of_cell = point["customdata"] == ["cell"]
+        show_link_to_layer(run, str(point["x"]), label=label, prediction=prediction if of_cell else "")
     st.caption(
         f"Mean {name} by layer of all clips of the cell, whether they match the other filters or not (shaded: 95 % "
         f"intervals over {units_of(profile)}). **How to read this:** where the line of the cell lies outside the band, "
-        f"{name} in these clips differs from that in the label's other clips."
+        f"{name} in these clips differs from that in the label's other clips. Click a point for a link to its clips."
     )
 
 
@@ -116,5 +120,7 @@ def cell_alpha_figure(profile: pd.DataFrame, label: str, prediction: str, axis: 
         rows = profile[profile["part"] == part]
         if len(rows):
             name, band = f"{names[part]} (n = {rows['n'].max()})", (rows["low"], rows["high"])
-            add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, band)
+            add_line(figure, rows["layer"], rows["alpha_temporal"], name, colour, band, customdata=rows[["part"]])
+    if axis == ALPHA.name:
+        figure.add_hline(y=0.5, line={"color": REFERENCE, "width": 1})
     return styled(figure, LAYER_AXIS, axis, height=340)
