@@ -67,6 +67,7 @@ def rows_of(job: Job) -> list[tuple[str, str, str]]:
     recipe = load_recipe(job.recipe)
     gpus, epochs, o = job.nodes * GPUS_OF_NODE, recipe.optimisation.epochs, recipe.optimisation
     times = recipe.model["frames"] / MEASURED_FRAMES
+    longer = f"; {times:g} x as many frames" if times != 1 else ""
     network = ("STH hybrid + attention",)
     training, inference = (cell(f"gpu-{name}", network, "clips/s") / times for name in ("training", "inference"))
     decoding = cell("decoding", (job.files, "sth, first time"), "ms of CPU a clip") * times / 1000
@@ -79,15 +80,24 @@ def rows_of(job: Job) -> list[tuple[str, str, str]]:
         ("clips, training and held out", f"{job.train:,} and {job.val:,}", job.source),
         ("epochs, batch, frames", f"{epochs}, {o.batch_size}, {recipe.model['frames']}", f"recipe {job.recipe}"),
         ("clips a GPU has in a step", f"{o.batch_size / gpus:g}", f"batch / GPUs; measured with {MEASURED_BATCH}"),
-        ("clips a second and GPU, training", f"{training:.0f}", f"gpu-training, over {times:g}"),
-        ("GPU hours, training", f"{hours:.0f}", "clips x epochs / clips a second"),
-        (f"hours on {gpus} GPUs", f"{hours / gpus:.1f}", "if all are as fast together as alone"),
-        ("cores a GPU needs, videos", f"{training * decoding:.1f}", f"decoding, {job.files}: clips/s x ms of CPU"),
-        ("cores a GPU needs, JPEG folders", f"{training * jpeg:.1f}", "decoding, JPEG folders"),
-        ("gradients sent by a GPU in a step, MB", f"{exchanged / 1e6:.0f}", "complexity: weights x 4 bytes, ring"),
-        ("... in a second, GB", f"{exchanged / step / 1e9:.2f}", "batch / GPUs / clips a second = a step"),
-        ("GPU minutes, recording the held-out clips", f"{job.val / inference / 60:.1f}", "gpu-inference"),
-        ("core hours, reading them", f"{job.val * decoding / 3600:.1f}", f"decoding, {job.files}"),
+        ("clips a second and GPU, training", f"{training:.0f}", f"gpu-training{longer}"),
+        ("GPU hours, training, at least", f"{hours:.0f}", "clips x epochs / clips a second"),
+        (f"hours on {gpus} GPUs, at least", f"{hours / gpus:.1f}", "if all are as fast together as alone"),
+        (
+            "cores a GPU needs, videos",
+            f"{training * decoding:.1f}",
+            f"clips/s x CPU time: decoding, {job.files}{longer}",
+        ),
+        ("cores a GPU needs, JPEG folders", f"{training * jpeg:.1f}", f"the same of JPEG folders{longer}"),
+        (
+            "gradients sent by a GPU in a step, MB",
+            f"{exchanged / 1e6:.0f}",
+            "complexity: weights x 4 bytes x 2 (GPUs - 1) / GPUs",
+        ),
+        ("... in a second, GB", f"{exchanged / step / 1e9:.2f}", "a step takes batch / GPUs / clips a second"),
+        ("GPU minutes, recording the held-out clips", f"{job.val / inference / 60:.1f}", f"gpu-inference{longer}"),
+        ("core hours, reading them", f"{job.val * decoding / 3600:.1f}", f"decoding, {job.files}{longer}"),
+        ("cores a GPU needs to record, videos", f"{inference * decoding:.0f}", "clips/s of gpu-inference x CPU time"),
         ("a run of the held-out clips, MB", f"{job.val * stored / 1e6:.0f}", "recording: bytes per clip"),
         ("a run of all clips, MB", f"{(job.val + job.train) * stored / 1e6:.0f}", "recording: bytes per clip"),
     ]
