@@ -57,7 +57,7 @@ class Place:
     """Where a study's cells are trained and recorded, and until when (of `time.time`) a training may begin."""
 
     recipe: Path
-    data: dict[str, Path]  # by modality: Flow may need a copy of the data
+    data: Path
     out: Path
     device: str
     threads: int
@@ -79,6 +79,7 @@ def train_and_record(place: Place, cell: StudyCell, probed: bool) -> str:
             if time.time() > place.until:
                 return NO_TIME
             torch.set_num_threads(place.threads)
+            recipe = replace(recipe, data=open_training_data(place.recipe, recipe.data, place.data)[0])
             run = train_and_open(place, cell, recipe)
         if probed:
             look_inside(run, place)
@@ -90,10 +91,9 @@ def train_and_record(place: Place, cell: StudyCell, probed: bool) -> str:
 def train_and_open(place: Place, cell: StudyCell, recipe: Recipe) -> Run:
     """Train a cell and record it; what only a longer training needs is removed."""
     network = place.network(cell)
-    data = place.data[recipe.preprocessing.modality]
-    found, dataset = open_training_data(place.recipe, recipe.data, data)
-    trained = train(replace(recipe, data=found), dataset.clips, network, place.device, found=dataset.found)
-    record(trained.checkpoint, data, place.run(cell), options_of(place))
+    dataset = open_training_data(place.recipe, recipe.data, place.data)[1]
+    trained = train(recipe, dataset.clips, network, place.device, found=dataset.found)
+    record(trained.checkpoint, place.data, place.run(cell), options_of(place))
     for name in STATES:
         path = network / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -102,11 +102,10 @@ def train_and_open(place: Place, cell: StudyCell, recipe: Recipe) -> Run:
 
 def look_inside(run: Run, place: Place) -> None:
     """Probes, and interventions of a network with attention and p = 1/4."""
-    data = place.data[run.meta["modality"]]
     if not (run.path / "probes" / "probes.json").is_file():
-        probe(run, data, options_of(place))
+        probe(run, place.data, options_of(place))
     if run.meta["attention"] and run.meta["temporal_fraction"] == INTERVENED_P:
-        intervene(run, data, options_of(place))
+        intervene(run, place.data, options_of(place))
 
 
 def options_of(place: Place) -> DatasetOptions:
@@ -133,12 +132,11 @@ def main(
     study = load_study(study_file)
     cells = chosen_cells(study, seeds, only)
     out = out.resolve()
-    data = data.resolve()
-    by_modality = {"rgb": data, "flow": with_flow(study, cells, data, out)}
+    data = with_flow(study, cells, data.resolve(), out)
     print(f"{machine(str(pick_device(device)))}; {len(cells)} trainings, {jobs} at a time", flush=True)
     print(f"flow and tables: {time.time() - began:.0f} s", flush=True)
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    place = Place(study.recipe, by_modality, out, device, threads, began + 60 * minutes)
+    place = Place(study.recipe, data, out, device, threads, began + 60 * minutes)
     first = set(study.seeds[:probed])
     work = {cell.name: (place, cell, cell.seed in first) for cell in cells}
     done, failed = 0, 0
@@ -167,15 +165,16 @@ def chosen_cells(study: Study, seeds: int, only: tuple[str, ...]) -> list[StudyC
 
 
 def with_flow(study: Study, cells: list[StudyCell], data: Path, out: Path) -> Path:
-    """The folder with the flow that the cells need: the data's own, or a copy in `out` if that has none."""
-    recipes = {cell.name: load_recipe(study.recipe, cell.changes) for cell in cells}
-    needed = {r.data.folder: r for r in recipes.values() if r.preprocessing.modality == "flow"}
-    if all((r.data.inside(data) / FLOW_FOLDER / "flow.json").is_file() for r in needed.values()):
+    """The folder of the data, with the flow that the cells need. If the data has no flow, and some cell of the study
+    needs it, all are trained on a copy in `out`: networks are compared if their data is the same."""
+    recipes = {cell.name: load_recipe(study.recipe, cell.changes) for cell in study.cells}
+    of_flow = [recipe for recipe in recipes.values() if recipe.preprocessing.modality == "flow"]
+    if all((recipe.data.inside(data) / FLOW_FOLDER / "flow.json").is_file() for recipe in of_flow):
         return data
-    copy = out / data.name
-    for name in needed:
+    copy, chosen = out / data.name, [recipes[cell.name] for cell in cells]
+    for name in {recipe.data.folder for recipe in chosen}:
         shutil.copytree(data / name, copy / name, dirs_exist_ok=True, copy_function=shutil.copyfile)
-    for recipe in needed.values():
+    for recipe in {r.data.folder: r for r in chosen if r.preprocessing.modality == "flow"}.values():
         p, folder = recipe.preprocessing, recipe.data.inside(copy)
         how = Extraction("dis", p.flow_bound, p.short_side)
         table = open_training_data(study.recipe, recipe.data, copy)[1].clips

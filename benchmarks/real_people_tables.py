@@ -102,13 +102,16 @@ def print_hypotheses(tested: Tested) -> None:
     print_head("hypothesis", "verdict", "comparisons", "hold", "do not hold", "undecided", "these networks only")
     for row in hypothesis_verdicts(tested).itertuples(index=False):
         print_row(*row)
-    for hypothesis, rows in tested.comparisons.groupby("hypothesis", sort=False):
+    for hypothesis, left_out in tested.left_out.items():
+        rows = tested.comparisons[tested.comparisons["hypothesis"] == hypothesis]
+        if rows.empty and not left_out:
+            continue
         print(f"\n{hypothesis}\n")
         print_head("compared", "effect on α_T (95 %)", "p (Holm)", "clips", "seeds", "paired", "verdict")
         for c in rows.itertuples():
             effect = f"{c.effect:+.4f} ({describe_interval(c.low, c.high, '+.4f')})"
             print_row(c.compared, effect, describe_p(c.p_holm), c.n, c.seeds, "yes" if c.paired else "no", c.verdict)
-        for name, why in tested.left_out[str(hypothesis)].items():
+        for name, why in left_out.items():
             print_row(name, "", "", "", "", "", f"not compared: {why}")
     print()
 

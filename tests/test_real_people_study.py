@@ -82,6 +82,19 @@ def test_a_study_in_a_limited_time_and_its_tables(data: Path, tmp_path: Path, mo
         assert f"\n{heading}" in f"\n{result.stdout}"
 
 
+def test_rgb_and_flow_are_of_one_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else Figure 8 would not compare them."""
+    extracted: list[Path] = []
+    monkeypatch.setattr(real_people, "extract_flow", lambda table, out, *_, **__: extracted.append(out))
+    (tmp_path / "tiny.toml").write_text(RECIPE.replace("[data]", "[data]\nsplit = 'split'"))
+    (tmp_path / "study.toml").write_text(STUDY.replace("[axes.modality]", '[axes.modality]\n"RGB" = {}'))
+    study = load_study(tmp_path / "study.toml")
+    for modality, flows in (("RGB", []), ("Flow", ["a", "b"])):
+        cells = real_people.chosen_cells(study, 0, (modality,))
+        assert real_people.with_flow(study, cells, data, tmp_path / "out") == tmp_path / "out" / "data"
+        assert [out.parent.name for out in extracted] == flows
+
+
 def test_cells_are_chosen_by_their_values() -> None:
     study = load_study("study_real_people")
     chosen = real_people.chosen_cells(study, 2, ("Flow", "TSM", "TSN"))
