@@ -35,7 +35,7 @@ from benchmarks.measuring import machine, print_head, print_row
 from sth_core.datasets.extraction import extract_flow
 from sth_core.datasets.media import FLOW_FOLDER
 from sth_core.errors import UserError
-from sth_core.files import read_object, write_csv
+from sth_core.files import read_object, temporary_beside, write_csv
 from sth_core.network import pick_device
 from sth_core.outputs import LOCK
 from sth_core.prefetch import in_processes
@@ -191,7 +191,7 @@ def write_results(place: Place, study: Study) -> pd.DataFrame:
         if not done:
             continue
         runs = [open_run(place.run(cell)) for cell in done.values()]
-        with tarfile.open(results / f"runs-seed{seed}.tar.xz", "w:xz") as archive:
+        with temporary_beside(results / f"runs-seed{seed}.tar.xz") as path, tarfile.open(path, "w:xz") as archive:
             for run in runs:
                 archive.add(run.path, run.name, filter=without_locks)
         for result, run in zip(run_results(runs).to_dict("records"), runs, strict=True):

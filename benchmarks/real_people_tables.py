@@ -10,6 +10,7 @@ sequences. FIGURES gets Figures 5 to 8 of each backbone as PNG.
 import tarfile
 from collections.abc import Callable, Iterator
 from itertools import combinations
+from lzma import LZMAError
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,7 +32,7 @@ from analysis.statistics.clusters import describe_interval, describe_p
 from analysis.statistics.effects import Effect, mean_effect, paired_difference
 from benchmarks.measuring import print_head, print_row
 from sth_core.errors import UserError
-from sth_core.files import read_csv
+from sth_core.files import read_csv, why_unread
 from sth_core.video.reorder import FROZEN, REVERSED, SHUFFLED
 from workbench.cli.kinds import FOLDER
 
@@ -64,8 +65,13 @@ def unpacked_runs(results: Path, folder: Path) -> list[Run]:
     if not archives:
         raise UserError(f"{results} has no runs-seed*.tar.xz; `sth benchmark real_people` makes them in OUT/results")
     for file in archives:
-        with tarfile.open(file) as archive:
-            archive.extractall(folder, filter="data")
+        try:
+            with tarfile.open(file) as archive:
+                archive.extractall(folder, filter="data")
+        except (tarfile.TarError, EOFError, LZMAError) as error:
+            raise UserError(
+                f"{file} cannot be read ({why_unread(error)}); `sth benchmark real_people` writes it"
+            ) from error
     return find_runs(folder)
 
 

@@ -1,5 +1,6 @@
 """`sth benchmark real_people` on a small study, and the tables of docs/real-people.md from what it leaves."""
 
+import tarfile
 from pathlib import Path
 
 import pandas as pd
@@ -8,8 +9,9 @@ from click.testing import CliRunner
 
 from analysis.experiments.interventions import intervene
 from benchmarks import real_people
-from benchmarks.real_people_tables import fold_values, part
+from benchmarks.real_people_tables import fold_values, part, unpacked_runs
 from sth_core.datasets import extraction
+from sth_core.errors import UserError
 from sth_core.recipe import load_recipe
 from sth_core.study import load_study
 from tests.test_stop_and_go import RECIPE
@@ -80,6 +82,15 @@ def test_a_study_in_a_limited_time_and_its_tables(data: Path, tmp_path: Path, mo
     assert "resnet18 sth, p = 1/4, Flow: a: way less b: thing" in result.stdout
     for heading in ("Accuracy on", "α_T, mean", "Probes", "α replaced"):
         assert f"\n{heading}" in f"\n{result.stdout}"
+
+
+def test_a_cut_archive_is_named(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "runs-seed0.tar.xz", "w:xz") as archive:
+        archive.add(__file__, "file")
+    whole = (tmp_path / "runs-seed0.tar.xz").read_bytes()
+    (tmp_path / "runs-seed0.tar.xz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"runs-seed0.tar.xz cannot be read"):
+        unpacked_runs(tmp_path, tmp_path / "runs")
 
 
 def test_rgb_and_flow_are_of_one_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
