@@ -109,6 +109,6 @@ def test_a_line_means_the_same_in_each_figure(tmp_path: Path) -> None:
             p = re.search(r"p = (\S+)", line.name)
             assert dash.setdefault(p[1] if p else "1/4", line.line.dash) == line.line.dash
             assert (line.marker.symbol == "circle-open") == line.name.endswith("α_S")
-            assert (line.marker.symbol == "diamond") == line.name.endswith("Flow")
+            assert (line.marker.symbol == "diamond-open") == line.name.endswith("Flow")
     assert dash == {"1/4": "solid", "1/2": "dash", "1/8": "dot"} and len(set(colour.values())) == 2
     assert [bar.marker.color for bar in items["figure7_datasets"].data] == [SPATIAL, TEMPORAL]

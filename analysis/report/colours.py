@@ -25,7 +25,7 @@ DATASETS = {"synthetic: motion": MOTION, "synthetic: appearance": APPEARANCE}
 DIVERGING = ((0, SPATIAL), (0.5, "#f7f7f7"), (1, TEMPORAL))  # a colour scale with a neutral middle
 
 DASHES = {"1/4": "solid", "1/2": "dash", "1/8": "dot", "1": "longdash", "1/16": "dashdot"}  # by p
-MODALITY_MARKERS = {"RGB": "circle", "Flow": "diamond"}
+MODALITY_MARKERS = {"RGB": "circle", "Flow": "diamond-open"}
 TEMPORAL_MARKER, SPATIAL_MARKER = "circle", "circle-open"
 RUN_MARKERS = ("circle", "square", "diamond", "cross", "x", "triangle-up")
 TEXT = {"light": "#1f2328", "dark": "#e4e8ec"}  # of a report's figures, on a page of this theme

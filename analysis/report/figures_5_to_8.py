@@ -119,7 +119,7 @@ def figure8(table: pd.DataFrame) -> SupplementFigure | None:
     chosen = table.query("p == @p").groupby("dataset").filter(lambda rows: rows["modality"].nunique() > 1)
     if chosen.empty:
         return None
-    caption = f"α_T at each layer for RGB (circles) and Flow (diamonds) input, p = {p}."
+    caption = f"α_T at each layer for RGB (filled circles) and Flow (open diamonds) input, p = {p}."
     figure = plot_alpha_by_layer(chosen, "modality")
     return captioned("figure8_modalities", "Figure 8: attention by modality", caption, figure, chosen)
 
@@ -167,7 +167,8 @@ def plot_alpha_by_layer(table: pd.DataFrame, by: str = "", *, spatial: bool = Fa
         dash, marker = dashes[rows["p"].iloc[0]], TEMPORAL_MARKER if spatial else MODALITY_MARKERS[modality]
         add_line(
             figure, rows["layer"], rows["alpha_temporal"], f"{name}: α_T" if spatial else name, colours[dataset],
-            band=(rows["low"], rows["high"]), line_dash=dash, legendgroup=name, marker_symbol=marker,
+            band=(rows["low"], rows["high"]), line_dash=dash, legendgroup=name,
+            marker={"symbol": marker, "size": 9 if "open" in marker else 6},
             error_y=error_bars(rows, "alpha_temporal"), customdata=rows[["low", "high", "sd", "n", "layer", "run"]],
             hovertemplate=details,
         )  # fmt: skip
