@@ -159,7 +159,7 @@ def unusual_clips(person: Person) -> None:
 
 
 TASKS = {  # what it is called in docs/workbench.md: how it is done, and the most clicks that it may take
-    "The frame with the largest share of the map, of the most confident mistake": (most_confident_mistake, 3),
+    "Of the most confident mistake, the frame with the largest share of its Grad-CAM": (most_confident_mistake, 3),
     "The clips of a cell of the confusion matrix, without scrolling": (confusion_cell, 1),
     "The clips that only the first of two networks predicts correctly, with both answers": (lost_clips, 2),
     "Five clips tagged, and exported as CSV": (tag_and_export, 8),
