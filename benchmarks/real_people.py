@@ -4,11 +4,12 @@
     sth benchmark real_people two_questions -o out/real_people --jobs 12 --minutes 8
     sth benchmark real_people ut_interaction --study study_ut_interaction_folds -o out/folds --jobs 12 --minutes 8
 
-Flow is extracted first. Then processes train and record one cell of the study after the other, all cells of a seed
-before those of the next, so that an early end leaves whole seeds; no training begins after the time. Networks of the
-first seed are probed, and α of its p = 1/4 is replaced (interventions). The same command continues. OUT has the
-networks and runs of `sth study`; OUT/results has what docs/real_people.py reads: trainings.csv, a row for each cell,
-and the runs of each seed as one archive.
+Flow is extracted first, into a copy of the data in OUT if the data has none; RGB is then read from the copy too. Then
+processes train and record one cell of the study after the other, all cells of a seed before those of the next, so that
+an early end leaves whole seeds; no training begins after the time. Networks of the first seed are probed, and α of its
+p = 1/4 is replaced (interventions). The same command continues. OUT has the networks and runs of `sth study`;
+OUT/results has what `sth benchmark real_people_tables` reads: trainings.csv, a row for each cell, and the runs of each
+seed as one archive.
 """
 
 import os

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis.attention.alpha_matrix import read_alpha
+from analysis.runs.run_directory import Run, open_run
 from tests.test_app import ATTENTION, PREDICTIONS, open_page, words
 from tests.tiny import write_run
-from workbench.components import plot_regions
+from workbench.components import clip_links, plot_regions
 from workbench.components.plot_regions import in_polygon, region_rows
 
 # Four points at the corners of a square, one in its middle, and one outside.
@@ -138,3 +140,15 @@ def test_a_point_of_a_cell_links_to_its_clips(part, said, filters, runs, monkeyp
     assert (
         not app.exception and [f for f in link.query_string.split("&") if f.startswith(("label=", "said="))] == filters
     )
+
+
+@pytest.mark.parametrize(("key", "column"), [("alpha", "alpha_temporal"), ("time_share", "time_share")])
+def test_a_link_by_the_mean_names_the_column_of_the_runs_attention(key, column, runs, monkeypatch) -> None:
+    run = open_run(runs / "a")
+    found: list[dict[str, str]] = []
+    monkeypatch.setattr(clip_links, "layers_that_vary", lambda run: [])
+    monkeypatch.setattr(clip_links, "cached_alpha", lambda _: read_alpha(run))
+    monkeypatch.setattr(clip_links.st, "page_link", lambda *_, query_params, **__: found.append(query_params))
+    monkeypatch.setattr(clip_links, "run_id", lambda run: run.name)
+    clip_links.show_link_to_layer(Run(run.path, run.meta | {"signal": key}), "layer0.0.conv1")
+    assert [query["x"] for query in found] == [column]

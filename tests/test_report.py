@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page
 
 from analysis.report import printed_page, written_report
+from analysis.report.prediction_parts import drawn_of
 from analysis.report.report_filters import linked_clips
 from analysis.report.report_sources import ReportSources, chosen_views, find_sources, overview_of
 from analysis.report.view_parts import view_part
@@ -272,6 +273,17 @@ def test_a_plot_of_clips_is_drawn_with_its_data(x: str, y: str, sources: ReportS
     assert sum(map(sum, bars)) + sum(map(len, points)) == len(section.data["plot"]) == 24
     unknown = view_part(SavedView(Path(), "name", "", "predictions", query | {"y": ["else"]}, ""), sources)
     assert "plots else, which the run" in unknown.problems[0]
+
+
+def test_a_plot_of_no_clip_is_no_unknown_view(sources: ReportSources) -> None:
+    query = {"run": list(sources.chosen), "view": ["Plot"], "search": ["no such clip"]}
+    part = view_part(SavedView(Path(), "name", "", "predictions", query, ""), sources)
+    assert not part.problems and "0 of 24 clips match" in " ".join(part.facts)
+
+
+def test_a_caption_says_which_clips_a_plot_lacks() -> None:
+    passing = np.array([True, True, False, True])
+    assert [drawn_of(passing, n, "without features") for n in (3, 1)] == ["3 clips", "1 clip (2 without features)"]
 
 
 def test_every_view_of_every_page(experiments: Path, tmp_path: Path) -> None:

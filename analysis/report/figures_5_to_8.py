@@ -168,7 +168,7 @@ def plot_alpha_by_layer(table: pd.DataFrame, by: str = "", *, spatial: bool = Fa
         add_line(
             figure, rows["layer"], rows["alpha_temporal"], f"{name}: α_T" if spatial else name, colours[dataset],
             band=(rows["low"], rows["high"]), line_dash=dash, legendgroup=name,
-            marker={"symbol": marker, "size": 9 if "open" in marker else 6},
+            marker={"symbol": marker, "size": 9 if "open" in marker else 6},  # an open one is less seen
             error_y=error_bars(rows, "alpha_temporal"), customdata=rows[["low", "high", "sd", "n", "layer", "run"]],
             hovertemplate=details,
         )  # fmt: skip

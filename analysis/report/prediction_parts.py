@@ -61,7 +61,8 @@ def predictions_part(view: SavedView, sources: ReportSources) -> ReportPart:
     if name in ("Plot", "Map") and passing.any():
         draw = plot_sections if name == "Plot" else map_sections
         return ReportPart("", facts=facts, sections=draw(run, table, passing, view))
-    problems = [] if name == "All clips" else [f"There is no view {name}; these are the clips."]
+    known = name in ("All clips", "Plot", "Map")  # without a clip that matches, a plot has nothing to draw
+    problems = [] if known else [f"There is no view {name}; these are the clips."]
     return ReportPart("", facts=facts, sections=[list_section(run, some)], problems=problems)
 
 
@@ -130,14 +131,18 @@ def plot_sections(run: Run, table: pd.DataFrame, passing: NDArray[np.bool_], vie
     if unknown := [name for name, known in ((x, titles), (y, [CLIPS, *of_numbers])) if name not in known]:
         raise UserError(f"The view plots {unknown[0]}, which the run {run.name} does not have.")
     plot = plot_clips(table, np.flatnonzero(passing), x, y, titles, lambda name: clip_numbers(table, name, alpha))
-    left_out = int(passing.sum()) - len(plot.rows)
-    without = f" {counted(left_out, 'clip')} {plot.why}: not drawn." if left_out else ""
     clips = table.iloc[plot.rows]
     values = {name: clip_names(clips, name) if name in NAMES else clip_numbers(table, name, alpha)[plot.rows]
               for name in (x, y) if name != CLIPS}  # fmt: skip
-    caption = f"{plot.alt}: n = {counted(len(plot.rows), 'clip')}.{without}{plot.note}"
+    caption = f"{plot.alt}: n = {drawn_of(passing, len(plot.rows), plot.why)}.{plot.note}"
     data = {"plot": clips[["clip_id"]].assign(**values)}
     return [Section(figure=plot.figure, name="plot", caption=caption, data=data)]
+
+
+def drawn_of(passing: NDArray[np.bool_], shown: int, why: str) -> str:
+    """ "22 clips", or with why some that pass are not among them: "20 clips (2 without features)"."""
+    left_out = int(passing.sum()) - shown
+    return counted(shown, "clip") + (f" ({left_out:,} {why})" if left_out else "")
 
 
 def map_sections(run: Run, table: pd.DataFrame, passing: NDArray[np.bool_], view: SavedView) -> list[Section]:
@@ -150,7 +155,8 @@ def map_sections(run: Run, table: pd.DataFrame, passing: NDArray[np.bool_], view
     if kind not in MAPS or colour not in names:
         raise UserError(f"There is no map {kind} by {colour} of the run {run.name}.")
     found = draw_map(table, passing, features, map_of_clips(features, kind), colour, names[colour])
-    caption = f"{kind} of {counted(len(found.points), 'clip')}, by {names[colour]}.{found.note} {EXPLAINED[kind]}"
+    count = drawn_of(passing, len(found.points), "without features")
+    caption = f"{kind} of {count}, by {names[colour]}.{found.note} {EXPLAINED[kind]}"
     places = found.points[["clip_id", "x", "y"]]
     return [Section(figure=found.figure, name="map", caption=caption, data={"map": places})]
 

@@ -28,11 +28,11 @@ def show_links_of_points(event: Any, runs: Mapping[str, Run]) -> None:
 def show_link_to_layer(run: Run, layer: str, *, outcome: str = "", label: str = "", prediction: str = "") -> None:
     """A link to the plot of a run's clips, of this outcome, label and prediction, by α_T of the layer; by the mean of
     all layers if that says nothing."""
-    name, constant = signal_of(run).name, False
-    column, what = f"{LAYER}{layer}", f"{name} of {layer}"
+    signal, constant = signal_of(run), False
+    column, what = f"{LAYER}{layer}", f"{signal.name} of {layer}"
     if layer not in layers_that_vary(run):
         constant = layer in set(cached_alpha(run).layers["layer"])
-        column, what = "alpha_temporal", f"mean {name}" + f" (that of {layer} is the same for all)" * constant
+        column, what = signal.column, f"mean {signal.name}" + f" (that of {layer} is the same for all)" * constant
     clips = f"{outcome} clips".strip().capitalize() + f" labelled {escape_markdown(label)}" * bool(label)
     clips += f", predicted {escape_markdown(prediction)}," * bool(prediction)
     chosen = {"outcome": outcome, "label": label, "said": prediction}
