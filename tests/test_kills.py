@@ -52,10 +52,12 @@ if out.exists():
         raise ValueError("no")
     (out / "a.csv").write_text("other")
 else:
-    out.mkdir()
     sleep = "import time; time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", sleep], start_new_session=True)
-    (out / ".a.{HOST}.1.part.csv").touch()
+    written = out.with_name("written")
+    written.mkdir()
+    (written / ".a.{HOST}.1.part.csv").touch()
+    written.rename(out)  # the kill waits for this folder: whatever it shall leave is there by then
     time.sleep(60)
 """
 
