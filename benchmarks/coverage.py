@@ -15,9 +15,11 @@ from functools import partial
 
 import click
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.statistics.accuracy import class_mean_interval
+from analysis.statistics.class_report import class_report
 from analysis.statistics.clusters import SIGNIFICANCE_LEVEL, cluster_means, group_sums
 from analysis.statistics.correlations import (
     class_interval,
@@ -26,7 +28,7 @@ from analysis.statistics.correlations import (
     rank_correlation,
     weighted_rank_correlation,
 )
-from analysis.statistics.effects import Effect, mean_effect, unpaired_difference
+from analysis.statistics.effects import Effect, mean_effect, paired_difference, unpaired_difference
 from analysis.statistics.shares import paired_effect, share_interval
 from benchmarks.measuring import print_head, print_row
 
@@ -133,6 +135,29 @@ def of_class_means(G: int) -> Iterator[Setting]:
                 yield Setting(f"share {share}, rho {rho}, {K} classes, groups {where}", share, draw)
 
 
+def of_f1(G: int) -> Iterator[Setting]:
+    for found, missed, wrong in ((0.3, 0.1, 0.1), (0.1, 0.02, 0.02), (0.05, 0.05, 0.1), (0.45, 0.005, 0.005)):
+        rest = 1 - found - missed - wrong
+        for rho, per in ((0.0, 5), (0.1, 5), (0.3, 5), (0.3, 20)):
+            groups = np.repeat(np.arange(G), per)
+
+            def draw(
+                random: Random, shares: tuple[float, ...] = (found, missed, wrong, rest), rho: float = rho,
+                groups: NDArray = groups,
+            ) -> Interval:  # fmt: skip
+                above = random.random(len(groups))[:, None] > np.cumsum(chances(random, shares, rho, G)[groups], 1)
+                outcome = above[:, :3].sum(1)  # 0: found, 1: missed, 2: wrong, 3: neither of the class nor predicted
+                clips = pd.DataFrame({"clip_id": np.arange(len(groups)).astype(str), "group": groups.astype(str)})
+                clips["label"] = np.where(outcome <= 1, "a", "b")
+                clips["prediction"] = np.where(outcome % 2, "b", "a")
+                clips["correct"] = clips["label"] == clips["prediction"]
+                report = class_report(clips, ["a"])
+                return report["f1_low"].item(), report["f1_high"].item()
+
+            f1 = 2 * found / (2 * found + missed + wrong)
+            yield Setting(f"found {found}, missed {missed}, wrong {wrong}, rho {rho}, {per} clips a group", f1, draw)
+
+
 def of_changes(G: int) -> Iterator[Setting]:
     for gain, loss in ((0.05, 0.07), (0.02, 0.02), (0.1, 0.3), (0.0, 0.02), (0.2, 0.2), (0.0, 0.9)):
         for rho, per in ((0.0, 1), (0.0, 6), (0.3, 6), (0.3, 20)):
@@ -192,6 +217,21 @@ def of_other_clips(G: int) -> Iterator[Setting]:
                 yield Setting(f"{S} trainings, sd {of_seed}, {of_group}, {of_both}", 0.0, draw)
 
 
+def of_same_clips(G: int) -> Iterator[Setting]:
+    groups = np.repeat(np.arange(G), 4)
+    for S in (1, 3, 5):
+        for of_seed, of_group, of_both in SOURCES:
+            if S > 1 or not of_seed + of_both:
+
+                def draw(
+                    random: Random, S: int = S, sds: tuple[float, float, float] = (of_seed, of_group, of_both)
+                ) -> Effect:
+                    a, b = (drawn_trainings(random, S, groups, *sds) for _ in range(2))
+                    return paired_difference(a, b, groups)
+
+                yield Setting(f"{S} trainings, sd {of_seed}, {of_group}, {of_both}", 0.0, draw)
+
+
 def rank_correlation_of(pearson: float) -> float:
     """Spearman's correlation of a normal distribution with Pearson's (Kruskal 1958)."""
     return 6 / np.pi * np.arcsin(pearson / 2)
@@ -228,12 +268,14 @@ KINDS: dict[str, Callable[[int], Iterator[Setting]]] = {
     "mean of α": of_means,
     "share of correct clips": of_shares,
     "mean class accuracy": of_class_means,
+    "F1 of a class": of_f1,
     "change of a share on the same clips": of_changes,
     "mean, one training": of_trainings(1),
     "mean over 2 trainings": of_trainings(2),
     "mean over 3 trainings": of_trainings(3),
     "mean over 5 trainings": of_trainings(5),
     "mean over 20 trainings": of_trainings(20),
+    "difference on the same clips": of_same_clips,
     "difference between other clips": of_other_clips,
     "rank correlation over clips": of_ranks,
     "rank correlation over classes (columns: classes)": of_classes,

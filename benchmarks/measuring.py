@@ -51,6 +51,8 @@ class Quotient:
         return len(self.of_rounds) > 1 and bool(high - low < abs(middle - 1))
 
     def __format__(self, digits: str) -> str:
+        if set(self.of_rounds) == {1.0}:
+            return "1"  # a way over itself: nothing was measured
         low, middle, high = (format(value, digits) for value in np.percentile(self.of_rounds, (25, 50, 75)))
         return f"{middle} ({low} to {high}){'' if self.decided else UNDECIDED}"
 

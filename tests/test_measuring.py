@@ -15,13 +15,16 @@ from benchmarks.measuring import Quotient, Times, clock_of, times_in_turns
         ((0.9, 1.0, 1.3, 1.2, 1.1), "1.10 (1.00 to 1.20) ?"),
         ((0.5, 0.6, 0.7), "0.60 (0.55 to 0.65)"),
         ((0.8, 0.95, 1.0), "0.95 (0.88 to 0.97) ?"),
-        ((1.0, 1.0), "1.00 (1.00 to 1.00) ?"),
         ((3.0,), "3.00 (3.00 to 3.00) ?"),
     ],
 )
 def test_a_quotient_is_written_with_its_spread_and_whether_anything_follows(of_rounds, written: str) -> None:
     quotient = Quotient(of_rounds)
     assert f"{quotient:.2f}" == written and quotient.decided == (not written.endswith("?"))
+
+
+def test_a_way_over_itself_is_one_without_a_spread() -> None:
+    assert f"{Times((1.0, 2.0), (3.0, 4.0)).over(Times((1.0, 2.0), (3.0, 4.0)), 'cpu'):.3f}" == "1"
 
 
 def test_times_are_compared_round_by_round_on_a_cpu_by_the_processor_s() -> None:

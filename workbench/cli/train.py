@@ -14,6 +14,7 @@ from workbench.cli.options import (
     changes_option,
     data_option,
     device_option,
+    group_option,
     group_pattern_option,
     overwrite_option,
     workers_option,
@@ -30,6 +31,7 @@ SECONDS, GIGABYTES = NumberKind(0, 1e6), NumberKind(0, 1e6)
 @data_option
 @click.option("-o", "--out", type=FOLDER, required=True, help="Where the network and its metrics go.")
 @changes_option
+@group_option
 @group_pattern_option
 @device_option
 @click.option("--precision", type=click.Choice(PRECISIONS), help="As --set optimisation.precision=...")
@@ -48,11 +50,11 @@ SECONDS, GIGABYTES = NumberKind(0, 1e6), NumberKind(0, 1e6)
 @click.option("--resume", is_flag=True, help="Continue the training in OUT with other epochs, learning_rate, ...")
 @overwrite_option
 def train_command(
-    recipe: Path, data: Path, out: Path, changes: tuple[str, ...], group_pattern: str, device: str,
-    precision: str | None, deterministic: bool, save_every: float, memory: float | None, workers: int | None,
-    resume: bool, overwrite: bool,
+    recipe: Path, data: Path, out: Path, changes: tuple[str, ...], group: str, group_pattern: str,
+    device: str, precision: str | None, deterministic: bool, save_every: float, memory: float | None,
+    workers: int | None, resume: bool, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Train a network by a RECIPE: a TOML file, or the name of a shipped one (ut_interaction, ...).
+    """Train a network by a RECIPE: a TOML file, or the name of a shipped one (own_videos, ...).
 
     When it was stopped, the same command continues from the last saved state and ends with the same network. A
     training is never overwritten by another: --resume continues it with other settings of [optimisation], --overwrite
@@ -67,9 +69,13 @@ def train_command(
     from workbench.training_data import open_training_data
 
     keep_freed_memory()
-    given = {"data.group_pattern": group_pattern and json.dumps(group_pattern), "optimisation.precision": precision}
-    given["optimisation.deterministic"] = "true" if deterministic else ""
-    loaded = load_recipe(recipe, (*changes, *(f"{key}={value}" for key, value in given.items() if value)))
+    given = {
+        "data.group": group and json.dumps(group),
+        "data.group_pattern": group_pattern and json.dumps(group_pattern),
+    }
+    given |= {"optimisation.precision": precision, "optimisation.deterministic": "true" if deterministic else ""}
+    changes += tuple(f"{key}={value}" for key, value in given.items() if value)
+    loaded = load_recipe(recipe, changes)
     annotation, dataset = open_training_data(recipe, loaded.data, data)
     loaded = replace(loaded, data=annotation)
     notify(dataset.found.sentence)
