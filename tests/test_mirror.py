@@ -11,8 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.runs import mirror as mirrors
-from analysis.runs.mirror import INDEX, keep_fresh, mirror_at, mirror_of, refresh
+from analysis.runs.mirror import INDEX, keep_fresh, mirror_at, mirror_of, nearest_mirror, refresh
+from analysis.runs.notes import add_tag, tags_of
+from analysis.runs.notes_file import why_not_kept
 from analysis.runs.run_directory import find_runs, open_run, predictions
+from analysis.runs.saved_views import save_view
 from benchmarks.made_runs import make_run
 from sth_core.errors import UserError
 from tests.test_app import open_page, words
@@ -35,8 +38,10 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Its empty bucket `lab`, with the credentials where users have them: in the environment."""
+def s3(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Its empty bucket `lab`, of which nothing is fetched yet, with the credentials where users have them: in the
+    environment."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
@@ -83,18 +88,61 @@ def test_every_command_that_reads_runs_reads_them_from_s3(s3: Any, tmp_path: Pat
     def said(*arguments: str) -> str:
         result = CliRunner().invoke(main, list(arguments))
         assert result.exit_code == 0, result.output
-        return result.stdout
+        return result.stdout + result.stderr
 
     from_s3, local = (said("results", runs).partition("Runs in ") for runs in ("s3://lab/runs", str(tmp_path / "runs")))
     assert from_s3[2].startswith("s3://lab/runs, %") and from_s3[2].count("│ one") == 1
     assert from_s3[2].partition("┏")[2] == local[2].partition("┏")[2]
     said("fuse", "s3://lab/runs/one", "s3://lab/runs/two", "-o", str(tmp_path / "fused"))
     assert len(predictions(open_run(tmp_path / "fused"))) == 40
+    said("figures", "s3://lab/runs", "-o", str(tmp_path / "figures"))
+    assert (tmp_path / "figures" / "index.html").stat().st_size > 1000
     served: list[Path] = []
     monkeypatch.setattr("workbench.serve.serve", lambda runs, *_, **__: served.append(runs))
     assert "8 files were fetched" in said("app", "s3://lab/runs")
     assert "0 files were fetched" in said("app", "s3://lab/runs")
     assert [run.name for run in find_runs(served[0])] == ["one", "two"] and served[0] == served[1]
+
+    run = open_run(served[0] / "one")  # what the app adds to it is found by the other commands
+    add_tag(run, predictions(run)["clip_id"].iloc[0], "blurry")
+    save_view(served[0], "first look", "", "predictions", {})
+    assert "1 clip with tags" in said("notes", "s3://lab/runs/one")
+    assert "first look" in said("views", "s3://lab/runs")
+    report = said("report", "s3://lab/runs", "-o", str(tmp_path / "report.html"), "--tag", "blurry", "--no-pdf")
+    assert "cannot be read" not in report and "first look" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_notes_of_the_storage_never_replace_those_of_this_machine(s3: Any, tmp_path: Path) -> None:
+    make_run(tmp_path / "one", 4, 2, 2, 0)
+    first, *_ = clips = list(predictions(open_run(tmp_path / "one"))["clip_id"])
+    add_tag(open_run(tmp_path / "one"), first, "theirs")
+    s3.put(str(tmp_path / "one"), "lab/one", recursive=True)
+    mirror = mirror_of("s3://lab/one")
+    refresh(mirror)
+    here = open_run(mirror.folder)
+    assert tags_of(here, first) == ["theirs"] and why_not_kept(here) == ""
+    add_tag(here, first, "mine")
+
+    add_tag(open_run(tmp_path / "one"), clips[1], "later")
+    s3.put(str(tmp_path / "one" / "notes.sqlite"), "lab/one/notes.sqlite")
+    sentence = "notes.sqlite: it has changed there, and the notes on this machine are kept"
+    assert refresh(mirror) == mirrors.Fetched(0, 0, (sentence,)) and tags_of(here, first) == ["theirs", "mine"]
+    s3.rm("lab/one/notes.sqlite")
+    assert refresh(mirror).left_out == () and tags_of(here, first) == ["theirs", "mine"]
+
+
+def test_a_run_is_found_in_the_mirror_of_a_folder_above_it(s3: Any, tmp_path: Path) -> None:
+    for name in ("deep/one", "deep/two"):
+        write_run(tmp_path / name, ALPHAS)
+    s3.put(str(tmp_path), "lab/runs", recursive=True)
+    own = mirror_of("s3://lab/runs/deep/one")
+    assert nearest_mirror("s3://lab/runs/deep/one") == (own, own.folder)  # there is none yet
+    above = mirror_of("s3://lab/runs")
+    refresh(above)
+    assert nearest_mirror("s3://lab/runs/deep/one") == (above, above.folder / "deep" / "one")
+    refresh(own)
+    assert nearest_mirror("s3://lab/runs/deep/one/") == (own, own.folder)
+    assert nearest_mirror(tmp_path) is None
 
 
 def test_the_app_says_whence_its_runs_are_and_what_stays_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Runs of object storage as files on this machine: fetched once, and again when they have changed there.
 
-What is fetched is never written to by this project. What the app adds to such runs (notes, saved views, results of
-experiments) stays on this machine, and fetching again keeps it.
+What the app adds to such runs (notes, saved views, results of experiments) stays on this machine, and fetching again
+keeps it. Notes of the storage are fetched once; what people then add to them here is not replaced. All other files
+that are fetched are never written to.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from sth_core.errors import UserError, visible
 from sth_core.files import cache_folder, cannot_write, error_sentence, write_json
 
 INDEX = ".mirror.json"  # in the mirror's folder: the URL, {file: which version of it is here}, when it was compared
+NOTES = "notes.sqlite"
 MARKS = ("run.json", "trust.json")  # a folder that holds one of them is fetched, with all below it
 AT_ONCE = 32  # files that are asked for together
 Progress = Callable[[int, int, str], object]  # how many files of how many are here, and the last one
@@ -63,6 +65,18 @@ def mirror_of(url: str | Path) -> Mirror | None:
     return Mirror(spelt, folder)
 
 
+def nearest_mirror(url: str | Path) -> tuple[Mirror, Path] | None:
+    """The mirror of a URL, or that of a folder above it which this machine has, and where in it the URL's files are;
+    None for a folder of this machine. Raises UserError: as of `mirror_of`."""
+    own = found = mirror_of(url)
+    while own and found and not found.index:
+        above = found.url.rpartition("/")[0]
+        found = mirror_of(above) if not above.endswith("/") else None
+    if own is None:
+        return None
+    return (found, found.folder / own.url.removeprefix(found.url).lstrip("/")) if found else (own, own.folder)
+
+
 def mirror_at(folder: Path) -> Mirror | None:
     """The mirror that this folder is; None if it is an ordinary one."""
     found = Mirror("", folder).index
@@ -70,7 +84,8 @@ def mirror_at(folder: Path) -> Mirror | None:
 
 
 def refresh(mirror: Mirror, progress: Progress = lambda done, total, name: None) -> Fetched:
-    """Fetch what the mirror lacks or has in another version, and remove what is gone there.
+    """Fetch what the mirror lacks or has in another version, and remove what is gone there; notes are not replaced, and
+    not removed.
 
     A run's tables are here before its run.json is. If it is interrupted, the next call goes on.
 
@@ -82,12 +97,16 @@ def refresh(mirror: Mirror, progress: Progress = lambda done, total, name: None)
         fs, there, left_out = listing(mirror.url)
         here: dict[str, str] = mirror.index.get("files", {})
         missing = [name for name, (version, _) in there.items() if here.get(name) != version]
+        kept = [name for name in missing if is_notes(name) and (mirror.folder / name).exists()]
+        left_out += [f"{name}: it has changed there, and the notes on this machine are kept" for name in kept]
+        missing = [name for name in missing if name not in kept]
         missing.sort(key=lambda name: (PurePosixPath(name).name in MARKS, name))
         refuse_without_room(mirror, sum(there[name][1] for name in missing))
         gone = sorted(here.keys() - there.keys())
         try:
             for name in gone:
-                (mirror.folder / name).unlink(missing_ok=True)
+                if not is_notes(name):
+                    (mirror.folder / name).unlink(missing_ok=True)
                 del here[name]
             root = location(mirror.url).path.rstrip("/")  # type: ignore[attr-defined]
             for first in range(0, len(missing), AT_ONCE):
@@ -137,6 +156,10 @@ def listing(url: str) -> tuple[Any, dict[str, tuple[str, int]], list[str]]:
     return fs, files, left_out
 
 
+def is_notes(name: str) -> bool:
+    return PurePosixPath(name).name == NOTES
+
+
 def version_of(info: dict[str, Any]) -> str:
     """What changes when a stored file does: its ETag, or else its size and times."""
     if etag := info.get("ETag") or info.get("etag") or info.get("md5Hash"):
@@ -145,7 +168,7 @@ def version_of(info: dict[str, Any]) -> str:
 
 
 def fetch(fs: Any, root: str, folder: Path, names: list[str]) -> Iterator[str]:
-    """Fetch these files, which are read-only here; the names of those that are here now.
+    """Fetch these files, which but for notes are read-only here; the names of those that are here now.
     Raises UserError: the storage does not give them."""
     arriving = folder / ".fetching"
     shutil.rmtree(arriving, ignore_errors=True)
@@ -162,7 +185,7 @@ def fetch(fs: Any, root: str, folder: Path, names: list[str]) -> Iterator[str]:
     for name, path in zip(names, waiting, strict=True):
         if not path.is_file():
             raise UserError(f"{name} cannot be fetched: it was removed meanwhile; the same command fetches the others")
-        path.chmod(0o444)
+        path.chmod(0o644 if is_notes(name) else 0o444)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         path.replace(folder / name)
         yield name

@@ -7,7 +7,6 @@ import click
 from sth_core.network_names import NetworkName
 from workbench.cli.kinds import FOLDER, NETWORK, RUNS, TEXT
 from workbench.cli.options import port_option, token_option
-from workbench.cli.terminal import notify, progress_bars, say
 
 UPLOAD = click.IntRange(1, 100_000)  # MB; Streamlit keeps an upload in memory
 
@@ -32,15 +31,11 @@ def app_command(
     Served to this machine alone, unless --host says otherwise, and to browsers that have opened the printed address.
     RUNS in object storage (s3://BUCKET/RUNS) are fetched first, and what has changed there every minute.
     """
-    from analysis.runs.mirror import mirror_of, refresh
+    from analysis.runs.mirror import mirror_of
+    from workbench.cli.fetched import fetch_mirror
     from workbench.serve import serve
 
     if mirror := mirror_of(runs):
-        say(f"Fetching the runs of {mirror.url} into {mirror.folder}; notes and saved views stay there")
-        with progress_bars() as show:
-            fetched = refresh(mirror, lambda done, total, _: show("fetching", done, total, unit="file"))
-        for sentence in fetched.left_out:
-            notify(f"left out: {sentence}")
-        say(f"{fetched.files} files were fetched, the others were there")
+        fetch_mirror(mirror)
         runs = mirror.folder
     serve(runs, port, host, roots, networks=networks, max_upload=max_upload, token=token, more_origins=origins)

@@ -29,7 +29,9 @@ def notes_command(run: Path, csv: Path | None, fiftyone: Path | None, manifest: 
     from sth_core.errors import UserError
     from sth_core.files import write_atomically, write_csv
     from sth_core.outputs import writing_file
+    from workbench.cli.fetched import on_this_machine
 
+    run = on_this_machine(run)
     opened = open_run(run)
     if not opened.meta:
         raise UserError(f"{run}: {opened.problem}")

@@ -32,12 +32,14 @@ def report_command(
     """
     from analysis.report.report_sources import chosen_views, find_sources
     from analysis.report.written_report import ReportOptions, write_report
+    from workbench.cli.fetched import on_this_machine
     from workbench.networks import network_for_report
     from workbench.roots import why_not_readable
 
     if out.suffix.lower() != ".html":
         raise UserError(f"-o must end in .html, got {out}; the PDF is written beside it")
-    sources = find_sources(runs, network_for_report, why_not_readable)
+    here = [on_this_machine(folder) for folder in runs]
+    sources = find_sources(here, network_for_report, why_not_readable)
     shown = chosen_views(sources, views, notify)
     options = ReportOptions(title, tags, command_line(), pdf, overwrite)
     with progress_bars() as show:
