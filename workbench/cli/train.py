@@ -69,11 +69,12 @@ def train_command(
     from workbench.training_data import open_training_data
 
     keep_freed_memory()
-    given = {
+    given: dict[str, str | None] = {
         "data.group": group and json.dumps(group),
         "data.group_pattern": group_pattern and json.dumps(group_pattern),
+        "optimisation.precision": precision,
+        "optimisation.deterministic": "true" if deterministic else "",
     }
-    given |= {"optimisation.precision": precision, "optimisation.deterministic": "true" if deterministic else ""}
     changes += tuple(f"{key}={value}" for key, value in given.items() if value)
     loaded = load_recipe(recipe, changes)
     annotation, dataset = open_training_data(recipe, loaded.data, data)
