@@ -16,7 +16,8 @@ FRAMES = 8
 def make_run(
     run: Path, clips: int, classes: int, layers: int, seed: int = 0, modality: str = "rgb", p: float = 1 / 4
 ) -> Path:
-    """Write a run directory of so many clips; every 20th has another of its own source video.
+    """Write a run directory of so many clips, class by class as a recording's; every 20th has another of its own
+    source video.
 
     Four of five predictions are correct, the others fall on the next classes; alpha_T rises with layer and class.
     Runs of different seeds have the same clips.
@@ -26,7 +27,12 @@ def make_run(
     for shard, start in enumerate(range(0, clips, CLIPS_PER_SHARD)):
         random = np.random.default_rng([seed, start])
         numbers = np.arange(start, min(start + CLIPS_PER_SHARD, clips))
-        tables = (predictions_table(numbers, names, random), attention_table(numbers, names, layer_names, random))
+        labels, digits = numbers * classes // clips, max(6, len(str(clips - 1)))
+        ids = [f"val/{names[i]}/{number:0{digits}d}.mp4" for i, number in zip(labels, numbers, strict=True)]
+        tables = (
+            predictions_table(ids, labels, names, random),
+            attention_table(ids, labels, names, layer_names, random),
+        )
         for kind, table in zip(("predictions", "attention"), tables, strict=True):
             (run / kind).mkdir(parents=True, exist_ok=True)
             write_table(run / kind / f"part-{shard:05d}.parquet", table)
@@ -44,20 +50,14 @@ def make_run(
     return run
 
 
-def clip_ids(numbers: np.ndarray, names: list[str]) -> list[str]:
-    return [f"val/{names[number % len(names)]}/{number:06d}.mp4" for number in numbers]
-
-
-def predictions_table(numbers: np.ndarray, names: list[str], random: np.random.Generator) -> pa.Table:
-    """A row for each of these clips, whose numbers give their labels."""
-    count, classes = len(numbers), len(names)
-    labels = numbers % classes
+def predictions_table(ids: list[str], labels: np.ndarray, names: list[str], random: np.random.Generator) -> pa.Table:
+    """A row for each of these clips, whose labels are numbers of classes."""
+    count, classes = len(ids), len(names)
     correct = random.random(count) < 0.8
     predicted = np.where(correct, labels, (labels + random.integers(1, 6, count)) % classes)
     scores = random.random((count, classes), np.float32) * (0.5 / classes)
     scores[np.arange(count), predicted] = random.uniform(0.5, 1, count)
     scores /= scores.sum(1, keepdims=True)
-    ids = clip_ids(numbers, names)
     return pa.table(
         {
             "clip_id": ids,
@@ -81,16 +81,15 @@ def predictions_table(numbers: np.ndarray, names: list[str], random: np.random.G
 
 
 def attention_table(
-    numbers: np.ndarray, names: list[str], layer_names: list[str], random: np.random.Generator
+    ids: list[str], labels: np.ndarray, names: list[str], layer_names: list[str], random: np.random.Generator
 ) -> pa.Table:
     """A row for each of these clips and layer."""
-    count, layers = len(numbers), len(layer_names)
-    labels = numbers % len(names)
+    count, layers = len(ids), len(layer_names)
     rise = np.linspace(0.4, 0.6, layers) + (labels[:, None] / len(names) - 0.5) / 5
     alpha = (rise + random.normal(0, 0.03, (count, layers))).clip(0, 1).ravel().astype(np.float32).astype(float)
     return pa.table(
         {
-            "clip_id": np.repeat(clip_ids(numbers, names), layers),
+            "clip_id": np.repeat(ids, layers),
             "layer_index": np.tile(np.arange(layers), count),
             "layer": layer_names * count,
             "stage": [name.split(".")[0] for name in layer_names] * count,

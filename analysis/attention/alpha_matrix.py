@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.runs.run_check import INCOMPLETE
-from analysis.runs.run_directory import ALL_BUT_SCORES, Run, clips_of, read_shards
+from analysis.runs.run_directory import ALL_BUT_SCORES, Run, clips_of, in_order, read_shards
 from analysis.runs.signals import ALPHA, Signal, signal_of
 from analysis.statistics.clusters import cluster_means, group_sums
 from sth_core.errors import UserError
@@ -97,10 +97,12 @@ def read_signal(run: Run, more: tuple[str, ...] = ALL_BUT_SCORES) -> Alpha:
         matrices.append(matrix)
     if not names:
         raise UserError(INCOMPLETE.format(run.path))
-    clip_ids = pa.concat_arrays(names)
-    order = pc.array_sort_indices(clip_ids)
-    temporal = np.concatenate(matrices)[order]
-    if not clip_ids.take(order).equals(pa.array(clips["clip_id"], pa.large_string())) or np.isnan(temporal).any():
+    clip_ids, temporal = pa.concat_arrays(names), np.concatenate(matrices)
+    if not in_order(clip_ids):
+        order = pc.array_sort_indices(clip_ids)
+        clip_ids, temporal = clip_ids.take(order), temporal[order]
+    of_clips = pa.Table.from_pandas(clips[["clip_id"]], preserve_index=False)["clip_id"].cast(clip_ids.type)
+    if not of_clips.equals(pa.chunked_array([clip_ids])) or np.isnan(temporal).any():
         raise UserError(INCOMPLETE.format(run.path))
     return Alpha(clips, layers, temporal, signal)
 

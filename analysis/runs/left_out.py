@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from analysis.runs.damaged_parts import damaged_parts
 from analysis.runs.run_check import INCOMPLETE
-from analysis.runs.run_directory import Run, clip_table, failures, read_shards
+from analysis.runs.run_directory import Run, clip_table, failures, in_order, read_shards
 from analysis.runs.signals import ALPHA, signal_of
 from sth_core.datasets.media import counted
 from sth_core.errors import NOT_FINITE, UserError
@@ -77,7 +77,9 @@ def check_attention(run: Run, predicted: pa.Table) -> None:
             raise UserError(INCOMPLETE.format(run.path))
         clips.append(of_shard.cast(pa.large_string()))
     found = pa.concat_arrays(clips) if clips else pa.array([], pa.large_string())
-    if not found.take(pc.array_sort_indices(found)).equals(predicted["clip_id"].cast(found.type).combine_chunks()):
+    if not in_order(found):
+        found = found.take(pc.array_sort_indices(found))
+    if not found.equals(predicted["clip_id"].cast(found.type).combine_chunks()):
         raise UserError(INCOMPLETE.format(run.path))
 
 
