@@ -8,12 +8,12 @@ from workbench.cli.terminal import notify, progress_bars, say
 
 def fetch_mirror(mirror: Mirror) -> None:
     """Fetch what the mirror lacks, and say so. Raises UserError: as of `refresh`."""
-    say(f"Fetching the runs of {mirror.url} into {mirror.folder}; notes and saved views stay there", err=True)
+    say(f"Fetching the runs of {mirror.url} into {mirror.folder}; notes and saved views stay there")
     with progress_bars() as show:
         fetched = refresh(mirror, lambda done, total, _: show("fetching", done, total, unit="file"))
     for sentence in fetched.left_out:
         notify(f"left out: {sentence}")
-    say(f"{fetched.files} files were fetched, the others were there", err=True)
+    say(f"{fetched.files} files were fetched, the others were there")
 
 
 def on_this_machine(runs: Path) -> Path:
