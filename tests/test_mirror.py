@@ -167,7 +167,8 @@ def test_no_name_in_the_storage_leads_out_of_the_mirror(tmp_path: Path) -> None:
         fs.store[f"/odd/runs/{name}"] = type(fs.store["/odd/runs/run/run.json"])(fs, f"/odd/runs/{name}", b"x")
     mirror = mirror_of("memory://odd/runs")
     fetched = refresh(mirror)
-    assert fetched.files == 3 and len(fetched.left_out) == len(names)
+    there = set(fs.find("/odd/runs"))  # in fsspec before 2026.7 without the name with two slashes
+    assert fetched.files == 3 and len(fetched.left_out) == sum(f"/odd/runs/{name}" in there for name in names) >= 4
     fs.store["/odd/runs/run/run.json/below"] = fs.store["/odd/runs/run/.hidden"]
     assert "run/run.json/below: it lies below a file" in mirrors.listing(mirror.url)[2]
     files = {str(path.relative_to(mirror.folder)) for path in mirror.folder.rglob("*") if path.is_file()}
