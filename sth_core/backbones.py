@@ -110,7 +110,7 @@ class ResNet(nn.Module):
         """(B*T, C, H, W) -> features (B*T, num_features)."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         for stage in ("layer1", "layer2", "layer3", "layer4"):
-            for block in getattr(self, stage).children():  # torch 2.6 cannot export get_submodule
+            for block in getattr(self, stage).children():
                 x = block(x, tap)
         return x.mean((2, 3))
 
