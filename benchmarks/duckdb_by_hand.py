@@ -39,11 +39,10 @@ QUERIES = {
 }
 
 
-def by_hand(run: Path, name: str) -> duckdb.DuckDBPyRelation:
+def by_hand(run: Path, name: str) -> duckdb.DuckDBPyConnection:
     """The answer to one of `QUERIES`, in one thread, as ours are computed."""
     files = {kind: f"read_parquet('{run}/{kind}/*.parquet')" for kind in ("attention", "predictions")}
-    connection = duckdb.connect(config={"threads": 1})
-    return connection.sql(QUERIES[name].format(**files))
+    return duckdb.connect(config={"threads": 1}).execute(QUERIES[name].format(**files))
 
 
 def fetch_all(run: Path, names: list[str]) -> list[list[tuple]]:

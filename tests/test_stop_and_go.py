@@ -196,6 +196,11 @@ def test_two_nodes_train_as_two_processes_of_one(recipe: Path, data: Path, tmp_p
     assert same(tmp_path / "run", by_two)
 
 
+def said_by_us(said: str) -> list[str]:
+    """Without the lines of torch.distributed, of which some versions greet each process."""
+    return [line for line in said.splitlines() if not line.startswith("[Gloo]")]
+
+
 def test_two_processes_refuse_the_folder_of_another_training(recipe: Path, data: Path, by_two: Path) -> None:
     before = (by_two / "model.safetensors").read_bytes()
     words = training(recipe, data, by_two, *TWO_EPOCHS)
@@ -203,7 +208,7 @@ def test_two_processes_refuse_the_folder_of_another_training(recipe: Path, data:
         assert refused.code == 2 and refused.said.count("(optimisation.seed is 0, now 1)") == 1
     first, second = sth_by_two(*words)
     assert first.code == 0 and "was finished before; nothing was done" in first.said
-    assert second.code == 0 and not second.said
+    assert second.code == 0 and not said_by_us(second.said)
     assert (by_two / "model.safetensors").read_bytes() == before
 
 
@@ -213,7 +218,7 @@ def test_two_processes_record_the_same_as_one(data: Path, tmp_path: Path) -> Non
     words = ("record", network, "--data", data, "-o", tmp_path / "two", "--device", "cpu", "--batch-size", 1)
     first, second = sth_by_two(*words)
     assert first.code == second.code == 0, first.said + second.said
-    assert "6 clips, 0 of them unreadable" in first.said and not second.said
+    assert "6 clips, 0 of them unreadable" in first.said and not said_by_us(second.said)
     record(network, data, tmp_path / "one", DatasetOptions(batch_size=1))
     one, two = (open_run(tmp_path / name) for name in ("one", "two"))
     assert two.problem == "" and len(shards(two.path, "predictions")) == 2
