@@ -11,6 +11,7 @@ import pytest
 from analysis.attention import alpha_matrix
 from analysis.attention.alpha_matrix import Alpha, alpha_by_layer, read_alpha
 from analysis.report.supplement import write_figures
+from analysis.runs.left_out import why_unreadable
 from analysis.runs.run_directory import Run, open_run
 from sth_core.errors import UserError
 from sth_core.shards import shards
@@ -25,8 +26,11 @@ def run(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run", ALPHAS, parts=3)
 
 
-def test_the_matrix_of_a_run(run: Path) -> None:
-    alpha = read_alpha(open_run(run))
+@pytest.mark.parametrize("parts", [1, 3, 4])  # whose rows are in order in one file, not in order, and in order in four
+def test_the_matrix_of_a_run(parts: int, tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run", ALPHAS, parts=parts))
+    assert why_unreadable(run) == ""
+    alpha = read_alpha(run)
     np.testing.assert_array_equal(alpha.temporal, np.float32(ALPHAS))
     assert list(alpha.layers["layer"]) == ["layer0.0.conv1", "layer1.0.conv1", "layer2.0.conv1"]
     assert list(alpha.layers["layer_index"]) == [0, 1, 2] and list(alpha.layers["stage"])[2] == "layer2"
