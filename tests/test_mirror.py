@@ -160,15 +160,20 @@ def store(tmp_path: Path, url: str) -> Any:
     return fs
 
 
-def test_no_name_in_the_storage_leads_out_of_the_mirror(tmp_path: Path) -> None:
+def test_no_name_in_the_storage_leads_out_of_the_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fs = store(tmp_path, "memory://odd/runs")
+
+    def find(_: Any, root: str, detail: bool) -> dict[str, dict]:
+        """All names as they are stored: fsspec before 2026.7 lists some of these under another name, or not."""
+        return {name: {"type": "file", "size": len(file.getvalue())} for name, file in fs.store.items() if root in name}
+
+    monkeypatch.setattr(type(fs), "find", find)
     names = ["run/../../../out", "run/a/../b", "run/c\nd", "run/back\\slash", "run//double"]
     for name in [*names, "run/.hidden", "run/.replaced/run.json", "beside.mp4"]:
         fs.store[f"/odd/runs/{name}"] = type(fs.store["/odd/runs/run/run.json"])(fs, f"/odd/runs/{name}", b"x")
     mirror = mirror_of("memory://odd/runs")
     fetched = refresh(mirror)
-    there = set(fs.find("/odd/runs"))  # in fsspec before 2026.7 without the name with two slashes
-    assert fetched.files == 3 and len(fetched.left_out) == sum(f"/odd/runs/{name}" in there for name in names) >= 4
+    assert fetched.files == 3 and len(fetched.left_out) == len(names)
     fs.store["/odd/runs/run/run.json/below"] = fs.store["/odd/runs/run/.hidden"]
     assert "run/run.json/below: it lies below a file" in mirrors.listing(mirror.url)[2]
     files = {str(path.relative_to(mirror.folder)) for path in mirror.folder.rglob("*") if path.is_file()}
