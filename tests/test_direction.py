@@ -8,10 +8,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from analysis.report.seed_summary import summarize_seeds
 from analysis.runs.recording import record
-from analysis.runs.run_directory import open_run, predictions
+from analysis.runs.run_directory import Run, open_run, predictions
 from analysis.statistics.accuracy import summarize_direction_accuracy
-from analysis.statistics.results import run_results, summarize_seeds
+from analysis.statistics.results import run_results
 from sth_core import create_model
 from sth_core.checkpoint import save_checkpoint
 from sth_core.datasets.clips import EvaluationClips, TrainClips
@@ -19,7 +20,7 @@ from sth_core.datasets.random_clips import Augment
 from sth_core.datasets.table import Annotation, read_dataset
 from sth_core.video import read_frames
 from sth_core.video.sampling import Protocol
-from tests.tiny import FLOW, RGB
+from tests.tiny import FLOW, RGB, write_run
 from workbench.cli import main
 
 BOTH = Annotation(label="motion", direction=True)
@@ -122,20 +123,30 @@ def test_action_and_direction_by_hand() -> None:
     )
 
 
-def test_runs_that_differ_in_the_seed_are_averaged() -> None:
-    alike = {
-        "dataset": "d", "network": "resnet18", "conv": "sth", "p": "1/4", "modality": "RGB", "frames": 8,
-        "views": "1 x center", "start": "ImageNet", "n": 24,
-    }  # fmt: skip
-    metrics = {"top5": 100.0, "mean_class": 50.0, "action": np.nan, "direction": np.nan}
-    runs = [
-        {**alike, **metrics, "run": f"r{seed}", "seed": seed, "top1": top} for seed, top in ((0, 50), (1, 60), (2, 70))
+def test_runs_that_differ_in_the_seed_are_averaged(tmp_path: Path) -> None:
+    def run(name: str, seed: int, right: int, **meta: object) -> Run:
+        """Of ten clips of class "a", so many of which are correct."""
+        path = write_run(tmp_path / name, [[0.5]] * 10, seed=seed, **({"start": "ImageNet"} | meta))
+        table = pd.read_parquet(path / "predictions" / "part-00000.parquet")
+        predicted = np.where(np.arange(10) < right, "a", "b")
+        scores = [[0.9, 0.1] if name == "a" else [0.1, 0.9] for name in predicted]
+        table = table.assign(label="a", prediction=predicted, correct=predicted == "a", scores=scores)
+        table.to_parquet(path / "predictions" / "part-00000.parquet")
+        return open_run(path)
+
+    runs = [run(f"r{seed}", seed, right) for seed, right in ((0, 5), (1, 6), (2, 7))]
+    others = [
+        run("other convolution", 0, 1, conv="tsm"),
+        run("trained on other clips", 3, 1, trained_on="others"),
+        run("fused of the first two", 0, 9, fused=[{"run": "r0"}, {"run": "r1"}]),
     ]
-    other = {**alike, **metrics, "run": "alone", "seed": 0, "top1": 10.0, "conv": "tsm"}
-    (row,) = summarize_seeds(pd.DataFrame([*runs, other])).to_dict("records")
-    assert (row["conv"], row["seeds"], row["n"], row["top1"], row["top1_sd"]) == ("sth", 3, 24, 60, 10)
-    earlier = [{**run, "dataset": "a"} for run in runs]  # rows stay in the order of the runs
-    assert summarize_seeds(pd.DataFrame([*runs, *earlier]))["dataset"].tolist() == ["d", "a"]
+    (row,) = summarize_seeds([*others, *runs], run_results([*others, *runs])).to_dict("records")
+    assert (row["conv"], row["seeds"], row["n"]) == ("sth", 3, 10)
+    assert (row["top1"], row["top1_sd"]) == pytest.approx((60, 10))
+    earlier = [run(f"a{seed}", seed, 5, dataset="a") for seed in (0, 1)]  # rows stay in the order of the runs
+    found = summarize_seeds([*runs, *earlier], run_results([*runs, *earlier]))
+    assert found["dataset"].tolist() == ["set", "a"]
+    assert summarize_seeds(others, run_results(others)).empty
 
 
 def test_the_option_is_the_recipe_s(scenes_folder: Path, tmp_path: Path) -> None:

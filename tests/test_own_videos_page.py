@@ -47,6 +47,8 @@ def test_every_command_of_the_page_runs(videos: Path) -> None:
     assert number and int(number[1]) + int(number[2]) == 10
     leak = "Held-out clips were chosen by checksum; no groups known: clips of one source video may also be in training."
     assert leak in trained and leak in recorded and f"both, first, second, ten: {leak}" in results
+    over_seeds = results.partition("Mean over seeds")[2].partition("Runs in")[0]
+    assert re.findall(r"(\d+) +│ +\d+ +│\n", over_seeds) == ["2"]  # first and second, not grouped and both
     grouped = next(output for line, output in outputs.items() if "--group-pattern" in line)
     assert "groups: 3 (from the pattern" in " ".join(grouped.split())
     card = (videos.parent / "grouped" / "model.md").read_text(encoding="utf-8")

@@ -145,6 +145,9 @@ def fused_meta(runs: list[Run], weights: list[float], clips: int) -> dict[str, A
     for key in ("arch", "conv", "frames", "width"):
         values = sorted({str(run.meta.get(key, "")) for run in runs})
         meta[key] = " + ".join(values) if len(values) > 1 else meta.get(key)
+    for key in ("seed", "start", "trained_on"):
+        if len({run.meta.get(key) for run in runs}) > 1:
+            meta.pop(key, None)
     meta["modality"] = "rgb+flow" if len({run.meta["modality"] for run in runs}) > 1 else meta["modality"]
     of = [
         {"run": run.name, "checkpoint_sha256": run.meta["checkpoint_sha256"], "weight": weight, "p": run.p}

@@ -13,7 +13,6 @@ from analysis.statistics.accuracy import summarize_accuracy, summarize_direction
 
 METRICS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class accuracy"}  # name of a column: of a metric
 METRICS |= {name: name for name in ("action", "direction")}
-SAME_BUT_SEED = ["dataset", "network", "conv", "p", "modality", "frames", "views", "start"]  # equal in such runs
 WHOLE = ["seed", "frames", "n", "unread"]  # columns of whole numbers
 
 
@@ -63,12 +62,3 @@ def with_left_out(results: pd.DataFrame, left_out: Mapping[str, str]) -> pd.Data
     results = results.astype(dict.fromkeys(whole, "Int64"))
     rows = [{"run": name, "note": f"left out: {reason}"} for name, reason in left_out.items()]
     return pd.concat([results, pd.DataFrame(rows)], ignore_index=True) if rows else results
-
-
-def summarize_seeds(results: pd.DataFrame) -> pd.DataFrame:
-    """A row per group of two or more runs of `run_results` that differ only in their seed: the mean of each of METRICS
-    over the seeds and its standard deviation, NAME_sd (percent); n is the clips of one run."""
-    groups = results.dropna(subset="seed").groupby(SAME_BUT_SEED, sort=False)
-    numbers = {f"{name}{end}": (name, how) for name in METRICS for end, how in (("", "mean"), ("_sd", "std"))}
-    table = groups.agg(different=("seed", "nunique"), seeds=("seed", "size"), n=("n", "min"), **numbers)
-    return table[table["different"] > 1].drop(columns="different").reset_index()

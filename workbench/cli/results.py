@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 @click.option("--csv", "file", type=FILE, help="Write the runs' table to this file too.")
 def results_command(folder: Path | None, file: Path | None) -> None:
     """Print the results of the runs in FOLDER, and the paper's Tables 2 to 5."""
+    from analysis.report.seed_summary import summarize_seeds
     from analysis.runs.left_out import split_usable
     from analysis.runs.run_directory import find_runs, location
     from analysis.statistics.clusters import describe_interval
-    from analysis.statistics.results import run_results, summarize_seeds, with_left_out
+    from analysis.statistics.results import run_results, with_left_out
     from sth_core.files import write_csv
     from sth_core.outputs import writing_file
 
@@ -37,7 +38,7 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     runs = run_results(usable)
     if runs.empty:
         raise UserError(f"no runs that can be used in {folder}; `sth evaluate` and `sth record` make them")
-    print_over_seeds(summarize_seeds(runs))
+    print_over_seeds(summarize_seeds(usable, runs))
     rows = []
     for row in runs.itertuples():
         network = f"{row.network} {row.conv}, {row.modality}"
