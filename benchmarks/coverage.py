@@ -202,34 +202,24 @@ def of_trainings(S: int) -> Callable[[int], Iterator[Setting]]:
     return settings
 
 
-def of_other_clips(G: int) -> Iterator[Setting]:
-    groups = np.repeat(np.arange(G), 4)
-    for S in (1, 3, 5):
-        for of_seed, of_group, of_both in SOURCES:
-            if S > 1 or not of_seed + of_both:
+def of_differences(between: Callable[[NDArray, NDArray, NDArray], Effect]) -> Callable[[int], Iterator[Setting]]:
+    """`between` two networks' trainings (S, N) and (S, N), and the groups (N,) of their clips."""
 
-                def draw(
-                    random: Random, S: int = S, sds: tuple[float, float, float] = (of_seed, of_group, of_both)
-                ) -> Effect:
-                    a, b = (drawn_trainings(random, S, groups, *sds) for _ in range(2))
-                    return unpaired_difference(a, groups, b, groups)
+    def settings(G: int) -> Iterator[Setting]:
+        groups = np.repeat(np.arange(G), 4)
+        for S in (1, 3, 5):
+            for of_seed, of_group, of_both in SOURCES:
+                if S > 1 or not of_seed + of_both:
 
-                yield Setting(f"{S} trainings, sd {of_seed}, {of_group}, {of_both}", 0.0, draw)
+                    def draw(
+                        random: Random, S: int = S, sds: tuple[float, float, float] = (of_seed, of_group, of_both)
+                    ) -> Effect:
+                        a, b = (drawn_trainings(random, S, groups, *sds) for _ in range(2))
+                        return between(a, b, groups)
 
+                    yield Setting(f"{S} trainings, sd {of_seed}, {of_group}, {of_both}", 0.0, draw)
 
-def of_same_clips(G: int) -> Iterator[Setting]:
-    groups = np.repeat(np.arange(G), 4)
-    for S in (1, 3, 5):
-        for of_seed, of_group, of_both in SOURCES:
-            if S > 1 or not of_seed + of_both:
-
-                def draw(
-                    random: Random, S: int = S, sds: tuple[float, float, float] = (of_seed, of_group, of_both)
-                ) -> Effect:
-                    a, b = (drawn_trainings(random, S, groups, *sds) for _ in range(2))
-                    return paired_difference(a, b, groups)
-
-                yield Setting(f"{S} trainings, sd {of_seed}, {of_group}, {of_both}", 0.0, draw)
+    return settings
 
 
 def rank_correlation_of(pearson: float) -> float:
@@ -275,8 +265,8 @@ KINDS: dict[str, Callable[[int], Iterator[Setting]]] = {
     "mean over 3 trainings": of_trainings(3),
     "mean over 5 trainings": of_trainings(5),
     "mean over 20 trainings": of_trainings(20),
-    "difference on the same clips": of_same_clips,
-    "difference between other clips": of_other_clips,
+    "difference on the same clips": of_differences(paired_difference),
+    "difference between other clips": of_differences(lambda a, b, groups: unpaired_difference(a, groups, b, groups)),
     "rank correlation over clips": of_ranks,
     "rank correlation over classes (columns: classes)": of_classes,
 }

@@ -8,16 +8,8 @@ from analysis.attention.conditions import group_conditions
 from analysis.runs.run_directory import Run
 from analysis.statistics.results import METRICS
 
-SHARED = [
-    "dataset",
-    "network",
-    "conv",
-    "p",
-    "modality",
-    "frames",
-    "views",
-    "start",
-]  # columns that are one in such runs
+# Columns that are one in such runs.
+SHARED = ["dataset", "network", "conv", "p", "modality", "frames", "views", "start"]
 
 
 def summarize_seeds(runs: Sequence[Run], results: pd.DataFrame) -> pd.DataFrame:
@@ -26,7 +18,7 @@ def summarize_seeds(runs: Sequence[Run], results: pd.DataFrame) -> pd.DataFrame:
 
     The runs differ in nothing else that is known of their training, clips and protocol (`group_conditions`). Fused runs
     are left out: they are of several networks."""
-    of_run = dict(zip((run.path for run in runs), range(len(runs)), strict=True))
+    of_run = {run.path: i for i, run in enumerate(runs)}
     rows = []
     for condition in group_conditions([run for run in runs if not run.meta.get("fused")]):
         if len(condition.runs) > 1:

@@ -17,12 +17,12 @@ from typing import Any
 
 from filelock import FileLock
 
+from analysis.runs import notes_file
 from analysis.runs.run_directory import location
 from sth_core.errors import UserError, visible
 from sth_core.files import cache_folder, cannot_write, error_sentence, write_json
 
 INDEX = ".mirror.json"  # in the mirror's folder: the URL, {file: which version of it is here}, when it was compared
-NOTES = "notes.sqlite"
 MARKS = ("run.json", "trust.json")  # a folder that holds one of them is fetched, with all below it
 AT_ONCE = 32  # files that are asked for together
 Progress = Callable[[int, int, str], object]  # how many files of how many are here, and the last one
@@ -157,7 +157,7 @@ def listing(url: str) -> tuple[Any, dict[str, tuple[str, int]], list[str]]:
 
 
 def is_notes(name: str) -> bool:
-    return PurePosixPath(name).name == NOTES
+    return PurePosixPath(name).name == notes_file.NAME
 
 
 def version_of(info: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from analysis.runs.run_directory import Run, query
 from sth_core.errors import UserError
 from sth_core.files import WAYS
 
+NAME = "notes.sqlite"
 PATIENCE, READING_PATIENCE = 15.0, 3.0  # seconds that a write, and a page, waits for another's transaction
 VERSION = 0  # of the file, its `user_version`; a later version of this program may write others
 SCHEMA = """CREATE TABLE IF NOT EXISTS history (
@@ -39,7 +40,7 @@ class Change:
 
 
 def notes_file(run: Run) -> Path:
-    return run.path / "notes.sqlite"
+    return run.path / NAME
 
 
 def why_not_kept(run: Run) -> str:

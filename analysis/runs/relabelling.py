@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.runs import notes_file
 from analysis.runs.correctness import correctness, has_scores
 from analysis.runs.run_directory import SHARD_KINDS, kinds_of
 from sth_core.datasets.changes import Changes, changed_values, name_changes
@@ -150,7 +151,7 @@ def join_anew(run: Path, changes: RunChanges, table: pd.DataFrame, classes: list
     if stale:
         (run / "interventions" / "failures.parquet").unlink(missing_ok=True)  # whose clips are tried again
     if changes.moved:
-        rename_notes(run / "notes.sqlite", changes.moved)
+        rename_notes(run / notes_file.NAME, changes.moved)
         rewrite_shards(run / "attention", set(changes.moved), partial(with_new_names, moved=changes.moved))
     paths = table.set_index("clip_id")["path"]
     change = partial(joined_predictions, changes=changes, paths=paths, classes=classes)
