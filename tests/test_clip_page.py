@@ -83,7 +83,7 @@ def test_keys_step_mark_and_tag_but_not_while_one_types(tab: Page, own_address: 
     first, run = shown_clip(tab), open_run(own_runs / RUN)
     tab.keyboard.press("j")
     until(tab, "old => new URLSearchParams(location.search).get('clip') !== old", first)
-    expect(tab.get_by_text("2 of ")).to_be_visible()
+    expect(tab.locator(".st-key-clip_steps").get_by_text("2 of ")).to_be_visible()
     second = shown_clip(tab)
     tab.get_by_role("slider", name="Frame").focus()  # the picture's own keys and the page's do not hinder each other
     tab.keyboard.press("ArrowRight")
@@ -116,7 +116,25 @@ def test_keys_step_mark_and_tag_but_not_while_one_types(tab: Page, own_address: 
     expect(field).to_be_hidden()
     tab.keyboard.press("k")
     until(tab, "old => new URLSearchParams(location.search).get('clip') === old", first)
-    expect(tab.get_by_text("1 of ")).to_be_visible()
+    expect(tab.locator(".st-key-clip_steps").get_by_text("1 of ")).to_be_visible()
+
+
+@browser_test
+@pytest.mark.parametrize("first", ["step", "click"])
+def test_a_click_just_when_the_frame_is_sent_is_drawn(first: str, tab: Page, own_address: str, own_runs: Path) -> None:
+    """Streamlit draws one fragment of those whose widgets send in the same moment; another one would stay as it was."""
+    tab.goto(f"{own_address}/clip?run={RUN}&frame=3")
+    expect(tab.locator(".scrubber[data-frame='3']")).to_be_visible()
+    settle(tab)
+    was = tags_of(open_run(own_runs / RUN), shown_clip(tab))
+    step = "slider.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight' }))"
+    click = "setTimeout(() => document.querySelector('.st-key-mark_correct button').click(), 250)"  # DELAY
+    both = [step, click] if first == "step" else [click, step]
+    tab.get_by_role("slider", name="Frame").evaluate(f"slider => {{ {'; '.join(both)} }}")
+    kind = "secondary" if "correct" in was else "primary"
+    expect(tab.locator(f".st-key-mark_correct button[kind={kind}]").first).to_be_visible()
+    until(tab, "() => new URLSearchParams(location.search).get('frame') === '4'")
+    assert ("correct" in tags_of(open_run(own_runs / RUN), shown_clip(tab))) == (kind == "primary")
 
 
 @browser_test

@@ -3,6 +3,8 @@
 // Frames arrive as JPEGs, one chunk of the clip at a time; a frame outside the chunk is requested from the server.
 
 const DELAY = 250 // milliseconds from the last step until the server and the URL get the frame
+const TOGETHER = 50 // milliseconds in which Streamlit may join what is sent to one request
+const ACTS = ["pointerdown", "keydown", "click", "change"] // of a person, by which Streamlit's widgets send too
 const HEIGHT = 66, MARGIN = 8 // of a view's timeline, in CSS pixels
 
 export default function ({ data, parentElement, setStateValue }) {
@@ -36,6 +38,11 @@ class Scrubber {
     }
     this.timeline.onpointerup = this.timeline.onpointercancel = () => (this.timeline.onpointermove = null)
     new ResizeObserver(() => this.data && this.draw()).observe(root)
+    const acted = (event) => {
+      if (!root.isConnected) ACTS.forEach((kind) => removeEventListener(kind, acted, true))
+      else if (!event.composedPath().includes(root)) this.acted()
+    }
+    ACTS.forEach((kind) => addEventListener(kind, acted, true))
   }
 
   show(data) {
@@ -100,9 +107,31 @@ class Scrubber {
   go(frame) {
     this.frame = Math.max(0, Math.min(this.data.count - 1, Math.round(frame)))
     this.draw()
-    clearTimeout(this.sending)
     const delay = this.image ? DELAY : 0
-    if (!this.timer || delay === 0) this.sending = setTimeout(() => this.sendState("frame", this.frame), delay)
+    if (!this.timer || delay === 0) this.sendLater(delay)
+    else this.waiting = clearTimeout(this.waiting)
+  }
+
+  sendLater(delay) {
+    clearTimeout(this.waiting)
+    this.waiting = setTimeout(() => {
+      this.waiting = null
+      this.send("frame", this.frame)
+    }, delay)
+  }
+
+  send(name, value) {
+    this.sendState(name, value)
+    clearTimeout(this.sending)
+    this.sending = setTimeout(() => (this.sending = null), TOGETHER)
+  }
+
+  // Of two fragments whose widgets send together, Streamlit draws one: what a person clicked must not be the other.
+  acted() {
+    if (this.waiting) this.sendLater(DELAY)
+    if (!this.sending) return
+    clearTimeout(this.sending) // the click came between sending and the request: then all is drawn anew
+    this.sending = setTimeout(() => this.send("redraw", Date.now()), TOGETHER)
   }
 
   playOrPause() {

@@ -137,7 +137,11 @@ def show_scrubber(views: list[View]) -> None:
         "clip": str(clip.path), "count": count, "rate": frame_rate(clip.path), "start": start, "request": requests,
         "frame": frame, "views": [view.data(start) for view in views],
     }  # fmt: skip
-    COMPONENT(key=key, data=data, on_frame_change=lambda: None)
+    COMPONENT(key=key, data=data, on_frame_change=lambda: None, on_redraw_change=lambda: None)
+    redraw = (st.session_state.get(key) or {}).get("redraw")
+    if redraw != st.session_state.setdefault(f"{key} redraw", None):
+        st.session_state[f"{key} redraw"] = redraw
+        st.rerun()
 
 
 def current_frame(key: str, count: int, first: int) -> tuple[int, int]:
