@@ -3,10 +3,14 @@
 What is written is on the disk before it has its name: neither a killed process nor a power cut leaves half a shard.
 """
 
+import os
 import re
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +19,8 @@ import pyarrow.parquet as pq
 from sth_core.errors import UserError
 from sth_core.files import sync, system_sentence, temporary_beside
 
+Result = TypeVar("Result")
+READERS = min(8, os.cpu_count() or 1)  # threads that read shards
 PART_NAME = re.compile(r"part-\d{5,9}\.parquet")
 
 
@@ -98,6 +104,21 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     """These columns, or all of them. Raises ArrowException, OSError or ValueError: they cannot be read."""
     with path.open("rb") as file:
         return open_shard(file).read(columns, use_threads=False)
+
+
+def ahead(read: Callable[[Path], Result], files: Sequence[Path]) -> Generator[Result, None, None]:
+    """What `read` returns of each file, in order. Several threads read, a few files ahead of those asked for."""
+    with ThreadPoolExecutor(min(READERS, len(files))) as threads:
+        waiting = deque[Future[Result]]()
+        try:
+            for file in files:
+                waiting.append(threads.submit(read, file))
+                if len(waiting) > 2 * READERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
 def read_failures(folder: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from fsspec.registry import _registry as LOADED
 from analysis.attention.alpha_matrix import read_alpha
 from analysis.runs.run_directory import clip_of, clips_of, failures, find_runs, open_run, predictions
 from sth_core.errors import UserError
-from sth_core.shards import shards
+from sth_core.shards import READERS, ahead, shards
 from tests.tiny import write_run
 
 # alpha_T of four clips (c0 and c2 of class "a", c1 and c3 of class "b") at three layers
@@ -220,3 +221,22 @@ def test_without_a_group_each_clip_is_one(run: Path) -> None:
     for file in shards(run, "predictions"):
         pd.read_parquet(file).assign(group="video").to_parquet(file)
     assert list(predictions(open_run(run))["group"]) == ["video"] * 4
+
+
+def test_files_are_read_ahead_in_order_and_no_further_than_is_needed() -> None:
+    files, begun = [Path(str(number)) for number in range(100)], list[Path]()
+
+    def read(file: Path) -> str:
+        begun.append(file)
+        time.sleep(0.01 if int(file.name) % 3 == 0 else 0)  # some take longer than those after them
+        if file.name == "90":
+            raise UserError("this one is damaged")
+        return file.name
+
+    found = ahead(read, files)
+    assert [next(found) for _ in range(3)] == ["0", "1", "2"]
+    found.close()
+    assert len(begun) <= 3 + 2 * READERS + 1 and set(begun) == set(files[: len(begun)])
+    with pytest.raises(UserError, match="this one is damaged"):
+        list(ahead(read, files[:95]))
+    assert list(ahead(read, files[:90])) == [file.name for file in files[:90]]

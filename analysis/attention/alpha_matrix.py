@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.runs.run_check import INCOMPLETE
-from analysis.runs.run_directory import ALL_BUT_SCORES, Run, clips_of, in_order, read_shards
+from analysis.runs.run_directory import ALL_BUT_SCORES, Run, clips_of, in_order, map_shards, read_shards
 from analysis.runs.signals import ALPHA, Signal, signal_of
 from analysis.statistics.clusters import cluster_means, group_sums
 from sth_core.errors import UserError
@@ -85,13 +85,12 @@ def read_signal(run: Run, more: tuple[str, ...] = ALL_BUT_SCORES) -> Alpha:
     clips = clips_of(run, more)
     recorded = set(clips["shard"].cat.categories)  # a shard's attention is written before its predictions
     names, matrices, layers = [], [], recorded_layers(run)
-    for shard, table in read_shards(run, "attention", ("clip_id", "layer_index", signal.column), ("clip_id",)):
-        if shard not in recorded or not len(table):
+    of_shard = partial(shard_matrix, layers=layers["layer_index"].to_numpy(), column=signal.column)
+    columns = ("clip_id", "layer_index", signal.column)
+    for shard, (shard_names, matrix) in map_shards(run, "attention", columns, ("clip_id",), (), of_shard):
+        if shard not in recorded or not len(shard_names):
             continue
-        if not np.isin(table["layer_index"], layers["layer_index"]).all():
-            raise UserError(INCOMPLETE.format(run.path))
-        shard_names, matrix = shard_matrix(table, layers["layer_index"].to_numpy(), signal.column)
-        if matrix.size != len(table):  # a row stands twice, or is not there
+        if matrix is None:
             raise UserError(INCOMPLETE.format(run.path))
         names.append(shard_names)
         matrices.append(matrix)
@@ -118,12 +117,17 @@ def recorded_layers(run: Run) -> pd.DataFrame:
 
 def shard_matrix(
     table: pa.Table, layers: NDArray[np.int64], column: str = ALPHA.column
-) -> tuple[pa.Array, NDArray[np.float32]]:
-    """The clips of a shard, and this column at these layers (clips, L); nan where it is missing."""
+) -> tuple[pa.Array, NDArray[np.float32] | None]:
+    """The clips of a shard, and this column at these layers (clips, L): nan where it is missing, None if a row stands
+    twice or is not there, or is of another layer."""
     clips = table.unify_dictionaries()["clip_id"].combine_chunks()
-    matrix = np.full((len(clips.dictionary), len(layers)), np.nan, np.float32)
-    matrix[clips.indices.to_numpy(), np.searchsorted(layers, table["layer_index"])] = table[column]
-    return clips.dictionary.cast(pa.large_string()), matrix
+    names, at = clips.dictionary.cast(pa.large_string()), np.searchsorted(layers, table["layer_index"])
+    known = layers[np.minimum(at, len(layers) - 1)] == table["layer_index"].to_numpy()
+    if not known.all() or len(names) * len(layers) != len(table):
+        return names, None
+    matrix = np.full((len(names), len(layers)), np.nan, np.float32)
+    matrix[clips.indices.to_numpy(), at] = table[column]
+    return names, matrix
 
 
 def alpha_by_layer(alpha: Alpha, chosen: pd.Series | list[int] | None = None) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import duckdb
 import fsspec
@@ -30,8 +30,9 @@ from sth_core.errors import UserError
 from sth_core.files import why_unread
 from sth_core.notebook_html import bars, card
 from sth_core.resumable import Work
-from sth_core.shards import open_shard, read_shard, shards
+from sth_core.shards import ahead, open_shard, read_shard, shards
 
+Result = TypeVar("Result")
 CLIP_COLUMNS = ("clip_id", "label", "prediction", "correct", "confidence")
 OPTIONAL_COLUMNS = ("path", "margin", "disagreement")  # that not every version has recorded
 ALL_BUT_SCORES = (*OPTIONAL_COLUMNS, "group", "frame_indices")
@@ -242,27 +243,36 @@ def clips_of(run: Run, more: tuple[str, ...] = ALL_BUT_SCORES) -> pd.DataFrame:
     Raises:
         UserError: there are none, or they cannot be read.
     """
-    table = clip_table(run, more)
-    if "frame_indices" in table.column_names:
-        frames = table["frame_indices"].combine_chunks()
-        middle = pc.add(frames.offsets[:-1], pc.divide(frames.value_lengths(), 2))
-        table = table.drop_columns("frame_indices").append_column("frame", frames.values.take(middle))
-    clips = with_correctness(table.to_pandas(), run.meta["classes"])
+    clips = with_correctness(clip_table(run, more, with_middle_frame).to_pandas(), run.meta["classes"])
     for name in ("label", "prediction"):
         clips[name] = clips[name].cat.reorder_categories(sorted(clips[name].cat.categories))
     unknown = {name: np.nan for name in OPTIONAL_COLUMNS if name in more and name not in clips}
     return clips.assign(**unknown) if "group" in clips else clips.assign(group=clips["clip_id"], **unknown)
 
 
-def clip_table(run: Run, more: tuple[str, ...] | None = ALL_BUT_SCORES) -> pa.Table:
-    """`CLIP_COLUMNS`, those of `more` (None: of all) that there are, and shard; ordered by clip_id.
+def with_middle_frame(rows: pa.Table) -> pa.Table:
+    """The middle one of `frame_indices` as frame, in their place."""
+    if "frame_indices" not in rows.column_names:
+        return rows
+    frames = rows["frame_indices"].combine_chunks()
+    middle = pc.add(frames.offsets[:-1], pc.divide(frames.value_lengths(), 2))
+    return rows.drop_columns("frame_indices").append_column("frame", frames.values.take(middle))
+
+
+def clip_table(
+    run: Run, more: tuple[str, ...] | None = ALL_BUT_SCORES, each: Callable[[pa.Table], pa.Table] = lambda rows: rows
+) -> pa.Table:
+    """`CLIP_COLUMNS`, those of `more` (None: of all) that there are, and shard; ordered by clip_id. Of each shard, what
+    `each` makes of its rows.
 
     Raises:
         UserError: there are none, they cannot be read, or a clip stands twice.
     """
-    tables = []
-    for name, rows in read_shards(run, "predictions", CLIP_COLUMNS, ("label", "prediction"), more):
-        tables.append(rows.append_column("shard", pa.array([name] * len(rows)).dictionary_encode()))
+    shard_rows = map_shards(run, "predictions", CLIP_COLUMNS, ("label", "prediction"), more, each)
+    tables = [
+        rows.append_column("shard", pa.DictionaryArray.from_arrays(np.zeros(len(rows), np.int32), [name]))
+        for name, rows in shard_rows
+    ]
     try:
         table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
         check_values(table)
@@ -286,16 +296,25 @@ def in_order(names: pa.Array | pa.ChunkedArray) -> bool:
 
 
 def read_shards(
+    run: Run, kind: str, columns: tuple[str, ...], repeated: tuple[str, ...], more: tuple[str, ...] | None = ()
+) -> Iterator[tuple[str, pa.Table]]:
+    """`map_shards` of a run's shards, as they are."""
+    return map_shards(run, kind, columns, repeated, more, lambda rows: rows)
+
+
+def map_shards(
     run: Run,
     kind: str,
     columns: tuple[str, ...],
     repeated: tuple[str, ...],
-    more: tuple[str, ...] | None = (),
+    more: tuple[str, ...] | None,
+    each: Callable[[pa.Table], Result],
     *,
     shard: str | None = None,
-) -> Iterator[tuple[str, pa.Table]]:
-    """The shards of a run, or the one of this name: the name of each, and these columns, with those of `more` (None:
-    all others) that it has. Texts that are `repeated` from row to row are read as dictionaries.
+) -> Iterator[tuple[str, Result]]:
+    """The shards of a run, or the one of this name: the name of each, and what `each` makes of these columns, with
+    those of `more` (None: all others) that it has. Texts that are `repeated` from row to row are read as dictionaries.
+    Several threads read, a few shards ahead of those that are asked for.
 
     Raises:
         UserError: there are no shards, they lack one of the columns, or they cannot be read.
@@ -303,24 +322,31 @@ def read_shards(
     files = [file for file in shards(run.path, kind) if shard in (None, file.name)]
     if not files:
         raise UserError(f"{run.path} holds no {kind}")
-    for file in files:
+
+    def read(file: Path) -> tuple[str, Result]:
         try:
             with file.open("rb") as opened:
-                schema = pq.read_schema(opened)
+                metadata = pq.read_metadata(opened)
+                schema = metadata.schema.to_arrow_schema()
                 check_schema(schema, columns)
-                parquet = open_shard(opened, read_dictionary=list(repeated))
+                parquet = open_shard(opened, metadata=metadata, read_dictionary=list(repeated))
                 there = [name for name in schema.names if (more is None or name in more) and name not in columns]
                 table = parquet.read([*columns, *there], use_threads=False)
                 check_values(table)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(f"{run.path}: its {kind} cannot be read ({file.name}: {why_unread(error)})") from error
-        yield file.name, table
+        return file.name, each(table)
+
+    yield from ahead(read, files)
 
 
 def clip_of(run: Run, clip: pd.Series) -> pd.Series:
     """All columns of the prediction of one of `clips_of`'s clips."""
-    [(_, table)] = read_shards(run, "predictions", CLIP_COLUMNS, (), None, shard=clip["shard"])
-    found = table.filter(pc.equal(table["clip_id"], clip["clip_id"])).to_pandas()
+
+    def rows_of(table: pa.Table) -> pd.DataFrame:
+        return table.filter(pc.equal(table["clip_id"], clip["clip_id"])).to_pandas()
+
+    [(_, found)] = map_shards(run, "predictions", CLIP_COLUMNS, (), None, rows_of, shard=clip["shard"])
     return with_correctness(found, run.meta["classes"]).iloc[0]
 
 
