@@ -16,12 +16,14 @@ from tempfile import TemporaryDirectory
 
 import click
 import duckdb
+import pandas as pd
 
 from analysis.attention.alpha_matrix import read_signal
 from analysis.attention.clip_profiles import clip_overview
 from analysis.attention.run_summary import summarize_run
 from analysis.report.figures_5_to_8 import attention_by_layer
-from analysis.runs.run_directory import open_run
+from analysis.runs.large_runs import sampled
+from analysis.runs.run_directory import Run, open_run
 from benchmarks.made_runs import make_run
 from benchmarks.measuring import costs, in_own_process, machine, print_head, print_row
 from workbench.cli.kinds import FOLDER
@@ -30,13 +32,16 @@ CLASSES, LAYERS = 10, 4
 READ: dict[str, tuple[str, Callable[[Path], object]]] = {  # title, what is read of the run in a folder
     "nothing": ("none: Python and its packages", lambda _: None),
     "open": ("its description", open_run),
-    "runs": ("Runs: accuracy with its interval, α by layer", lambda run: summarize_run(open_run(run))),
-    "attention": ("Attention: Figure 5", lambda run: attention_by_layer([open_run(run)])),
-    "predictions": (
-        "Predictions: all clips with their α, without scores",
-        lambda run: clip_overview(open_run(run), read_signal(open_run(run))),
-    ),
+    "runs": ("Runs: accuracy with its interval, α by layer", lambda run: summarize_run(sampled(open_run(run)))),
+    "attention": ("Attention: Figure 5", lambda run: attention_by_layer([sampled(open_run(run))])),
+    "predictions": ("Predictions: clips with their α, without scores", lambda run: overview(sampled(open_run(run)))),
+    "all-attention": ("`sth figures`: Figure 5 of all clips", lambda run: attention_by_layer([open_run(run)])),
+    "all-predictions": ("Predictions with *Read all clips*", lambda run: overview(open_run(run))),
 }
+
+
+def overview(run: Run) -> pd.DataFrame:
+    return clip_overview(run, read_signal(run))
 
 
 @click.command(help=__doc__)

@@ -1,4 +1,4 @@
-"""The summary of each run, from a cache that all sessions share.
+"""The summary of each run, of a large one that of a sample (`large_runs`), from a cache that all sessions share.
 
 A summary takes from 10 ms to seconds to compute. It is computed once, in the background if there are many, and kept in
 memory and in a small file in the user's cache folder; nothing is written beside the runs. A run whose files have
@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict
 
 from analysis.attention.run_summary import RunSummary, summarize_run
+from analysis.runs.large_runs import sampled
 from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
 from sth_core.files import cache_folder, error_sentence, why_unread
@@ -75,7 +76,7 @@ class Summaries:
     def compute(self, run: Run) -> RunSummary:
         state = self.state_of(run)  # before it is read: if it changes meanwhile, it is read again
         try:
-            summary = summarize_run(run)
+            summary = summarize_run(sampled(run))
         except (UserError, OSError) as error:
             summary = RunSummary(error_sentence(error).removeprefix(f"{run.path}: "))
         with self.lock:

@@ -19,12 +19,13 @@ class RunSummary:
     """`problem` says why nothing of the run can be shown; then the rest is empty. What the run does not have is nan."""
 
     problem: str = ""
-    clips: int = 0  # that have a prediction
+    clips: int = 0  # that have a prediction, of those that are read
     counted: int = 0  # of them, for accuracy
     accuracy: float = math.nan
     low: float = math.nan  # the 95 % interval over source videos (`share_interval`)
     high: float = math.nan
     attention: tuple[float, ...] = ()  # mean over clips by layer: alpha_T, of a transformer its attention across time
+    every: int = 1  # `Run.every` of what was read
 
     @property
     def mean_attention(self) -> float:
@@ -34,14 +35,14 @@ class RunSummary:
 def summarize_run(run: Run) -> RunSummary:
     """Reads all but the scores of a run: 10 ms of 60 clips, seconds of 240,000."""
     if problem := why_unreadable(run):
-        return RunSummary(problem)
+        return RunSummary(problem, every=run.every)
     alpha = read_signal(run, ("group",)) if has_signal(run) else None
     clips = clips_of(run, ("group",)) if alpha is None else alpha.clips
     counted = counted_clips(clips)
     correct = is_correct(counted)
     low, high = share_interval(correct, group_numbers(counted))
     layers = () if alpha is None else tuple(alpha.temporal.mean(0, np.float64).tolist())
-    return RunSummary("", len(clips), len(counted), mean_or_nan(list(correct)), low, high, layers)
+    return RunSummary("", len(clips), len(counted), mean_or_nan(list(correct)), low, high, layers, run.every)
 
 
 def when_recorded(run: Run) -> str:

@@ -4,9 +4,11 @@ A run may lie in object storage: wherever a path is asked for, a URL that fsspec
 """
 
 import json
+import math
 import os
 import re
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from glob import escape
@@ -55,12 +57,14 @@ QUERIES = threading.BoundedSemaphore(2)  # at once: what each holds of a run of 
 class Run:
     """One run directory. `problem` is empty, or a sentence that says why it cannot be shown whole.
 
-    `path` of a run in object storage is a `UPath`, which has a Path's methods.
+    `path` of a run in object storage is a `UPath`, which has a Path's methods. One clip of
+    `every` is read: more than 1 for a sample of a large run (`large_runs`).
     """
 
     path: Path
     meta: dict[str, Any]
     problem: str = ""
+    every: int = 1
 
     @property
     def name(self) -> str:
@@ -335,9 +339,27 @@ def map_shards(
                 check_values(table)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(f"{run.path}: its {kind} cannot be read ({file.name}: {why_unread(error)})") from error
-        return file.name, each(table)
+        sampled = run.every > 1 and shard is None and "clip_id" in columns
+        return file.name, each(sample_clips(table, run.every, file.name) if sampled else table)
 
     yield from ahead(read, files)
+
+
+def sample_clips(table: pa.Table, every: int, shard: str) -> pa.Table:
+    """All rows of one clip of `every`: a random sample of the shard's clips, the same in each of its tables."""
+    clips = table["clip_id"].combine_chunks()
+    coded = clips if pa.types.is_dictionary(clips.type) else clips.dictionary_encode()
+    names, codes = coded.dictionary, coded.indices.to_numpy()
+    order = np.arange(len(names)) if in_order(names) else pc.array_sort_indices(names).to_numpy()
+    random, chosen = np.random.default_rng(zlib.crc32(shard.encode())), np.zeros(len(names), bool)
+    chosen[order[random.permutation(len(names))[: math.ceil(len(names) / every)]]] = True
+    rows = chosen[codes]
+    table = table.filter(pa.array(rows))
+    if coded is not clips:
+        return table
+    kept = (np.cumsum(chosen) - 1)[codes[rows]].astype(np.int32)  # without the names of the other clips
+    left = pa.DictionaryArray.from_arrays(kept, names.filter(pa.array(chosen)))
+    return table.set_column(table.column_names.index("clip_id"), "clip_id", left)
 
 
 def clip_of(run: Run, clip: pd.Series) -> pd.Series:

@@ -49,7 +49,7 @@ cached_sha256 = cache_data_of_files(show_spinner=False, max_entries=64)(sha256)
 
 def cached_result(name: str, runs: list[Run], compute: Callable[[], Any], *parameters: object) -> Any:
     """What `compute` returns, cached until a run gets another shard; `name` and `parameters` identify it."""
-    key = [(str(run.path), shard_times(run)) for run in runs]
+    key = [(str(run.path), run.every, shard_times(run)) for run in runs]
     return _cached_result(name, repr((key, parameters)), compute)  # Streamlit hashes one string faster than many
 
 

@@ -12,10 +12,11 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.runs.large_runs import sampled
 from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
 from sth_core.files import cache_folder
-from workbench.components.context import run_id
+from workbench.components.context import READ_ALL, run_id
 
 FROM, LIST = "from", "list"  # the URL's parameters: the list's name, and its rows
 BESIDE = "with"  # and the run whose network is shown beside the run's
@@ -47,10 +48,11 @@ def list_query(run: Run, listed: ClipList) -> dict[str, str]:
     """The URL's parameters of a list of clips of this run; none of an empty one."""
     if not len(listed.rows):
         return {}
+    whole = {READ_ALL: "true"} if sampled(run).every > run.every else {}  # the rows are those of all clips
     if listed.word:
-        return {LIST: listed.word}
+        return {LIST: listed.word} | whole
     content = mark_of(run) + np.asarray(listed.rows).astype("<u4").tobytes()
-    name = {FROM: listed.name[:LONGEST_NAME]}
+    name = {FROM: listed.name[:LONGEST_NAME]} | whole
     if len(listed.rows) <= MOST_IN_LINK:
         return name | {LIST: urlsafe_b64encode(zlib.compress(content, 9)).decode().rstrip("=")}
     which = blake2b(content, digest_size=12).hexdigest()
@@ -79,8 +81,10 @@ def linked_list(run: Run, clips: int, query: Mapping[str, str]) -> ClipList | No
 
 
 def mark_of(run: Run) -> bytes:
-    """Tells a recording from others: in another one, the same row is another clip."""
+    """Tells a recording, and a sample of it, from others: there the same row is another clip."""
     recording = f"{run_id(run)} {run.meta.get('checkpoint_sha256')} {run.meta.get('started')}"
+    if run.every > 1:  # its table has other rows
+        recording += f" {run.every}"
     return blake2b(recording.encode(), digest_size=MARK).digest()
 
 

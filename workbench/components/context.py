@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from analysis.attention.run_summary import RunSummary, best_first
+from analysis.runs.large_runs import READ_WHOLE, sample_sentence, sampled
 from analysis.runs.left_out import some_names, unread_sentence, why_unreadable
 from analysis.runs.run_directory import Run
 from sth_core.errors import UserError, visible
@@ -19,6 +20,7 @@ from workbench.roots import runs_folder
 
 Option = TypeVar("Option")
 MOST_RUNS, MOST_CLIPS = 8, 400_000  # that a page with figures of many runs shows at first
+READ_ALL = "read_all"  # in the URL: all clips of large runs are read
 WORD_JOINER = "\u2060"
 # What Streamlit replaces after it has read the Markdown: icons, arrows and such between blanks, addresses.
 REPLACED = re.compile(r":material/|:streamlit|(?<!\S)(?:<->|<-|->|--|>=|<=|~=)(?!\S)|://|\bwww\.|(?<=\w)@(?=\w)", re.I)
@@ -96,7 +98,7 @@ def cached_why_unreadable(run: Run) -> str:
     """Why nothing of the run can be shown; empty if it can be."""
     if not run.meta:
         return why_unreadable(run)
-    if summary := all_summaries().recall(run):
+    if (summary := all_summaries().recall(run)) and (summary.every == 1 or run.every > 1):
         return summary.problem
     return str(cached_result("why_unreadable", [run], lambda: why_unreadable(run)))
 
@@ -208,6 +210,22 @@ def readable_runs(runs: Mapping[str, Run]) -> dict[str, Run]:
     return {name: run for name, run in runs.items() if name not in reasons}
 
 
+def read_samples(runs: Mapping[str, Run]) -> dict[str, Run]:
+    """The runs, of a large one the sample that a page reads (`large_runs`), which the page says; all of it if that is
+    wanted."""
+    samples = {name: sampled(run) for name, run in runs.items()}
+    said = {name: sentence for name, run in samples.items() if (sentence := sample_sentence(run))}
+    hint = f"Of a run with more than {READ_WHOLE:,} clips a sample is read. All take longer, and gigabytes of memory."
+    if not said or st.sidebar.toggle("Read all clips", key=READ_ALL, bind="query-params", help=hint):
+        return dict(runs)
+    for name, sentence in said.items():
+        st.info(
+            f"**{escape_markdown(name)}**: {sentence}. All that this page shows is of these clips. *Read all clips* in "
+            "the sidebar reads the others too; commands always do."
+        )
+    return samples
+
+
 def choose_one(label: str, options: Sequence[Option], key: str, default: Option | None = None, **more: Any) -> Option:
     """Buttons, of which one is pressed, by default the first; the choice is in the URL as `key`."""
     first = options[0] if default is None else default
@@ -248,14 +266,17 @@ def linked_selectbox(
     return chosen
 
 
-def choose_run() -> Run:
-    """The run in the URL, which the select box in the sidebar changes; by default the best one (`best_first`)."""
+def choose_run(*, sample: bool = False) -> Run:
+    """The run in the URL, which the select box in the sidebar changes; by default the best one (`best_first`). With
+    `sample` as `read_samples` has it."""
     usable = usable_runs()
     end_if_missing("run", "Run", usable)
     with st.sidebar:
         name = linked_selectbox("Run", sorted(usable.runs), "run", default=next(iter(usable.runs)))
         run = usable.runs[name]
         st.caption(escape_markdown(run.title))
+    if sample:
+        run = read_samples({name: run})[name]
     readable_runs({name: run})
     with st.sidebar:
         if unread := cached_result("unread", [run], lambda: unread_sentence(run)):
@@ -266,10 +287,11 @@ def choose_run() -> Run:
 
 def choose_runs(
     label: str, options: Mapping[str, Run], key: str, usable: Usable, *, default: Sequence[str] = (), hint: str = "",
-    not_offered: Mapping[str, str] | None = None,
+    not_offered: Mapping[str, str] | None = None, sample: bool = False,
 ) -> dict[str, Run]:  # fmt: skip
     """Those of `options` that the URL names as `key`, which a box in the sidebar changes. The page names those that it
-    cannot show, and why (`usable`, `not_offered`), and shows no others in their place."""
+    cannot show, and why (`usable`, `not_offered`), and shows no others in their place. With `sample` as `read_samples`
+    has them."""
     linked, last_url = st.query_params.get_all(key), f"{key} in the URL"
     if linked == st.session_state.get(last_url):  # what this session has chosen since is not in the URL yet
         linked = st.session_state.get(key, linked)
@@ -289,7 +311,8 @@ def choose_runs(
         st.session_state[last_url] = names
         if default and len(default) < len(options):
             st.caption(f"{len(names)} of {len(options):,} runs. The page *Runs* opens others.")
-    return readable_runs({name: options[name] for name in names})
+    chosen = {name: options[name] for name in names}
+    return readable_runs(read_samples(chosen) if sample else chosen)
 
 
 def escape_markdown(text: str) -> str:

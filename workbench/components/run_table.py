@@ -62,7 +62,8 @@ def run_row(name: str, run: Run, summary: RunSummary | None) -> dict[str, Any]:
     if summary.problem:
         return row
     interval = describe_interval(100 * summary.low, 100 * summary.high, ".1f") if summary.counted else ""
-    row |= {"accuracy": 100 * summary.accuracy, "interval": interval, "clips": summary.clips}
+    row |= {"accuracy": 100 * summary.accuracy, "interval": interval}
+    row |= {"clips": summary.clips} if summary.every == 1 else {}
     return row | {"attention": summary.mean_attention, "layers": list(summary.attention) or None}
 
 

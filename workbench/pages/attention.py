@@ -53,7 +53,8 @@ def show_attention_page() -> None:
     )
     usable = usable_runs()
     default = first_runs(usable.runs)  # the best ones of the question that was recorded last, if there are many
-    chosen = choose_runs("Runs", usable.runs, "runs", usable, default=default, hint="The figures use these runs.")
+    hint = "The figures use these runs."
+    chosen = choose_runs("Runs", usable.runs, "runs", usable, default=default, hint=hint, sample=True)
     view = choose_one("View", ("Figures", HYPOTHESES, *VIEWS_OF_ONE_RUN), "show", label_visibility="collapsed")
     if not chosen:
         end_page("No run is chosen.")

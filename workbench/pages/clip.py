@@ -1,5 +1,6 @@
 """Clip: the video, Grad-CAM over time, the input frames, the scores, and the attention of one clip."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -50,8 +51,12 @@ def show_clip_page() -> None:
     st.html(STYLE)
     top = st.container(key="clip_top", gap="xsmall")
     with top:
-        run = choose_run()
+        run = choose_run(sample=True)
     table = cached_overview(run)
+    if run.every > 1 and not (table["clip_id"] == st.query_params.get("clip", table["clip_id"].iloc[0])).any():
+        st.caption("The clip of the link is not in the sample: all clips of the run were read.")
+        run = replace(run, every=1)
+        table = cached_overview(run)
     wrong = is_misclassified(table)
     misclassified = cached_result("misclassified", [run], lambda: most_confident_first(table, wrong))
     row = int(np.flatnonzero(table["clip_id"] == choose_clip(table, misclassified))[0])

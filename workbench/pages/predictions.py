@@ -30,7 +30,7 @@ VIEWS = ("Misclassified", "Confusion", "Per class", "Precision and recall", "Cal
 
 def show_predictions_page() -> None:
     st.title("Predictions")
-    run = choose_run()
+    run = choose_run(sample=True)
     table = cached_overview(run)
     show_accuracy(run, table)
     filtered = choose_filters(run, table)

@@ -1,8 +1,11 @@
 """Runs: the first page, a table of all runs, whose chosen ones open on the other pages."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from analysis.attention.run_summary import RunSummary, best_first
+from analysis.runs.large_runs import sample_sentence
 from analysis.runs.mirror import mirror_at
 from analysis.runs.run_directory import Run
 from workbench.components.cached import all_summaries
@@ -60,6 +63,9 @@ def show_runs(runs: dict[str, Run], summaries: dict[str, RunSummary]) -> None:
         links = st.container(horizontal=True, vertical_alignment="center")
     chosen = choose_rows(table, text)
     show_table_csv(table.drop(columns="layers"), "runs")
+    for name, summary in summaries.items():
+        if said := sample_sentence(replace(runs[name], every=summary.every)):
+            st.caption(f"**{escape_markdown(name)}**: {said}; its accuracy, interval and α_T are of these.")
     with links:
         show_links([name for name in chosen if not (name in summaries and summaries[name].problem)])
     if len(problems) > MOST_WARNINGS:
