@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from analysis.runs.clip_rows import in_order
 from analysis.runs.run_check import INCOMPLETE
-from analysis.runs.run_directory import ALL_BUT_SCORES, Run, clips_of, in_order, map_shards, read_shards
+from analysis.runs.run_directory import ALL_BUT_SCORES, Run, clips_of, map_shards, read_shards
 from analysis.runs.signals import ALPHA, Signal, signal_of
 from analysis.statistics.clusters import cluster_means, group_sums
 from sth_core.errors import UserError

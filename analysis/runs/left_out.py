@@ -6,9 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.runs.clip_rows import in_order
 from analysis.runs.damaged_parts import damaged_parts
 from analysis.runs.run_check import INCOMPLETE
-from analysis.runs.run_directory import Run, clip_table, failures, in_order, read_shards
+from analysis.runs.run_directory import Run, clip_table, failures, read_shards
 from analysis.runs.signals import ALPHA, signal_of
 from sth_core.datasets.media import counted
 from sth_core.errors import NOT_FINITE, UserError

@@ -4,11 +4,9 @@ A run may lie in object storage: wherever a path is asked for, a URL that fsspec
 """
 
 import json
-import math
 import os
 import re
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from glob import escape
@@ -24,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
+from analysis.runs.clip_rows import in_order, sample_clips
 from analysis.runs.clip_table import ClipTable
 from analysis.runs.correctness import with_correctness
 from analysis.runs.run_check import MODALITIES, check_schema, check_values, wrong_in
@@ -293,12 +292,6 @@ def clip_table(
     return table
 
 
-def in_order(names: pa.Array | pa.ChunkedArray) -> bool:
-    """Whether each name comes after the one before it, as in most runs: then nothing has to be sorted, nor copied."""
-    # Of slices without a row pyarrow 22 and earlier crash.
-    return len(names) < 2 or bool(pc.all(pc.less(names[:-1], names[1:])).as_py())
-
-
 def read_shards(
     run: Run, kind: str, columns: tuple[str, ...], repeated: tuple[str, ...], more: tuple[str, ...] | None = ()
 ) -> Iterator[tuple[str, pa.Table]]:
@@ -343,23 +336,6 @@ def map_shards(
         return file.name, each(sample_clips(table, run.every, file.name) if sampled else table)
 
     yield from ahead(read, files)
-
-
-def sample_clips(table: pa.Table, every: int, shard: str) -> pa.Table:
-    """All rows of one clip of `every`: a random sample of the shard's clips, the same in each of its tables."""
-    clips = table["clip_id"].combine_chunks()
-    coded = clips if pa.types.is_dictionary(clips.type) else clips.dictionary_encode()
-    names, codes = coded.dictionary, coded.indices.to_numpy()
-    order = np.arange(len(names)) if in_order(names) else pc.array_sort_indices(names).to_numpy()
-    random, chosen = np.random.default_rng(zlib.crc32(shard.encode())), np.zeros(len(names), bool)
-    chosen[order[random.permutation(len(names))[: math.ceil(len(names) / every)]]] = True
-    rows = chosen[codes]
-    table = table.filter(pa.array(rows))
-    if coded is not clips:
-        return table
-    kept = (np.cumsum(chosen) - 1)[codes[rows]].astype(np.int32)  # without the names of the other clips
-    left = pa.DictionaryArray.from_arrays(kept, names.filter(pa.array(chosen)))
-    return table.set_column(table.column_names.index("clip_id"), "clip_id", left)
 
 
 def clip_of(run: Run, clip: pd.Series) -> pd.Series:
