@@ -96,7 +96,9 @@ def test_a_link_to_a_clip_outside_the_sample_opens_it(run: Run, monkeypatch: pyt
     outside = next(clip for clip in clips_of(run)["clip_id"] if clip not in sample)
     app = open_page(run.path.parent, monkeypatch, CLIP, run="large", clip=outside)
     assert app.sidebar.selectbox(key="clip").value == outside
-    assert "The clip of the link is not in the sample: all clips of the run were read." in words(app)
+    said = [box.value for box in app.info]
+    assert said[0] == "The linked clip is not in the sample of this run, so all clips were read."
+    assert not any("a random sample is read" in text for text in said)
 
 
 def test_a_small_run_beside_it_has_no_switch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

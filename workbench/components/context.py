@@ -211,19 +211,23 @@ def readable_runs(runs: Mapping[str, Run]) -> dict[str, Run]:
 
 
 def read_samples(runs: Mapping[str, Run]) -> dict[str, Run]:
-    """The runs, of a large one the sample that a page reads (`large_runs`), which the page says; all of it if that is
-    wanted."""
+    """The runs, of a large one the sample that a page reads (`large_runs`) and has to say (`say_samples`); all of it if
+    that is wanted."""
     samples = {name: sampled(run) for name, run in runs.items()}
-    said = {name: sentence for name, run in samples.items() if (sentence := sample_sentence(run))}
     hint = f"Of a run with more than {READ_WHOLE:,} clips a sample is read. All take longer, and gigabytes of memory."
-    if not said or st.sidebar.toggle("Read all clips", key=READ_ALL, bind="query-params", help=hint):
+    large = any(run.every > 1 for run in samples.values())
+    if large and st.sidebar.toggle("Read all clips", key=READ_ALL, bind="query-params", help=hint):
         return dict(runs)
-    for name, sentence in said.items():
-        st.info(
-            f"**{escape_markdown(name)}**: {sentence}. All that this page shows is of these clips. *Read all clips* in "
-            "the sidebar reads the others too; commands always do."
-        )
     return samples
+
+
+def say_samples(runs: Mapping[str, Run]) -> None:
+    for name, run in runs.items():
+        if sentence := sample_sentence(run):
+            st.info(
+                f"**{escape_markdown(name)}**: {sentence}. This page shows only these clips. *Read all clips* in the "
+                "sidebar reads the others too; commands always do."
+            )
 
 
 def choose_one(label: str, options: Sequence[Option], key: str, default: Option | None = None, **more: Any) -> Option:
@@ -268,7 +272,7 @@ def linked_selectbox(
 
 def choose_run(*, sample: bool = False) -> Run:
     """The run in the URL, which the select box in the sidebar changes; by default the best one (`best_first`). With
-    `sample` as `read_samples` has it."""
+    `sample` as `read_samples` has it; the page says it."""
     usable = usable_runs()
     end_if_missing("run", "Run", usable)
     with st.sidebar:
@@ -312,7 +316,10 @@ def choose_runs(
         if default and len(default) < len(options):
             st.caption(f"{len(names)} of {len(options):,} runs. The page *Runs* opens others.")
     chosen = {name: options[name] for name in names}
-    return readable_runs(read_samples(chosen) if sample else chosen)
+    if sample:
+        chosen = read_samples(chosen)
+        say_samples(chosen)
+    return readable_runs(chosen)
 
 
 def escape_markdown(text: str) -> str:

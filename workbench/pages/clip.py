@@ -24,7 +24,7 @@ from workbench.components.cam_views import show_gradcam
 from workbench.components.channel_views import show_attention_by_channel
 from workbench.components.chart import show_chart
 from workbench.components.clip_head import OF_ONE_CLIP, list_of, show_clip_title, show_steps
-from workbench.components.context import choose_run, escape_markdown, linked_selectbox
+from workbench.components.context import choose_run, escape_markdown, linked_selectbox, say_samples
 from workbench.components.explained_clips import explained_clip, roles_of, show_recorded_scores, why_not_allowed
 from workbench.components.gallery import show_gallery
 from workbench.components.neighbours import show_neighbours_by_features
@@ -53,10 +53,12 @@ def show_clip_page() -> None:
     with top:
         run = choose_run(sample=True)
     table = cached_overview(run)
-    if run.every > 1 and not (table["clip_id"] == st.query_params.get("clip", table["clip_id"].iloc[0])).any():
-        st.caption("The clip of the link is not in the sample: all clips of the run were read.")
+    linked = st.query_params.get("clip")
+    if run.every > 1 and linked and not (table["clip_id"] == linked).any():
+        st.info("The linked clip is not in the sample of this run, so all clips were read.")
         run = replace(run, every=1)
         table = cached_overview(run)
+    say_samples({run.name: run})
     wrong = is_misclassified(table)
     misclassified = cached_result("misclassified", [run], lambda: most_confident_first(table, wrong))
     row = int(np.flatnonzero(table["clip_id"] == choose_clip(table, misclassified))[0])

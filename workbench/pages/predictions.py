@@ -18,7 +18,7 @@ from workbench.components.caveats import has_accuracy, show_caveats, show_no_acc
 from workbench.components.class_report_view import show_class_report
 from workbench.components.clip_filters import FilteredClips, choose_filters
 from workbench.components.confusion_views import show_confusion
-from workbench.components.context import choose_one, choose_run, escape_markdown
+from workbench.components.context import choose_one, choose_run, escape_markdown, say_samples
 from workbench.components.csv_files import show_table_csv
 from workbench.components.gallery import show_gallery
 from workbench.components.map_views import show_map
@@ -31,6 +31,7 @@ VIEWS = ("Misclassified", "Confusion", "Per class", "Precision and recall", "Cal
 def show_predictions_page() -> None:
     st.title("Predictions")
     run = choose_run(sample=True)
+    say_samples({run.name: run})
     table = cached_overview(run)
     show_accuracy(run, table)
     filtered = choose_filters(run, table)
