@@ -89,8 +89,11 @@ def test_with_shift_and_keys(page: Page, own_address: str, own_runs: Path):
     expect(page.get_by_text("clips ticked")).to_have_count(0)
     page.keyboard.press("a")
     ticked(page, count)
+    settle(page)
     page.keyboard.press("t")
+    expect(page.locator("input[type=text]:focus")).to_be_visible()
     page.keyboard.type("all of a page")
+    expect(page.locator("input[type=text]:focus")).to_have_value("all of a page")
     page.keyboard.press("Enter")
     expect(page.get_by_text(f"{count} clips tagged")).to_be_visible()
     assert len(notes_table(run)) >= count and tag_counts(run)["all of a page"] == count
