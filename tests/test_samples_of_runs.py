@@ -116,10 +116,24 @@ def test_the_table_of_runs_says_that_it_read_a_sample(run: Run, monkeypatch: pyt
     assert row["clips"] == 12 and row["attention"] == pytest.approx(0.5)
 
 
-def test_a_page_that_reads_all_of_it_checks_all_of_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was found of a sample does not speak for the other clips."""
+def test_clips_that_are_not_there_are_said_whatever_is_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     said = json.loads((run.path / "run.json").read_text())
     (run.path / "run.json").write_text(json.dumps(said | {"clips": 13}))
+    less = "run.json says 13 clips, its tables have 12 clips and 0 failures"
+    damaged = open_run(run.path)
+    assert less in why_unreadable(sampled(damaged)) and less in why_unreadable(damaged)
+    for query in ({}, {"read_all": "true"}):
+        [warning] = open_page(run.path.parent, monkeypatch, PREDICTIONS, **query).warning
+        assert "13 clips, its tables have 12 clips" in warning.value
+
+
+def test_a_page_that_reads_all_of_it_checks_all_of_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found of a sample does not speak for the other clips."""
+    sample = set(clips_of(sampled(run))["clip_id"])
+    file = run.path / "attention" / "part-00001.parquet"
+    rows = pd.read_parquet(file)
+    other = rows.index[~rows["clip_id"].isin(sample)][0]
+    rows.drop(index=other).to_parquet(file)  # of one of its two layers
     assert not open_page(run.path.parent, monkeypatch, PREDICTIONS).warning
     [warning] = open_page(run.path.parent, monkeypatch, PREDICTIONS, read_all="true").warning
-    assert "13 clips, its tables have 12 clips" in warning.value
+    assert "its attention does not cover all clips and layers once" in warning.value

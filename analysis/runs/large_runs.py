@@ -9,7 +9,7 @@ from dataclasses import replace
 from analysis.runs.run_directory import Run
 
 READ_WHOLE = 1_000_000  # clips of the largest run of which a page reads all
-SAMPLE = 500_000  # clips of a larger one that it reads, at most
+SAMPLE = 500_000  # about so many clips of a larger one are read
 
 
 def sampled(run: Run) -> Run:

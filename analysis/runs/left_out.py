@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from analysis.runs.clip_rows import in_order
 from analysis.runs.damaged_parts import damaged_parts
 from analysis.runs.run_check import INCOMPLETE
-from analysis.runs.run_directory import Run, clip_table, failures, read_shards
+from analysis.runs.run_directory import Run, clip_table, count_clips, failures, read_shards
 from analysis.runs.signals import ALPHA, signal_of
 from sth_core.datasets.media import counted
 from sth_core.errors import NOT_FINITE, UserError
@@ -55,9 +55,10 @@ def check_recorded_clips(run: Run) -> None:
 def check_tables(run: Run) -> None:
     """Raises UserError: a table of the run cannot be read, or not all clips that it should have are there once."""
     predicted = clip_table(run)
+    recorded = len(predicted) if run.every == 1 else count_clips(run)
     unread, clips = len(failures(run)), run.meta["clips"]
-    if not run.problem and run.every == 1 and len(predicted) + unread != clips:
-        there = f"{counted(len(predicted), 'clip')} and {counted(unread, 'failure')}"
+    if not run.problem and recorded + unread != clips:
+        there = f"{counted(recorded, 'clip')} and {counted(unread, 'failure')}"
         raise UserError(f"run.json says {counted(clips, 'clip')}, its tables have {there}; the same command resumes it")
     if run.meta.get("attention") and shards(run.path, "attention"):
         check_attention(run, predicted)

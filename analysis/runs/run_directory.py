@@ -8,7 +8,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -292,6 +292,16 @@ def clip_table(
     return table
 
 
+def count_clips(run: Run) -> int:
+    """How many clips have a prediction, in all shards, also where a sample of the run is read.
+
+    Raises:
+        UserError: as `map_shards`.
+    """
+    whole = replace(run, every=1)
+    return sum(rows for _, rows in map_shards(whole, "predictions", ("clip_id",), (), (), len))
+
+
 def read_shards(
     run: Run, kind: str, columns: tuple[str, ...], repeated: tuple[str, ...], more: tuple[str, ...] | None = ()
 ) -> Iterator[tuple[str, pa.Table]]:
@@ -332,8 +342,9 @@ def map_shards(
                 check_values(table)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(f"{run.path}: its {kind} cannot be read ({file.name}: {why_unread(error)})") from error
-        sampled = run.every > 1 and shard is None and "clip_id" in columns
-        return file.name, each(sample_clips(table, run.every, file.name) if sampled else table)
+        if run.every > 1 and shard is None and "clip_id" in columns:
+            table = sample_clips(table, run.every, file.name)
+        return file.name, each(table)
 
     yield from ahead(read, files)
 
