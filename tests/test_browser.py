@@ -12,10 +12,7 @@ from benchmarks.browser import settle, until
 pytestmark = pytest.mark.browser
 
 
-def painted(page: Page, selector: str) -> list[bool]:
-    """Whether each image is loaded and has pixels."""
-    script = "images => images.map(i => i.complete && i.naturalWidth > 0)"
-    return page.locator(selector).evaluate_all(script)
+ALL_PAINTED = "selector => [...document.querySelectorAll(selector)].every(i => i.complete && i.naturalWidth > 0)"
 
 
 def a_mistake(matrix: Locator) -> tuple[int, int, str, str]:
@@ -43,8 +40,7 @@ def test_from_the_attention_plots_to_the_grad_cam_of_a_misclassified_clip(page: 
     expect(page.get_by_test_id("stCaptionContainer").filter(has_text=clip).first).to_be_visible()
     overlays = page.locator("img[alt^='Grad-CAM, frame']")
     expect(overlays).to_have_count(8)
-    page.wait_for_timeout(500)
-    assert painted(page, "img[alt^='Grad-CAM, frame']") == [True] * 8
+    page.wait_for_function(ALL_PAINTED, arg="img[alt^='Grad-CAM, frame']")
     numbers = [int(re.search(r"frame (\d+)", alt)[1]) for alt in overlays.evaluate_all("i => i.map(x => x.alt)")]
     assert numbers == sorted(numbers) and len(set(numbers)) == 8
     expect(page.get_by_text("predicted: ").first).to_be_visible()

@@ -187,7 +187,7 @@ def test_every_command_works_where_no_locale_is_set(tmp_path: Path) -> None:
     write_moving_video(tmp_path / "ünï" / "gehën" / "日本.mp4", frames=8)
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "workbench", "data", "check", "ünï", "-o", "berïcht", "--workers", "1"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()
     assert r"\xfcn\xef: 1 clip" in done.stdout.decode()
     table = read_csv(tmp_path / "berïcht" / "clips.csv")

@@ -249,7 +249,7 @@ def test_killed_in_the_middle_a_clip_is_not_taken_for_extracted(tmp_path: Path, 
     path, target = video(folder / "hug" / "1.mp4"), folder / "flow" / "hug" / "1"
     (folder / "flow").mkdir()
     (folder / "flow" / "flow.json").write_text(json.dumps({"algorithm": "dis", "bound": 20.0, "side": 48}))
-    done = subprocess.run([sys.executable, "-c", KILLED, path, target], timeout=120, env=os.environ)
+    done = subprocess.run([sys.executable, "-c", KILLED, path, target], timeout=300, env=os.environ)
     assert done.returncode == 9
     assert len(list((target.parent / ".1.part").iterdir())) == 8  # four fields are there
     table = read_dataset(folder)

@@ -25,12 +25,12 @@ def test_the_change_applies_and_does_what_the_page_says(page: Path, tmp_path: Pa
             ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors")
         )
     done = subprocess.run(
-        ["patch", "-p0", "--fuzz=0", "--batch"], cwd=tmp_path, input=change, capture_output=True, text=True, timeout=60
+        ["patch", "-p0", "--fuzz=0", "--batch"], cwd=tmp_path, input=change, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, f"{page.name} no longer fits the code: {done.stdout}"
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     ran = subprocess.run(
-        [sys.executable, "-c", check], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", check], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
     assert ran.returncode == 0, ran.stderr
 

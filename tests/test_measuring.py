@@ -34,21 +34,23 @@ def test_times_are_compared_round_by_round_on_a_cpu_by_the_processor_s() -> None
     assert [clock_of(device) for device in ("cpu", "cuda", "mps")] == ["cpu", "wall", "wall"]
 
 
-def test_waiting_is_time_by_the_clock_alone() -> None:
+def test_waiting_is_time_by_the_clock_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = {"wall": 100.0, "cpu": 7.0}
     order: list[str] = []
 
-    def work() -> None:
-        order.append("work")
-        began = time.process_time()
-        while time.process_time() - began < 0.05:
-            pass
+    def pass_time(name: str, **seconds: float) -> None:
+        order.append(name)
+        for clock, spent in seconds.items():
+            clocks[clock] += spent
 
-    def wait() -> None:
-        order.append("wait")
-        time.sleep(0.05)
-
-    found = times_in_turns({"work": work, "wait": wait}, 3, lambda: order.append("synchronised"))
+    monkeypatch.setattr(time, "perf_counter", lambda: clocks["wall"])
+    ways = {"work": lambda: pass_time("work", wall=2, cpu=4), "wait": lambda: pass_time("wait", wall=3, cpu=0.5)}
+    found = times_in_turns(ways, 3, lambda: pass_time("synchronised", wall=1), lambda: clocks["cpu"])
     assert [name for name in order if name != "synchronised"] == ["work", "wait", "wait", "work", "work", "wait"]
-    assert order.count("synchronised") == 2 * 6
-    assert min(found["work"].cpu) >= 0.05 and min(found["wait"].wall) >= 0.05 and max(found["wait"].cpu) < 0.03
-    assert found["work"].over(found["wait"], "cpu").decided
+    assert order[:3] == ["synchronised", "work", "synchronised"] and order.count("synchronised") == 2 * 6
+    assert found == {"work": Times((3.0,) * 3, (4.0,) * 3), "wait": Times((4.0,) * 3, (0.5,) * 3)}
+
+
+def test_by_default_sleep_takes_none_of_the_processor_s_time() -> None:
+    found = times_in_turns({"sleep": lambda: time.sleep(0.2)}, 3)["sleep"]
+    assert min(found.wall) >= 0.2 and min(found.cpu) < min(found.wall)

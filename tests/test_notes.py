@@ -180,7 +180,7 @@ def test_a_killed_writer_loses_no_committed_tag(run):
     connection.close()
 
     process = writer(HALF, run)
-    assert process.wait(20) == -signal.SIGKILL
+    assert process.wait(120) == -signal.SIGKILL
     add_tag(run, "c0", "after")
     assert tags_of(run, "c0")[-1] == "after" and "half" not in tags_of(run, "c0")
 
@@ -290,7 +290,7 @@ def panel(run: Run) -> AppTest:
 
         show_notes_panel(open_run(path), st.session_state.get("clip", "c0"))
 
-    return shown(AppTest.from_function(script, args=(str(run.path),), default_timeout=60).run())
+    return shown(AppTest.from_function(script, args=(str(run.path),), default_timeout=120).run())
 
 
 def shown(app: AppTest) -> AppTest:

@@ -36,7 +36,8 @@ def wait_for(job: Job, seconds: float = 60) -> JobStatus:
 def sleeper(runs: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Job:
     """A job that runs this Python script, and has begun to."""
     (runs / "fake").mkdir(parents=True, exist_ok=True)
-    (runs / "fake" / "workbench.py").write_text(script + "\nprint('sleeping', flush=True)\nimport time; time.sleep(60)")
+    sleep = "print('sleeping', flush=True)\nimport time; time.sleep(3600)"
+    (runs / "fake" / "workbench.py").write_text(f"{script}\n{sleep}")
     monkeypatch.setenv("PYTHONPATH", str(runs / "fake"))
     monkeypatch.setenv("PYTHONSAFEPATH", "1")  # or else `-m workbench` were the one in this folder
     job = start_job(runs, runs / "x", [])
@@ -160,10 +161,9 @@ def runs(pid: int) -> bool:
 
 
 def test_cancel_ends_a_job(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "SECONDS_TO_END", 3600.0)  # SIGTERM is enough
     job = sleeper(tmp_path, monkeypatch, "")
-    began = time.monotonic()
     cancel_job(job)
-    assert time.monotonic() - began < jobs.SECONDS_TO_END
     assert job_status(find_jobs(tmp_path)[0]).state == "cancelled"
 
 
@@ -171,14 +171,14 @@ def test_cancel_ends_a_job_that_does_not_listen_and_its_children(tmp_path, monke
     monkeypatch.setattr(jobs, "SECONDS_TO_END", 0.3)
     script = (
         "import signal, subprocess, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
+        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3600)']).pid)"
     )
     job = sleeper(tmp_path, monkeypatch, script)
     child = int(job_status(job).log.split()[0])
     cancel_job(job)
-    wait_for(job, 5)  # SIGKILL is not instantaneous
+    wait_for(job)  # SIGKILL is not instantaneous
     assert job_status(find_jobs(tmp_path)[0]).state == "cancelled"
-    deadline = time.monotonic() + 5  # nor is it for the child
+    deadline = time.monotonic() + 60  # nor is it for the child
     while runs(child) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not runs(child)

@@ -35,12 +35,12 @@ def test_closing_cancels_what_has_not_begun() -> None:
         begun.append(i)
         if i == 1:
             first.set()
-            go_on.wait(10)
+            go_on.wait(120)
         return i
 
     results = prefetch(wait, range(50), workers=1, ahead=20)
-    assert next(results) == 0 and first.wait(10)
-    threading.Timer(0.1, go_on.set).start()
+    assert next(results) == 0 and first.wait(120)
+    threading.Timer(1, go_on.set).start()
     results.close()  # waits for the one that is under way
     assert begun == [0, 1]
 

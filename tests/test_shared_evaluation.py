@@ -36,9 +36,9 @@ class ThreadContext(DistributedContext):
     shared: Shared
 
     def gather(self, value: Any) -> list[Any]:
-        self.shared.barrier.wait(20)
+        self.shared.barrier.wait(120)
         self.shared.brought[self.rank] = value
-        self.shared.barrier.wait(20)
+        self.shared.barrier.wait(120)
         return [self.shared.brought[rank] for rank in range(self.world)]
 
     def total(self, *values: float) -> list[float]:

@@ -214,7 +214,7 @@ def test_processes_of_a_pool_take_turns_together(monkeypatch: pytest.MonkeyPatch
         time.sleep(0.3)
         assert not entered and not waiting.done()
         count.value = 0
-        waiting.result(10)
+        waiting.result(120)
     assert entered == [LARGE] and count.value == 0 and DECODING == []
 
 

@@ -29,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in ("app.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, copy)
     command = [sys.executable, "-c", BUILD]
-    built = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=120)
+    built = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=300)
     assert built.returncode == 0, built.stderr
     return copy / built.stdout.split()[-1]
 
@@ -62,7 +62,7 @@ def test_the_installed_command_says_that_benchmarks_need_the_repository(wheel: P
         start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from workbench.cli import main; main(prog_name='sth')"
         command = [sys.executable, "-P", "-c", start, str(tmp_path), *words]
         return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env={"PYTHONPATH": ""}
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env={"PYTHONPATH": ""}
         )
 
     asked = sth("benchmark", "decoding")
@@ -82,7 +82,7 @@ def test_a_folder_with_an_analysis_of_its_own(wheel: Path, tmp_path: Path) -> No
     def called(*words: str, path: str = str(installed)) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": ""}
         command = [sys.executable, *words]
-        return subprocess.run(command, cwd=own, env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=own, env=environment, capture_output=True, text=True, timeout=300)
 
     script = tmp_path / "sth"  # as pip writes it
     script.write_text("import sys\nfrom workbench.start import start\nsys.exit(start())\n")
