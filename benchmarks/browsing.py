@@ -13,7 +13,7 @@ The memory is the server's peak.
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,7 +54,7 @@ def timed_answer(action: Callable[[], object], page: Page, text: str) -> float:
     return answered(page, text, PATIENCE)
 
 
-def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
+def pages(run: str, other: str) -> dict[str, tuple[str, str]]:
     """{name: (address, a text that it shows when it is there)}"""
     return {
         "Runs": ("", "click on a column"),
@@ -70,7 +70,7 @@ def pages(run: str, other: str, clip: str) -> dict[str, tuple[str, str]]:
         "Predictions, precision and recall": (f"predictions?run={run}&view=Precision+and+recall", "F1"),
         "Predictions, plot": (f"predictions?run={run}&view=Plot", "Click a bar"),
         "Predictions, all clips": (f"predictions?run={run}&view=All+clips", "opens the clip"),
-        "Clip": (f"clip?run={run}&clip={clip}", "Attention by layer"),
+        "Clip": (f"clip?run={run}", "Attention by layer"),
         "Compare": (f"compare?a={run}&b={other}", "B minus"),
         "Experiments": (f"experiments?run={run}", "sth probe"),
     }
@@ -167,7 +167,10 @@ def main(clips: int, classes: int, layers: int, runs: int, sessions: int, rounds
                 size = f"{runs} runs of {clips:,} clips x {classes} classes x {layers} layers"
                 print(f"\n{size}; {machine()} for server and browser together\n")
                 context = browser.new_context(viewport=VIEWPORT)  # caches the app's own files
-                first = print_pages(context, address, names)
+                first = opened_first(context, address)
+                print_head("page", "first time, s", "again, s")
+                for name, times in open_pages(context, address, pages(names[0], names[1])):
+                    print_row(name, *(f"{took:.2f}" for took in times))
                 print(f"\nA new server answers after {started:.2f} s; a new browser's first page takes {first:.2f} s")
                 print_interactions(context, f"{address}/predictions?run={names[0]}", classes, rounds)
                 context.close()
@@ -176,20 +179,25 @@ def main(clips: int, classes: int, layers: int, runs: int, sessions: int, rounds
             print(f"\n{sessions} sessions at once: {wrong} of them show another's state; server at most {peak:.0f} MiB")
 
 
-def print_pages(context: BrowserContext, address: str, names: list[str]) -> float:
-    """A row for each page, opened twice; returns the seconds of the browser's first page."""
-    first = context.new_page()
-    of_first = timed(lambda: first.goto(f"{address}/own"), first, "Your own")
-    first.close()
-    print_head("page", "first time, s", "again, s")
-    for name, (query, text) in pages(names[0], names[1], "val%2Fclass%20001%2F000001.mp4").items():
+def opened_first(context: BrowserContext, address: str) -> float:
+    """The seconds of the browser's first page, for which it gets the app's own files."""
+    page = context.new_page()
+    took = timed(lambda: page.goto(f"{address}/own"), page, "Your own")
+    page.close()
+    return took
+
+
+def open_pages(
+    context: BrowserContext, address: str, wanted: dict[str, tuple[str, str]]
+) -> Iterator[tuple[str, list[float]]]:
+    """The seconds of each page in a new tab, the first time and again."""
+    for name, (query, text) in wanted.items():
         times = []
         for _ in range(TIMES_OPENED):
             page = context.new_page()
             times.append(timed(partial(page.goto, f"{address}/{query}"), page, text))
             page.close()
-        print_row(name, *(f"{took:.2f}" for took in times))
-    return of_first
+        yield name, times
 
 
 def print_interactions(context: BrowserContext, address: str, classes: int, rounds: int) -> None:

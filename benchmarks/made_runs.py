@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from sth_core.files import write_json
+from analysis.runs.large_runs import store_sample
+from sth_core.files import read_object, write_json
 from sth_core.shards import write_table
 
 CLIPS_PER_SHARD = 4000
@@ -47,6 +48,7 @@ def make_run(
             "started": "made", "finished": "made",
         },
     )  # fmt: skip
+    store_sample(run, read_object(run / "run.json"))
     return run
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import large_run, scale
+from benchmarks import browsing, large_run, scale
+from benchmarks.made_runs import make_run
 from benchmarks.quoted import Output, read_output
 from workbench.cli import main
 
@@ -53,11 +54,24 @@ def test_the_kept_output_is_what_the_command_prints() -> None:
     assert len(rows) == 34 and kept == rows, "run `sth benchmark docs check --only scale --update`"
 
 
-def test_a_run_is_made_and_read_in_each_way(in_this_process: None) -> None:
+def test_a_run_is_made_and_read_in_each_way(in_this_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_run, "pages_in_browser", lambda clips, runs: [("200", "Runs", "1.00", "1.00", "300")])
     printed = CliRunner().invoke(main, ["benchmark", "large_run", "--clips", "200"])
-    rows = [line.split(" | ") for line in printed.stdout.splitlines() if line.startswith("| 200")]
+    *rows, of_page = [line.split(" | ") for line in printed.stdout.splitlines() if line.startswith("| 200")]
+    assert of_page[1:] == ["Runs", "1.00", "1.00", "300 |"]
     assert [row[2] for row in rows] == [title for title, _ in large_run.READ.values()], printed.output
     assert all(float(number.strip(" |")) > 0 for row in rows for number in row[5:])
+
+
+@pytest.mark.long
+@pytest.mark.browser
+def test_its_pages_are_opened_in_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = {name: page for name, page in browsing.pages("run", "").items() if name in ("Runs", "Clip", "Compare")}
+    monkeypatch.setattr(large_run, "pages", lambda run, other: wanted)
+    make_run(tmp_path / "run", 200, classes=6, layers=2)
+    rows = large_run.pages_in_browser(200, tmp_path)
+    assert [row[1] for row in rows] == ["Runs", "Clip"] and len(rows[0]) == 5
+    assert all(float(number) > 0 for row in rows for number in row[2:])
 
 
 def test_every_cell_of_the_comparison_has_a_link_a_command_or_says_that_nothing_was_found() -> None:

@@ -84,12 +84,13 @@ def read_signal(run: Run, more: tuple[str, ...] = ALL_BUT_SCORES) -> Alpha:
     """As `read_alpha`, of any run that has recorded attention: `Alpha.signal` is what it is."""
     signal = signal_of(run)
     clips = clips_of(run, more)
-    recorded = set(clips["shard"].cat.categories)  # a shard's attention is written before its predictions
+    recorded = set(clips["shard"].cat.categories)
     names, matrices, layers = [], [], recorded_layers(run)
     of_shard = partial(shard_matrix, layers=layers["layer_index"].to_numpy(), column=signal.column)
     columns = ("clip_id", "layer_index", signal.column)
     for shard, (shard_names, matrix) in map_shards(run, "attention", columns, ("clip_id",), (), of_shard):
-        if shard not in recorded or not len(shard_names):
+        # A shard's attention is written before its predictions; a stored sample has that of recorded shards.
+        if not (run.stored or shard in recorded) or not len(shard_names):
             continue
         if matrix is None:
             raise UserError(INCOMPLETE.format(run.path))

@@ -32,6 +32,7 @@ from analysis.runs.foreign_scores import (
     with_names,
 )
 from analysis.runs.foreign_tables import listed_clips, open_foreign
+from analysis.runs.large_runs import store_sample
 from analysis.runs.run_directory import FAILURE_COLUMNS, OTHER, RECORDING, SHARD_KINDS, run_work
 from sth_core.datasets.class_names import read_name_list
 from sth_core.datasets.table import Annotation
@@ -179,7 +180,7 @@ def write_imported(
     known, correct, failed = 0, 0, []
     begun = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
     fresh = options.overwrite or not (run / work.file).is_file()
-    with begun, unbegun_if_stopped(work, fresh):
+    with begun as meta, unbegun_if_stopped(work, fresh):
         shards = Shards(run, SHARD_KINDS)
         for file in shards.whole():  # of the same file, perhaps with other labels
             file.unlink()
@@ -193,6 +194,7 @@ def write_imported(
             answers = part["correct"].to_pandas().dropna()
             known, correct = known + len(answers), correct + int(answers.sum())
         write_table(run / "failures.parquet", pd.DataFrame(failed, columns=FAILURE_COLUMNS).sort_values("clip_id"))
+        store_sample(run, meta, options.notify)
     return Imported(len(joined.table), len(failed), correct / known if known else float("nan"), known)
 
 

@@ -4,21 +4,88 @@ How long all would take, and how much memory: docs/scale.md.
 """
 
 import math
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from analysis.runs.run_directory import Run
+import pyarrow as pa
+
+from analysis.runs.run_directory import Run, count_clips, read_shards, with_shard
+from analysis.runs.stored_sample import DESCRIPTION, SAMPLE_FOLDER, SAMPLED, files_sha256, find_stored_sample
+from sth_core.files import sync, write_json
+from sth_core.resumable import no_report
+from sth_core.shards import shards, write_table
 
 READ_WHOLE = 1_000_000  # clips of the largest run of which a page reads all
 SAMPLE = 500_000  # about so many clips of a larger one are read
+ROWS_PER_FILE = 500_000  # of a stored sample, about
+
+
+def sample_every(run: Run) -> int:
+    """One clip of so many is read: about `SAMPLE` of a run of more than `READ_WHOLE` clips, of another one all."""
+    clips = run.meta.get("clips", 0)
+    return math.ceil(clips / SAMPLE) if clips > READ_WHOLE else 1
 
 
 def sampled(run: Run) -> Run:
-    """A run of more than `READ_WHOLE` clips with the `every` that leaves about `SAMPLE` clips; another one as it is."""
-    clips = run.meta.get("clips", 0)
-    return replace(run, every=math.ceil(clips / SAMPLE)) if clips > READ_WHOLE else run
+    """A large run with the `every` of `sample_every`, and with its stored sample if it has one; another as it is."""
+    if (every := sample_every(run)) == 1:
+        return run
+    stored = find_stored_sample(run.path, every) if run.meta.get("finished") else None
+    return replace(run, every=every, stored=stored)
 
 
 def sample_sentence(run: Run) -> str:
     """How much of the run is read; empty if it is all."""
     clips = run.meta.get("clips", 0)
     return f"a random sample is read, about {clips // run.every:,} of {clips:,} clips" if run.every > 1 else ""
+
+
+def store_sample(folder: Path, meta: dict[str, Any], notify: Callable[[str], None] = no_report) -> None:
+    """Write the sample of a large run that `meta` describes (`stored_sample`), in the place of an earlier one. Of
+    another run only an earlier one is removed.
+
+    Raises:
+        UserError: a table of the run cannot be read.
+    """
+    target, partial = folder / SAMPLE_FOLDER, folder / f".{SAMPLE_FOLDER}"
+    for old in (target, partial):
+        if old.is_dir():
+            shutil.rmtree(old)
+    run = Run(folder, meta)
+    run = replace(run, every=sample_every(run))
+    if run.every == 1:
+        return
+    notify(f"writing a random sample of the clips to {target}, which the app reads")
+    recorded = {file.name for file in shards(folder, "predictions")}
+    for kind in (kind for kind in SAMPLED if shards(folder, kind)):
+        (partial / kind).mkdir(parents=True)
+        for number, table in enumerate(larger_tables(shard_samples(run, kind, recorded))):
+            write_table(partial / kind / f"part-{number:05d}.parquet", table)
+    said = {"every": run.every, "clips": count_clips(run), "files_sha256": files_sha256(folder)}
+    write_json(partial / DESCRIPTION, said)
+    partial.rename(target)
+    sync(folder)
+
+
+def shard_samples(run: Run, kind: str, recorded: set[str]) -> Iterator[pa.Table]:
+    """The sample of each shard that is `recorded`: the columns of `SAMPLED`; of predictions the shard's name too."""
+    repeated = tuple({"label", "prediction", "layer", "stage"}.intersection(SAMPLED[kind]))
+    for name, rows in read_shards(run, kind, ("clip_id",), repeated, SAMPLED[kind]):
+        if name in recorded and len(rows):
+            yield with_shard(rows, name) if kind == "predictions" else rows
+
+
+def larger_tables(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of several tables as one, until it has `ROWS_PER_FILE`."""
+    held, rows = list[pa.Table](), 0
+    for table in tables:
+        held.append(table)
+        rows += len(table)
+        if rows >= ROWS_PER_FILE:
+            yield pa.concat_tables(held, promote_options="permissive").unify_dictionaries()
+            held, rows = [], 0
+    if held:
+        yield pa.concat_tables(held, promote_options="permissive").unify_dictionaries()

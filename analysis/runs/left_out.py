@@ -71,7 +71,8 @@ def check_attention(run: Run, predicted: pa.Table) -> None:
     recorded, clips, layers = set(predicted["shard"].unique().to_pylist()), [], set[int]()
     column = signal_of(run).column
     for name, table in read_shards(run, "attention", (*ATTENTION_COLUMNS, column), ("clip_id", "layer", "stage")):
-        if name not in recorded or not len(table):  # a shard's attention is written before its predictions
+        # A shard's attention is written before its predictions; a stored sample has that of recorded shards.
+        if not (run.stored or name in recorded) or not len(table):
             continue
         of_shard, its_layers = pc.unique(table["clip_id"]), set(pc.unique(table["layer_index"]).to_pylist())
         layers = layers or its_layers

@@ -4,6 +4,7 @@
     RUN/predictions/*.parquet       a row per clip
     RUN/attention/*.parquet         a row per clip and layer
     RUN/failures.parquet            a row per clip that could not be read
+    RUN/sample/                     of a large run, a random sample of its clips (`large_runs`)
 
 An interrupted recording is resumed with the clips that have no prediction yet, unreadable ones among them. Of each
 clip nothing is kept in memory but its row in the table of clips.
@@ -24,6 +25,7 @@ from analysis.runs.correctness import counted_clips, with_correctness
 from analysis.runs.damaged_parts import recorded_part, set_aside_damaged
 from analysis.runs.dataset_options import DatasetOptions
 from analysis.runs.described import describe, observed_layers
+from analysis.runs.large_runs import store_sample
 from analysis.runs.left_out import why_unreadable
 from analysis.runs.recorded_network import with_groups_of
 from analysis.runs.relabelling import RunChanges, changes_since, join_anew, refuse_gone
@@ -133,6 +135,7 @@ def record(
             failures = pd.DataFrame(unread, columns=FAILURE_COLUMNS).sort_values("clip_id")
             if processes.is_main:
                 write_table(run / "failures.parquet", failures)
+                store_sample(run, meta, options.notify)
         processes.wait_for_all()
     return RecordingSummary(run, len(table), len(failures), recorded_accuracy(run, checkpoint.classes))
 

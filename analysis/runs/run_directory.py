@@ -27,6 +27,7 @@ from analysis.runs.clip_table import ClipTable
 from analysis.runs.correctness import with_correctness
 from analysis.runs.run_check import MODALITIES, check_schema, check_values, wrong_in
 from analysis.runs.run_folders import run_folders
+from analysis.runs.stored_sample import SAMPLE_FOLDER, SAMPLED, StoredSample
 from sth_core.errors import UserError
 from sth_core.files import why_unread
 from sth_core.notebook_html import bars, card
@@ -42,7 +43,7 @@ OTHER = "other"  # the `conv` of a network that is none of the paper's
 EXTRAS = {"s3fs": "'sth-workbench[s3]'"}  # that bring a package
 SHARD_KINDS = ("attention", "predictions")  # a clip is recorded once its prediction is written
 # What a recording owns beside run.json: its tables, and what was computed of them.
-OWNED = ("predictions", "attention", "features", "failures.parquet", "probes", "interventions")
+OWNED = ("predictions", "attention", "features", "failures.parquet", "probes", "interventions", SAMPLE_FOLDER)
 # Two runs are the same recording if these keys of run.json are equal; earlier versions did not write all of them.
 RECORDING = (
     "checkpoint_sha256", "attention", "data", "label", "direction", "split", "protocol", "vectors", "features",
@@ -57,13 +58,14 @@ class Run:
     """One run directory. `problem` is empty, or a sentence that says why it cannot be shown whole.
 
     `path` of a run in object storage is a `UPath`, which has a Path's methods. One clip of
-    `every` is read: more than 1 for a sample of a large run (`large_runs`).
+    `every` is read: more than 1 for a sample of a large run (`large_runs`), of which `stored` has most columns.
     """
 
     path: Path
     meta: dict[str, Any]
     problem: str = ""
     every: int = 1
+    stored: StoredSample | None = None
 
     @property
     def name(self) -> str:
@@ -272,10 +274,7 @@ def clip_table(
         UserError: there are none, they cannot be read, or a clip stands twice.
     """
     shard_rows = map_shards(run, "predictions", CLIP_COLUMNS, ("label", "prediction"), more, each)
-    tables = [
-        rows.append_column("shard", pa.DictionaryArray.from_arrays(np.zeros(len(rows), np.int32), [name]))
-        for name, rows in shard_rows
-    ]
+    tables = [with_shard(rows, name) for name, rows in shard_rows]
     try:
         table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
         check_values(table)
@@ -292,12 +291,21 @@ def clip_table(
     return table
 
 
+def with_shard(rows: pa.Table, name: str) -> pa.Table:
+    """With the name of the shard as the last column; a stored sample has the names."""
+    if "shard" in rows.column_names:
+        return rows.drop_columns("shard").append_column("shard", rows["shard"])
+    return rows.append_column("shard", pa.DictionaryArray.from_arrays(np.zeros(len(rows), np.int32), [name]))
+
+
 def count_clips(run: Run) -> int:
     """How many clips have a prediction, in all shards, also where a sample of the run is read.
 
     Raises:
         UserError: as `map_shards`.
     """
+    if run.stored:
+        return run.stored.clips
     whole = replace(run, every=1)
     return sum(rows for _, rows in map_shards(whole, "predictions", ("clip_id",), (), (), len))
 
@@ -321,12 +329,15 @@ def map_shards(
 ) -> Iterator[tuple[str, Result]]:
     """The shards of a run, or the one of this name: the name of each, and what `each` makes of these columns, with
     those of `more` (None: all others) that it has. Texts that are `repeated` from row to row are read as dictionaries.
-    Several threads read, a few shards ahead of those that are asked for.
+    Several threads read, a few shards ahead of those that are asked for. A stored sample that has all these columns is
+    read in place of the shards, by files of its own.
 
     Raises:
         UserError: there are no shards, they lack one of the columns, or they cannot be read.
     """
-    files = [file for file in shards(run.path, kind) if shard in (None, file.name)]
+    asked = {*columns, *(more if more is not None else ("scores",))}
+    stored = run.stored if run.every > 1 and shard is None and asked.issubset(SAMPLED.get(kind, ())) else None
+    files = [file for file in shards(stored.folder if stored else run.path, kind) if shard in (None, file.name)]
     if not files:
         raise UserError(f"{run.path} holds no {kind}")
 
@@ -337,12 +348,16 @@ def map_shards(
                 schema = metadata.schema.to_arrow_schema()
                 check_schema(schema, columns)
                 parquet = open_shard(opened, metadata=metadata, read_dictionary=list(repeated))
-                there = [name for name in schema.names if (more is None or name in more) and name not in columns]
+                also = more if more is None else (*more, *["shard"] * bool(stored))
+                there = [name for name in schema.names if (also is None or name in also) and name not in columns]
                 table = parquet.read([*columns, *there], use_threads=False)
                 check_values(table)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError(f"{run.path}: its {kind} cannot be read ({file.name}: {why_unread(error)})") from error
-        if run.every > 1 and shard is None and "clip_id" in columns:
+            where = f"{file.name}: {why_unread(error)}"
+            if stored:
+                where = f"{SAMPLE_FOLDER}/{kind}/{where}; delete the folder {SAMPLE_FOLDER}, and all files are read"
+            raise UserError(f"{run.path}: its {kind} cannot be read ({where})") from error
+        if run.every > 1 and not stored and shard is None and "clip_id" in columns:
             table = sample_clips(table, run.every, file.name)
         return file.name, each(table)
 

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.runs.correctness import correctness, has_scores
+from analysis.runs.large_runs import store_sample
 from analysis.runs.left_out import clips_left_out, why_unreadable
 from analysis.runs.run_directory import (
     FAILURE_COLUMNS,
@@ -78,11 +79,12 @@ def fuse(
     missing = missing_clips(runs, left_out)
     facts = fused_meta(runs, share.tolist(), len(common) + len(missing))
     work = run_work(out, facts, (*RECORDING, "fused"))
-    with working_on(work, facts, command=command, overwrite=overwrite, notify=notify):
+    with working_on(work, facts, command=command, overwrite=overwrite, notify=notify) as meta:
         shards = Shards(out, SHARD_KINDS)
         shards.tidy()
         shards.write({"predictions": fused}, number=0)
         write_table(out / "failures.parquet", pd.DataFrame(missing, columns=FAILURE_COLUMNS))
+        store_sample(out, meta, notify)
     return Fusion(out, len(common), left_out)
 
 

@@ -12,7 +12,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.runs.large_runs import sampled
+from analysis.runs.large_runs import sample_every
 from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
 from sth_core.files import cache_folder
@@ -48,7 +48,7 @@ def list_query(run: Run, listed: ClipList) -> dict[str, str]:
     """The URL's parameters of a list of clips of this run; none of an empty one."""
     if not len(listed.rows):
         return {}
-    whole = {READ_ALL: "true"} if sampled(run).every > run.every else {}  # the rows are those of all clips
+    whole = {READ_ALL: "true"} if sample_every(run) > run.every else {}  # the rows are those of all clips
     if listed.word:
         return {LIST: listed.word} | whole
     content = mark_of(run) + np.asarray(listed.rows).astype("<u4").tobytes()
