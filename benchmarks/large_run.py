@@ -54,9 +54,10 @@ def overview(run: Run) -> pd.DataFrame:
 READ: dict[str, tuple[str, Callable[[Path], object]]] = {  # title, what is read of the run in a folder
     "nothing": ("none: Python and its packages", lambda _: None),
     "open": ("its description", open_run),
+    "runs": ("Runs: accuracy with its interval, α by layer", lambda run: summarize_run(sampled(open_run(run)))),
     "attention": ("Attention: Figure 5", lambda run: figure_5(sampled(open_run(run)))),
     "predictions": ("Predictions: clips with their α, without scores", lambda run: overview(sampled(open_run(run)))),
-    "runs": ("Runs, in the background: accuracy, α by layer", lambda run: summarize_run(without_stored(run))),
+    "runs-unstored": ("Runs without a stored sample", lambda run: summarize_run(without_stored(run))),
     "attention-unstored": ("Attention without a stored sample", lambda run: figure_5(without_stored(run))),
     "predictions-unstored": ("Predictions without a stored sample", lambda run: overview(without_stored(run))),
     "all-attention": ("`sth figures`: Figure 5 of all clips", lambda run: attention_by_layer([open_run(run)])),

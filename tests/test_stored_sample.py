@@ -163,14 +163,11 @@ def write_csv_of_scores(path: Path) -> None:
     table.assign(**{name: random[:, i] for i, name in enumerate("abc")}).to_csv(path, index=False)
 
 
-def test_pages_read_it_and_the_page_runs_reads_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So damage that it does not have is said, once all files have been read."""
+def test_pages_read_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And say what is damaged once they read the other files."""
     change_a_value(run.path / "predictions" / "part-00000.parquet")
-    with monkeypatch.context() as patch:  # all files are read in the background, which has not happened yet
-        patch.setattr("workbench.summaries.CLIPS_AT_ONCE", 0)
-        patch.setattr("workbench.summaries.Summaries.enqueue", lambda *_: None)
-        for page in (PREDICTIONS, ATTENTION):
-            app = open_page(run.path.parent, monkeypatch, page)
-            assert any("a random sample is read, about 12 of 120 clips" in box.value for box in app.info)
-            assert not app.warning and not app.error
-    assert "part-00000.parquet" in words(open_page(run.path.parent, monkeypatch))
+    for page in ("", PREDICTIONS, ATTENTION):
+        app = open_page(run.path.parent, monkeypatch, page)
+        assert "a random sample is read, about 12 of 120 clips" in words(app)
+        assert not app.warning and not app.error
+    assert "part-00000.parquet" in words(open_page(run.path.parent, monkeypatch, PREDICTIONS, read_all="true"))

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from analysis.attention.run_summary import RunSummary, summarize_run
 from analysis.runs.large_runs import sampled
@@ -76,8 +76,7 @@ class Summaries:
     def compute(self, run: Run) -> RunSummary:
         state = self.state_of(run)  # before it is read: if it changes meanwhile, it is read again
         try:
-            # Not of a stored sample: each file is read once, and what is damaged is said.
-            summary = summarize_run(replace(sampled(run), stored=None))
+            summary = summarize_run(sampled(run))
         except (UserError, OSError) as error:
             summary = RunSummary(error_sentence(error).removeprefix(f"{run.path}: "))
         with self.lock:

@@ -19,8 +19,8 @@ from sth_core.resumable import no_report
 from sth_core.shards import shards, write_table
 
 READ_WHOLE = 1_000_000  # clips of the largest run of which a page reads all
-SAMPLE = 500_000  # about so many clips of a larger one are read
-ROWS_PER_FILE = 500_000  # of a stored sample, about
+SAMPLE = 250_000  # about so many clips of a larger one are read
+ROWS_PER_FILE = 250_000  # of a stored sample, about
 
 
 def sample_every(run: Run) -> int:
