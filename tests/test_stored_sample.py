@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         small(patch)
         patch.setattr("benchmarks.made_runs.CLIPS_PER_SHARD", 10)
-        return make_run(tmp_path_factory.mktemp("made") / "large", 120, classes=3, layers=2)
+        return make_run(tmp_path_factory.mktemp("made") / "large", 120, classes=6, layers=2)
 
 
 def small(patch: pytest.MonkeyPatch, read_whole: int = 100) -> None:
@@ -66,7 +66,7 @@ def test_pages_get_the_same_clips_from_it_as_from_all_files(run: Run) -> None:
     assert np.array_equal(a.temporal, b.temporal)
     pd.testing.assert_frame_equal(predictions(of_sample), predictions(of_all))  # with scores, which it does not have
     whole = clip_of(of_sample, a.clips.iloc[3])
-    assert whole["clip_id"] == a.clips["clip_id"][3] and len(whole["scores"]) == 3
+    assert whole["clip_id"] == a.clips["clip_id"][3] and len(whole["scores"]) == 6
     assert not why_unreadable(of_sample)
 
 
