@@ -107,7 +107,11 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def ahead(read: Callable[[Path], Result], files: Sequence[Path]) -> Generator[Result, None, None]:
-    """What `read` returns of each file, in order. Several threads read, a few files ahead of those asked for."""
+    """What `read` returns of each file, in order. Several threads read, a few files ahead of those asked for; of a
+    storage that need not allow that, such as FTP, this one reads."""
+    if not all(isinstance(file, Path) or getattr(file.fs, "async_impl", False) for file in files[:1]):
+        yield from map(read, files)
+        return
     with ThreadPoolExecutor(min(READERS, len(files))) as threads:
         waiting = deque[Future[Result]]()
         try:

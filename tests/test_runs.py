@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,3 +241,16 @@ def test_files_are_read_ahead_in_order_and_no_further_than_is_needed() -> None:
     with pytest.raises(UserError, match="this one is damaged"):
         list(ahead(read, files[:95]))
     assert list(ahead(read, files[:90])) == [file.name for file in files[:90]]
+
+
+def test_a_storage_with_one_connection_is_read_by_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as FTP; a tar archive has one position for all of its files."""
+    monkeypatch.setattr("sth_core.shards.READERS", 8)
+    alphas = np.random.default_rng(0).random((60, 2)).tolist()
+    local = write_run(tmp_path / "run", alphas, parts=12)
+    with tarfile.open(tmp_path / "runs.tar", "w") as archive:
+        archive.add(local, "run")
+    expected = read_alpha(open_run(local))
+    for _ in range(5):
+        found = read_alpha(open_run(f"tar://run::file://{tmp_path}/runs.tar"))
+        assert np.array_equal(found.temporal, expected.temporal) and found.clips.equals(expected.clips)

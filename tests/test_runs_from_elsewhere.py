@@ -13,7 +13,10 @@ from workbench.roots import ROOTS, RUNS
 from workbench.runs_in_roots import within_roots
 
 ATTENTION, OWN = "workbench/pages/attention.py", "workbench/pages/own.py"
-LINKS = ["", "run.json", "predictions", "predictions/part-00001.parquet", "attention", "probes", "notes.sqlite", "x/y"]
+LINKS = [
+    "", "run.json", "predictions", "predictions/part-00001.parquet", "attention", "probes", "notes.sqlite", "x/y",
+    "clip_sample/predictions/part-00000.parquet",
+]  # fmt: skip
 OUT = " is a link out of the folders that this app may read; add the folder it leads to with `sth app --root`"
 
 
@@ -31,7 +34,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def moved_and_linked(path: Path, folder: Path) -> None:
     """The file or folder lies in `folder` now, and a link leads there."""
     if not path.exists():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     shutil.move(path, folder / "it")
     path.symlink_to(folder / "it")

@@ -21,7 +21,7 @@ from tests.test_app import ATTENTION, CLIP, PREDICTIONS, open_page, words
 from tests.tiny import write_run
 
 ALPHAS = [[i / 20, 1 - i / 20] for i in range(12)]  # of 12 clips in two layers
-HERE = "a random sample is read, about 4 of 12 clips"
+HERE = "a random sample is read, one clip in 3 of each file"
 
 
 @pytest.fixture
@@ -36,9 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_about_a_quarter_of_a_million_clips_of_larger_runs_are_read(clips: int, every: int) -> None:
     found = sampled(Run(Path("run"), {"clips": clips}))
     assert found.every == every and (every == 1 or 200_000 <= clips / every <= 250_000)
-    assert sample_sentence(found) == (
-        f"a random sample is read, about {clips // every:,} of {clips:,} clips" if every > 1 else ""
-    )
+    assert sample_sentence(found) == (f"a random sample is read, one clip in {every} of each file" if every > 1 else "")
 
 
 def test_the_sample_is_of_each_file_and_the_same_clips_in_each_table(run: Run) -> None:
@@ -99,6 +97,21 @@ def test_a_link_to_a_clip_outside_the_sample_opens_it(run: Run, monkeypatch: pyt
     said = [box.value for box in app.info]
     assert said[0] == "The linked clip is not in the sample of this run, so all clips were read."
     assert not any("a random sample is read" in text for text in said)
+
+
+def test_a_link_to_no_clip_does_not_read_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_page(run.path.parent, monkeypatch, CLIP, run="large", clip="nowhere.mp4")
+    assert "nowhere.mp4" in words(app) and HERE in words(app) and "all clips were read" not in words(app)
+
+
+@pytest.mark.parametrize("in_sample", [True, False])
+def test_another_large_run_is_shown_beside_a_clip(in_sample: bool, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = write_run(run.path.parent / "other", ALPHAS[::-1], parts=6)
+    sample = set(clips_of(sampled(open_run(other)))["clip_id"])
+    clip = next(clip for clip in clips_of(run)["clip_id"] if (clip in sample) == in_sample)
+    app = open_page(run.path.parent, monkeypatch, CLIP, run="large", clip=clip, **{"with": "other"})
+    assert not app.exception and "is not shown beside it" not in words(app)
+    assert {"A: other", "B: large"} <= {subheader.value for subheader in app.subheader}
 
 
 def test_a_small_run_beside_it_has_no_switch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

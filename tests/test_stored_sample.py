@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.attention.alpha_matrix import read_alpha
@@ -17,7 +19,7 @@ from analysis.runs.importing import ImportOptions, import_predictions
 from analysis.runs.large_runs import sampled, store_sample
 from analysis.runs.left_out import why_unreadable
 from analysis.runs.recording import record
-from analysis.runs.run_directory import Run, clip_of, clips_of, open_run, predictions
+from analysis.runs.run_directory import Run, all_of, clip_of, clips_of, open_run, predictions
 from analysis.runs.stored_sample import SAMPLE_FOLDER
 from analysis.statistics.fusion import fuse
 from benchmarks.made_runs import make_run
@@ -25,6 +27,7 @@ from sth_core.errors import UserError
 from sth_core.shards import shards
 from tests.test_app import ATTENTION, PREDICTIONS, open_page, words
 from tests.tiny import copy_clips
+from workbench.components.cached import cached_overview
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +86,7 @@ def test_if_it_is_damaged_one_is_told_what_to_do(run: Run) -> None:
         file = run.path / SAMPLE_FOLDER / kind / "part-00001.parquet"
         content = file.read_bytes()
         file.write_bytes(content[:4])
-        said = (
-            f"its {kind} cannot be read \\(sample/{kind}/part-00001.*; delete the folder sample, and all files are read"
-        )
+        said = f"its {kind} cannot be read \\(clip_sample/{kind}/part-00001.*; if you delete clip_sample, all files"
         with pytest.raises(UserError, match=said):
             read_alpha(sampled(run))
         file.write_bytes(content)
@@ -107,8 +108,8 @@ OTHER_FILES: dict[str, Callable[[Run], object]] = {
     "one more": lambda run: (run.path / "predictions/more.parquet").touch(),
     "another size": lambda run: without_a_column(run.path / "predictions/part-00003.parquet"),
     "the run is not finished": begun_again,
-    "its description is damaged": lambda run: (run.path / "sample/sample.json").write_text("{"),
-    "its description says less": lambda run: (run.path / "sample/sample.json").write_text('{"every": 10}'),
+    "its description is damaged": lambda run: (run.path / "clip_sample/sample.json").write_text("{"),
+    "its description says less": lambda run: (run.path / "clip_sample/sample.json").write_text('{"every": 10}'),
 }
 
 
@@ -126,14 +127,90 @@ def test_a_sample_of_another_share_is_not_read(run: Run, monkeypatch: pytest.Mon
 
 def test_it_is_written_anew_or_removed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what a killed process left of an earlier one."""
-    (run.path / ".sample" / "attention").mkdir(parents=True)
+    left = run.path / f".{SAMPLE_FOLDER}"
+    (left / "attention").mkdir(parents=True)
     said: list[str] = []
     store_sample(run.path, run.meta, said.append)
     assert said == [f"writing a random sample of the clips to {run.path / SAMPLE_FOLDER}, which the app reads"]
-    assert sampled(run).stored and not (run.path / ".sample").exists()
+    assert sampled(run).stored and not left.exists()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(large_runs, "write_json", ctrl_c)
+        store_sample(run.path, run.meta)
+    assert not (run.path / SAMPLE_FOLDER).exists() and not left.exists()
+    store_sample(run.path, run.meta)
     small(monkeypatch, read_whole=120)
     store_sample(run.path, run.meta, said.append)
     assert not (run.path / SAMPLE_FOLDER).exists() and len(said) == 1
+
+
+def ctrl_c(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("read_whole", [100, 120])
+@pytest.mark.parametrize("what", ["a folder", "a link"])
+def test_what_a_person_put_in_its_place_stays(
+    what: str, read_whole: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch, read_whole)
+    place, theirs = run.path / SAMPLE_FOLDER, tmp_path / "theirs"
+    place.rename(theirs)
+    if what == "a link":
+        place.symlink_to(theirs)
+    else:
+        place.mkdir()
+        (place / "mine.txt").touch()
+    said: list[str] = []
+    store_sample(run.path, run.meta, said.append)
+    assert (place / ("sample.json" if what == "a link" else "mine.txt")).is_file()
+    assert [line for line in said if "no sample of the clips was written, so the app reads all files" in line] or (
+        read_whole == 120 and not said
+    )
+
+
+def test_a_run_that_a_sample_cannot_be_taken_of_is_whole_without_it(run: Run) -> None:
+    change_a_value(run.path / "predictions" / "part-00000.parquet")
+    said: list[str] = []
+    store_sample(run.path, run.meta, said.append)
+    assert said[-1].startswith("no sample of the clips was written") and "part-00000.parquet" in said[-1]
+    shutil.rmtree(run.path / "predictions")
+    store_sample(run.path, run.meta, said.append)  # no clip could be read
+    assert len(said) == 2 and not (run.path / SAMPLE_FOLDER).exists()
+
+
+def test_shards_of_other_types_and_without_rows(run: Run) -> None:
+    """As other writers make them."""
+    file = run.path / "attention" / "part-00003.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.set_column(0, "clip_id", table["clip_id"].dictionary_encode()), file)
+    empty = table.slice(0, 0).set_column(0, "clip_id", pa.array([], pa.null()))
+    pq.write_table(empty, run.path / "attention" / "part-00060.parquet")
+    assert len(read_alpha(run).clips) == 120
+    before = read_alpha(sampled(run))
+    store_sample(run.path, run.meta)
+    assert sampled(run).stored and len(before.clips) == 12
+    assert np.array_equal(read_alpha(sampled(run)).temporal, before.temporal)
+
+
+def test_attention_without_predictions_is_left_out_whatever_is_read(run: Run) -> None:
+    shutil.copy(run.path / "attention/part-00003.parquet", run.path / "attention/part-00070.parquet")
+    store_sample(run.path, run.meta)
+    for found, clips in ((sampled(run), 12), (run, 120), (all_of(sampled(run)), 120)):
+        assert len(read_alpha(found).clips) == clips and not why_unreadable(found)
+
+
+def test_another_sample_is_read_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By pages, also where the names and sizes of all files are as before."""
+    overview = cached_overview(sampled(run))
+    file = run.path / SAMPLE_FOLDER / "predictions" / "part-00000.parquet"
+    table = pq.read_table(file)
+    pq.write_table(
+        table.set_column(table.column_names.index("confidence"), "confidence", pa.array([0.125] * len(table))), file
+    )
+    description = run.path / SAMPLE_FOLDER / "sample.json"
+    description.write_text(description.read_text())  # as when it is written anew
+    again = cached_overview(sampled(run))
+    assert (again["confidence"] == 0.125).sum() == len(table) and not (overview["confidence"] == 0.125).any()
 
 
 def test_all_commands_that_write_runs_write_it(
@@ -168,6 +245,6 @@ def test_pages_read_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     change_a_value(run.path / "predictions" / "part-00000.parquet")
     for page in ("", PREDICTIONS, ATTENTION):
         app = open_page(run.path.parent, monkeypatch, page)
-        assert "a random sample is read, about 12 of 120 clips" in words(app)
+        assert "a random sample is read, one clip in 10 of each file" in words(app)
         assert not app.warning and not app.error
     assert "part-00000.parquet" in words(open_page(run.path.parent, monkeypatch, PREDICTIONS, read_all="true"))

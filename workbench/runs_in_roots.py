@@ -22,5 +22,6 @@ def link_outside(run: Path) -> Path | None:
     """The run's folder, or the first link in it, that the app may not follow (`may_read`)."""
     if not isinstance(run, Path) or may_read("/"):  # without a --root
         return None
-    links = [path for path in sorted([*run.glob("*"), *run.glob("*/*")]) if path.is_symlink()]
+    inside = sorted(path for depth in ("*", "*/*", "*/*/*") for path in run.glob(depth))
+    links = [path for path in inside if path.is_symlink()]
     return next((path for path in (run, *links) if not may_read(path)), None)

@@ -19,7 +19,7 @@ from analysis.runs.run_directory import Run
 from sth_core.errors import UserError
 from sth_core.files import cache_folder, error_sentence, why_unread
 
-VERSION = 1  # of what a summary holds
+VERSION = 2  # of what a summary holds
 AT_ONCE, CLIPS_AT_ONCE = 16, 20_000  # runs, and their clips, that a page waits for
 StateOf = Callable[[Run], str]  # a text that changes when the files of a run do
 

@@ -122,6 +122,8 @@ def shard_matrix(
 ) -> tuple[pa.Array, NDArray[np.float32] | None]:
     """The clips of a shard, and this column at these layers (clips, L): nan where it is missing, None if a row stands
     twice or is not there, or is of another layer."""
+    if not len(table):  # whose columns may be of no type
+        return pa.array([], pa.large_string()), None
     clips = table.unify_dictionaries()["clip_id"].combine_chunks()
     names, at = clips.dictionary.cast(pa.large_string()), np.searchsorted(layers, table["layer_index"])
     known = layers[np.minimum(at, len(layers) - 1)] == table["layer_index"].to_numpy()

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from analysis.runs.run_directory import Run, count_clips, read_shards, with_shard
 from analysis.runs.stored_sample import DESCRIPTION, SAMPLE_FOLDER, SAMPLED, files_sha256, find_stored_sample
-from sth_core.files import sync, write_json
+from sth_core.errors import UserError
+from sth_core.files import sync, why_unread, write_json
 from sth_core.resumable import no_report
 from sth_core.shards import shards, write_table
 
@@ -39,40 +40,45 @@ def sampled(run: Run) -> Run:
 
 def sample_sentence(run: Run) -> str:
     """How much of the run is read; empty if it is all."""
-    clips = run.meta.get("clips", 0)
-    return f"a random sample is read, about {clips // run.every:,} of {clips:,} clips" if run.every > 1 else ""
+    return f"a random sample is read, one clip in {run.every} of each file" if run.every > 1 else ""
 
 
 def store_sample(folder: Path, meta: dict[str, Any], notify: Callable[[str], None] = no_report) -> None:
     """Write the sample of a large run that `meta` describes (`stored_sample`), in the place of an earlier one. Of
-    another run only an earlier one is removed.
-
-    Raises:
-        UserError: a table of the run cannot be read.
-    """
+    another run only an earlier one is removed. Why it could not be written is told: the run is whole without it."""
     target, partial = folder / SAMPLE_FOLDER, folder / f".{SAMPLE_FOLDER}"
-    for old in (target, partial):
-        if old.is_dir():
-            shutil.rmtree(old)
     run = Run(folder, meta)
     run = replace(run, every=sample_every(run))
-    if run.every == 1:
-        return
-    notify(f"writing a random sample of the clips to {target}, which the app reads")
-    recorded = {file.name for file in shards(folder, "predictions")}
-    for kind in (kind for kind in SAMPLED if shards(folder, kind)):
-        (partial / kind).mkdir(parents=True)
+    try:
+        if (target / DESCRIPTION).is_file() and not target.is_symlink():
+            shutil.rmtree(partial, ignore_errors=True)
+            target.rename(partial)  # so that a half removed one is never read
+        shutil.rmtree(partial, ignore_errors=True)
+        if run.every == 1 or not shards(folder, "predictions"):
+            return
+        notify(f"writing a random sample of the clips to {target}, which the app reads")
+        write_sample(run, partial)
+        partial.rename(target)
+        sync(folder)
+    except (UserError, OSError, pa.ArrowException) as error:
+        notify(f"no sample of the clips was written, so the app reads all files: {why_unread(error)}")
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_sample(run: Run, folder: Path) -> None:
+    recorded = {file.name for file in shards(run.path, "predictions")}
+    for kind in (kind for kind in SAMPLED if shards(run.path, kind)):
+        (folder / kind).mkdir(parents=True)
         for number, table in enumerate(larger_tables(shard_samples(run, kind, recorded))):
-            write_table(partial / kind / f"part-{number:05d}.parquet", table)
-    said = {"every": run.every, "clips": count_clips(run), "files_sha256": files_sha256(folder)}
-    write_json(partial / DESCRIPTION, said)
-    partial.rename(target)
-    sync(folder)
+            write_table(folder / kind / f"part-{number:05d}.parquet", table)
+    said = {"every": run.every, "clips": count_clips(run), "files_sha256": files_sha256(run.path)}
+    write_json(folder / DESCRIPTION, said)
 
 
 def shard_samples(run: Run, kind: str, recorded: set[str]) -> Iterator[pa.Table]:
     """The sample of each shard that is `recorded`: the columns of `SAMPLED`; of predictions the shard's name too."""
-    repeated = tuple({"label", "prediction", "layer", "stage"}.intersection(SAMPLED[kind]))
+    repeated = {"attention": ("clip_id", "layer", "stage"), "predictions": ("label", "prediction")}[kind]
     for name, rows in read_shards(run, kind, ("clip_id",), repeated, SAMPLED[kind]):
         if name in recorded and len(rows):
             yield with_shard(rows, name) if kind == "predictions" else rows

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from analysis.runs.clip_rows import in_order
 from analysis.runs.damaged_parts import damaged_parts
 from analysis.runs.run_check import INCOMPLETE
-from analysis.runs.run_directory import Run, clip_table, count_clips, failures, read_shards
+from analysis.runs.run_directory import Run, clip_table, count_clips, failures, map_shards, read_shards
 from analysis.runs.signals import ALPHA, signal_of
 from sth_core.datasets.media import counted
 from sth_core.errors import NOT_FINITE, UserError
@@ -105,16 +105,18 @@ def why_left_out(run: Run) -> str:
 def check_scores(run: Run) -> None:
     """Raises UserError: a column of the predictions cannot be read, or a clip has not one score for each class. Reads
     all scores; `with_correctness` leaves out those that are not finite."""
-    for name, table in read_shards(run, "predictions", ("clip_id",), (), None):
-        if "scores" not in table.column_names:  # in runs of early versions
-            return
-        if not len(table):  # whose lists are of no type
-            continue
+    classes = len(run.meta["classes"])
+
+    def first_wrong(table: pa.Table) -> str:
+        if "scores" not in table.column_names or not len(table):  # of an early version; without a row, of no type
+            return ""
         lengths = pc.list_value_length(table["scores"])
-        if len(rows := pc.indices_nonzero(pc.not_equal(lengths, len(run.meta["classes"])))):
-            clip, scores = table["clip_id"][rows[0].as_py()], lengths[rows[0].as_py()]
-            what = f"{clip} has {scores} scores ({name}), the run has {len(run.meta['classes'])} classes"
-            raise UserError(f"{run.path}: {what}; record it again")
+        rows = pc.indices_nonzero(pc.not_equal(lengths, classes))
+        return f"{table['clip_id'][rows[0].as_py()]} has {lengths[rows[0].as_py()]} scores" if len(rows) else ""
+
+    for name, wrong in map_shards(run, "predictions", ("clip_id",), (), None, first_wrong):
+        if wrong:
+            raise UserError(f"{run.path}: {wrong} ({name}), the run has {classes} classes; record it again")
 
 
 def split_usable(runs: list[Run]) -> tuple[list[Run], dict[str, str]]:

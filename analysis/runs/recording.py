@@ -4,7 +4,7 @@
     RUN/predictions/*.parquet       a row per clip
     RUN/attention/*.parquet         a row per clip and layer
     RUN/failures.parquet            a row per clip that could not be read
-    RUN/sample/                     of a large run, a random sample of its clips (`large_runs`)
+    RUN/clip_sample/                of a large run, a random sample of its clips (`large_runs`)
 
 An interrupted recording is resumed with the clips that have no prediction yet, unreadable ones among them. Of each
 clip nothing is kept in memory but its row in the table of clips.

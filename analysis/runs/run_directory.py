@@ -298,6 +298,11 @@ def with_shard(rows: pa.Table, name: str) -> pa.Table:
     return rows.append_column("shard", pa.DictionaryArray.from_arrays(np.zeros(len(rows), np.int32), [name]))
 
 
+def all_of(run: Run) -> Run:
+    """The run of which a sample was read."""
+    return replace(run, every=1, stored=None)
+
+
 def count_clips(run: Run) -> int:
     """How many clips have a prediction, in all shards, also where a sample of the run is read.
 
@@ -306,8 +311,7 @@ def count_clips(run: Run) -> int:
     """
     if run.stored:
         return run.stored.clips
-    whole = replace(run, every=1)
-    return sum(rows for _, rows in map_shards(whole, "predictions", ("clip_id",), (), (), len))
+    return sum(rows for _, rows in map_shards(all_of(run), "predictions", ("clip_id",), (), (), len))
 
 
 def read_shards(
@@ -355,7 +359,7 @@ def map_shards(
         except (pa.ArrowException, OSError, ValueError) as error:
             where = f"{file.name}: {why_unread(error)}"
             if stored:
-                where = f"{SAMPLE_FOLDER}/{kind}/{where}; delete the folder {SAMPLE_FOLDER}, and all files are read"
+                where = f"{SAMPLE_FOLDER}/{kind}/{where}; if you delete {SAMPLE_FOLDER}, all files are read"
             raise UserError(f"{run.path}: its {kind} cannot be read ({where})") from error
         if run.every > 1 and not stored and shard is None and "clip_id" in columns:
             table = sample_clips(table, run.every, file.name)
@@ -372,6 +376,12 @@ def clip_of(run: Run, clip: pd.Series) -> pd.Series:
 
     [(_, found)] = map_shards(run, "predictions", CLIP_COLUMNS, (), None, rows_of, shard=clip["shard"])
     return with_correctness(found, run.meta["classes"]).iloc[0]
+
+
+def has_clip(run: Run, clip_id: str) -> bool:
+    """Whether a clip has a prediction, in all shards, also where a sample of the run is read. Raises UserError."""
+    found = query(run, "predictions", "SELECT 1 FROM {files} WHERE clip_id = ? LIMIT 1", [clip_id])
+    return len(found) > 0
 
 
 def query(run: Run, kind: str, sql: str, values: list[Any] | None = None) -> pd.DataFrame:

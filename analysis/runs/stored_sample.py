@@ -1,7 +1,8 @@
 """A random sample of a large run's clips in files of its own, so that a page does not wait for all files.
 
-    RUN/sample/predictions/*.parquet, RUN/sample/attention/*.parquet    the rows of a share of the clips
-    RUN/sample/sample.json                                              which share, and of which files
+    RUN/clip_sample/predictions/*.parquet    the rows of a share of the clips
+    RUN/clip_sample/attention/*.parquet
+    RUN/clip_sample/sample.json              which share, and of which files
 
 `large_runs.store_sample` writes it.
 """
@@ -14,7 +15,7 @@ from sth_core.errors import UserError
 from sth_core.files import read_object
 from sth_core.shards import shards
 
-SAMPLE_FOLDER, DESCRIPTION = "sample", "sample.json"
+SAMPLE_FOLDER, DESCRIPTION = "clip_sample", "sample.json"
 SAMPLED = {  # the tables, and which columns of them: those that pages read, all but lists of numbers, which are large
     "attention": (
         "clip_id", "layer_index", "layer", "stage", "alpha_spatial", "alpha_temporal", "time_share", "extra_share",
@@ -39,9 +40,9 @@ def find_stored_sample(run: Path, every: int) -> StoredSample | None:
     folder = run / SAMPLE_FOLDER
     try:
         said = read_object(folder / DESCRIPTION)
-    except UserError:
+        same = said.get("every") == every and said.get("files_sha256") == files_sha256(run)
+    except (UserError, OSError):  # a file of the run has just been replaced
         return None
-    same = said.get("every") == every and said.get("files_sha256") == files_sha256(run)
     return StoredSample(folder, said["clips"]) if same and isinstance(said.get("clips"), int) else None
 
 

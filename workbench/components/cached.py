@@ -16,6 +16,7 @@ from analysis.attention.clip_profiles import clip_overview
 from analysis.report.figures_5_to_8 import attention_by_layer
 from analysis.runs.features import Features, read_features
 from analysis.runs.run_directory import Run, find_runs, open_run
+from analysis.runs.stored_sample import DESCRIPTION
 from sth_core.errors import UserError
 from sth_core.files import sha256
 from sth_core.memory import give_back_freed_memory
@@ -49,8 +50,13 @@ cached_sha256 = cache_data_of_files(show_spinner=False, max_entries=64)(sha256)
 
 def cached_result(name: str, runs: list[Run], compute: Callable[[], Any], *parameters: object) -> Any:
     """What `compute` returns, cached until a run gets another shard; `name` and `parameters` identify it."""
-    key = [(str(run.path), run.every, shard_times(run)) for run in runs]
+    key = [(str(run.path), run.every, sample_state(run), shard_times(run)) for run in runs]
     return _cached_result(name, repr((key, parameters)), compute)  # Streamlit hashes one string faster than many
+
+
+def sample_state(run: Run) -> tuple[int, ...]:
+    """The state of the stored sample that is read; empty if none is."""
+    return state_of(run.stored.folder / DESCRIPTION) if run.stored else ()
 
 
 looked_at = threading.local()  # `shards`: those of each run, while `files_looked_at_once`

@@ -15,7 +15,8 @@ from analysis.explain.overlay import FLOW_COLOURS
 from analysis.explain.video_explanation import CamOptions
 from analysis.report.colours import REFERENCE, RUN_A, RUN_B
 from analysis.report.plots import LAYER_AXIS, add_line, styled
-from analysis.runs.run_directory import Run, clip_of
+from analysis.runs.large_runs import sampled
+from analysis.runs.run_directory import Run, all_of, clip_of, has_clip
 from analysis.runs.signals import ALPHA, signal_of
 from workbench.components.cached import cached_alpha, cached_overview, listed_runs
 from workbench.components.cam_views import choose_flow_field, choose_folded, map_of_clip, occlusion_curve
@@ -62,14 +63,18 @@ def choose_other_run(run: Run, clip_id: str) -> Side | None:
         )  # fmt: skip
     if name == ALONE:
         return None
-    if problem := cached_why_unreadable(others[name]):
+    other = sampled(others[name])
+    if problem := cached_why_unreadable(other):
         st.warning(escape_markdown(f"{name} is not shown beside it: {problem}"))
         return None
-    found = np.flatnonzero(cached_overview(others[name])["clip_id"] == clip_id)
+    found = np.flatnonzero(cached_overview(other)["clip_id"] == clip_id)
+    if not len(found) and other.every > 1 and has_clip(other, clip_id):
+        other = all_of(other)
+        found = np.flatnonzero(cached_overview(other)["clip_id"] == clip_id)
     if not len(found):
         st.warning(escape_markdown(f"{name} is not shown beside it: it has no clip {clip_id}."))
         return None
-    return Side(others[name], int(found[0]))
+    return Side(other, int(found[0]))
 
 
 def show_pair(a: Side, b: Side) -> None:

@@ -1,6 +1,5 @@
 """Clip: the video, Grad-CAM over time, the input frames, the scores, and the attention of one clip."""
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.attention.clip_profiles import most_confident_first, similar_clips
 from analysis.runs.caveats import imported_caveat
 from analysis.runs.correctness import is_misclassified
-from analysis.runs.run_directory import Run, clip_of
+from analysis.runs.run_directory import Run, all_of, clip_of, has_clip
 from analysis.runs.signals import signal_of
 from sth_core.errors import UserError
 from sth_core.files import error_sentence
@@ -54,9 +53,9 @@ def show_clip_page() -> None:
         run = choose_run(sample=True)
     table = cached_overview(run)
     linked = st.query_params.get("clip")
-    if run.every > 1 and linked and not (table["clip_id"] == linked).any():
+    if run.every > 1 and linked and not (table["clip_id"] == linked).any() and has_clip(run, linked):
         st.info("The linked clip is not in the sample of this run, so all clips were read.")
-        run = replace(run, every=1)
+        run = all_of(run)
         table = cached_overview(run)
     say_samples({run.name: run})
     wrong = is_misclassified(table)
