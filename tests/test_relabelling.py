@@ -16,6 +16,7 @@ from analysis.experiments.probes import probe
 from analysis.experiments.trust import TABLES, remove_relabelled
 from analysis.runs import recording
 from analysis.runs.dataset_options import DatasetOptions
+from analysis.runs.features import features_of_clip, read_features
 from analysis.runs.notes import note_of, save_note
 from analysis.runs.recorded_network import checkpoint_and_clips
 from analysis.runs.recording import open_or_record, record
@@ -188,13 +189,14 @@ def test_a_video_in_the_folder_of_another_class_keeps_its_prediction_and_notes(c
     for i, clip in enumerate(clips):
         (tmp_path / "data" / CLASSES[i % 2]).mkdir(parents=True, exist_ok=True)
         shutil.copy(clip, tmp_path / "data" / CLASSES[i % 2])
-    record(checkpoint, tmp_path / "data", run)
+    record(checkpoint, tmp_path / "data", run, features=True)
+    features = read_features(open_run(run))
     before, moved = predictions(open_run(run)), f"{CLASSES[0]}/{clips[0].name}"
     save_note(open_run(run), moved, "a wrong label", 0)
     scores = before.set_index("clip_id")["scores"][moved]
     now = f"{CLASSES[1]}/{clips[0].name}"
     (tmp_path / "data" / moved).rename(tmp_path / "data" / now)
-    told = recorded_again(checkpoint, tmp_path / "data", run)
+    told = recorded_again(checkpoint, tmp_path / "data", run, features=True)
     assert f"1 clip moved: {moved} -> {now}; 1 label changed: {now} {CLASSES[0]} -> {CLASSES[1]}; accuracy" in told[-1]
     table = predictions(open_run(run)).set_index("clip_id")
     assert np.array_equal(table["scores"][now], scores) and table["group"][now] == now
@@ -202,8 +204,10 @@ def test_a_video_in_the_folder_of_another_class_keeps_its_prediction_and_notes(c
     assert len(table) == 4 and set(attention_of(run)["clip_id"]) == set(table.index) == set(
         read_alpha(open_run(run)).clips["clip_id"]
     )
+    after = read_features(open_run(run))
+    assert np.array_equal(features_of_clip(after, now), features_of_clip(features, moved)) and len(after.clips) == 4
     assert note_of(open_run(run), now).text == "a wrong label"
-    assert recorded_again(checkpoint, tmp_path / "data", run)[2:] == []
+    assert recorded_again(checkpoint, tmp_path / "data", run, features=True)[2:] == []
 
 
 def test_a_file_that_was_replaced_under_its_name_is_recorded_again(checkpoint, few, tmp_path):

@@ -152,7 +152,8 @@ def join_anew(run: Path, changes: RunChanges, table: pd.DataFrame, classes: list
         (run / "interventions" / "failures.parquet").unlink(missing_ok=True)  # whose clips are tried again
     if changes.moved:
         rename_notes(run / notes_file.NAME, changes.moved)
-        rewrite_shards(run / "attention", set(changes.moved), partial(with_new_names, moved=changes.moved))
+        for kind in ("features", "attention"):
+            rewrite_shards(run / kind, set(changes.moved), partial(with_new_names, moved=changes.moved))
     paths = table.set_index("clip_id")["path"]
     change = partial(joined_predictions, changes=changes, paths=paths, classes=classes)
     rewrite_shards(run / "predictions", {*changes.moved, *changes.labels, *changes.groups}, change)
