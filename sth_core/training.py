@@ -132,7 +132,7 @@ def train(
         clips = TrainClips(data.train, classes, recipe.preprocessing, recipe.augment)
         if not clips.load(lambda done, total: progress(Progress("reading", done, total)), memory):
             notify("the decoded clips would not fit into the memory that is for them: each epoch reads them again")
-        refuse_without_clips(clips, len(clips.rows))
+        refuse_without_clips(clips, len(clips.table) - len(clips.failures))
         val_clips = EvaluationClips(data.val, classes, recipe.preprocessing)
         readers = opened.enter_context(pick_readers(distributed.device, workers, streams=2))  # of training and test
         trainer = Trainer(settings, state, clips, val_clips, distributed, readers, notify=notify)
@@ -215,8 +215,7 @@ class TrainingRun:
             while state.epoch < trainer.settings.epochs:
                 with saying_out_of_memory(trainer.distributed.device, self.smaller_steps):
                     self.epoch(board)
-        all_failures = {k: v for found in trainer.distributed.gather(trainer.clips.failures) for k, v in found.items()}
-        all_failures |= state.val_failures
+        all_failures = state.train_failures | state.val_failures
         last = state.metrics[-1]
         if is_main:
             write_failures(self.out, all_failures)
@@ -248,6 +247,8 @@ class TrainingRun:
                     board(f"step/{name}", value, done)
             self.say_if_waiting(waiting)
             self.save_when_due()
+        for found in trainer.distributed.gather(trainer.clips.failures):
+            state.train_failures |= found
         refuse_without_clips(trainer.clips, state.sums.clips)
         self.refuse_broken()
         metrics = trainer.epoch_metrics()
@@ -338,6 +339,7 @@ class TrainingRun:
 
     def save_state(self) -> None:
         self.refuse_broken()
+        self.trainer.state.train_failures |= self.trainer.clips.failures
         self.trainer.state.save(self.out / STATE)
 
     def save_network(self, name: str) -> None:
@@ -346,7 +348,7 @@ class TrainingRun:
         training: dict[str, Any] = {"recipe": asdict(recipe), "seed": recipe.optimisation.seed, "epochs": state.epoch}
         training |= {key: state.metrics[-1][key] for key in ("val_accuracy", "val_clips")}
         training |= self.data_facts
-        training["train_clips"] = len(clips.table) - len(clips.failures)
+        training["train_clips"] = len(clips.table) - len(state.train_failures)
         if state.adjustments:
             training["adjustments"] = state.adjustments
         save_checkpoint(self.out / name, state.model, clips.classes, recipe.preprocessing, recipe.data, training)

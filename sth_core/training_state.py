@@ -30,8 +30,8 @@ ADJUSTABLE = frozenset(
 Whole = Annotated[int, Between(0, 10**9)]
 Finite = Annotated[float, Between(-1e300, 1e300)]
 SAVED: dict[str, Any] = {  # by the names of its parts, what a state's file has
-    "sums": dict, "epoch": Whole, "step": Whole, "metrics": list, "best": Finite, "val_failures": dict, "model": dict,
-    "optimiser": dict, "scaler": dict,
+    "sums": dict, "epoch": Whole, "step": Whole, "metrics": list, "best": Finite, "val_failures": dict,
+    "train_failures": dict, "model": dict, "optimiser": dict, "scaler": dict,
 }  # fmt: skip
 SUMS = dict.fromkeys(("loss", "correct", "clips"), Finite)
 METRICS = {"epoch": Whole, "loss": Finite, "accuracy": Finite, "learning_rate": Finite, "val_accuracy": float,
@@ -39,7 +39,7 @@ METRICS = {"epoch": Whole, "loss": Finite, "accuracy": Finite, "learning_rate": 
 FINISHED = {"val_accuracy": Finite | None, "val_clips": Whole}  # of training.json
 SCALER = {"scale": Finite, "growth_factor": Finite, "backoff_factor": Finite, "growth_interval": Whole,
           "_growth_tracker": Whole}  # fmt: skip
-COUNTERS = ("epoch", "step", "metrics", "best", "val_failures")  # of a state, saved as they are
+COUNTERS = ("epoch", "step", "metrics", "best", "val_failures", "train_failures")  # of a state, saved as they are
 
 
 @dataclass
@@ -72,6 +72,7 @@ class TrainingState:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     best: float = -1.0
     val_failures: dict[str, str] = field(default_factory=dict)
+    train_failures: dict[str, str] = field(default_factory=dict)
     adjustments: list[Json] = field(default_factory=list)  # which settings were changed after which epoch, from and to
 
     def save(self, file: Path) -> None:
@@ -94,6 +95,8 @@ class TrainingState:
         except Exception as error:  # a damaged file ends the unpickler in any of a dozen ways
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise OtherWork(f"{file} is damaged ({reason}; it has {file.stat().st_size:,} bytes)", ways) from error
+        if isinstance(saved, dict) and "val_failures" in saved:
+            saved.setdefault("train_failures", {})  # which earlier versions did not save
         if problem := next(filter(None, self.problems_of(saved)), ""):
             raise OtherWork(f"{file} is no state of this training: {problem}", ways)
         self.model.load_state_dict(saved["model"])
@@ -114,8 +117,9 @@ class TrainingState:
         for row in saved["metrics"]:
             yield type_problem(row, METRICS, "metrics")
         yield "" if len(saved["metrics"]) == saved["epoch"] else "its metrics are not those of its epochs"
-        texts = all(isinstance(text, str) for pair in saved["val_failures"].items() for text in pair)
-        yield "" if texts else f"val_failures has {shorten(saved['val_failures'])}, not texts"
+        for name in ("val_failures", "train_failures"):
+            texts = all(isinstance(text, str) for pair in saved[name].items() for text in pair)
+            yield "" if texts else f"{name} has {shorten(saved[name])}, not texts"
         yield type_problem(saved["scaler"], SCALER, "scaler") if saved["scaler"] else ""
         yield self.model_problem(saved["model"])
         yield self.optimiser_problem(saved["optimiser"])

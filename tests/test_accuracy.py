@@ -65,6 +65,15 @@ def test_the_rank_of_the_label_decides_about_top_1_and_top_5() -> None:
     assert none[["value", "low", "high"]].isna().all(axis=None)
 
 
+def test_of_equal_scores_the_first_class_is_the_prediction() -> None:
+    """As everywhere else: a network that gives each class the same is right where the label is the first one."""
+    table = pd.DataFrame({"label": [*"abab"], "scores": [[0.5, 0.5]] * 3 + [[0.2, 0.8]]})
+    found = summarize_accuracy(table, ["a", "b"]).set_index("metric")["value"]
+    assert found["top-1"] == 0.75 and found["top-5"] == 1 and found["mean class accuracy"] == 0.75
+    same = pd.DataFrame({"label": [*"abcdef"], "scores": [[1 / 6] * 6] * 6})
+    assert summarize_accuracy(same, [*"abcdef"])["value"].tolist() == [1 / 6, 5 / 6, 1 / 6]
+
+
 @pytest.mark.parametrize(
     "n,groups,said",
     [(24, 24, "24 clips"), (24, 4, "the 4 source videos of 24 clips"), (24, 1, "24 clips of one source video")],

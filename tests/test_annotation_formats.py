@@ -287,6 +287,33 @@ def test_parquet(name: str, tmp_path: Path) -> None:
     assert found.notes == (PARTS_NOTE.replace("manifest.csv", f"{name}.parquet"),)
 
 
+@pytest.mark.parametrize("number", [-1, 2])
+def test_a_number_that_names_no_class(number: int, tmp_path: Path) -> None:
+    """Hugging Face writes -1 where a clip has no label."""
+    features = {"info": {"features": {"label": {"names": ["run", "hug"], "_type": "ClassLabel"}}}}
+    table = {"path": ["run/run0.mp4", "hug/hug0.mp4"], "label": [0, number], "split": ["train", "train"]}
+    written = pa.table(table).replace_schema_metadata({"huggingface": json.dumps(features)})
+    pq.write_table(written, laid_out(tmp_path, {}, RUN_AND_HUG) / "manifest.parquet")
+    if number == 2:
+        with pytest.raises(UserError, match=r"row 2: class 2 is not one of the 2 that the file names, from 0 on$"):
+            open_dataset(tmp_path)
+        return
+    clips = open_dataset(tmp_path).clips.set_index("clip_id")
+    assert clips["label"]["hug/hug0.mp4"] == "" and "no label" in clips["problem"]["hug/hug0.mp4"]
+
+
+def test_a_header_with_blanks_and_quotes(tmp_path: Path) -> None:
+    text = 'path, "label", "split"\nrun/run0.mp4, "run", "train"\nhug/hug0.mp4, "hug", "val"\n'
+    rows, found = read(laid_out(tmp_path, {"manifest.csv": text}, RUN_AND_HUG))
+    assert rows == [("hug/hug0.mp4", "hug", "val"), ("run/run0.mp4", "run", "train")]
+    assert found.split_source == "the column split"
+
+
+def test_a_path_of_windows_in_a_stray_json_file(tmp_path: Path) -> None:
+    laid_out(tmp_path, {"info.json": r'{"source": "C:\data\x.mp4"}'}, RUN_AND_HUG)
+    assert len(open_dataset(tmp_path).clips) == 6
+
+
 def test_parquet_lists_with_numbers_take_their_names_from_a_class_list(tmp_path: Path) -> None:
     laid_out(tmp_path, {"classes.txt": "run\nhug\n"}, RUN_AND_HUG)
     for split in ("train", "val"):
@@ -383,6 +410,8 @@ REFUSED: dict[str, tuple[Mapping[str, str | bytes], Sequence[str], str]] = {
     "JSON that is cut off": ({"train.json": '[{"path": "a'}, RUN_AND_HUG, "D/train.json, line 1: not JSON ("),
     "JSON lines that are cut off": (
         {"manifest.jsonl": '{"path": "run/run0.mp4"}\n{"a'}, RUN_AND_HUG, "D/manifest.jsonl, line 2: not JSON ("),
+    "JSON lines with a number of thousands of digits": (
+        {"manifest.jsonl": '{"path": ' + "1" * 5000 + "}"}, RUN_AND_HUG, "D/manifest.jsonl, line 1: not JSON ("),
     "no Parquet": ({"manifest.parquet": b"x"}, RUN_AND_HUG, "D/manifest.parquet: not a Parquet file ("),
     "metadata without file names": (
         {"metadata.csv": "video,label\nrun/run0.mp4,run\n"}, [], "D/metadata.csv is not used: line 1 is 'video,label'"),

@@ -14,8 +14,9 @@ from analysis.attention.clip_profiles import clip_overview
 from analysis.explain.alpha_replacement import WITHOUT_TEMPORAL
 from analysis.explain.overlay import flow_colours, seen_flow
 from analysis.runs.notes import tags_of
-from analysis.runs.run_directory import open_run
+from analysis.runs.run_directory import open_run, predictions
 from benchmarks.browser import settle, until
+from benchmarks.made_runs import make_run
 from tests.test_app import CLIP, COMPARE, PREDICTIONS, open_page, words
 from tests.tiny import write_run
 
@@ -49,6 +50,23 @@ def test_a_list_of_another_run_is_said_and_left(demo: Path, monkeypatch: pytest.
     assert "The list in this link is of another run. You step through another one." in words(app)
     assert "from: all clips" in words(app) or "from: misclassified clips" in words(app)
     assert "list" not in app.query_params
+
+
+@pytest.mark.parametrize("only_wrong", [False, True])
+def test_a_linked_clip_is_shown_also_if_the_list_is_long_or_narrowed(
+    only_wrong: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one steps: this session's last clip is another one."""
+    clips = 60 if only_wrong else 2100  # more than the select box lists
+    run = open_run(make_run(tmp_path / "run", clips, classes=6, layers=2))
+    correct = predictions(run).query("correct")["clip_id"].tolist()[::-1]
+    more = {"only_wrong": "true"} if only_wrong else {}
+    app = open_page(tmp_path, monkeypatch, CLIP, run="run", clip=correct[0], **more)
+    for clip in correct[:3]:
+        app.query_params["clip"] = clip
+        app.run()
+        assert clip in words(app) and "does not exist" not in words(app)
+        assert app.sidebar.selectbox(key="clip").value == clip
 
 
 @browser_test

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.attention.alpha_matrix import read_alpha
+from analysis.attention.alpha_matrix import Alpha, read_alpha
 from analysis.attention.clip_profiles import clip_overview
 from analysis.attention.compare_runs import (
     SharedClips,
@@ -25,6 +25,7 @@ from analysis.attention.compare_runs import (
     side_by_side,
 )
 from analysis.runs.run_directory import open_run
+from analysis.runs.signals import ALPHA
 from analysis.statistics.clusters import cluster_means
 from analysis.statistics.effects import holm_correction
 from tests.tiny import write_run
@@ -59,6 +60,22 @@ def test_two_runs_on_the_same_clips(tmp_path: Path) -> None:
     np.testing.assert_allclose(by_layer["change"], [0.1, -0.2])
     np.testing.assert_allclose(by_layer["low"], by_layer["high"], atol=1e-6)  # all clips changed alike
     assert list(by_layer["n"]) == [4, 4]
+
+
+def test_layers_are_compared_by_their_names() -> None:
+    """Of networks of different depth, the third layer of one is another one than that of the other."""
+
+    def alpha(layers: list[str], values: list[float]) -> Alpha:
+        clips = pd.DataFrame({"clip_id": ["p", "q"], "group": ["p", "q"]})
+        named = pd.DataFrame({"layer_index": range(len(layers)), "layer": layers, "stage": [x[:6] for x in layers]})
+        return Alpha(clips, named, np.array([values, values], np.float32), ALPHA)
+
+    a = alpha(["layer1.0.c", "layer1.1.c", "layer2.0.c"], [0.1, 0.2, 0.3])
+    b = alpha(["layer1.0.c", "layer1.1.c", "layer1.2.c", "layer2.0.c"], [0.2, 0.4, 0.9, 0.7])
+    found = alpha_change(a, b)
+    assert found["layer"].tolist() == ["layer1.0.c", "layer1.1.c", "layer2.0.c"]
+    np.testing.assert_allclose(found["change"], [0.1, 0.2, 0.4], rtol=1e-5)
+    np.testing.assert_allclose(alpha_change(b, a)["change"], [-0.1, -0.2, -0.4], rtol=1e-5)
 
 
 def test_only_the_clips_that_all_have_count_in_whatever_order_they_stand() -> None:

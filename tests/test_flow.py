@@ -306,6 +306,36 @@ def test_clips_whose_flow_would_lie_in_one_folder_are_named_and_do_not_share_it(
     assert table["flow"]["val/hug/3.avi"] == str(folder / "flow" / "val" / "hug" / "3")
 
 
+def test_a_video_beside_a_folder_of_its_name_is_named(tmp_path: Path, in_process: None) -> None:
+    """Its flow would lie beside the folders of others' flow, however many processes extract it."""
+    folder = class_folders_of_videos(tmp_path / "set")
+    video(folder / "train" / "hug.mp4")
+    table = read_dataset(folder)
+    outer = table.iloc[[0]].assign(clip_id="train/hug.mp4", path=str(folder / "train" / "hug.mp4"))
+    failures = extract_flow(pd.concat([table, outer], ignore_index=True), folder / "flow", SMALL)
+    inner = folder / "flow" / "train" / "hug" / "1"
+    why = f"the folder of its flow, {inner.parent}, would hold that of another video, {inner}; rename one"
+    assert failures == {"train/hug.mp4": why}
+    assert (inner / "flow_x_00001.jpg").is_file() and not list(inner.parent.glob("*.jpg"))
+
+
+def test_flow_of_videos_outside_of_the_dataset_lies_in_the_folder_of_flow(tmp_path: Path, in_process: None) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    places = [str(video(tmp_path / "elsewhere" / "v.mp4")), "../elsewhere/w.mp4", "../other/w.mp4"]
+    video(tmp_path / "elsewhere" / "w.mp4")
+    video(tmp_path / "other" / "w.mp4")
+    rows = [
+        f"{place},{label},{split}" for place, label, split in zip(places, "aba", ("train", "val", "val"), strict=True)
+    ]
+    (folder / "manifest.csv").write_text("\n".join(["path,label,split", *rows]))
+    assert extract_flow(read_dataset(folder), folder / "flow", SMALL) == {}
+    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {"v.mp4", "w.mp4"}
+    found = read_dataset(folder)["flow"].tolist()
+    assert len(set(found)) == 3 and all(Path(flow).parent == folder / "flow" for flow in found)
+    assert all((Path(flow) / "flow_x_00001.jpg").is_file() for flow in found)
+
+
 def test_sth_data_flow(tmp_path: Path) -> None:
     """With processes of its own; then again, when there is nothing to do."""
     folder = class_folders_of_videos(tmp_path / "my set")
@@ -456,6 +486,10 @@ def test_x_in_red_and_y_in_green_of_one_image(name: str, tmp_path: Path) -> None
             ": 8 images of flow in x and 8 in y; flow_x_00003.jpg has no partner",
         ),
         (lambda d: [file.unlink() for file in d.glob("flow_y_*")], ": 9 images of flow in x and 0 in y"),
+        (
+            lambda d: [file.unlink() for file in d.glob("flow_x_*")],
+            ": 0 images of flow in x and 9 in y; flow_y_00001.jpg",
+        ),
         (lambda d: [file.unlink() for file in d.iterdir()], ": no optical flow in it (flow_x_00001.jpg, "),
         (lambda d: shutil.rmtree(d), ": no such folder of optical flow"),
         (lambda d: (d / "flow_x_00005.jpg").write_bytes(b""), "/flow_x_00005.jpg: not an image that can be decoded"),
@@ -468,7 +502,7 @@ def test_x_in_red_and_y_in_green_of_one_image(name: str, tmp_path: Path) -> None
             ": its images differ in size",
         ),
     ],
-    ids=["fewer y", "gaps", "no y", "empty", "gone", "damaged", "x and y", "two sizes"],
+    ids=["fewer y", "gaps", "no y", "no x", "empty", "gone", "damaged", "x and y", "two sizes"],
 )
 def test_damaged_flow_is_refused_by_name(damage, words: str, tmp_path: Path) -> None:
     folder = flow_folder(tmp_path / "clip")
@@ -483,8 +517,7 @@ def test_a_training_clip_whose_flow_is_damaged_is_named(tmp_path: Path) -> None:
     (folder / "jpg" / "v_Biking_g01_c01" / "flow_x_00002.jpg").unlink()
     table = read_dataset(folder)
     clips = TrainClips(table, ["0", "1"], FLOW, Augment())
-    clips.load()
-    assert clips.rows == [0, 1]
+    assert clips.load() and sorted(clips.kept) == [0, 1] and clips.rows == [0, 1, 2]
     assert clips.failures == {
         "jpg/v_Biking_g01_c01": f"{folder / 'jpg' / 'v_Biking_g01_c01'}: 8 images of flow in x and 9 in y; "
         "flow_y_00002.jpg has no partner"

@@ -22,6 +22,7 @@ from analysis.runs.plain_pickles import PlainArray, read_plain_pickle
 from analysis.runs.run_directory import failures, open_run, predictions
 from analysis.statistics.accuracy import summarize_accuracy
 from analysis.statistics.confusion import confusion_cells
+from sth_core.datasets.table import Annotation
 from sth_core.errors import UserError
 from tests.test_app import CLIP, COMPARE, PAGES, PREDICTIONS, open_page, words
 from workbench.cli import main
@@ -232,6 +233,22 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(case, tmp_path):
     with pytest.raises(UserError, match=match) as error:
         import_predictions(file, tmp_path / "run", ImportOptions(**options))
     assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"annotation": Annotation(group="group")}, "--group says"),
+        ({"annotation": Annotation(group_pattern="(c.)")}, "--group-pattern says"),
+        ({"annotation": Annotation(label="what"), "split": "val"}, "--label and --split say"),
+    ],
+)
+def test_how_a_dataset_is_read_is_not_said_without_one(options, names, tmp_path):
+    with pytest.raises(
+        UserError, match=f"^{names} how a dataset is read, and none is given; give its folder with --data"
+    ):
+        import_predictions(write(tmp_path, "wide.csv"), tmp_path / "run", ImportOptions(**options))
+    assert not (tmp_path / "run").exists()
 
 
 def test_class_names_that_do_not_fit_are_refused(tmp_path):

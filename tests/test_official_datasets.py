@@ -357,6 +357,18 @@ def test_a_network_is_trained_one_step_on_each(
     assert pd.read_parquet(tmp_path / "failures.parquet").empty
 
 
+def test_class_lists_and_times_that_are_none_are_said(tmp_path: Path) -> None:
+    folder = on_disk.something_v2(tmp_path / "v2")
+    (folder / "something-something-v2-labels.json").write_text("[0, 1]")
+    with pytest.raises(UserError, match=r"labels\.json: must be the classes, by their names, is \[0, 1\]"):
+        read_dataset(folder)
+    header = "label,youtube_id,time_start,time_end,split"
+    on_disk.kinetics(tmp_path / "k")
+    on_disk.lines(tmp_path / "k" / "train.csv", header, "testifying,---QUuC4vJs,84,inf,train")
+    problems = read_dataset(tmp_path / "k")["problem"]
+    assert problems.str.contains("time_start and time_end must be numbers").any()
+
+
 @pytest.mark.parametrize("name", ["kinetics", "jester", "hmdb51"])
 def test_training_on_extracted_flow_computes_none(
     name: str, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -106,24 +106,45 @@ def test_training_interrupted_after_an_epoch_ends_with_the_same_weights(table: p
     assert (tmp_path / "whole" / "metrics.csv").read_bytes() == (tmp_path / "broken" / "metrics.csv").read_bytes()
 
 
-def test_an_unreadable_clip_is_left_out_and_named(table: pd.DataFrame, tmp_path: Path) -> None:
+@pytest.fixture
+def with_broken(table: pd.DataFrame, tmp_path: Path) -> tuple[pd.DataFrame, str]:
+    """Eight clips of each split, one more of training that cannot be read, and why."""
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
-    row: dict[str, Any] = {
-        "clip_id": "train/broken.mp4",
-        "path": str(broken),
-        "label": "opening",
-        "split": "train",
-        "group": "x",
-    }
-    row |= {"flow": "", "problem": "", "backward": False, "segment": ""}
-    few = pd.concat([table.groupby("split").head(8), pd.DataFrame([row])], ignore_index=True)
+    row = {"clip_id": "train/broken.mp4", "path": str(broken), "label": "opening", "split": "train", "group": "x"}
+    row |= {"flow": "", "problem": "", "segment": ""}
+    few = pd.concat([table.groupby("split").head(8), pd.DataFrame([row | {"backward": False}])], ignore_index=True)
+    return few, f"{broken}: not a video that can be decoded (Invalid data found when processing input)"
+
+
+def test_an_unreadable_clip_is_left_out_and_named(with_broken: tuple[pd.DataFrame, str], tmp_path: Path) -> None:
+    few, reason = with_broken
     result = train(tiny(), few, tmp_path / "run", "cpu")
-    reason = f"{broken}: not a video that can be decoded (Invalid data found when processing input)"
     assert result.failures == {"train/broken.mp4": reason}
     failures = pd.read_parquet(tmp_path / "run" / "failures.parquet")
     assert failures.to_dict("records") == [{"clip_id": "train/broken.mp4", "reason": reason}]
     assert load_checkpoint(result.checkpoint).training["train_clips"] == 8
+
+
+def test_with_an_unreadable_clip_too_neither_memory_nor_a_stop_changes_the_network(
+    with_broken: tuple[pd.DataFrame, str], tmp_path: Path
+) -> None:
+    few, reason = with_broken
+    for name, memory in (("kept", None), ("read", 0.0)):
+        train(tiny(), few, tmp_path / name, "cpu", memory=memory)
+
+    def stop(p: Progress) -> None:
+        if p.stage == "training" and p.done == p.total:  # after the last step, before its epoch ends
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), few, tmp_path / "stopped", "cpu", stop, memory=0.0)
+    assert train(tiny(), few, tmp_path / "stopped", "cpu", memory=0.0).failures == {"train/broken.mp4": reason}
+    kept = weights(tmp_path / "kept")
+    for name in ("read", "stopped"):
+        assert all(torch.equal(weight, kept[key]) for key, weight in weights(tmp_path / name).items()), name
+        assert load_checkpoint(tmp_path / name / "model.safetensors").training["train_clips"] == 8
+        assert len(pd.read_parquet(tmp_path / name / "failures.parquet")) == 1
 
 
 def test_when_no_clip_can_be_read_the_reasons_are_given(table: pd.DataFrame, tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def accuracy_change(both: pd.DataFrame, groups: NDArray | pd.Series) -> Effect:
 
 def alpha_change(a: Alpha, b: Alpha) -> pd.DataFrame:
     """`layer_intervals` of the change of alpha_T from a to b, as `change`, on the layers and clips that both have."""
-    _, layers_a, layers_b = np.intersect1d(a.layers["layer_index"], b.layers["layer_index"], return_indices=True)
+    in_b = pd.Index(b.layers["layer"]).get_indexer(a.layers["layer"])  # by name: depths differ
+    layers_a, layers_b = np.flatnonzero(in_b >= 0), in_b[in_b >= 0]
     rows_in_b = find_rows(a.clips["clip_id"], b.clips)
     both = np.flatnonzero(rows_in_b >= 0)
     change = b.temporal[np.ix_(rows_in_b[both], layers_b)] - a.temporal[np.ix_(both, layers_a)]

@@ -36,6 +36,7 @@ from analysis.runs.large_runs import store_sample
 from analysis.runs.run_directory import FAILURE_COLUMNS, OTHER, RECORDING, SHARD_KINDS, run_work
 from sth_core.datasets.class_names import read_name_list
 from sth_core.datasets.table import Annotation
+from sth_core.datasets.tables import DEFAULT_LABEL
 from sth_core.errors import NOT_FINITE, UserError, first_few
 from sth_core.files import sha256
 from sth_core.resumable import Work, no_report, working_on
@@ -85,6 +86,7 @@ def import_predictions(file: Path, run: Path, options: ImportOptions = ImportOpt
         UserError: the file cannot be read or understood, its scores are none, or `run` holds another recording.
         KeyboardInterrupt: stopped; the run is as it was before.
     """
+    refuse_without_data(options)
     asked = asked_columns(options.columns)
     listed = read_name_list(options.class_names) if options.class_names else []
     table = open_foreign(file, text_columns(asked))
@@ -118,6 +120,21 @@ def import_predictions(file: Path, run: Path, options: ImportOptions = ImportOpt
         "file": file.name, "columns": json_facts(columns), "softmax": options.logits, "invented": invented,
     }  # fmt: skip
     return write_imported(run, read, joined, classes, facts, options)
+
+
+def refuse_without_data(options: ImportOptions) -> None:
+    """Raises UserError: it is said how a dataset is read, but not which one."""
+    asked = options.annotation
+    given = {
+        "--label": asked.label != DEFAULT_LABEL, "--split": options.split, "--group": asked.group,
+        "--group-pattern": asked.group_pattern,
+    }  # fmt: skip
+    names = [name for name, value in given.items() if value]
+    if names and not options.data:
+        what = "says" if len(names) == 1 else "say"
+        raise UserError(
+            f"{' and '.join(names)} {what} how a dataset is read, and none is given; give its folder with --data DIR"
+        )
 
 
 def unknown_labels(joined: JoinedClips, classes: list[str]) -> list[str]:

@@ -38,7 +38,8 @@ def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.Data
     n, groups = len(known), group_numbers(known)
     labels = known["label"].map(numbers).to_numpy(dtype=int)
     scores = np.stack(list(known["scores"])) if n else np.empty((0, len(classes)))
-    rank = (scores > scores[np.arange(n), labels][:, None]).sum(1)  # of the label: classes with a higher score
+    own, earlier = scores[np.arange(n), labels][:, None], np.arange(len(classes)) < labels[:, None]
+    rank = ((scores > own) | ((scores == own) & earlier)).sum(1)  # of the label; of equal scores the first counts more
     table = metrics_table({"top-1": rank < 1, "top-5": rank < 5}, groups)
     value, low, high = class_mean_interval(rank < 1, labels, groups)
     mean_class = {"metric": "mean class accuracy", "value": value, "low": low, "high": high}

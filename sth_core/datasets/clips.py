@@ -129,7 +129,8 @@ class TrainClips:
     def load(self, progress: Callable[[int, int], None] = no_report, memory: float | None = None) -> bool:
         """Decode all clips and keep them, if they fit into `memory` bytes; returns whether they do.
 
-        A clip that cannot be read is left out and named in `failures`, now or when it is sampled.
+        A clip that cannot be read is named in `failures`, now or when it is sampled. It stays in the plan of an epoch,
+        which does not depend on the memory: a batch that has it is smaller.
         """
         alike = self.same_frames()
         progress(0, len(alike))
@@ -150,7 +151,6 @@ class TrainClips:
                 else:
                     self.kept |= dict.fromkeys(rows, result)
                 progress(done, len(alike))
-        self.rows = sorted(self.kept)
         return True
 
     def same_frames(self) -> list[list[int]]:

@@ -77,6 +77,12 @@ def flow_targets(clips: pd.DataFrame, folder: Path, out: Path) -> tuple[dict[str
         else:
             several = " and ".join(rows["video"].unique())
             failures |= dict.fromkeys(rows["clip_id"], f"{several} would have their flow in one folder, {out / name}")
+    inner = {folder: target for target in targets.values() for folder in target.parents}
+    for path, target in [*targets.items()]:
+        if target in inner:
+            del targets[path]
+            why = f"the folder of its flow, {target}, would hold that of another video, {inner[target]}; rename one"
+            failures |= dict.fromkeys(usable["clip_id"][usable["path"] == path], why)
     return targets, failures
 
 

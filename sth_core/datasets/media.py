@@ -1,5 +1,6 @@
 """The videos, folders of frames and folders of flow below a dataset's folder, found by name."""
 
+import hashlib
 import os
 import unicodedata
 from collections import Counter, defaultdict
@@ -108,7 +109,7 @@ class Media:
         if found := self.at(name):
             return [found]
         wanted = [normalised_name(part) for part in Path(name).parts]
-        ends = {normalised_name(Path(flow_name(name)).name), *wanted[-1:]}
+        ends = {normalised_name(Path(without_video_suffix(name)).name), *wanted[-1:]}
         named = {path for end in ends for path in self.by_name.get(end, ())}
         matching = [path for path in sorted(named) if normalised_parts(path)[-len(wanted) : -1] == wanted[:-1]]
         likely = {normalised_name(hint.replace(" ", by)) for hint in hints for by in (" ", "_")}
@@ -120,9 +121,17 @@ def normalised_parts(path: Path) -> list[str]:
     return [normalised_name(part) for part in path.parts]
 
 
-def flow_name(name: str) -> str:
-    """The path of a video's flow below the folder of flow."""
+def without_video_suffix(name: str) -> str:
     return str(Path(name).with_suffix("")) if is_video(Path(name)) else name
+
+
+def flow_name(name: str) -> str:
+    """The path of a video's flow below the folder of flow; of a video outside of the dataset's folder its name with the
+    first digits of its path's checksum."""
+    path = Path(without_video_suffix(name))
+    if path.is_absolute() or ".." in path.parts:
+        return f"{path.name}_{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
+    return str(path)
 
 
 def video_names(clips: pd.DataFrame, folder: Path) -> pd.Series:

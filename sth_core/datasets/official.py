@@ -13,7 +13,7 @@ from sth_core.datasets.class_names import normalised_label
 from sth_core.datasets.dataset_folder import DatasetFolder
 from sth_core.datasets.entries import Annotations, Entry, file_names, known_label
 from sth_core.datasets.text_files import csv_header, csv_rows, read_json, text_lines
-from sth_core.errors import UserError
+from sth_core.errors import UserError, shorten
 
 
 def part_files(folder: DatasetFolder, prefix: str, suffix: str) -> Iterator[tuple[str, Path]]:
@@ -53,7 +53,10 @@ def something_v2(folder: DatasetFolder) -> Annotations | None:
     prefix = train.name.removesuffix("train.json")
     entries: list[Entry] = []
     list_of_labels = folder.find(f"{prefix}labels.json")
-    labels = set(map(normalised_label, read_json(list_of_labels))) if list_of_labels else set()
+    names = read_json(list_of_labels) if list_of_labels else {}
+    if not isinstance(names, dict | list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{list_of_labels}: must be the classes, by their names, is {shorten(names)}")
+    labels = set(map(normalised_label, names))
     files = dict(part_files(folder, prefix, ".json"))
     for split, file in files.items():
         rows = read_json(file)
@@ -103,7 +106,7 @@ def kinetics(folder: DatasetFolder) -> Annotations | None:
             try:
                 start, end = (int(float(row[key])) for key in ("time_start", "time_end"))
                 name = f"{row['youtube_id']}_{start:06d}_{end:06d}"
-            except ValueError:
+            except (ValueError, OverflowError):  # no number; infinity
                 name = row["youtube_id"]
                 problem = f"{source}: time_start and time_end must be numbers"
             entries.append(Entry(name, name, label, split, source, row["youtube_id"], problem))

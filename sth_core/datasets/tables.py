@@ -252,8 +252,11 @@ def _json_lines(file: Path) -> Iterator[tuple[str, Any]]:
     for source, line in text_lines(file):
         try:
             yield source, json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{source}: not JSON ({error.msg})") from error
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # or thousands of digits or brackets
+            raise UserError(f"{source}: not JSON ({getattr(error, 'msg', error)})") from error
 
 
 def _parquet_table(file: Path) -> Table:
@@ -265,8 +268,7 @@ def _parquet_table(file: Path) -> Table:
         raise UserError(f"{file}: not a Parquet file ({str(error).splitlines()[0]})") from error
     for name, names in _class_labels(schema).items():
         if name in columns:
-            values = columns[name]
-            columns[name] = [names[v] if isinstance(v, int) and 0 <= v < len(names) else v for v in values]
+            columns[name] = [_class_name(v, names, f"{file}, row {i}") for i, v in enumerate(columns[name], start=1)]
     rows: list[tuple[str, dict[str, str]]] = []
     trimmed: list[str] = []
     for number, values in enumerate(zip(*columns.values(), strict=True), start=1):
@@ -274,6 +276,15 @@ def _parquet_table(file: Path) -> Table:
         row = dict(zip(columns, values, strict=True))
         rows.append((source, {key: _as_text(value, source, key, trimmed) for key, value in row.items()}))
     return _complete(file, plain, rows, trimmed)
+
+
+def _class_name(value: object, names: list[str], source: str) -> object:
+    """The name of a class by its number; None for -1, which Hugging Face writes where there is no label."""
+    if not isinstance(value, int):
+        return value
+    if not -1 <= value < len(names):
+        raise UserError(f"{source}: class {value} is not one of the {len(names)} that the file names, from 0 on")
+    return names[value] if value >= 0 else None
 
 
 def _is_binary(kind: pa.DataType) -> bool:

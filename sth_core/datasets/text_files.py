@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def csv_header(path: Path) -> list[str]:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             lines = (line for _, line in zip(range(FIRST_LINES), file, strict=False))
             first = next((line for line in lines if _names_columns([line.strip()])), "")
-            return [name.strip(BLANK) for name in next(csv.reader([first], delimiter=_separator(first)), []) if name]
+            reader = csv.reader([first], delimiter=_separator(first), skipinitialspace=True)
+            return [name for name in map(partial(as_table_text, ""), next(reader, [])) if name]
     except (OSError, csv.Error):
         return []
 
@@ -106,3 +108,5 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise UserError(f"{path}: not JSON ({error})") from error

@@ -84,7 +84,15 @@ def _json_names(file: Path, folder: DatasetFolder) -> bool:
     """Whether one of the first strings of a JSON file names a clip."""
     with file.open(encoding="utf-8", errors="replace") as content:
         strings = re.findall(r'"((?:[^"\\]|\\.)*)"', content.read(20_000))
-    return any(folder.clip(json.loads(f'"{text}"', strict=False)) for text in strings if "." in text or "/" in text)
+    return any(folder.clip(_unescaped(text)) for text in strings if "." in text or "/" in text)
+
+
+def _unescaped(text: str) -> str:
+    """A string of JSON; as it is if it has a backslash that JSON does not know, as in a path of Windows."""
+    try:
+        return str(json.loads(f'"{text}"', strict=False))
+    except ValueError:
+        return text
 
 
 def _lists_classes(file: Path, folder: DatasetFolder) -> bool:

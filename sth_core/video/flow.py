@@ -25,7 +25,7 @@ from sth_core.video.images import NUMBERED, images_of, read_image
 ALGORITHMS = ("dis", "tvl1")
 TSN_BOUND = 20.0
 THREAD_LOCAL = threading.local()
-X_PREFIX = re.compile(r"(.*)x_", re.IGNORECASE)
+X_PREFIX, Y_PREFIX = (re.compile(rf"(.*){axis}_", re.IGNORECASE) for axis in "xy")
 
 
 def flow_field(before: np.ndarray, after: np.ndarray, bound: float, algorithm: str = "dis") -> np.ndarray:
@@ -102,6 +102,9 @@ def flow_images(folder: Path) -> FlowImages:
                 counts = f"{len(x)} images of flow in x and {len(y)} in y"
                 raise UnreadableVideo(f"{folder}: {counts}; {alone} has no partner")
             return FlowImages(folder, x, y)
+    for prefix, y in kinds.items():
+        if Y_PREFIX.fullmatch(prefix):
+            raise UnreadableVideo(f"{folder}: 0 images of flow in x and {len(y)} in y; {y[0]} has no partner")
     both = [names for prefix, names in kinds.items() if prefix.lower() == "flow_" or len(kinds) == 1]
     if not both:
         raise UnreadableVideo(f"{folder}: no optical flow in it (flow_x_00001.jpg, x_00001.jpg, flow_00001.jpg, ...)")
