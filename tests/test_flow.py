@@ -336,6 +336,21 @@ def test_flow_of_videos_outside_of_the_dataset_lies_in_the_folder_of_flow(tmp_pa
     assert all((Path(flow) / "flow_x_00001.jpg").is_file() for flow in found)
 
 
+def test_the_flow_of_a_video_that_was_replaced_is_extracted_again(tmp_path: Path, in_process: None) -> None:
+    folder, told = class_folders_of_videos(tmp_path / "set"), list[str]()
+    assert extract_flow(read_dataset(folder), folder / "flow", SMALL) == {}
+    first, *others = [Path(path) for path in read_dataset(folder)["path"]]
+    before = contents(folder / "flow")
+    video(first, frames=FRAMES + 3)
+    assert extract_flow(read_dataset(folder), folder / "flow", SMALL, notify=told.append) == {}
+    assert told == [f"videos of another size than when their flow was extracted, extracted again: {first}"]
+    name = str(first.relative_to(folder).with_suffix(""))
+    after = contents(folder / "flow")
+    assert sum(path.startswith(f"{name}/flow_x_") for path in after) == FRAMES + 2 and others
+    assert all(after[path] == content for path, content in before.items() if not path.startswith(f"{name}/"))
+    assert extract_flow(read_dataset(folder), folder / "flow", SMALL, notify=told.append) == {} and len(told) == 1
+
+
 def test_sth_data_flow(tmp_path: Path) -> None:
     """With processes of its own; then again, when there is nothing to do."""
     folder = class_folders_of_videos(tmp_path / "my set")

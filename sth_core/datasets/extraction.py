@@ -9,18 +9,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from sth_core.datasets.media import flow_name, video_names, walk
+from sth_core.datasets.trained_clips import file_bytes
+from sth_core.errors import first_few
 from sth_core.files import naming, short_name
 from sth_core.prefetch import in_processes
 from sth_core.resumable import Work, no_report, working_on
-from sth_core.shards import write_failures
+from sth_core.shards import read_shard, write_failures, write_table
 from sth_core.video.container import UnreadableVideo
 from sth_core.video.decoding import all_frames
 from sth_core.video.flow import Extraction, flow_field, read_extraction
 from sth_core.video.transforms import resize_frame
 
 JPEG_QUALITY = 95
+EXTRACTED = "extracted.parquet"  # the size of each video when its flow was extracted; earlier versions wrote none
 
 
 def extract_flow(
@@ -38,26 +42,47 @@ def extract_flow(
     """Write <out>/<video>/flow_x_00001.jpg and flow_y_00001.jpg of each clip's video, flow.json and failures.parquet.
 
     `folder` is the dataset's, by default that above `out`. A video of several clips is extracted once. Its folder
-    appears when it is whole; those that are there are not extracted again. Returns the reason for each clip_id whose
+    appears when it is whole; those that are there are not extracted again, but for videos of another size than then,
+    which `notify` gets. Returns the reason for each clip_id whose
     video could not be extracted.
     Raises UserError: `out` holds flow that was extracted in another way, or by others."""
     of_others = overwrite or not (out / "flow.json").is_file()
-    owned = ("failures.parquet", *(flow_folders(out) if of_others else ()))
+    owned = ("failures.parquet", EXTRACTED, *(flow_folders(out) if of_others else ()))
     work = Work(out, "flow.json", "extraction", asdict(how), owned)
     with working_on(work, command=command, overwrite=overwrite, notify=notify):
         read_extraction.cache_clear()
         targets, failures = flow_targets(clips, folder or out.parent, out)
         ids = clips.groupby("path")["clip_id"].agg(list)
-        waiting = {path: (Path(path), target, how) for path, target in targets.items() if not target.is_dir()}
+        sizes, now = read_sizes(out), {path: file_bytes(path) for path in targets}
+        changed = [path for path in targets if sizes.get(path, now[path]) != now[path]]
+        if changed:
+            notify(f"videos of another size than when their flow was extracted, extracted again: {first_few(changed)}")
+        waiting = {path: (Path(path), target, how) for path, target in targets.items()
+                   if path in changed or not target.is_dir()}  # fmt: skip
         videos = clips["path"].nunique()
         progress(videos - len(waiting), videos)
         found = in_processes(extract_clip, waiting, workers)
-        for done, (path, reason) in enumerate(found, start=videos - len(waiting) + 1):
-            if reason:
-                failures |= dict.fromkeys(ids[path], reason)
-            progress(done, videos)
+        try:
+            for done, (path, reason) in enumerate(found, start=videos - len(waiting) + 1):
+                if reason:
+                    failures |= dict.fromkeys(ids[path], reason)
+                else:
+                    sizes[path] = now[path]
+                progress(done, videos)
+        finally:
+            table = pd.DataFrame({"path": list(sizes), "bytes": pd.Series(sizes.values(), dtype="int64")})
+            write_table(out / EXTRACTED, table)
         write_failures(out, failures)
     return failures
+
+
+def read_sizes(out: Path) -> dict[str, int]:
+    """{path: bytes} of the videos whose flow was extracted into `out`, where that is known."""
+    try:
+        table = read_shard(out / EXTRACTED, ["path", "bytes"])
+    except (pa.ArrowException, OSError, ValueError):
+        return {}
+    return dict(zip(table["path"].to_pylist(), table["bytes"].to_pylist(), strict=True))
 
 
 def flow_folders(out: Path) -> list[str]:
@@ -101,6 +126,8 @@ def extract_clip(path: Path, target: Path, how: Extraction) -> str:
             before = after
         if number == 0:  # a single frame does not move
             _write(unfinished, 1, np.full((*before.shape[:2], 2), 128, np.uint8))
+        if target.is_dir():  # of a video that was replaced
+            shutil.rmtree(target)
         unfinished.replace(target)
     except UnreadableVideo as error:
         return str(error)
