@@ -15,9 +15,13 @@ from analysis.experiments.trust_tables import (
     OPEN,
     PASSES,
     TrustResults,
+    describe_correlation,
     faithfulness_table,
+    frame_agreement_table,
     overall_verdict,
+    randomization_table,
     replacement_effects,
+    undefined_sentence,
 )
 from analysis.explain.alpha_replacement import DATASET_MEAN, EVERY_LAYER, HALF, REPLACEMENTS
 from analysis.report.intervention_page import intervention_tables, summarize_interventions
@@ -179,6 +183,44 @@ def test_areas_are_compared_the_right_way_round(out: Path) -> None:
     table = faithfulness_table(results).set_index(["direction", "control"])
     assert set(table.loc["deletion", "verdict"]) == {PASSES} and set(table.loc["insertion", "verdict"]) == {FAILS}
     assert table.loc[("deletion", "random map"), "value"] == pytest.approx(0.375)
+
+
+def results_of_correlations(out: Path, correlations: list[float], masses: list[list[float]]) -> TrustResults:
+    """Results with a clip for each correlation of its map with that of the random network, and each frames' masses;
+    hiding a later frame costs more."""
+    results, names = TrustResults(out), [f"c{i}" for i in range(len(correlations))]
+    results.groups = pd.Series(names, names)
+    results.randomised = pd.DataFrame(
+        {"clip_id": names, "explanation": "map", "part": "all", "correlation": correlations}
+    )
+    results.frames = pd.DataFrame(
+        [
+            {"clip_id": name, "explanation": "map", "frame": t, "mass": mass, "drop": 0.1 * t}
+            for name, of_clip in zip(names, masses, strict=True) for t, mass in enumerate(of_clip)
+        ]
+    )  # fmt: skip
+    return results
+
+
+def test_maps_that_are_the_same_everywhere_pass_nothing(out: Path) -> None:
+    results = results_of_correlations(out, [np.nan] * 10, [[0.5, 0.5]] * 10)
+    for table in (randomization_table(results), frame_agreement_table(results)):
+        (row,) = table.to_dict("records")
+        assert (row["verdict"], row["n"], row["undefined"]) == (OPEN, 0, 10) and np.isnan(row["value"])
+        assert describe_correlation(pd.Series(row), ".2f") == "correlation not defined in any clip"
+
+
+def test_clips_without_ranks_are_left_out_of_a_mean_and_counted(out: Path) -> None:
+    few = [0.1, 0.2, 0.1, 0.2]
+    results = results_of_correlations(out, [*few, *[np.nan] * 6], [*[[0.2, 0.8]] * 4, *[[0.5, 0.5]] * 6])
+    sane, agrees = randomization_table(results), frame_agreement_table(results)
+    assert [sane["value"][0], agrees["value"][0]] == pytest.approx([0.15, 1])  # not 0.06 and 0.4
+    assert [*sane["n"], *agrees["n"], *sane["undefined"], *agrees["undefined"]] == [4, 4, 6, 6]
+    assert (sane["verdict"][0], agrees["verdict"][0]) == (PASSES, PASSES)
+    assert describe_correlation(sane.iloc[0], ".2f") == "correlation 0.15 in 4 of 10 clips"
+    assert undefined_sentence(sane).endswith("has no ranks: map (6).")
+    whole = randomization_table(results_of_correlations(out, few, [[0.2, 0.8]] * 4))
+    assert undefined_sentence(whole) == "" and describe_correlation(whole.iloc[0], ".2f") == "correlation 0.15"
 
 
 def test_clips_are_drawn_evenly_over_labels() -> None:

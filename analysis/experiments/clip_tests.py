@@ -113,8 +113,8 @@ def frame_rows(result: ClipResult, drop: np.ndarray) -> list[dict[str, Any]]:
 
 
 def randomization_rows(tests: TrustTests, result: ClipResult) -> list[dict[str, Any]]:
-    """A row per explanation and randomized part: the rank correlation of its map with the true one. Slow methods
-    explain only the network whose weights are all random."""
+    """A row per explanation and randomized part: the rank correlation of its map with the true one, nan if one
+    of the two is the same everywhere. Slow methods explain only the network whose weights are all random."""
     T, _, H, W = result.clip.shape
     rows, last = [], len(tests.randomized) - 1
     for i, (part, network) in enumerate(tests.randomized):

@@ -58,6 +58,20 @@ def effect_columns(found: Effect) -> dict[str, float]:
     return {"value": found.value, "low": found.low, "high": found.high, "p": found.p, "n": found.n}
 
 
+def defined_columns(results: TrustResults, values: pd.Series) -> dict[str, float]:
+    """`effect_columns` of the clips whose value is not nan, and `undefined`, how many others there are."""
+    defined = values.dropna()
+    found = results.effect(defined) if len(defined) else NO_EFFECT
+    return effect_columns(found) | {"undefined": len(values) - len(defined)}
+
+
+def undefined_sentence(table: pd.DataFrame) -> str:
+    """How many clips `defined_columns` left out at most of each explanation, after a space; "" if there are none."""
+    most = table.groupby("explanation", sort=False)["undefined"].max()
+    counts = ", ".join(f"{name} ({count})" for name, count in most.items() if count)
+    return f" Left out are clips of which one side is the same everywhere and has no ranks: {counts}." * bool(counts)
+
+
 def faithfulness_table(results: TrustResults) -> pd.DataFrame:
     """A row per explanation, test and control: by how much its area beats the control's, on the same clips.
 
@@ -82,12 +96,13 @@ def sign_verdict(row: dict) -> str:
 
 
 def randomization_table(results: TrustResults) -> pd.DataFrame:
-    """A row per explanation and randomized stage: the mean rank correlation with the map of the trained network."""
+    """A row per explanation and randomized stage: the mean rank correlation with the map of the trained network,
+    over the n clips in which neither map is the same everywhere; `undefined` are the others."""
     rows = []
     depth = {part: i for i, part in enumerate(results.randomised["part"].unique())}
     for (name, part), some in results.randomised.groupby(["explanation", "part"], sort=False):
-        found = results.effect(some.set_index("clip_id")["correlation"])
-        rows.append({"explanation": name, "part": part, "depth": depth[part]} | effect_columns(found))
+        row = {"explanation": name, "part": part, "depth": depth[part]}
+        rows.append(row | defined_columns(results, some.set_index("clip_id")["correlation"]))
 
     def verdict(row: dict) -> str:
         if row["high"] < STILL_THERE:
@@ -99,12 +114,12 @@ def randomization_table(results: TrustResults) -> pd.DataFrame:
 
 def frame_agreement_table(results: TrustResults) -> pd.DataFrame:
     """A row per explanation: the rank correlation of each frame's share of the CAM and the drop of the score when that
-    frame is hidden, mean over clips."""
+    frame is hidden, mean over the n clips in which neither is the same in all frames; `undefined` are the others."""
     rows = []
     for name, some in results.frames.groupby("explanation", sort=False):
         by_clip = some.groupby("clip_id")[["mass", "drop"]]
         ranks = by_clip.apply(lambda clip: rank_correlation(clip["mass"].to_numpy(), clip["drop"].to_numpy()))
-        rows.append({"explanation": name} | effect_columns(results.effect(ranks)))
+        rows.append({"explanation": name} | defined_columns(results, ranks))
     return with_verdicts(rows, sign_verdict)
 
 
@@ -157,10 +172,18 @@ def trust_verdicts(results: TrustResults) -> pd.DataFrame:
             found = faithful.loc[name, way]
             rows.append((name, f"{BEATS}, {way}", overall_verdict(found), count_verdicts(found)))
         last = sane[sane["explanation"] == name].sort_values("depth").iloc[-1]
-        rows.append((name, ON_WEIGHTS, last["verdict"], f"correlation {last['value']:.2f}"))
-        verdict, value = agrees.loc[name, ["verdict", "value"]]
-        rows.append((name, "agrees with frame occlusion", verdict, f"correlation {value:+.2f}"))
+        rows.append((name, ON_WEIGHTS, last["verdict"], describe_correlation(last, ".2f")))
+        frames = agrees.loc[name]
+        rows.append((name, "agrees with frame occlusion", frames["verdict"], describe_correlation(frames, "+.2f")))
     return pd.DataFrame(rows, columns=["explanation", "question", "verdict", "detail"])
+
+
+def describe_correlation(row: pd.Series, form: str) -> str:
+    """ "correlation 0.25"; where some clips have none, with how many have one."""
+    if not row["n"]:
+        return "correlation not defined in any clip"
+    some = f" in {row['n']} of {row['n'] + row['undefined']} clips" if row["undefined"] else ""
+    return f"correlation {row['value']:{form}}{some}"
 
 
 def ranking_table(results: TrustResults, verdicts: pd.DataFrame) -> pd.DataFrame:

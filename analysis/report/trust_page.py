@@ -156,7 +156,7 @@ def evidence_sections(results: TrustResults, tables: dict[str, pd.DataFrame]) ->
         caption=f"Mean rank correlation with the map of the trained network (bars: 95 %, {n} clips) as the weights are "
         f"shuffled, from the classifier down. A map that stays the same (above {STILL_THERE} when all weights are "
         "random) does not depend on what was learnt. Methods of more than two passes explain only the network whose "
-        "weights are all random.",
+        f"weights are all random.{trust_tables.undefined_sentence(tables['sanity'])}",
     )  # fmt: skip
     colours = [REFERENCE if name in CONTROLS else PLAIN for name in agreement["explanation"]]
     axis = "mean rank correlation with the drop of the score"
@@ -164,7 +164,7 @@ def evidence_sections(results: TrustResults, tables: dict[str, pd.DataFrame]) ->
         "Hide single frames", figure=horizontal_bars(agreement, "explanation", "value", axis, colours=colours),
         caption=f"Does the sum of a map in each frame rank the frames as frame occlusion does? Mean over {n} clips of "
         "Spearman's rank correlation with the drop of the score when a frame is replaced by its neighbour (bars: "
-        "95 %).",
+        f"95 %).{trust_tables.undefined_sentence(agreement)}",
     )  # fmt: skip
     if "attention" in tables:
         yield replacement_section(results, tables["attention"])

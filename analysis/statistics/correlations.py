@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 from analysis.statistics.clusters import Array, Groups, quantile_of_t
 
 FEWEST_RANKS = 3  # values of which a rank correlation is computed
-FEWEST_CLASSES, FEWEST_GROUPS = 5, 8  # over which there is an interval
+FEWEST_CLASSES, FEWEST_GROUPS = 8, 8  # over which there is an interval
 MOST_BLOCKS = 100  # into which the groups are divided
-FEW_CLASSES, FEW_VIDEOS = "fewer than 5 classes", "fewer than 8 source videos"
-LARGEST = 1 - 1e-6  # rank correlation; of 1, Fisher's z is infinite
+FEW_CLASSES, FEW_VIDEOS = "fewer than 8 classes", "fewer than 8 source videos"
+LARGEST = 1 - 1e-6  # rank correlation of which Fisher's z is taken; of 1 it is infinite
 
 
 def rank_correlation(a: NDArray, b: NDArray) -> float:
-    """Spearman's rank correlation of two arrays of equal size; 0 if one of them is constant."""
-    return weighted_rank_correlation(rank_codes(a), rank_codes(b), np.ones(a.size))
+    """Spearman's rank correlation of two arrays of equal size; nan if one of them is constant, which has no ranks."""
+    first, second = rank_codes(a), rank_codes(b)
+    if not (first.any() and second.any()):
+        return np.nan
+    return weighted_rank_correlation(first, second, np.ones(a.size))
 
 
 def rank_codes(values: NDArray) -> NDArray[np.intp]:
@@ -28,7 +31,7 @@ def rank_codes(values: NDArray) -> NDArray[np.intp]:
 
 def weighted_rank_correlation(a: NDArray[np.intp], b: NDArray[np.intp], weight: Array) -> float:
     """Spearman's rank correlation of values with these `rank_codes`, each counted `weight` times: to leave some out is
-    a weight of 0, so that nothing is sorted again."""
+    a weight of 0, so that nothing is sorted again. 0 if those that count are constant."""
     ranks = []
     for codes in (a, b):
         counts = np.bincount(codes, weight)
@@ -36,7 +39,7 @@ def weighted_rank_correlation(a: NDArray[np.intp], b: NDArray[np.intp], weight: 
         ranks.append(rank - np.average(rank, weights=weight))
     x, y = ranks
     spread = np.sqrt((weight * x * x).sum() * (weight * y * y).sum())
-    return float((weight * x * y).sum() / spread) if spread > 1e-9 else 0.0
+    return float(np.clip((weight * x * y).sum() / spread, -1, 1)) if spread > 1e-9 else 0.0
 
 
 def rank_correlations(clips: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
@@ -63,27 +66,37 @@ def rank_correlations(clips: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
 
 def class_interval(value: float, n: int) -> tuple[float, float]:
     """The 95 % interval of a rank correlation of n independent pairs, by Fisher's z with the variance of Bonett and
-    Wright (2000), (1 + value^2 / 2) / (n - 3); nan for fewer than five."""
+    Wright (2000), (1 + value^2 / 2) / (n - 3); nan for fewer than eight. That of 1 reaches from below the nearest value
+    that n pairs can have to 1, that of -1 likewise."""
     if n < FEWEST_CLASSES:
         return np.nan, np.nan
-    return around(value, quantile_of_t(np.inf) * np.sqrt((1 + value**2 / 2) / (n - 3)))
+    largest = nearest_to_one(n)
+    cut = min(abs(value), largest)
+    return around(value, quantile_of_t(np.inf) * np.sqrt((1 + cut**2 / 2) / (n - 3)), largest)
+
+
+def nearest_to_one(n: int) -> float:
+    """The rank correlation of n pairs of which two neighbours are swapped, but at most `LARGEST`."""
+    return min(1 - 12 / (n * (n**2 - 1)), LARGEST)
 
 
 def jackknife_interval(correlation: Callable[[Array], float], groups: Groups) -> tuple[float, float]:
     """The 95 % interval of a correlation of clips, which gets the weight (N,) of each: whole groups are left out, one
     after the other (of more than 100 groups, a hundredth of them), and Fisher's z has Student's t; nan for fewer than
-    eight groups."""
+    eight groups. Where it is the same without any of them, as of a perfect ranking, it is `class_interval` of the
+    groups."""
     codes, names = pd.factorize(groups)
     if len(names) < FEWEST_GROUPS:
         return np.nan, np.nan
     B = min(len(names), MOST_BLOCKS)
     block = np.random.default_rng(0).permutation(np.arange(len(names)) % B)[codes]
     z = np.arctanh(np.clip([correlation((block != i).astype(float)) for i in range(B)], -LARGEST, LARGEST))
-    error = np.sqrt((B - 1) * z.var())
-    return around(correlation(np.ones(len(codes))), quantile_of_t(B - 1) * error)
+    error, value = np.sqrt((B - 1) * z.var()), correlation(np.ones(len(codes)))
+    return around(value, quantile_of_t(B - 1) * error) if error > 1e-9 else class_interval(value, len(names))
 
 
-def around(value: float, half: float) -> tuple[float, float]:
-    """The interval of a correlation that reaches `half` to both sides in Fisher's z."""
-    z = np.arctanh(np.clip(value, -LARGEST, LARGEST))
-    return float(np.tanh(z - half)), float(np.tanh(z + half))
+def around(value: float, half: float, largest: float = LARGEST) -> tuple[float, float]:
+    """The interval of a correlation that reaches `half` to both sides in Fisher's z, that of `largest` if the value is
+    nearer to 1 or -1; the value itself is always in it."""
+    z = np.arctanh(np.clip(value, -largest, largest))
+    return min(value, float(np.tanh(z - half))), max(value, float(np.tanh(z + half)))

@@ -160,6 +160,7 @@ def show_evidence(tables: dict[str, Any], n: int, units: str) -> None:
     st.caption(
         f"Mean rank correlation with the map of the trained network (bars: 95 % intervals over {units}) as weights are "
         "shuffled, from the classifier down. A map that stays the same does not depend on what was learnt."
+        + escape_markdown(trust_tables.undefined_sentence(tables["sanity"]))
     )
     agreement, attention = tables["agreement"], tables["attention"]
     st.header("Hide single frames")
@@ -170,6 +171,7 @@ def show_evidence(tables: dict[str, Any], n: int, units: str) -> None:
     st.caption(
         "Does the sum of a map in each frame rank the frames as frame occlusion does? Mean over "
         f"{counted(n, 'clip')} (whiskers: 95 % intervals over {units})."
+        + escape_markdown(trust_tables.undefined_sentence(agreement))
     )
     if len(attention):
         st.header("Replace attention")
