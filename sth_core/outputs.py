@@ -9,7 +9,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from sth_core.errors import UserError
 from sth_core.files import HOST, LEFTOVER, short_name, system_reason
 
 LOCK = ".lock"
+RUN_FILE = "run.json"  # which makes a folder a run
 SECONDS_OF_CLOCK = 2.0  # by which a file's time and that of a process may differ
 SECONDS_OF_OTHERS = 86_400.0  # after which a temporary file of another machine, unchanged, is a leftover
 MOST_HELD = 200  # bytes that are read of a lock
@@ -50,6 +51,42 @@ def writing_file(path: Path) -> Iterator[None]:
     with held(lock, f"writes {path}", remove=True):
         remove_leftovers(path.parent, of=path)
         yield
+
+
+def refuse_replacing(outputs: Iterable[tuple[str, Path | None, str]], inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse, before anything is written, what would replace a file of a person; `outputs` are (option, file, suffix),
+    without a file where the option is not given. An earlier table, a file with this suffix, may be replaced.
+
+    Raises:
+        UserError: an output is an input, is named twice, is a run's description, lies in a run, or is another file.
+    """
+    read = [path for path in inputs if path]
+    named = dict[str, Path]()
+    for option, file, suffix in outputs:
+        if file is None:
+            continue
+        if any(same_file(file, path) for path in read):
+            raise UserError(f"{option} {file} is a file that is read; name another one")
+        if other := next((earlier for earlier, path in named.items() if same_file(file, path)), ""):
+            raise UserError(f"{other} and {option} both name {file}; give each a file of its own")
+        if file.name == RUN_FILE:
+            raise UserError(f"{option} {file} has the name of a run's description; choose another name")
+        if run := run_around(file):
+            raise UserError(f"{option} {file} lies in the run {run}; name a file outside of it")
+        if file.exists() and file.suffix.lower() != suffix:
+            raise UserError(f"{option} {file} exists and does not end in {suffix}; name a new file, or one that does")
+        named[option] = file
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths are of one file, which links and file systems that ignore case can make of different names."""
+    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
+
+
+def run_around(file: Path) -> Path | None:
+    """The run in whose folder, or in a folder of whose folder, the file lies: itself, or what it is a link to."""
+    above = (place for name in (file, file.parent) for place in (name.resolve(), *name.resolve().parents))
+    return next((folder for folder in above if (folder / RUN_FILE).is_file()), None)
 
 
 @contextmanager

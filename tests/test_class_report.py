@@ -101,6 +101,33 @@ def test_the_page_shows_the_report(recorded: Path, tmp_path: Path, monkeypatch: 
     assert "do not match: label" in words(filtered)
 
 
+def most_frequent_mistake(table: pd.DataFrame) -> tuple[str, str, int]:
+    """(label, prediction, clips), of a class that clips of another label are taken for too."""
+    wrong = table[~table["correct"].astype(bool)]
+    (label, said), count = next(iter(wrong.groupby(["label", "prediction"], observed=True).size().nlargest(1).items()))
+    assert count < (wrong["prediction"] == said).sum()
+    return label, said, count
+
+
+@pytest.mark.parametrize("filtered_by", ["label", "said"])
+def test_a_button_opens_the_clips_that_it_counts(filtered_by, recorded, tmp_path, monkeypatch) -> None:
+    """One class is the page's filter, the other the row's: the button changes its own filter, and keeps the page's."""
+    shutil.copytree(recorded, tmp_path / "a")
+    label, said, count = most_frequent_mistake(predictions(open_run(recorded)))
+    cell = {"label": label, "said": said}
+    [changed] = cell.keys() - {filtered_by}
+    query = {"run": "a", "view": "Precision and recall", filtered_by: cell[filtered_by]}
+    app = open_page(tmp_path, monkeypatch, PREDICTIONS, **query)
+    row = app.dataframe[-1].value["label"].tolist().index(cell[changed])
+    app.session_state["class_report"] = {"selection": {"rows": [row], "columns": [], "cells": []}}
+    app.run()
+    button = app.button(key=f"report {changed}")
+    assert button.label.startswith(f"{count} clip")
+    button.click().run()
+    assert not app.exception and {key: app.session_state[key] for key in cell} == cell
+    assert app.session_state["view"] == "Misclassified" and f"{count} of 24 clips" in words(app)
+
+
 def test_the_file_has_all_numbers() -> None:
     report = class_report(table_of([*"aab"], [*"abb"]), ["a", "b"])
     read = pd.read_csv(StringIO(csv_text(report)))

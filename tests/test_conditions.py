@@ -27,6 +27,7 @@ from analysis.attention.hypotheses import (
     judge_hypothesis,
     rise_with_depth,
     seeds_needed,
+    spread_of_rises,
     spread_of_seeds,
     stack_values,
 )
@@ -268,7 +269,7 @@ def test_a_verdict_is_that_of_the_corrected_p_and_the_sign(effects, verdicts) ->
     rows = judge_hypothesis(DEPTH, [Comparison(f"{i}", an_effect(*of), True) for i, of in enumerate(effects)], 0.01)
     assert [row["verdict"] for row in rows] == verdicts and all(row["paired"] is True for row in rows)
     assert [row["effect"] for row in rows] == [effect[0] for effect in effects]
-    assert all((row["seeds_needed"] is None) == (row["verdict"] in ("holds", "does not hold")) for row in rows)
+    assert all(row["seeds_needed"] is None or row["verdict"] == "these networks only" for row in rows)
 
 
 def test_how_many_seeds_would_decide() -> None:
@@ -280,6 +281,17 @@ def test_how_many_seeds_would_decide() -> None:
     assert rows[0]["seeds_needed"] == 4
 
 
+@pytest.mark.parametrize(
+    ("p", "seeds", "spread", "needed"),
+    [(0.2, 1, 0.01, 4), (0.2, 3, 0.01, 4), (0.2, 4, 0.01, None), (0.2, 5, 0.01, None), (np.nan, 1, 0.01, None),
+     (0.2, 1, None, None)],
+)  # fmt: skip
+def test_no_seeds_are_named_that_would_not_help(p: float, seeds: int, spread: float | None, needed: int | None) -> None:
+    """Without an interval, with as many seeds already, and with an unknown spread."""
+    (row,) = judge_hypothesis(PROPORTION, [Comparison("", an_effect(0.03, p, seeds), True)], spread)
+    assert row["seeds_needed"] == needed
+
+
 def test_the_spread_of_trainings_is_that_of_all_networks_with_several_seeds() -> None:
     alphas = {
         name: an_alpha("abcd", more) for name, more in (("0", 0.0), ("1", 0.2), ("2", 0.1), ("3", 0.1), ("4", 0.4))
@@ -289,6 +301,7 @@ def test_the_spread_of_trainings_is_that_of_all_networks_with_several_seeds() ->
     squares = 1.375**2 * (2 * 0.1**2 + (0.1**2 + 0.1**2 + 0.2**2))
     assert spread_of_seeds(conditions, lambda run: alphas[run.name]) == pytest.approx((squares / 3) ** 0.5)
     assert spread_of_seeds(conditions[2:], lambda run: alphas[run.name]) == 0.01
+    assert spread_of_rises(conditions[2:], lambda run: alphas[run.name]) is None
 
 
 @pytest.mark.parametrize(

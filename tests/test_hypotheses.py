@@ -216,6 +216,41 @@ def test_runs_that_do_not_know_their_seed_or_have_the_same_stay_apart(tmp_path: 
     assert [len(c.runs) for c in group_conditions(find_runs(tmp_path))] == [1, 1, 1, 1]
 
 
+def test_seeds_for_a_rise_with_depth_are_by_the_spread_of_the_rise(tmp_path: Path) -> None:
+    """Rises of -0.05, 0.03 and 0.11 have a standard deviation of 0.08, the means none: t with 2 degrees of freedom,
+    4.303 x 0.08 / sqrt(3) = 0.2, is above 0.03, and so it is until t x 0.08 / sqrt(S) is below, of 30 seeds."""
+    for seed, rise in enumerate((-0.05, 0.03, 0.11)):
+        write_run(tmp_path / f"{seed}", [[0.5 - rise / 2, 0.5 + rise / 2]] * 10, seed=seed)
+    row = evaluate_hypotheses(find_runs(tmp_path)).of(DEPTH).iloc[0]
+    assert row["effect"] == pytest.approx(0.03) and (row["seeds"], row["verdict"]) == (3, "undecided")
+    expected = next(S for S in range(4, 51) if stats.t.ppf(0.975, S - 1) * 0.08 / S**0.5 < 0.03)
+    assert row["seeds_needed"] == expected == 30
+
+
+def test_a_network_that_was_recorded_twice_counts_once(tmp_path: Path) -> None:
+    for p in (1 / 8, 1 / 4):
+        trainings(tmp_path, f"p {p}", 0.5 - 0.2 * p, 0.1, dataset="jester", temporal_fraction=p)
+    once = evaluate_hypotheses(find_runs(tmp_path))
+    meta = {"dataset": "jester", "temporal_fraction": 1 / 4, "seed": 2, "checkpoint_sha256": "sha of p 0.25 2"}
+    a_run(tmp_path, "again", 0.452, 0.1, **meta, finished="2024-02-01T00:00:00+00:00")
+    a_run(tmp_path, "before", 0.452, 0.1, **meta, finished="2023-02-01T00:00:00+00:00")
+    conditions = group_conditions(find_runs(tmp_path))
+    assert sorted(run.name for c in conditions for run in c.runs if c["p"] == "1/4") == [
+        "again", "p 0.25 0", "p 0.25 1"
+    ]  # fmt: skip
+    tested = evaluate_hypotheses(find_runs(tmp_path))
+    pd.testing.assert_frame_equal(tested.of(PROPORTION), once.of(PROPORTION))
+    assert tested.of(DEPTH)["seeds"].tolist() == [3, 3]
+    why = dict.fromkeys(("before", "p 0.25 2"), "the same network was recorded again as again")
+    assert tested.left_out[DEPTH] == tested.left_out[PROPORTION] == why and tested.left_out[MODALITY] == {}
+
+
+def test_recordings_of_one_network_on_other_data_stay_apart(tmp_path: Path) -> None:
+    for name, split in (("val", "val"), ("test", "test")):
+        a_run(tmp_path, name, 0.5, seed=0, split=split, checkpoint_sha256="one")
+    assert [c.left_out for c in group_conditions(find_runs(tmp_path))] == [(), ()]
+
+
 def test_a_single_layer_has_no_depth_to_rise_with(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [[0.5], [0.6]])
     assert evaluate_hypotheses(find_runs(tmp_path)).comparisons.empty

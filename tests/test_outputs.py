@@ -106,6 +106,7 @@ COMMANDS = {
 FILES = {
     "results": "results {run} --csv {out}",
     "notes": "notes {run} --csv {out}",
+    "complexity": "complexity {recipe} --csv {out}",
     "import": "import {weights} {recipe} --classes {classes} -o {out} --set model.width=64 --set model.conv=2d",
     "cam": "cam {network} {clip} --device cpu -o {out}",
 }
@@ -137,10 +138,7 @@ def test_every_command_respects_the_lock_of_its_folder(name: str, inputs: dict[s
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_command_respects_the_lock_of_its_file(name: str, inputs: dict[str, Path], tmp_path: Path) -> None:
-    out = (
-        tmp_path
-        / {"results": "table.csv", "notes": "notes.csv", "import": "network.safetensors", "cam": "clip.mp4"}[name]
-    )
+    out = tmp_path / {"import": "network.safetensors", "cam": "clip.mp4"}.get(name, "table.csv")
     with holding(out, "file") as process:
         answer = CliRunner().invoke(main, [word.format(**inputs, out=out) for word in FILES[name].split()])
         process.kill()

@@ -1,5 +1,7 @@
 """Other work into a folder is refused with what differs, and changes nothing; with --overwrite the earlier is moved."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from analysis.experiments import interventions, trust
 from analysis.experiments.clip_tests import ClipResult
 from analysis.explain import alpha_replacement
 from analysis.runs.dataset_options import DatasetOptions
-from analysis.runs.run_directory import find_runs, open_run, run_work
+from analysis.runs.run_directory import clips_of, find_runs, open_run, run_work
 from sth_core.errors import UserError
 from tests.datasets_on_disk import class_folders_of_videos
-from tests.tiny import CLASSES, save_tiny
+from tests.test_cli import ends_well, mistake
+from tests.test_stop_and_go import RECIPE
+from tests.tiny import CLASSES, save_tiny, write_run
 from workbench.cli import main
 
 # {work: (the command, what makes it other work, what differs, what is moved)}; A and B are networks, RUN a run of A.
@@ -139,3 +143,71 @@ def test_what_makes_two_recordings_the_same(key: str, tmp_path: Path) -> None:
     for missing in ("direction", "vectors", "precision"):
         del before[missing]
     assert run_work(tmp_path, facts(key)).differences(before) == {key: ONE_RECORDING[key]}
+
+
+# {case: (the command, what it says)}; a name in capitals is a place. Nothing that is there is changed.
+REPLACING = {
+    "a checkpoint": ("complexity NET --csv NET", "--csv NET is a file that is read; name another one"),
+    "a recipe": ("complexity RECIPE --csv RECIPE", "--csv RECIPE is a file that is read; name another one"),
+    "an input by a link": ("complexity NET --csv LINK", "--csv LINK is a file that is read"),
+    "another checkpoint": ("complexity RECIPE --csv NET", "--csv NET exists and does not end in .csv; name a new file"),
+    "no table": ("complexity --csv TEXT", "--csv TEXT exists and does not end in .csv"),
+    "notes: a run": ("notes RUN --csv RUN/run.json", "--csv RUN/run.json has the name of a run's description"),
+    "notes: a part": ("notes RUN --fiftyone RUN/part.json", "lies in the run RUN; name a file outside of it"),
+    "notes: into a run": ("notes RUN --csv RUN/notes/new.csv", "lies in the run RUN; name a file outside of it"),
+    "notes: by a link": ("notes RUN --csv RUN_LINK/new.csv", "lies in the run RUN; name a file outside of it"),
+    "notes: CSV as JSON": ("notes RUN --fiftyone OLD", "--fiftyone OLD exists and does not end in .json"),
+    "notes: a video list": ("notes RUN --csv DATA/manifest.csv", "--csv DATA/manifest.csv is a file that is read"),
+    "notes: twice": ("notes RUN --csv NEW --fiftyone NEW", "--csv and --fiftyone both name NEW; give each"),
+    "notes: both": ("notes RUN --csv NEW --manifest NEW", "--csv and --manifest both name NEW; give each"),
+    "notes: manifest": ("notes RUN --csv NEW --manifest NET", "--manifest NET exists and does not end in .csv"),
+    "notes: manifest and table": ("notes RUN --csv NEW --manifest DATA/manifest.csv", "the manifest that is corrected"),
+    "results: a run": ("results RUN --csv RUN/run.json", "--csv RUN/run.json has the name of a run's description"),
+    "results: into a run": ("results RUN --csv RUN/table.csv", "--csv RUN/table.csv lies in the run RUN; name a file"),
+    "results: no table": ("results RUN --csv NET", "--csv NET exists and does not end in .csv"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def written_to(tmp_path: Path) -> dict[str, Path]:
+    """What the commands of `REPLACING` read, and other files of a person."""
+    names = {"RECIPE": "r.toml", "LINK": "link.csv", "RUN_LINK": "run_link", "TEXT": "x.txt", "OLD": "old.csv"}
+    made = {name: tmp_path / file for name, file in names.items()}
+    made |= {"NEW": tmp_path / "new.csv", "RUN": write_run(tmp_path / "run", [[0.5], [0.6]]), "DATA": tmp_path / "data"}
+    made["NET"] = save_tiny(tmp_path / "n.safetensors")
+    made["LINK"].symlink_to(made["NET"])
+    made["RUN_LINK"].symlink_to(made["RUN"])
+    made["RECIPE"].write_text(RECIPE, encoding="utf-8")
+    made["DATA"].mkdir()
+    clips = "".join(f"{clip},a\n" for clip in clips_of(open_run(made["RUN"]), ())["clip_id"])
+    for clip in clips.split(",a\n")[:-1]:
+        (made["DATA"] / f"{clip}.mp4").touch()
+    for file in (made["TEXT"], made["OLD"], made["DATA"] / "manifest.csv", made["RUN"] / "part.json"):
+        file.write_text(f"path,label\n{clips}", encoding="utf-8")
+    description = json.loads((made["RUN"] / "run.json").read_text())
+    (made["RUN"] / "run.json").write_text(json.dumps(description | {"data": str(made["DATA"])}))
+    return made
+
+
+def with_places(text: str, places: dict[str, Path]) -> str:
+    return re.sub("|".join(sorted(places, key=len, reverse=True)), lambda found: str(places[found[0]]), text)
+
+
+@pytest.mark.parametrize("case", REPLACING)
+def test_no_table_replaces_a_file_of_a_person(case: str, written_to: dict[str, Path], tmp_path: Path) -> None:
+    command, sentence = (with_places(text, written_to) for text in REPLACING[case])
+    before = contents(tmp_path)
+    assert sentence in mistake(*command.split())
+    assert contents(tmp_path) == before and written_to["LINK"].is_symlink()
+
+
+@pytest.mark.parametrize("command", ["complexity RECIPE --csv OLD", "notes RUN --csv OLD", "results SCORED --csv OLD"])
+def test_an_earlier_table_is_replaced(command, written_to, recorded: Path, tmp_path: Path) -> None:
+    written_to["SCORED"] = recorded
+    before = contents(tmp_path)
+    ends_well(*with_places(command, written_to).split())
+    after = contents(tmp_path)
+    assert {name for name in before if after[name] != before[name]} == {"old.csv"}
+    beside = command.replace("OLD", "RUN/../other.csv")  # outside of the run, by way of it
+    ends_well(*with_places(beside, written_to).split())
+    assert contents(tmp_path).keys() - after.keys() == {"other.csv"}

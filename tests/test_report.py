@@ -1,5 +1,7 @@
 """`sth report`: what it shows of real runs, that it loads nothing, that text is text, its PDF, and what it refuses."""
 
+import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -62,6 +64,7 @@ def written(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     run = open_run(runs / RGB)
     clips = overview_of(run)["clip_id"]
     add_tag(run, clips[0], "wrong <b>label</b>")
+    add_tag(open_run(runs / "plain"), "c0", "odd")
     save_note(run, clips[0], f"first line\n{HOSTILE}", 0)
     gone = next(part for part in sorted((runs / FLOW).glob("predictions/*.parquet")))
     table = pd.read_parquet(gone)
@@ -78,7 +81,7 @@ def written(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     save_view(runs, "No attention", "", "attention", {"runs": ["plain"]})
     save_view(runs, "Elsewhere", "", "own", {})
     out = folder / "report.html"
-    said = ends_well("report", runs, "-o", out, "--title", f"Title {HOSTILE}".replace("\u202e", ""), "--tag", "none")
+    said = ends_well("report", runs, "-o", out, "--title", f"Title {HOSTILE}".replace("\u202e", ""), "--tag", "odd")
     return out, said
 
 
@@ -89,7 +92,7 @@ def test_the_report_has_each_view_its_clips_and_recipes(written: tuple[Path, str
     assert "writing the report" in said and f"{out} and {out.with_suffix('.pdf')}" in said
     for sentence in (
         f"predictions?run={RGB}&view=Confusion", "Not applied, as a report does not know it: new.",
-        "Accuracy of B minus accuracy of A:", "95 %", "0 clips of 4 runs with the tag none.",
+        "Accuracy of B minus accuracy of A:", "95 %", "1 clip of 4 runs with the tag odd.",
         "There is no run removed in", "The run damaged cannot be shown:", "plain is not shown:",
         "None of the view's runs has recorded attention.", "No frames: ", "gone.mp4",
         "The link's layer no is none of this network's", "frames reversed",
@@ -206,6 +209,34 @@ def test_the_views_of_single_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tags", "given", "sentence"),
+    [
+        (["blurry", "far"], "blury", "the tag 'blury' (did you mean 'blurry'?); there are: blurry, far"),
+        (["blurry"], "else", "the tag 'else'; there are: blurry"),
+        ([], "blurry", "the tag 'blurry'; none of their clips has one"),
+    ],
+)
+def test_a_tag_that_no_clip_has_is_refused(tags: list[str], given: str, sentence: str, tmp_path: Path) -> None:
+    runs, out = tmp_path / "runs", tmp_path / "out" / "report.html"
+    for name in ("a", "b"):
+        write_run(runs / name, [[0.5], [0.6]])
+    for tag in tags:
+        add_tag(open_run(runs / "a"), "c0", tag)
+    given_twice = [word for tag in (*tags, given) for word in ("--tag", tag)]
+    assert mistake("report", runs, "-o", out, *given_twice) == f"sth: no clip of these runs has {sentence}\n"
+    assert not out.parent.exists()
+
+
+def test_a_tag_may_be_in_notes_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(written_report, "write_pictures", lambda *_: "no browser draws")
+    runs = tmp_path / "runs"
+    write_run(runs / "a", [[0.5], [0.6]])
+    (runs / "a" / "notes.sqlite").write_text("damaged")
+    ends_well("report", runs, "-o", tmp_path / "report.html", "--tag", "odd", "--no-pdf")
+    assert "0 clips of 1 run with the tag odd." in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
     ("query", "expected"),
     [
         ({}, "All 24 clips."),
@@ -236,6 +267,31 @@ def test_the_page_views_makes_a_report(tmp_path: Path, recorded: Path, monkeypat
     assert not app.exception and "no browser prints" in words(app)
     [download] = app.get("download_button")
     assert download.proto.label == "Download HTML"
+
+
+def test_the_command_of_a_page_without_chosen_views_makes_its_report(recorded, tmp_path, monkeypatch) -> None:
+    """On the page nothing is left of *Views*; the command that it prints takes no saved view either."""
+    monkeypatch.setattr(written_report, "write_pictures", lambda *_: "no browser draws")
+    monkeypatch.setattr(written_report, "print_page", lambda page, out: "no browser prints")
+    runs = tmp_path / "runs"
+    shutil.copytree(recorded, runs / "a")
+    shown = []
+    for saved in (0, 1):
+        if saved:
+            save_view(runs, "mine", "", "predictions", {"run": ["a"]})
+        app = open_page(runs, monkeypatch, "workbench/pages/views.py")
+        app.multiselect[0].set_value([])
+        next(button for button in app.button if button.label == "Make the report").click().run()
+        assert not app.exception
+        page = app.session_state["report made"].page.decode()
+        [command] = re.findall("<code>sth (report .*)</code>", page)
+        assert ("--no-views" in command) == bool(saved)
+        out = tmp_path / f"{saved}.html"
+        ends_well(*shlex.split(command.replace("report.html", str(out))))
+        shown += [re.findall("<h2>(.*)</h2>", text) for text in (page, out.read_text(encoding="utf-8"))]
+    assert shown == [["Runs", "Attention by layer", "What a confuses"]] * 4
+    said = mistake("report", runs, "-o", tmp_path / "x.html", "--view", "mine", "--no-views")
+    assert said == "sth: --no-views leaves out the views that --view names (mine); give one of the two\n"
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,12 @@ OF_MODALITY = (
 @dataclass(frozen=True)
 class Condition:
     """Runs of one network on one dataset, which differ only in the seed of their training. `facts` are all that is
-    known of how it was trained and recorded, by name."""
+    known of how it was trained and recorded, by name; `left_out` are the earlier recordings of the same trained
+    networks, by name, and why."""
 
     facts: tuple[tuple[str, str], ...]
     runs: tuple[Run, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __getitem__(self, fact: str) -> str:
         return dict(self.facts).get(fact, "") or UNKNOWN
@@ -56,14 +58,36 @@ class Condition:
 
 
 def group_conditions(runs: list[Run]) -> list[Condition]:
-    """Group the runs that differ only in their seed; a run whose seed is unknown is a condition of its own."""
+    """Group the runs that differ only in their seed; a run whose seed is unknown is a condition of its own. Of several
+    runs of one checkpoint, on the same data in the same way, the last is used."""
     result = []
     for group in grouped(runs, network_facts):
-        seeds = [run.meta.get("seed") for run in group]
+        recordings = [sorted(same, key=when_recorded) for same in grouped(group, trained_network)]
+        seeds = [same[-1].meta.get("seed") for same in recordings]
         only_seeds_differ = None not in seeds and len(set(seeds)) == len(seeds)
-        conditions = [group] if only_seeds_differ else [[run] for run in group]
-        result += [Condition(network_facts(group[0]), tuple(some)) for some in conditions]
+        conditions = [recordings] if only_seeds_differ else [[same] for same in recordings]
+        for some in conditions:
+            left_out = tuple(reason for same in some for reason in earlier_recordings(same))
+            result.append(Condition(network_facts(group[0]), tuple(same[-1] for same in some), left_out))
     return result
+
+
+def trained_network(run: Run) -> Hashable:
+    """The same of two runs of one checkpoint; of a run that does not name its checkpoint, its own."""
+    return run.meta.get("checkpoint_sha256") or id(run)
+
+
+def when_recorded(run: Run) -> tuple[str, str]:
+    """Of runs, the last that was finished is the largest; of those that were not, the last by path."""
+    return str(run.meta.get("finished") or ""), str(run.path)
+
+
+def earlier_recordings(same: list[Run]) -> list[tuple[str, str]]:
+    """The name of each run of one network but the last, and why it is left out; paths where the names are the same."""
+    *earlier, last = same
+    by_path = len({run.name for run in same}) < len(same)
+    names = [str(run.path) if by_path else run.name for run in (*earlier, last)]
+    return [(name, f"the same network was recorded again as {names[-1]}") for name in names[:-1]]
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:

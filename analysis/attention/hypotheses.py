@@ -53,7 +53,8 @@ HOW_JUDGED = (
     "the interval is over clips (source videos, if known), and the result is about these networks only. Only networks "
     "that are alike but for the one thing are compared. Seeds needed: how many of each network would decide an effect "
     "of this size, with the spread of the networks that were trained more than once (if there are none, "
-    f"{SPREAD_OF_SEEDS} is assumed)."
+    f"{SPREAD_OF_SEEDS} is assumed for α_T, and of a rise with depth no number is named); none where there is no "
+    "interval, or where there are as many already."
 )
 
 
@@ -85,7 +86,8 @@ def evaluate_hypotheses(runs: list[Run], read: ReadAlpha | None = None) -> Teste
     conditions = group_conditions(runs)
     spread = spread_of_seeds(conditions, read)
     rises = [rise for c in conditions if (rise := rise_with_depth(c, read))]
-    rows, left_out = judge_hypothesis(DEPTH, rises, spread), {DEPTH: dict[str, str]()}
+    rows = judge_hypothesis(DEPTH, rises, spread_of_rises(conditions, read))
+    left_out = {DEPTH: recorded_again(conditions)}
     for hypothesis, pair_up in (
         (PROPORTION, pairs_of_proportions),
         (DATASETS, pairs_of_kinds),
@@ -93,8 +95,14 @@ def evaluate_hypotheses(runs: list[Run], read: ReadAlpha | None = None) -> Teste
     ):
         pairs = pair_up(conditions)
         rows += judge_hypothesis(hypothesis, [compare_pair(pair, read) for pair in pairs.compared], spread)
-        left_out[hypothesis] = pairs.left_out
+        compared = [c for pair in pairs.compared for c in (pair.first, pair.second)]
+        left_out[hypothesis] = pairs.left_out | recorded_again(compared)
     return Tested(named_apart(pd.DataFrame(rows, columns=COMPARISON)), left_out)
+
+
+def recorded_again(conditions: Sequence[Condition]) -> dict[str, str]:
+    """{run: why} of the runs that are not used, as a later one of these conditions is of the same network."""
+    return {name: why for c in conditions for name, why in c.left_out}
 
 
 def named_apart(table: pd.DataFrame) -> pd.DataFrame:
@@ -107,24 +115,38 @@ def named_apart(table: pd.DataFrame) -> pd.DataFrame:
 def spread_of_seeds(conditions: list[Condition], read: ReadAlpha = read_alpha) -> float:
     """The standard deviation over trainings of alpha_T, mean over layers and clips, of all networks that were trained
     more than once; `SPREAD_OF_SEEDS` if there are none."""
-    squares, df = 0.0, 0
-    for c in conditions:
-        if len(c.runs) > 1:
-            means = np.array([float(read(run).mean.mean()) for run in c.runs])
-            squares += float(((means - means.mean()) ** 2).sum())
-            df += len(means) - 1
-    return float(np.sqrt(squares / df)) if df else SPREAD_OF_SEEDS
+    several = [c for c in conditions if len(c.runs) > 1]
+    found = pooled_spread([np.array([float(read(run).mean.mean()) for run in c.runs]) for c in several])
+    return SPREAD_OF_SEEDS if found is None else found
+
+
+def spread_of_rises(conditions: list[Condition], read: ReadAlpha = read_alpha) -> float | None:
+    """As `spread_of_seeds`, of the rise of alpha_T with depth; None if no network was trained more than once."""
+    several = [rises_by_clip(c, read) for c in conditions if len(c.runs) > 1]
+    return pooled_spread([found[0].mean(1) for found in several if found])
+
+
+def pooled_spread(trainings: Sequence[np.ndarray]) -> float | None:
+    """The standard deviation over the trainings of a network, pooled over networks, from an array of one value of each
+    training for each network; None if all are of one training."""
+    df = sum(len(values) - 1 for values in trainings)
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in trainings)
+    return float(np.sqrt(squares / df)) if df else None
 
 
 def rise_with_depth(condition: Condition, read: ReadAlpha = read_alpha) -> Comparison | None:
     """The rise of alpha_T from the first layer to the last, on the straight line through all layers; None for a network
     of one layer."""
+    found = rises_by_clip(condition, read)
+    return Comparison(condition.name, mean_effect(*found), True) if found else None
+
+
+def rises_by_clip(condition: Condition, read: ReadAlpha = read_alpha) -> tuple[np.ndarray, pd.Series] | None:
+    """The rises of alpha_T with depth (S, N) of S trainings and their N common clips, and the clips' groups (N,); None
+    for a network of one layer."""
     alphas = [read(run) for run in condition.runs]
     L = len(alphas[0].layers)
-    if L < 2:
-        return None
-    values, groups = stack_values([alpha_clip_table(alpha, depth_weights(L)) for alpha in alphas])
-    return Comparison(condition.name, mean_effect(values, groups), True)
+    return stack_values([alpha_clip_table(alpha, depth_weights(L)) for alpha in alphas]) if L > 1 else None
 
 
 def compare_pair(pair: Pair, read: ReadAlpha = read_alpha) -> Comparison:
@@ -149,19 +171,28 @@ def stack_values(tables: list[pd.DataFrame]) -> tuple[np.ndarray, pd.Series]:
     return values.to_numpy(float).T, by_clip[0]["group"].loc[values.index]
 
 
-def judge_hypothesis(hypothesis: str, found: Sequence[Comparison], spread: float) -> list[dict[str, object]]:
+def judge_hypothesis(hypothesis: str, found: Sequence[Comparison], spread: float | None) -> list[dict[str, object]]:
     """The comparisons of one hypothesis with their verdicts; the p-values of those over several seeds are corrected
-    together."""
+    together. `spread` is that of the compared value over trainings, None if it is not known."""
     rows = []
     over_seeds = [c.effect.p if c.effect.seeds > 1 else np.nan for c in found]
     for c, p_holm in zip(found, holm_correction(over_seeds), strict=True):
         sign = HOLDS if c.effect.value > 0 else FAILS
         verdict = THESE_ONLY if c.effect.seeds == 1 else sign if p_holm < SIGNIFICANCE_LEVEL else UNDECIDED
         of_networks = 1 if hypothesis == DEPTH else 2
-        needed = seeds_needed(c.effect.value, spread, of_networks) if verdict in (THESE_ONLY, UNDECIDED) else None
+        needed = more_seeds(c.effect, spread, of_networks) if verdict in (THESE_ONLY, UNDECIDED) else None
         row = {"hypothesis": hypothesis, "compared": c.name, "effect": c.effect.value, "p_holm": p_holm}
         rows.append(vars(c.effect) | row | {"seeds_needed": needed, "paired": c.paired, "verdict": verdict})
     return rows
+
+
+def more_seeds(effect: Effect, spread: float | None, networks: int) -> int | None:
+    """`seeds_needed` of an effect; None if the spread is not known, if the effect has no interval, which no seed helps,
+    and if there are as many seeds already."""
+    if spread is None or np.isnan(effect.p):
+        return None
+    needed = seeds_needed(effect.value, spread, networks)
+    return needed if needed and needed > effect.seeds else None
 
 
 def seeds_needed(effect: float, spread: float, networks: int) -> int | None:

@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.attention.alpha_matrix import has_signal, read_signal
 from analysis.attention.clip_profiles import clip_overview
 from analysis.runs.left_out import why_unreadable
+from analysis.runs.notes import tag_counts
 from analysis.runs.run_directory import Run, find_runs, location
 from analysis.runs.saved_views import FOLDER, SavedView, saved_views
 from sth_core.checkpoint import Checkpoint
@@ -131,6 +132,24 @@ def chosen_views(sources: ReportSources, names: Sequence[str], say: Callable[[st
     for view in of_others:
         say(f"left out: the view {view.name}, which shows other runs; --view {view.name!r} takes it")
     return [view for view in views if view not in of_others]
+
+
+def refuse_unknown_tags(sources: ReportSources, tags: Sequence[str]) -> None:
+    """Refuse a tag that no clip of a chosen run has; not where notes cannot be read, which may have it.
+
+    Raises:
+        UserError: there is no clip with a tag.
+    """
+    known = dict[str, None]()
+    for run in sources.chosen.values() if tags else ():
+        try:
+            known |= dict.fromkeys(tag_counts(run))
+        except UserError:
+            return  # the report says so
+    for tag in tags:
+        if tag not in known:
+            there = f"; there are: {', '.join(known)}" if known else "; none of their clips has one"
+            raise UserError(f"no clip of these runs has the tag {tag!r}{did_you_mean(tag, known)}{there}")
 
 
 def runs_of(view: SavedView) -> set[str]:

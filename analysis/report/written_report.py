@@ -22,7 +22,7 @@ from analysis.report.page import TEMPLATES
 from analysis.report.plots import with_escaped_text
 from analysis.report.printed_page import print_page
 from analysis.report.report_parts import ClipCard, ReportPart, shown_numbers
-from analysis.report.report_sources import ReportSources, overview_of
+from analysis.report.report_sources import ReportSources, overview_of, refuse_unknown_tags
 from analysis.report.run_rows import runs_section
 from analysis.report.view_parts import view_part
 from analysis.runs.left_out import why_unreadable
@@ -68,10 +68,11 @@ def write_report(
     where there are no views.
 
     Raises:
-        UserError: a file of this name is there, or nothing can be written.
+        UserError: a file of this name is there, no clip has one of the tags, or nothing can be written.
     """
     pdf = out.with_suffix(".pdf")
     refuse_existing([out, *([pdf] if options.pdf else [])], options.overwrite)
+    refuse_unknown_tags(sources, options.tags)
     with writing_file(out):
         said = [] if views or options.tags else [f"no view is chosen of {sources.folder}: the report shows all runs"]
         steps = parts_of(sources, views or ([] if options.tags else default_views(sources)), options.tags)

@@ -43,12 +43,15 @@ def complexity_command(network: Path | None, changes: tuple[str, ...], classes: 
     NETWORK is a checkpoint (.safetensors), a recipe (.toml) or the name of a shipped recipe.
     """
     from sth_core.files import write_csv
+    from sth_core.outputs import refuse_replacing, writing_file
 
     if network is None and changes:
         raise UserError("--set changes a recipe: name one, as in sth complexity ut_interaction --set ...")
+    refuse_replacing([("--csv", file, ".csv")], [network])
     table = print_layers(network, changes, classes) if network else print_paper_tables()
     if file:
-        write_csv(file, table)
+        with writing_file(file):
+            write_csv(file, table)
         say(f"table: {file}")
 
 

@@ -28,13 +28,22 @@ def notes_command(run: Path, csv: Path | None, fiftyone: Path | None, manifest: 
     from analysis.runs.run_directory import open_run
     from sth_core.errors import UserError
     from sth_core.files import write_atomically, write_csv
-    from sth_core.outputs import writing_file
+    from sth_core.outputs import refuse_replacing, writing_file
     from workbench.cli.fetched import on_this_machine
 
     run = on_this_machine(run)
     opened = open_run(run)
     if not opened.meta:
         raise UserError(f"{run}: {opened.problem}")
+    data = Path(opened.meta.get("data") or "")
+    listed = data.glob("manifest.*") if opened.meta.get("data") else ()
+    tables = [("--csv", csv, ".csv"), ("--fiftyone", fiftyone, ".json")]
+    refuse_replacing(tables, listed)
+    refuse_replacing([*tables, ("--manifest", manifest, ".csv")])
+    corrected = correct_manifest(opened) if manifest else None
+    source = Path(corrected.source).resolve() if corrected else None
+    if manifest and manifest.exists() and manifest.resolve() == source:
+        raise UserError(f"{manifest} is the manifest that is corrected; write another file, then replace it")
     say(f"{counted(len(notes_table(opened)), 'clip')} with tags or a note")
     if counts := tag_counts(opened):
         print_table(("tag", "clips"), [*counts.items()], title="")
@@ -43,10 +52,7 @@ def notes_command(run: Path, csv: Path | None, fiftyone: Path | None, manifest: 
             with writing_file(file), write_atomically(file) as opened_file:
                 opened_file.write(content(opened))
             say(f"notes: {file}")
-    if manifest:
-        corrected = correct_manifest(opened)
-        if manifest.exists() and str(manifest.resolve()) == str(Path(corrected.source).resolve()):
-            raise UserError(f"{manifest} is the manifest that is corrected; write another file, then replace it")
+    if manifest and corrected:
         with writing_file(manifest):
             write_csv(manifest, corrected.table)
         for sentence in corrected.sentences:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sth_core.errors import UserError
+from sth_core.errors import UserError, first_few
 from workbench.cli.kinds import FILE, RUNS, TEXT
 from workbench.cli.terminal import notify, progress_bars, say
 from workbench.cli.typed import command_line
@@ -17,12 +17,13 @@ from workbench.cli.typed import command_line
 @click.option(
     "--view", "views", multiple=True, type=TEXT, metavar="NAME", help="A saved view; by default all of these runs."
 )
+@click.option("--no-views", is_flag=True, help="None of the saved views: clips with tags, or what all runs show.")
 @click.option("--tag", "tags", multiple=True, type=TEXT, metavar="TAG", help="Add the clips with this tag.")
 @click.option("--pdf/--no-pdf", default=True, help="Print it as a PDF too.")
 @click.option("--overwrite", is_flag=True, help="Replace a report of this name.")
 def report_command(
-    runs: tuple[Path, ...], out: Path, title: str, views: tuple[str, ...], tags: tuple[str, ...], pdf: bool,
-    overwrite: bool,
+    runs: tuple[Path, ...], out: Path, title: str, views: tuple[str, ...], no_views: bool, tags: tuple[str, ...],
+    pdf: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     """Write one HTML file, and a PDF, with the views that were saved on RUNS: folders of runs, or single runs.
 
@@ -38,9 +39,11 @@ def report_command(
 
     if out.suffix.lower() != ".html":
         raise UserError(f"-o must end in .html, got {out}; the PDF is written beside it")
+    if views and no_views:
+        raise UserError(f"--no-views leaves out the views that --view names ({first_few(views)}); give one of the two")
     here = [on_this_machine(folder) for folder in runs]
     sources = find_sources(here, network_for_report, why_not_readable)
-    shown = chosen_views(sources, views, notify)
+    shown = [] if no_views else chosen_views(sources, views, notify)
     options = ReportOptions(title, tags, command_line(), pdf, overwrite)
     with progress_bars() as show:
         written = write_report(sources, shown, out, options, lambda d, n: show("writing the report", d, n, unit="part"))

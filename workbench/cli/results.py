@@ -26,8 +26,9 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     from analysis.statistics.clusters import describe_interval
     from analysis.statistics.results import run_results, with_left_out
     from sth_core.files import write_csv
-    from sth_core.outputs import writing_file
+    from sth_core.outputs import refuse_replacing, writing_file
 
+    refuse_replacing([("--csv", file, ".csv")])
     print_paper_results()
     if folder is None:
         return

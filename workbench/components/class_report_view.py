@@ -98,13 +98,13 @@ def show_mistakes_of(row: pd.Series) -> None:
         if count:
             st.button(
                 f"{counted(count, 'clip')} {words}", key=f"report {key}", icon=":material/search:",
-                on_click=show_misclassified_of, kwargs={"label": None, "said": None} | {key: label},
+                on_click=show_misclassified_of, args=(key, label),
             )  # fmt: skip
 
 
-def show_misclassified_of(label: str | None, said: str | None) -> None:
-    """Open the view of misclassified clips, with these filters of the page."""
-    st.session_state.update(label=label, said=said, view="Misclassified")
+def show_misclassified_of(key: str, label: str) -> None:
+    """Open the view of misclassified clips with this class as the filter `key` of the page; the others stay."""
+    st.session_state.update({key: label, "view": "Misclassified"})
 
 
 def recall_interval(filtered: FilteredClips) -> str:

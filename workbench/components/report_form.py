@@ -53,7 +53,8 @@ def show_report_form(views: list[SavedView]) -> None:
         if clicked:
             st.session_state.pop(MADE, None)
             wanted = [view for view in reversed(views) if view.name in chosen]
-            st.session_state[MADE] = make_report(runs, wanted, title.strip() or "Report", tags)
+            no_views = bool(views) and not wanted
+            st.session_state[MADE] = make_report(runs, wanted, title.strip() or "Report", tags, no_views=no_views)
         show_made()
 
 
@@ -68,13 +69,17 @@ def tags_of_all(runs: dict[str, Run]) -> list[str]:
     return sorted(found)
 
 
-def make_report(runs: dict[str, Run], views: list[SavedView], title: str, tags: list[str]) -> MadeReport:
-    """The same files as `sth report` writes; of many runs only those that the views show."""
+def make_report(
+    runs: dict[str, Run], views: list[SavedView], title: str, tags: list[str], *, no_views: bool
+) -> MadeReport:
+    """The same files as `sth report` writes; of many runs only those that the views show. `no_views`: there are views,
+    which the command would add."""
     named = {name: runs[name] for view in views for name in sorted(runs_of(view)) if name in runs}
     sources = ReportSources(
         runs_folder(), runs, named if named and not tags else runs, open_for_report, why_not_readable
     )
-    options = [f"--title={title}", *(f"--view={view.name}" for view in views), *(f"--tag={tag}" for tag in tags)]
+    options = [f"--title={title}", *["--no-views"] * no_views]
+    options += [*(f"--view={view.name}" for view in views), *(f"--tag={tag}" for tag in tags)]
     command = shlex.join(["sth", "report", str(runs_folder().absolute()), "-o", "report.html", *options])
     bar = st.progress(0.0, "Writing the report")
     with TemporaryDirectory() as folder:
