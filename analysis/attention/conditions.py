@@ -62,7 +62,7 @@ def group_conditions(runs: list[Run]) -> list[Condition]:
     runs of one checkpoint, on the same data in the same way, the last is used."""
     result = []
     for group in grouped(runs, network_facts):
-        recordings = [sorted(same, key=when_recorded) for same in grouped(group, trained_network)]
+        recordings = [sorted(same, key=recording_order) for same in grouped(group, trained_network)]
         seeds = [same[-1].meta.get("seed") for same in recordings]
         only_seeds_differ = None not in seeds and len(set(seeds)) == len(seeds)
         conditions = [recordings] if only_seeds_differ else [[same] for same in recordings]
@@ -77,7 +77,7 @@ def trained_network(run: Run) -> Hashable:
     return run.meta.get("checkpoint_sha256") or id(run)
 
 
-def when_recorded(run: Run) -> tuple[str, str]:
+def recording_order(run: Run) -> tuple[str, str]:
     """Of runs, the last that was finished is the largest; of those that were not, the last by path."""
     return str(run.meta.get("finished") or ""), str(run.path)
 
