@@ -65,6 +65,13 @@ def test_the_rank_of_the_label_decides_about_top_1_and_top_5() -> None:
     assert none[["value", "low", "high"]].isna().all(axis=None)
 
 
+def test_without_scores_top_5_is_not_known() -> None:
+    """As in runs of early versions, which have the prediction alone."""
+    table = pd.DataFrame({"label": [*"abab"], "prediction": [*"abbb"], "correct": [True, True, False, True]})
+    found = summarize_accuracy(table, ["a", "b"]).set_index("metric")["value"]
+    assert found["top-1"] == 0.75 and found["mean class accuracy"] == 0.75 and math.isnan(found["top-5"])
+
+
 def test_of_equal_scores_the_first_class_is_the_prediction() -> None:
     """As everywhere else: a network that gives each class the same is right where the label is the first one."""
     table = pd.DataFrame({"label": [*"abab"], "scores": [[0.5, 0.5]] * 3 + [[0.2, 0.8]]})

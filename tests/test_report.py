@@ -15,6 +15,7 @@ from playwright.sync_api import Page
 from analysis.report import printed_page, written_report
 from analysis.report.prediction_parts import drawn_of
 from analysis.report.report_filters import linked_clips
+from analysis.report.report_parts import without_lists
 from analysis.report.report_sources import ReportSources, chosen_views, find_sources, overview_of
 from analysis.report.view_parts import view_part
 from analysis.report.written_report import ReportOptions, write_report
@@ -368,3 +369,8 @@ def test_every_view_of_every_page(experiments: Path, tmp_path: Path) -> None:
         query |= {"a": ["tiny"], "b": ["again"]} if page == "compare" else {}
         part = view_part(SavedView(Path(), "name", "", page, query, ""), sources)
         assert expected in repr((part.facts, part.problems, part.sections)), (page, more, part.problems)
+
+
+def test_columns_of_lists_are_not_shown_but_categories_are() -> None:
+    table = pd.DataFrame({"label": pd.Categorical(["a", "b"]), "scores": [[0.5, 0.5], [0.1, 0.9]], "n": [1, 2]})
+    assert list(without_lists(table)) == ["label", "n"]

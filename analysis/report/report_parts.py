@@ -60,4 +60,4 @@ def shown_numbers(section: Section) -> list[tuple[str, PageTable, pd.DataFrame]]
 
 def without_lists(table: pd.DataFrame) -> pd.DataFrame:
     """The columns that a reader can read."""
-    return table[[name for name in table if not table[name].map(lambda v: isinstance(v, list | dict)).any()]]
+    return table[[name for name in table if not any(isinstance(value, list | dict) for value in table[name])]]

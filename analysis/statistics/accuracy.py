@@ -32,18 +32,27 @@ def mean_or_nan(values: NDArray | list[float]) -> float:
 
 def summarize_accuracy(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """The `metrics_table` of top-1, top-5 and mean class accuracy (`class_mean_interval`) of clips with a label of
-    `classes` and finite scores."""
+    `classes` and finite scores; without scores, as in runs of early versions, top-5 is nan."""
     numbers = {label: i for i, label in enumerate(classes)}
     known = predictions[predictions["label"].isin(numbers).to_numpy() & has_scores(predictions)]
     n, groups = len(known), group_numbers(known)
     labels = known["label"].map(numbers).to_numpy(dtype=int)
-    scores = np.stack(list(known["scores"])) if n else np.empty((0, len(classes)))
-    own, earlier = scores[np.arange(n), labels][:, None], np.arange(len(classes)) < labels[:, None]
-    rank = ((scores > own) | ((scores == own) & earlier)).sum(1)  # of the label; of equal scores the first counts more
+    if "scores" in known:
+        rank = ranks_of_labels(np.stack(list(known["scores"])) if n else np.empty((0, len(classes))), labels)
+    else:
+        rank = np.where(is_correct(known), 0, len(classes))
     table = metrics_table({"top-1": rank < 1, "top-5": rank < 5}, groups)
+    if "scores" not in known:
+        table.loc[table["metric"] == "top-5", ["value", "low", "high"]] = math.nan
     value, low, high = class_mean_interval(rank < 1, labels, groups)
     mean_class = {"metric": "mean class accuracy", "value": value, "low": low, "high": high}
     return pd.concat([table, table[:1].assign(**mean_class)], ignore_index=True)
+
+
+def ranks_of_labels(scores: NDArray[np.floating], labels: NDArray[np.intp]) -> NDArray[np.intp]:
+    """From scores (n, K): how many classes come before the label (n,); of equal scores the first class does."""
+    own, earlier = scores[np.arange(len(labels)), labels][:, None], np.arange(scores.shape[1]) < labels[:, None]
+    return ((scores > own) | ((scores == own) & earlier)).sum(1)
 
 
 def class_mean_interval(
