@@ -106,10 +106,16 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
         return open_shard(file).read(columns, use_threads=False)
 
 
+def several_may_read(file: Path) -> bool:
+    """Whether threads may read such files at once: on this machine, or in a storage such as S3 that fsspec asks for
+    several at once; FTP and archives have one connection or position for all of their files."""
+    return isinstance(file, Path) or bool(getattr(file.fs, "async_impl", False))
+
+
 def ahead(read: Callable[[Path], Result], files: Sequence[Path]) -> Generator[Result, None, None]:
-    """What `read` returns of each file, in order. Several threads read, a few files ahead of those asked for; of a
-    storage that need not allow that, such as FTP, this one reads."""
-    if not all(isinstance(file, Path) or getattr(file.fs, "async_impl", False) for file in files[:1]):
+    """What `read` returns of each file, in order. Several threads read, a few files ahead of those asked for; this one
+    reads files of a storage with one connection."""
+    if not all(map(several_may_read, files)):
         yield from map(read, files)
         return
     with ThreadPoolExecutor(min(READERS, len(files))) as threads:

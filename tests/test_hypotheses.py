@@ -27,8 +27,12 @@ from analysis.attention.hypotheses import (
     evaluate_hypotheses,
     hypothesis_verdicts,
 )
+from analysis.report.figures_5_to_8 import runs_not_drawn
+from analysis.report.seed_summary import runs_not_in_means
+from analysis.report.supplement import write_figures
 from analysis.runs.run_directory import Run, find_runs, open_run
 from analysis.statistics.effects import paired_difference
+from tests.test_app import ATTENTION, FIGURES, open_page, words
 from tests.tiny import write_run
 
 CLIPS, LAYERS = 30, 4
@@ -227,7 +231,7 @@ def test_seeds_for_a_rise_with_depth_are_by_the_spread_of_the_rise(tmp_path: Pat
     assert row["seeds_needed"] == expected == 30
 
 
-def test_a_network_that_was_recorded_twice_counts_once(tmp_path: Path) -> None:
+def test_a_network_that_was_recorded_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for p in (1 / 8, 1 / 4):
         trainings(tmp_path, f"p {p}", 0.5 - 0.2 * p, 0.1, dataset="jester", temporal_fraction=p)
     once = evaluate_hypotheses(find_runs(tmp_path))
@@ -242,6 +246,13 @@ def test_a_network_that_was_recorded_twice_counts_once(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(tested.of(PROPORTION), once.of(PROPORTION))
     assert tested.of(DEPTH)["seeds"].tolist() == [3, 3]
     why = dict.fromkeys(("before", "p 0.25 2"), "the same network was recorded again as again")
+    runs = find_runs(tmp_path)
+    assert runs_not_drawn(runs) == runs_not_in_means(runs) == why
+    written = write_figures(runs, tmp_path / "figures", pictures=False)
+    assert written and {f"left out: {name}: {reason}" for name, reason in why.items()} <= {*written.left_out}
+    for page in (ATTENTION, FIGURES):
+        said = words(open_page(tmp_path, monkeypatch, page))
+        assert all(name in said and reason in said for name, reason in why.items()), page
     assert tested.left_out[DEPTH] == tested.left_out[PROPORTION] == why and tested.left_out[MODALITY] == {}
 
 

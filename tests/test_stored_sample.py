@@ -166,6 +166,9 @@ def test_what_a_person_put_in_its_place_stays(
     assert [line for line in said if "no sample of the clips was written, so the app reads all files" in line] or (
         read_whole == 120 and not said
     )
+    if read_whole == 100:  # before anything is read for it
+        [why] = said
+        assert f"{place} is in its place and not written by this program; move it away" in why
 
 
 def test_a_run_that_a_sample_cannot_be_taken_of_is_whole_without_it(run: Run) -> None:

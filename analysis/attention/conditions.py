@@ -72,6 +72,11 @@ def group_conditions(runs: list[Run]) -> list[Condition]:
     return result
 
 
+def recorded_again(conditions: Iterable[Condition]) -> dict[str, str]:
+    """{run: why} of the runs that are not used, as a later one of these conditions is of the same network."""
+    return {name: why for c in conditions for name, why in c.left_out}
+
+
 def trained_network(run: Run) -> Hashable:
     """The same of two runs of one checkpoint; of a run that does not name its checkpoint, its own."""
     return run.meta.get("checkpoint_sha256") or id(run)

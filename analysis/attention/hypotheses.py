@@ -22,6 +22,7 @@ from analysis.attention.conditions import (
     pairs_of_kinds,
     pairs_of_modalities,
     pairs_of_proportions,
+    recorded_again,
 )
 from analysis.runs.run_directory import Run
 from analysis.statistics.clusters import SIGNIFICANCE_LEVEL
@@ -98,11 +99,6 @@ def evaluate_hypotheses(runs: list[Run], read: ReadAlpha | None = None) -> Teste
         compared = [c for pair in pairs.compared for c in (pair.first, pair.second)]
         left_out[hypothesis] = pairs.left_out | recorded_again(compared)
     return Tested(named_apart(pd.DataFrame(rows, columns=COMPARISON)), left_out)
-
-
-def recorded_again(conditions: Sequence[Condition]) -> dict[str, str]:
-    """{run: why} of the runs that are not used, as a later one of these conditions is of the same network."""
-    return {name: why for c in conditions for name, why in c.left_out}
 
 
 def named_apart(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from analysis.attention.alpha_matrix import Alpha, ReadAlpha, has_attention, read_alpha
 from analysis.attention.alpha_tables import alpha_clip_table, alpha_layer_table
-from analysis.attention.conditions import group_conditions
+from analysis.attention.conditions import group_conditions, recorded_again
 from analysis.attention.hypotheses import stack_values
 from analysis.report.colours import (
     BAR_INTERVAL,
@@ -35,7 +35,8 @@ from analysis.statistics.effects import half_widths, mean_effect, spreads_of
 def attention_by_layer(runs: list[Run], read: ReadAlpha = read_alpha) -> pd.DataFrame:
     """What Figures 5 to 8 are drawn from: a row per network and layer, of all usable runs that have attention.
 
-    Runs that differ in their seed alone are one network. `read` gives a run's attention.
+    Runs that differ in their seed alone are one network, and of several recordings of one the last is used
+    (`runs_not_drawn`). `read` gives a run's attention.
 
     Returns:
         run (their names), dataset, p, modality, seeds, layer_index, layer, stage, n, groups, alpha_spatial,
@@ -52,6 +53,12 @@ def attention_by_layer(runs: list[Run], read: ReadAlpha = read_alpha) -> pd.Data
         )  # fmt: skip
         tables.append(layers)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def runs_not_drawn(runs: list[Run]) -> dict[str, str]:
+    """{run: why} of the runs with attention that `attention_by_layer` does not use, as a later one is of the same
+    network."""
+    return recorded_again(group_conditions([run for run in runs if has_attention(run)]))
 
 
 def mean_over_seeds(alphas: list[Alpha]) -> pd.DataFrame:

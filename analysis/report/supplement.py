@@ -20,7 +20,7 @@ from analysis.attention.alpha_matrix import has_attention, has_signal, read_once
 from analysis.attention.hypotheses import HOW_JUDGED, Tested, evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.figure_layout import at_size
 from analysis.report.figure_sizes import DEFAULT_SIZE, SIZES
-from analysis.report.figures_5_to_8 import attention_by_layer, supplement_figures
+from analysis.report.figures_5_to_8 import attention_by_layer, runs_not_drawn, supplement_figures
 from analysis.report.figures_9_and_10 import ACCURATE, class_figures
 from analysis.report.image_export import PICTURES, write_pictures
 from analysis.report.page import Finding, PageTable, Section, TableCell, write_page
@@ -102,6 +102,7 @@ def write_supplement(
         ) for item in items
     ]  # fmt: skip
     said = [f"left out: {path}: {reason}" for path, reason in left_out.items()]
+    said += [f"left out: {name}: {reason}" for name, reason in runs_not_drawn(runs).items()]
     said += [f"{run.path}: {run.problem}; the figures show those" for run in runs if run.problem]
     said += [f"left out: {sentence}" for sentence in figures_left_out(items)]
     heading, about = "Attention: the paper's findings in these runs", ". ".join(said)

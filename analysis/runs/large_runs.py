@@ -4,6 +4,7 @@ How long all would take, and how much memory: docs/scale.md.
 """
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -50,12 +51,14 @@ def store_sample(folder: Path, meta: dict[str, Any], notify: Callable[[str], Non
     run = Run(folder, meta)
     run = replace(run, every=sample_every(run))
     try:
+        shutil.rmtree(partial, ignore_errors=True)  # of a killed process
         if (target / DESCRIPTION).is_file() and not target.is_symlink():
-            shutil.rmtree(partial, ignore_errors=True)
             target.rename(partial)  # so that a half removed one is never read
-        shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(partial)
         if run.every == 1 or not shards(folder, "predictions"):
             return
+        if os.path.lexists(target):
+            raise UserError(f"{target} is in its place and not written by this program; move it away")
         notify(f"writing a random sample of the clips to {target}, which the app reads")
         write_sample(run, partial)
         partial.rename(target)

@@ -339,8 +339,9 @@ def map_shards(
     Raises:
         UserError: there are no shards, they lack one of the columns, or they cannot be read.
     """
-    asked = {*columns, *(more if more is not None else ("scores",))}
-    stored = run.stored if run.every > 1 and shard is None and asked.issubset(SAMPLED.get(kind, ())) else None
+    sampled = more is not None and {*columns, *more}.issubset(SAMPLED.get(kind, ()))
+    stored = run.stored if run.every > 1 and shard is None and sampled else None
+    wanted = None if more is None else {*more, "shard"}  # which the predictions of a stored sample have
     files = [file for file in shards(stored.folder if stored else run.path, kind) if shard in (None, file.name)]
     if not files:
         raise UserError(f"{run.path} holds no {kind}")
@@ -352,8 +353,7 @@ def map_shards(
                 schema = metadata.schema.to_arrow_schema()
                 check_schema(schema, columns)
                 parquet = open_shard(opened, metadata=metadata, read_dictionary=list(repeated))
-                also = more if more is None else (*more, *["shard"] * bool(stored))
-                there = [name for name in schema.names if (also is None or name in also) and name not in columns]
+                there = [name for name in schema.names if (wanted is None or name in wanted) and name not in columns]
                 table = parquet.read([*columns, *there], use_threads=False)
                 check_values(table)
         except (pa.ArrowException, OSError, ValueError) as error:

@@ -43,8 +43,7 @@ def extract_flow(
 
     `folder` is the dataset's, by default that above `out`. A video of several clips is extracted once. Its folder
     appears when it is whole; those that are there are not extracted again, but for videos of another size than then,
-    which `notify` gets. Returns the reason for each clip_id whose
-    video could not be extracted.
+    which `notify` gets. Returns the reason for each clip_id whose video could not be extracted.
     Raises UserError: `out` holds flow that was extracted in another way, or by others."""
     of_others = overwrite or not (out / "flow.json").is_file()
     owned = ("failures.parquet", EXTRACTED, *(flow_folders(out) if of_others else ()))
@@ -54,11 +53,12 @@ def extract_flow(
         targets, failures = flow_targets(clips, folder or out.parent, out)
         ids = clips.groupby("path")["clip_id"].agg(list)
         sizes, now = read_sizes(out), {path: file_bytes(path) for path in targets}
-        changed = [path for path in targets if sizes.get(path, now[path]) != now[path]]
+        changed = {path: target for path, target in targets.items() if sizes.get(path, now[path]) != now[path]}
         if changed:
-            notify(f"videos of another size than when their flow was extracted, extracted again: {first_few(changed)}")
-        waiting = {path: (Path(path), target, how) for path, target in targets.items()
-                   if path in changed or not target.is_dir()}  # fmt: skip
+            said = first_few([*changed])
+            notify(f"videos of another size than when their flow was extracted, extracted again: {said}")
+        missing = {path: target for path, target in targets.items() if not target.is_dir()}
+        waiting = {path: (Path(path), target, how) for path, target in (missing | changed).items()}
         videos = clips["path"].nunique()
         progress(videos - len(waiting), videos)
         found = in_processes(extract_clip, waiting, workers)

@@ -252,10 +252,7 @@ def _json_lines(file: Path) -> Iterator[tuple[str, Any]]:
     for source, line in text_lines(file):
         try:
             yield source, json.loads(line)
-        except (
-            ValueError,
-            RecursionError,
-        ) as error:  # or thousands of digits or brackets
+        except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
             raise UserError(f"{source}: not JSON ({getattr(error, 'msg', error)})") from error
 
 

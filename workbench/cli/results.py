@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--csv", "file", type=FILE, help="Write the runs' table to this file too.")
 def results_command(folder: Path | None, file: Path | None) -> None:
     """Print the results of the runs in FOLDER, and the paper's Tables 2 to 5."""
-    from analysis.report.seed_summary import summarize_seeds
+    from analysis.report.seed_summary import runs_not_in_means, summarize_seeds
     from analysis.runs.left_out import split_usable
     from analysis.runs.run_directory import find_runs, location
     from analysis.statistics.clusters import describe_interval
@@ -39,7 +39,7 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     runs = run_results(usable)
     if runs.empty:
         raise UserError(f"no runs that can be used in {folder}; `sth evaluate` and `sth record` make them")
-    print_over_seeds(summarize_seeds(usable, runs))
+    print_over_seeds(summarize_seeds(usable, runs), runs_not_in_means(usable))
     rows = []
     for row in runs.itertuples():
         network = f"{row.network} {row.conv}, {row.modality}"
@@ -74,8 +74,8 @@ def print_paper_results() -> None:
         print_shown(table)
 
 
-def print_over_seeds(table: "pd.DataFrame") -> None:
-    """Print `summarize_seeds`' table; nothing if no two runs differ in the seed alone."""
+def print_over_seeds(table: "pd.DataFrame", not_used: dict[str, str]) -> None:
+    """Print `summarize_seeds`' table, and why runs are not in it; nothing if no two runs differ in the seed alone."""
     if table.empty:
         return
     rows = []
@@ -87,3 +87,5 @@ def print_over_seeds(table: "pd.DataFrame") -> None:
         )
     columns = ("dataset", "network", "p", "start", "top-1", "action", "direction", "seeds", "n")
     print_table(columns, rows, title="Mean over seeds, % (± standard deviation)")
+    for name, why in not_used.items():
+        notify(f"not in the mean over seeds: {name}: {why}")

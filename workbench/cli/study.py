@@ -25,7 +25,7 @@ def study_command(study: Path, data: Path, out: Path, jobs: int, device: str, ov
 
     When it was stopped, the same command continues.
     """
-    from analysis.report.seed_summary import summarize_seeds
+    from analysis.report.seed_summary import runs_not_in_means, summarize_seeds
     from analysis.report.study_page import write_study_page
     from analysis.runs.left_out import split_usable
     from analysis.runs.run_directory import find_runs
@@ -44,5 +44,5 @@ def study_command(study: Path, data: Path, out: Path, jobs: int, device: str, ov
     usable, left_out = split_usable(find_runs(out / "runs"))
     for path, reason in left_out.items():
         notify(f"left out: {path}: {reason}")
-    print_over_seeds(summarize_seeds(usable, run_results(usable)))
+    print_over_seeds(summarize_seeds(usable, run_results(usable)), runs_not_in_means(usable))
     say(f"page: {write_study_page(out)}   runs: {out / 'runs'}   networks: {out / 'networks'}")

@@ -15,7 +15,7 @@ from analysis.attention.alpha_matrix import Alpha, has_signal, read_signal
 from analysis.attention.clip_profiles import clip_overview
 from analysis.report.figures_5_to_8 import attention_by_layer
 from analysis.runs.features import Features, read_features
-from analysis.runs.run_directory import Run, find_runs, open_run
+from analysis.runs.run_directory import Run, find_runs, has_clip, open_run
 from analysis.runs.stored_sample import DESCRIPTION
 from sth_core.errors import UserError
 from sth_core.files import sha256
@@ -140,6 +140,11 @@ def cached_alpha(run: Run) -> Alpha:
 def cached_overview(run: Run) -> pd.DataFrame:
     """A row per clip of the run (`clip_overview`)."""
     return cached_result("overview", [run], lambda: clip_overview(run, cached_alpha(run) if has_signal(run) else None))
+
+
+def cached_has_clip(run: Run, clip_id: str) -> bool:
+    """Whether a run has this clip, in its sample or not (`has_clip`)."""
+    return bool(cached_result("has_clip", [run], lambda: has_clip(run, clip_id), clip_id))
 
 
 def cached_attention_table(runs: list[Run]) -> pd.DataFrame:

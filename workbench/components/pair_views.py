@@ -16,9 +16,9 @@ from analysis.explain.video_explanation import CamOptions
 from analysis.report.colours import REFERENCE, RUN_A, RUN_B
 from analysis.report.plots import LAYER_AXIS, add_line, styled
 from analysis.runs.large_runs import sampled
-from analysis.runs.run_directory import Run, all_of, clip_of, has_clip
+from analysis.runs.run_directory import Run, all_of, clip_of
 from analysis.runs.signals import ALPHA, signal_of
-from workbench.components.cached import cached_alpha, cached_overview, listed_runs
+from workbench.components.cached import cached_alpha, cached_has_clip, cached_overview, listed_runs
 from workbench.components.cam_views import choose_flow_field, choose_folded, map_of_clip, occlusion_curve
 from workbench.components.chart import ALPHA_AXIS, show_chart
 from workbench.components.clip_head import verdict_of
@@ -68,7 +68,7 @@ def choose_other_run(run: Run, clip_id: str) -> Side | None:
         st.warning(escape_markdown(f"{name} is not shown beside it: {problem}"))
         return None
     found = np.flatnonzero(cached_overview(other)["clip_id"] == clip_id)
-    if not len(found) and other.every > 1 and has_clip(other, clip_id):
+    if not len(found) and other.every > 1 and cached_has_clip(other, clip_id):
         other = all_of(other)
         found = np.flatnonzero(cached_overview(other)["clip_id"] == clip_id)
     if not len(found):

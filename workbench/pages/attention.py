@@ -5,7 +5,7 @@ import streamlit as st
 
 from analysis.attention.alpha_matrix import has_signal
 from analysis.report.column_titles import column_titles
-from analysis.report.figures_5_to_8 import supplement_figures
+from analysis.report.figures_5_to_8 import runs_not_drawn, supplement_figures
 from analysis.report.time_share_figure import SHARE_HOW_TO_READ, time_share_item
 from analysis.runs.left_out import why_no_attention
 from analysis.runs.run_directory import Run
@@ -74,7 +74,7 @@ def show_attention_page() -> None:
     show = attention_views.show_hypotheses if view == HYPOTHESES else show_supplement_figures
     show(list(chosen.values()))
     st.caption(f"Runs shown: {', '.join(map(escape_markdown, with_attention))}")
-    show_left_out(without, "not shown")
+    show_left_out(without | runs_not_drawn(list(chosen.values())), "not shown")
 
 
 def show_supplement_figures(runs: list[Run]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.attention.clip_profiles import most_confident_first, similar_clips
 from analysis.runs.caveats import imported_caveat
 from analysis.runs.correctness import is_misclassified
-from analysis.runs.run_directory import Run, all_of, clip_of, has_clip
+from analysis.runs.run_directory import Run, all_of, clip_of
 from analysis.runs.signals import signal_of
 from sth_core.errors import UserError
 from sth_core.files import error_sentence
@@ -18,7 +18,7 @@ from sth_core.video import UnreadableVideo
 from sth_core.video.clip_source import ClipSource
 from workbench.components import clip_views
 from workbench.components.attention_views import show_definition
-from workbench.components.cached import cached_alpha, cached_overview, cached_result
+from workbench.components.cached import cached_alpha, cached_has_clip, cached_overview, cached_result
 from workbench.components.cam_views import show_gradcam
 from workbench.components.channel_views import show_attention_by_channel
 from workbench.components.chart import show_chart
@@ -53,7 +53,7 @@ def show_clip_page() -> None:
         run = choose_run(sample=True)
     table = cached_overview(run)
     linked = st.query_params.get("clip")
-    if run.every > 1 and linked and not (table["clip_id"] == linked).any() and has_clip(run, linked):
+    if run.every > 1 and linked and not (table["clip_id"] == linked).any() and cached_has_clip(run, linked):
         st.info("The linked clip is not in the sample of this run, so all clips were read.")
         run = all_of(run)
         table = cached_overview(run)

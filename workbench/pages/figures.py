@@ -10,7 +10,7 @@ import streamlit as st
 from analysis.attention.alpha_matrix import has_signal
 from analysis.report.figure_layout import at_size
 from analysis.report.figure_sizes import DEFAULT_SIZE, SIZES, FigureSize
-from analysis.report.figures_5_to_8 import supplement_figures
+from analysis.report.figures_5_to_8 import runs_not_drawn, supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.image_export import PICTURES, why_no_pictures, write_pictures
 from analysis.report.plots import SupplementFigure
@@ -57,8 +57,8 @@ def show_figures_page() -> None:
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
             st.caption(escape_markdown(item.caption))
             show_downloads(item, size)
-    for sentence in figures_left_out(items):
-        st.caption(f"Left out: {sentence}.")
+    for sentence in [*figures_left_out(items), *(f"{name}: {why}" for name, why in runs_not_drawn(runs).items())]:
+        st.caption(f"Left out: {escape_markdown(sentence)}.")
     st.caption(f"Runs: {', '.join(escape_markdown(run.name) for run in runs)}")
 
 
