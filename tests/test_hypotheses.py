@@ -253,6 +253,10 @@ def test_a_network_that_was_recorded_twice_counts_once(tmp_path: Path, monkeypat
     for page in (ATTENTION, FIGURES):
         said = words(open_page(tmp_path, monkeypatch, page))
         assert all(name in said and reason in said for name, reason in why.items()), page
+    shown = next(
+        line for line in words(open_page(tmp_path, monkeypatch, ATTENTION)).splitlines() if "Runs shown" in line
+    )
+    assert "again" in shown and "before" not in shown and "p 0.25 2" not in shown
     assert tested.left_out[DEPTH] == tested.left_out[PROPORTION] == why and tested.left_out[MODALITY] == {}
 
 

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from analysis.attention.alpha_matrix import Alpha, ReadAlpha, has_attention, read_alpha
 from analysis.attention.alpha_tables import alpha_clip_table, alpha_layer_table
-from analysis.attention.conditions import group_conditions, recorded_again
+from analysis.attention.conditions import Condition, group_conditions, recorded_again
 from analysis.attention.hypotheses import stack_values
 from analysis.report.colours import (
     BAR_INTERVAL,
@@ -43,7 +43,7 @@ def attention_by_layer(runs: list[Run], read: ReadAlpha = read_alpha) -> pd.Data
         alpha_temporal, its low and high (95 %), sd (over clips); mean, mean_low, mean_high: over all layers.
     """
     tables = []
-    for c in group_conditions([run for run in runs if has_attention(run)]):
+    for c in networks_of(runs):
         alphas = [read(run) for run in c.runs]
         layers = alpha_layer_table(alphas[0]) if len(alphas) == 1 else mean_over_seeds(alphas)
         mean = mean_effect(*stack_values([alpha_clip_table(alpha) for alpha in alphas]))
@@ -55,10 +55,15 @@ def attention_by_layer(runs: list[Run], read: ReadAlpha = read_alpha) -> pd.Data
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
+def networks_of(runs: list[Run]) -> list[Condition]:
+    """The networks of the runs that have attention."""
+    return group_conditions([run for run in runs if has_attention(run)])
+
+
 def runs_not_drawn(runs: list[Run]) -> dict[str, str]:
     """{run: why} of the runs with attention that `attention_by_layer` does not use, as a later one is of the same
     network."""
-    return recorded_again(group_conditions([run for run in runs if has_attention(run)]))
+    return recorded_again(networks_of(runs))
 
 
 def mean_over_seeds(alphas: list[Alpha]) -> pd.DataFrame:

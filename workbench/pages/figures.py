@@ -57,8 +57,10 @@ def show_figures_page() -> None:
             show_chart(item.figure, key=item.name, alt=f"{item.title}. {item.caption}")
             st.caption(escape_markdown(item.caption))
             show_downloads(item, size)
-    for sentence in [*figures_left_out(items), *(f"{name}: {why}" for name, why in runs_not_drawn(runs).items())]:
-        st.caption(f"Left out: {escape_markdown(sentence)}.")
+    for sentence in figures_left_out(items):
+        st.caption(f"Left out: {sentence}.")
+    for name, why in runs_not_drawn(runs).items():
+        st.caption(f"Left out of Figures 5 to 8: {escape_markdown(f'{name}, as {why}')}.")
     st.caption(f"Runs: {', '.join(escape_markdown(run.name) for run in runs)}")
 
 
