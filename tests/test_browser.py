@@ -15,6 +15,15 @@ pytestmark = pytest.mark.browser
 ALL_PAINTED = "selector => [...document.querySelectorAll(selector)].every(i => i.complete && i.naturalWidth > 0)"
 
 
+def open_matrix(tab: Page, address: str) -> Locator:
+    """The confusion matrix, once nothing above it moves it any more."""
+    tab.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
+    matrix = tab.locator(".matrix[data-drawn]")
+    expect(matrix).to_be_visible()
+    settle(tab)
+    return matrix
+
+
 def a_mistake(matrix: Locator) -> tuple[int, int, str, str]:
     """A cell of the confusion matrix off its diagonal: row, column, label, predicted class."""
     return matrix.evaluate(
@@ -96,9 +105,7 @@ def test_a_page_writes_its_default_choice_into_the_url(page: Page, browser: Brow
 
 
 def test_a_square_of_the_confusion_matrix_opens_its_clips(tab: Page, address: str):
-    tab.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
-    matrix = tab.locator(".matrix[data-drawn]")
-    expect(matrix).to_be_visible()
+    matrix = open_matrix(tab, address)
     # A mistake, and where it is on the canvas.
     row, column, label, prediction = a_mistake(matrix)
     x, y = matrix.evaluate("(m, cell) => m.view.centre(...cell)", [row, column])
@@ -118,8 +125,7 @@ def test_a_square_of_the_confusion_matrix_opens_its_clips(tab: Page, address: st
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (1440, 900)])
 def test_the_clips_of_a_clicked_square_are_seen_without_scrolling(width: int, height: int, tab: Page, address: str):
     tab.set_viewport_size({"width": width, "height": height})
-    tab.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
-    matrix = tab.locator(".matrix[data-drawn]")
+    matrix = open_matrix(tab, address)
     expect(matrix).to_have_attribute("data-counts", "true")  # the numbers of clips fit into the squares
     row, column, *_ = a_mistake(matrix)
     x, y = matrix.evaluate("(m, cell) => m.view.centre(...cell)", [row, column])
@@ -164,16 +170,15 @@ def test_no_order_of_runs_and_filters_ends_in_an_error_page(tab: Page, address: 
 
 
 def test_the_confusion_matrix_by_keyboard_and_enlarged(tab: Page, address: str):
-    tab.goto(f"{address}/predictions?run=appearance-rgb-p4&view=Confusion")
-    matrix = tab.locator(".matrix[data-drawn]")
+    matrix = open_matrix(tab, address)
     names = matrix.evaluate("m => m.view.data.names")
-    settle(tab)
     matrix.locator("canvas").focus()
     for key in ("ArrowDown", "ArrowDown", "ArrowRight"):  # the first one enters at the top left
         tab.keyboard.press(key)
     expect(matrix.locator(".status")).to_contain_text(f"{names[1]}, predicted {names[1]}: ")
     tab.keyboard.press("Enter")
     expect(tab.get_by_role("heading", name=f"{names[1]}, predicted {names[1]}")).to_be_visible()
+    settle(tab)
     box = matrix.locator("canvas").bounding_box()
     a, b = (matrix.evaluate("(m, cell) => m.view.centre(...cell)", cell) for cell in ([2, 2], [6, 6]))
     tab.mouse.move(box["x"] + a[0], box["y"] + a[1])

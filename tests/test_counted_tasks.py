@@ -67,6 +67,7 @@ def confusion_cell(person: Person) -> None:
     person.open("predictions?run=appearance-rgb-p4&view=Confusion")
     matrix = person.page.locator(".matrix[data-drawn]")
     expect(matrix).to_have_attribute("data-counts", "true")
+    settle(person.page)  # what is above it no longer moves it
     x, y = matrix.evaluate(
         "m => { const d = m.view.data, k = d.label.findIndex((l, i) => l !== d.prediction[i]);"
         "return m.view.centre(d.label[k], d.prediction[k]) }"
