@@ -218,6 +218,17 @@ def test_a_clip_that_one_run_lacks_is_left_out_and_named(two_runs: list[Path], t
     assert failures(open_run(tmp_path / "both")).to_numpy().tolist() == [[lost, "x", "unreadable in few (gone)"]]
 
 
+def test_a_run_that_is_given_twice_counts_twice_and_that_is_said(two_runs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(two_runs[0])
+    said: list[str] = []
+    fuse([*map(open_run, two_runs), open_run(tmp_path / "link")], [1, 1, 2], tmp_path / "twice", notify=said.append)
+    assert said == [f"{two_runs[0].resolve()} is given 2 times: the weights of all count"]
+    fuse([*map(open_run, two_runs)], [3, 1], tmp_path / "once", notify=said.append)
+    twice, once = (np.stack(list(predictions(open_run(tmp_path / name))["scores"])) for name in ("twice", "once"))
+    np.testing.assert_allclose(twice, once, rtol=1e-6)
+    assert len(said) == 1
+
+
 def test_what_cannot_be_fused_is_refused(two_runs: list[Path], tmp_path: Path) -> None:
     rgb, flow = map(open_run, two_runs)
     out = tmp_path / "out"

@@ -164,6 +164,11 @@ REPLACING = {
     "notes: manifest and table": ("notes RUN --csv NEW --manifest DATA/manifest.csv", "the manifest that is corrected"),
     "results: a run": ("results RUN --csv RUN/run.json", "--csv RUN/run.json has the name of a run's description"),
     "results: into a run": ("results RUN --csv RUN/table.csv", "--csv RUN/table.csv lies in the run RUN; name a file"),
+    "results: no folder": ("results --csv NEW", "is for the table of runs, and no folder is given"),
+    "import: weights": ("import NET RECIPE --classes TEXT -o NET", "-o NET is a file that is read"),
+    "import: classes": ("import NET RECIPE --classes TEXT -o TEXT", "-o TEXT is a file that is read"),
+    "import: a network": ("import OLD RECIPE --classes TEXT -o NET", "-o NET exists, and `sth import` did not make it"),
+    "import: a table": ("import NET RECIPE --classes TEXT -o OLD", "-o OLD exists and does not end in .safetensors"),
     "results: no table": ("results RUN --csv NET", "--csv NET exists and does not end in .csv"),
 }  # fmt: skip
 

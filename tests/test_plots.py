@@ -142,6 +142,19 @@ def test_a_point_of_a_cell_links_to_its_clips(part, said, filters, runs, monkeyp
     )
 
 
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"said": "b"}, "No clip is in this column."),
+        ({"label": "a", "said": "b"}, "No clip is in this cell."),
+        ({"label": "b", "search": "z"}, "No clip of this row matches the filters."),
+        ({"label": "b", "said": "a", "search": "z"}, "No clip of this cell matches the filters."),
+    ],
+)
+def test_an_empty_part_of_the_confusion_matrix_is_named(chosen, said, runs, monkeypatch) -> None:
+    assert said in words(open_page(runs, monkeypatch, PREDICTIONS, view="Confusion", **chosen))
+
+
 @pytest.mark.parametrize(("key", "column"), [("alpha", "alpha_temporal"), ("time_share", "time_share")])
 def test_a_link_by_the_mean_names_the_column_of_the_runs_attention(key, column, runs, monkeypatch) -> None:
     run = open_run(runs / "a")
@@ -152,3 +165,18 @@ def test_a_link_by_the_mean_names_the_column_of_the_runs_attention(key, column, 
     monkeypatch.setattr(clip_links, "run_id", lambda run: run.name)
     clip_links.show_link_to_layer(Run(run.path, run.meta | {"signal": key}), "layer0.0.conv1")
     assert [query["x"] for query in found] == [column]
+
+
+NAMES = ("a", "b", "a, b", "p 0.5", "p 0.5 (2)")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("a", ["a"]), ("a, b", ["a, b"]), ("b, a", ["a", "b"]), ("a, b, b", ["b", "a, b"]),
+        ("p 0.5 (2)", ["p 0.5 (2)"]),
+        ("a, a, b, p 0.5", ["a", "a, b", "p 0.5"]), ("mean", []),
+    ],
+)  # fmt: skip
+def test_a_name_with_a_comma_is_one_name(text: str, named: list[str]) -> None:
+    assert clip_links.named_in(text, NAMES) == named

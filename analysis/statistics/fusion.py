@@ -4,6 +4,7 @@ The paper's STH_En averages networks of 8 and of 16 frames; two-stream networks 
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,9 @@ def fuse(
             one for each run, not negative and not all zero; or `out` holds another recording.
     """
     validate_fusion(runs, weights)
+    for place, times in Counter(run.path.resolve() for run in runs).items():
+        if times > 1:
+            notify(f"{place} is given {times} times: the weights of all count")
     tables, unscored = [], set()
     for run in runs:
         table = predictions(run).set_index("clip_id")

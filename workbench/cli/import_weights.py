@@ -25,11 +25,14 @@ def import_weights_command(
     The file must hold tensors and plain values only: nothing that needs pickle is loaded.
     """
     from sth_core.checkpoint import save_checkpoint
-    from sth_core.outputs import writing_file
+    from sth_core.outputs import refuse_replacing, writing_file
     from sth_core.pretrained import load_2d_weights
     from sth_core.recipe import build_model, load_recipe
     from sth_core.weight_files import read_pth
 
+    refuse_replacing([("-o", out, ".safetensors")], [weights, recipe, classes])
+    if out.exists() and not is_imported(out):
+        raise UserError(f"-o {out} exists, and `sth import` did not make it; choose another name")
     loaded = load_recipe(recipe, changes)
     try:
         names = [line.strip() for line in classes.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
@@ -43,3 +46,13 @@ def import_weights_command(
     with writing_file(out):
         save_checkpoint(out, model, names, loaded.preprocessing, loaded.data, facts)
     say(f"{len(done.taken)} tensors taken, {len(done.kept)} left at random; network: {out}")
+
+
+def is_imported(file: Path) -> bool:
+    """Whether `sth import` made this file, so that it can make it again."""
+    from sth_core.checkpoint_metadata import read_facts
+
+    try:
+        return "imported" in read_facts(file).training
+    except UserError:
+        return False

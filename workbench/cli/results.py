@@ -29,6 +29,8 @@ def results_command(folder: Path | None, file: Path | None) -> None:
     from sth_core.outputs import refuse_replacing, writing_file
 
     refuse_replacing([("--csv", file, ".csv")])
+    if file and folder is None:
+        raise UserError(f"--csv {file} is for the table of runs, and no folder is given: sth results FOLDER --csv FILE")
     print_paper_results()
     if folder is None:
         return

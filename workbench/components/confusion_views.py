@@ -89,9 +89,9 @@ def show_cell(filtered: FilteredClips, label: str | None, prediction: str | None
             st.page_link(CLIP_PAGE, label=title, icon=":material/movie:", query_params=query)
         st.button("Close", type="tertiary", icon=":material/close:", on_click=choose_cell, args=(None, None))
     if not len(rows):
-        st.info(
-            "No clip is in this cell." if len(filtered.filters) == 2 else "No clip of this cell matches the filters."
-        )
+        part = "cell" if label and prediction else "row" if label else "column"
+        alone = len(filtered.filters) == bool(label) + bool(prediction)  # no other filter
+        st.info(f"No clip is in this {part}." if alone else f"No clip of this {part} matches the filters.")
         return
     show_gallery(filtered.run, filtered.table, rows, "cell", 2, CLIPS_OF_CELL, origin=filtered.origin())
 
