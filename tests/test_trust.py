@@ -1,6 +1,7 @@
 """`sth trust` and `sth intervene`: on real files, resumed, and their tables by hand."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,18 @@ def test_a_network_without_attention_has_no_branches_and_no_alpha(
 def test_results_of_something_else_are_refused(out: Path, networks: Path, scenes_folder: Path) -> None:
     said = mistake("trust", networks / "flat.safetensors", "--data", scenes_folder, "-o", out, "--clips", 3)
     assert "holds another test of explanations (checkpoint_sha256" in said
+
+
+def test_results_of_a_version_that_took_constant_maps_for_0_are_not_mixed(
+    out: Path, networks: Path, scenes_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(out, tmp_path / "out")
+    file = tmp_path / "out" / "trust.json"
+    described = json.loads(file.read_text())
+    assert described.pop("constant_maps") == "left out"
+    file.write_text(json.dumps(described))
+    words = ("trust", networks / "sth.safetensors", "--data", scenes_folder, "-o", tmp_path / "out", "--clips", 3)
+    assert "(constant_maps is 'counted as 0', now 'left out')" in mistake(*words, "--methods", "gradcam")
 
 
 def test_no_clips_and_no_readable_clip_are_sentences(networks: Path, scenes_folder: Path, tmp_path: Path) -> None:

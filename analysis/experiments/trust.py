@@ -51,7 +51,11 @@ PAGES = (
     "agreement.csv",
     "attention.csv",
 )
-IDENTITY = ("checkpoint_sha256", "data", "split", "label", "clips", "seed", "replacements", "precision", "methods")
+IDENTITY = (
+    "checkpoint_sha256", "data", "split", "label", "clips", "seed", "replacements", "precision", "methods",
+    "constant_maps",
+)  # fmt: skip
+EARLIER = {"precision": "fp32", "methods": "those of an earlier version", "constant_maps": "counted as 0"}
 
 
 def choose_clips(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
@@ -88,13 +92,12 @@ def trust(
         "attention": about["attention"], "classes": checkpoint.classes, "explanations": [vars(e) for e in wanted],
         "data": str(data.resolve()), "dataset": data.resolve().name, "seed": seed,
         "methods": ", ".join(methods), "label": checkpoint.annotation.label, **chosen.facts,
-        "replacements": list(REPLACEMENTS),
+        "replacements": list(REPLACEMENTS), "constant_maps": "left out",
         **(checkpoint.named.facts if checkpoint.named else {}), "checkpoint_sha256": checkpoint.sha256,
         **computing_facts(options.precision, device),
     }  # fmt: skip
     identity, owned = {key: facts[key] for key in IDENTITY}, (*TABLES, *PAGES)
-    before = {"precision": "fp32", "methods": "those of an earlier version"}
-    work = Work(out, "trust.json", "test of explanations", identity, owned, before)
+    work = Work(out, "trust.json", "test of explanations", identity, owned, EARLIER)
     failures: dict[str, str] = {}
     began = working_on(work, facts, command=options.command, overwrite=options.overwrite, notify=options.notify)
     with began as meta, computing_as_asked(options, device):
