@@ -123,10 +123,13 @@ def kernels_can(dtype: torch.dtype, channels: int) -> bool:
     return multiplies and channels * dtype.itemsize <= MOST_BYTES and kernels_work()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def kernels_work() -> bool:
     """Whether this machine's GPU runs the kernels and gets right numbers. If not, a warning says why, once."""
     return tried_kernels()
+
+
+# As torch.compiler.assume_constant_result does, which would import the compiler, two seconds of each command.
+kernels_work._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache

@@ -126,6 +126,15 @@ def test_video_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=True)
 
 
+def test_recording_starts_without_what_takes_seconds_to_import() -> None:
+    command = (
+        "import sys, sth_core, workbench.demo, analysis.runs.recording, analysis.experiments.trust;"
+        "slow = {'torch._dynamo', 'torchvision', 'captum', 'transformers', 'streamlit'} & sys.modules.keys();"
+        "assert not slow, slow"
+    )
+    subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=True)
+
+
 def test_a_public_name_is_defined_in_one_module() -> None:
     where = defaultdict(list)
     for module, tree in TREES.items():

@@ -158,6 +158,7 @@ def test_the_verdict_on_frame_order_by_hand(reversed_p: float, frozen_p: float, 
     assert said.startswith(finding) and "reversed -50.0 (-60.0 to -40.0)" in said
 
 
+@pytest.mark.long
 def test_a_job_makes_the_probes(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(recorded, tmp_path / "tiny")
     monkeypatch.setenv("STH_RUNS", str(tmp_path))

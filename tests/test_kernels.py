@@ -313,6 +313,12 @@ def test_kernels_that_do_not_run_or_are_wrong_are_not_used_and_that_is_said(erro
     forms.tried_kernels.cache_clear()
 
 
+def test_the_compiler_takes_for_a_constant_whether_the_kernels_work() -> None:
+    def marked() -> None: ...
+
+    assert vars(torch.compiler.assume_constant_result(marked)) == vars(forms.kernels_work) != {}
+
+
 def test_that_triton_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forms, "find_spec", lambda name: None)
     forms.tried_kernels.cache_clear()

@@ -174,6 +174,7 @@ def test_a_whole_network_survives_compile_and_export() -> None:
     assert_survives_compile_and_export("resnet18", "sth")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("fewer_blocks")
 @pytest.mark.parametrize(("backbone", "conv"), [*TRACED[1:], ("mobilenet_v2", "3d"), ("vgg16", "tsm")])
 def test_a_network_survives_compile_and_export(backbone: str, conv: str) -> None:

@@ -83,7 +83,9 @@ def assert_same_logits(model: VideoNetwork, network: nn.Module, clip: Tensor) ->
 # The 2D network
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(
+    "backbone", [pytest.param(b, marks=[pytest.mark.long] * (b in ("vgg16", "resnet101"))) for b in BACKBONES]
+)
 def test_a_2d_network_gives_the_mean_of_torchvisions_logits_over_the_frames(backbone: str) -> None:
     network = torchvision_network(backbone)
     with torch.device("meta"):

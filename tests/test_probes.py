@@ -174,6 +174,7 @@ def probe_slowly(run: Path, data: Path) -> None:
     probe(open_run(run), data, shuffles=2)
 
 
+@pytest.mark.long
 def test_killed_it_goes_on_and_ends_as_one_call_would(runs: Path, scenes_folder: Path, tmp_path: Path) -> None:
     run = shutil.copytree(runs / "sth", tmp_path / "run", ignore=shutil.ignore_patterns("probes"))
     parts = run / "probes"

@@ -96,7 +96,10 @@ def squares(numbers: int) -> np.ndarray:
     return np.arange(numbers) ** 2
 
 
-@pytest.mark.parametrize(("size", "streams"), [(0, 1), (80, 1), (10_000, 1), (10_000, 3)])
+@pytest.mark.parametrize(
+    ("size", "streams"),
+    [(0, 1), (10_000, 3), *(pytest.param(size, 1, marks=pytest.mark.long) for size in (80, 10_000))],
+)
 def test_arrays_that_do_not_fit_into_shared_memory_are_sent(size: int, streams: int) -> None:
     with Readers(1, True, streams) as by:
         results = [by.ahead(squares, [3, 1000, 0, 20], ahead=1, held=4, size=size) for _ in range(3)]

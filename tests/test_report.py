@@ -270,6 +270,7 @@ def test_the_page_views_makes_a_report(tmp_path: Path, recorded: Path, monkeypat
     assert download.proto.label == "Download HTML"
 
 
+@pytest.mark.long
 def test_the_command_of_a_page_without_chosen_views_makes_its_report(recorded, tmp_path, monkeypatch) -> None:
     """On the page nothing is left of *Views*; the command that it prints takes no saved view either."""
     monkeypatch.setattr(written_report, "write_pictures", lambda *_: "no browser draws")

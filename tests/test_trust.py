@@ -135,6 +135,7 @@ def test_no_clips_and_no_readable_clip_are_sentences(networks: Path, scenes_fold
     assert "not read: val/opening/a.mp4" in result.output
 
 
+@pytest.mark.long
 def test_interventions_over_a_run(networks: Path, scenes_folder: Path, tmp_path: Path) -> None:
     table = pd.read_csv(scenes_folder / "manifest.csv")
     table = table[(table["split"] == "val") & table["motion"].isin(CLASSES[:6])]

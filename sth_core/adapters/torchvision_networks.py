@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.models import get_model, get_model_weights, list_models, video
 
 from sth_core.adapted import adapt
 from sth_core.checkpoint import Checkpoint, load_fitting
@@ -72,6 +71,8 @@ def torchvision_network(
 
     Raises UserError: there is no such network, the weights or the class names do not fit, or nothing can be downloaded.
     """
+    from torchvision.models import get_model, get_model_weights, list_models, video  # here, as it is slow to import
+
     if name not in FAMILIES:
         there = list_models(module=video)
         more = "; sth_core.adapt takes it" if name in there else did_you_mean(name, FAMILIES)
@@ -108,5 +109,7 @@ def downloaded(url: str) -> bool:
 
 def preprocessing_of(name: str) -> Preprocessing:
     """What the published weights of a network were evaluated with."""
+    from torchvision.models import get_model_weights
+
     family, transforms = FAMILIES[name], get_model_weights(name).DEFAULT.transforms()
     return preprocessing_of_torchvision(transforms, frames=family.frames, stride=family.stride)
