@@ -26,6 +26,7 @@ from analysis.statistics.correlations import (
     jackknife_interval,
     rank_codes,
     rank_correlation,
+    unbiased_rank_correlation,
     weighted_rank_correlation,
 )
 from analysis.statistics.effects import Effect, mean_effect, paired_difference, unpaired_difference
@@ -222,13 +223,16 @@ def of_differences(between: Callable[[NDArray, NDArray, NDArray], Effect]) -> Ca
     return settings
 
 
+CORRELATIONS = (0.0, 0.5, 0.9, 0.98, 0.998)
+
+
 def rank_correlation_of(pearson: float) -> float:
     """Spearman's correlation of a normal distribution with Pearson's (Kruskal 1958)."""
     return 6 / np.pi * np.arcsin(pearson / 2)
 
 
 def of_ranks(G: int) -> Iterator[Setting]:
-    for pearson in (0.0, 0.5, 0.9):
+    for pearson in CORRELATIONS:
         covariance = [[1, pearson], [pearson, 1]]
         for rho, per in ((0.0, 2), (0.0, 5), (0.5, 5)):
             groups = np.repeat(np.arange(G), per)
@@ -245,11 +249,11 @@ def of_ranks(G: int) -> Iterator[Setting]:
 
 
 def of_classes(K: int) -> Iterator[Setting]:
-    for pearson in (0.0, 0.5, 0.9):
+    for pearson in CORRELATIONS:
 
         def draw(random: Random, pearson: float = pearson) -> Interval:
-            values = random.multivariate_normal([0, 0], [[1, pearson], [pearson, 1]], K)
-            return class_interval(rank_correlation(values[:, 0], values[:, 1]), K)
+            a, b = random.multivariate_normal([0, 0], [[1, pearson], [pearson, 1]], K).T
+            return class_interval(rank_correlation(a, b), K, unbiased_rank_correlation(a, b) if K > 2 else None)
 
         yield Setting(f"correlation {pearson}", rank_correlation_of(pearson), draw)
 

@@ -1,6 +1,7 @@
 """Intervals and p-values: against statsmodels, scipy and brute force, by hand, and by how often they hold the truth."""
 
 import math
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from analysis.statistics.correlations import (
     rank_codes,
     rank_correlation,
     rank_correlations,
+    unbiased_rank_correlation,
     weighted_rank_correlation,
 )
 from analysis.statistics.effects import (
@@ -425,6 +427,33 @@ def test_the_interval_of_a_high_rank_correlation_of_few_classes_holds_the_truth(
     assert held >= 360
 
 
+def test_the_mean_of_the_unbiased_rank_correlation_is_that_of_the_population() -> None:
+    """Over all samples of five of nine pairs; that of the samples is lower."""
+    a, b = np.arange(9), np.array([0, 2, 1, 3, 5, 4, 8, 6, 7])
+    some = [list(chosen) for chosen in combinations(range(9), 5)]
+    tau = np.mean([np.sign((a[i] - a[j]) * (b[i] - b[j])) for i, j in combinations(range(9), 2)])
+    grade = np.mean([3 * np.sign((a[i] - a[j]) * (b[i] - b[k])) for i, j, k in permutations(range(9), 3)])
+    of_samples = np.mean([rank_correlation(a[chosen], b[chosen]) for chosen in some])
+    assert of_samples == pytest.approx((3 * tau + 3 * grade) / 6) and of_samples < grade
+    assert np.mean([unbiased_rank_correlation(a[chosen], b[chosen]) for chosen in some]) == pytest.approx(grade)
+    assert unbiased_rank_correlation(a, -a) == -1 == -unbiased_rank_correlation(a, a)
+
+
+def test_near_1_an_interval_reaches_beyond_the_value_without_bias_and_near_minus_1_too() -> None:
+    z, half = math.atanh(0.93), 1.959964 * math.sqrt((1 + 0.93**2 / 2) / 17)
+    low, high = class_interval(0.9, 20, 0.93)
+    assert (low, high) == pytest.approx((class_interval(0.9, 20)[0], math.tanh(z + half)), abs=1e-6)
+    assert class_interval(-0.9, 20, -0.93) == pytest.approx((-high, -low))
+    assert class_interval(0.9, 20, 1.01)[1] == 1 and class_interval(0.9, 20, 0.5) == class_interval(0.9, 20)
+    assert class_interval(0.7, 20, 0.75) == class_interval(0.7, 20)
+    random = np.random.default_rng(3)
+    a = random.normal(size=60)
+    b, groups = a + 0.1 * random.normal(size=60), np.arange(60) // 4
+    ways = [rank_codes(a), rank_codes(b)], [rank_codes(a), rank_codes(-b)]
+    one, other = (jackknife_interval(lambda w, way=way: weighted_rank_correlation(*way, w), groups) for way in ways)
+    assert one == pytest.approx((-other[1], -other[0])) and one[0] < stats.spearmanr(a, b)[0] < one[1]
+
+
 # How often an interval holds the truth. Of 400 trials at 0.95, fewer than 0.915 are seen once in 500 cases.
 
 COVERED = [
@@ -440,7 +469,12 @@ COVERED = [
     ("mean over 20 trainings", 4, "sd 0.0 over trainings, 1.0"),
     ("difference between other clips", 8, "3 trainings, sd 0.5, 1.0"),
     ("rank correlation over clips", 8, "correlation 0.5, rho 0.5"),
+    ("rank correlation over clips", 8, "correlation 0.998, rho 0.0, 2 "),
+    ("rank correlation over clips", 30, "correlation 0.998, rho 0.5"),
     ("rank correlation over classes (columns: classes)", 8, "correlation 0.5"),
+    ("rank correlation over classes (columns: classes)", 8, "correlation 0.98"),
+    ("rank correlation over classes (columns: classes)", 12, "correlation 0.998"),
+    ("rank correlation over classes (columns: classes)", 100, "correlation 0.98"),
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ FEWEST_CLASSES, FEWEST_GROUPS = 8, 8  # over which there is an interval
 MOST_BLOCKS = 100  # into which the groups are divided
 FEW_CLASSES, FEW_VIDEOS = "fewer than 8 classes", "fewer than 8 source videos"
 LARGEST = 1 - 1e-6  # rank correlation of which Fisher's z is taken; of 1 it is infinite
+NEAR_ONE = 0.8  # from here on the bias towards 0 of a rank correlation of few values is a large part of its interval
 
 
 def rank_correlation(a: NDArray, b: NDArray) -> float:
@@ -22,6 +23,15 @@ def rank_correlation(a: NDArray, b: NDArray) -> float:
     if not (first.any() and second.any()):
         return np.nan
     return weighted_rank_correlation(first, second, np.ones(a.size))
+
+
+def unbiased_rank_correlation(a: NDArray, b: NDArray) -> float:
+    """Spearman's rank correlation of the population of which N independent pairs are a sample, without bias: the mean
+    of that of a sample is (3 tau + (N - 2) rho) / (N + 1), with Kendall's tau (Hoeffding 1948). It may exceed 1."""
+    from scipy.stats import kendalltau  # here, as it is slow to import
+
+    N = a.size
+    return float(((N + 1) * rank_correlation(a, b) - 3 * kendalltau(a, b).statistic) / (N - 2))
 
 
 def rank_codes(values: NDArray) -> NDArray[np.intp]:
@@ -58,21 +68,31 @@ def rank_correlations(clips: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
         if n >= FEWEST_RANKS and first.max() > 0 and second.max() > 0:
             correlation = partial(weighted_rank_correlation, first, second)
             value = correlation(np.ones(n))
-            of_clips = over == "clips"
-            low, high = jackknife_interval(correlation, clips["group"]) if of_clips else class_interval(value, n)
+            if over == "clips":
+                low, high = jackknife_interval(correlation, clips["group"])
+            else:
+                low, high = class_interval(value, n, unbiased_rank_correlation(first, second))
         rows.append((over, value, low, high, n))
     return pd.DataFrame(rows, columns=["over", "value", "low", "high", "n"])
 
 
-def class_interval(value: float, n: int) -> tuple[float, float]:
+def class_interval(value: float, n: int, unbiased: float | None = None) -> tuple[float, float]:
     """The 95 % interval of a rank correlation of n independent pairs, by Fisher's z with the variance of Bonett and
     Wright (2000), (1 + value^2 / 2) / (n - 3); nan for fewer than eight. That of 1 reaches from below the nearest value
-    that n pairs can have to 1, that of -1 likewise."""
+    that n pairs can have to 1, that of -1 likewise. One of 0.8 or more (-0.8 or less) reaches as far beyond `unbiased`,
+    its `unbiased_rank_correlation`, if that is nearer to 1 (-1)."""
     if n < FEWEST_CLASSES:
         return np.nan, np.nan
     largest = nearest_to_one(n)
-    cut = min(abs(value), largest)
-    return around(value, quantile_of_t(np.inf) * np.sqrt((1 + cut**2 / 2) / (n - 3)), largest)
+
+    def half(center: float) -> float:
+        return float(quantile_of_t(np.inf) * np.sqrt((1 + center**2 / 2) / (n - 3)))
+
+    found, side = around(value, half(min(abs(value), largest)), largest), float(np.sign(value))
+    if unbiased is None or abs(value) < NEAR_ONE:
+        return found
+    end = side if side * unbiased >= largest else float(np.tanh(np.arctanh(unbiased) + side * half(unbiased)))
+    return min(found[0], end), max(found[1], end)
 
 
 def nearest_to_one(n: int) -> float:
@@ -84,15 +104,28 @@ def jackknife_interval(correlation: Callable[[Array], float], groups: Groups) ->
     """The 95 % interval of a correlation of clips, which gets the weight (N,) of each: whole groups are left out, one
     after the other (of more than 100 groups, a hundredth of them), and Fisher's z has Student's t; nan for fewer than
     eight groups. Where it is the same without any of them, as of a perfect ranking, it is `class_interval` of the
-    groups."""
+    groups. That of 0.8 or more (-0.8 or less) reaches as far beyond the jackknife's value without bias."""
     codes, names = pd.factorize(groups)
     if len(names) < FEWEST_GROUPS:
         return np.nan, np.nan
     B = min(len(names), MOST_BLOCKS)
     block = np.random.default_rng(0).permutation(np.arange(len(names)) % B)[codes]
-    z = np.arctanh(np.clip([correlation((block != i).astype(float)) for i in range(B)], -LARGEST, LARGEST))
-    error, value = np.sqrt((B - 1) * z.var()), correlation(np.ones(len(codes)))
-    return around(value, quantile_of_t(B - 1) * error) if error > 1e-9 else class_interval(value, len(names))
+
+    def fisher_z(weight: Array) -> float:
+        largest = nearest_to_one(int(weight.sum()))
+        return float(np.arctanh(np.clip(correlation(weight), -largest, largest)))
+
+    every = np.ones(len(codes))
+    z, value = np.array([fisher_z((block != i).astype(float)) for i in range(B)]), correlation(every)
+    half = quantile_of_t(B - 1) * np.sqrt((B - 1) * z.var())
+    if half < 1e-8 or abs(value) == 1:
+        return class_interval(value, len(names), value)
+    low, high = around(value, half)
+    if abs(value) < NEAR_ONE:
+        return low, high
+    unbiased = B * fisher_z(every) - (B - 1) * z.mean()
+    end = float(np.tanh(unbiased + np.sign(value) * half))
+    return min(low, end), max(high, end)
 
 
 def around(value: float, half: float, largest: float = LARGEST) -> tuple[float, float]:
