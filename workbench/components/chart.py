@@ -20,7 +20,7 @@ def show_chart(
     figure: go.Figure, key: str, alt: str, *, lasso: bool = False, clicks: bool = False, **options: Any
 ) -> Any:
     """Draw a figure in the colours of the light or dark theme, with a button that saves it as SVG; with `lasso` its
-    points can be selected by a region, with `clicks` one by one, and what is selected is returned.
+    points can be selected by a region, with `clicks` one by one, and what is selected is returned; None without either.
 
     Names of classes and runs are shown as text, never as HTML; `alt` describes the figure to screen readers.
     """
@@ -28,7 +28,8 @@ def show_chart(
     options |= {"on_select": "rerun", "selection_mode": ("points", "box", "lasso")} if lasso else {}
     options |= {"on_select": "rerun", "selection_mode": ("points",)} if clicks else {}
     config = buttons | {"toImageButtonOptions": {"format": "svg", "filename": key}}
-    return st.plotly_chart(with_escaped_text(figure), key=key, alt=alt, config=config, **options)
+    event = st.plotly_chart(with_escaped_text(figure), key=key, alt=alt, config=config, **options)
+    return event if lasso or clicks else None
 
 
 def with_clickable_cells(
