@@ -16,7 +16,7 @@ VIEWS = {
     "runs": [({}, "2 runs")],
     "attention": [
         ({"show": "Figures"}, "Figure 5"), ({"show": "Hypotheses"}, "Figure 5"), ({"show": "Unusual clips"}, "differs"),
-        ({"show": "Correct and misclassified"}, "of the correct and of the"), ({"show": "By class"}, "80 clips a class"),
+        ({"show": "Correct and misclassified"}, "of the correct and of the"), ({"show": "By class"}, "80 clips a"),
     ],
     "predictions": [
         ({"view": "Misclassified"}, "most confident first"), ({"view": "Confusion"}, "75 classes"),
