@@ -1,6 +1,7 @@
 """Intervals and p-values: against statsmodels, scipy and brute force, by hand, and by how often they hold the truth."""
 
 import math
+from functools import partial
 from itertools import combinations, permutations
 
 import numpy as np
@@ -449,8 +450,8 @@ def test_near_1_an_interval_reaches_beyond_the_value_without_bias_and_near_minus
     random = np.random.default_rng(3)
     a = random.normal(size=60)
     b, groups = a + 0.1 * random.normal(size=60), np.arange(60) // 4
-    ways = [rank_codes(a), rank_codes(b)], [rank_codes(a), rank_codes(-b)]
-    one, other = (jackknife_interval(lambda w, way=way: weighted_rank_correlation(*way, w), groups) for way in ways)
+    correlations = (partial(weighted_rank_correlation, rank_codes(a), rank_codes(other)) for other in (b, -b))
+    one, other = (jackknife_interval(correlation, groups) for correlation in correlations)
     assert one == pytest.approx((-other[1], -other[0])) and one[0] < stats.spearmanr(a, b)[0] < one[1]
 
 

@@ -12,7 +12,7 @@ from tests.test_app import open_page, words
 from workbench.networks import network_for_report
 
 # {page: the query of each of its views, and what it shows}
-VIEWS = {
+VIEWS: dict[str, list[tuple[dict[str, str], str]]] = {
     "runs": [({}, "2 runs")],
     "attention": [
         ({"show": "Figures"}, "Figure 5"), ({"show": "Hypotheses"}, "Figure 5"), ({"show": "Unusual clips"}, "differs"),
