@@ -6,6 +6,7 @@ import pytest
 
 from analysis.report.report_sources import find_sources
 from analysis.report.view_parts import view_part
+from analysis.runs.run_directory import open_run, predictions
 from analysis.runs.saved_views import SavedView
 from benchmarks.made_runs import make_run
 from tests.test_app import open_page, words
@@ -48,6 +49,14 @@ def test_a_view_of_many_classes_layers_and_clips(page: str, query: dict, shown: 
     one = {"runs": "one", "of": "one"} if page == "attention" else {"run": "one"} if page != "compare" else {}
     app = open_page(runs, monkeypatch, f"workbench/pages/{page}.py", **(one | query))
     assert not app.exception and shown in words(app), words(app)
+
+
+def test_large_counts_have_separators(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = int((~predictions(open_run(runs / "one"))["correct"]).sum())
+    _, misclassified, unreadable = (
+        metric.value for metric in open_page(runs, monkeypatch, "workbench/pages/predictions.py", run="one").metric
+    )
+    assert wrong > 1000 and (misclassified, unreadable) == (f"{wrong:,}", "0")
 
 
 @pytest.mark.parametrize(

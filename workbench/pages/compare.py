@@ -116,8 +116,8 @@ def show_accuracy_change(a: Run, b: Run, both: pd.DataFrame) -> None:
     first, second, third, fourth = st.columns(4)
     first.metric("Accuracy of A", f"{both['correct_a'].mean():.1%}")
     second.metric("Accuracy of B", f"{both['correct_b'].mean():.1%}", f"{100 * change.value:+.1f} points")
-    third.metric("Gained", int(counts.get(GAINED, 0)), help="Clips that A misclassifies and B does not.")
-    fourth.metric("Lost", int(counts.get(LOST, 0)), help="Clips that B misclassifies and A does not.")
+    third.metric("Gained", f"{int(counts.get(GAINED, 0)):,}", help="Clips that A misclassifies and B does not.")
+    fourth.metric("Lost", f"{int(counts.get(LOST, 0)):,}", help="Clips that B misclassifies and A does not.")
     st.caption(
         f"Accuracy of B minus accuracy of A: {100 * change.value:+.1f} points (95 % interval over "
         f"{describe_groups(len(both), groups)}: {describe_interval(100 * change.low, 100 * change.high, '+.1f')}), p = "

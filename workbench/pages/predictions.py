@@ -63,8 +63,8 @@ def show_accuracy(run: Run, table: pd.DataFrame) -> None:
     left, middle, right = st.columns(3)
     hint = "Share of the clips whose highest score is that of their label. The filters do not apply."
     left.metric("Accuracy", f"{1 - wrong / n:.1%}" if n else "-", help=hint)
-    middle.metric("Misclassified", wrong if n else "-")
-    right.metric("Unreadable", len(unreadable))
+    middle.metric("Misclassified", f"{wrong:,}" if n else "-")
+    right.metric("Unreadable", f"{len(unreadable):,}")
     facts = [f"95 % interval: {describe_interval(low, high, '.1%')}, over {describe_groups(n, groups)}."] if n else []
     if device := run.meta.get("device"):
         facts.append(f"Computed in {run.meta['precision']} on {escape_markdown(device)}.")
