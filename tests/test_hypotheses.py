@@ -1,5 +1,6 @@
 """What the paper says of attention, put to runs of which the answer is known."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,16 @@ from analysis.attention.hypotheses import (
     hypothesis_verdicts,
 )
 from analysis.report.figures_5_to_8 import runs_not_drawn
+from analysis.report.report_sources import find_sources
 from analysis.report.seed_summary import runs_not_in_means
 from analysis.report.supplement import write_figures
+from analysis.report.view_parts import view_part
 from analysis.runs.run_directory import Run, find_runs, open_run
+from analysis.runs.saved_views import SavedView
 from analysis.statistics.effects import paired_difference
 from tests.test_app import ATTENTION, FIGURES, open_page, words
 from tests.tiny import write_run
+from workbench.networks import network_for_report
 
 CLIPS, LAYERS = 30, 4
 
@@ -258,6 +263,51 @@ def test_a_network_that_was_recorded_twice_counts_once(tmp_path: Path, monkeypat
     )
     assert "again" in shown and "before" not in shown and "p 0.25 2" not in shown
     assert tested.left_out[DEPTH] == tested.left_out[PROPORTION] == why and tested.left_out[MODALITY] == {}
+
+
+def test_all_figures_are_of_the_recording_that_counts(tmp_path: Path) -> None:
+    for name, mean, month in (("a, first", 0.4, "01"), ("a, last", 0.6, "02")):
+        finished = f"2024-{month}-01T00:00:00+00:00"
+        a_run(tmp_path / "runs", name, mean, 0.1, checkpoint_sha256="x", seed=0, finished=finished)
+        (file,) = (tmp_path / "runs" / name / "predictions").iterdir()
+        table = pd.read_parquet(file)
+        table.assign(prediction=table["label"], correct=True, path="v.mp4").to_parquet(file)
+    written = write_figures(find_runs(tmp_path / "runs"), tmp_path / "figures", pictures=False)
+    assert written and "left out: a, first: the same network was recorded again as a, last" in written.left_out
+    named = {
+        file.stem: [run["run"] for run in json.loads(file.read_text())["runs"]]
+        for file in (tmp_path / "figures").glob("figure*.json")
+    }
+    assert {"figure5_layers", "figure9_appearance_classes"} <= named.keys()
+    assert all(runs == ["a, last"] for runs in named.values()), named
+
+
+def test_earlier_recordings_of_one_name_are_named_by_their_paths(tmp_path: Path) -> None:
+    for network, p in (("x", 1 / 4), ("y", 1 / 8)):
+        for name, year in (("first", 2023), ("second", 2024)):
+            meta = {"checkpoint_sha256": network, "finished": f"{year}-02-01T00:00:00+00:00"}
+            a_run(tmp_path / network, name, 0.5, 0.1, temporal_fraction=p, seed=0, **meta)
+    again = "the same network was recorded again as "
+    assert runs_not_drawn(find_runs(tmp_path)) == {
+        str(tmp_path / network / "first"): f"{again}{tmp_path / network / 'second'}" for network in "xy"
+    }
+
+
+def test_hypotheses_are_not_said_to_show_runs_without_alpha(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_run(tmp_path, "with", 0.4, 0.1, seed=0)
+    a_run(tmp_path, "vit", 0.6, 0.1, seed=0, signal="time_share", uniform_share=0.5, conv="other", temporal_fraction=0)
+    (file,) = (tmp_path / "vit" / "attention").iterdir()
+    renamed = pd.read_parquet(file).rename(columns={"alpha_temporal": "time_share"}).drop(columns="alpha_spatial")
+    renamed.to_parquet(file)
+    for chosen, show, shown in (
+        (["vit", "with"], "Figures", "vit, with"), (["vit", "with"], "Hypotheses", "with"), (["vit"], "Hypotheses", ""),
+    ):  # fmt: skip
+        said = words(open_page(tmp_path, monkeypatch, ATTENTION, runs=chosen, show=show))
+        lines = [line for line in said.splitlines() if line.startswith("Runs shown: ")]
+        assert lines == [f"Runs shown: {shown}"] * bool(shown) and ("it has no α" in said) == ("vit" not in shown)
+    view = SavedView(Path(), "name", "", "attention", {"runs": ["vit", "with"], "show": ["Hypotheses"]}, "")
+    part = view_part(view, find_sources([tmp_path], network_for_report, lambda path: ""))
+    assert part.facts == ["1 run: with."] and "vit is not shown: it has no α." in part.problems
 
 
 def test_recordings_of_one_network_on_other_data_stay_apart(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 one thing alone."""
 
 import re
-from collections.abc import Callable, Hashable, Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from fractions import Fraction
@@ -35,11 +36,11 @@ OF_MODALITY = (
 class Condition:
     """Runs of one network on one dataset, which differ only in the seed of their training. `facts` are all that is
     known of how it was trained and recorded, by name; `left_out` are the earlier recordings of the same trained
-    networks, by name, and why."""
+    networks, each with the last one."""
 
     facts: tuple[tuple[str, str], ...]
     runs: tuple[Run, ...]
-    left_out: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[tuple[Run, Run], ...] = ()
 
     def __getitem__(self, fact: str) -> str:
         return dict(self.facts).get(fact, "") or UNKNOWN
@@ -67,14 +68,19 @@ def group_conditions(runs: list[Run]) -> list[Condition]:
         only_seeds_differ = None not in seeds and len(set(seeds)) == len(seeds)
         conditions = [recordings] if only_seeds_differ else [[same] for same in recordings]
         for some in conditions:
-            left_out = tuple(reason for same in some for reason in earlier_recordings(same))
+            left_out = tuple((earlier, same[-1]) for same in some for earlier in same[:-1])
             result.append(Condition(network_facts(group[0]), tuple(same[-1] for same in some), left_out))
     return result
 
 
-def recorded_again(conditions: Iterable[Condition]) -> dict[str, str]:
-    """{run: why} of the runs that are not used, as a later one of these conditions is of the same network."""
-    return {name: why for c in conditions for name, why in c.left_out}
+def recorded_again(conditions: Iterable[Condition], names: Mapping[Path, str] | None = None) -> dict[str, str]:
+    """{run: why} of the runs that are not used, as a later one of these conditions is of the same network. Runs have
+    these names, by path; without them their own, or their paths where two have the same name."""
+    pairs = [pair for c in conditions for pair in c.left_out]
+    own = {run.path: run.name for pair in pairs for run in pair}
+    times = Counter(own.values())
+    names = names or {path: name if times[name] == 1 else str(path) for path, name in own.items()}
+    return {names[one.path]: f"the same network was recorded again as {names[last.path]}" for one, last in pairs}
 
 
 def trained_network(run: Run) -> Hashable:
@@ -85,14 +91,6 @@ def trained_network(run: Run) -> Hashable:
 def recording_order(run: Run) -> tuple[str, str]:
     """Of runs, the last that was finished is the largest; of those that were not, the last by path."""
     return str(run.meta.get("finished") or ""), str(run.path)
-
-
-def earlier_recordings(same: list[Run]) -> list[tuple[str, str]]:
-    """The name of each run of one network but the last, and why it is left out; paths where the names are the same."""
-    *earlier, last = same
-    by_path = len({run.name for run in same}) < len(same)
-    names = [str(run.path) if by_path else run.name for run in (*earlier, last)]
-    return [(name, f"the same network was recorded again as {names[-1]}") for name in names[:-1]]
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:

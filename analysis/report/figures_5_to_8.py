@@ -5,6 +5,7 @@ Figures 6 and 8 show alpha_T alone. The paper shows means alone; here each has i
 source videos, and over the seeds of a network that was trained several times.
 """
 
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -61,9 +62,28 @@ def networks_of(runs: list[Run]) -> list[Condition]:
 
 
 def runs_not_drawn(runs: list[Run]) -> dict[str, str]:
-    """{run: why} of the runs with attention that `attention_by_layer` does not use, as a later one is of the same
-    network."""
+    """{run: why} of the runs with α that no figure of α uses, as a later one is of the same network."""
     return recorded_again(networks_of(runs))
+
+
+def split_drawn(named: Mapping[str, Run], *, of_alpha: bool = False) -> tuple[list[str], dict[str, str]]:
+    """The names of the runs that are drawn, and {name: why} of those that are not: `runs_not_drawn`, and if only α is
+    drawn, those without."""
+    networks = networks_of(list(named.values()))
+    not_drawn = recorded_again(networks, {run.path: name for name, run in named.items()})
+    if of_alpha:
+        not_drawn |= {name: "it has no α" for name, run in named.items() if not has_attention(run)}
+    return [name for name in named if name not in not_drawn], not_drawn
+
+
+def named_in(text: str, names: Collection[str]) -> list[str]:
+    """Which of these names the text "NAME, NAME, ..." has, in their order; a name may have ", " in it."""
+    rest, found = f", {text}, ", set[str]()
+    for name in sorted(names, key=len, reverse=True):
+        if f", {name}, " in rest:
+            rest = rest.replace(f", {name}, ", ", , ")
+            found.add(name)
+    return [name for name in names if name in found]
 
 
 def mean_over_seeds(alphas: list[Alpha]) -> pd.DataFrame:

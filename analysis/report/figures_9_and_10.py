@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.attention.alpha_matrix import ReadAlpha, has_attention, read_alpha
+from analysis.attention.alpha_matrix import ReadAlpha, read_alpha
 from analysis.attention.alpha_tables import alpha_class_table
 from analysis.experiments.probe_tables import KIND, order_dependence
 from analysis.report.colours import BAR_INTERVAL, dataset_colours
-from analysis.report.figures_5_to_8 import main_setting
+from analysis.report.figures_5_to_8 import main_setting, networks_of
 from analysis.report.plots import SupplementFigure, error_bars, jpeg_uri
 from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.correctness import is_correct
@@ -36,7 +36,8 @@ BAR_WIDTH = 0.28  # the share of the figure's width; the frames have the rest
 def class_figures(runs: list[Run], read: ReadAlpha = read_alpha) -> list[SupplementFigure]:
     """Figures 9 and 10 from the first run of each dataset, with the input and p that Figures 5 and 7 show; `read` gives
     a run's attention."""
-    usable = [run for run in runs if has_attention(run)]
+    drawn = {run.path for network in networks_of(runs) for run in network.runs}
+    usable = [run for run in runs if run.path in drawn]
     if not usable:
         return []
     setting = main_setting(pd.DataFrame([(run.modality, run.p) for run in usable], columns=["modality", "p"]))

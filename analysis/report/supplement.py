@@ -20,7 +20,7 @@ from analysis.attention.alpha_matrix import has_attention, has_signal, read_once
 from analysis.attention.hypotheses import HOW_JUDGED, Tested, evaluate_hypotheses, hypothesis_verdicts
 from analysis.report.figure_layout import at_size
 from analysis.report.figure_sizes import DEFAULT_SIZE, SIZES
-from analysis.report.figures_5_to_8 import attention_by_layer, runs_not_drawn, supplement_figures
+from analysis.report.figures_5_to_8 import attention_by_layer, named_in, runs_not_drawn, supplement_figures
 from analysis.report.figures_9_and_10 import ACCURATE, class_figures
 from analysis.report.image_export import PICTURES, write_pictures
 from analysis.report.page import Finding, PageTable, Section, TableCell, write_page
@@ -124,7 +124,8 @@ def runs_without_figures(runs: list[Run]) -> dict[str, str]:
 
 def figure_provenance(item: SupplementFigure, runs: list[Run]) -> dict[str, object]:
     """From what a figure was drawn, and how to draw it again."""
-    names = set(", ".join(item.data["run"]).split(", "))
+    all_names = [run.name for run in runs]
+    names = {name for text in set(item.data["run"]) for name in named_in(text, all_names)}
     used = [run for run in runs if run.name in names]
     facts = ("dataset", "split", "protocol", "seed", "checkpoint_sha256")
     return {

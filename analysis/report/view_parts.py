@@ -14,7 +14,7 @@ from analysis.attention.hypotheses import evaluate_hypotheses
 from analysis.attention.share_tables import why_not_subtracted
 from analysis.report.clip_cards import clip_card
 from analysis.report.experiment_parts import experiments_part
-from analysis.report.figures_5_to_8 import attention_by_layer, runs_not_drawn, supplement_figures
+from analysis.report.figures_5_to_8 import attention_by_layer, split_drawn, supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.page import PageTable, Section
 from analysis.report.plots import SupplementFigure
@@ -73,13 +73,13 @@ def attention_part(view: SavedView, sources: ReportSources) -> ReportPart:
         if not has_signal(run):
             raise UserError(f"The run {name} cannot be shown: {why_no_attention(run)}.")
         return ReportPart("", facts=[f"{name}: {run.title}."], sections=OF_ONE_RUN[kind](run, sources))
-    facts = [f"{counted(len(shown), 'run')}: {', '.join(shown)}."]
+    drawn, not_drawn = split_drawn(shown, of_alpha=kind == "Hypotheses")
+    facts = [f"{counted(len(drawn), 'run')}: {', '.join(drawn)}."]
+    problems += [f"{name} is not shown: {why}." for name, why in not_drawn.items()]
     if kind == "Hypotheses":
         tested = evaluate_hypotheses([run for run in shown.values() if has_attention(run)], read_once())
         return ReportPart("", facts=facts, problems=problems, sections=[hypotheses_section(tested)])
-    drawn = list(shown.values())
-    problems += [f"{name} is not shown: {why}." for name, why in runs_not_drawn(drawn).items()]
-    sections = [figure_section(item) for item in supplement_items(drawn)]
+    sections = [figure_section(item) for item in supplement_items(list(shown.values()))]
     return ReportPart("", facts=facts, problems=problems, sections=sections, recipes=[figures_recipe(sources)])
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,8 @@ def rank_correlations(clips: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
 
     Clips in which one of the two is nan are left out. The 95 % interval over clips is `jackknife_interval`, over their
     groups. The one over classes, `class_interval`, takes the classes for a sample of all classes. All is nan with fewer
-    than three values, or if one of the two is constant.
+    than three values, or if one of the two is constant. Near 1, of clips that are each of a source video of their own,
+    it is `class_interval` too: the jackknife's is too narrow there.
     """
     clips = clips.dropna(subset=[a, b])
     means = clips.groupby("label", observed=True)[[a, b]].mean()
@@ -68,10 +70,11 @@ def rank_correlations(clips: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
         if n >= FEWEST_RANKS and first.max() > 0 and second.max() > 0:
             correlation = partial(weighted_rank_correlation, first, second)
             value = correlation(np.ones(n))
-            if over == "clips":
-                low, high = jackknife_interval(correlation, clips["group"])
-            else:
+            independent = over == "classes" or (clips["group"].is_unique and abs(value) >= NEAR_ONE)
+            if independent:
                 low, high = class_interval(value, n, unbiased_rank_correlation(first, second))
+            else:
+                low, high = jackknife_interval(correlation, clips["group"])
         rows.append((over, value, low, high, n))
     return pd.DataFrame(rows, columns=["over", "value", "low", "high", "n"])
 
@@ -110,20 +113,17 @@ def jackknife_interval(correlation: Callable[[Array], float], groups: Groups) ->
         return np.nan, np.nan
     B = min(len(names), MOST_BLOCKS)
     block = np.random.default_rng(0).permutation(np.arange(len(names)) % B)[codes]
-
-    def fisher_z(weight: Array) -> float:
-        largest = nearest_to_one(int(weight.sum()))
-        return float(np.arctanh(np.clip(correlation(weight), -largest, largest)))
-
-    every = np.ones(len(codes))
-    z, value = np.array([fisher_z((block != i).astype(float)) for i in range(B)]), correlation(every)
+    weights = chain(((block != i).astype(float) for i in range(B)), [np.ones(len(codes))])  # the last: all clips
+    found, largest = np.array([(correlation(weight), nearest_to_one(int(weight.sum()))) for weight in weights]).T
+    *parts, whole = np.arctanh(np.clip(found, -largest, largest))
+    z, value = np.array(parts), float(found[-1])
     half = quantile_of_t(B - 1) * np.sqrt((B - 1) * z.var())
-    if half < 1e-8 or abs(value) == 1:
+    if half < 1e-8 or (np.abs(found) > largest - 1e-12)[:-1].all():
         return class_interval(value, len(names), value)
     low, high = around(value, half)
     if abs(value) < NEAR_ONE:
         return low, high
-    unbiased = B * fisher_z(every) - (B - 1) * z.mean()
+    unbiased = B * whole - (B - 1) * z.mean()
     end = float(np.tanh(unbiased + np.sign(value) * half))
     return min(low, end), max(high, end)
 

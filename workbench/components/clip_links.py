@@ -1,12 +1,13 @@
 """Links from a point of a plot of layers to the plot of the clips behind it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from html import unescape
 from typing import Any
 
 import streamlit as st
 
 from analysis.attention.clip_profiles import LAYER
+from analysis.report.figures_5_to_8 import named_in
 from analysis.runs.run_directory import Run
 from analysis.runs.signals import signal_of
 from workbench.components.cached import cached_alpha
@@ -23,16 +24,6 @@ def show_links_of_points(event: Any, runs: Mapping[str, Run]) -> None:
             *_, layer, names = (unescape(str(value)) for value in point["customdata"])
             for name in named_in(names, runs):
                 show_link_to_layer(runs[name], layer)
-
-
-def named_in(text: str, names: Collection[str]) -> list[str]:
-    """Which of these names the text "NAME, NAME, ..." has, in their order; a name may have ", " in it."""
-    rest, found = f", {text}, ", set[str]()
-    for name in sorted(names, key=len, reverse=True):
-        if f", {name}, " in rest:
-            rest = rest.replace(f", {name}, ", ", , ")
-            found.add(name)
-    return [name for name in names if name in found]
 
 
 def show_link_to_layer(run: Run, layer: str, *, outcome: str = "", label: str = "", prediction: str = "") -> None:

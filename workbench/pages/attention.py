@@ -3,9 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from analysis.attention.alpha_matrix import has_attention, has_signal
+from analysis.attention.alpha_matrix import has_signal
 from analysis.report.column_titles import column_titles
-from analysis.report.figures_5_to_8 import networks_of, runs_not_drawn, supplement_figures
+from analysis.report.figures_5_to_8 import split_drawn, supplement_figures
 from analysis.report.time_share_figure import SHARE_HOW_TO_READ, time_share_item
 from analysis.runs.left_out import why_no_attention
 from analysis.runs.run_directory import Run
@@ -73,11 +73,10 @@ def show_attention_page() -> None:
         return
     show = attention_views.show_hypotheses if view == HYPOTHESES else show_supplement_figures
     show(list(chosen.values()))
-    runs = list(chosen.values())
-    used = {run.path for network in networks_of(runs) for run in network.runs}
-    shown = [name for name in with_attention if chosen[name].path in used or not has_attention(chosen[name])]
-    st.caption(f"Runs shown: {', '.join(map(escape_markdown, shown))}")
-    show_left_out(without | runs_not_drawn(runs), "not shown")
+    shown, not_drawn = split_drawn({name: chosen[name] for name in with_attention}, of_alpha=view == HYPOTHESES)
+    if shown:
+        st.caption(f"Runs shown: {', '.join(map(escape_markdown, shown))}")
+    show_left_out(without | not_drawn, "not shown")
 
 
 def show_supplement_figures(runs: list[Run]) -> None:

@@ -60,7 +60,7 @@ def show_figures_page() -> None:
     for sentence in figures_left_out(items):
         st.caption(f"Left out: {sentence}.")
     for name, why in runs_not_drawn(runs).items():
-        st.caption(f"Left out of Figures 5 to 8: {escape_markdown(f'{name}, as {why}')}.")
+        st.caption(f"Left out: {escape_markdown(f'{name}, as {why}')}.")
     st.caption(f"Runs: {', '.join(escape_markdown(run.name) for run in runs)}")
 
 
