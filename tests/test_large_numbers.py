@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from analysis.report.report_sources import find_sources
+from analysis.report.clip_plots import plot_clips
+from analysis.report.prediction_parts import confusion_sections
+from analysis.report.report_sources import find_sources, overview_of
 from analysis.report.view_parts import view_part
 from analysis.runs.run_directory import open_run, predictions
 from analysis.runs.saved_views import SavedView
+from analysis.statistics.confusion import confused_pairs, confusion_cells
 from benchmarks.made_runs import make_run
 from tests.test_app import open_page, words
 from workbench.networks import network_for_report
@@ -57,6 +61,28 @@ def test_large_counts_have_separators(runs: Path, monkeypatch: pytest.MonkeyPatc
         metric.value for metric in open_page(runs, monkeypatch, "workbench/pages/predictions.py", run="one").metric
     )
     assert wrong > 1000 and (misclassified, unreadable) == (f"{wrong:,}", "0")
+
+
+def test_a_list_of_clips_that_is_cut_says_what_it_has(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    correct = predictions(open_run(runs / "one")).set_index("clip_id")["correct"]
+    wrong = int((~correct).sum())
+    app = open_page(runs, monkeypatch, "workbench/pages/clip.py", run="one")
+    (box,) = (box for box in app.selectbox if box.label == "Clip")
+    assert "The list has 2,000 of 6,000 clips, misclassified ones first." in words(app) and len(box.options) == 2000
+    assert not correct[box.options[:wrong]].any() and correct[box.options[wrong:]].all()
+    app = open_page(runs, monkeypatch, "workbench/pages/clip.py", run="one", only_wrong="true")
+    (box,) = (box for box in app.selectbox if box.label == "Clip")
+    assert "The list has" not in words(app) and len(box.options) == wrong
+
+
+def test_what_a_report_cuts_off_is_said(runs: Path) -> None:
+    run = open_run(runs / "one")
+    overview = overview_of(run)
+    _, confused = confusion_sections(run, overview)
+    pairs = len(confused_pairs(confusion_cells(overview)))
+    assert confused.caption == f"The first 8 of {pairs:,} pairs."
+    plot = plot_clips(overview, np.arange(6000), "label", "clips", {"label": "label"}, lambda name: overview[name])
+    assert (plot.why, plot.note) == ("of other names", " The 40 most frequent, of 75.")
 
 
 @pytest.mark.parametrize(

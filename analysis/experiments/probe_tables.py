@@ -124,7 +124,7 @@ def alpha_order_agreement(run: Run) -> pd.DataFrame:
     return pd.concat(found, names=["layer"]).reset_index("layer").reset_index(drop=True)
 
 
-def reversed_predictions(run: Run, top: int = 12) -> pd.DataFrame:
+def reversed_predictions(run: Run) -> pd.DataFrame:
     """The predictions of reversed clips that differ from those of the plain clips, the most frequent pairs of label and
     prediction first; share is that of the label's clips."""
     rows = known_rows(run)
@@ -132,7 +132,7 @@ def reversed_predictions(run: Run, top: int = 12) -> pd.DataFrame:
     turned = back[back["prediction"] != forward["prediction"].loc[back.index]]
     pairs = turned.groupby(["label", "prediction"]).size().rename("n").reset_index()
     pairs["share"] = pairs["n"] / pairs["label"].map(back["label"].value_counts()).astype(float)
-    return pairs.sort_values(["n", "share"], ascending=False, kind="stable", ignore_index=True).head(top)
+    return pairs.sort_values(["n", "share"], ascending=False, kind="stable", ignore_index=True)
 
 
 def probe_summary_sentence(found: pd.DataFrame) -> str:
@@ -141,6 +141,8 @@ def probe_summary_sentence(found: pd.DataFrame) -> str:
     value, low, high, n = row[["value", "low", "high", "n"]]
     if np.isnan(value):
         why = "it has no attention" if n == 0 else f"there are only {n:.0f} classes"
+        if n == 1:
+            why = "there is only 1 class"
         if n >= FEWEST_RANKS:
             why = "α_T, or the drop under shuffling, is the same in all clips"
         return f"This network cannot show whether classes with high α_T depend on the frame order: {why}."

@@ -89,11 +89,14 @@ def add_points(
 def plot_histogram(table: pd.DataFrame, rows: Rows, x: str, titles: Mapping[str, str], numbers: Numbers) -> ClipPlot:
     """Bars of clips by a number, or by a name. Custom data of a bar: its number, the answer, its range in words."""
     axis: NDArray[Any]
+    note = ""
     if x in NAMES:
         of_row = clip_names(table.iloc[rows], x)
-        kept = of_row.value_counts().index[:MOST_CLASSES]
+        names = of_row.value_counts().index
+        kept = names[:MOST_CLASSES]
         number, axis = kept.get_indexer(of_row), np.array([str(name) for name in kept], object)
-        said, why = list(axis), "of rarer names"
+        said, why = list(axis), "of other names"
+        note = f" The {MOST_CLASSES} most frequent, of {len(names):,}." if len(names) > len(kept) else ""
     else:
         values = numbers(x)
         scale = scale_of(values)  # of all clips, so that bars stay where they are when filters change
@@ -116,7 +119,7 @@ def plot_histogram(table: pd.DataFrame, rows: Rows, x: str, titles: Mapping[str,
     styled(figure, titles[x], "clips", height=400).update_layout(barmode="stack", bargap=0.05)
     if x in NAMES:
         figure.update_xaxes(type="category")
-    return ClipPlot(figure, rows, number, np.empty(0), why, f"Number of clips by {titles[x]}")
+    return ClipPlot(figure, rows, number, np.empty(0), why, f"Number of clips by {titles[x]}", note)
 
 
 def plot_scatter(

@@ -166,9 +166,10 @@ def main_setting(table: pd.DataFrame) -> tuple[str, str]:
 def captioned(name: str, title: str, caption: str, figure: go.Figure, data: pd.DataFrame) -> SupplementFigure:
     """The figure, its caption with the number of clips and seeds behind it."""
     clips, seeds = value_range(data["n"]), value_range(data["seeds"])
+    noun = "clip" if clips == "1" else "clips"
     over = units_of(data)
     trained, over = ("", over) if seeds == "1" else (f", {seeds} seeds", f"{over} and seeds")
-    sample = f"n = {clips} clips a run{trained}; shaded or barred: 95 % intervals of the mean over {over}."
+    sample = f"n = {clips} {noun} a run{trained}; shaded or barred: 95 % intervals of the mean over {over}."
     return SupplementFigure(name, title, f"{caption} {sample}", figure, data)
 
 

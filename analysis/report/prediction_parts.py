@@ -34,7 +34,7 @@ from sth_core.errors import UserError
 from sth_core.video import count_frames
 from sth_core.video.fields import read_resized
 
-MOST_PICTURES, MOST_LISTED, MOST_BARS, MOST_IN_MATRIX = 12, 40, 40, 60
+MOST_PICTURES, MOST_LISTED, MOST_BARS, MOST_IN_MATRIX, MOST_CONFUSED = 12, 40, 40, 60, 8
 SHORT_SIDE = 150  # of a picture, in pixels
 LISTED = ("clip_id", "label", "prediction", "correct", "confidence", "alpha_temporal", "time_share")
 
@@ -89,10 +89,12 @@ def confusion_sections(run: Run, clips: pd.DataFrame) -> list[Section]:
     if figure is None:
         caption += f" {len(classes)} classes are too many to draw; the table has the largest cells off the diagonal."
     named = pairs.astype({"label": str, "prediction": str})
+    said = f"The first {MOST_CONFUSED} of {len(named):,} pairs." if len(named) > MOST_CONFUSED else ""
+    said = said if len(named) else "No clip is misclassified."
     return [
         Section(figure=figure, name="confusion", caption=caption, data={"confusion": cells.astype({"label": str})}),
-        Section("Most confused", table=PageTable(named.head(8)[["label", "prediction", "n", "reverse"]])
-                if len(named) else None, caption="" if len(named) else "No clip is misclassified."),
+        Section("Most confused", table=PageTable(named.head(MOST_CONFUSED)[["label", "prediction", "n", "reverse"]])
+                if len(named) else None, caption=said),
     ]  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from analysis.runs.caveats import accuracy_caveats
 from analysis.runs.run_directory import Run, predictions
 from analysis.statistics.accuracy import describe_clips_per_class
 
+MOST_TURNED = 12  # pairs of label and prediction that the page lists
+
 HEADING = "Does it use the frame order?"
 
 
@@ -72,9 +74,10 @@ def probe_sections(tables: dict[str, pd.DataFrame], clips: int, shuffles: int) -
             table=with_intervals(found, {"value": ""}), data={"agreement": found},
         ),
         Section(
-            "Predictions for clips played backward", table=PageTable(turned), data={"turned": turned},
-            caption=f"Of {clips} clips, those with another prediction than when played forward; the most frequent "
-            "pairs. Share is of the label's clips.",
+            "Predictions for clips played backward", table=PageTable(turned.head(MOST_TURNED)), data={"turned": turned},
+            caption=f"Of {clips} clips, those with another prediction than when played forward. Share is of the "
+            "label's clips."
+            + f" The {MOST_TURNED} most frequent pairs of {len(turned):,}." * (len(turned) > MOST_TURNED),
         ),
     ]  # fmt: skip
 

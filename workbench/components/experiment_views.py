@@ -146,9 +146,10 @@ def show_changed_clips(run: Run, clips: pd.DataFrame, what: str, key: str) -> No
     changed = clips["changed"] > 0
     before, after = clips["correct_plain"], clips["correct"]
     lost = int((before.fillna(False) & (after.astype("Float64") < 1).fillna(False)).sum())
-    count = f"{changed.sum():,} of {counted(len(clips), 'clip')} get another prediction"
+    gets, become = "gets" if changed.sum() == 1 else "get", "one becomes" if lost == 1 else "ones become"
+    count = f"{changed.sum():,} of {counted(len(clips), 'clip')} {gets} another prediction"
     if before.notna().any():
-        count += f", {lost:,} correct ones become misclassified"
+        count += f", {lost:,} correct {become} misclassified"
     st.caption(f"**{escape_markdown(what)}**: {count}. Largest fall of the true class's score first.")
     if not changed.any():
         return
