@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from click.testing import CliRunner
 from safetensors.torch import save_file
 from torch import nn
@@ -80,7 +81,7 @@ def door() -> Iterator[None]:
     """torchvision's names open small networks; each is opened once."""
     with pytest.MonkeyPatch.context() as patch, one_torch_thread():
         small = lambda name, weights, num_classes: SMALL[name](num_classes=num_classes)  # noqa: E731
-        patch.setattr(torchvision_networks, "get_model", small)
+        patch.setattr(torchvision.models, "get_model", small)
         patch.setattr(torchvision_networks, "preprocessing_of", small_clips)
         patch.setitem(checkpoint_files.OF_PYTORCHVIDEO, "crop", 64)
         once(patch, opening, "torchvision_network")
