@@ -265,7 +265,7 @@ def test_a_network_that_was_recorded_twice_counts_once(tmp_path: Path, monkeypat
     assert tested.left_out[DEPTH] == tested.left_out[PROPORTION] == why and tested.left_out[MODALITY] == {}
 
 
-def test_all_figures_are_of_the_recording_that_counts(tmp_path: Path) -> None:
+def test_all_figures_are_of_the_recording_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, mean, month in (("a, first", 0.4, "01"), ("a, last", 0.6, "02")):
         finished = f"2024-{month}-01T00:00:00+00:00"
         a_run(tmp_path / "runs", name, mean, 0.1, checkpoint_sha256="x", seed=0, finished=finished)
@@ -280,6 +280,15 @@ def test_all_figures_are_of_the_recording_that_counts(tmp_path: Path) -> None:
     }
     assert {"figure5_layers", "figure9_appearance_classes"} <= named.keys()
     assert all(runs == ["a, last"] for runs in named.values()), named
+    a_run(tmp_path / "runs", "none", 0.5, attention=False)
+    assert "Runs: a, last" in words(open_page(tmp_path / "runs", monkeypatch, FIGURES)).splitlines()
+    view = SavedView(Path(), "name", "", "figures", {"runs": ["a, first", "a, last", "none"]}, "")
+    part = view_part(view, find_sources([tmp_path / "runs"], network_for_report, lambda path: ""))
+    assert part.facts == ["1 run: a, last."]
+    assert part.problems[:2] == [
+        "none is not shown: it was recorded without attention.",
+        "a, first is not shown: the same network was recorded again as a, last.",
+    ]
 
 
 def test_earlier_recordings_of_one_name_are_named_by_their_paths(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_a_list_of_clips_that_is_cut_says_what_it_has(runs: Path, monkeypatch: p
     (box,) = (box for box in app.selectbox if box.label == "Clip")
     assert "The list has 2,000 of 6,000 clips, misclassified ones first." in words(app) and len(box.options) == 2000
     assert not correct[box.options[:wrong]].any() and correct[box.options[wrong:]].all()
+    assert len({*box.options}) == 2000
     app = open_page(runs, monkeypatch, "workbench/pages/clip.py", run="one", only_wrong="true")
     (box,) = (box for box in app.selectbox if box.label == "Clip")
     assert "The list has" not in words(app) and len(box.options) == wrong

@@ -215,8 +215,11 @@ def figures_part(view: SavedView, sources: ReportSources) -> ReportPart:
     items = supplement_items(list(runs.values()), classes=True)
     if not items:
         raise UserError("No run of the view has recorded attention.")
+    without = {name: why_no_attention(run) for name, run in runs.items() if not has_signal(run)}
+    drawn, not_drawn = split_drawn({name: run for name, run in runs.items() if name not in without})
+    problems += [f"{name} is not shown: {why}." for name, why in (without | not_drawn).items()]
     problems += [f"Left out: {sentence}." for sentence in figures_left_out(items)]
-    facts = [f"{counted(len(runs), 'run')}: {', '.join(runs)}."]
+    facts = [f"{counted(len(drawn), 'run')}: {', '.join(drawn)}."]
     return ReportPart(
         "", facts=facts, problems=problems, sections=[figure_section(item) for item in items],
         recipes=[figures_recipe(sources)],

@@ -70,9 +70,9 @@ def rank_correlations(clips: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
         if n >= FEWEST_RANKS and first.max() > 0 and second.max() > 0:
             correlation = partial(weighted_rank_correlation, first, second)
             value = correlation(np.ones(n))
-            independent = over == "classes" or (clips["group"].is_unique and abs(value) >= NEAR_ONE)
-            if independent:
-                low, high = class_interval(value, n, unbiased_rank_correlation(first, second))
+            near_one = abs(value) >= NEAR_ONE
+            if over == "classes" or (near_one and clips["group"].is_unique):
+                low, high = class_interval(value, n, unbiased_rank_correlation(first, second) if near_one else None)
             else:
                 low, high = jackknife_interval(correlation, clips["group"])
         rows.append((over, value, low, high, n))

@@ -24,7 +24,7 @@ WHAT = {
     INTERVENE: "α of each layer, each stage and everywhere is replaced, and the predictions are compared.",
     TRUST: "Explanations of some clips are tested: what they point at is removed, weights are made random.",
 }
-MOST_ROWS = 1000  # of a table of clips that are sent to the browser
+MOST_ROWS = 1000  # of a table of clips, or of pairs of classes, that are sent to the browser
 PERCENT: Any = st.column_config.NumberColumn(format="percent")
 
 

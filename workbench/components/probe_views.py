@@ -19,6 +19,7 @@ from sth_core.video.reorder import SHUFFLED
 from workbench.components.chart import show_chart
 from workbench.components.context import escape_markdown, linked_selectbox
 from workbench.components.experiment_views import (
+    MOST_ROWS,
     cached_experiment,
     chosen_point,
     interval_texts,
@@ -168,4 +169,6 @@ def show_agreement(tables: dict[str, pd.DataFrame]) -> None:
         st.caption("No clip gets another prediction when it is played backward.")
         return
     shown = turned.assign(share=(100 * turned["share"]).round(1)).rename(columns={"share": "share of the label, %"})
-    show_experiment_table(turned, shown.astype({"label": str, "prediction": str}), "turned")
+    show_experiment_table(turned, shown.head(MOST_ROWS).astype({"label": str, "prediction": str}), "turned")
+    if len(turned) > MOST_ROWS:
+        st.caption(f"The table shows {MOST_ROWS:,} of {len(turned):,} pairs; the file has all.")

@@ -105,11 +105,12 @@ def choose_clip(table: pd.DataFrame, misclassified: NDArray[np.intp]) -> str:
         only_wrong = st.toggle("Misclassified clips only", key="only_wrong", bind="query-params", disabled=none)
         listed = preferred if only_wrong else every
         if len(listed) > MOST_OPTIONS:
-            what = "misclassified clips" if only_wrong else "clips, misclassified ones first"
+            what = "misclassified clips" if only_wrong else "clips" if none else "clips, misclassified ones first"
             st.caption(
                 f"The list has {MOST_OPTIONS:,} of {len(listed):,} {what}. The Predictions page has all of them."
             )
-            listed = pd.concat([preferred, listed[~listed.isin(preferred)]]).head(MOST_OPTIONS)
+            some = [part.head(MOST_OPTIONS) for part in (preferred, listed)]
+            listed = pd.concat(some).drop_duplicates().head(MOST_OPTIONS)
         shown = {st.session_state.get("clip"), st.query_params.get("clip")}  # the last one, and that of a link
         options = pd.concat([every[every.isin(shown) & ~every.isin(listed)], listed]).tolist()
         return linked_selectbox("Clip", options, "clip", default=preferred.iloc[0], on_change=forget_clip)

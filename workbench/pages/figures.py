@@ -10,7 +10,7 @@ import streamlit as st
 from analysis.attention.alpha_matrix import has_signal
 from analysis.report.figure_layout import at_size
 from analysis.report.figure_sizes import DEFAULT_SIZE, SIZES, FigureSize
-from analysis.report.figures_5_to_8 import runs_not_drawn, supplement_figures
+from analysis.report.figures_5_to_8 import split_drawn, supplement_figures
 from analysis.report.figures_9_and_10 import class_figures
 from analysis.report.image_export import PICTURES, why_no_pictures, write_pictures
 from analysis.report.plots import SupplementFigure
@@ -59,9 +59,10 @@ def show_figures_page() -> None:
             show_downloads(item, size)
     for sentence in figures_left_out(items):
         st.caption(f"Left out: {sentence}.")
-    for name, why in runs_not_drawn(runs).items():
+    drawn, not_drawn = split_drawn(chosen)
+    for name, why in not_drawn.items():
         st.caption(f"Left out: {escape_markdown(f'{name}, as {why}')}.")
-    st.caption(f"Runs: {', '.join(escape_markdown(run.name) for run in runs)}")
+    st.caption(f"Runs: {', '.join(map(escape_markdown, drawn))}")
 
 
 def choose_figure_runs(usable: Usable, without: dict[str, str]) -> dict[str, Run]:
